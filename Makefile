@@ -1,0 +1,59 @@
+# Everything a newcomer needs: `make demo`, `make test`. Both set themselves up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard proto/featsvc/v1/*.proto)
+STAMP := $(VENV)/.installed-dev
+PEERS := $(VENV)/.installed-peers
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint demo serve bench protos lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed; try: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PEERS): requirements/peers.lock $(STAMP)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/peers.lock
+	@touch $@
+
+install: $(STAMP) ## create .venv with everything `make test` needs, from hashed locks
+
+lint: $(STAMP) ## style, types, import rules, Dockerfile
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+test: lint ## lint, then every test against real stores and a real server
+	$(BIN)/pytest
+
+demo: $(STAMP) ## the main job on real photographs, with embedded stores
+	$(BIN)/featsvc demo
+
+serve: $(STAMP) ## run the service with embedded stores on localhost:50051
+	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
+
+bench: $(PEERS) ## benchmarks with the peers side by side
+	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+
+protos: $(STAMP) ## regenerate featsvc/v1 from proto/
+	$(BIN)/python -m tests.protos
+
+lock: ## resolve requirements/*.lock anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/dev.lock pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

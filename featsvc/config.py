@@ -1,0 +1,152 @@
+"""Configuration: `featsvc.toml`, then the environment, then command-line flags; the last one wins.
+
+Read once at start, validated, frozen, handed down. A key `K` of section `[S]` is overridden by the
+variable `FEATSVC_S_K` in upper case, for example `FEATSVC_REDIS_URL`. An unknown key or variable
+of a known section is an error, not a silent typo. `featsvc.example.toml` shows every key.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from featsvc.errors import ConfigInvalid
+
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ServerConfig(_Section):
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT; port 0 picks a free one."""
+    grace_period_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+    """How long SIGTERM waits for requests in flight."""
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Threads that decode, hash and search; 0 means one a core."""
+    max_queue: PositiveInt = 256
+    """Requests that may wait for a thread; beyond, RESOURCE_EXHAUSTED at once."""
+
+
+class MediaConfig(_Section):
+    max_content_bytes: PositiveInt = 32 * 2**20
+    max_pixels: PositiveInt = 100_000_000
+    max_frames: PositiveInt = 256
+    max_aspect_ratio: PositiveInt = 200
+
+
+class BanksConfig(_Section):
+    url: str = ""
+    """SQLAlchemy URL; empty means SQLite in the data folder."""
+    poll_interval_ms: PositiveInt = 100
+    """How often the newest revision is looked up."""
+
+
+class RedisConfig(_Section):
+    url: str = "embedded"
+    """`embedded`, or a redis:// , rediss:// or unix:// URL."""
+    timeout_ms: PositiveInt = 250
+    """Budget of one trip; beyond, features are DEGRADED."""
+
+
+class FeaturesConfig(_Section):
+    file: str = ""
+    """Definitions; empty means the shipped ones."""
+
+
+class MetricsConfig(_Section):
+    listen: str = ""
+    """HOST:PORT of the Prometheus endpoint; empty means none."""
+
+
+class Config(_Section):
+    """The whole configuration; paths are absolute or relative to the working folder."""
+
+    data_dir: str = "data"
+    server: ServerConfig = ServerConfig()
+    media: MediaConfig = MediaConfig()
+    banks: BanksConfig = BanksConfig()
+    redis: RedisConfig = RedisConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    @property
+    def banks_url(self) -> str:
+        """SQLAlchemy URL of the bank store."""
+        return self.banks.url or f"sqlite:///{Path(self.data_dir).resolve() / 'banks.db'}"
+
+
+_SECTIONS = tuple(f.name for f in msgspec.structs.fields(Config) if f.name != "data_dir")
+# Read by the client, not by the server's configuration.
+_FOREIGN = frozenset({"FEATSVC_SERVER", "FEATSVC_CONFIG"})
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    Parameters: `path` of a TOML file (`FEATSVC_CONFIG` where None; no file at all is fine),
+    `environ` instead of the process's environment, `overrides` keyed "section.key" or
+    "data_dir" (None values are skipped).
+
+    Raises ConfigInvalid, naming file or variable and key.
+    """
+    environ = os.environ if environ is None else environ
+    if path is None and environ.get("FEATSVC_CONFIG"):
+        path = Path(environ["FEATSVC_CONFIG"])
+    tree: dict[str, Any] = {}
+    origin = "defaults"
+    if path is not None:
+        origin = str(path)
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+            raise ConfigInvalid(f"{path}: cannot be read: {exc}") from exc
+        _convert(tree, origin)
+    for variable, text in environ.items():
+        if variable.startswith("FEATSVC_") and variable not in _FOREIGN:
+            _place(tree, _key_of(variable), text, variable)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _place(tree, key, value, f"--{key.rpartition('.')[2].replace('_', '-')}")
+    return _convert(tree, origin)
+
+
+def _key_of(variable: str) -> str:
+    name = variable.removeprefix("FEATSVC_").lower()
+    if name == "data_dir":
+        return name
+    section, _, key = name.partition("_")
+    if section not in _SECTIONS or not key:
+        known = ", ".join(f"FEATSVC_{s.upper()}_*" for s in _SECTIONS)
+        raise ConfigInvalid(
+            f"{variable}: no such setting; known are FEATSVC_DATA_DIR, {known}. "
+            "See featsvc.example.toml"
+        )
+    return f"{section}.{key}"
+
+
+def _place(tree: dict[str, Any], key: str, value: object, origin: str) -> None:
+    """Set one key and validate at once, so that the message names where the value came from."""
+    section, _, leaf = key.rpartition(".")
+    target: dict[str, Any] = tree.setdefault(section, {}) if section else tree
+    target[leaf] = value
+    _convert({section: {leaf: value}} if section else {leaf: value}, origin)
+
+
+def _convert(tree: dict[str, Any], origin: str) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as exc:
+        message = str(exc).replace("`$.", "`").replace(" - at ", " at ")
+        raise ConfigInvalid(f"{origin}: {message}; see featsvc.example.toml") from exc

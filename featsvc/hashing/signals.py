@@ -1,0 +1,66 @@
+"""A signal: one hash of one piece of content, and its text form."""
+
+import re
+from dataclasses import dataclass
+
+from featsvc.errors import InvalidSignal
+from featsvc.hashing.registry import get_algorithm
+
+_NOT_HEX = re.compile(r"[^0-9a-f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One hash. `value` is the packed bits, most significant first, as the hex reads.
+
+    `quality` is 0 to 100, None where the algorithm has none; `variant` names the transform that
+    was hashed.
+    """
+
+    algorithm: str
+    value: bytes
+    quality: int | None = None
+    variant: str = "original"
+
+    @property
+    def text(self) -> str:
+        """Lower-case hex."""
+        return self.value.hex()
+
+    @property
+    def low_quality(self) -> bool:
+        """Whether the quality is known and under the algorithm's floor."""
+        floor = get_algorithm(self.algorithm).quality_floor
+        return floor is not None and self.quality is not None and self.quality < floor
+
+
+def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
+    """Hex in any case, blanks around it allowed, to packed bytes.
+
+    Raises UnknownAlgorithm, or InvalidSignal naming the length or the first bad character.
+    """
+    kind = get_algorithm(algorithm, field=field)
+    digits = text.strip().lower()
+    wanted = kind.bytes * 2
+    if len(digits) != wanted:
+        raise InvalidSignal(
+            f"{field}: a {algorithm} signal has {wanted} hex digits, this one has {len(digits)}",
+            field=field,
+        )
+    if bad := _NOT_HEX.search(digits):
+        raise InvalidSignal(
+            f"{field}: {bad.group()!r} at position {bad.start() + 1} is not a hex digit",
+            field=field,
+        )
+    return bytes.fromhex(digits)
+
+
+def parse_signal(text: str, *, field: str = "signal") -> Signal:
+    """`pdq:HEX` to a Signal. Raises UnknownAlgorithm or InvalidSignal."""
+    algorithm, colon, value = text.strip().partition(":")
+    if not colon:
+        raise InvalidSignal(
+            f"{field}: write a signal as ALGORITHM:HEX, for example pdq:f8f8f0...", field=field
+        )
+    algorithm = algorithm.strip().lower()
+    return Signal(algorithm, parse_value(algorithm, value, field=field))
