@@ -19,11 +19,7 @@ PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class ServerConfig(_Section):
+class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: str = "127.0.0.1:50051"
     """HOST:PORT; port 0 picks a free one."""
     grace_period_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
@@ -34,38 +30,38 @@ class ServerConfig(_Section):
     """Requests that may wait for a thread; beyond, RESOURCE_EXHAUSTED at once."""
 
 
-class MediaConfig(_Section):
+class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_content_bytes: PositiveInt = 32 * 2**20
     max_pixels: PositiveInt = 100_000_000
     max_frames: PositiveInt = 256
     max_aspect_ratio: PositiveInt = 200
 
 
-class BanksConfig(_Section):
+class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: str = ""
     """SQLAlchemy URL; empty means SQLite in the data folder."""
     poll_interval_ms: PositiveInt = 100
     """How often the newest revision is looked up."""
 
 
-class RedisConfig(_Section):
+class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: str = "embedded"
     """`embedded`, or a redis:// , rediss:// or unix:// URL."""
     timeout_ms: PositiveInt = 250
     """Budget of one trip; beyond, features are DEGRADED."""
 
 
-class FeaturesConfig(_Section):
+class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     file: str = ""
     """Definitions; empty means the shipped ones."""
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: str = ""
     """HOST:PORT of the Prometheus endpoint; empty means none."""
 
 
-class Config(_Section):
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration; paths are absolute or relative to the working folder."""
 
     data_dir: str = "data"

@@ -44,7 +44,7 @@ def _cache_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="featsvc-numba-"))
 
 
-config.CACHE_DIR = str(_cache_dir())
+config.CACHE_DIR = str(_cache_dir())  # type: ignore[attr-defined]
 
 
 def kernel(*signatures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
