@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard proto/featsvc/v1/*.proto)
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -51,9 +52,10 @@ protos: $(STAMP) ## regenerate featsvc/v1 from proto/
 	$(BIN)/python -m tests.protos
 
 lock: ## resolve requirements/*.lock anew (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/dev.lock pyproject.toml
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
+	$(COMPILE) --extra dev -o requirements/dev.lock pyproject.toml
+	$(COMPILE) -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
+	$(COMPILE) -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
+	echo hatchling | $(COMPILE) -c requirements/dev.lock -o requirements/build.lock -
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
