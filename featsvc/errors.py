@@ -4,6 +4,7 @@
     ├── InvalidInput            the caller's request is wrong; the same request will fail again
     │   ├── MediaCorrupt        a known format that does not decode
     │   ├── MediaTooLarge       more bytes, pixels or frames than the limits allow
+    │   ├── UnsupportedMedia    no picture format that is decoded here
     │   ├── InvalidSignal       a hash of the wrong length or alphabet
     │   └── UnknownAlgorithm    no such algorithm
     ├── NotFound                a bank, entry or revision that is not there
@@ -57,6 +58,10 @@ class MediaCorrupt(InvalidInput):
 
 class MediaTooLarge(InvalidInput):
     reason = "MEDIA_TOO_LARGE"
+
+
+class UnsupportedMedia(InvalidInput):
+    reason = "UNSUPPORTED_MEDIA"
 
 
 class InvalidSignal(InvalidInput):

@@ -5,8 +5,35 @@ from dataclasses import dataclass
 
 from featsvc.errors import InvalidSignal
 from featsvc.hashing.registry import get_algorithm
+from featsvc.media import Alpha, Fidelity, Image
 
 _NOT_HEX = re.compile(r"[^0-9a-f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How the pixels of a signal were made, so that two can be compared fairly.
+
+    The fields are those of `media.Image`.
+    """
+
+    orientation: int = 0
+    orientation_applied: bool = False
+    fidelity: Fidelity = Fidelity.EXACT
+    alpha: Alpha = Alpha.WHITE
+    luma_plane: bool = False
+    scale_denominator: int = 1
+
+    @classmethod
+    def of(cls, image: Image) -> "Provenance":
+        return cls(
+            image.orientation,
+            image.orientation_applied,
+            image.fidelity,
+            image.alpha,
+            image.luma_plane,
+            image.scale_denominator,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +41,16 @@ class Signal:
     """One hash. `value` is the packed bits, most significant first, as the hex reads.
 
     `quality` is 0 to 100, None where the algorithm has none; `variant` names the transform that
-    was hashed.
+    was hashed; `frame` is the index in an animation; `provenance` is None where the signal was
+    not made from pixels here.
     """
 
     algorithm: str
     value: bytes
     quality: int | None = None
     variant: str = "original"
+    frame: int = 0
+    provenance: Provenance | None = None
 
     @property
     def text(self) -> str:

@@ -1,0 +1,28 @@
+"""Get everything slow out of the way before the first request."""
+
+import io
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from featsvc.hashing.content import hash_content
+from featsvc.hashing.registry import ALGORITHMS
+from featsvc.media import DecodeOptions, Limits
+
+_SIDE = 64
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+def warm() -> None:
+    """Decode and hash one small picture in every format.
+
+    Loads each decoder's library and runs each kernel once; kernels are compiled, or loaded from
+    Numba's cache, when this module is imported.
+    """
+    ramp = np.arange(_SIDE * _SIDE * 3, dtype=np.uint32) * 2654435761 >> 24
+    picture = PillowImage.fromarray(ramp.astype(np.uint8).reshape(_SIDE, _SIDE, 3))
+    names = tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+    for name in _FORMATS:
+        content = io.BytesIO()
+        picture.save(content, name)
+        hash_content(content.getvalue(), names, DecodeOptions(), Limits())

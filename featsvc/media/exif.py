@@ -1,0 +1,48 @@
+"""EXIF orientation: reading it, applying it, undoing it."""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+_INVERSE = {6: 8, 8: 6}
+
+
+def parse_orientation(exif: bytes) -> int:
+    """Orientation 1 to 8 of an EXIF block (with or without its `Exif\\0\\0` prefix), else 0.
+
+    A damaged block is no reason to refuse a picture: it has no orientation.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 0
+    try:
+        (offset,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, offset)
+        for i in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * i)
+            if tag == _ORIENTATION_TAG:
+                return value if kind == _SHORT and 1 <= value <= 8 else 0
+    except struct.error:
+        return 0
+    return 0
+
+
+def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Pixels (H, W) or (H, W, 3) as displayed; C-contiguous. 0 and 1 change nothing."""
+    turned = pixels
+    if orientation >= 5:
+        turned = turned.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)
+
+
+def undo_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The stored pixels, from those as displayed."""
+    return apply_orientation(pixels, _INVERSE.get(orientation, orientation))

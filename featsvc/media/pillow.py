@@ -1,0 +1,122 @@
+"""Every format but the common JPEG, through Pillow, held to the one plugin that was sniffed."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, TiffImagePlugin
+from PIL import Image as PillowImage
+
+from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
+from featsvc.media import sniff
+from featsvc.media.exif import parse_orientation, undo_orientation
+from featsvc.media.options import Alpha
+
+PLUGINS = {
+    sniff.JPEG: "JPEG",
+    sniff.PNG: "PNG",
+    sniff.GIF: "GIF",
+    sniff.BMP: "BMP",
+    sniff.TIFF: "TIFF",
+    sniff.WEBP: "WEBP",
+    sniff.AVIF: "AVIF",
+}
+
+_BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0}
+_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+_WIDE_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+
+# Our own check (Limits.check_size) runs first and is stricter; Pillow's would warn or cap besides.
+PillowImage.MAX_IMAGE_PIXELS = None
+# At DEBUG its plugins log chunk names and tag values, which are content.
+logging.getLogger("PIL").setLevel(logging.WARNING)
+
+
+def _silence_warnings() -> None:
+    """Keep Pillow's remarks on odd files out of the process; again where a filter reset undid it.
+
+    `warnings.catch_warnings` is no choice: it swaps global state under other threads.
+    """
+    module = r"PIL\."
+    if not any(f[0] == "ignore" and getattr(f[3], "pattern", f[3]) == module
+               for f in warnings.filters):  # fmt: skip
+        warnings.filterwarnings("ignore", module=module)
+
+
+@contextmanager
+def _as_corrupt(media_type: str) -> Iterator[None]:
+    """Pillow's plugins meet hostile bytes with nearly any exception: all of them mean corrupt."""
+    _silence_warnings()
+    try:
+        yield
+    except FeatsvcError:
+        raise
+    except MemoryError as exc:
+        raise MediaTooLarge(
+            f"no memory to decode this {media_type}; send a smaller picture"
+        ) from exc
+    except Exception as exc:
+        raise MediaCorrupt(
+            f"the {media_type} does not decode: {type(exc).__name__}; it is truncated or damaged, "
+            "send the whole file"
+        ) from exc
+
+
+def open_picture(content: bytes, media_type: str) -> PillowImage.Image:
+    """Header only; nothing is decoded yet. Raises MediaCorrupt."""
+    with _as_corrupt(media_type):
+        return PillowImage.open(io.BytesIO(content), formats=[PLUGINS[media_type]])
+
+
+def read_frame(
+    picture: PillowImage.Image, media_type: str, alpha: Alpha
+) -> tuple[NDArray[np.uint8], int]:
+    """Decode the current frame: pixels (H, W) or (H, W, 3) as stored, and EXIF's orientation or 0.
+
+    The caller has checked `picture.size`. Raises MediaCorrupt.
+    """
+    with _as_corrupt(media_type):
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # Pillow turns TIFF by itself, and forgets the tag.
+            tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
+            orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 0
+            return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
+        pixels = _to_pixels(picture, alpha)
+        exif = picture.info.get("exif", b"")
+        return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
+
+
+def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
+    picture.load()
+    mode = picture.mode
+    if mode in _WIDE_GREY:
+        return (np.asarray(picture) >> 8).astype(np.uint8)
+    if mode in ("I", "F"):
+        return _stretch(np.asarray(picture))
+    if mode == "LAB":
+        return np.asarray(picture.getchannel("L"))
+    if mode in _WITH_ALPHA or "transparency" in picture.info:
+        return _flatten(picture if mode == "RGBA" else picture.convert("RGBA"), alpha)
+    wanted = "L" if mode in ("1", "L") else "RGB"
+    return np.asarray(picture if mode == wanted else picture.convert(wanted))
+
+
+def _flatten(rgba: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
+    if alpha is Alpha.IGNORE:
+        return np.asarray(rgba.convert("RGB"))
+    flat = PillowImage.new("RGB", rgba.size, (_BACKGROUNDS[alpha],) * 3)
+    flat.paste(rgba, mask=rgba.getchannel("A"))
+    return np.asarray(flat)
+
+
+def _stretch(values: NDArray[np.int32] | NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Its own range to 0..255: 32-bit samples have no agreed white, and hashes do not mind."""
+    wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(wide.min()), float(wide.max())
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)

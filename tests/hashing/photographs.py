@@ -1,0 +1,62 @@
+"""Real pictures to test with: scikit-image's, and Meta's where the shared data is at hand."""
+
+import hashlib
+import io
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from numpy.typing import NDArray
+from PIL import Image
+
+from featsvc.media import DecodeOptions, Limits, decode
+
+SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
+_DEFAULT_SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+SHARED_DATA = Path(os.environ.get("FEATSVC_SHARED_DATA", _DEFAULT_SHARED))
+
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="shared reference data is not here (FEATSVC_SHARED_DATA)"
+)
+
+PHOTOGRAPHS = sorted(
+    path.name for path in SKIMAGE_DATA.iterdir() if path.suffix in (".png", ".jpg", ".gif")
+)
+"""File names in scikit-image's data folder."""
+
+
+@cache
+def photograph(name: str) -> NDArray[np.uint8]:
+    """Pixels of a scikit-image file through our own decoder, read-only."""
+    content = (SKIMAGE_DATA / name).read_bytes()
+    pixels = decode(content, DecodeOptions(), Limits()).pixels
+    pixels.flags.writeable = False
+    return pixels
+
+
+def noise(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Smooth random RGB with energy at every scale; the same on every machine."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 192, (9, 9, 3), dtype=np.uint8)
+    rows = np.arange(height) * 9 // height
+    cols = np.arange(width) * 9 // width
+    fine = rng.integers(0, 64, (height, width, 3), dtype=np.uint8)
+    return np.asarray(coarse[rows][:, cols] + fine)
+
+
+def sha256_of(pixels: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """The bytes of a file that Pillow writes."""
+    out = io.BytesIO()
+    image.save(out, file_format, **options)
+    return out.getvalue()
+
+
+def hamming(a: bytes, b: bytes) -> int:
+    return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()

@@ -1,0 +1,102 @@
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featsvc.errors import InvalidInput, MediaCorrupt, UnknownAlgorithm
+from featsvc.hashing.content import ContentOutcome, MediaInfo, hash_content
+from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
+from featsvc.media import DecodeOptions, Limits
+from tests.hashing.photographs import encode, photograph
+
+PICTURE = Image.fromarray(photograph("coffee.png"))
+PNG = encode(PICTURE, "PNG")
+OPTIONS, LIMITS = DecodeOptions(), Limits()
+
+
+def test_signals_come_in_the_order_asked_for() -> None:
+    result = hash_content(PNG, ("sha256", "pdq", "md5", "pdq"), OPTIONS, LIMITS)
+    assert [s.algorithm for s in result.signals] == ["sha256", "pdq", "md5"]
+    assert result.outcome is ContentOutcome.OK
+    assert result.reason == ""
+    assert result.media == MediaInfo("image/png", 600, 400, 1)
+    assert all(len(s.value) == ALGORITHMS[s.algorithm].bytes for s in result.signals)
+
+
+def test_byte_hashes_are_those_of_hashlib() -> None:
+    result = hash_content(PNG, ("md5", "sha1", "sha256"), OPTIONS, LIMITS)
+    for signal in result.signals:
+        assert signal.text == hashlib.new(signal.algorithm, PNG).hexdigest()
+        assert signal.quality is None
+        assert signal.provenance is None
+    assert result.media == MediaInfo("image/png", 600, 400, 1)
+
+
+def test_perceptual_signals_say_how_they_were_made() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(PICTURE.resize((900, 600)), "JPEG", exif=exif)
+    signal = hash_content(content, ("pdq",), OPTIONS, LIMITS).signals[0]
+    assert signal.provenance is not None
+    assert (signal.provenance.orientation, signal.provenance.orientation_applied) == (6, True)
+    assert signal.provenance.luma_plane
+    assert signal.quality == 100
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.7 a document", b"\0\0\0\x18ftypisom\0\0\2\0"])
+def test_unsupported_media_still_has_byte_hashes(content: bytes) -> None:
+    result = hash_content(content, DEFAULT_ALGORITHMS, OPTIONS, LIMITS)
+    assert result.outcome is ContentOutcome.UNSUPPORTED_MEDIA
+    assert "only byte hashes" in result.reason
+    assert result.media is None
+    assert {s.algorithm: s.text for s in result.signals} == {
+        "md5": hashlib.md5(content).hexdigest(),  # noqa: S324 - what lists exchange
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def test_byte_hashes_alone_need_no_picture() -> None:
+    result = hash_content(b"plain text", ("md5",), OPTIONS, LIMITS)
+    assert result.outcome is ContentOutcome.OK
+    assert result.media is None
+    assert hash_content(PNG[:100], ("md5",), OPTIONS, LIMITS).outcome is ContentOutcome.OK
+
+
+def test_a_plain_picture_is_low_quality() -> None:
+    content = encode(Image.new("RGB", (300, 300), (200, 30, 30)), "PNG")
+    result = hash_content(content, ("md5", "pdq"), OPTIONS, LIMITS)
+    assert result.outcome is ContentOutcome.LOW_QUALITY
+    assert "pdq quality 0 is under its floor of 50" in result.reason
+    assert [s.low_quality for s in result.signals] == [False, True]
+
+
+def test_a_picture_too_small_for_pdq_is_low_quality() -> None:
+    result = hash_content(encode(PICTURE.resize((4, 9)), "PNG"), ("pdq",), OPTIONS, LIMITS)
+    assert result.outcome is ContentOutcome.LOW_QUALITY
+    assert result.signals[0].value == bytes(32)
+
+
+def test_bad_requests() -> None:
+    with pytest.raises(UnknownAlgorithm, match="unknown algorithm 'nohash'; known are pdq"):
+        hash_content(PNG, ("pdq", "nohash"), OPTIONS, LIMITS)
+    with pytest.raises(InvalidInput, match="name at least one"):
+        hash_content(PNG, (), OPTIONS, LIMITS)
+    for names in (("pdq",), ("md5",)):
+        with pytest.raises(InvalidInput, match="content is empty"):
+            hash_content(b"", names, OPTIONS, LIMITS)
+        with pytest.raises(InvalidInput, match="the limit is 10 "):
+            hash_content(PNG, names, OPTIONS, Limits(max_content_bytes=10))
+    with pytest.raises(MediaCorrupt):
+        hash_content(PNG[: len(PNG) // 2], ("md5", "pdq"), OPTIONS, LIMITS)
+
+
+def test_threads_agree() -> None:
+
+    contents = [encode(PICTURE.resize((300 + i, 200)), "JPEG") for i in range(4)] * 8
+    expected = [hash_content(c, ("pdq",), OPTIONS, LIMITS).signals for c in contents]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda c: hash_content(c, ("pdq",), OPTIONS, LIMITS).signals, contents))
+    assert got == expected
+    assert len(np.unique([s[0].text for s in got])) > 1

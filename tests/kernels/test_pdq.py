@@ -1,0 +1,137 @@
+"""PDQ kernels against their NumPy twin and against `pdqhash`, recorded and live."""
+
+import importlib.util
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+from featsvc_kernels import pdq, reference_pdq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.hashing.photographs import PHOTOGRAPHS, hamming, noise, photograph, sha256_of
+from tests.vectors.record_pdq import VECTORS, ask_pdqhash
+
+needs_pdqhash = pytest.mark.skipif(
+    importlib.util.find_spec("pdqhash") is None, reason="pdqhash is of the `peers` extra"
+)
+
+
+def run(pixels: NDArray[np.uint8]) -> tuple[bytes, int, NDArray[np.float32]]:
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else 3
+    coefficients = np.empty((16, 16), np.float32)
+    bits = np.empty(32, np.uint8)
+    rows = np.ascontiguousarray(pixels).reshape(height, -1)
+    quality = pdq.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)
+    return bits.tobytes(), quality, coefficients
+
+
+def downsample(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else 3
+    block = np.empty((64, 64), np.float32)
+    pdq.pdq_downsample(pixels.reshape(height, -1), channels, 0, 0, height, width, block)
+    return block
+
+
+def near_median(coefficients: NDArray[np.float32]) -> int:
+    """How many bits rounding may decide: coefficients within 1e-3 of the median."""
+    flat = coefficients.ravel()
+    return int((np.abs(flat - np.sort(flat)[127]) <= 1e-3).sum()) - 1
+
+
+@cache
+def recorded() -> list[dict[str, str | int]]:
+    vectors: list[dict[str, str | int]] = json.loads(VECTORS.read_text(encoding="utf-8"))
+    return vectors
+
+
+@pytest.mark.parametrize("index", range(len(recorded())), ids=lambda i: recorded()[i]["source"])
+def test_equals_recorded_pdqhash(index: int) -> None:
+    vector = recorded()[index]
+    kind, *arguments = str(vector["source"]).split(" ")
+    pixels = photograph(arguments[0]) if kind == "photograph" else noise(*map(int, arguments))
+    if sha256_of(pixels) != vector["pixels_sha256"]:
+        pytest.skip("another decoder version: these are not the recorded pixels")
+    value, quality, coefficients = run(pixels)
+    assert hamming(value, bytes.fromhex(str(vector["pdq"]))) <= near_median(coefficients)
+    assert quality == vector["quality"]
+
+
+@needs_pdqhash
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_equals_live_pdqhash(name: str) -> None:
+    text, quality, _ = ask_pdqhash(photograph(name))
+    value, our_quality, coefficients = run(photograph(name))
+    assert hamming(value, bytes.fromhex(text)) <= near_median(coefficients)
+    assert our_quality == quality
+
+
+def test_photographs_leave_nothing_to_rounding() -> None:
+    """The allowance above must not be what makes it pass."""
+    assert all(int(vector["near_median"]) <= 1 for vector in recorded())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    grey=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_downsample_equals_twin(height: int, width: int, grey: bool, seed: int) -> None:
+    pixels = noise(seed, height, width)
+    if grey:
+        pixels = np.ascontiguousarray(pixels[:, :, 0])
+    np.testing.assert_allclose(downsample(pixels), reference_pdq.downsample(pixels), atol=2e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 4096), (4096, 1), (3, 4096), (2048, 40)])
+def test_downsample_of_extreme_shapes_equals_twin(height: int, width: int) -> None:
+    pixels = noise(1, height, width)
+    np.testing.assert_allclose(downsample(pixels), reference_pdq.downsample(pixels), atol=2e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 64, 65, 128, 129, 256, 257, 1004, 4096, 66_000])
+def test_a_flat_picture_stays_flat(n: int) -> None:
+    """Every band's weights add up to 1, past 65,535 elements too."""
+    np.testing.assert_allclose(downsample(np.full((1, n), 200, np.uint8)), 200, rtol=1e-5)
+
+
+def test_dct_quality_and_bits_equal_twin() -> None:
+    block = np.random.default_rng(7).uniform(0, 255, (64, 64)).astype(np.float32)
+    coefficients = np.empty((16, 16), np.float32)
+    pdq.pdq_dct(block, coefficients)
+    np.testing.assert_allclose(coefficients, reference_pdq.dct(block.astype(float)), atol=1e-3)
+    smooth = np.outer(np.linspace(0, 255, 64), np.ones(64)).astype(np.float32)
+    for picture in (block, smooth, block / np.float32(40)):
+        assert pdq.pdq_quality(picture) == reference_pdq.quality(picture.astype(float))
+    bits = np.empty(32, np.uint8)
+    pdq.pdq_bits(coefficients, bits)
+    assert bits.tobytes() == reference_pdq.bits(coefficients.astype(float))
+    assert int.from_bytes(bits).bit_count() == 128
+
+
+def test_ties_are_not_above_the_median() -> None:
+    bits = np.empty(32, np.uint8)
+    pdq.pdq_bits(np.zeros((16, 16), np.float32), bits)
+    assert bits.tobytes() == bytes(32)
+
+
+def test_a_rectangle_is_the_crop_of_it() -> None:
+    pixels = noise(3, 200, 300)
+    whole, part = np.empty((64, 64), np.float32), np.empty((64, 64), np.float32)
+    pdq.pdq_downsample(pixels.reshape(200, -1), 3, 10, 20, 150, 211, part)
+    crop = np.ascontiguousarray(pixels[10:160, 20:231])
+    pdq.pdq_downsample(crop.reshape(150, -1), 3, 0, 0, 150, 211, whole)
+    np.testing.assert_array_equal(part, whole)
+
+
+def test_read_only_pixels_are_fine() -> None:
+    pixels = noise(3, 100, 100)
+    expected = run(pixels)[0]
+    pixels.flags.writeable = False
+    assert run(pixels)[0] == expected

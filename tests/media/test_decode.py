@@ -1,0 +1,258 @@
+"""Bytes to pixels: every container, every way to be wrong."""
+
+import struct
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnsupportedMedia
+from featsvc.media import Alpha, DecodeOptions, Fidelity, Limits, decode, probe
+from tests.hashing.photographs import encode, noise, photograph
+
+PHOTO = photograph("astronaut.png")
+RGB = Image.fromarray(PHOTO)
+EXACT = DecodeOptions()
+LIMITS = Limits()
+ALL_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A well-formed PNG whose pixels would be zeros, and few bytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(min(height * (width + 1), 10**6)))
+    magic = b"\x89PNG\r\n\x1a\n"
+    return magic + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_give_the_pixels_back(file_format: str) -> None:
+    image = decode(encode(RGB, file_format), EXACT, LIMITS)
+    np.testing.assert_array_equal(image.pixels, PHOTO)
+    assert (image.width, image.height, image.frames, image.orientation) == (512, 512, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("JPEG", {"quality": 95}),
+        ("JPEG", {"quality": 95, "progressive": True}),
+        ("WEBP", {"quality": 95}),
+        ("AVIF", {"quality": 95}),
+        ("GIF", {}),
+    ],
+)
+def test_lossy_formats_come_near(file_format: str, options: dict[str, object]) -> None:
+    image = decode(encode(RGB, file_format, **options), EXACT, LIMITS)
+    assert image.pixels.shape == PHOTO.shape
+    assert np.abs(image.pixels.astype(int) - PHOTO).mean() < 8
+
+
+def test_pixels_are_contiguous_uint8() -> None:
+    for file_format in ALL_FORMATS:
+        pixels = decode(encode(RGB, file_format), EXACT, LIMITS, luma_suffices=True).pixels
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+
+
+def test_jpeg_luma_plane_is_taken_only_where_it_suffices() -> None:
+    content = encode(RGB, "JPEG", quality=90)
+    assert decode(content, EXACT, LIMITS).pixels.ndim == 3
+    image = decode(content, EXACT, LIMITS, luma_suffices=True)
+    assert image.pixels.shape == (512, 512)
+    assert image.luma_plane
+    small = encode(RGB.resize((511, 600)), "JPEG", quality=90)
+    assert not decode(small, EXACT, LIMITS, luma_suffices=True).luma_plane
+
+
+def test_grey_jpeg_is_no_luma_plane() -> None:
+    image = decode(encode(RGB.convert("L"), "JPEG"), EXACT, LIMITS, luma_suffices=True)
+    assert image.pixels.ndim == 2
+    assert not image.luma_plane
+
+
+@pytest.mark.parametrize(
+    ("size", "denominator", "shape"),
+    [
+        ((1023, 1500), 2, (750, 512)),
+        ((1022, 1500), 1, (1500, 1022)),
+        ((2048, 2100), 4, (525, 512)),
+        ((4096, 4200), 8, (525, 512)),
+    ],
+)
+def test_fast_scales_while_512_pixels_stay(
+    size: tuple[int, int], denominator: int, shape: tuple[int, int]
+) -> None:
+    content = encode(RGB.resize(size), "JPEG")
+    image = decode(content, replace(EXACT, fidelity=Fidelity.FAST), LIMITS)
+    assert image.scale_denominator == denominator
+    assert image.pixels.shape[:2] == shape
+    assert (image.width, image.height) == size
+    assert decode(content, EXACT, LIMITS).scale_denominator == 1
+
+
+def test_cmyk_jpeg_shows_the_same_picture() -> None:
+    image = decode(encode(RGB.convert("CMYK"), "JPEG", quality=95), EXACT, LIMITS)
+    assert np.abs(image.pixels.astype(int) - PHOTO).mean() < 8
+
+
+def test_16_bit_grey_keeps_its_tones() -> None:
+    grey = np.asarray(RGB.convert("L"))
+    wide = Image.fromarray(grey.astype(np.uint16) * 257)
+    for file_format in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(decode(encode(wide, file_format), EXACT, LIMITS).pixels, grey)
+
+
+def test_float_and_32_bit_tiff_are_stretched() -> None:
+    grey = np.asarray(RGB.convert("L"))
+    for samples in (grey.astype(np.float32) / 255, grey.astype(np.int32) * 1000):
+        pixels = decode(encode(Image.fromarray(samples), "TIFF"), EXACT, LIMITS).pixels
+        assert (int(pixels.min()), int(pixels.max())) == (0, 255)
+        assert np.corrcoef(pixels.ravel(), grey.ravel())[0, 1] > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("alpha", "value"), [(Alpha.WHITE, 255), (Alpha.BLACK, 0), (Alpha.IGNORE, 90)]
+)
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_transparent_pixels_show_what_was_asked(alpha: Alpha, value: int, file_format: str) -> None:
+    clear = Image.new("RGBA", (8, 8), (90, 90, 90, 0))
+    content = encode(
+        clear, file_format, **({"lossless": True, "exact": True} if file_format == "WEBP" else {})
+    )
+    image = decode(content, replace(EXACT, alpha=alpha), LIMITS)
+    assert np.unique(image.pixels).tolist() == [value]
+    assert image.alpha is alpha
+
+
+def test_half_transparent_is_mixed() -> None:
+    content = encode(Image.new("LA", (8, 8), (0, 51)), "PNG")
+    assert np.unique(decode(content, EXACT, LIMITS).pixels).tolist() == [204]
+
+
+def test_palette_with_a_transparent_colour_is_composited() -> None:
+    picture = Image.new("P", (8, 8), 1)
+    picture.putpalette([0, 0, 0, 10, 20, 30])
+    for file_format in ("PNG", "GIF"):
+        content = encode(picture, file_format, transparency=1)
+        assert np.unique(decode(content, EXACT, LIMITS).pixels).tolist() == [255]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_orientation_is_applied_or_ignored_and_recorded(file_format: str, orientation: int) -> None:
+    picture = Image.fromarray(photograph("coffee.png"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(picture, file_format, exif=exif)
+    upright = decode(encode(picture, file_format), EXACT, LIMITS).pixels
+    applied = decode(content, EXACT, LIMITS)
+    ignored = decode(content, replace(EXACT, ignore_orientation=True), LIMITS)
+    assert applied.orientation == ignored.orientation == orientation
+    assert (applied.orientation_applied, ignored.orientation_applied) == (True, False)
+    turns = {3: 2, 6: 3, 8: 1}[orientation]
+    np.testing.assert_array_equal(ignored.pixels, upright)
+    np.testing.assert_array_equal(applied.pixels, np.rot90(upright, turns))
+    assert (applied.height, applied.width) == applied.pixels.shape[:2]
+
+
+def test_empty_content() -> None:
+    with pytest.raises(InvalidInput, match="content is empty") as caught:
+        decode(b"", EXACT, LIMITS)
+    assert caught.value.reason == "CONTENT_EMPTY"
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.7", bytes(range(256)), b"\0\0\0\x18ftypisom"])
+def test_unknown_formats_are_unsupported(content: bytes) -> None:
+    with pytest.raises(UnsupportedMedia, match="only byte hashes apply"):
+        decode(content, EXACT, LIMITS)
+
+
+@pytest.mark.parametrize("file_format", ALL_FORMATS)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_a_truncated_file_is_corrupt_not_half_a_picture(file_format: str, keep: float) -> None:
+    content = encode(RGB, file_format)
+    with pytest.raises(MediaCorrupt, match="send the whole file"):
+        decode(content[: int(len(content) * keep)], EXACT, LIMITS)
+
+
+def test_a_truncated_progressive_jpeg_is_corrupt() -> None:
+    content = encode(RGB, "JPEG", progressive=True)
+    with pytest.raises(MediaCorrupt, match="Premature end"):
+        decode(content[: len(content) // 2], EXACT, LIMITS)
+
+
+def test_a_truncated_cmyk_jpeg_is_corrupt() -> None:
+    content = encode(RGB.convert("CMYK"), "JPEG")
+    with pytest.raises(MediaCorrupt):
+        decode(content[: len(content) // 2], EXACT, LIMITS)
+
+
+def test_junk_between_jpeg_segments_is_tolerated() -> None:
+    content = encode(RGB, "JPEG", quality=90)
+    at = content.index(b"\xff\xdb")
+    junked = content[:at] + b"\0\0\0" + content[at:]
+    np.testing.assert_array_equal(
+        decode(junked, EXACT, LIMITS).pixels, decode(content, EXACT, LIMITS).pixels
+    )
+
+
+def test_a_damaged_jpeg_scan_is_corrupt() -> None:
+    content = bytearray(encode(RGB, "JPEG", quality=90))
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(b ^ 0x55 for b in content[middle : middle + 40])
+    with pytest.raises(MediaCorrupt):
+        decode(bytes(content), EXACT, LIMITS)
+
+
+def test_a_png_bomb_is_refused_by_its_header() -> None:
+    bomb = png_header(20_000, 20_000)
+    assert len(bomb) < 2_000
+    with pytest.raises(
+        MediaTooLarge, match="400,000,000 pixels, the limit is 100,000,000"
+    ) as caught:
+        decode(bomb, EXACT, LIMITS)
+    assert caught.value.metadata["setting"] == "media.max_pixels"
+
+
+@pytest.mark.parametrize("file_format", ALL_FORMATS)
+def test_every_format_is_held_to_the_pixel_limit(file_format: str) -> None:
+    content = encode(Image.new("RGB", (50, 40)), file_format)
+    probe(content, Limits(max_pixels=2_000))
+    with pytest.raises(MediaTooLarge, match="2,000 pixels, the limit is 1,999"):
+        decode(content, EXACT, Limits(max_pixels=1_999))
+
+
+def test_bytes_are_limited() -> None:
+    content = encode(RGB, "PNG")
+    with pytest.raises(
+        MediaTooLarge, match=r"bytes, the limit is 1,000 \(media.max_content_bytes\)"
+    ):
+        decode(content, EXACT, Limits(max_content_bytes=1_000))
+
+
+def test_aspect_is_limited() -> None:
+    decode(encode(Image.new("L", (200, 1)), "PNG"), EXACT, LIMITS)
+    with pytest.raises(MediaTooLarge, match="201 to 1, the limit is 200"):
+        decode(encode(Image.new("L", (201, 1)), "PNG"), EXACT, LIMITS)
+
+
+def test_zero_pixels_are_corrupt() -> None:
+    with pytest.raises(MediaCorrupt, match="0 x 5"):
+        decode(png_header(0, 5), EXACT, LIMITS)
+
+
+def test_frames_are_counted() -> None:
+    frames = [Image.fromarray(noise(seed, 20, 30)) for seed in range(5)]
+    for file_format in ("GIF", "PNG", "WEBP", "TIFF"):
+        content = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+        assert decode(content, EXACT, LIMITS).frames == 5
+        assert probe(content, LIMITS).frames == 5
