@@ -43,6 +43,11 @@ demo: $(STAMP) ## the main job on real photographs, with embedded stores
 	$(BIN)/featsvc demo
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
+	@echo 'Once it serves, try in another terminal:'
+	@echo '  $(BIN)/featsvc bank create known'
+	@echo '  $(BIN)/featsvc screen $(PICTURE) --account a1'
+	@echo '  grpcurl -plaintext -d "{\"content\": {\"data\": \"$$(base64 -w0 $(PICTURE))\"}}" \'
+	@echo '    localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks with the peers side by side

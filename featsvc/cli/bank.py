@@ -41,7 +41,11 @@ def _actor() -> str:
 @click.argument("bank_id", metavar="BANK")
 @click.option("--description", default="", help="What the list is.")
 @click.option(
-    "--mode", type=click.Choice(["enforce", "shadow", "off"]), default="enforce", show_default=True
+    "--mode",
+    type=click.Choice(["enforce", "shadow", "off"]),
+    default="enforce",
+    show_default=True,
+    help="Act on matches, only watch them, or never search.",
 )
 @click.option("--safe", is_flag=True, help="A safe list: its matches suppress the others.")
 @click.option(
@@ -128,7 +132,9 @@ def show(bank_id: str, server: str, as_json: bool) -> None:
 
 @bank.command()
 @click.argument("bank_id", metavar="BANK")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
+)
 @server_option
 @json_option
 def entries(bank_id: str, limit: int, server: str, as_json: bool) -> None:
@@ -172,7 +178,7 @@ def entries(bank_id: str, limit: int, server: str, as_json: bool) -> None:
 
 @bank.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--bank", "-b", "bank_id", required=True, metavar="BANK")
+@click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Where it goes.")
 @click.option("--format", "file_format", default="", help="Default: told by the content.")
 @click.option("--source", default="", help="Where the list comes from.")
 @click.option("--label", "labels", multiple=True, help="A label for every entry. Repeatable.")

@@ -20,10 +20,9 @@ from typing import IO, cast
 import click
 import grpc
 from PIL import Image, ImageEnhance, ImageOps
-from rich.table import Table
 
+from featsvc.cli import output
 from featsvc.cli.match import features_json, number
-from featsvc.cli.output import console
 from featsvc.cli.remote import connect
 from featsvc.client import Client
 from featsvc.v1 import (
@@ -171,10 +170,7 @@ def _build_bank(client: Client, photographs: Path) -> int:
 
 def _screen_all(client: Client, uploads: list[Upload]) -> list[str]:
     """Screen each upload, print a row each; what went wrong."""
-    drawn = Table(header_style="bold")
-    for column in ("account", "upload", "matched", "bits", "uploads 1h", "bytes 1h", "ms"):
-        right = column in ("bits", "uploads 1h", "bytes 1h", "ms")
-        drawn.add_column(column, justify="right" if right else "left", no_wrap=True)
+    rows: list[tuple[object, ...]] = []
     wrong: list[str] = []
     for number_, upload in enumerate(uploads):
         started = time.perf_counter()
@@ -192,16 +188,18 @@ def _screen_all(client: Client, uploads: list[Upload]) -> list[str]:
         shown = best.external_id if best else "-"
         if not best and upload.expected is None:
             shown = "- (PDQ alone cannot)"
-        drawn.add_row(
-            upload.account,
-            f"{upload.picture}, {upload.edit}",
-            shown,
-            str(number(best.distance)) if best else "",
-            str(features["uploads_1h"]["value"]),
-            f"{features['upload_bytes_1h']['value']:,}",
-            f"{elapsed_ms:.1f}",
+        rows.append(
+            (
+                upload.account,
+                f"{upload.picture}, {upload.edit}",
+                shown,
+                number(best.distance) if best else None,
+                features["uploads_1h"]["value"],
+                features["upload_bytes_1h"]["value"],
+                round(elapsed_ms, 1),
+            )
         )
-    console().print(drawn)
+    output.table(("account", "upload", "matched", "bits", "uploads 1h", "bytes 1h", "ms"), rows)
     return wrong
 
 

@@ -59,8 +59,11 @@ def hash_files(files: tuple[Path, ...], algorithms: tuple[str, ...], as_json: bo
                 }
             )
             continue
-        kind = f"{media.media_type} {media.width}x{media.height}" if media else hashes.reason
-        rows += ((file, kind, s.algorithm, s.quality, s.text) for s in hashes.signals)
+        kind = f"{media.media_type} {media.width}x{media.height}" if media else "not a picture"
+        first = (file, kind)
+        for signal in hashes.signals:
+            rows.append((*first, signal.algorithm, signal.quality, signal.text))
+            first = ("", "")
     if rows:
         output.table(("file", "content", "algorithm", "quality", "signal"), rows)
     if failed:

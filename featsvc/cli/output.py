@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import click
 import msgspec
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,17 +27,17 @@ def json_line(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table whose numbers stand to the right; on a pipe it is as wide as it needs to be."""
-    drawn = Table(title=title or None, title_justify="left", header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(drawn)
-
-
-def console() -> Console:
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    """A table with numbers to the right; on a pipe it is as wide as it needs to be."""
+    cells = list(rows)
+    drawn = Table(
+        title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in cells)
+        drawn.add_column(column, overflow="fold", justify="right" if numeric else "left")
+    for row in cells:
+        drawn.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(drawn)
 
 
 def progress(*, count: bool = False) -> Progress:

@@ -11,14 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from featsvc.accounts import (
-    EntityRef,
-    Event,
-    EventResult,
-    FeatureSelection,
-    FeatureStore,
-    FeatureTable,
-)
+from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.errors import Unavailable
 from featsvc.hashing.content import ContentHashes, hash_content
 from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
@@ -52,7 +45,7 @@ class Account:
     """
 
     entities: Sequence[EntityRef]
-    selection: FeatureSelection
+    selection: Selection
     as_of_ms: int | None = None
     record: Event | None = None
 
@@ -170,7 +163,7 @@ class Screener:
         event_result: EventResult | None = None
         degraded = ""
         try:
-            table, event_result = await self._features.record_and_get(
+            event_result, table = await self._features.record_and_get(
                 account.record, account.entities, account.selection, account.as_of_ms
             )
         except Unavailable as exc:

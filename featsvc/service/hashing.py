@@ -31,7 +31,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             outcome=convert.outcome(hashes.outcome),
             outcome_reason=hashes.reason,
             media=convert.media_info(hashes),
-            signals=[convert.signal_message(s, hashes) for s in hashes.signals],
+            signals=[convert.signal_message(s) for s in hashes.signals],
             timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
         )
 

@@ -89,7 +89,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             content_outcome=convert.outcome(looked.hashes.outcome),
             content_outcome_reason=looked.hashes.reason,
             media=convert.media_info(looked.hashes),
-            signals=[convert.signal_message(s, looked.hashes) for s in looked.hashes.signals],
+            signals=[convert.signal_message(s) for s in looked.hashes.signals],
             matches=[convert.match_message(m) for m in looked.result.matches],
             matches_truncated=looked.result.truncated,
             watermark=convert.watermark(looked.revision, looked.commit_time),

@@ -18,7 +18,7 @@ _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,
     **{wire: mode for mode, wire in MODE.items()},
 }
-_OPINION = {
+OPINION = {
     Opinion.UNSPECIFIED: banks_pb2.OPINION_UNSPECIFIED,
     Opinion.POSITIVE: banks_pb2.OPINION_POSITIVE,
     Opinion.NEGATIVE: banks_pb2.OPINION_NEGATIVE,
@@ -106,7 +106,7 @@ def entry_message(entry: Entry) -> banks_pb2.Entry:
         ],
         labels=entry.labels,
         source=entry.source,
-        opinion=_OPINION[entry.opinion],
+        opinion=OPINION[entry.opinion],
         note=entry.note,
         expire_time=timestamp(entry.expire_time),
         added_revision=entry.added_revision,

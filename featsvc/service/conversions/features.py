@@ -9,43 +9,24 @@ from featsvc.accounts import (
     EntityRef,
     Event,
     EventResult,
-    EventStatus,
-    FeatureDefinition,
-    FeatureSelection,
-    FeatureStatus,
+    FeatureInfo,
     FeatureTable,
+    Selection,
 )
 from featsvc.v1 import features_pb2, types_pb2
-
-_STATUS = {
-    FeatureStatus.PRESENT: features_pb2.FEATURE_STATUS_PRESENT,
-    FeatureStatus.NULL_VALUE: features_pb2.FEATURE_STATUS_NULL_VALUE,
-    FeatureStatus.NOT_FOUND: features_pb2.FEATURE_STATUS_NOT_FOUND,
-    FeatureStatus.OUTSIDE_MAX_AGE: features_pb2.FEATURE_STATUS_OUTSIDE_MAX_AGE,
-    FeatureStatus.SATURATED: features_pb2.FEATURE_STATUS_SATURATED,
-    FeatureStatus.DEGRADED: features_pb2.FEATURE_STATUS_DEGRADED,
-}
-_EVENT_STATUS = {
-    EventStatus.APPLIED: features_pb2.EventResult.STATUS_APPLIED,
-    EventStatus.DUPLICATE: features_pb2.EventResult.STATUS_DUPLICATE,
-    EventStatus.TOO_LATE: features_pb2.EventResult.STATUS_TOO_LATE,
-    EventStatus.REJECTED: features_pb2.EventResult.STATUS_REJECTED,
-    EventStatus.IGNORED: features_pb2.EventResult.STATUS_IGNORED,
-    EventStatus.INCOMPLETE: features_pb2.EventResult.STATUS_INCOMPLETE,
-}
 
 
 def entity_refs(messages: Sequence[types_pb2.EntityRef]) -> list[EntityRef]:
     return [EntityRef(m.entity, m.id) for m in messages]
 
 
-def selection(message: features_pb2.FeatureSelection) -> FeatureSelection:
+def selection(message: features_pb2.FeatureSelection) -> Selection:
     """Raises InvalidInput where both a list and a set are named."""
     if message.features and message.set:
         raise errors.InvalidInput(
             "selection: name features or a set, not both", field="selection.set"
         )
-    return FeatureSelection(names=tuple(message.features), set=message.set)
+    return Selection(names=tuple(message.features), set=message.set)
 
 
 def as_of_ms(request: features_pb2.GetFeaturesRequest) -> int | None:
@@ -59,12 +40,13 @@ def event(message: features_pb2.Event) -> Event:
         kind = value.WhichOneof("kind")
         if kind is not None:
             attributes[name] = getattr(value, kind)
-    time_ms = message.time.ToMilliseconds() if message.HasField("time") else None
+    # No time is 1970, which the store refuses by name.
+    time_ms = message.time.ToMilliseconds()
     return Event(message.event_id, message.type, time_ms, dict(message.entities), attributes)
 
 
 def event_result(result: EventResult) -> features_pb2.EventResult:
-    return features_pb2.EventResult(status=_EVENT_STATUS[result.status], reason=result.reason)
+    return features_pb2.EventResult(status=int(result.status), reason=result.reason)
 
 
 def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
@@ -74,7 +56,8 @@ def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
         features_pb2.FeatureColumn(
             name=name,
             values=values.tolist(),
-            statuses=[_STATUS[FeatureStatus(s)] for s in statuses.tolist()],
+            # The domain numbers its statuses as the wire does.
+            statuses=statuses.tolist(),
         )
         for name, values, statuses in zip(table.names, table.values, table.statuses, strict=True)
     ]
@@ -83,7 +66,7 @@ def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
     )
 
 
-def definition(feature: FeatureDefinition) -> features_pb2.FeatureDefinition:
+def definition(feature: FeatureInfo) -> features_pb2.FeatureDefinition:
     message = features_pb2.FeatureDefinition(
         name=feature.name,
         entity=feature.entity,
@@ -100,6 +83,6 @@ def definition(feature: FeatureDefinition) -> features_pb2.FeatureDefinition:
         (message.bucket, feature.bucket_ms),
         (message.max_age, feature.max_age_ms),
     ):
-        if milliseconds is not None:
+        if milliseconds:
             target.FromMilliseconds(milliseconds)
     return message

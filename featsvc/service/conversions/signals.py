@@ -1,18 +1,21 @@
 """Content, signals and matches between the wire and the domain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from featsvc import errors
 from featsvc.banks import BankMode
 from featsvc.hashing.content import ContentHashes, ContentOutcome
-from featsvc.hashing.registry import Algorithm, Distance
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, parse_value
 from featsvc.matching import Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
+
+T = TypeVar("T")
 
 MAX_ALGORITHMS = 32
 MAX_LABELS = 32
@@ -22,6 +25,8 @@ DEFAULT_RESULTS = 100
 _FIDELITY = {0: Fidelity.EXACT, 1: Fidelity.EXACT, 2: Fidelity.FAST}
 _ALPHA = {0: Alpha.WHITE, 1: Alpha.WHITE, 2: Alpha.BLACK, 3: Alpha.IGNORE}
 _FRAMES = {0: Frames.FIRST, 1: Frames.FIRST, 2: Frames.ALL}
+_FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
+_ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
 _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
@@ -47,7 +52,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return message
 
 
-def choose(table: dict[int, object], value: int, field: str) -> object:
+def choose(table: Mapping[int, T], value: int, field: str) -> T:
     """The domain's value of a wire enum. Raises InvalidInput for one this version has not."""
     try:
         return table[value]
@@ -139,6 +144,32 @@ def media_info(hashes: ContentHashes) -> types_pb2.MediaInfo | None:
     return types_pb2.MediaInfo(
         media_type=media.media_type, width=media.width, height=media.height, frames=media.frames
     )
+
+
+def signal_message(signal: Signal) -> types_pb2.Signal:
+    low = signal.low_quality
+    message = types_pb2.Signal(
+        algorithm=signal.algorithm,
+        value=signal.text,
+        quality=signal.quality,
+        outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
+        variant=signal.variant,
+        algorithm_version=get_algorithm(signal.algorithm).version,
+        frame=signal.frame,
+    )
+    if signal.provenance is not None:
+        made = signal.provenance
+        message.provenance.CopyFrom(
+            types_pb2.Provenance(
+                orientation=made.orientation,
+                orientation_applied=made.orientation_applied,
+                fidelity=_FIDELITY_MESSAGE[made.fidelity],
+                alpha=_ALPHA_MESSAGE[made.alpha],
+                luma_plane=made.luma_plane,
+                scale_denominator=made.scale_denominator,
+            )
+        )
+    return message
 
 
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
