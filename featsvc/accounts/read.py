@@ -1,0 +1,200 @@
+"""One read on its way: resolved into commands, and its replies folded into a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from featsvc_kernels.fold import derive, fold
+
+from featsvc.accounts.connection import Reply
+from featsvc.accounts.definitions import Definitions
+from featsvc.accounts.events import EntityRef, check_id
+from featsvc.accounts.plan import ReadPlan, read_plan
+from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
+from featsvc.accounts.toml_source import did_you_mean
+from featsvc.errors import DataCorrupt, InvalidInput
+
+MAX_ENTITIES_READ = 1000
+MAX_NAMES = 1024
+_MAX_CACHED_PLANS = 512
+
+
+class ReadPlans:
+    """Selections resolved so far, by selection and kind of entity."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._names: dict[Selection, tuple[str, ...]] = {}
+        self._plans: dict[tuple[Selection, str], ReadPlan] = {}
+
+    def names(self, selection: Selection, entities: Sequence[str]) -> tuple[str, ...]:
+        """The features of a selection; where it is empty, all those of `entities`.
+
+        Raises InvalidInput for an unknown feature or set.
+        """
+        if not selection.names and not selection.set:
+            defined = self._definitions
+            return tuple(
+                name
+                for name in (*defined.features, *defined.derived)
+                if defined.entity_of(name) in entities
+            )
+        names = self._names.get(selection)
+        if names is None:
+            names = self._resolve(selection)
+            if len(self._names) >= _MAX_CACHED_PLANS:
+                self._names.clear()
+            self._names[selection] = names
+        return names
+
+    def _resolve(self, selection: Selection) -> tuple[str, ...]:
+        defined = self._definitions
+        if selection.names and selection.set:
+            raise InvalidInput("selection: give features or a set, not both", field="selection")
+        if selection.set:
+            if selection.set not in defined.sets:
+                hint = did_you_mean(selection.set[:64], defined.sets)
+                raise InvalidInput(
+                    f"selection.set: unknown set {selection.set[:64]!r}{hint}",
+                    reason="UNKNOWN_FEATURE_SET",
+                    field="selection.set",
+                )
+            return defined.sets[selection.set]
+        if len(selection.names) > MAX_NAMES:
+            raise InvalidInput(
+                f"selection.features: {len(selection.names)} names, at most {MAX_NAMES}",
+                field="selection.features",
+            )
+        for name in selection.names:
+            if name not in defined.features and name not in defined.derived:
+                hint = did_you_mean(name[:64], (*defined.features, *defined.derived))
+                raise InvalidInput(
+                    f"selection.features: unknown feature {name[:64]!r}{hint}",
+                    reason="UNKNOWN_FEATURE",
+                    field="selection.features",
+                )
+        return selection.names
+
+    def plan(self, selection: Selection, names: Sequence[str], entity: str) -> ReadPlan:
+        """The plan of `names`, which names() gave for the selection, for one kind of entity."""
+        # An empty selection means other names beside other kinds, but the same for this one.
+        key = (selection, entity)
+        plan = self._plans.get(key) if selection.names or selection.set else None
+        if plan is None:
+            plan = read_plan(self._definitions, entity, names)
+            if len(self._plans) >= _MAX_CACHED_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The entities of one kind: their places in the request, and how they are read."""
+
+    plan: ReadPlan
+    places: list[int]
+
+
+class Read:
+    """`keys` and `commands` go out together; `fold` takes their replies."""
+
+    def __init__(
+        self,
+        plans: ReadPlans,
+        known: Mapping[str, str],
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int,
+    ) -> None:
+        """Raises InvalidInput, naming the entity or the feature."""
+        if not 1 <= len(entities) <= MAX_ENTITIES_READ:
+            raise InvalidInput(
+                f"entities: {len(entities)} given, 1 to {MAX_ENTITIES_READ} are allowed",
+                field="entities",
+            )
+        places: dict[str, list[int]] = {}
+        for i, ref in enumerate(entities):
+            if ref.entity not in known:
+                raise InvalidInput(
+                    f"entities[{i}].entity: unknown entity {ref.entity[:64]!r}"
+                    + did_you_mean(ref.entity[:64], known),
+                    reason="UNKNOWN_ENTITY",
+                    field=f"entities[{i}].entity",
+                )
+            check_id(ref.id, f"entities[{i}].id")
+            places.setdefault(ref.entity, []).append(i)
+        self.as_of_ms = as_of_ms
+        self.names = plans.names(selection, list(places))
+        self._size = len(entities)
+        self._groups = [
+            _Group(plans.plan(selection, self.names, entity), at) for entity, at in places.items()
+        ]
+        self.keys: list[bytes] = []
+        self.commands: list[bytes] = []
+        for group in self._groups:
+            for i in group.places:
+                key, command = group.plan.command(entities[i].id)
+                self.keys.append(key)
+                self.commands.append(command)
+
+    def fold(self, replies: Sequence[Reply]) -> FeatureTable:
+        """Replies in the order of `commands`, none an error, to the table."""
+        values = np.full((len(self.names), self._size), np.nan)
+        statuses = np.full(values.shape, FeatureStatus.NOT_FOUND, np.uint8)
+        freshness_ms = np.full(self._size, -1, np.int64)
+        at = 0
+        for group in self._groups:
+            plan, size = group.plan, len(group.places)
+            folded = _fold_group(plan, replies[at : at + size], self.as_of_ms)
+            at += size
+            places = np.ix_(plan.columns, np.array(group.places))
+            values[places] = folded.values[plan.rows]
+            statuses[places] = folded.statuses[plan.rows]
+            freshness_ms[group.places] = folded.freshness_ms
+        return FeatureTable(self.names, values, statuses, freshness_ms, self.as_of_ms)
+
+
+def _fold_group(plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int) -> FeatureTable:
+    """All rows of the plan, hidden inputs of derived features included."""
+    parts = [part or b"" for reply in replies for part in cast(list[bytes | None], reply)]
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    if (lengths & 3).any() or len(parts) != plan.parts * len(replies):
+        raise DataCorrupt(
+            f"Redis: the state of an entity of kind {plan.entity!r} is not ours; is the namespace "
+            "shared with something else?"
+        )
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum(lengths >> 2, out=offsets[1:])
+    words = np.frombuffer(b"".join(parts), "<u4")
+    windowed, derived = len(plan.folding), len(plan.derive_defaults)
+    values = np.empty((windowed + derived, len(replies)))
+    statuses = np.empty(values.shape, np.uint8)
+    freshness_ms = np.empty(len(replies), np.int64)
+    fold(
+        words, offsets, plan.folding, plan.defaults, as_of_ms,
+        values[:windowed], statuses[:windowed], freshness_ms,
+    )  # fmt: skip
+    if derived:
+        derive(
+            plan.derive_ops, plan.derive_arguments, plan.derive_starts, plan.derive_defaults,
+            windowed, values, statuses,
+        )  # fmt: skip
+    return FeatureTable((), values, statuses, freshness_ms, as_of_ms)
+
+
+def warm() -> None:
+    """Load the kernels, so that the first read does not wait for them."""
+    nothing = np.zeros(0, np.int64)
+    empty = np.zeros((0, 0)), np.zeros((0, 0), np.uint8)
+    fold(
+        np.zeros(0, np.uint32),
+        np.zeros(1, np.int64),
+        np.zeros((0, 6), np.int64),
+        np.zeros(0),
+        0,
+        *empty,
+        nothing,
+    )
+    derive(nothing, np.zeros(0), np.zeros(1, np.int64), np.zeros(0), 0, *empty)
