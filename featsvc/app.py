@@ -22,7 +22,7 @@ from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks import BankStore
 from featsvc.config import Config
-from featsvc.errors import ConfigInvalid
+from featsvc.errors import ConfigInvalid, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching import Follower
 from featsvc.media import Limits
@@ -30,6 +30,8 @@ from featsvc.screening import Screener, WorkPool
 from featsvc.service import mounts
 from featsvc.service.metrics import Metrics
 from featsvc.service.server import Server
+
+_STORE_RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ async def serving(config: Config) -> AsyncIterator[Running]:
             stack.callback(_expose(config.metrics.listen, metrics, follower, pool))
         await asyncio.gather(
             asyncio.to_thread(_warm),
-            asyncio.to_thread(follower.start),
+            _load_banks(follower),
             *([embedded.start()] if embedded else []),
         )
         await server.open()
@@ -128,9 +130,22 @@ async def _serve(config: Config, on_serving: Callable[[str], None]) -> None:
 
 
 def _warm() -> None:
-    """Compile or load every kernel, so that no request waits for it."""
+    """Run every kernel and decoder once, so that no request waits for it."""
     warm_hashing()
     warm_accounts()
+
+
+async def _load_banks(follower: Follower) -> None:
+    """Load the first snapshot; while the store is away, keep trying."""
+    told = False
+    while True:
+        try:
+            return await asyncio.to_thread(follower.start)
+        except Unavailable as exc:
+            if not told:
+                log.warning("not serving until the banks are loaded: %s", exc)
+            told = True
+            await asyncio.sleep(_STORE_RETRY_S)
 
 
 def _limits(config: Config) -> Limits:

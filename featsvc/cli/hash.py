@@ -29,9 +29,9 @@ def hash_files(files: tuple[Path, ...], algorithms: tuple[str, ...], as_json: bo
     wanted = tuple(a.lower() for a in algorithms) or DEFAULT_ALGORITHMS
     for name in wanted:
         get_algorithm(name, field="--algorithm")
-    media = load_config().media
+    config = load_config().media
     limits = Limits(
-        media.max_content_bytes, media.max_pixels, media.max_frames, media.max_aspect_ratio
+        config.max_content_bytes, config.max_pixels, config.max_frames, config.max_aspect_ratio
     )
     failed = 0
     rows: list[tuple[object, ...]] = []
@@ -60,7 +60,7 @@ def hash_files(files: tuple[Path, ...], algorithms: tuple[str, ...], as_json: bo
             )
             continue
         kind = f"{media.media_type} {media.width}x{media.height}" if media else "not a picture"
-        first = (file, kind)
+        first: tuple[object, object] = (file, kind)
         for signal in hashes.signals:
             rows.append((*first, signal.algorithm, signal.quality, signal.text))
             first = ("", "")

@@ -1,6 +1,8 @@
 """What a failed call says, without digging in trailing metadata."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -31,10 +33,9 @@ def explain(error: grpc.RpcError, target: str = "the server") -> ServiceError:
     code = error.code()
     message = error.details() or code.name
     reason, path, retry_after_ms, metadata = "", "", None, {}
-    for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin":
-            continue
-        for detail in status_pb2.Status.FromString(value).details:
+    trailing = dict(cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()))
+    if packed := trailing.get("grpc-status-details-bin"):
+        for detail in status_pb2.Status.FromString(packed).details:
             info = error_details_pb2.ErrorInfo()
             bad = error_details_pb2.BadRequest()
             retry = error_details_pb2.RetryInfo()

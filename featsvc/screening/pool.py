@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from featsvc.errors import Overloaded
 
@@ -56,7 +56,7 @@ class WorkPool:
         future.add_done_callback(self._release)
         return await asyncio.wrap_future(future)
 
-    def _release(self, _: "Future[object]") -> None:
+    def _release(self, _: Future[Any]) -> None:
         with self._lock:
             self._pending -= 1
 

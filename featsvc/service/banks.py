@@ -5,6 +5,7 @@ stream from theirs, one message at a time, which is all the flow control they ne
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from grpc import aio
 
 from featsvc import errors
 from featsvc.banks import BankStore, ImportResult, ListFile
+from featsvc.matching import Follower
 from featsvc.service.conversions import banks as convert
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
@@ -19,11 +21,13 @@ Context = aio.ServicerContext[Any, Any]
 
 PROGRESS_INTERVAL_S = 0.2
 MAX_CHUNK_BYTES = 2**20
+SERVE_TIMEOUT_S = 1.0
 
 
 class BankServicer(banks_pb2_grpc.BankServiceServicer):
-    def __init__(self, store: BankStore) -> None:
+    def __init__(self, store: BankStore, follower: Follower) -> None:
         self._store = store
+        self._follower = follower
 
     async def CreateBank(  # noqa: N802
         self, request: banks_pb2.CreateBankRequest, context: Context
@@ -34,6 +38,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.settings(request.bank),
             convert.context(request.context),
         )
+        await self._serve(bank.revision)
         return convert.bank_message(bank)
 
     async def GetBank(  # noqa: N802
@@ -101,7 +106,14 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         result = None
         while result is None:
             result = await _finished(importing)
+            if result:
+                await self._serve(result.revision)
             yield _progress(file, result)
+
+    async def _serve(self, revision: int) -> None:
+        """Let this worker see what it has just committed, so that a curator can try it at once."""
+        with contextlib.suppress(errors.TimedOut, errors.Unavailable):
+            await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
 
 
 async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:

@@ -5,6 +5,8 @@ incident number, the log gets the same number with the place it happened. The ex
 text is left out of both, since it may quote what the caller sent.
 """
 
+from __future__ import annotations  # grpc types are generic for type checkers only
+
 import asyncio
 import inspect
 import logging
@@ -12,7 +14,7 @@ import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 from grpc import aio
@@ -23,7 +25,7 @@ from featsvc.service.status import code_of, status_of
 
 log = logging.getLogger(__name__)
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = aio.ServicerContext[Any, Any]
 
 

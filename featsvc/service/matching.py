@@ -12,6 +12,8 @@ from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
 from featsvc.v1 import matching_pb2, matching_pb2_grpc
 
+_LOW_QUALITY = "the signal is under its quality floor, so it was not matched; ask for it to be"
+
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -42,13 +44,12 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
-                skipped = signal.low_quality and not options.match_low_quality
                 result, revision, commit_time = await self._screener.match(signal, options)
                 return matching_pb2.MatchResponse(
                     outcome=convert.outcome(
-                        ContentOutcome.LOW_QUALITY if skipped else ContentOutcome.OK
+                        ContentOutcome.LOW_QUALITY if result.low_quality else ContentOutcome.OK
                     ),
-                    outcome_reason="the signal is under its quality floor" if skipped else "",
+                    outcome_reason=_LOW_QUALITY if result.low_quality else "",
                     matches=[convert.match_message(m) for m in result.matches],
                     truncated=result.truncated,
                     watermark=convert.watermark(revision, commit_time),
@@ -66,7 +67,15 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         return matching_pb2.GetIndexStatusResponse(
             algorithms=[
                 matching_pb2.AlgorithmIndex(
-                    algorithm=a.algorithm, entries=a.entries, signals=a.signals, engine=a.engine
+                    algorithm=a.algorithm,
+                    entries=a.entries,
+                    signals=a.signals,
+                    engine=a.engine,
+                    segment_revision=a.segment_revision,
+                    delta_signals=a.delta_signals,
+                    withdrawn_signals=a.withdrawn_signals,
+                    bytes_mapped=a.bytes_mapped,
+                    built_at=convert.timestamp(a.built_at),
                 )
                 for a in status.algorithms
             ],

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -169,7 +170,7 @@ def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) ->
     with (data_dir / "log").open("w+") as log:
         process = subprocess.Popen(
             [
-                *(os.sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"),
+                *(sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"),
                 *("--data-dir", str(data_dir)),
             ],
             env=environ,

@@ -70,7 +70,7 @@ def test_text_is_not_built_and_says_so() -> None:
     ],
 )
 def test_caps_of_a_match(options: types_pb2.MatchOptions) -> None:
-    with pytest.raises(InvalidInput, match="at most"):
+    with pytest.raises(InvalidInput):
         signals.match_options(options)
 
 

@@ -47,14 +47,17 @@ def entry_id(name: str) -> tuple[str, int]:
 
 
 def settings(message: banks_pb2.Bank) -> BankSettings:
-    """Raises InvalidInput for what does not make a bank."""
+    """Raises InvalidInput for what does not make a bank, NotBuilt for what is not tried yet."""
+    if message.query_variants:
+        raise errors.NotBuilt(
+            "bank.query_variants: query variants have no body in this version; leave them out"
+        )
     return BankSettings(
         display_name=message.display_name,
         description=message.description,
         mode=choose(_MODE, message.mode, "bank.mode"),
         safe=message.safe,
         thresholds=dict(message.thresholds),
-        query_variants=tuple(message.query_variants),
         engine=message.engine or "auto",
     )
 

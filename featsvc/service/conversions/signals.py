@@ -18,9 +18,6 @@ from featsvc.v1 import hashing_pb2, types_pb2
 T = TypeVar("T")
 
 MAX_ALGORITHMS = 32
-MAX_LABELS = 32
-MAX_RESULTS = 1000
-DEFAULT_RESULTS = 100
 
 _FIDELITY = {0: Fidelity.EXACT, 1: Fidelity.EXACT, 2: Fidelity.FAST}
 _ALPHA = {0: Alpha.WHITE, 1: Alpha.WHITE, 2: Alpha.BLACK, 3: Alpha.IGNORE}
@@ -99,17 +96,7 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
-    """Raises InvalidInput past a cap, NotBuilt for what this version cannot do."""
-    if len(message.labels) > MAX_LABELS:
-        raise errors.InvalidInput(
-            f"options.labels: {len(message.labels)} labels, at most {MAX_LABELS}",
-            field="options.labels",
-        )
-    if message.max_results > MAX_RESULTS:
-        raise errors.InvalidInput(
-            f"options.max_results: {message.max_results}, at most {MAX_RESULTS}",
-            field="options.max_results",
-        )
+    """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
     if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
         raise errors.NotBuilt(
             "options.variants: query variants have no body in this version; "
@@ -119,7 +106,7 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
         banks=tuple(bank.removeprefix("banks/") for bank in message.banks),
         labels=tuple(message.labels),
         thresholds={t.algorithm.strip().lower(): t.threshold for t in message.thresholds},
-        max_results=message.max_results or DEFAULT_RESULTS,
+        max_results=message.max_results,
         match_low_quality=message.match_low_quality,
         top_k=message.top_k,
     )
@@ -190,10 +177,21 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=match.entry_signal,
-        query_signal=match.query_signal,
+        entry_signal=match.entry_signal.hex(),
+        query_signal=match.query_signal.hex(),
         safe=match.safe,
         suppressed=match.suppressed,
+        evidence=[
+            types_pb2.Evidence(
+                algorithm=e.algorithm,
+                distance=e.distance,
+                threshold=e.threshold,
+                query_variant=e.query_variant,
+                entry_variant=e.entry_variant,
+                entry_signal=e.entry_signal.hex(),
+            )
+            for e in match.evidence
+        ],
     )
 
 
