@@ -20,11 +20,11 @@ import uvloop
 
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
-from featsvc.banks import BankStore
+from featsvc.banks.store import BankStore
 from featsvc.config import Config
 from featsvc.errors import ConfigInvalid, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
-from featsvc.matching import Follower
+from featsvc.matching.follower import Follower
 from featsvc.media import Limits
 from featsvc.screening import Screener, WorkPool
 from featsvc.service import mounts

@@ -71,7 +71,7 @@ def create(
     """Create BANK: 1 to 64 of a-z, 0-9, "_", "-"."""
     message = banks_pb2.Bank(
         description=description,
-        mode=types_pb2.BankMode.Value(f"BANK_MODE_{mode.upper()}"),
+        mode=f"BANK_MODE_{mode.upper()}",
         safe=safe,
         thresholds=dict(_threshold(text) for text in thresholds),
     )

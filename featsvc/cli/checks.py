@@ -17,7 +17,7 @@ import numpy as np
 from featsvc import __version__
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
-from featsvc.banks import BankStore
+from featsvc.banks.store import BankStore
 from featsvc.config import load_config
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing

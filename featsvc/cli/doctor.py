@@ -1,6 +1,7 @@
 """`featsvc doctor`: does this installation work, and does that server serve?"""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 import grpc
@@ -43,9 +44,8 @@ def _checks(kernels: bool, server: str | None) -> Mapping[str, Callable[[], str]
 def _health(server: str) -> str:
     with grpc.insecure_channel(server) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=5
-            )
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
         except grpc.RpcError as exc:
             raise click.ClickException(str(explain(exc, server))) from exc
     status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

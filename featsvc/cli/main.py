@@ -46,14 +46,13 @@ def cli() -> None:
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
     try:
-        cli(standalone_mode=False)
+        # Returns the code of a click Exit, None from a command that ended well.
+        sys.exit(cli(standalone_mode=False))
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as exc:
         exc.show()
-        sys.exit(exc.exit_code)
-    except click.exceptions.Exit as exc:
         sys.exit(exc.exit_code)
     except FeatsvcError as exc:
         click.echo(f"Error: {exc}", err=True)

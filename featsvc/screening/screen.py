@@ -16,7 +16,9 @@ from featsvc.errors import Unavailable
 from featsvc.hashing.content import ContentHashes, hash_content
 from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
-from featsvc.matching import Follower, MatchOptions, MatchResult, Snapshot
+from featsvc.matching.follower import Follower
+from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits
 from featsvc.screening.pool import WorkPool
 

@@ -1,8 +1,8 @@
 """gRPC, and nothing else: servicers, translation, the status table, the server's life."""
 
 from featsvc.accounts import FeatureStore
-from featsvc.banks import BankStore
-from featsvc.matching import Follower
+from featsvc.banks.store import BankStore
+from featsvc.matching.follower import Follower
 from featsvc.screening import Screener
 from featsvc.service.banks import BankServicer
 from featsvc.service.features import FeatureServicer

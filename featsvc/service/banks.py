@@ -12,8 +12,10 @@ from typing import Any
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks import BankStore, ImportResult, ListFile
-from featsvc.matching import Follower
+from featsvc.banks.list_file import ListFile
+from featsvc.banks.records import ImportResult
+from featsvc.banks.store import BankStore
+from featsvc.matching.follower import Follower
 from featsvc.service.conversions import banks as convert
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 

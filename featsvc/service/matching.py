@@ -7,7 +7,7 @@ from grpc import aio
 
 from featsvc import errors
 from featsvc.hashing.content import ContentOutcome
-from featsvc.matching import Follower
+from featsvc.matching.follower import Follower
 from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
 from featsvc.v1 import matching_pb2, matching_pb2_grpc

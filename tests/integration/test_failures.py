@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -23,13 +24,12 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def screen(client: Client, data: bytes, account: str) -> screening_pb2.ScreenResponse:
-    return client.screening.Screen(
-        screening_pb2.ScreenRequest(
-            content=types_pb2.Content(data=data),
-            entities=[types_pb2.EntityRef(entity="account", id=account)],
-        ),
-        timeout=10,
+    request = screening_pb2.ScreenRequest(
+        content=types_pb2.Content(data=data),
+        entities=[types_pb2.EntityRef(entity="account", id=account)],
     )
+    response: screening_pb2.ScreenResponse = client.screening.Screen(request, timeout=10)
+    return response
 
 
 def valkey_of(service: Running) -> psutil.Process:
@@ -158,7 +158,7 @@ def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
 
 def test_health_before_and_after(server: Running) -> None:
     with grpc.insecure_channel(server.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "featsvc.v1.ScreeningService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name))
             assert answer.status == SERVING
@@ -175,12 +175,12 @@ def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) ->
             ],
             env=environ,
             stderr=log,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
         )
         try:
             port = _listening_port(process.pid)
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                health = health_pb2_grpc.HealthStub(channel)
+                health: Any = health_pb2_grpc.HealthStub(channel)
                 answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
             with Client(f"127.0.0.1:{port}") as client, pytest.raises(grpc.RpcError) as caught:

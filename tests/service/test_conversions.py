@@ -5,7 +5,7 @@ from enum import IntEnum
 import pytest
 
 from featsvc.accounts import EventStatus, FeatureStatus
-from featsvc.banks import BankMode, Opinion
+from featsvc.banks.records import BankMode, Opinion
 from featsvc.errors import InvalidInput, NotBuilt
 from featsvc.hashing.content import ContentOutcome
 from featsvc.service.conversions import banks, features, signals

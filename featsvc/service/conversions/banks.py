@@ -1,7 +1,7 @@
 """Banks, entries and imports between the wire and the domain."""
 
 from featsvc import errors
-from featsvc.banks import (
+from featsvc.banks.records import (
     Bank,
     BankMode,
     BankSettings,

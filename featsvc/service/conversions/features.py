@@ -46,7 +46,10 @@ def event(message: features_pb2.Event) -> Event:
 
 
 def event_result(result: EventResult) -> features_pb2.EventResult:
-    return features_pb2.EventResult(status=int(result.status), reason=result.reason)
+    return features_pb2.EventResult(
+        status=f"STATUS_{result.status.name}",  # the names are the wire's too
+        reason=result.reason,
+    )
 
 
 def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:

@@ -7,21 +7,35 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from featsvc import errors
-from featsvc.banks import BankMode
+from featsvc.banks.records import BankMode
 from featsvc.hashing.content import ContentHashes, ContentOutcome
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, parse_value
-from featsvc.matching import Match, MatchOptions
+from featsvc.matching.matches import Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
+E = TypeVar("E", bound=int)
 T = TypeVar("T")
 
 MAX_ALGORITHMS = 32
 
-_FIDELITY = {0: Fidelity.EXACT, 1: Fidelity.EXACT, 2: Fidelity.FAST}
-_ALPHA = {0: Alpha.WHITE, 1: Alpha.WHITE, 2: Alpha.BLACK, 3: Alpha.IGNORE}
-_FRAMES = {0: Frames.FIRST, 1: Frames.FIRST, 2: Frames.ALL}
+_FIDELITY = {
+    types_pb2.DecodeOptions.FIDELITY_UNSPECIFIED: Fidelity.EXACT,
+    types_pb2.DecodeOptions.FIDELITY_EXACT: Fidelity.EXACT,
+    types_pb2.DecodeOptions.FIDELITY_FAST: Fidelity.FAST,
+}
+_ALPHA = {
+    types_pb2.DecodeOptions.ALPHA_UNSPECIFIED: Alpha.WHITE,
+    types_pb2.DecodeOptions.ALPHA_WHITE: Alpha.WHITE,
+    types_pb2.DecodeOptions.ALPHA_BLACK: Alpha.BLACK,
+    types_pb2.DecodeOptions.ALPHA_IGNORE: Alpha.IGNORE,
+}
+_FRAMES = {
+    types_pb2.DecodeOptions.FRAMES_UNSPECIFIED: Frames.FIRST,
+    types_pb2.DecodeOptions.FRAMES_FIRST: Frames.FIRST,
+    types_pb2.DecodeOptions.FRAMES_ALL: Frames.ALL,
+}
 _FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
 _ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
 _OUTCOME = {
@@ -49,7 +63,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return message
 
 
-def choose(table: Mapping[int, T], value: int, field: str) -> T:
+def choose(table: Mapping[E, T], value: E, field: str) -> T:
     """The domain's value of a wire enum. Raises InvalidInput for one this version has not."""
     try:
         return table[value]
