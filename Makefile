@@ -51,7 +51,7 @@ serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks with the peers side by side
-	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 protos: $(STAMP) ## regenerate featsvc/v1 from proto/
 	$(BIN)/python -m tests.protos
