@@ -8,12 +8,13 @@ text is left out of both, since it may quote what the caller sent.
 from __future__ import annotations  # grpc types are generic for type checkers only
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -35,6 +36,9 @@ class Gate(aio.ServerInterceptor):
     def __init__(self, metrics: Metrics) -> None:
         self.open = False
         self.closed_because = "starting: kernels are warming up and banks are loading"
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._metrics = metrics
         self._wrapped: dict[str, Handler] = {}
 
@@ -51,6 +55,22 @@ class Gate(aio.ServerInterceptor):
                 return handler
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
+
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Until no request is in flight, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         """The same handler, guarded. Handlers live as long as the server, so wrap once."""
@@ -80,7 +100,8 @@ class Gate(aio.ServerInterceptor):
             started = time.perf_counter()
             try:
                 check()
-                result = await behaviour(request, context)
+                with self._counted():
+                    result = await behaviour(request, context)
             except BaseException as exc:
                 await self._fail(name, started, exc, context)
                 raise
@@ -91,8 +112,9 @@ class Gate(aio.ServerInterceptor):
             started = time.perf_counter()
             try:
                 check()
-                async for message in behaviour(request, context):
-                    yield message
+                with self._counted():
+                    async for message in behaviour(request, context):
+                        yield message
             except BaseException as exc:
                 await self._fail(name, started, exc, context)
                 raise

@@ -5,6 +5,7 @@ until then, and from the stop signal on, a new request is refused with UNAVAILAB
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -92,7 +93,10 @@ class Server:
         self._gate.open = False
         self._gate.closed_because = "stopping: this server takes no new requests"
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.stop(grace_period_s)
+        # While requests are in flight the port stays open: a new one gets a clear answer.
+        started = time.monotonic()
+        await self._gate.wait_idle(grace_period_s)
+        await self._server.stop(max(0.0, grace_period_s - (time.monotonic() - started)))
 
     async def _set_health(self, status: int) -> None:
         for name in self._names:
