@@ -22,7 +22,7 @@ from featsvc.accounts.events import (
 from featsvc.accounts.ingest import MAX_EVENTS, IngestBatch
 from featsvc.accounts.plan import IngestPlan, entity_key
 from featsvc.accounts.read import Read, ReadPlans
-from featsvc.accounts.table import ALL, FeatureTable, Selection
+from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.toml_source import did_you_mean
 from featsvc.accounts.topology import connect
 from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
@@ -109,6 +109,13 @@ class FeatureStore:
         replies = await self._execute(read.keys, read.commands)
         _raise_if_any_failed(replies)
         return read.fold(replies)
+
+    def degraded(
+        self, entities: Sequence[EntityRef], selection: Selection = ALL, as_of_ms: int | None = None
+    ) -> FeatureTable:
+        """The table that `get` would give, with every value DEGRADED: for while it cannot."""
+        read = self._read(entities, selection, as_of_ms, self._clock())
+        return degraded_table(read.names, len(entities), read.as_of_ms)
 
     async def record_and_get(
         self,

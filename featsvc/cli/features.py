@@ -1,36 +1,20 @@
 """`featsvc features`: feed events, read features."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
-from typing import TextIO, TypeVar
+from typing import TextIO
 
 import click
-import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from featsvc.accounts.events import parse_event_line, parse_time
 from featsvc.cli import output
 from featsvc.cli.match import features_json, split_names
 from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.errors import InvalidInput
 from featsvc.v1 import features_pb2, types_pb2
 
 BATCH_EVENTS = 500
 MAX_LINE_CHARS = 2**20
-
-T = TypeVar("T")
-
-
-class EventLine(msgspec.Struct, forbid_unknown_fields=True):
-    """One line of an event file."""
-
-    event_id: str
-    type: str
-    time: str | int
-    entities: dict[str, str]
-    attributes: dict[str, bool | int | float | str | None] = {}
-
-
-_decoder = msgspec.json.Decoder(EventLine)
 
 
 @click.group()
@@ -98,7 +82,7 @@ def get(
         selection=features_pb2.FeatureSelection(features=split_names(names), set=feature_set),
     )
     if as_of is not None:
-        request.as_of.CopyFrom(_timestamp(as_of, "--as-of"))
+        request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
     with connect(server) as client:
         table = client.features.GetFeatures(request)
     for row, ref in enumerate(refs):
@@ -131,45 +115,26 @@ def _events(
             continue
         try:
             yield number, _event(line)
-        except (msgspec.DecodeError, click.BadParameter) as exc:
-            reason = exc.message if isinstance(exc, click.BadParameter) else exc
+        except InvalidInput as exc:
             if not skip_bad:
                 raise click.ClickException(
-                    f"{file.name}:{number}: {reason}; events before it were sent, run again once "
+                    f"{file.name}:{number}: {exc}; events before it were sent, run again once "
                     "it is mended, or pass --skip-bad"
                 ) from exc
-            click.echo(f"{file.name}:{number}: {reason}", err=True)
+            click.echo(f"{file.name}:{number}: {exc}", err=True)
             counts["BAD"] = counts.get("BAD", 0) + 1
 
 
 def _event(line: str) -> features_pb2.Event:
-    parsed = _decoder.decode(line)
-    event = features_pb2.Event(
-        event_id=parsed.event_id,
-        type=parsed.type,
-        time=_timestamp(parsed.time, "time"),
-        entities=parsed.entities,
-    )
+    """Raises InvalidInput."""
+    parsed = parse_event_line(line)
+    event = features_pb2.Event(event_id=parsed.event_id, type=parsed.type, entities=parsed.entities)
+    event.time.FromMilliseconds(parsed.time_ms)
     for name, value in parsed.attributes.items():
         if isinstance(value, bool):
             event.attributes[name].flag = value
         elif isinstance(value, str):
             event.attributes[name].text = value
-        elif value is not None:
+        else:
             event.attributes[name].number = value
     return event
-
-
-def _timestamp(text: str | int, field: str) -> Timestamp:
-    stamp = Timestamp()
-    try:
-        if isinstance(text, int) or text.lstrip("-").isdigit():
-            stamp.FromMilliseconds(int(text))
-        else:
-            moment = datetime.fromisoformat(text)
-            stamp.FromDatetime(moment.astimezone(UTC) if moment.tzinfo else moment)
-    except (ValueError, OverflowError) as exc:
-        raise click.BadParameter(
-            f"{field}: {text!r} is neither RFC 3339 nor epoch milliseconds"
-        ) from exc
-    return stamp

@@ -40,15 +40,13 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What an account's features are wanted for.
+    """Whose features are wanted, and the event to record before they are read.
 
-    `entities` may be empty where only `record` is to be stored; `as_of_ms` is epoch
-    milliseconds, None for now.
+    `entities` may be empty where only `record` is to be stored.
     """
 
     entities: Sequence[EntityRef]
     selection: Selection
-    as_of_ms: int | None = None
     record: Event | None = None
 
     @property
@@ -68,8 +66,8 @@ class Timings:
 class Screened:
     """The whole answer.
 
-    `features` is None where none were asked for, or where the store was away: then
-    `features_degraded` says why.
+    `features` is None where none were asked for; where the store was away its values are
+    DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
     """
 
     looked: Looked
@@ -161,15 +159,20 @@ class Screener:
         if account.empty:
             return None, None, "", 0
         started = time.perf_counter_ns()
+        store, record, entities = self._features, account.record, account.entities
         table: FeatureTable | None = None
         event_result: EventResult | None = None
         degraded = ""
         try:
-            event_result, table = await self._features.record_and_get(
-                account.record, account.entities, account.selection, account.as_of_ms
-            )
+            if entities:
+                event_result, table = await store.record_and_get(
+                    record, entities, account.selection
+                )
+            elif record is not None:
+                (event_result,) = await store.ingest([record])
         except Unavailable as exc:
             degraded = str(exc)
+            table = store.degraded(entities, account.selection) if entities else None
         return table, event_result, degraded, (time.perf_counter_ns() - started) // 1000
 
 

@@ -105,8 +105,9 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
         )
         if screened.features_degraded:
             response.features_outcome = types_pb2.OUTCOME_DEGRADED
-        elif screened.features is not None:
+        elif screened.features is not None or screened.event_result is not None:
             response.features_outcome = types_pb2.OUTCOME_OK
+        if screened.features is not None:
             response.features.CopyFrom(convert_features.feature_table(screened.features))
         if screened.event_result is not None:
             response.event_result.CopyFrom(convert_features.event_result(screened.event_result))

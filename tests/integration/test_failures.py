@@ -107,6 +107,8 @@ def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -
         response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
         assert response.features_outcome == types_pb2.OUTCOME_DEGRADED
         assert response.features_outcome_reason
+        statuses = {s for c in response.features.columns for s in c.statuses}
+        assert statuses == {features_pb2.FEATURE_STATUS_DEGRADED}
         assert response.content_outcome == types_pb2.OUTCOME_OK
 
 
