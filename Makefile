@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard proto/featsvc/v1/*.proto)
+PICTURE = $(wildcard $(VENV)/lib/python3*/site-packages/skimage/data/rocket.jpg)
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
