@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numba.core import config as numba_config
+from featsvc_kernels.jit import CACHE_DIR
 
 from featsvc import __version__
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
@@ -32,7 +32,7 @@ def kernels() -> str:
     """Run every kernel; importing this module has compiled or loaded them."""
     warm_hashing()
     warm_accounts()
-    return f"compiled, kept in {numba_config.CACHE_DIR}"
+    return f"compiled, kept in {CACHE_DIR}"
 
 
 def _installation() -> str:

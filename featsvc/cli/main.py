@@ -1,6 +1,7 @@
 """The command's tree. Each command is imported when it is called, so that `--help` is quick."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -45,6 +46,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
+    # Only a process that forks without exec needs gRPC's fork handlers, and they complain in the log.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         # Returns the code of a click Exit, None from a command that ended well.
         sys.exit(cli(standalone_mode=False))
