@@ -46,7 +46,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
-    # Only a process that forks without exec needs gRPC's fork handlers, and they complain in the log.
+    # Only forks without exec need gRPC's fork handlers, and they complain in the log.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         # Returns the code of a click Exit, None from a command that ended well.
