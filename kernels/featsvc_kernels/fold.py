@@ -113,7 +113,9 @@ def _one(
     if aggregation in (FIRST, LAST):
         at = end - 5
         while at >= begin and words[at] >= low:
-            if words[at] <= high and _double(words, at + 1) > after_ms:
+            # The last event of a bucket may lie before the window, and then none is in it; the
+            # first may as well, and then stands for those after it.
+            if words[at] <= high and (aggregation == FIRST or _double(words, at + 1) > after_ms):
                 found = True
                 total = _double(words, at + 3)
                 if aggregation == LAST:
