@@ -25,7 +25,7 @@ Target = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
     """One script call: an entity, and which events of the batch it applies."""
 
     key: bytes
@@ -89,7 +89,7 @@ class IngestBatch:
         n = len(self._events)
         return [range(at, min(at + EVENTS_PER_TRIP, n)) for at in range(0, n, EVENTS_PER_TRIP)]
 
-    def calls(self, trip: range) -> list[_Call]:
+    def calls(self, trip: range) -> list[Call]:
         """One script call for each entity that the trip's events are about."""
         by_target: dict[Target, list[tuple[int, int]]] = {}
         for i in trip:
@@ -97,7 +97,7 @@ class IngestBatch:
                 by_target.setdefault(target, []).append((i, position))
         return [self._call(target, members) for target, members in by_target.items()]
 
-    def _call(self, target: Target, events: list[tuple[int, int]]) -> _Call:
+    def _call(self, target: Target, events: list[tuple[int, int]]) -> Call:
         entity, entity_id = target
         plan, first_state = self._plans[entity].packed(
             frozenset(self._events[i].type for i, _ in events)
@@ -124,9 +124,9 @@ class IngestBatch:
         )
         key = entity_key(definitions, entity, entity_id)
         command = pack("EVALSHA", self._script_sha, 1, key, plan, call, b"".join(ids + members))
-        return _Call(key, command, [i for i, _ in events])
+        return Call(key, command, [i for i, _ in events])
 
-    def settle(self, trip: range, calls: Sequence[_Call], replies: Sequence[Reply]) -> None:
+    def settle(self, trip: range, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
         """Merge what the calls of a trip answered into one result an event."""
         outcomes: dict[int, list[int]] = {}
         reason = ""

@@ -161,8 +161,8 @@ class ReadPlan:
 
     `columns` are the places of its features in the selection, `rows` where the kernels leave
     them. `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are
-    the parts that `folding` refers to. `sketches` tells for each row of a distinct feature its
-    definition.
+    the parts that `folding` refers to. `distinct` pairs the
+    row of each distinct feature with its definition.
     """
 
     entity: str
@@ -179,6 +179,11 @@ class ReadPlan:
     derive_starts: NDArray[np.int64]
     derive_defaults: NDArray[np.float64]
     distinct: tuple[tuple[int, Feature], ...]
+
+    @property
+    def windowed(self) -> int:
+        """Rows of windowed features; those of derived ones follow."""
+        return len(self.folding)
 
     def command(self, entity_id: str) -> tuple[bytes, bytes]:
         """Key and packed HMGET of one entity."""

@@ -6,9 +6,10 @@ from typing import cast
 
 import numpy as np
 from featsvc_kernels.fold import derive, fold
+from numpy.typing import NDArray
 
-from featsvc.accounts.connection import Reply
-from featsvc.accounts.definitions import Definitions
+from featsvc.accounts.connection import Reply, pack
+from featsvc.accounts.definitions import Definitions, Feature
 from featsvc.accounts.events import EntityRef, check_id
 from featsvc.accounts.plan import ReadPlan, read_plan
 from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
@@ -98,7 +99,7 @@ class _Group:
 
 
 class Read:
-    """`keys` and `commands` go out together; `fold` takes their replies."""
+    """`keys` and `commands` go out together; fold() takes their replies, table() gives the rest."""
 
     def __init__(
         self,
@@ -131,24 +132,52 @@ class Read:
         self._groups = [
             _Group(plans.plan(selection, self.names, entity), at) for entity, at in places.items()
         ]
-        self.keys: list[bytes] = []
+        self._folded: list[FeatureTable] = []
+        self._entity_keys: dict[int, bytes] = {}
         self.commands: list[bytes] = []
         for group in self._groups:
             for i in group.places:
                 key, command = group.plan.command(entities[i].id)
-                self.keys.append(key)
+                self._entity_keys[i] = key
                 self.commands.append(command)
 
-    def fold(self, replies: Sequence[Reply]) -> FeatureTable:
-        """Replies in the order of `commands`, none an error, to the table."""
+    @property
+    def keys(self) -> list[bytes]:
+        """One a command."""
+        return list(self._entity_keys.values())
+
+    def fold(self, replies: Sequence[Reply]) -> None:
+        """Take replies in the order of `commands`, none of them an error."""
+        at = 0
+        for group in self._groups:
+            size = len(group.places)
+            self._folded.append(_fold_group(group.plan, replies[at : at + size], self.as_of_ms))
+            at += size
+
+    def sketches(self) -> list["Sketch"]:
+        """Distinct counts that passed their exact cap: each is one PFCOUNT more."""
+        found = []
+        for group, folded in zip(self._groups, self._folded, strict=True):
+            for row, feature in group.plan.distinct:
+                for column in np.flatnonzero(folded.statuses[row] == FeatureStatus.SATURATED):
+                    key = self._entity_keys[group.places[column]]
+                    found.append(
+                        Sketch(key, feature, self.as_of_ms, folded.values[row], int(column))
+                    )
+        return found
+
+    def table(self) -> FeatureTable:
+        """Derived features computed, columns and rows in the order of the request."""
         values = np.full((len(self.names), self._size), np.nan)
         statuses = np.full(values.shape, FeatureStatus.NOT_FOUND, np.uint8)
         freshness_ms = np.full(self._size, -1, np.int64)
-        at = 0
-        for group in self._groups:
-            plan, size = group.plan, len(group.places)
-            folded = _fold_group(plan, replies[at : at + size], self.as_of_ms)
-            at += size
+        for group, folded in zip(self._groups, self._folded, strict=True):
+            plan = group.plan
+            if len(plan.derive_defaults):
+                derive(
+                    plan.derive_ops, plan.derive_arguments, plan.derive_starts,
+                    plan.derive_defaults, plan.windowed, folded.values, folded.statuses,
+                )  # fmt: skip
             places = np.ix_(plan.columns, np.array(group.places))
             values[places] = folded.values[plan.rows]
             statuses[places] = folded.statuses[plan.rows]
@@ -156,8 +185,30 @@ class Read:
         return FeatureTable(self.names, values, statuses, freshness_ms, self.as_of_ms)
 
 
+class Sketch:
+    """One distinct count that is to be estimated, and the cell it goes to."""
+
+    def __init__(
+        self, key: bytes, feature: Feature, as_of_ms: int, row: NDArray[np.float64], column: int
+    ) -> None:
+        self.key = key
+        self._row = row
+        self._column = column
+        ring = feature.ring
+        buckets = range(1)
+        if ring.width_ms:
+            oldest = (as_of_ms - feature.window_ms) // ring.width_ms
+            buckets = range(oldest, as_of_ms // ring.width_ms + 1)
+        stem = f":{feature.state.digest}{ring.letter}".encode()
+        self.command = pack("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
+
+    def settle(self, reply: Reply) -> None:
+        """The members that are still listed are a lower bound."""
+        self._row[self._column] = max(self._row[self._column], cast(int, reply))
+
+
 def _fold_group(plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int) -> FeatureTable:
-    """All rows of the plan, hidden inputs of derived features included."""
+    """All rows of the plan; those of derived features are left for later."""
     parts = [part or b"" for reply in replies for part in cast(list[bytes | None], reply)]
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     if (lengths & 3).any() or len(parts) != plan.parts * len(replies):
@@ -168,19 +219,13 @@ def _fold_group(plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int) -> Feat
     offsets = np.zeros(len(parts) + 1, np.int64)
     np.cumsum(lengths >> 2, out=offsets[1:])
     words = np.frombuffer(b"".join(parts), "<u4")
-    windowed, derived = len(plan.folding), len(plan.derive_defaults)
-    values = np.empty((windowed + derived, len(replies)))
+    values = np.empty((plan.windowed + len(plan.derive_defaults), len(replies)))
     statuses = np.empty(values.shape, np.uint8)
     freshness_ms = np.empty(len(replies), np.int64)
     fold(
         words, offsets, plan.folding, plan.defaults, as_of_ms,
-        values[:windowed], statuses[:windowed], freshness_ms,
+        values[: plan.windowed], statuses[: plan.windowed], freshness_ms,
     )  # fmt: skip
-    if derived:
-        derive(
-            plan.derive_ops, plan.derive_arguments, plan.derive_starts, plan.derive_defaults,
-            windowed, values, statuses,
-        )  # fmt: skip
     return FeatureTable((), values, statuses, freshness_ms, as_of_ms)
 
 
