@@ -9,7 +9,6 @@ from importlib.resources import files
 
 import hiredis
 
-from featsvc.accounts.cluster import Cluster
 from featsvc.accounts.connection import ConnectionLost, Reply, pack
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
@@ -23,10 +22,9 @@ from featsvc.accounts.events import (
 from featsvc.accounts.ingest import MAX_EVENTS, IngestBatch
 from featsvc.accounts.plan import IngestPlan, entity_key
 from featsvc.accounts.read import Read, ReadPlans
-from featsvc.accounts.redis_url import parse_redis_url
 from featsvc.accounts.table import ALL, FeatureTable, Selection
 from featsvc.accounts.toml_source import did_you_mean
-from featsvc.accounts.topology import Sentinel, Standalone, Topology
+from featsvc.accounts.topology import connect
 from featsvc.errors import DataCorrupt, InvalidInput, Unavailable
 
 DEFAULT_MAX_SKEW_MS = 60_000
@@ -80,7 +78,7 @@ class FeatureStore:
         self._erase_script = _script("erase.lua")
         # Names the script to Redis; nothing is secured by it.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-        self._topology = _connect(url, timeout_ms, self._script, replicas)
+        self._topology = connect(url, timeout_ms=timeout_ms, script=self._script, replicas=replicas)
         self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
         self._read_plans = ReadPlans(definitions)
 
@@ -250,29 +248,6 @@ class FeatureStore:
             _raise_if_any_failed(await self._topology.execute(forgetful, [load] * len(forgetful)))
             replies = await self._topology.execute(keys, commands, writes=writes)
         return replies
-
-
-def _connect(url: str, timeout_ms: int, script: str, replicas: int) -> Topology:
-    """The topology that a URL names; it connects on first use. Raises ConfigInvalid."""
-    parsed = parse_redis_url(url)
-    if parsed.topology == "cluster":
-        return Cluster(
-            parsed.endpoints,
-            parsed.server,
-            timeout_ms=timeout_ms,
-            script=script,
-            replicas=replicas,
-        )
-    if parsed.topology == "sentinel":
-        return Sentinel(
-            parsed.endpoints,
-            parsed.service,
-            parsed.server,
-            timeout_ms=timeout_ms,
-            script=script,
-            replicas=replicas,
-        )
-    return Standalone(parsed.endpoints[0], timeout_ms=timeout_ms, script=script, replicas=replicas)
 
 
 def _script(name: str) -> str:

@@ -6,8 +6,10 @@ from typing import Protocol
 
 import hiredis
 
+from featsvc.accounts.cluster import Cluster
 from featsvc.accounts.connection import Connection, ConnectionLost, Endpoint, Reply, pack
 from featsvc.accounts.link import Server
+from featsvc.accounts.redis_url import parse_redis_url
 from featsvc.errors import Unavailable
 
 
@@ -106,3 +108,26 @@ class Sentinel:
                 return replace(self._server, host=host.decode(), port=int(port))
             trouble = Unavailable(f"sentinel {sentinel}: does not know {self._service!r}")
         raise Unavailable(f"no sentinel names a primary: {trouble}")
+
+
+def connect(url: str, *, timeout_ms: int, script: str = "", replicas: int = 0) -> Topology:
+    """The topology that a URL names; it connects on first use. Raises ConfigInvalid."""
+    parsed = parse_redis_url(url)
+    if parsed.topology == "cluster":
+        return Cluster(
+            parsed.endpoints,
+            parsed.server,
+            timeout_ms=timeout_ms,
+            script=script,
+            replicas=replicas,
+        )
+    if parsed.topology == "sentinel":
+        return Sentinel(
+            parsed.endpoints,
+            parsed.service,
+            parsed.server,
+            timeout_ms=timeout_ms,
+            script=script,
+            replicas=replicas,
+        )
+    return Standalone(parsed.endpoints[0], timeout_ms=timeout_ms, script=script, replicas=replicas)
