@@ -18,7 +18,13 @@ MAX_EVENTS = 10_000
 EVENTS_PER_TRIP = 500
 """Bounds how long one trip keeps Redis busy."""
 
-_APPLIED, _DUPLICATE, _TOO_LATE, _FAILED = 1, 2, 3, 4
+_FAILED = 4
+# What a script call says of an event; with several entities the smallest number decides.
+_RESULTS = {
+    1: EventResult(EventStatus.APPLIED),
+    2: EventResult(EventStatus.DUPLICATE),
+    3: EventResult(EventStatus.TOO_LATE),
+}
 
 Target = tuple[str, str]
 """Entity and id."""
@@ -155,8 +161,4 @@ def _result(outcomes: list[int], reason: str) -> EventResult:
         return EventResult(
             EventStatus.INCOMPLETE, f"Redis: {reason}; send it again, it counts only once"
         )
-    if _APPLIED in outcomes:
-        return EventResult(EventStatus.APPLIED)
-    if _DUPLICATE in outcomes:
-        return EventResult(EventStatus.DUPLICATE)
-    return EventResult(EventStatus.TOO_LATE)
+    return _RESULTS[min(outcomes)]

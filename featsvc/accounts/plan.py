@@ -159,10 +159,11 @@ def _time_to_live_ms(readers: Sequence[StateReader]) -> int:
 class ReadPlan:
     """What one selection reads of one kind of entity.
 
-    `columns` are the places of its features in the selection, `rows` where the kernels leave
-    them. `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are
-    the parts that `folding` refers to. `distinct` pairs the
-    row of each distinct feature with its definition.
+    `in_order` says that the kernels leave exactly the selection, in its order; else `columns` are
+    the places of its features in the selection, `rows` where the kernels leave them.
+    `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are the
+    parts that `folding` refers to. `distinct` pairs the row of each distinct feature with its
+    definition.
     """
 
     entity: str
@@ -170,6 +171,7 @@ class ReadPlan:
     command_head: bytes
     command_tail: bytes
     parts: int
+    in_order: bool
     columns: NDArray[np.intp]
     rows: NDArray[np.intp]
     folding: NDArray[np.int64]
@@ -229,6 +231,7 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
         command_head=b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(parts)),
         command_tail=fields,
         parts=len(parts),
+        in_order=[name for _, name in own] == list(rows) == list(names),
         columns=np.array([i for i, _ in own], np.intp),
         rows=np.array([rows[name] for _, name in own], np.intp),
         folding=folding,

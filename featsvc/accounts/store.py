@@ -19,9 +19,10 @@ from featsvc.accounts.events import (
     check_id,
     clock_ms,
 )
+from featsvc.accounts.gathering import ReadGathering
 from featsvc.accounts.ingest import MAX_EVENTS, IngestBatch
 from featsvc.accounts.plan import IngestPlan, entity_key
-from featsvc.accounts.read import Read, ReadPlans
+from featsvc.accounts.read import Read, ReadPlans, check_entities
 from featsvc.accounts.table import ALL, FeatureTable, Selection
 from featsvc.accounts.toml_source import did_you_mean
 from featsvc.accounts.topology import connect
@@ -81,6 +82,7 @@ class FeatureStore:
         self._topology = connect(url, timeout_ms=timeout_ms, script=self._script, replicas=replicas)
         self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
         self._read_plans = ReadPlans(definitions)
+        self._gathering = ReadGathering(self._read)
 
     async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
         """Apply up to 10,000 events; one result each, in order.
@@ -111,9 +113,8 @@ class FeatureStore:
         as_of_ms: int | None = None,
     ) -> FeatureTable:
         """Features of 1 to 1,000 entities; windows end at `as_of_ms`, now where None."""
-        read = self._read(entities, selection, as_of_ms, self._clock())
-        replies = await self._execute(read.keys, read.commands)
-        return await self._finish(read, replies)
+        self._check(entities, selection, as_of_ms)
+        return await self._gathering.get(entities, selection, as_of_ms)
 
     async def record_and_get(
         self,
@@ -125,8 +126,11 @@ class FeatureStore:
         """Apply an event, then read, in one trip; the features include it."""
         if event is None:
             return None, await self.get(entities, selection, as_of_ms)
+        self._check(entities, selection, as_of_ms)
         batch = self._batch([event])
-        read = self._read(entities, selection, as_of_ms, max(self._clock(), event.time_ms))
+        if as_of_ms is None:
+            as_of_ms = max(self._clock(), event.time_ms)
+        read = Read(self._read_plans, entities, selection, as_of_ms)
         trip = range(1)
         calls = batch.calls(trip)
         replies = await self._execute(
@@ -203,22 +207,29 @@ class FeatureStore:
             script_sha=self._script_sha,
         )
 
-    def _read(
-        self,
-        entities: Sequence[EntityRef],
-        selection: Selection,
-        as_of_ms: int | None,
-        default_as_of_ms: int,
-    ) -> Read:
+    def _check(
+        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+    ) -> None:
+        """Raises InvalidInput where a read cannot be."""
+        check_entities(entities, self.definitions.entities)
+        self._read_plans.names(selection, ())
         if as_of_ms is None:
-            as_of_ms = default_as_of_ms
-        elif not EARLIEST_TIME_MS <= as_of_ms <= self._clock() + MAX_AS_OF_AHEAD_MS:
+            return
+        if not EARLIEST_TIME_MS <= as_of_ms <= self._clock() + MAX_AS_OF_AHEAD_MS:
             raise InvalidInput(
                 f"as_of: {as_of_ms} ms is not between 2000-01-01 and one hour ahead of the "
                 "server's clock",
                 field="as_of",
             )
-        return Read(self._read_plans, self.definitions.entities, entities, selection, as_of_ms)
+
+    async def _read(
+        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+    ) -> FeatureTable:
+        """One checked read."""
+        if as_of_ms is None:
+            as_of_ms = self._clock()
+        read = Read(self._read_plans, entities, selection, as_of_ms)
+        return await self._finish(read, await self._execute(read.keys, read.commands))
 
     def _check_ref(self, ref: EntityRef) -> None:
         if ref.entity not in self.definitions.entities:

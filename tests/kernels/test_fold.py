@@ -60,12 +60,12 @@ def run_fold(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The kernel on parts, as its caller packs them."""
     parts = [part for entity in entities for part in entity]
-    offsets = np.cumsum([0, *(len(part) // 4 for part in parts)], dtype=np.int64)
+    lengths = np.array([len(part) for part in parts], np.int64)
     words = np.frombuffer(b"".join(parts), "<u4")
     values = np.empty((len(plan), len(entities)))
     statuses = np.empty(values.shape, np.uint8)
     freshness = np.empty(len(entities), np.int64)
-    k.fold(words, offsets, plan, defaults, AS_OF_MS, values, statuses, freshness)
+    assert k.fold(words, lengths, plan, defaults, AS_OF_MS, values, statuses, freshness)
     return values, statuses, freshness
 
 
@@ -187,3 +187,11 @@ def test_derive_gives_the_default_for_an_unknown_entity() -> None:
     program = np.array([1], np.int64), np.zeros(1), np.array([0, 1], np.int64)
     k.derive(*program, np.array([4.5]), 1, values, statuses)
     assert (values[1, 0], statuses[1, 0]) == (4.5, k.NOT_FOUND)
+
+
+@pytest.mark.parametrize("lengths", [[16, 7], [16], [16, 8, 8], [16, 4]])
+def test_parts_that_cannot_be_ours_are_refused(lengths: list[int]) -> None:
+    plan = np.array([[1, k.COUNT, 10_000, 37, 60_000, 0]], np.int64)
+    outputs = np.zeros((1, 1)), np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)
+    words = np.zeros(6, np.uint32)
+    assert not k.fold(words, np.array(lengths, np.int64), plan, np.zeros(1), AS_OF_MS, *outputs)
