@@ -6,13 +6,13 @@ Each returns its bits as a bool array in the order in which `imagehash` writes t
 from dataclasses import dataclass
 
 import numpy as np
+from featsvc_kernels import colour, resample, segments
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageFilter
 
 from featsvc.hashing import transforms
 from featsvc.hashing.planes import GreyPlane
-from featsvc_kernels import colour, resample, segments
 
 Bits = NDArray[np.bool_]
 
@@ -56,7 +56,8 @@ def dhash_vertical(plane: GreyPlane, size: int) -> Bits:
 
 def wavelet_scale(plane: GreyPlane, size: int) -> int:
     """Side of the square that is decomposed: the largest power of two in the short side."""
-    return max(1 << (min(plane.height, plane.width).bit_length() - 1), size)
+    natural = 1 << (min(plane.height, plane.width).bit_length() - 1)
+    return max(natural, size)
 
 
 def whash(plane: GreyPlane, size: int) -> Bits:
@@ -119,8 +120,7 @@ def colorhash(pixels: NDArray[np.uint8], binbits: int) -> Bits:
     coloured = max(1, int(counts[colour.FAINT :].sum()))
     shares = [int(int(counts[i]) / total * levels) for i in (colour.BLACK, colour.GREY)]
     shares += [
-        int(int(count) * levels * 1.0 / coloured)
-        for count in counts[colour.FAINT : colour.NEITHER]
+        int(int(count) * levels * 1.0 / coloured) for count in counts[colour.FAINT : colour.NEITHER]
     ]
     bits = [
         (min(share, levels - 1) >> (binbits - i - 1)) % (1 << (binbits - i)) > 0
@@ -163,8 +163,8 @@ def find_boxes(plane: GreyPlane) -> tuple[Box, ...]:
             Box(
                 round(top * scale_y),
                 round(left * scale_x),
-                round((bottom + 1) * scale_y),
-                round((right + 1) * scale_x),
+                max(round((bottom + 1) * scale_y), round(top * scale_y) + 1),
+                max(round((right + 1) * scale_x), round(left * scale_x) + 1),
             )
         )
     return tuple(boxes)
@@ -184,4 +184,3 @@ def crop_resistant_hash(plane: GreyPlane, size: int) -> tuple[Bits, ...]:
         dhash(plane.crop(box.top, box.left, box.bottom, box.right), size)
         for box in find_boxes(plane)
     )
-

@@ -1,11 +1,10 @@
 """One grey plane of a picture, from which every hash takes its thumbnail."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
-
 from featsvc_kernels import resample
+from numpy.typing import NDArray
 
 _CACHED_LENGTH = 8192
 
@@ -53,19 +52,18 @@ def _resample_height(plane: Plane, in_size: int, out_size: int) -> Plane:
 class GreyPlane:
     """Grey pixels as Pillow's `convert("L")` makes them, and Pillow's Lanczos thumbnails of them.
 
-    Not thread-safe: it keeps the transposed plane once it is needed.
+    It keeps the transposed plane once that is needed.
     """
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         """`pixels`: RGB (H, W, 3) or grey (H, W) uint8; any memory layout."""
-        self.height, self.width = pixels.shape[:2]
+        self.height, self.width = int(pixels.shape[0]), int(pixels.shape[1])
         self._plane = _empty_plane(self.height, self.width)
         if pixels.ndim == 3:
             rows = np.ascontiguousarray(pixels).reshape(self.height, 3 * self.width)
             resample.to_grey(rows, self.width, self._plane)
         else:
             self._plane[: self.height, : self.width] = pixels
-        self._turned: Plane | None = None
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -79,15 +77,15 @@ class GreyPlane:
     def thumbnail(self, width: int, height: int) -> NDArray[np.uint8]:
         """`resize((width, height), LANCZOS)` of Pillow 13, bit for bit: (height, width) uint8."""
         lost_rows, lost_columns = self.height - height, self.width - width
-        # Pillow 13 (measured; earlier ones always took the columns first).
+        # Pillow 13's rule (measured); earlier ones always took the columns first.
         if lost_rows > 0 and lost_rows > 2 * lost_columns:
             turned = _transposed(_resample_height(self._plane, self.height, height))
+            plane = _transposed(_resample_height(turned, self.width, width))
         else:
-            if self._turned is None:
-                self._turned = _transposed(self._plane)
-            turned = self._turned
-            turned = _resample_height(turned, self.width, width)
+            turned = _resample_height(self._transposed_plane, self.width, width)
             plane = _resample_height(_transposed(turned), self.height, height)
-            return np.ascontiguousarray(plane[:height, :width])
-        plane = _transposed(_resample_height(turned, self.width, width))
         return np.ascontiguousarray(plane[:height, :width])
+
+    @cached_property
+    def _transposed_plane(self) -> Plane:
+        return _transposed(self._plane)

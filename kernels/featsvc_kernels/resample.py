@@ -44,7 +44,9 @@ def to_grey(pixels: NDArray[np.uint8], width: int, grey: NDArray[np.uint8]) -> N
 
 
 @kernel()
-def _swap(a: np.uint64, b: np.uint64, shift: np.uint64, mask: np.uint64) -> tuple[np.uint64, np.uint64]:
+def _swap(
+    a: np.uint64, b: np.uint64, shift: np.uint64, mask: np.uint64
+) -> tuple[np.uint64, np.uint64]:
     """Exchange the high parts of `a` with the low parts of `b`."""
     moved = ((a >> shift) ^ b) & mask
     return a ^ (moved << shift), b ^ moved
@@ -99,7 +101,7 @@ def lanczos_weights(in_size: int, out_size: int) -> tuple[NDArray[np.int64], NDA
     scale = in_size / out_size
     stretch = max(scale, 1.0)
     support = _SUPPORT * stretch
-    taps = int(math.ceil(support)) * 2 + 1
+    taps = math.ceil(support) * 2 + 1
     windows = np.empty((out_size, 2), np.int64)
     weights = np.zeros((out_size, taps), np.int32)
     exact = np.empty(taps)

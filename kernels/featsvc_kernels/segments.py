@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
 
+
 @kernel()
 def _order(a: np.uint8, b: np.uint8) -> tuple[np.uint8, np.uint8]:
     return (a if a < b else b), (b if a < b else a)
