@@ -6,7 +6,7 @@ Each returns its bits as a bool array in the order in which `imagehash` writes t
 from dataclasses import dataclass
 
 import numpy as np
-from featsvc_kernels import colour, resample, segments
+from featsvc_kernels import colour, resample, segments, wavelet
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageFilter
@@ -17,8 +17,8 @@ from featsvc.hashing.planes import GreyPlane
 Bits = NDArray[np.bool_]
 
 _HIGH_FREQUENCY_FACTOR = 4
-# Far above float64's noise in these sums, far below the distance of distinct values.
-_CERTAIN = 1e-8
+# Of 0..255 summed: far above float64's noise, far below the distance of distinct values.
+_CERTAIN = 1e-6
 
 
 def average_hash(plane: GreyPlane, size: int) -> Bits:
@@ -84,11 +84,12 @@ def whash_db4(plane: GreyPlane, size: int) -> Bits:
     scale = wavelet_scale(plane, size)
     pixels = plane.thumbnail(scale, scale)
     matrix = transforms.low_pass_matrix(scale, _levels(scale, size))
-    band = matrix @ (pixels / 255.0) @ matrix.T
+    band = np.empty((matrix.shape[0], matrix.shape[0]))
+    wavelet.project(pixels, matrix, band)
     ranked = np.sort(band, axis=None)
     # With an odd count the median is an element itself, and no neighbour may be near it.
-    first = (band.size - 1) // 2 - band.size % 2
-    around = ranked[first : band.size // 2 + 2 - (1 - band.size % 2)]
+    odd = band.size % 2
+    around = ranked[band.size // 2 - 1 : band.size // 2 + 1 + odd]
     if np.diff(around).min() > _CERTAIN:
         return np.asarray(band > (around[-2] + around[-1]) / 2)
     return _above_median_exactly(pixels, transforms.DB4, scale, size)

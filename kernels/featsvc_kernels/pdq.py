@@ -181,6 +181,31 @@ def pdq_quality(block: NDArray[np.float32]) -> int:
 
 
 @kernel()
+def _lower_median(values: NDArray[np.float32]) -> np.float32:
+    """The 128th smallest of 256, by Hoare's quickselect; `values` are reordered."""
+    low, high, wanted = 0, values.size - 1, values.size // 2 - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return _f32(values[wanted])
+
+
+@kernel()
 def _pack(flat: NDArray[np.float32], median: np.float32, bits: NDArray[np.uint8]) -> None:
     for byte in range(32):
         value = 0
@@ -197,7 +222,7 @@ def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None
     bit `16 * i + j` of a 256-bit number that is stored, and written, most significant byte first.
     """
     flat = coefficients.ravel()
-    _pack(flat, np.sort(flat)[127], bits)
+    _pack(flat, _lower_median(flat.copy()), bits)
 
 
 # Which coefficients (i, j) change sign (row even, column even, or both odd in sum), and the two
@@ -212,7 +237,7 @@ _TURNED_VARIANT = (6, 7, 3, 1)
 def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
     """The bits of the eight turned and mirrored pictures into `bits` (8, 32) uint8.
 
-    A transposed block has the same median, so four sorts serve eight hashes.
+    A transposed block has the same median, so four medians serve eight hashes.
     """
     plain = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
     turned = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
@@ -227,7 +252,7 @@ def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]
                 value = -coefficients[i, j] if negative else coefficients[i, j]
                 plain[i, j] = value
                 turned[j, i] = value
-        median = np.sort(plain.ravel())[127]
+        median = _lower_median(plain.ravel().copy())
         _pack(plain.ravel(), median, bits[_PLAIN_VARIANT[signs]])
         _pack(turned.ravel(), median, bits[_TURNED_VARIANT[signs]])
 

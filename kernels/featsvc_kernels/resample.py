@@ -56,11 +56,13 @@ def _swap(
 def transpose(source: NDArray[np.uint64], target: NDArray[np.uint64]) -> None:
     """Transpose a padded plane of bytes: `source` (H, W / 8) into `target` (W, H / 8) words.
 
-    Three rounds of swaps turn 8x8 bytes (Warren, Hacker's Delight, 7-3).
+    Three rounds of swaps turn 8x8 bytes (Warren, Hacker's Delight, 7-3), eight tiles at a time
+    where the processor has vectors of 64-bit words.
     """
     for y in range(0, source.shape[0], 8):
         r0, r1, r2, r3 = source[y], source[y + 1], source[y + 2], source[y + 3]
         r4, r5, r6, r7 = source[y + 4], source[y + 5], source[y + 6], source[y + 7]
+        column = y // 8
         for t in range(source.shape[1]):
             a0, a4 = _swap(r0[t], r4[t], _32, _LOW32)
             a1, a5 = _swap(r1[t], r5[t], _32, _LOW32)
@@ -74,7 +76,7 @@ def transpose(source: NDArray[np.uint64], target: NDArray[np.uint64]) -> None:
             a2, a3 = _swap(a2, a3, _8, _LOW8)
             a4, a5 = _swap(a4, a5, _8, _LOW8)
             a6, a7 = _swap(a6, a7, _8, _LOW8)
-            column, x = y // 8, 8 * t
+            x = 8 * t
             target[x, column] = a0
             target[x + 1, column] = a1
             target[x + 2, column] = a2
@@ -163,10 +165,15 @@ def block_sums(grey: NDArray[np.uint8], sums: NDArray[np.int64]) -> None:
     """Sums of the blocks of `grey` (n * B, n * B) into `sums` (n, n)."""
     size = sums.shape[0]
     side = grey.shape[0] // size
-    sums[:] = 0
-    for y in range(size * side):
+    line = np.empty(size * side, np.uint32)
+    for i in range(size):
+        line[:] = 0
+        for y in range(i * side, (i + 1) * side):
+            row = grey[y]
+            for x in range(line.size):
+                line[x] += np.uint32(row[x])
         for j in range(size):
-            total = _i32(0)
+            total = np.int64(0)
             for x in range(j * side, (j + 1) * side):
-                total = _i32(total + _i32(grey[y, x]))
-            sums[y // side, j] += total
+                total += np.int64(line[x])
+            sums[i, j] = total
