@@ -172,7 +172,8 @@ def run_batch(seed: int, start: int, stop: int, seeds: list[bytes], tally: Tally
 
 def fuzz(count: int, seed: int) -> tuple[Tally, list[str]]:
     """Try `count` files; what became of them, and the findings."""
-    seeds, tally, findings = seed_files(), Tally(Counter()), []
+    seeds, tally = seed_files(), Tally(Counter())
+    findings: list[str] = []
     for start in range(0, count, BATCH):
         findings += run_batch(seed, start, min(start + BATCH, count), seeds, tally)
         print(f"\r{min(start + BATCH, count):,} of {count:,}", end="", file=sys.stderr, flush=True)
