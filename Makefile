@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard proto/featsvc/v1/*.proto)
+PICTURE = $(wildcard $(VENV)/lib/python3*/site-packages/skimage/data/rocket.jpg)
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -42,10 +44,15 @@ demo: $(STAMP) ## the main job on real photographs, with embedded stores
 	$(BIN)/featsvc demo
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
+	@echo 'Once it serves, try in another terminal:'
+	@echo '  $(BIN)/featsvc bank create known'
+	@echo '  $(BIN)/featsvc screen $(PICTURE) --account a1'
+	@echo '  grpcurl -plaintext -d "{\"content\": {\"data\": \"$$(base64 -w0 $(PICTURE))\"}}" \'
+	@echo '    localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks with the peers side by side
-	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 robustness: $(STAMP) ## recall and false matches of every perceptual hash, as table and plot
 	$(BIN)/python -m bench.robustness build/robustness
@@ -57,9 +64,10 @@ protos: $(STAMP) ## regenerate featsvc/v1 from proto/
 	$(BIN)/python -m tests.protos
 
 lock: ## resolve requirements/*.lock anew (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/dev.lock pyproject.toml
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
+	$(COMPILE) --extra dev -o requirements/dev.lock pyproject.toml
+	$(COMPILE) -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
+	$(COMPILE) -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
+	echo hatchling | $(COMPILE) -c requirements/dev.lock -o requirements/build.lock -
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

@@ -110,8 +110,8 @@ def load_config(
             raise ConfigInvalid(f"{path}: cannot be read: {exc}") from exc
         _convert(tree, origin)
     for variable, text in environ.items():
-        if variable.startswith("FEATSVC_") and variable not in _FOREIGN:
-            _place(tree, _key_of(variable), text, variable)
+        if key := _key_of(variable):
+            _place(tree, key, text, variable)
     for key, value in (overrides or {}).items():
         if value is not None:
             _place(tree, key, value, f"--{key.rpartition('.')[2].replace('_', '-')}")
@@ -119,17 +119,18 @@ def load_config(
 
 
 def _key_of(variable: str) -> str:
+    """The key that a variable sets; empty where it is none of ours.
+
+    Kubernetes sets FEATSVC_SERVICE_HOST and the like by itself for a service of that name, so
+    only what begins with the name of a section is taken for a setting.
+    """
+    if not variable.startswith("FEATSVC_") or variable in _FOREIGN:
+        return ""
     name = variable.removeprefix("FEATSVC_").lower()
-    if name == "data_dir":
-        return name
     section, _, key = name.partition("_")
-    if section not in _SECTIONS or not key:
-        known = ", ".join(f"FEATSVC_{s.upper()}_*" for s in _SECTIONS)
-        raise ConfigInvalid(
-            f"{variable}: no such setting; known are FEATSVC_DATA_DIR, {known}. "
-            "See featsvc.example.toml"
-        )
-    return f"{section}.{key}"
+    if name == "data_dir" or not key:
+        return name if name == "data_dir" else ""
+    return f"{section}.{key}" if section in _SECTIONS else ""
 
 
 def _place(tree: dict[str, Any], key: str, value: object, origin: str) -> None:

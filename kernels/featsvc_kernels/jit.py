@@ -44,7 +44,10 @@ def _cache_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="featsvc-numba-"))
 
 
-config.CACHE_DIR = str(_cache_dir())  # type: ignore[attr-defined]
+CACHE_DIR = _cache_dir()
+"""Where this version's machine code is kept."""
+
+config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
 
 def kernel(*signatures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -11,7 +11,8 @@ from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.signals import Signal
 from featsvc.media import DecodeOptions, Limits
-from tests.hashing.photographs import SHARED_DATA, encode, hamming, needs_shared_data, photograph
+from tests.hashing.photographs import encode, hamming, photograph
+from tests.photographs import SHARED, needs_shared
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -67,13 +68,13 @@ def test_the_luma_plane_costs_at_most_two_bits(size: tuple[int, int]) -> None:
         assert hamming(signal.value, hash_pdq(rgb).value) <= 2
 
 
-@needs_shared_data
+@needs_shared
 def test_within_metas_rule_of_the_published_hashes() -> None:
-    with (SHARED_DATA / "pdq" / "expected.csv").open(newline="") as file:
+    with (SHARED / "pdq" / "expected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
     for row in rows:
-        signal = pdq_of((SHARED_DATA / "pdq" / row["file"]).read_bytes())
+        signal = pdq_of((SHARED / "pdq" / row["file"]).read_bytes())
         assert (signal.quality or 0) >= 80
         assert hamming(signal.value, bytes.fromhex(row["pdq"])) <= 10
 

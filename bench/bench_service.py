@@ -1,0 +1,59 @@
+"""What the service adds: `Screen` over gRPC beside the same work called in process.
+
+    make bench ARGS="-k service"
+
+The ratio is the table's own: each row's median over the group's best.
+"""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from featsvc.client import Client
+from featsvc.hashing.content import hash_content
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS
+from featsvc.media import DecodeOptions, Limits
+from featsvc.v1 import features_pb2, screening_pb2, types_pb2
+from tests.integration.running import Running, running
+from tests.photographs import photograph
+
+SIDES = {"0.2 MP": 450, "2 MP": 1411}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("bench")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> Iterator[Client]:
+    with server.client() as client:
+        yield client
+
+
+def content(side: int) -> bytes:
+    with Image.open(photograph("retina.jpg")) as image:
+        file = io.BytesIO()
+        image.resize((side, side)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", SIDES)
+@pytest.mark.parametrize("how", ["in process", "Screen", "Screen with features"])
+def bench_service_screen(benchmark: BenchmarkFixture, client: Client, size: str, how: str) -> None:
+    """Decode, PDQ, MD5, SHA-256 of a JPEG: called directly, screened, screened with an account."""
+    benchmark.group = f"screen a JPEG of {size}"
+    data = content(SIDES[size])
+    if how == "in process":
+        benchmark(hash_content, data, DEFAULT_ALGORITHMS, DecodeOptions(), Limits())
+        return
+    request = screening_pb2.ScreenRequest(content=types_pb2.Content(data=data))
+    if how == "Screen with features":
+        request.entities.add(entity="account", id="bench")
+        request.features.CopyFrom(features_pb2.FeatureSelection(features=["uploads_1h"]))
+    response = benchmark(client.screening.Screen, request)
+    assert response.content_outcome == types_pb2.OUTCOME_OK

@@ -1,0 +1,68 @@
+"""What a read gives back: features by column, one row an entity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FeatureStatus(IntEnum):
+    """How a value is to be read; the numbers are those of `FeatureStatus` on the wire."""
+
+    PRESENT = 1
+    NULL_VALUE = 2
+    NOT_FOUND = 3
+    OUTSIDE_MAX_AGE = 4
+    SATURATED = 5
+    DEGRADED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Feature names, or a set that the definitions name; neither means every feature."""
+
+    names: tuple[str, ...] = ()
+    set: str = ""
+
+
+ALL = Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """F features of E entities at one moment.
+
+    `values` (F, E) float64, NaN where the status has no value; `statuses` (F, E) uint8 of
+    FeatureStatus; `freshness_ms` (E,) int64, age of the newest event applied, -1 for none.
+    """
+
+    names: Sequence[str]
+    values: NDArray[np.float64]
+    statuses: NDArray[np.uint8]
+    freshness_ms: NDArray[np.int64]
+    as_of_ms: int
+
+    def columns(self, first: int, last: int) -> "FeatureTable":
+        """The entities first .. last - 1, as views."""
+        part = slice(first, last)
+        return FeatureTable(
+            self.names,
+            self.values[:, part],
+            self.statuses[:, part],
+            self.freshness_ms[part],
+            self.as_of_ms,
+        )
+
+
+def degraded_table(names: Sequence[str], entities: int, as_of_ms: int) -> FeatureTable:
+    """The table of a store that is away: no values, and said so."""
+    shape = (len(names), entities)
+    return FeatureTable(
+        names,
+        np.full(shape, np.nan),
+        np.full(shape, FeatureStatus.DEGRADED, np.uint8),
+        np.full(entities, -1, np.int64),
+        as_of_ms,
+    )

@@ -1,0 +1,72 @@
+"""A TOML file that knows on which line each key stands.
+
+`tomllib` drops line numbers, and an error without one sends its reader searching.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from featsvc.errors import ConfigInvalid
+
+_HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
+_KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
+_LISTED = 12
+
+
+class TomlSource:
+    """`tree` is the parsed file, `name` what messages call it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigInvalid where the file cannot be read or is no TOML."""
+        self.name = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            self.tree: dict[str, Any] = tomllib.loads(text)
+        except OSError as exc:
+            raise ConfigInvalid(f"{path}: cannot be read: {exc.strerror}") from exc
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+            raise ConfigInvalid(f"{path}: is not TOML: {exc}") from exc
+        self._lines = _line_numbers(text)
+
+    def fail(self, path: Iterable[str], message: str) -> NoReturn:
+        """Raise ConfigInvalid as `FILE:LINE: key: message`; `path` leads to the key."""
+        keys = tuple(path)
+        line = next(
+            (self._lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self._lines), 1
+        )
+        where = ".".join(keys) or "file"
+        raise ConfigInvalid(
+            f"{self.name}:{line}: {where}: {message}",
+            field=where,
+            metadata={"file": self.name, "line": str(line), "key": where},
+        )
+
+
+def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
+    """Path of keys -> line, for tables and for keys at the start of a line."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = _split(header[1])
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, *_split(key[1])), number)
+    return lines
+
+
+def _split(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?`, or the list of what is known."""
+    names = list(known)
+    if near := difflib.get_close_matches(wrong, names, 1):
+        return f'; did you mean "{near[0]}"?'
+    shown = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    return f"; known are {shown}" if names else "; none are defined"

@@ -1,0 +1,34 @@
+"""PDQ text: one 64-digit hash a line, or `hash,path`; the path becomes the external id."""
+
+import re
+from collections.abc import Iterator
+
+from featsvc.banks.formats.lines import Lines
+from featsvc.banks.formats.rows import ImportRow, bad_row, check_row
+from featsvc.banks.records import BadRow, EntrySignal
+from featsvc.errors import InvalidInput
+from featsvc.hashing.signals import parse_value
+
+_ROW = re.compile(r"\s*[0-9a-f]{64}\s*(,|$)", re.IGNORECASE | re.ASCII)
+
+
+def is_row(line: str) -> bool:
+    return _ROW.match(line) is not None
+
+
+def read(lines: Lines) -> Iterator[ImportRow | BadRow]:
+    """Blank lines are skipped; the rest are rows."""
+    for line in lines:
+        yield from lines.take_bad()
+        if not line or line.isspace():
+            continue
+        digits, _, path = line.partition(",")
+        try:
+            value = parse_value("pdq", digits, field="hash")
+            row = ImportRow(lines.number, (EntrySignal("pdq", value),), path.strip())
+            check_row(row)
+        except InvalidInput as exc:
+            yield bad_row(lines.number, exc.field, str(exc), line)
+        else:
+            yield row
+    yield from lines.take_bad()

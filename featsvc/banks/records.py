@@ -1,0 +1,291 @@
+"""What a bank store holds: banks, entries, their signals, and the log of changes.
+
+Times are aware `datetime`s in UTC. A revision is a positive integer; 0 is the empty store.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import Distance, get_algorithm
+
+MAX_EXTERNAL_ID_BYTES = 512
+MAX_SOURCE_BYTES = 512
+MAX_LABELS = 32
+MAX_LABEL_BYTES = 128
+MAX_NOTE_BYTES = 4096
+MAX_SIGNALS = 16
+"""Besides variants."""
+MAX_ENTRY_SIGNALS = 256
+"""Variants included."""
+MAX_QUERY_VARIANTS = 16
+MAX_BAD_ROWS_KEPT = 1000
+BAD_ROW_CHARS = 256
+ENGINES = ("auto", "faiss", "scan", "multi-index")
+
+_BANK_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+
+
+def check_bank_id(bank_id: str) -> str:
+    """The id itself. Raises InvalidInput."""
+    if not _BANK_ID.fullmatch(bank_id):
+        raise InvalidInput(
+            f"bank_id: {bank_id[:80]!r} is not 1 to 64 of a-z, 0-9, '_', '-' beginning with a "
+            "letter or digit",
+            field="bank_id",
+        )
+    return bank_id
+
+
+def check_threshold(algorithm: str, threshold: float, *, field: str) -> None:
+    """Raises UnknownAlgorithm, or InvalidInput where it is out of the algorithm's range."""
+    kind = get_algorithm(algorithm, field=field)
+    largest = kind.bits if kind.distance is Distance.HAMMING else 0
+    if not 0 <= threshold <= largest:
+        raise InvalidInput(
+            f"{field}: {threshold:g} is not within 0 to {largest} for {algorithm}", field=field
+        )
+
+
+def check_text(name: str, text: str, max_bytes: int) -> None:
+    """Raises InvalidInput where it is too long, or holds what no database stores."""
+    # Three bytes a character at most are counted only where that can matter.
+    if len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise InvalidInput(f"{name}: longer than {max_bytes} bytes", field=name)
+    if "\0" in text:
+        raise InvalidInput(f"{name}: holds a NUL character", field=name)
+
+
+def check_labels(labels: tuple[str, ...]) -> None:
+    """Raises InvalidInput where there are too many, or one is empty or too long."""
+    if len(labels) > MAX_LABELS:
+        raise InvalidInput(f"labels: {len(labels)}, at most {MAX_LABELS}", field="labels")
+    for label in labels:
+        if not label:
+            raise InvalidInput("labels: one is empty", field="labels")
+        check_text("labels", label, MAX_LABEL_BYTES)
+
+
+class BankMode(Enum):
+    ENFORCE = "enforce"
+    """Matches are meant to be acted on."""
+    SHADOW = "shadow"
+    """Matches are reported and counted, so that a list can be watched before it acts."""
+    OFF = "off"
+    """Never searched."""
+
+
+class Opinion(Enum):
+    """What an entry's source thinks of the content."""
+
+    UNSPECIFIED = ""
+    POSITIVE = "positive"
+    """It is what the bank is about."""
+    NEGATIVE = "negative"
+    """It is not: the entry is kept, and matches in safe lists only."""
+    DISPUTED = "disputed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankSettings:
+    """The part of a bank that its curator sets. Raises InvalidInput, naming the field.
+
+    `thresholds` maps an algorithm to the largest distance (inclusive) that counts as a match,
+    where it differs from the algorithm's default; `query_variants` are the transforms of the
+    query that are tried besides the original.
+    """
+
+    display_name: str = ""
+    description: str = ""
+    mode: BankMode = BankMode.ENFORCE
+    safe: bool = False
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    query_variants: tuple[str, ...] = ()
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        for algorithm, threshold in self.thresholds.items():
+            check_threshold(algorithm, threshold, field=f"thresholds[{algorithm}]")
+        if self.engine not in ENGINES:
+            raise InvalidInput(
+                f"engine: {self.engine!r} is none of {', '.join(ENGINES)}", field="engine"
+            )
+        if len(self.query_variants) > MAX_QUERY_VARIANTS:
+            raise InvalidInput(
+                f"query_variants: at most {MAX_QUERY_VARIANTS}", field="query_variants"
+            )
+        for name, text, limit in (
+            ("display_name", self.display_name, MAX_EXTERNAL_ID_BYTES),
+            ("description", self.description, MAX_NOTE_BYTES),
+        ):
+            check_text(name, text, limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bank(BankSettings):
+    """One curated list: its settings, and what is live in it now.
+
+    `revision` is the newest one that changed the bank or its entries; `etag` changes with every
+    change of the settings.
+    """
+
+    id: str
+    etag: str
+    revision: int
+    create_time: datetime
+    update_time: datetime
+    entry_count: int
+    signal_counts: Mapping[str, int]
+    """Algorithm -> live signals."""
+
+    @property
+    def signal_count(self) -> int:
+        """Live signals of all algorithms."""
+        return sum(self.signal_counts.values())
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EntrySignal:
+    """One hash of an entry; `value` is the packed bits, most significant first."""
+
+    algorithm: str
+    value: bytes
+    variant: str = "original"
+    quality: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One piece of known content.
+
+    `id` names it through all its changes. It is live at revision r where
+    `added_revision <= r` and (`removed_revision` is None or r < `removed_revision`).
+    """
+
+    id: int
+    bank_id: str
+    external_id: str
+    signals: tuple[EntrySignal, ...]
+    labels: tuple[str, ...]
+    source: str
+    opinion: Opinion
+    note: str
+    expire_time: datetime | None
+    added_revision: int
+    removed_revision: int | None
+    quarantined: bool
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeContext:
+    """Who changes something and why; kept in the log."""
+
+    actor: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
+NO_CONTEXT = ChangeContext()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest committed revision and when it was committed (None: nothing ever was)."""
+
+    revision: int
+    commit_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One line of the log. `bank_id` is empty where the change was no bank's."""
+
+    revision: int
+    commit_time: datetime
+    bank_id: str
+    action: str
+    actor: str
+    reason: str
+    file_name: str
+    file_sha256: str
+    added_entries: int
+    withdrawn_entries: int
+    changed_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be imported. `line` counts from 1; `row` is cut at 256 characters."""
+
+    line: int
+    column: str
+    reason: str
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """What an import did, or would do.
+
+    `duplicate_rows` hold a signal that an earlier row of the file holds already. A duplicate with
+    an external id of its own is an entry of its own, any other adds nothing.
+    """
+
+    rows: int = 0
+    new_entries: int = 0
+    changed_entries: int = 0
+    unchanged_entries: int = 0
+    withdrawn_entries: int = 0
+    duplicate_rows: int = 0
+    bad_rows: int = 0
+    in_other_banks: int = 0
+    in_safe_lists: int = 0
+    low_information: int = 0
+    unmatchable_signals: int = 0
+    bad: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How to import. `source` and `labels` are given to rows: the source where a row has none."""
+
+    source: str = ""
+    labels: tuple[str, ...] = ()
+    dry_run: bool = False
+    skip_bad: bool = False
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        check_text("source", self.source, MAX_SOURCE_BYTES)
+
+
+DEFAULT_IMPORT = ImportOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """`revision` is 0 where nothing was changed; `refused` where bad rows forbade the import."""
+
+    summary: ImportSummary
+    revision: int
+    refused: bool
+    format: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BankPage:
+    banks: tuple[Bank, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    entries: tuple[Entry, ...]
+    next_page_token: str
+    total_entries: int

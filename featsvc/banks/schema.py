@@ -1,0 +1,167 @@
+"""The tables, the same on SQLite and PostgreSQL.
+
+    head            one row: newest revision, its commit time, next free version number.
+                    Every writer locks it first, so revisions are gapless and commit in order.
+    banks           settings and live counts
+    entries         one row per VERSION of an entry: live at revision r where
+                    added_revision <= r < removed_revision (NULL: still live)
+    entry_signals   the signals of each version
+    revisions       the log: who, when, why, from which file
+
+Times are microseconds since 1970 UTC, labels one string joined by U+001F, thresholds and other
+small structures JSON text: both databases compare and index these alike.
+
+`entries.identity` says what makes two imported rows the same entry of a bank: `x` + the external
+id where there is one, else `s` + `algorithm:hex` of the first signal. `entries.digest` covers
+everything a curator can give an entry, so that "unchanged" is one comparison.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    false,
+    text,
+)
+
+SCHEMA_VERSION = 1
+LABEL_SEPARATOR = "\x1f"
+
+# SQLite makes a column the row id only where its type is spelled INTEGER.
+_Key = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("next_version", BigInteger, nullable=False),
+)
+
+banks = Table(
+    "banks",
+    metadata,
+    Column("key", _Key, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("display_name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("safe", Boolean, nullable=False),
+    Column("thresholds", String, nullable=False),
+    Column("query_variants", String, nullable=False),
+    Column("engine", String(16), nullable=False),
+    Column("settings_revision", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("signal_counts", String, nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("version", _Key, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, nullable=False),
+    Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
+    Column("identity", String, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("external_id", String, nullable=False),
+    Column("labels", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("opinion", String(16), nullable=False),
+    Column("note", String, nullable=False),
+    Column("expire_time", BigInteger, nullable=True),
+    Column("quarantined", Boolean, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("added_revision", BigInteger, nullable=False),
+    Column("removed_revision", BigInteger, nullable=True),
+    Index(
+        "entries_live",
+        "bank_key",
+        "identity",
+        unique=True,
+        sqlite_where=text("removed_revision IS NULL"),
+        postgresql_where=text("removed_revision IS NULL"),
+    ),
+    Index("entries_id", "id"),
+    Index("entries_added", "added_revision"),
+    Index(
+        "entries_removed",
+        "removed_revision",
+        sqlite_where=text("removed_revision IS NOT NULL"),
+        postgresql_where=text("removed_revision IS NOT NULL"),
+    ),
+)
+
+entry_signals = Table(
+    "entry_signals",
+    metadata,
+    Column("version", _Key, ForeignKey("entries.version"), primary_key=True),
+    Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
+    Column("algorithm", String(32), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("variant", String(32), nullable=False),
+    Column("quality", SmallInteger, nullable=True),
+    sqlite_with_rowid=False,
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("revision", _Key, primary_key=True, autoincrement=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("bank_id", String(64), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("request_id", String(128), nullable=False),
+    Column("file_name", String, nullable=False),
+    Column("file_sha256", String(64), nullable=False),
+    Column("added_entries", BigInteger, nullable=False),
+    Column("withdrawn_entries", BigInteger, nullable=False),
+    Column("changed_entries", BigInteger, nullable=False),
+)
+
+# One row a signal of the file being imported; a temporary table of the importing connection.
+# Rows of one parsed entry share `seq`; only its first (ordinal 0) is read for the entry's fields.
+# The `old_` columns are filled from the live version of the same identity, where there is one.
+import_rows = Table(
+    "import_rows",
+    MetaData(),
+    Column("seq", _Key, primary_key=True, autoincrement=False),
+    Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
+    Column("identity", String, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("external_id", String, nullable=False),
+    Column("labels", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("opinion", String(16), nullable=False),
+    Column("note", String, nullable=False),
+    Column("expire_time", BigInteger, nullable=True),
+    Column("algorithm", String(32), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("variant", String(32), nullable=False),
+    Column("quality", SmallInteger, nullable=True),
+    Column("old_version", BigInteger, nullable=True),
+    Column("old_id", BigInteger, nullable=True),
+    Column("old_quarantined", Boolean, nullable=True),
+    Column("old_create_time", BigInteger, nullable=True),
+    Column("unchanged", Boolean, nullable=False, server_default=false()),
+    prefixes=["TEMPORARY"],
+    sqlite_with_rowid=False,
+)

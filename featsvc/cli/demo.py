@@ -1,0 +1,232 @@
+"""`featsvc demo`: the main job on real photographs, with embedded stores, and a verdict.
+
+A service is started as users start it, a bank is built from photographs that scikit-image ships,
+and two accounts upload edited copies of them and unrelated pictures. A copy that PDQ must find
+and does not, or an unrelated picture that matches, fails the demo.
+"""
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, cast
+
+import click
+import grpc
+from PIL import Image, ImageEnhance, ImageOps
+
+from featsvc.cli import output
+from featsvc.cli.match import features_json, number
+from featsvc.cli.remote import connect
+from featsvc.client import Client
+from featsvc.v1 import (
+    banks_pb2,
+    features_pb2,
+    hashing_pb2,
+    matching_pb2,
+    screening_pb2,
+    types_pb2,
+)
+
+BANK = "demo-photographs"
+KNOWN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")
+UNRELATED = ("ihc.png", "motorcycle_left.png", "camera.png", "retina.jpg", "coins.png")
+SHOWN_FEATURES = ("uploads_1h", "uploads_24h", "upload_bytes_1h")
+SERVED_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A way to copy a picture; `found` says whether PDQ alone has to find the copy."""
+
+    name: str
+    apply: Callable[[Image.Image], Image.Image]
+    save: dict[str, object]
+    found: bool
+
+
+EDITS = (
+    Edit("re-compressed, q40", lambda i: i, {"format": "JPEG", "quality": 40}, True),
+    Edit("half the size", lambda i: i.reduce(2), {"format": "PNG"}, True),
+    Edit(
+        "recoloured",
+        lambda i: ImageEnhance.Color(ImageEnhance.Brightness(i).enhance(1.2)).enhance(1.5),
+        {"format": "WEBP", "quality": 80},
+        True,
+    ),
+    Edit("mirrored", ImageOps.mirror, {"format": "JPEG", "quality": 90}, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    account: str
+    picture: str
+    edit: str
+    content: bytes
+    expected: str | None
+    """Known picture that must be found; "" where none may be, None where either is right."""
+
+
+@click.command(short_help="Screen real photographs with embedded stores.")
+def demo() -> None:
+    """Start a service with embedded stores and screen real photographs with it.
+
+    Builds a bank from photographs that scikit-image ships, lets two accounts upload edited
+    copies and unrelated pictures, prints what matched, and exits 0 if all was as it must be.
+    """
+    photographs = _photographs()
+    with tempfile.TemporaryDirectory(prefix="featsvc-demo-") as folder:
+        started = time.monotonic()
+        with _service(Path(folder)) as address, connect(address) as client:
+            click.echo(f"serving on {address} after {time.monotonic() - started:.1f} s")
+            revision = _build_bank(client, photographs)
+            click.echo(f"bank {BANK}: {len(KNOWN)} photographs, revision {revision}")
+            wrong = _screen_all(client, list(_uploads(photographs)))
+    if wrong:
+        raise click.ClickException("the demo went wrong: " + "; ".join(wrong))
+    click.echo("every copy that PDQ must find was found, nothing unrelated matched")
+
+
+def _photographs() -> Path:
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise click.ClickException(
+            "the demo's photographs come with scikit-image; install the dev extra: make install"
+        )
+    return Path(spec.origin).parent / "data"
+
+
+@contextmanager
+def _service(data_dir: Path) -> Iterator[str]:
+    """`featsvc serve` in a process of its own; its address once it serves."""
+    command = [sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"]
+    with (data_dir / "log").open("w+b") as log:
+        process = subprocess.Popen(  # noqa: S603 (our own command)
+            [*command, "--data-dir", str(data_dir)], stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            line = cast("IO[bytes]", process.stdout).readline().decode()
+            if not line.startswith("serving on "):
+                log.seek(0)
+                raise click.ClickException(
+                    f"the service did not start:\n{log.read().decode(errors='replace')}"
+                )
+            yield line.removeprefix("serving on ").strip()
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _uploads(photographs: Path) -> Iterator[Upload]:
+    for index, picture in enumerate(KNOWN):
+        with Image.open(photographs / picture) as image:
+            original = image.convert("RGB")
+        edit = EDITS[index % len(EDITS)]
+        for chosen in (edit, EDITS[(index + 1) % len(EDITS)]):
+            content = io.BytesIO()
+            chosen.apply(original).save(content, **chosen.save)  # type: ignore[arg-type]
+            expected = picture if chosen.found else None
+            yield Upload("mallory", picture, chosen.name, content.getvalue(), expected)
+    for picture in UNRELATED:
+        yield Upload("alice", picture, "unrelated", (photographs / picture).read_bytes(), "")
+
+
+def _build_bank(client: Client, photographs: Path) -> int:
+    """Hash the known photographs, import the hashes as a list; the revision that is served."""
+    client.banks.CreateBank(
+        banks_pb2.CreateBankRequest(
+            bank_id=BANK, bank=banks_pb2.Bank(description="photographs of the demo")
+        )
+    )
+    rows = ["algorithm,signal,external_id,labels"]
+    for picture in KNOWN:
+        content = types_pb2.Content(data=(photographs / picture).read_bytes())
+        hashed = client.hashing.Hash(
+            hashing_pb2.HashRequest(content=content, algorithms=["pdq", "md5"])
+        )
+        rows += [f"{s.algorithm},{s.value},{picture},demo" for s in hashed.signals]
+    messages = [
+        banks_pb2.ImportEntriesRequest(
+            options=banks_pb2.ImportOptions(parent=f"banks/{BANK}", file_name="demo.csv")
+        ),
+        banks_pb2.ImportEntriesRequest(chunk="\n".join(rows).encode()),
+    ]
+    *_, result = client.banks.ImportEntries(iter(messages))
+    deadline = time.monotonic() + SERVED_TIMEOUT_S
+    while time.monotonic() < deadline:
+        status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
+        if status.served_revision >= result.revision:
+            return int(result.revision)
+        time.sleep(0.01)
+    raise click.ClickException(f"revision {result.revision} is not served after some seconds")
+
+
+def _screen_all(client: Client, uploads: list[Upload]) -> list[str]:
+    """Screen each upload, print a row each; what went wrong."""
+    rows: list[tuple[object, ...]] = []
+    wrong: list[str] = []
+    for number_, upload in enumerate(uploads):
+        started = time.perf_counter()
+        try:
+            response = client.screening.Screen(_request(upload, number_))
+        except grpc.RpcError as exc:
+            wrong.append(f"{upload.picture} ({upload.edit}): {exc.details()}")
+            continue
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        best = response.matches[0] if response.matches else None
+        features = features_json(response.features, 0)
+        problem = _problem(upload, response)
+        if problem:
+            wrong.append(f"{upload.picture} ({upload.edit}): {problem}")
+        shown = best.external_id if best else "-"
+        if not best and upload.expected is None:
+            shown = "- (PDQ alone cannot)"
+        rows.append(
+            (
+                upload.account,
+                f"{upload.picture}, {upload.edit}",
+                shown,
+                number(best.distance) if best else None,
+                features["uploads_1h"]["value"],
+                features["upload_bytes_1h"]["value"],
+                round(elapsed_ms, 1),
+            )
+        )
+    output.table(("account", "upload", "matched", "bits", "uploads 1h", "bytes 1h", "ms"), rows)
+    return wrong
+
+
+def _request(upload: Upload, number_: int) -> screening_pb2.ScreenRequest:
+    request = screening_pb2.ScreenRequest(
+        content=types_pb2.Content(data=upload.content),
+        entities=[types_pb2.EntityRef(entity="account", id=upload.account)],
+        features=features_pb2.FeatureSelection(features=SHOWN_FEATURES),
+        options=types_pb2.MatchOptions(banks=[BANK]),
+    )
+    event = request.record_event
+    event.event_id = f"demo-{number_}"
+    event.type = "upload"
+    event.time.GetCurrentTime()
+    event.entities["account"] = upload.account
+    event.attributes["bytes"].number = len(upload.content)
+    return request
+
+
+def _problem(upload: Upload, response: screening_pb2.ScreenResponse) -> str:
+    if response.content_outcome != types_pb2.OUTCOME_OK:
+        return f"outcome {types_pb2.Outcome.Name(response.content_outcome)}"
+    if response.features_outcome != types_pb2.OUTCOME_OK:
+        return f"features are {types_pb2.Outcome.Name(response.features_outcome)}"
+    matched = {m.external_id for m in response.matches}
+    if upload.expected == "" and matched:
+        return f"is unrelated but matched {', '.join(sorted(matched))}"
+    if upload.expected and upload.expected not in matched:
+        return "is a copy that PDQ must find, and was not found"
+    return ""

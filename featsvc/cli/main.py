@@ -1,0 +1,66 @@
+"""The command's tree. Each command is imported when it is called, so that `--help` is quick."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from featsvc import __version__
+from featsvc.errors import FeatsvcError
+
+# Command -> (module, attribute, help). Help stands here so that listing imports nothing.
+_COMMANDS = {
+    "serve": ("featsvc.cli.serve", "serve", "Run the service."),
+    "demo": ("featsvc.cli.demo", "demo", "Screen real photographs with embedded stores."),
+    "hash": ("featsvc.cli.hash", "hash_files", "Hash files on this machine."),
+    "screen": ("featsvc.cli.match", "screen", "Screen a file for an account."),
+    "match": ("featsvc.cli.match", "match", "Match a file or a signal against the banks."),
+    "bank": ("featsvc.cli.bank", "bank", "Curate banks: create, import, list, show, entries."),
+    "features": ("featsvc.cli.features", "features", "Feed events, read account features."),
+    "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation and a server."),
+}
+
+
+class _Tree(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in _COMMANDS.items()])
+
+
+@click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="featsvc")
+def cli() -> None:
+    """Perceptual hashes, banks of known content and account features over gRPC."""
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
+    # Only forks without exec need gRPC's fork handlers, and they complain in the log.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    try:
+        # Returns the code of a click Exit, None from a command that ended well.
+        sys.exit(cli(standalone_mode=False))
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except FeatsvcError as exc:
+        click.echo(f"Error: {exc}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # `featsvc ... | head` closed the pipe; nobody is left to read a message.
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,55 @@
+"""How commands print: JSON lines for programs, tables for people."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+_encoder = msgspec.json.Encoder()
+
+
+def json_line(value: object) -> None:
+    """One compact JSON object and a newline."""
+    click.echo(_encoder.encode(value).decode())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """A table with numbers to the right; on a pipe it is as wide as it needs to be."""
+    cells = list(rows)
+    drawn = Table(
+        title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in cells)
+        drawn.add_column(column, overflow="fold", justify="right" if numeric else "left")
+    for row in cells:
+        drawn.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(drawn)
+
+
+def progress(*, count: bool = False) -> Progress:
+    """A progress bar on stderr, drawn only where a person is watching."""
+    amount = MofNCompleteColumn() if count else TaskProgressColumn()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )

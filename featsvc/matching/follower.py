@@ -1,0 +1,158 @@
+"""Keeps the served snapshot at the newest revision of the store, off the request path.
+
+One thread polls the head; when it moved, the next snapshot is built and swapped in by one
+assignment, so that a request sees the old one or the new one and nothing between. While the store
+is away the last snapshot is served, staleness grows, and the thread recovers by itself.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from featsvc.banks.store import BankStore
+from featsvc.errors import FeatsvcError, TimedOut, Unavailable
+from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerStatus:
+    """How far the served snapshot has come.
+
+    `committed_revision` is what the store had at the last contact, None where the last attempt
+    failed. `staleness_ms` is the age of the oldest committed change that is not served; while the
+    store is away it counts from the last contact, since what it commits cannot be seen.
+    """
+
+    served_revision: int
+    committed_revision: int | None
+    staleness_ms: int
+    last_contact: datetime | None
+    algorithms: tuple[AlgorithmStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contact:
+    """The store as last seen. `unserved_since`: commit time of the oldest change not served."""
+
+    revision: int
+    at: datetime
+    unserved_since: datetime | None
+    lost: bool
+
+
+class Follower:
+    """`start` it once; `snapshot` is then always there. Thread-safe."""
+
+    def __init__(self, store: BankStore, *, poll_interval_ms: int = 100) -> None:
+        self._store = store
+        self._poll_interval_s = poll_interval_ms / 1000
+        self._snapshot: Snapshot | None = None
+        self._contact: _Contact | None = None
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._swapped = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="bank-follower", daemon=True)
+
+    def start(self) -> None:
+        """Load the first snapshot, then follow. Raises Unavailable where the store is away."""
+        self._poll()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; the last snapshot stays."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest that was built. Raises Unavailable before the first one is loaded."""
+        if self._snapshot is None:
+            raise Unavailable("banks: not loaded yet; try again", reason="BANKS_LOADING")
+        return self._snapshot
+
+    def wait_for(self, revision: int, timeout_s: float) -> Snapshot:
+        """The snapshot once it has come to `revision`: how a writer sees its own write.
+
+        Raises TimedOut; the write stands all the same.
+        """
+        self._wake.set()
+        with self._swapped:
+            if not self._swapped.wait_for(
+                lambda: self.snapshot.revision >= revision, timeout=timeout_s
+            ):
+                raise TimedOut(
+                    f"banks: revision {revision} is committed, but not served within "
+                    f"{timeout_s:g} s; it will be"
+                )
+            return self.snapshot
+
+    def status(self) -> FollowerStatus:
+        """What is served, and how far it is behind the store."""
+        snapshot, contact = self.snapshot, self._contact
+        since = None
+        if contact is not None:
+            since = contact.unserved_since or (contact.at if contact.lost else None)
+        age = datetime.now(UTC) - since if since is not None else None
+        return FollowerStatus(
+            served_revision=snapshot.revision,
+            committed_revision=None if contact is None or contact.lost else contact.revision,
+            staleness_ms=max(0, int(age.total_seconds() * 1000)) if age is not None else 0,
+            last_contact=None if contact is None else contact.at,
+            algorithms=snapshot.status,
+        )
+
+    def _run(self) -> None:
+        failing = False
+        while True:
+            self._wake.wait(self._poll_interval_s)
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                self._poll()
+            except FeatsvcError as exc:
+                self._lose_contact()
+                if not failing:
+                    _log.warning("serving the last bank snapshot: %s", exc)
+                failing = True
+            except Exception:
+                # A fault of ours must not end the thread: the next change may be loadable.
+                self._lose_contact()
+                if not failing:
+                    _log.exception("serving the last bank snapshot")
+                failing = True
+            else:
+                if failing:
+                    _log.info("following the bank store again")
+                failing = False
+
+    def _poll(self) -> None:
+        served = self._snapshot
+        newest = self._store.head()
+        if served is not None and newest.revision == served.revision:
+            self._contact = _Contact(newest.revision, datetime.now(UTC), None, lost=False)
+            return
+        started = time.perf_counter()
+        with self._store.view() as view:
+            if served is not None:
+                log = view.revisions_since(served.revision)
+                oldest = log[0].commit_time if log else None
+                self._contact = _Contact(view.head.revision, datetime.now(UTC), oldest, lost=False)
+            snapshot = Snapshot(view.head, view.banks(), view.live_entries())
+        with self._swapped:
+            self._snapshot = snapshot
+            self._contact = _Contact(snapshot.revision, datetime.now(UTC), None, lost=False)
+            self._swapped.notify_all()
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        _log.info("serving banks at revision %d, built in %.0f ms", snapshot.revision, elapsed_ms)
+
+    def _lose_contact(self) -> None:
+        last = self._contact
+        if last is not None:
+            self._contact = _Contact(last.revision, last.at, last.unserved_since, lost=True)

@@ -1,0 +1,110 @@
+"""What a match is, and what a caller may ask for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from featsvc.banks.records import BankMode, check_labels, check_threshold
+from featsvc.errors import InvalidInput
+
+DEFAULT_MAX_RESULTS = 100
+MAX_RESULTS = 1000
+MAX_EVIDENCE = 32
+
+
+class Variants(Enum):
+    """Which variants of the query are matched, besides the original."""
+
+    NONE = "none"
+    DEFAULT = "default"
+    """Those that each bank names."""
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchOptions:
+    """Which banks are searched and what comes back. Raises InvalidInput or UnknownAlgorithm.
+
+    `banks`: ids; none means every bank that is not OFF. Naming banks leaves all others out, safe
+    lists too. `labels`: only entries with all of them are returned. `thresholds`: algorithm ->
+    largest distance, in place of every bank's own. `max_results`: 1 to 1,000, 0 for the default.
+    `top_k`: at most so many entries an algorithm, 0 for all.
+    """
+
+    banks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    max_results: int = 0
+    match_low_quality: bool = False
+    variants: Variants = Variants.DEFAULT
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        for algorithm, threshold in self.thresholds.items():
+            check_threshold(algorithm, threshold, field=f"options.thresholds[{algorithm[:64]}]")
+        if not 0 <= self.max_results <= MAX_RESULTS:
+            raise InvalidInput(
+                f"options.max_results: {self.max_results} is not within 1 to {MAX_RESULTS}",
+                field="options.max_results",
+            )
+        if self.top_k < 0:
+            raise InvalidInput("options.top_k: is negative", field="options.top_k")
+
+    @property
+    def limit(self) -> int:
+        """`max_results`, or the default."""
+        return self.max_results or DEFAULT_MAX_RESULTS
+
+
+DEFAULT_OPTIONS = MatchOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One more signal of an entry that matched."""
+
+    algorithm: str
+    distance: float
+    threshold: float
+    query_variant: str
+    entry_variant: str
+    entry_signal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One entry that the content is near to, by its nearest signal.
+
+    `distance` is bits for Hamming, 0 for byte hashes; smaller is nearer. `threshold` is the one
+    that applied, `threshold_overridden` whether the request set it. `suppressed`: a safe list
+    knows this content, so this match is not to be acted on.
+    """
+
+    bank: str
+    entry_id: int
+    external_id: str
+    algorithm: str
+    distance: float
+    threshold: float
+    threshold_overridden: bool
+    query_variant: str
+    entry_variant: str
+    mode: BankMode
+    labels: tuple[str, ...]
+    source: str
+    entry_signal: bytes
+    query_signal: bytes
+    safe: bool
+    suppressed: bool
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """Matches, nearest first. `truncated`: there were more than `max_results`. `low_quality`: a
+    signal under its quality floor was not looked up, which is not the same as "no match"."""
+
+    matches: tuple[Match, ...]
+    truncated: bool
+    low_quality: bool

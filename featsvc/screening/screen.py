@@ -1,0 +1,185 @@
+"""bytes -> pixels -> signals -> matches on one thread, account features beside it.
+
+A request takes one bank snapshot and makes one hop to the pool. Meanwhile its account features
+are one trip to Redis. Redis away leaves the matches standing and marks the features; a picture
+that cannot be decoded is an error, never an empty list of matches.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
+from featsvc.errors import Unavailable
+from featsvc.hashing.content import ContentHashes, hash_content
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.signals import Signal
+from featsvc.matching.follower import Follower
+from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.snapshot import Snapshot
+from featsvc.media import DecodeOptions, Limits
+from featsvc.screening.pool import WorkPool
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found out about one piece of content.
+
+    `revision` and `commit_time` name the bank snapshot that `result` was computed from.
+    """
+
+    hashes: ContentHashes
+    result: MatchResult
+    revision: int
+    commit_time: datetime | None
+    queue_us: int
+    match_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose features are wanted, and the event to record before they are read.
+
+    `entities` may be empty where only `record` is to be stored.
+    """
+
+    entities: Sequence[EntityRef]
+    selection: Selection
+    record: Event | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not self.entities and self.record is None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall time, microseconds. `features_us` runs beside the rest."""
+
+    features_us: int
+    total_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """The whole answer.
+
+    `features` is None where none were asked for; where the store was away its values are
+    DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
+    """
+
+    looked: Looked
+    features: FeatureTable | None
+    event_result: EventResult | None
+    features_degraded: str
+    timings: Timings
+
+
+class Screener:
+    """Ties the parts together; knows no wire."""
+
+    def __init__(
+        self, pool: WorkPool, follower: Follower, features: FeatureStore, limits: Limits
+    ) -> None:
+        self._pool = pool
+        self._follower = follower
+        self._features = features
+        self._limits = limits
+
+    async def hash(
+        self, content: bytes, algorithms: Sequence[str], decode: DecodeOptions
+    ) -> ContentHashes:
+        """Signals of one piece of content; no algorithms means the default set."""
+        wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
+        hashes, _ = await self._pool.run(
+            lambda: hash_content(content, wanted, decode, self._limits)
+        )
+        return hashes
+
+    async def look(
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+        options: MatchOptions,
+    ) -> Looked:
+        """Hash one piece of content and search the banks, in one hop.
+
+        No algorithms means the default set and every other one that the banks hold and this
+        build computes: a list of SHA-1 must not be missed because nobody named SHA-1.
+        """
+        snapshot = self._follower.snapshot
+        wanted = tuple(algorithms) or _default_algorithms(snapshot)
+
+        def job() -> tuple[ContentHashes, MatchResult, int]:
+            hashes = hash_content(content, wanted, decode, self._limits)
+            started = time.perf_counter_ns()
+            result = snapshot.match(hashes.signals, options)
+            return hashes, result, (time.perf_counter_ns() - started) // 1000
+
+        (hashes, result, match_us), queue_us = await self._pool.run(job)
+        return Looked(hashes, result, snapshot.revision, snapshot.commit_time, queue_us, match_us)
+
+    async def match(
+        self, signal: Signal, options: MatchOptions
+    ) -> tuple[MatchResult, int, datetime | None]:
+        """Search the banks for one signal; result, revision, commit time."""
+        snapshot = self._follower.snapshot
+        result, _ = await self._pool.run(lambda: snapshot.match((signal,), options))
+        return result, snapshot.revision, snapshot.commit_time
+
+    async def screen(
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+        options: MatchOptions,
+        account: Account,
+    ) -> Screened:
+        """Everything known about one upload.
+
+        Raises what `hash_content` and `Snapshot.match` raise, and InvalidInput for features that
+        are not defined. The account's event is recorded whatever becomes of the content.
+        """
+        started = time.perf_counter_ns()
+        trip = asyncio.ensure_future(self._account(account))
+        try:
+            looked = await self.look(content, algorithms, decode, options)
+            table, event_result, degraded, features_us = await trip
+        finally:
+            trip.cancel()
+        total_us = (time.perf_counter_ns() - started) // 1000
+        return Screened(looked, table, event_result, degraded, Timings(features_us, total_us))
+
+    async def _account(
+        self, account: Account
+    ) -> tuple[FeatureTable | None, EventResult | None, str, int]:
+        if account.empty:
+            return None, None, "", 0
+        started = time.perf_counter_ns()
+        store, record, entities = self._features, account.record, account.entities
+        table: FeatureTable | None = None
+        event_result: EventResult | None = None
+        degraded = ""
+        try:
+            if entities:
+                event_result, table = await store.record_and_get(
+                    record, entities, account.selection
+                )
+            elif record is not None:
+                (event_result,) = await store.ingest([record])
+        except Unavailable as exc:
+            degraded = str(exc)
+            table = store.degraded(entities, account.selection) if entities else None
+        return table, event_result, degraded, (time.perf_counter_ns() - started) // 1000
+
+
+def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
+    held = (
+        name
+        for name in snapshot.algorithms
+        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
+    )
+    return (*DEFAULT_ALGORITHMS, *held)

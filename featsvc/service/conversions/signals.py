@@ -1,0 +1,224 @@
+"""Content, signals and matches between the wire and the domain."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from featsvc import errors
+from featsvc.banks.records import BankMode
+from featsvc.hashing.content import ContentHashes, ContentOutcome
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.signals import Signal, parse_value
+from featsvc.matching.matches import Match, MatchOptions
+from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
+from featsvc.v1 import hashing_pb2, types_pb2
+
+E = TypeVar("E", bound=int)
+T = TypeVar("T")
+
+MAX_ALGORITHMS = 32
+
+_FIDELITY = {
+    types_pb2.DecodeOptions.FIDELITY_UNSPECIFIED: Fidelity.EXACT,
+    types_pb2.DecodeOptions.FIDELITY_EXACT: Fidelity.EXACT,
+    types_pb2.DecodeOptions.FIDELITY_FAST: Fidelity.FAST,
+}
+_ALPHA = {
+    types_pb2.DecodeOptions.ALPHA_UNSPECIFIED: Alpha.WHITE,
+    types_pb2.DecodeOptions.ALPHA_WHITE: Alpha.WHITE,
+    types_pb2.DecodeOptions.ALPHA_BLACK: Alpha.BLACK,
+    types_pb2.DecodeOptions.ALPHA_IGNORE: Alpha.IGNORE,
+}
+_FRAMES = {
+    types_pb2.DecodeOptions.FRAMES_UNSPECIFIED: Frames.FIRST,
+    types_pb2.DecodeOptions.FRAMES_FIRST: Frames.FIRST,
+    types_pb2.DecodeOptions.FRAMES_ALL: Frames.ALL,
+}
+_FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
+_ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
+_OUTCOME = {
+    ContentOutcome.OK: types_pb2.OUTCOME_OK,
+    ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
+    ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+}
+MODE = {
+    BankMode.ENFORCE: types_pb2.BANK_MODE_ENFORCE,
+    BankMode.SHADOW: types_pb2.BANK_MODE_SHADOW,
+    BankMode.OFF: types_pb2.BANK_MODE_OFF,
+}
+_DISTANCE = {
+    Distance.HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
+    Distance.EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
+    Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
+}
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A UTC datetime as a Timestamp; None stays None."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def choose(table: Mapping[E, T], value: E, field: str) -> T:
+    """The domain's value of a wire enum. Raises InvalidInput for one this version has not."""
+    try:
+        return table[value]
+    except KeyError:
+        raise errors.InvalidInput(
+            f"{field}: {value} is no value of this enum in this version", field=field
+        ) from None
+
+
+def content_bytes(content: types_pb2.Content, field: str = "content") -> bytes:
+    """The bytes of a Content. Raises InvalidInput where there are none, NotBuilt for text."""
+    kind = content.WhichOneof("kind")
+    if kind == "text":
+        raise errors.NotBuilt(
+            f"{field}.text: text is declared in the contract but not hashed in this version; "
+            f"send pictures or files as {field}.data"
+        )
+    if not content.data:
+        raise errors.InvalidInput(
+            f"{field}.data: the body is empty; send the bytes of the file",
+            reason="CONTENT_EMPTY",
+            field=f"{field}.data",
+        )
+    return content.data
+
+
+def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
+    return DecodeOptions(
+        fidelity=choose(_FIDELITY, message.fidelity, "decode.fidelity"),
+        alpha=choose(_ALPHA, message.alpha, "decode.alpha"),
+        frames=choose(_FRAMES, message.frames, "decode.frames"),
+        ignore_orientation=message.ignore_orientation,
+    )
+
+
+def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in lower case, each once. Raises InvalidInput past the cap."""
+    unique = tuple(dict.fromkeys(name.strip().lower() for name in names))
+    if len(unique) > MAX_ALGORITHMS:
+        raise errors.InvalidInput(
+            f"algorithms: {len(unique)} names, at most {MAX_ALGORITHMS}", field="algorithms"
+        )
+    return unique
+
+
+def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
+    """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
+        raise errors.NotBuilt(
+            "options.variants: query variants have no body in this version; "
+            "leave it out, or say VARIANTS_NONE"
+        )
+    return MatchOptions(
+        banks=tuple(bank.removeprefix("banks/") for bank in message.banks),
+        labels=tuple(message.labels),
+        thresholds={t.algorithm.strip().lower(): t.threshold for t in message.thresholds},
+        max_results=message.max_results,
+        match_low_quality=message.match_low_quality,
+        top_k=message.top_k,
+    )
+
+
+def query_signal(message: types_pb2.Signal) -> Signal:
+    """Raises UnknownAlgorithm or InvalidSignal."""
+    algorithm = message.algorithm.strip().lower()
+    value = parse_value(algorithm, message.value, field="signal.value")
+    quality = message.quality if message.HasField("quality") else None
+    return Signal(algorithm, value, quality)
+
+
+def outcome(value: ContentOutcome) -> types_pb2.Outcome:
+    return _OUTCOME[value]
+
+
+def media_info(hashes: ContentHashes) -> types_pb2.MediaInfo | None:
+    if hashes.media is None:
+        return None
+    media = hashes.media
+    return types_pb2.MediaInfo(
+        media_type=media.media_type, width=media.width, height=media.height, frames=media.frames
+    )
+
+
+def signal_message(signal: Signal) -> types_pb2.Signal:
+    low = signal.low_quality
+    message = types_pb2.Signal(
+        algorithm=signal.algorithm,
+        value=signal.text,
+        quality=signal.quality,
+        outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
+        variant=signal.variant,
+        algorithm_version=get_algorithm(signal.algorithm).version,
+        frame=signal.frame,
+    )
+    if signal.provenance is not None:
+        made = signal.provenance
+        message.provenance.CopyFrom(
+            types_pb2.Provenance(
+                orientation=made.orientation,
+                orientation_applied=made.orientation_applied,
+                fidelity=_FIDELITY_MESSAGE[made.fidelity],
+                alpha=_ALPHA_MESSAGE[made.alpha],
+                luma_plane=made.luma_plane,
+                scale_denominator=made.scale_denominator,
+            )
+        )
+    return message
+
+
+def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
+    return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
+
+
+def match_message(match: Match) -> types_pb2.Match:
+    return types_pb2.Match(
+        bank=match.bank,
+        entry_id=str(match.entry_id),
+        external_id=match.external_id,
+        algorithm=match.algorithm,
+        distance=match.distance,
+        threshold=match.threshold,
+        threshold_overridden=match.threshold_overridden,
+        query_variant=match.query_variant,
+        entry_variant=match.entry_variant,
+        mode=MODE[match.mode],
+        labels=match.labels,
+        source=match.source,
+        entry_signal=match.entry_signal.hex(),
+        query_signal=match.query_signal.hex(),
+        safe=match.safe,
+        suppressed=match.suppressed,
+        evidence=[
+            types_pb2.Evidence(
+                algorithm=e.algorithm,
+                distance=e.distance,
+                threshold=e.threshold,
+                query_variant=e.query_variant,
+                entry_variant=e.entry_variant,
+                entry_signal=e.entry_signal.hex(),
+            )
+            for e in match.evidence
+        ],
+    )
+
+
+def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
+    return hashing_pb2.Algorithm(
+        name=algorithm.name,
+        bits=algorithm.bits,
+        distance=_DISTANCE[algorithm.distance],
+        default_threshold=algorithm.default_threshold,
+        quality_floor=algorithm.quality_floor,
+        version=algorithm.version,
+        computed=algorithm.computed,
+        matched=algorithm.matched,
+        description=algorithm.description,
+    )

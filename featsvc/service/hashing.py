@@ -1,0 +1,43 @@
+"""HashingService: content -> signals."""
+
+from typing import Any
+
+from grpc import aio
+
+from featsvc import errors
+from featsvc.hashing.registry import ALGORITHMS
+from featsvc.screening import Screener
+from featsvc.service.conversions import signals as convert
+from featsvc.v1 import hashing_pb2, hashing_pb2_grpc
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
+    def __init__(self, screener: Screener) -> None:
+        self._screener = screener
+
+    async def Hash(  # noqa: N802
+        self, request: hashing_pb2.HashRequest, context: Context
+    ) -> hashing_pb2.HashResponse:
+        if request.dihedral:
+            raise errors.NotBuilt("dihedral: the eight transforms have no body in this version")
+        hashes = await self._screener.hash(
+            convert.content_bytes(request.content),
+            convert.algorithm_names(request.algorithms),
+            convert.decode_options(request.decode),
+        )
+        return hashing_pb2.HashResponse(
+            outcome=convert.outcome(hashes.outcome),
+            outcome_reason=hashes.reason,
+            media=convert.media_info(hashes),
+            signals=[convert.signal_message(s) for s in hashes.signals],
+            timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
+        )
+
+    async def ListAlgorithms(  # noqa: N802
+        self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
+    ) -> hashing_pb2.ListAlgorithmsResponse:
+        return hashing_pb2.ListAlgorithmsResponse(
+            algorithms=[convert.algorithm_message(a) for a in ALGORITHMS.values()]
+        )

@@ -1,0 +1,86 @@
+"""MatchingService: signals -> matches."""
+
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from grpc import aio
+
+from featsvc import errors
+from featsvc.hashing.content import ContentOutcome
+from featsvc.matching.follower import Follower
+from featsvc.screening import Screener
+from featsvc.service.conversions import signals as convert
+from featsvc.v1 import matching_pb2, matching_pb2_grpc
+
+_LOW_QUALITY = "the signal is under its quality floor, so it was not matched; ask for it to be"
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
+    def __init__(self, screener: Screener, follower: Follower) -> None:
+        self._screener = screener
+        self._follower = follower
+
+    async def Match(  # noqa: N802
+        self, request: matching_pb2.MatchRequest, context: Context
+    ) -> matching_pb2.MatchResponse:
+        options = convert.match_options(request.options)
+        match request.WhichOneof("query"):
+            case "content":
+                looked = await self._screener.look(
+                    convert.content_bytes(request.content),
+                    convert.algorithm_names(request.algorithms),
+                    convert.decode_options(request.decode),
+                    options,
+                )
+                return matching_pb2.MatchResponse(
+                    outcome=convert.outcome(looked.hashes.outcome),
+                    outcome_reason=looked.hashes.reason,
+                    matches=[convert.match_message(m) for m in looked.result.matches],
+                    truncated=looked.result.truncated,
+                    watermark=convert.watermark(looked.revision, looked.commit_time),
+                    signals=[convert.signal_message(s) for s in looked.hashes.signals],
+                )
+            case "signal":
+                signal = convert.query_signal(request.signal)
+                result, revision, commit_time = await self._screener.match(signal, options)
+                return matching_pb2.MatchResponse(
+                    outcome=convert.outcome(
+                        ContentOutcome.LOW_QUALITY if result.low_quality else ContentOutcome.OK
+                    ),
+                    outcome_reason=_LOW_QUALITY if result.low_quality else "",
+                    matches=[convert.match_message(m) for m in result.matches],
+                    truncated=result.truncated,
+                    watermark=convert.watermark(revision, commit_time),
+                    signals=[convert.signal_message(signal)],
+                )
+            case _:
+                raise errors.InvalidInput("query: neither content nor signal is set", field="query")
+
+    async def GetIndexStatus(  # noqa: N802
+        self, request: matching_pb2.GetIndexStatusRequest, context: Context
+    ) -> matching_pb2.GetIndexStatusResponse:
+        status = self._follower.status()
+        staleness = Duration()
+        staleness.FromMilliseconds(status.staleness_ms)
+        return matching_pb2.GetIndexStatusResponse(
+            algorithms=[
+                matching_pb2.AlgorithmIndex(
+                    algorithm=a.algorithm,
+                    entries=a.entries,
+                    signals=a.signals,
+                    engine=a.engine,
+                    segment_revision=a.segment_revision,
+                    delta_signals=a.delta_signals,
+                    withdrawn_signals=a.withdrawn_signals,
+                    bytes_mapped=a.bytes_mapped,
+                    built_at=convert.timestamp(a.built_at),
+                )
+                for a in status.algorithms
+            ],
+            served_revision=status.served_revision,
+            committed_revision=status.committed_revision,
+            staleness=staleness,
+            last_contact=convert.timestamp(status.last_contact),
+        )

@@ -1,0 +1,128 @@
+"""ScreeningService: one call on the upload path."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc import aio
+
+from featsvc import errors
+from featsvc.screening import Account, Screener
+from featsvc.service.conversions import features as convert_features
+from featsvc.service.conversions import signals as convert
+from featsvc.service.metrics import Metrics
+from featsvc.service.status import code_of
+from featsvc.v1 import screening_pb2, screening_pb2_grpc, types_pb2
+
+Context = aio.ServicerContext[Any, Any]
+
+MAX_ENTITIES = 16
+MAX_REQUEST_ID_BYTES = 128
+MAX_IN_FLIGHT = 64
+"""Requests of one stream that run at once; the next one is read when one is answered."""
+
+
+class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
+    def __init__(self, screener: Screener, metrics: Metrics) -> None:
+        self._screener = screener
+        self._metrics = metrics
+
+    async def Screen(  # noqa: N802
+        self, request: screening_pb2.ScreenRequest, context: Context
+    ) -> screening_pb2.ScreenResponse:
+        return await self._screen(request)
+
+    async def ScreenStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[screening_pb2.ScreenRequest], context: Context
+    ) -> AsyncIterator[screening_pb2.ScreenStreamResponse]:
+        answers: asyncio.Queue[screening_pb2.ScreenStreamResponse | None] = asyncio.Queue()
+        room = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+        async def one(request: screening_pb2.ScreenRequest) -> None:
+            answer = screening_pb2.ScreenStreamResponse(request_id=request.request_id)
+            try:
+                answer.response.CopyFrom(await self._screen(request))
+            except errors.FeatsvcError as exc:
+                answer.error.code = code_of(exc).value[0]
+                answer.error.reason = exc.reason
+                answer.error.message = str(exc)
+            answers.put_nowait(answer)
+
+        async def read() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for request in request_iterator:
+                        await room.acquire()
+                        group.create_task(one(request))
+            finally:
+                answers.put_nowait(None)
+
+        reading = asyncio.ensure_future(read())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield answer
+                room.release()
+            await reading
+        finally:
+            reading.cancel()
+
+    async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
+        _check(request)
+        screened = await self._screener.screen(
+            convert.content_bytes(request.content),
+            convert.algorithm_names(request.algorithms),
+            convert.decode_options(request.decode),
+            convert.match_options(request.options),
+            Account(
+                entities=convert_features.entity_refs(request.entities),
+                selection=convert_features.selection(request.features),
+                record=(
+                    convert_features.event(request.record_event)
+                    if request.HasField("record_event")
+                    else None
+                ),
+            ),
+        )
+        looked = screened.looked
+        response = screening_pb2.ScreenResponse(
+            request_id=request.request_id,
+            content_outcome=convert.outcome(looked.hashes.outcome),
+            content_outcome_reason=looked.hashes.reason,
+            media=convert.media_info(looked.hashes),
+            signals=[convert.signal_message(s) for s in looked.hashes.signals],
+            matches=[convert.match_message(m) for m in looked.result.matches],
+            matches_truncated=looked.result.truncated,
+            watermark=convert.watermark(looked.revision, looked.commit_time),
+            features_outcome_reason=screened.features_degraded,
+            timings=screening_pb2.ScreenTimings(
+                queue_us=looked.queue_us,
+                decode_us=looked.hashes.decode_us,
+                hash_us=looked.hashes.hash_us,
+                match_us=looked.match_us,
+                features_us=screened.timings.features_us,
+                total_us=screened.timings.total_us,
+            ),
+        )
+        if screened.features_degraded:
+            response.features_outcome = types_pb2.OUTCOME_DEGRADED
+        elif screened.features is not None or screened.event_result is not None:
+            response.features_outcome = types_pb2.OUTCOME_OK
+        if screened.features is not None:
+            response.features.CopyFrom(convert_features.feature_table(screened.features))
+        if screened.event_result is not None:
+            response.event_result.CopyFrom(convert_features.event_result(screened.event_result))
+        self._metrics.screened(response)
+        return response
+
+
+def _check(request: screening_pb2.ScreenRequest) -> None:
+    if len(request.entities) > MAX_ENTITIES:
+        raise errors.InvalidInput(
+            f"entities: {len(request.entities)}, at most {MAX_ENTITIES}", field="entities"
+        )
+    if len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
+        raise errors.InvalidInput(
+            f"request_id: longer than {MAX_REQUEST_ID_BYTES} bytes", field="request_id"
+        )
+    if request.models:
+        raise errors.NotBuilt("models: classifiers have no body in this version")

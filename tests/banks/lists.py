@@ -1,0 +1,33 @@
+"""Hash lists made up for tests, and the samples."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from featsvc.banks.list_file import ListFile
+
+_SHARED = Path(
+    os.environ.get("FEATSVC_SHARED_DATA")
+    or Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+)
+
+
+def sample(name: str) -> bytes:
+    """A file of the shared samples; the test is skipped where they are not at hand."""
+    path = _SHARED / "hash-lists" / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; set FEATSVC_SHARED_DATA")
+    return path.read_bytes()
+
+
+def hex_list(values: Iterable[int]) -> bytes:
+    """PDQ text with one hash a number."""
+    return b"".join(b"%064x\n" % value for value in values)
+
+
+def list_file(content: bytes | str, *, name: str = "list.txt", chunk_bytes: int = 1000) -> ListFile:
+    data = content.encode() if isinstance(content, str) else content
+    pieces = [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
+    return ListFile(pieces, name=name)

@@ -1,0 +1,373 @@
+"""The bank store on both databases."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from featsvc.banks.records import (
+    DEFAULT_IMPORT,
+    BankMode,
+    BankSettings,
+    ChangeContext,
+    Entry,
+    EntrySignal,
+    ImportOptions,
+    ImportResult,
+    Opinion,
+)
+from featsvc.banks.store import BankStore
+from featsvc.errors import (
+    AlreadyExists,
+    ConfigInvalid,
+    DataCorrupt,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    UnknownAlgorithm,
+)
+from tests.banks.databases import PostgresServer
+from tests.banks.lists import hex_list, list_file, sample
+
+CSV = "algorithm,signal,external_id,labels,note\n"
+
+
+def live(store: BankStore) -> dict[tuple[str, int], Entry]:
+    with store.view() as view:
+        return {(entry.bank_id, entry.id): entry for entry in view.live_entries()}
+
+
+def import_text(
+    store: BankStore, content: bytes | str, options: ImportOptions = DEFAULT_IMPORT
+) -> ImportResult:
+    return store.import_entries("b", list_file(content), options)
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    store.create_bank("b")
+    return store
+
+
+def test_an_empty_store_is_at_revision_zero(store: BankStore) -> None:
+    assert store.head().revision == 0
+    assert store.head().commit_time is None
+    assert store.list_banks().banks == ()
+
+
+def test_a_bank_comes_back_as_it_was_made(store: BankStore) -> None:
+    wanted = BankSettings(
+        display_name="Ünïcode",
+        description="d",
+        mode=BankMode.SHADOW,
+        safe=True,
+        thresholds={"pdq": 20},
+        query_variants=("flip_x",),
+        engine="faiss",
+    )
+    made = store.create_bank("a-1", wanted, ChangeContext("ann", "because", "r1"))
+    assert store.get_bank("a-1") == made
+    assert (made.display_name, made.mode, made.safe) == ("Ünïcode", BankMode.SHADOW, True)
+    assert (made.thresholds, made.query_variants) == ({"pdq": 20}, ("flip_x",))
+    assert (made.engine, made.revision, made.entry_count) == ("faiss", 1, 0)
+    with store.view() as view:
+        (logged,) = view.revisions_since(0)
+    assert (logged.action, logged.actor, logged.reason) == ("create", "ann", "because")
+    assert logged.commit_time == made.create_time
+
+
+def test_bank_ids_are_taken_once(bank: BankStore) -> None:
+    with pytest.raises(AlreadyExists, match="'b'"):
+        bank.create_bank("b")
+    assert bank.head().revision == 1
+
+
+@pytest.mark.parametrize("bank_id", ["", "A", "-a", "a" * 65, "a/b", "ä", "a\n"])
+def test_wrong_bank_ids_are_refused(bank_id: str, tmp_path: Path) -> None:
+    store = BankStore(f"sqlite:///{tmp_path / 'banks.db'}")
+    with pytest.raises(InvalidInput, match="1 to 64"):
+        store.create_bank(bank_id)
+    store.close()
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="0 to 256"):
+        BankSettings(thresholds={"pdq": 257})
+    with pytest.raises(InvalidInput, match="0 to 0"):
+        BankSettings(thresholds={"md5": 1})
+    with pytest.raises(UnknownAlgorithm):
+        BankSettings(thresholds={"nope": 1})
+    with pytest.raises(InvalidInput, match="multi-index"):
+        BankSettings(engine="magic")
+
+
+def test_banks_are_listed_in_pages(store: BankStore) -> None:
+    for i in range(5):
+        store.create_bank(f"b{i}")
+    token, seen = "", []
+    for _ in range(3):
+        page = store.list_banks(page_size=2, page_token=token)
+        seen += [bank.id for bank in page.banks]
+        token = page.next_page_token
+    assert seen == ["b0", "b1", "b2", "b3", "b4"]
+    assert token == ""
+
+
+@pytest.mark.parametrize("token", ["!", "AAAA", "_w"])
+def test_foreign_page_tokens_are_refused(bank: BankStore, token: str) -> None:
+    with pytest.raises(InvalidInput, match="page_token"):
+        bank.list_entries("b", page_token=token)
+
+
+def test_unknown_banks_and_entries_are_not_found(bank: BankStore) -> None:
+    with pytest.raises(NotFound, match="'zz'"):
+        bank.get_bank("zz")
+    with pytest.raises(NotFound, match="'zz'"):
+        bank.list_entries("zz")
+    with pytest.raises(NotFound, match="no entry 7"):
+        bank.get_entry("b", 7)
+    with pytest.raises(NotFound, match="'zz'"):
+        bank.import_entries("zz", list_file(hex_list([1])))
+    assert bank.head().revision == 1
+
+
+def test_an_import_is_one_revision_with_file_and_counts(bank: BankStore) -> None:
+    context = ChangeContext("bob", "weekly", "")
+    file = list_file(hex_list(range(25)), name="dir/weekly.txt")
+    result = bank.import_entries("b", file, ImportOptions(source="feed", labels=("x",)), context)
+    assert (result.revision, result.refused, result.format) == (2, False, "pdq-text")
+    assert (result.summary.rows, result.summary.new_entries) == (25, 25)
+    found = bank.get_bank("b")
+    assert (found.entry_count, found.signal_count, found.revision) == (25, 25, 2)
+    assert found.signal_counts == {"pdq": 25}
+    with bank.view() as view:
+        logged = view.revisions_since(1)[0]
+    assert (logged.action, logged.actor, logged.bank_id) == ("import", "bob", "b")
+    assert (logged.file_name, logged.file_sha256) == ("weekly.txt", result.sha256)
+    assert logged.added_entries == 25
+    (entry, *_), total = bank.list_entries("b").entries, bank.list_entries("b").total_entries
+    assert (total, entry.source, entry.labels) == (25, "feed", ("x",))
+    assert bank.get_entry("b", entry.id) == entry
+
+
+def test_the_same_file_twice_changes_nothing(bank: BankStore) -> None:
+    content = sample("pdq_hex.txt")
+    first = import_text(bank, content)
+    before = live(bank)
+    again = import_text(bank, content)
+    assert (first.revision, again.revision) == (2, 0)
+    assert (again.summary.unchanged_entries, again.summary.new_entries) == (4, 0)
+    assert live(bank) == before
+    assert bank.head().revision == 2
+
+
+def test_bad_rows_refuse_the_import_unless_skipped(bank: BankStore) -> None:
+    content = sample("broken.csv")
+    result = import_text(bank, content)
+    assert (result.refused, result.revision) == (True, 0)
+    assert [bad.line for bad in result.summary.bad] == [3, 4, 5, 7]
+    assert live(bank) == {}
+    result = import_text(bank, content, ImportOptions(skip_bad=True))
+    assert (result.refused, result.revision, result.summary.bad_rows) == (False, 2, 4)
+    # The same hash under two external ids: withdrawing one must leave the other.
+    assert (result.summary.new_entries, result.summary.duplicate_rows) == (2, 1)
+    assert {entry.external_id for entry in live(bank).values()} == {"ok-1", "dup-5"}
+
+
+def test_duplicate_rows_are_counted_not_doubled(bank: BankStore) -> None:
+    summary = import_text(bank, hex_list([1, 2, 1, 1])).summary
+    assert (summary.rows, summary.new_entries, summary.duplicate_rows) == (4, 2, 2)
+
+
+def test_rows_of_one_external_id_are_one_entry(bank: BankStore) -> None:
+    content = CSV + (
+        f"md5,{'11' * 16},img,a,first\npdq,{'22' * 32},other,,\npdq,{'33' * 32},img,b,second\n"
+    )
+    summary = import_text(bank, content).summary
+    assert (summary.rows, summary.new_entries) == (3, 2)
+    image = next(entry for entry in live(bank).values() if entry.external_id == "img")
+    assert {s.algorithm for s in image.signals} == {"md5", "pdq"}
+    assert (image.labels, image.note) == (("a", "b"), "first")
+    assert bank.get_bank("b").signal_counts == {"md5": 1, "pdq": 2}
+    assert import_text(bank, content).summary.unchanged_entries == 2
+
+
+def test_a_changed_row_is_a_new_version_of_the_same_entry(bank: BankStore) -> None:
+    import_text(bank, CSV + f"pdq,{'11' * 32},img,a,\n")
+    (before,) = live(bank).values()
+    result = import_text(bank, CSV + f"pdq,{'22' * 32},img,b,\n")
+    (after,) = live(bank).values()
+    assert result.summary.changed_entries == 1
+    assert (after.id, after.create_time) == (before.id, before.create_time)
+    assert (after.labels, after.added_revision) == (("b",), 3)
+    with bank.view() as view:
+        removed, added = view.changes_since(2)
+        assert (removed.removed_revision, added) == (3, after)
+        assert removed.labels == ("a",)
+        assert list(view.changes_since(1)) == [after]
+    assert bank.get_bank("b").signal_counts == {"pdq": 1}
+
+
+def test_replace_withdraws_what_the_file_does_not_hold(bank: BankStore) -> None:
+    import_text(bank, hex_list([1, 2, 3]))
+    bank.create_bank("other")
+    bank.import_entries("other", list_file(hex_list([9])))
+    result = import_text(bank, hex_list([2, 4]), ImportOptions(replace=True))
+    assert result.summary.withdrawn_entries == 2
+    assert (result.summary.new_entries, result.summary.unchanged_entries) == (1, 1)
+    values = {e.signals[0].value[-1] for e in live(bank).values() if e.bank_id == "b"}
+    assert values == {2, 4}
+    assert bank.get_bank("b").entry_count == 2
+    assert bank.get_bank("other").entry_count == 1
+
+
+def test_a_dry_run_tells_and_changes_nothing(bank: BankStore) -> None:
+    import_text(bank, hex_list([1, 2]))
+    result = import_text(bank, hex_list([2, 3]), ImportOptions(replace=True, dry_run=True))
+    summary = result.summary
+    assert (summary.new_entries, summary.unchanged_entries, summary.withdrawn_entries) == (1, 1, 1)
+    assert result.revision == 0
+    assert bank.head().revision == 2
+    assert len(live(bank)) == 2
+
+
+def test_every_field_survives(bank: BankStore) -> None:
+    content = (
+        "algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality\n"
+        f'pdq,{"ab" * 32},ïd,l1;l2,s,disputed,"n\n",2031-02-03T04:05:06.000007+00:00,crop,77\n'
+    )
+    import_text(bank, content)
+    (entry,) = live(bank).values()
+    assert entry.signals == (EntrySignal("pdq", b"\xab" * 32, "crop", 77),)
+    assert (entry.external_id, entry.labels, entry.source) == ("ïd", ("l1", "l2"), "s")
+    assert (entry.opinion, entry.note) == (Opinion.DISPUTED, "n")
+    assert entry.expire_time == datetime(2031, 2, 3, 4, 5, 6, 7, UTC)
+
+
+def test_entries_are_listed_in_pages(bank: BankStore) -> None:
+    import_text(bank, hex_list(range(7)))
+    token, seen = "", []
+    for _ in range(3):
+        page = bank.list_entries("b", page_size=3, page_token=token)
+        seen += [entry.signals[0].value[-1] for entry in page.entries]
+        token = page.next_page_token
+    assert (seen, token) == (list(range(7)), "")
+
+
+def test_a_file_that_breaks_off_changes_nothing(bank: BankStore) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield hex_list(range(10_000))
+        raise ConnectionResetError
+
+    file = list_file(b"")
+    file._chunks = chunks()
+    with pytest.raises(ConnectionResetError):
+        bank.import_entries("b", file)
+    assert live(bank) == {}
+    assert import_text(bank, hex_list([1])).revision == 2
+
+
+def test_writers_take_turns_and_a_follower_sees_each_change_once(store: BankStore) -> None:
+    banks, imports = ("b0", "b1"), 6
+    for bank in banks:
+        store.create_bank(bank)
+
+    def write(bank: str, offset: int) -> None:
+        for i in range(imports):
+            numbers = range(offset + i * 50, offset + (i + 1) * 50)
+            store.import_entries(bank, list_file(hex_list(numbers)))
+
+    threads = [threading.Thread(target=write, args=(b, i * 10_000)) for i, b in enumerate(banks)]
+    for thread in threads:
+        thread.start()
+    held: dict[int, Entry] = {}
+    seen, added = 2, 0
+    while seen < 2 + len(banks) * imports and (added < 600 or any(t.is_alive() for t in threads)):
+        with store.view() as view:
+            log = view.revisions_since(seen)
+            changed = list(view.changes_since(seen))
+            assert [line.revision for line in log] == list(range(seen + 1, view.head.revision + 1))
+            assert sum(line.added_entries for line in log) == len(changed)
+            seen = view.head.revision
+        added += len(changed)
+        assert not held.keys() & {entry.id for entry in changed}
+        held |= {entry.id: entry for entry in changed}
+    for thread in threads:
+        thread.join()
+    assert seen == 14
+    assert set(held.values()) == set(live(store).values())
+
+
+def test_a_view_stays_at_its_revision(bank: BankStore) -> None:
+    import_text(bank, hex_list([1]))
+    with bank.view() as view:
+        import_text(bank, hex_list([2]))
+        assert view.head.revision == 2
+        assert len(list(view.live_entries())) == 1
+        assert view.bank("b").entry_count == 1
+    assert bank.head().revision == 3
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.booleans()), max_size=5
+    )
+)
+def test_following_changes_equals_reading_everything(
+    store: BankStore, imports: list[tuple[list[int], bool]]
+) -> None:
+    bank = f"b{store.head().revision}"
+    store.create_bank(bank)
+    expected: set[int] = set()
+    seen = store.head().revision
+    held = live(store)
+    for numbers, replace in imports:
+        file = list_file(hex_list(numbers))
+        store.import_entries(bank, file, ImportOptions(replace=replace))
+        expected = set(numbers) | (set() if replace else expected)
+        with store.view() as view:
+            for entry in view.changes_since(seen):
+                if entry.removed_revision is not None:
+                    del held[entry.bank_id, entry.id]
+                else:
+                    held[entry.bank_id, entry.id] = entry
+            seen = view.head.revision
+        assert held == live(store)
+        mine = {e.signals[0].value[-1] for e in held.values() if e.bank_id == bank}
+        assert mine == expected
+        assert store.get_bank(bank).entry_count == len(expected)
+
+
+def test_urls_that_name_no_database_are_refused() -> None:
+    for url in ("nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(ConfigInvalid, match=r"banks\.url"):
+            BankStore(url)
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "banks.db"
+    path.write_bytes(b"not a database at all, just text that is long enough" * 50)
+    store = BankStore(f"sqlite:///{path}")
+    with pytest.raises(DataCorrupt, match="not a database"):
+        store.head()
+    store.close()
+
+
+def test_postgresql_away_is_unavailable_and_comes_back(postgres: PostgresServer) -> None:
+    store = BankStore(postgres.create_database())
+    store.create_bank("b")
+    postgres.stop()
+    try:
+        with pytest.raises(Unavailable, match="did not answer"):
+            store.head()
+    finally:
+        postgres.start()
+    assert store.head().revision == 1
+    store.close()

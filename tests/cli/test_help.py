@@ -1,0 +1,34 @@
+"""Every command and flag is documented: in --help, and every command in the README or docs/."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from featsvc.cli.main import cli
+from tests.photographs import ROOT
+
+
+def commands(group: click.Group, path: str = "featsvc") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+COMMANDS = dict(commands(cli))
+PROSE = (ROOT / "README.md").read_text() + "".join(p.read_text() for p in ROOT.glob("docs/*.md"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_documented(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    assert name in PROSE, f"{name} is in neither README.md nor docs/"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name

@@ -1,0 +1,221 @@
+"""The command as users run it, against a real server; the JSON shapes are promises."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import Running, featsvc
+from tests.photographs import SHARED, edited, needs_shared, photograph
+
+PDQ = "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22"
+
+
+def lines(result: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def new_bank(server: Running, bank: str, *rows: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{bank}.txt"
+    file.write_text("\n".join(rows) + "\n")
+    assert featsvc("bank", "create", bank, server=server.address).returncode == 0
+    result = featsvc("bank", "import", str(file), "--bank", bank, server=server.address)
+    assert result.returncode == 0, result.stderr
+
+
+def test_hash_json_shape(tmp_path: Path) -> None:
+    photo = photograph("coffee.png")
+    (shown,) = lines(featsvc("hash", str(photo), "--json"))
+    assert shown["file"] == str(photo)
+    assert (shown["media_type"], shown["width"], shown["height"]) == ("image/png", 600, 400)
+    signals = shown["signals"]
+    assert isinstance(signals, list)
+    assert [s["algorithm"] for s in signals] == ["pdq", "md5", "sha256"]
+    assert all(set(s) == {"algorithm", "signal", "quality"} for s in signals)
+    assert signals[0]["signal"] == signals[0]["signal"].lower()
+    assert len(signals[0]["signal"]) == 64
+    assert signals[0]["quality"] == 100
+
+
+def test_hash_reports_unreadable_files_and_goes_on(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photograph("rocket.jpg").read_bytes()[:5000])
+    result = featsvc("hash", str(broken), str(photograph("coffee.png")), "--json")
+    assert result.returncode == 1
+    assert "broken.jpg: " in result.stderr
+    assert "1 of 2" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_match_json_shape(server: Running, tmp_path: Path) -> None:
+    new_bank(server, "command-match", PDQ, tmp_path=tmp_path)
+    result = featsvc(
+        *("match", "--signal", f"pdq:{PDQ.upper()}", "--bank", "command-match", "--json"),
+        server=server.address,
+    )
+    (shown,) = lines(result)
+    matches = shown["matches"]
+    assert isinstance(matches, list)
+    (match,) = matches
+    wanted = {"bank", "entry_id", "external_id", "algorithm", "distance", "threshold"}
+    assert wanted <= set(match)
+    assert (match["bank"], match["algorithm"]) == ("command-match", "pdq")
+    assert (match["distance"], match["threshold"]) == (0, 31)
+
+
+def test_max_distance_loosens_and_tightens(server: Running, tmp_path: Path) -> None:
+    new_bank(server, "command-distance", PDQ, tmp_path=tmp_path)
+    near = f"pdq:{int(PDQ, 16) ^ (2**40 - 1):064x}"
+    found = {}
+    for distance in (None, 39, 40):
+        options = [] if distance is None else ["--max-distance", str(distance)]
+        arguments = ("match", "--signal", near, "--bank", "command-distance", "--json", *options)
+        (shown,) = lines(featsvc(*arguments, server=server.address))
+        found[distance] = shown["matches"]
+    assert (found[None], found[39]) == ([], [])
+    assert [m["distance"] for m in found[40]] == [40]  # type: ignore[attr-defined]
+
+
+def test_a_bad_row_imports_nothing_unless_skipped(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    good = "\n".join(f"pdq,{i:064x},id-{i}" for i in range(2, 6))
+    file.write_text(f"algorithm,signal,external_id\n{good}\npdq,abc,short\npdq,{'zz' * 32},x\n")
+    assert featsvc("bank", "create", "command-bad", server=server.address).returncode == 0
+    importing = ("bank", "import", str(file), "--bank", "command-bad")
+    result = featsvc(*importing, server=server.address)
+    assert result.returncode == 1
+    assert f"{file}:6" in result.stderr
+    assert f"{file}:7" in result.stderr
+    assert "nothing was imported" in result.stderr
+    (shown,) = lines(featsvc("bank", "show", "command-bad", "--json", server=server.address))
+    assert shown["entries"] == 0
+
+    result = featsvc(*importing, "--skip-bad", "--json", server=server.address)
+    (summary,) = lines(result)
+    assert (summary["new_entries"], summary["bad_rows"], summary["imported"]) == (4, 2, True)
+    again = lines(featsvc(*importing, "--skip-bad", "--json", server=server.address))[0]
+    assert (again["new_entries"], again["unchanged_entries"], again["revision"]) == (0, 4, 0)
+
+
+@needs_shared
+def test_the_reference_lists(server: Running) -> None:
+    assert featsvc("bank", "create", "command-lists", server=server.address).returncode == 0
+    broken = SHARED / "hash-lists" / "broken.csv"
+    result = featsvc(
+        "bank", "import", str(broken), "--bank", "command-lists", server=server.address
+    )
+    assert result.returncode == 1
+    for line in (3, 4, 5):
+        assert f"broken.csv:{line}" in result.stderr
+    text = SHARED / "hash-lists" / "pdq_hex.txt"
+    result = featsvc(
+        *("bank", "import", str(text), "--bank", "command-lists", "--json"), server=server.address
+    )
+    assert lines(result)[0]["new_entries"] == 4
+
+
+def test_entries_are_listed(server: Running, tmp_path: Path) -> None:
+    new_bank(server, "command-entries", *(f"{i:064x}" for i in range(1, 8)), tmp_path=tmp_path)
+    listing = ("bank", "entries", "command-entries", "--json")
+    assert len(lines(featsvc(*listing, server=server.address))) == 7
+    assert len(lines(featsvc(*listing, "--limit", "3", server=server.address))) == 3
+    names = [b["bank"] for b in lines(featsvc("bank", "list", "--json", server=server.address))]
+    assert "command-entries" in names
+
+
+def test_events_in_features_out(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    now_ms = int(time.time() * 1000)
+    event = {
+        "type": "upload",
+        "entities": {"account": "command-1", "ip": "192.0.2.1"},
+        "attributes": {"bytes": 100},
+    }
+    events = [event | {"event_id": f"c{i}", "time": now_ms - 1000 * i} for i in range(3)]
+    file.write_text("".join(json.dumps(e) + "\n" for e in events))
+    ingest = ("features", "ingest", str(file), "--json")
+    assert lines(featsvc(*ingest, server=server.address))[0]["applied"] == 3
+    assert lines(featsvc(*ingest, server=server.address))[0]["duplicate"] == 3
+    get = ("features", "get", "--entity", "account=command-1", "--entity", "account=nobody")
+    result = featsvc(
+        *get, "--features", "uploads_1h,upload_bytes_1h", "--json", server=server.address
+    )
+    known, unknown = lines(result)
+    assert known["entity"] == {"account": "command-1"}
+    assert known["features"] == {
+        "uploads_1h": {"value": 3, "status": "PRESENT"},
+        "upload_bytes_1h": {"value": 300, "status": "PRESENT"},
+    }
+    assert unknown["features"]["uploads_1h"]["status"] == "NOT_FOUND"  # type: ignore[index]
+
+
+def test_a_bad_event_line_is_named(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"event_id": "x", "type": "upload"}\n')
+    result = featsvc("features", "ingest", str(file), server=server.address)
+    assert result.returncode == 1
+    assert "events.jsonl:1" in result.stderr
+    assert "time" in result.stderr
+
+
+def test_screen_prints_everything(server: Running, tmp_path: Path) -> None:
+    (hashed,) = lines(featsvc("hash", str(photograph("astronaut.png")), "--json"))
+    signals = hashed["signals"]
+    assert isinstance(signals, list)
+    new_bank(server, "command-screen", signals[0]["signal"], tmp_path=tmp_path)
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(edited("astronaut.png"))
+    screen = ("screen", str(copy), "--account", "command-2", "--bank", "command-screen")
+    (shown,) = lines(featsvc(*screen, "--json", server=server.address))
+    assert shown["matches"][0]["bank"] == "command-screen"  # type: ignore[index]
+    assert shown["features_outcome"] == "OK"
+    assert shown["timings"]["total_us"] > 0  # type: ignore[index]
+    text = featsvc(*screen, server=server.address)
+    assert "command-screen" in text.stdout
+    assert "NOT_FOUND" in text.stdout
+
+
+def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Running) -> None:
+    result = featsvc("match", "LICENSE", server=server.address)
+    assert result.returncode == 0
+    assert "UNSUPPORTED_MEDIA" in result.stdout
+    assert "could be looked at" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("match",), "--signal"),
+        (("match", "--signal", "pdq:12"), "64 hex digits"),
+        (("match", "--signal", "pqd:12"), "unknown algorithm"),
+        (("match", "--signal", "pdq:" + "0" * 64, "--bank", "none"), "none"),
+        (("match", "no-such-file.jpg"), "no-such-file.jpg"),
+        (("bank", "create", "Not A Bank"), "bank_id"),
+        (("bank", "show", "none"), "none"),
+        (("features", "get", "--entity", "account"), "KIND=ID"),
+        (("features", "get", "--entity", "account=a", "--features", "nope"), "nope"),
+        (("hash", "LICENSE", "-a", "pqd"), "unknown algorithm"),
+    ],
+)
+def test_wrong_use_is_one_line(server: Running, arguments: tuple[str, ...], told: str) -> None:
+    result = featsvc(*arguments, server=server.address)
+    assert result.returncode in (1, 2)
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_server_that_is_away_is_said() -> None:
+    result = featsvc("bank", "list", server="127.0.0.1:1")
+    assert result.returncode == 1
+    assert "cannot reach 127.0.0.1:1" in result.stderr
+
+
+def test_doctor(server: Running, tmp_path: Path) -> None:
+    assert featsvc("doctor", "--server", server.address).stdout.startswith("ok")
+    assert featsvc("doctor", "--server", "127.0.0.1:1").returncode == 1
+    result = featsvc("doctor")
+    assert result.returncode == 0, result.stdout
+    assert all(line.startswith("ok") for line in result.stdout.splitlines())

@@ -1,0 +1,211 @@
+"""Failure is a normal state: stores that die, signals, full queues."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
+
+from featsvc.client import Client, explain
+from featsvc.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
+from tests.integration.running import Running, featsvc, running
+from tests.photographs import jpeg, photograph
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def screen(client: Client, data: bytes, account: str) -> screening_pb2.ScreenResponse:
+    request = screening_pb2.ScreenRequest(
+        content=types_pb2.Content(data=data),
+        entities=[types_pb2.EntityRef(entity="account", id=account)],
+    )
+    response: screening_pb2.ScreenResponse = client.screening.Screen(request, timeout=10)
+    return response
+
+
+def valkey_of(service: Running) -> psutil.Process:
+    for child in psutil.Process(service.process.pid).children(recursive=True):
+        if "server" in child.name():
+            return child
+    raise AssertionError("no embedded Valkey runs")
+
+
+def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) -> None:
+    content = photograph("rocket.jpg").read_bytes()
+    with running(data_dir) as service, service.client() as client:
+        seen: list[int] = []
+        failures: list[str] = []
+        stop = threading.Event()
+
+        def upload() -> None:
+            with service.client() as own:
+                while not stop.is_set():
+                    try:
+                        seen.append(screen(own, content, "a1").features_outcome)
+                    except grpc.RpcError as exc:
+                        failures.append(str(explain(exc)))
+
+        threads = [threading.Thread(target=upload) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        first = valkey_of(service)
+        first.kill()
+        deadline = time.monotonic() + 20
+        while types_pb2.OUTCOME_DEGRADED not in seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+        answered_before = len(seen)
+        while time.monotonic() < deadline and not (
+            len(seen) > answered_before and seen[-1] == types_pb2.OUTCOME_OK
+        ):
+            time.sleep(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert set(seen) == {types_pb2.OUTCOME_OK, types_pb2.OUTCOME_DEGRADED}
+        assert screen(client, content, "a1").features_outcome == types_pb2.OUTCOME_OK
+        assert valkey_of(service).pid != first.pid
+
+
+def test_events_survive_a_killed_valkey(data_dir: Path) -> None:
+    with running(data_dir) as service, service.client() as client:
+        event = features_pb2.Event(event_id="e1", type="upload", entities={"account": "a1"})
+        event.time.GetCurrentTime()
+        client.features.IngestEvents(features_pb2.IngestEventsRequest(events=[event]))
+        time.sleep(1.1)  # the append-only file is synced every second
+        valkey_of(service).kill()
+        request = features_pb2.GetFeaturesRequest(
+            entities=[types_pb2.EntityRef(entity="account", id="a1")],
+            selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+        )
+        codes: list[grpc.StatusCode] = []
+        values: list[float] = []
+        deadline = time.monotonic() + 20
+        while not values and time.monotonic() < deadline:
+            try:
+                values += client.features.GetFeatures(request, timeout=5).columns[0].values
+            except grpc.RpcError as exc:
+                codes.append(exc.code())
+                time.sleep(0.05)
+        assert values == [1.0]
+        assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -> None:
+    nowhere = f"unix://{data_dir}/no.sock"
+    with running(data_dir, "--redis", nowhere) as service, service.client() as client:
+        response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
+        assert response.features_outcome == types_pb2.OUTCOME_DEGRADED
+        assert response.features_outcome_reason
+        statuses = {s for c in response.features.columns for s in c.statuses}
+        assert statuses == {features_pb2.FEATURE_STATUS_DEGRADED}
+        assert response.content_outcome == types_pb2.OUTCOME_OK
+
+
+def test_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new(data_dir: Path) -> None:
+    with Image.open(photograph("retina.jpg")) as image:
+        large = jpeg(image.resize((6000, 6000)))
+    with running(data_dir) as service, service.client() as client:
+        requests = [
+            client.screening.Screen.future(
+                screening_pb2.ScreenRequest(content=types_pb2.Content(data=large))
+            )
+            for _ in range(6)
+        ]
+        time.sleep(0.15)
+        service.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        with service.client() as late:
+            late_answer = ""
+            while late_answer != "NOT_SERVING":
+                assert time.monotonic() < started + 5, late_answer
+                try:
+                    late.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest())
+                except grpc.RpcError as exc:
+                    late_answer = explain(exc).reason
+        assert not all(request.done() for request in requests)
+        answers = [request.result() for request in requests]
+        assert all(a.content_outcome == types_pb2.OUTCOME_OK for a in answers)
+        assert service.process.wait(timeout=15) == 0
+        assert time.monotonic() - started < 10
+
+
+def test_nothing_of_the_service_outlives_it(data_dir: Path) -> None:
+    with running(data_dir) as service:
+        valkey = valkey_of(service)
+        service.process.kill()
+        service.process.wait()
+        assert psutil.wait_procs([valkey], timeout=10)[1] == []
+
+
+def test_port_in_use_is_said(server: Running, data_dir: Path) -> None:
+    result = featsvc("serve", "--listen", server.address, "--data-dir", str(data_dir))
+    assert result.returncode == 1
+    assert server.address in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "featsvc.toml"
+    config.write_text("[server]\nlisten_on = 'x'\n")
+    result = featsvc("serve", "--config", str(config), "--data-dir", str(data_dir))
+    assert result.returncode == 1
+    assert "listen_on" in result.stderr
+    assert str(config) in result.stderr
+
+
+def test_health_before_and_after(server: Running) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "featsvc.v1.ScreeningService"):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == SERVING
+
+
+def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> None:
+    data_dir.mkdir()
+    environ = {**os.environ, "FEATSVC_BANKS_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    with (data_dir / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"),
+                *("--data-dir", str(data_dir)),
+            ],
+            env=environ,
+            stderr=log,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            port = _listening_port(process.pid)
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                health: Any = health_pb2_grpc.HealthStub(channel)
+                answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+            with Client(f"127.0.0.1:{port}") as client, pytest.raises(grpc.RpcError) as caught:
+                screen(client, b"x", "a1")
+            assert explain(caught.value).reason == "NOT_SERVING"
+            process.terminate()
+            assert process.wait(timeout=15) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _listening_port(pid: int) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for connection in psutil.Process(pid).net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                return int(connection.laddr.port)
+        time.sleep(0.05)
+    raise AssertionError("the service listens nowhere")

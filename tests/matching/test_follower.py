@@ -1,0 +1,151 @@
+"""The served snapshot follows the store, on both databases."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from featsvc.banks.records import ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.errors import TimedOut, Unavailable
+from featsvc.hashing.signals import Signal
+from featsvc.matching.follower import Follower
+from featsvc.matching.matches import MatchOptions
+from featsvc.matching.snapshot import Snapshot
+from tests.banks.databases import PostgresServer
+from tests.banks.lists import hex_list, list_file
+
+
+def value(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def served(snapshot: Snapshot, numbers: range) -> set[int]:
+    """Which of the numbers the snapshot holds, by exact match."""
+    exactly = MatchOptions(thresholds={"pdq": 0})
+    return {n for n in numbers if snapshot.match([Signal("pdq", value(n))], exactly).matches}
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def follower(store: BankStore) -> Iterator[Follower]:
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    yield follower
+    follower.stop()
+
+
+def test_starts_with_an_empty_store(follower: Follower) -> None:
+    status = follower.status()
+    assert (status.served_revision, status.committed_revision, status.staleness_ms) == (0, 0, 0)
+    assert status.algorithms == ()
+    assert follower.snapshot.match([Signal("pdq", value(1))]).matches == ()
+
+
+def test_nothing_is_served_before_the_start(store: BankStore) -> None:
+    with pytest.raises(Unavailable, match="not loaded"):
+        _ = Follower(store).snapshot
+
+
+def test_a_writer_sees_its_own_write(store: BankStore, follower: Follower) -> None:
+    store.create_bank("b")
+    before = follower.wait_for(1, 20)
+    revision = store.import_entries("b", list_file(hex_list([1, 2]))).revision
+    after = follower.wait_for(revision, 20)
+    assert served(after, range(4)) == {1, 2}
+    assert served(before, range(4)) == set()
+    assert (after.revision, after.commit_time) == (2, store.head().commit_time)
+    assert follower.status().algorithms[0].signals == 2
+    with pytest.raises(TimedOut, match="revision 99"):
+        follower.wait_for(99, 0.05)
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=10), st.booleans()),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_snapshot_equals_the_store_at_its_revision(
+    store: BankStore, follower: Follower, imports: list[tuple[list[int], bool]]
+) -> None:
+    bank = f"b{store.head().revision}"
+    store.create_bank(bank)
+    for numbers, replace in imports:
+        store.import_entries(bank, list_file(hex_list(numbers)), ImportOptions(replace=replace))
+        head = store.head()
+        snapshot = follower.wait_for(head.revision, 20)
+        assert (snapshot.revision, snapshot.commit_time) == (head.revision, head.commit_time)
+        with store.view() as view:
+            held = {int.from_bytes(e.signals[0].value, "big") for e in view.live_entries()}
+        assert served(snapshot, range(31)) == held
+
+
+def test_a_lost_store_is_survived(postgres: PostgresServer) -> None:
+    store = BankStore(postgres.create_database())
+    store.create_bank("b")
+    store.import_entries("b", list_file(hex_list([1])))
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    postgres.stop()
+    try:
+        eventually(lambda: follower.status().committed_revision is None)
+        assert served(follower.snapshot, range(3)) == {1}
+        before = follower.status()
+        eventually(lambda: follower.status().staleness_ms > before.staleness_ms)
+        assert follower.status().last_contact == before.last_contact
+    finally:
+        postgres.start()
+    eventually(lambda: follower.status().committed_revision == 2)
+    assert follower.status().staleness_ms == 0
+    revision = store.import_entries("b", list_file(hex_list([2]))).revision
+    assert served(follower.wait_for(revision, 20), range(3)) == {1, 2}
+    follower.stop()
+    store.close()
+
+
+def test_a_store_that_cannot_be_read_is_stale_by_its_data(tmp_path: Path) -> None:
+    """The head moves, but what it stands for cannot be loaded: the age counts from the commit."""
+    path = tmp_path / "banks.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE entry_signals RENAME TO away")
+        raw.execute("UPDATE head SET revision = 2, commit_time = commit_time + 1")
+        raw.execute(
+            "INSERT INTO revisions "
+            "SELECT 2, commit_time, '', '', '', '', '', '', '', 0, 0, 0 FROM head"
+        )
+    raw.close()
+    eventually(lambda: follower.status().committed_revision is None)
+    eventually(lambda: follower.status().staleness_ms > 100)
+    assert follower.snapshot.revision == 1
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE away RENAME TO entry_signals")
+    raw.close()
+    assert follower.wait_for(2, 20).revision == 2
+    follower.stop()
+    store.close()
+
+
+def test_starting_without_a_store_fails_clearly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = BankStore(f"sqlite:///{tmp_path / 'file' / 'banks.db'}")
+    with pytest.raises(Unavailable, match="bank store"):
+        Follower(store).start()

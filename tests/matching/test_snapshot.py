@@ -1,0 +1,271 @@
+"""What matches, and what the rules make of it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
+from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
+from featsvc.hashing.signals import Signal
+from featsvc.matching.matches import Match, MatchOptions, Variants
+from featsvc.matching.snapshot import Snapshot
+
+NOW = datetime.now(UTC)
+ZERO = bytes(32)
+
+
+def bits(*positions: int) -> bytes:
+    """A PDQ value with these bits set: its distance to ZERO is their number."""
+    return int(sum(1 << p for p in positions)).to_bytes(32, "big")
+
+
+def far(distance: int) -> bytes:
+    return bits(*range(distance))
+
+
+def bank(bank_id: str = "b", **options: Any) -> Bank:
+    settings = BankSettings(**options)
+    return Bank(
+        **{name: getattr(settings, name) for name in BankSettings.__dataclass_fields__},
+        id=bank_id,
+        etag="1",
+        revision=1,
+        create_time=NOW,
+        update_time=NOW,
+        entry_count=0,
+        signal_counts={},
+    )
+
+
+def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fields: Any) -> Entry:
+    return Entry(
+        id=entry_id,
+        bank_id=bank_id,
+        external_id=f"x{entry_id}",
+        signals=tuple(EntrySignal("pdq", s) if isinstance(s, bytes) else s for s in signals),
+        labels=fields.get("labels", ()),
+        source=fields.get("source", ""),
+        opinion=fields.get("opinion", Opinion.UNSPECIFIED),
+        note="",
+        expire_time=fields.get("expire_time"),
+        added_revision=1,
+        removed_revision=None,
+        quarantined=fields.get("quarantined", False),
+        create_time=NOW,
+    )
+
+
+def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
+    return Snapshot(Head(1, NOW), banks or (bank(),), entries)
+
+
+def match(found: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
+    return found.match(signals or (Signal("pdq", ZERO),), MatchOptions(**options)).matches
+
+
+def ids(matches: Sequence[Match]) -> list[int]:
+    return [m.entry_id for m in matches]
+
+
+def test_a_match_says_everything_about_its_entry() -> None:
+    made = entry(7, EntrySignal("pdq", far(3), "crop"), labels=("l",), source="s")
+    (found,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
+    assert found == Match(
+        bank="b",
+        entry_id=7,
+        external_id="x7",
+        algorithm="pdq",
+        distance=3,
+        threshold=5,
+        threshold_overridden=False,
+        query_variant="original",
+        entry_variant="crop",
+        mode=BankMode.ENFORCE,
+        labels=("l",),
+        source="s",
+        entry_signal=far(3),
+        query_signal=ZERO,
+        safe=False,
+        suppressed=False,
+        evidence=(),
+    )
+
+
+def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
+    made = [entry(d, far(d)) for d in (32, 31, 0, 5)]
+    found = match(snapshot(made))
+    assert [(m.entry_id, m.distance) for m in found] == [(0, 0), (5, 5), (31, 31)]
+
+
+def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
+    made = [entry(1, far(20)), entry(2, far(20), bank_id="c")]
+    banks = bank(thresholds={"pdq": 10}), bank("c")
+    assert ids(match(snapshot(made, *banks))) == [2]
+    looser = match(snapshot(made, *banks), thresholds={"pdq": 20})
+    assert [(m.entry_id, m.threshold, m.threshold_overridden) for m in looser] == [
+        (1, 20, True),
+        (2, 20, True),
+    ]
+    assert match(snapshot(made, *banks), thresholds={"pdq": 19}) == ()
+
+
+def test_modes() -> None:
+    made = [entry(i, ZERO, bank_id=b) for i, b in enumerate(("on", "shadow", "off"))]
+    found = snapshot(
+        made, bank("on"), bank("shadow", mode=BankMode.SHADOW), bank("off", mode=BankMode.OFF)
+    )
+    assert [(m.bank, m.mode) for m in match(found)] == [
+        ("on", BankMode.ENFORCE),
+        ("shadow", BankMode.SHADOW),
+    ]
+    assert match(found, banks=("off",)) == ()
+    assert ids(match(found, banks=("shadow", "off"))) == [1]
+
+
+def test_a_safe_list_suppresses_the_others_and_says_so() -> None:
+    made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
+    found = match(snapshot(made, bank(), bank("ok", safe=True)))
+    assert [(m.bank, m.safe, m.suppressed) for m in found] == [
+        ("b", False, True),
+        ("ok", True, False),
+    ]
+    watched = match(snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW)))
+    assert not any(m.suppressed for m in watched)
+
+
+def test_a_safe_list_suppresses_even_where_its_match_is_not_returned() -> None:
+    made = [entry(1, ZERO, labels=("l",)), entry(2, far(9), bank_id="ok")]
+    banks = bank(), bank("ok", safe=True)
+    (cut,) = match(snapshot(made, *banks), max_results=1)
+    (filtered,) = match(snapshot(made, *banks), labels=("l",))
+    assert cut.suppressed
+    assert filtered.suppressed
+
+
+def test_labels_expiry_quarantine_and_opinion() -> None:
+    made = [
+        entry(1, ZERO, labels=("a", "b")),
+        entry(2, ZERO, labels=("a",)),
+        entry(3, ZERO, expire_time=NOW - timedelta(seconds=1)),
+        entry(4, ZERO, expire_time=NOW + timedelta(hours=1)),
+        entry(5, ZERO, quarantined=True),
+        entry(6, ZERO, opinion=Opinion.NEGATIVE),
+        entry(7, ZERO, opinion=Opinion.DISPUTED),
+    ]
+    assert ids(match(snapshot(made))) == [1, 2, 4, 7]
+    assert ids(match(snapshot(made), labels=("b", "a"))) == [1]
+    assert 6 in ids(match(snapshot(made, bank(safe=True))))
+
+
+def test_low_quality_is_not_looked_up_and_says_so() -> None:
+    found = snapshot([entry(1, ZERO)])
+    result = found.match([Signal("pdq", ZERO, quality=49)])
+    assert (result.matches, result.low_quality) == ((), True)
+    assert ids(match(found, Signal("pdq", ZERO, quality=50))) == [1]
+    assert ids(match(found, Signal("pdq", ZERO, quality=0), match_low_quality=True)) == [1]
+
+
+def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
+    md5 = bytes(16)
+    made = entry(1, far(4), EntrySignal("pdq", far(2), "crop"), EntrySignal("md5", md5))
+    found = snapshot([made])
+    (one,) = match(found, Signal("pdq", ZERO), Signal("md5", md5))
+    assert (one.algorithm, one.distance, one.query_signal) == ("md5", 0, md5)
+    assert [(e.entry_variant, e.distance) for e in one.evidence] == [("crop", 2), ("original", 4)]
+
+
+def test_byte_hashes_match_when_equal_only() -> None:
+    made = [entry(i, EntrySignal("md5", bytes([i // 2]) * 16)) for i in range(6)]
+    found = snapshot(made)
+    assert ids(match(found, Signal("md5", b"\1" * 16))) == [2, 3]
+    assert match(found, Signal("md5", b"\1" * 15 + b"\0")) == ()
+    assert match(found, Signal("sha256", bytes(32))) == ()
+
+
+def test_equal_signals_are_reported_once_a_bank() -> None:
+    made = [entry(1, ZERO), entry(2, ZERO, bank_id="c")]
+    assert [m.bank for m in match(snapshot(made, bank(), bank("c")))] == ["b", "c"]
+
+
+def test_truncation_is_said() -> None:
+    found = snapshot([entry(i, far(i % 10)) for i in range(150)])
+    result = found.match([Signal("pdq", ZERO)])
+    assert (len(result.matches), result.truncated) == (100, True)
+    result = found.match([Signal("pdq", ZERO)], MatchOptions(max_results=150))
+    assert (len(result.matches), result.truncated) == (150, False)
+    assert ids(match(found, max_results=2)) == [0, 10]
+
+
+def test_top_k_counts_entries_an_algorithm() -> None:
+    made = [entry(i, far(i)) for i in range(5)] + [entry(9, EntrySignal("md5", bytes(16)))]
+    signals = Signal("pdq", ZERO), Signal("md5", bytes(16))
+    result = snapshot(made).match(signals, MatchOptions(top_k=2))
+    assert (ids(result.matches), result.truncated) == ([0, 9, 1], False)
+
+
+def test_variants_are_matched_where_a_bank_names_them() -> None:
+    made = [entry(1, ZERO), entry(2, ZERO, bank_id="c")]
+    found = snapshot(made, bank(), bank("c", query_variants=("flip_x",)))
+    flipped = Signal("pdq", ZERO, variant="flip_x")
+    assert ids(match(found, flipped)) == [2]
+    assert match(found, flipped, variants=Variants.NONE) == ()
+    assert ids(match(found, flipped, variants=Variants.ALL)) == [1, 2]
+    assert found.query_variants(MatchOptions()) == frozenset({"flip_x"})
+    assert found.query_variants(MatchOptions(banks=("b",))) == frozenset()
+    assert found.query_variants(MatchOptions(variants=Variants.ALL)) is None
+
+
+def test_wrong_requests_are_refused() -> None:
+    found = snapshot([entry(1, ZERO)])
+    with pytest.raises(NotFound, match="'zz'"):
+        match(found, banks=("zz",))
+    with pytest.raises(UnknownAlgorithm):
+        match(found, Signal("nope", ZERO))
+    with pytest.raises(UnknownAlgorithm):
+        MatchOptions(thresholds={"nope": 1})
+    with pytest.raises(InvalidInput, match="32 bytes"):
+        match(found, Signal("pdq", b"short"))
+    with pytest.raises(InvalidInput, match="0 to 256"):
+        MatchOptions(thresholds={"pdq": 300})
+    with pytest.raises(InvalidInput, match="max_results"):
+        MatchOptions(max_results=1001)
+    with pytest.raises(InvalidInput, match="labels"):
+        MatchOptions(labels=tuple(map(str, range(33))))
+    with pytest.raises(InvalidInput, match="top_k"):
+        MatchOptions(top_k=-1)
+
+
+def test_an_empty_snapshot_matches_nothing() -> None:
+    assert match(snapshot([])) == ()
+    assert Snapshot(Head(0, None), (), ()).match([Signal("pdq", ZERO)]).matches == ()
+
+
+def test_status_counts_entries_and_signals() -> None:
+    made = [entry(1, far(1), far(2)), entry(2, far(3), EntrySignal("md5", bytes(16)))]
+    status = {s.algorithm: (s.entries, s.signals, s.engine) for s in snapshot(made).status}
+    assert status == {"pdq": (2, 3, "faiss-flat"), "md5": (1, 1, "exact")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 256), st.sampled_from([1, 40]))
+def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: int) -> None:
+    rng = np.random.default_rng(seed)
+    centre = rng.integers(0, 256, 32, dtype=np.uint8)
+    flips = rng.random((count, 256)) < noise / 256
+    values = centre ^ np.packbits(flips, axis=1)
+    expected = {
+        i: d
+        for i, d in enumerate(map(int, np.bitwise_count(values ^ centre).sum(1)))
+        if d <= radius
+    }
+    found = snapshot([entry(i, bytes(v)) for i, v in enumerate(values)])
+    matches = match(
+        found, Signal("pdq", bytes(centre)), thresholds={"pdq": radius}, max_results=1000
+    )
+    assert {m.entry_id: m.distance for m in matches} == expected
+    assert [m.distance for m in matches] == sorted(expected.values())

@@ -1,0 +1,78 @@
+"""Translation: what the domain numbers as the wire does, and what the wire may not ask."""
+
+from enum import IntEnum
+
+import pytest
+
+from featsvc.accounts import EventStatus, FeatureStatus
+from featsvc.banks.records import BankMode, Opinion
+from featsvc.errors import InvalidInput, NotBuilt
+from featsvc.hashing.content import ContentOutcome
+from featsvc.service.conversions import banks, features, signals
+from featsvc.v1 import banks_pb2, features_pb2, types_pb2
+
+
+@pytest.mark.parametrize(
+    ("domain", "wire", "prefix"),
+    [
+        (FeatureStatus, features_pb2.FeatureStatus, "FEATURE_STATUS_"),
+        (EventStatus, features_pb2.EventResult.Status, "STATUS_"),
+    ],
+)
+def test_statuses_share_their_numbers(domain: type[IntEnum], wire: type, prefix: str) -> None:
+    shared = {f"{prefix}{status.name}": status.value for status in domain}
+    assert shared | {f"{prefix}UNSPECIFIED": 0} == dict(wire.items())  # type: ignore[attr-defined]
+
+
+def test_every_value_of_a_domain_enum_translates() -> None:
+    assert {signals.outcome(o) for o in ContentOutcome} == {1, 2, 3}
+    assert set(signals.MODE) == set(BankMode)
+    assert set(banks.OPINION) == set(Opinion)
+
+
+@pytest.mark.parametrize("name", ["", "ncmec", "banks/", "banks/a/entries/1", "bank/a"])
+def test_bank_names_are_checked(name: str) -> None:
+    with pytest.raises(InvalidInput, match="banks/BANK"):
+        banks.bank_id(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["banks/a", "banks/a/entries/", "banks/a/entries/x", "banks/a/entries/²", "a/b/c/1"]
+)
+def test_entry_names_are_checked(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        banks.entry_id(name)
+
+
+def test_an_enum_value_of_a_later_version_is_refused_not_guessed() -> None:
+    options = types_pb2.DecodeOptions()
+    options.MergeFromString(bytes([0x10, 77]))  # alpha = 77
+    with pytest.raises(InvalidInput, match=r"decode\.alpha: 77"):
+        signals.decode_options(options)
+
+
+def test_a_selection_is_a_list_or_a_set() -> None:
+    both = features_pb2.FeatureSelection(features=["a"], set="b")
+    with pytest.raises(InvalidInput, match="not both"):
+        features.selection(both)
+
+
+def test_text_is_not_built_and_says_so() -> None:
+    with pytest.raises(NotBuilt, match="text"):
+        signals.content_bytes(types_pb2.Content(text="hello"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        types_pb2.MatchOptions(labels=["x"] * 33),
+        types_pb2.MatchOptions(max_results=1001),
+    ],
+)
+def test_caps_of_a_match(options: types_pb2.MatchOptions) -> None:
+    with pytest.raises(InvalidInput):
+        signals.match_options(options)
+
+
+def test_bank_modes_default_to_enforce() -> None:
+    assert banks.settings(banks_pb2.Bank()).mode is BankMode.ENFORCE
