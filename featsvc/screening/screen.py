@@ -14,7 +14,7 @@ from datetime import datetime
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.errors import Unavailable
 from featsvc.hashing.content import ContentHashes, hash_content
-from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import MatchOptions, MatchResult
@@ -185,6 +185,6 @@ def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
     held = (
         name
         for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and ALGORITHMS[name].computed
+        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
     )
     return (*DEFAULT_ALGORITHMS, *held)

@@ -45,7 +45,7 @@ def png(
     colour: int = 0,
     interlaced: bool = False,
 ) -> bytes:
-    """A PNG of raw rows behind filter bytes; Pillow writes neither Adam7 nor 16-bit RGB."""
+    """A PNG of raw rows, each behind its filter byte: Pillow writes no Adam7, no 16-bit RGB."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(kind + body))
