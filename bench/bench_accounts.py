@@ -296,9 +296,7 @@ def bench_ingest(
         used += 1
 
     before_s = server_cpu_s(client)
-    benchmark.pedantic(
-        lambda: loop.run_until_complete(batch()), rounds=200, warmup_rounds=20
-    )
+    benchmark.pedantic(lambda: loop.run_until_complete(batch()), rounds=200, warmup_rounds=20)
     spent_us = (server_cpu_s(client) - before_s) / (used * 500) * 1e6
     benchmark.extra_info["redis_cpu_us_per_event"] = round(spent_us, 1)
     benchmark.extra_info["events_per_s"] = round(500 / benchmark.stats.stats.median)  # type: ignore[union-attr]

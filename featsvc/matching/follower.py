@@ -20,6 +20,7 @@ from featsvc.banks.store import BankStore
 from featsvc.banks.times import to_us
 from featsvc.banks.view import StoreView
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
+from featsvc.matching.indexer import has_indexer
 from featsvc.matching.layers import Layers
 from featsvc.matching.segments import Segment, newest_segment
 from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
@@ -212,7 +213,8 @@ class Follower:
         Reading it here would take as long, and the requests' threads would wait for the GIL.
         """
         pending = sum(line.added_entries + line.changed_entries for line in log)
-        if self._segments is None or pending < LEAVE_TO_INDEXER_ENTRIES:
+        indexed = self._segments is not None and has_indexer(self._segments)
+        if not indexed or pending < LEAVE_TO_INDEXER_ENTRIES:
             self._waiting_since = None
             return False
         now = time.monotonic()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from featsvc.banks.store import BankStore
 from featsvc.banks.times import to_us
@@ -26,6 +27,9 @@ from featsvc.matching.segments import collect, published, revision_of, write_seg
 COMPACT_ENTRIES = 10_000
 """A new segment is built when so many entries changed since the last one, or 1/16 of its own."""
 _POLL_S = 1.0
+_LOCK = "indexer.lock"
+_LOCK_PATIENCE_S = 0.5
+"""`has_indexer` holds the lock for an instant to look at it."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +41,17 @@ class Indexer:
         self, store: BankStore, folder: Path, *, compact_entries: int = COMPACT_ENTRIES
     ) -> None:
         self._store = store
-        self._folder = folder
+        self.folder = folder
         self._compact_entries = compact_entries
 
     def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
         """Until `stopping` is set. Raises Conflict where another indexer has the folder."""
-        with _only_one(self._folder):
-            collect(self._folder)
+        with _only_one(self.folder):
+            collect(self.folder)
             while not stopping.is_set():
                 try:
                     self.build_if_behind()
-                    collect(self._folder)
+                    collect(self.folder)
                 except (FeatsvcError, OSError) as exc:
                     _log.error("no segment was built: %s", exc)
                 stopping.wait(poll_s)
@@ -69,14 +73,14 @@ class Indexer:
         part = build_part(view.live_signals())
         committed = view.head.commit_time
         path = write_segment(
-            self._folder, part, view.head.revision, to_us(committed) if committed else 0
+            self.folder, part, view.head.revision, to_us(committed) if committed else 0
         )
         elapsed_s = time.perf_counter() - started
         _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)
         return path
 
     def _is_behind(self, view: StoreView) -> bool:
-        segments = published(self._folder)
+        segments = published(self.folder)
         entries = sum(bank.entry_count for bank in view.banks())
         newest = revision_of(segments[-1]) if segments else 0
         if newest > view.head.revision or view.commit_time_of(newest) is None:
@@ -90,12 +94,31 @@ class Indexer:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "indexer.lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"indexer: another one works on {folder}; stop it first") from None
+    with (folder / _LOCK).open("wb") as lock:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                raise Conflict(f"indexer: another one works on {folder}; stop it first")
+            time.sleep(0.02)
         yield
+
+
+def has_indexer(folder: Path) -> bool:
+    """Whether one is at work on the folder now."""
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            return not _locked(lock)
+    except FileNotFoundError:
+        return False
+
+
+def _locked(lock: BinaryIO) -> bool:
+    """Take the lock, which closing the file gives back; False where somebody else has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

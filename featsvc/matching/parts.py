@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Opinion
 from featsvc.banks.staging import split_stored_labels
 from featsvc.banks.view import SignalRow
-from featsvc.hashing.registry import ALGORITHMS, Algorithm
+from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.matching.engines import Engine, build_engine
 
 NEVER_US = np.iinfo(np.int64).max
@@ -127,7 +127,8 @@ BuildEngine = Callable[[Algorithm, NDArray[np.uint8]], Engine]
 
 def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
     """From signals by version. Those of kinds that are never matched leave no trace but their
-    entry's row."""
+    entry's row. Raises UnknownAlgorithm for one that this featsvc does not know: to leave it out
+    would read as "no match"."""
     version, entry_id, expire, ends = array("q"), array("q"), array("q"), array("q")
     source, labels, bank, flags = array("I"), array("I"), array("H"), array("B")
     names = bytearray()
@@ -173,11 +174,11 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
         tuple(split_stored_labels(stored) for stored in label_sets.place),
         tuple(variants.place),
     )
-    indexes = {
-        name: _index(ALGORITHMS[name], mine, build)
-        for name, mine in sorted(signals.items())
-        if name in ALGORITHMS and ALGORITHMS[name].matched
-    }
+    indexes = {}
+    for name, mine in sorted(signals.items()):
+        kind = get_algorithm(name)
+        if kind.matched:
+            indexes[name] = _index(kind, mine, build)
     return Part(entries, tables, indexes)
 
 

@@ -38,8 +38,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.errors import DataCorrupt
-from featsvc.hashing.registry import ALGORITHMS
+from featsvc.errors import DataCorrupt, UnknownAlgorithm
+from featsvc.hashing.registry import get_algorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
 
@@ -122,7 +122,7 @@ def open_segment(path: Path) -> Segment:
     arrays = {name: _map(path, name, file) for name, file in manifest.files.items()}
     try:
         part = _part(manifest, arrays)
-    except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as exc:
+    except (KeyError, TypeError, ValueError, UnknownAlgorithm, msgspec.MsgspecError) as exc:
         raise DataCorrupt(f"segment {path.name}: {exc!r} is missing or wrong; rebuild it") from exc
     mapped = dict.fromkeys(("", *manifest.algorithms), 0)
     for name, values in arrays.items():
@@ -224,7 +224,7 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
     tables = msgspec.json.decode(arrays["tables.json"].tobytes(), type=Tables)
     indexes = {}
     for name, entry in manifest.algorithms.items():
-        kind = ALGORITHMS[name]
+        kind = get_algorithm(name)
         mine = {
             file.partition(".")[2]: values
             for file, values in arrays.items()

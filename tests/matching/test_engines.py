@@ -129,3 +129,16 @@ def test_an_engine_opens_from_its_arrays() -> None:
         assert pairs(again.search(values[:5], 20)) == pairs(made.search(values[:5], 20))
     odd = replace(PDQ, bits=72)
     assert open_engine("scan", odd, {"words": to_words(values[:, :9])}).name == "scan"
+
+
+@pytest.mark.parametrize("radius", [0, 8, 20])
+def test_hashes_that_fill_no_whole_bytes_are_found(radius: int) -> None:
+    """196 bits, their padding at either end of the bytes."""
+    kind = replace(PDQ, name="odd", bits=196, default_threshold=8)
+    values = clustered(11, 6_000, 25, 30)
+    for padding, place in ((0x0F, 0), (0xF0, 24)):
+        values[:, place] &= padding
+        queries = values[:10]
+        found = build_engine(kind, values)
+        assert found.name == "multi-index"
+        assert pairs(found.search(queries, radius)) == brute_force(values, queries, radius)

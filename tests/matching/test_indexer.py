@@ -5,20 +5,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from featsvc.banks.records import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict
+from featsvc.hashing.signals import Signal
 from featsvc.matching import follower as follower_module
 from featsvc.matching.follower import Follower
-from featsvc.matching.indexer import Indexer
+from featsvc.matching.indexer import Indexer, has_indexer
+from featsvc.matching.matches import MatchOptions
 from featsvc.matching.parts import build_part
-from featsvc.matching.segments import newest_segment, published, write_segment
+from featsvc.matching.segments import collect, newest_segment, published, write_segment
 from tests.banks.lists import list_file
-from tests.matching.rows import held, list_of, row
+from tests.matching.rows import held, list_of, row, value
 
 KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
 
@@ -43,6 +49,23 @@ def follow(store: BankStore, folder: Path) -> Follower:
     follower = Follower(store, poll_interval_ms=20, segments=folder)
     follower.start()
     return follower
+
+
+@contextmanager
+def working(indexer: Indexer) -> Iterator[None]:
+    """The indexer runs beside; it has its folder when the block begins."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=indexer.run, args=(stopping,))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not has_indexer(indexer.folder):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def test_a_segment_is_built_when_the_newest_is_behind(bank: BankStore, folder: Path) -> None:
@@ -111,12 +134,14 @@ def test_a_flood_is_left_to_the_indexer(
     load(bank, range(5))
     follower = follow(bank, folder)
     try:
-        revision = load(bank, range(5, 100))
-        time.sleep(0.3)
-        status = follower.status()
-        assert (status.served_revision, status.committed_revision) == (2, revision)
-        assert status.staleness_ms >= 200
-        Indexer(bank, folder).build()
+        with working(Indexer(bank, folder)):
+            revision = load(bank, range(5, 100))
+            time.sleep(0.3)
+            status = follower.status()
+            assert (status.served_revision, status.committed_revision) == (2, revision)
+            assert status.staleness_ms >= 200
+            Indexer(bank, folder).build()
+            follower.wait_for(revision, 20)
         assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
         assert follower.status().staleness_ms == 0
     finally:
@@ -124,20 +149,58 @@ def test_a_flood_is_left_to_the_indexer(
 
 
 def test_one_indexer_a_folder(bank: BankStore, folder: Path) -> None:
-    stopping = threading.Event()
-    first = threading.Thread(target=Indexer(bank, folder).run, args=(stopping,))
-    first.start()
+    with working(Indexer(bank, folder)), pytest.raises(Conflict, match="another one"):
+        Indexer(bank, folder).run(threading.Event())
+    assert not has_indexer(folder)
+
+
+def test_a_flood_is_read_where_no_indexer_works(
+    bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
+    follower = follow(bank, folder)
     try:
-        deadline = time.monotonic() + 20
-        while not (folder / "indexer.lock").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(0.1)
-        with pytest.raises(Conflict, match="another one"):
-            Indexer(bank, folder).run(stopping)
+        revision = load(bank, range(100))
+        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
     finally:
-        stopping.set()
-        first.join()
+        follower.stop()
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.booleans()),
+        max_size=8,
+    )
+)
+def test_added_withdrawn_and_compacted_in_any_order(
+    store: BankStore, tmp_path: Path, changes: list[tuple[int, int, bool, bool]]
+) -> None:
+    """Each change is an import, which may replace, after which a segment may be built."""
+    name = f"b{store.head().revision}"
+    folder = tmp_path / name
+    store.create_bank(name)
+    follower = follow(store, folder)
+    wanted: set[int] = set()
+    try:
+        for first, many, replace, compact in changes:
+            numbers = range(first, first + many)
+            file = list_file(list_of(numbers))
+            store.import_entries(name, file, ImportOptions(replace=replace))
+            wanted = set(numbers) | (set() if replace else wanted)
+            if compact:
+                Indexer(store, folder).build()
+                collect(folder)
+            served = follower.wait_for(store.head().revision, 20)
+            in_bank = MatchOptions(banks=(name,), thresholds={"pdq": 0})
+            found = {
+                n for n in range(60) if served.match([Signal("pdq", value(n))], in_bank).matches
+            }
+            assert found == wanted
+    finally:
+        follower.stop()
 
 
 def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) -> None:
