@@ -26,7 +26,6 @@ from featsvc.matching.plans import (
 
 Arrays = Mapping[str, NDArray[Any]]
 _I64 = NDArray[np.int64]
-_Fill = Callable[[int, _I64, _I64, _I64], int]
 
 _FIRST_HITS = 1024
 _NO_HITS = np.empty(0, np.int64)
@@ -124,12 +123,7 @@ class ScanEngine:
     def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        words = to_words(queries)
-
-        def fill(first: int, ends: _I64, rows: _I64, distances: _I64) -> int:
-            return kernels.scan(self._words, words, radius, first, ends, rows, distances)
-
-        return _collect(len(queries), fill)
+        return _collect(kernels.scan, (self._words, to_words(queries), radius), len(queries))
 
 
 class MultiIndexEngine:
@@ -187,14 +181,11 @@ class MultiIndexEngine:
         spans, candidates = _scratch.spans, _scratch.candidates
         if len(spans) < len(table.masks):
             spans = _scratch.grow_spans(len(table.masks))
-
-        def fill(first: int, ends: _I64, rows: _I64, distances: _I64) -> int:
-            return kernels.probe(
-                self._words, words, radius, first, table.chunks, self._starts, self._postings,
-                table.masks, self._give_up, spans, candidates, ends, rows, distances,
-            )  # fmt: skip
-
-        hits = _collect(len(queries), fill)
+        fixed = (
+            self._words, words, radius, table.chunks, self._starts, self._postings,
+            table.masks, self._give_up, spans, candidates,
+        )  # fmt: skip
+        hits = _collect(kernels.probe, fixed, len(words))
         return hits if order is None else _in_order(hits, order)
 
     def _table(self, radius: int) -> "_ProbeTable | None":
@@ -292,17 +283,17 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _collect(queries: int, fill: _Fill) -> Hits:
-    """Run a kernel until all hits have found room."""
+def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> Hits:
+    """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
     rows, distances = _scratch.rows, _scratch.distances
     ends = np.empty(queries, np.int64)
-    done = fill(0, ends, rows, distances)
+    done = kernel(*fixed, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
         room = max(int(ends[done]), 2 * len(rows))
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
-        done = fill(done, ends, rows, distances)
+        done = kernel(*fixed, done, ends, rows, distances)
     count = ends[-1] if queries else 0
     if count == 0:
         return Hits(ends, _NO_HITS, _NO_HITS)

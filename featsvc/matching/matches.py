@@ -102,6 +102,8 @@ class Match:
     safe: bool
     suppressed: bool
     evidence: tuple[Evidence, ...]
+    frame: int = 0
+    """Of the query signal, in an animation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,11 +165,12 @@ class Snapshot:
         """Each signal that matched once (twice where it is suppressed for some queries only)."""
         keys = np.stack([found.part, found.signal, suppressed.astype(np.int64)], axis=1)
         _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        query = Signal(kind.name, b"")
         matches = tuple(
             self._match(
                 int(found.part[i]), int(found.entry[i]),
-                [self._evidence(Signal(kind.name, b""), thresholds, found, int(i))],
-                options, bool(suppressed[i]),
+                [self._evidence(query, thresholds, found, int(i))],
+                options, bool(suppressed[i]), query,
             )
             for i in first
         )  # fmt: skip
@@ -179,7 +180,7 @@ class Snapshot:
         self, asked: Sequence[_Asked], options: MatchOptions, suppressing: bool
     ) -> tuple[tuple[Match, ...], bool]:
         by_entry: dict[tuple[int, int], list[Evidence]] = {}
-        query_of: dict[tuple[int, int], bytes] = {}
+        query_of: dict[tuple[int, int], Signal] = {}
         found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
         truncated = sum(len(a.found) for a in asked) > _MAX_HITS_READ
         for query, place, signal in self._nearest_first(asked, options):
@@ -190,7 +191,7 @@ class Snapshot:
                 if len(by_entry) >= options.limit:
                     truncated = True
                     continue
-                query_of[place] = query.value
+                query_of[place] = query
             mine.add(place)
             evidence = by_entry.setdefault(place, [])
             if len(evidence) <= MAX_EVIDENCE:
@@ -245,7 +246,7 @@ class Snapshot:
         evidence: Sequence[Evidence],
         options: MatchOptions,
         suppressing: bool,
-        query: bytes = b"",
+        query: Signal,
     ) -> Match:
         searched = self._parts[part]
         entries, tables = searched.part.entries, searched.part.tables
@@ -265,10 +266,11 @@ class Snapshot:
             labels=tables.labels[entries.labels[entry]],
             source=tables.sources[entries.source[entry]],
             entry_signal=nearest.entry_signal,
-            query_signal=query,
+            query_signal=query.value,
             safe=bank.safe,
             suppressed=suppressing and not bank.safe,
             evidence=tuple(evidence[1:]),
+            frame=query.frame,
         )
 
 

@@ -201,11 +201,12 @@ def _probe_one(
         if chunks[c, 5] >= 0:
             key = _key(query, chunks[c, 0], chunks[c, 1])
             base, mask = chunks[c, 2], chunks[c, 3]
+            postings_base = c * count
             lists = first
             for k in range(chunks[c, 4]):
                 slot = base + (key ^ int(masks[mask + k]))
-                begin = c * count + int(starts[slot])
-                end = c * count + int(starts[slot + 1])
+                begin = postings_base + int(starts[slot])
+                end = postings_base + int(starts[slot + 1])
                 spans[lists, 0] = begin
                 spans[lists, 1] = end
                 prefetch_item(postings, begin)
@@ -244,14 +245,13 @@ def _probe_one(
 
 
 @kernel(
-    f"int64({_WORDS}, {_WORDS}, int64, int64, {_TABLE}, {_U32}, {_U32}, {_U32}, int64, "
-    "int64[:, ::1], uint32[::1], int64[::1], int64[::1], int64[::1])"
+    f"int64({_WORDS}, {_WORDS}, int64, {_TABLE}, {_U32}, {_U32}, {_U32}, int64, "
+    "int64[:, ::1], uint32[::1], int64, int64[::1], int64[::1], int64[::1])"
 )
 def probe(
     values: NDArray[np.uint64],
     queries: NDArray[np.uint64],
     radius: int,
-    first: int,
     chunks: NDArray[np.int64],
     starts: NDArray[np.uint32],
     postings: NDArray[np.uint32],
@@ -259,6 +259,7 @@ def probe(
     give_up: int,
     spans: NDArray[np.int64],
     candidates: NDArray[np.uint32],
+    first: int,
     ends: NDArray[np.int64],
     rows: NDArray[np.int64],
     distances: NDArray[np.int64],

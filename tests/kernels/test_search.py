@@ -74,9 +74,9 @@ def probe(
     ends = np.empty(len(queries), np.int64)
     rows, distances = np.empty(room, np.int64), np.empty(room, np.int64)
     done = search.probe(
-        values, queries, radius, 0, np.array(chunks, np.int64), np.concatenate(starts),
+        values, queries, radius, np.array(chunks, np.int64), np.concatenate(starts),
         np.array(postings, np.uint32), flat_masks, give_up,
-        np.empty((len(flat_masks), 2), np.int64), np.empty(scratch, np.uint32),
+        np.empty((len(flat_masks), 2), np.int64), np.empty(scratch, np.uint32), 0,
         ends, rows, distances,
     )  # fmt: skip
     assert done == len(queries)

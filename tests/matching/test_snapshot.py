@@ -201,6 +201,12 @@ def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
     assert [(e.entry_variant, e.distance) for e in one.evidence] == [("crop", 2), ("original", 4)]
 
 
+def test_a_match_names_the_frame_of_its_query() -> None:
+    found = snapshot([entry(1, ZERO), entry(2, far(100))])
+    frames = Signal("pdq", far(100), frame=3), Signal("pdq", ZERO, frame=7)
+    assert [(m.entry_id, m.frame) for m in match(found, *frames)] == [(2, 3), (1, 7)]
+
+
 def test_byte_hashes_match_when_equal_only() -> None:
     made = [entry(i, EntrySignal("md5", bytes([i // 2]) * 16)) for i in range(6)]
     found = snapshot(made)
