@@ -30,6 +30,8 @@ _I64 = NDArray[np.int64]
 _FIRST_HITS = 1024
 _NO_HITS = np.empty(0, np.int64)
 _CANDIDATES = 4096
+MAX_HITS = 1 << 22
+"""Of several queries together (64 MB); a query alone may hit every row."""
 
 # A request runs on one thread of a bounded pool: FAISS must not start more underneath.
 faiss.omp_set_num_threads(1)
@@ -48,6 +50,10 @@ class Hits(NamedTuple):
         return cls(np.zeros(queries, np.int64), _NO_HITS, _NO_HITS)
 
 
+class TooManyHitsError(Exception):
+    """Several queries hit more than MAX_HITS rows together: ask for fewer at once."""
+
+
 class Engine(Protocol):
     @property
     def name(self) -> str:
@@ -60,7 +66,10 @@ class Engine(Protocol):
         ...
 
     def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
-        """Every row within `radius` (inclusive; negative: none) of each row of `queries`."""
+        """Every row within `radius` (inclusive; negative: none) of each row of `queries`.
+
+        Raises TooManyHitsError, never for one query.
+        """
         ...
 
 
@@ -103,6 +112,7 @@ class ExactEngine:
         wanted = _leading_number(queries)
         low = np.searchsorted(self._keys, wanted, "left")
         counts = np.searchsorted(self._keys, wanted, "right") - low
+        _check_room(int(counts.sum()), len(queries))
         query = np.repeat(np.arange(len(queries)), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = self._order[low[query] + within].astype(np.int64)
@@ -290,6 +300,7 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
     done = kernel(*fixed, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
+        _check_room(int(ends[done]), queries)
         room = max(int(ends[done]), 2 * len(rows))
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
@@ -298,6 +309,11 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
     if count == 0:
         return Hits(ends, _NO_HITS, _NO_HITS)
     return Hits(ends, rows[:count].copy(), distances[:count].copy())
+
+
+def _check_room(hits: int, queries: int) -> None:
+    if hits > MAX_HITS and queries > 1:
+        raise TooManyHitsError
 
 
 def _in_order(hits: Hits, order: NDArray[np.intp]) -> Hits:

@@ -1,7 +1,7 @@
 """Searches the parts of a snapshot and applies the rules, all in columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Found:
             self.query[which], self.part[which], self.signal[which], self.entry[which],
             self.bank[which], self.distance[which],
         )  # fmt: skip
+
+    def followed_by(self, other: "Found", queries: int) -> "Found":
+        """Both, the queries of `other` numbered from `queries` on."""
+        return joined([self, replace(other, query=other.query + queries)])
 
     def nearest_first(self) -> "Found":
         """By query, then distance, then part and row, which is the order of arrival."""
@@ -135,7 +139,7 @@ def find(
         part = np.full(len(entry), number, np.int64)
         all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
         found.append(all_of_it if matched.all() else all_of_it.take(matched))
-    return _joined(found)
+    return joined(found)
 
 
 def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:
@@ -156,7 +160,7 @@ def _query_of(hits: Hits) -> _I64:
     return np.repeat(np.arange(len(hits.ends)), np.diff(hits.ends, prepend=0))
 
 
-def _joined(found: Sequence[Found]) -> Found:
+def joined(found: Sequence[Found]) -> Found:
     if not found:
         return Found.none()
     if len(found) == 1:

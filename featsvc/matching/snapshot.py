@@ -18,6 +18,7 @@ from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.matching.engines import TooManyHitsError
 from featsvc.matching.finding import Found, SearchedPart, find, with_labels
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
@@ -133,8 +134,34 @@ class Snapshot:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
         searched = self._rules.searched(options)
         thresholds = self._rules.thresholds(searched, kind, ORIGINAL, options)
+        found, suppressed, truncated = self._find_batch(kind, values, thresholds, options)
+        entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
+        ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
+        offsets = np.concatenate([[0], ends]).astype(np.uint32)
+        return BatchResult(
+            offsets, found.distance.astype(np.uint32), entry_index, entries, truncated
+        )
+
+    def _find_batch(
+        self,
+        kind: Algorithm,
+        values: NDArray[np.uint8],
+        thresholds: Thresholds,
+        options: MatchOptions,
+    ) -> tuple[Found, NDArray[np.bool_], tuple[int, ...]]:
+        """What is returned of each query, whether it is suppressed, and which queries were cut.
+
+        Half of the queries at a time where all of them hit too much to hold.
+        """
         now_us = time.time_ns() // 1000
-        found = find(self._parts, self._rules, kind.name, values, thresholds, now_us)
+        try:
+            found = find(self._parts, self._rules, kind.name, values, thresholds, now_us)
+        except TooManyHitsError:
+            half = len(values) // 2
+            one = self._find_batch(kind, values[:half], thresholds, options)
+            two = self._find_batch(kind, values[half:], thresholds, options)
+            cut = (*one[2], *(query + half for query in two[2]))
+            return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
         suppressing = np.zeros(len(values), bool)
         suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
         if options.labels:
@@ -146,13 +173,7 @@ class Snapshot:
         place = _place_in_query(found.query)
         truncated = tuple(np.unique(found.query[(place >= limit) & (place < wanted)]).tolist())
         found = found.take(place < limit)
-        suppressed = suppressing[found.query] & ~self._rules.safe[found.bank]
-        entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
-        ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
-        offsets = np.concatenate([[0], ends]).astype(np.uint32)
-        return BatchResult(
-            offsets, found.distance.astype(np.uint32), entry_index, entries, truncated
-        )
+        return found, suppressing[found.query] & ~self._rules.safe[found.bank], truncated
 
     def _batch_entries(
         self,

@@ -15,6 +15,7 @@ from featsvc.banks.times import to_us
 from featsvc.banks.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
 from featsvc.hashing.signals import Signal
+from featsvc.matching import engines
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
 from featsvc.matching.snapshot import Snapshot
@@ -304,6 +305,19 @@ def test_a_batch_is_suppressed_query_by_query() -> None:
     result = snapshot(made, *banks).match_batch("pdq", queries)
     suppressed = [result.entries[i].suppressed for i in result.entry_index]
     assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
+
+
+def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [entry(i, far(i % 3)) for i in range(3000)]
+    found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
+    values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
+    whole = found.match_batch("pdq", values, MatchOptions(max_results=5))
+    monkeypatch.setattr(engines, "MAX_HITS", 2000)
+    halves = found.match_batch("pdq", values, MatchOptions(max_results=5))
+    assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
+    assert halves.distances.tolist() == whole.distances.tolist()
+    assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
+    assert halves.entries == whole.entries
 
 
 def test_wrong_batches_are_refused() -> None:
