@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import prometheus_client
 import uvloop
 
@@ -72,7 +73,7 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         stack.callback(pool.close)
         server = Server(
             mounts(
-                Screener(pool, follower, features, _limits(config)),
+                Screener(pool, follower, features, Limits(**msgspec.structs.asdict(config.media))),
                 follower,
                 features,
                 store,
@@ -146,16 +147,6 @@ async def _load_banks(follower: Follower) -> None:
                 log.warning("not serving until the banks are loaded: %s", exc)
             told = True
             await asyncio.sleep(_STORE_RETRY_S)
-
-
-def _limits(config: Config) -> Limits:
-    media = config.media
-    return Limits(
-        max_content_bytes=media.max_content_bytes,
-        max_pixels=media.max_pixels,
-        max_frames=media.max_frames,
-        max_aspect_ratio=media.max_aspect_ratio,
-    )
 
 
 def _data_dir(config: Config) -> Path:

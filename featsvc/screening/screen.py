@@ -89,12 +89,17 @@ class Screener:
         self._limits = limits
 
     async def hash(
-        self, content: bytes, algorithms: Sequence[str], decode: DecodeOptions
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+        *,
+        dihedral: bool = False,
     ) -> ContentHashes:
         """Signals of one piece of content; no algorithms means the default set."""
         wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits)
+            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
         )
         return hashes
 
