@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank, Entry, Head, Opinion
 from featsvc.banks.times import to_us
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import ALGORITHMS, Distance, get_algorithm
+from featsvc.hashing.registry import ALGORITHMS, Distance, find_algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.engines import Engine, ExactEngine, FaissFlatEngine
 from featsvc.matching.matches import (
@@ -281,7 +281,7 @@ def _columns(
         flags.append(negative | (_QUARANTINED if entry.quarantined else 0))
         records.append(entry)
         for ordinal, signal in enumerate(entry.signals):
-            kind = ALGORITHMS.get(signal.algorithm)
+            kind = find_algorithm(signal.algorithm)
             if kind is not None and kind.matched:
                 values[signal.algorithm].append(signal.value)
                 places[signal.algorithm].append((row, ordinal))
