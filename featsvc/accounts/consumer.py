@@ -5,8 +5,8 @@
 Each entry holds one event, as a line of `featsvc features ingest` would. Members of one consumer
 group share the stream. An entry is acknowledged after it was applied, so nothing is lost when a
 consumer dies; it is delivered again, and event ids see to it that it counts once. What cannot be
-read or applied, and what was delivered `max_tries` times without an end, moves to `<stream>:dead`
-with the reason.
+read or is refused, and what was delivered `max_tries` times without an end, moves to
+`<stream>:dead` with the reason.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from featsvc.accounts.events import Event, EventResult, EventStatus, parse_event_line
 from featsvc.accounts.store import FeatureStore
 from featsvc.accounts.topology import close_client, open_client
-from featsvc.errors import InvalidInput, Unavailable
+from featsvc.errors import FeatsvcError, InvalidInput, Unavailable
 
 _log = logging.getLogger(__name__)
 _BLOCK_MS = 1000
@@ -70,12 +70,12 @@ class StreamConsumer:
         self._client = open_client(url, timeout_s=_BLOCK_MS / 1000 * 3)
 
     async def run(self) -> None:
-        """Consume until cancelled. Outages of either Redis are waited out."""
+        """Consume until cancelled. Outages are waited out; the rest is delivered again."""
         try:
             while True:
                 try:
                     await self._turn()
-                except (RedisError, OSError) as exc:
+                except (FeatsvcError, RedisError, OSError) as exc:
                     _log.warning("stream %s: %s", self._stream, exc)
                     await asyncio.sleep(_PAUSE_S)
         finally:
@@ -133,12 +133,11 @@ class StreamConsumer:
             else:
                 events.append(event)
                 ids.append((id_, text))
-        results = await self._ingest(events)
         done = []
-        for (id_, text), result in zip(ids, results, strict=True):
+        for (id_, text), result in zip(ids, await self._ingest(events), strict=True):
             if result.status is EventStatus.REJECTED:
                 await self._bury(id_, text, result.reason)
-            else:
+            elif result.status is not EventStatus.INCOMPLETE:
                 done.append(id_)
         if done:
             await self._client.xack(self._stream, self._group, *done)
@@ -148,13 +147,10 @@ class StreamConsumer:
         """Apply, again and again while the feature store is away: this is not the events' fault."""
         while True:
             try:
-                results = await self._store.ingest(events)
+                return await self._store.ingest(events)
             except Unavailable as exc:
                 _log.warning("stream %s: waiting for the store: %s", self._stream, exc)
-            else:
-                if all(result.status is not EventStatus.INCOMPLETE for result in results):
-                    return results
-            await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(_PAUSE_S)
 
     async def _bury(self, id_: bytes, text: bytes, reason: str) -> None:
         """Move to the dead letters; acknowledged only after that."""
