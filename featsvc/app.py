@@ -19,7 +19,7 @@ import msgspec
 import prometheus_client
 import uvloop
 
-from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
+from featsvc.accounts import EmbeddedValkey, FeatureStore, StreamConsumer, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
 from featsvc.config import Config
@@ -59,11 +59,8 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         if config.redis.url == "embedded":
             embedded = EmbeddedValkey(data_dir)
             stack.push_async_callback(embedded.stop)
-        features = FeatureStore(
-            embedded.url if embedded else config.redis.url,
-            definitions,
-            timeout_ms=config.redis.timeout_ms,
-        )
+        redis_url = embedded.url if embedded else config.redis.url
+        features = FeatureStore(redis_url, definitions, timeout_ms=config.redis.timeout_ms)
         stack.push_async_callback(features.close)
         store = BankStore(config.banks_url)
         stack.callback(store.close)
@@ -92,6 +89,8 @@ async def serving(config: Config) -> AsyncIterator[Running]:
             _load_banks(follower),
             *([embedded.start()] if embedded else []),
         )
+        if config.features.stream:
+            await stack.enter_async_context(_consuming(redis_url, features, config))
         await server.open()
         yield Running(address, embedded)
 
@@ -147,6 +146,30 @@ async def _load_banks(follower: Follower) -> None:
                 log.warning("not serving until the banks are loaded: %s", exc)
             told = True
             await asyncio.sleep(_STORE_RETRY_S)
+
+
+@contextlib.asynccontextmanager
+async def _consuming(redis_url: str, features: FeatureStore, config: Config) -> AsyncIterator[None]:
+    """Apply the events of a Redis Stream; what is half done when it ends is delivered again."""
+    consumer = StreamConsumer(
+        redis_url,
+        features,
+        stream=config.features.stream,
+        group=config.features.stream_group,
+        max_tries=config.features.stream_max_tries,
+    )
+    task = asyncio.create_task(consumer.run(), name="stream-consumer")
+    task.add_done_callback(_tell_of_its_end)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _tell_of_its_end(consumer: "asyncio.Task[None]") -> None:
+    if not consumer.cancelled() and (exc := consumer.exception()):
+        log.error("events of the stream are no longer applied", exc_info=exc)
 
 
 def _data_dir(config: Config) -> Path:

@@ -56,6 +56,12 @@ class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     file: str = ""
     """Definitions; empty means the shipped ones."""
+    stream: str = ""
+    """Redis Stream whose events are applied; empty means none."""
+    stream_group: Annotated[str, msgspec.Meta(min_length=1)] = "featsvc"
+    """Consumer group; services of one group share the stream."""
+    stream_max_tries: PositiveInt = 5
+    """Deliveries after which an entry becomes a dead letter."""
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

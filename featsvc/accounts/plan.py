@@ -23,6 +23,7 @@ from featsvc.accounts.layout import (
     entity_key_prefix,
     short_hash,
 )
+from featsvc.accounts.link import Command
 from featsvc.errors import InvalidInput
 
 _AGGREGATION_CODES = {
@@ -161,16 +162,13 @@ class ReadPlan:
 
     `in_order` says that the kernels leave exactly the selection, in its order; else `columns` are
     the places of its features in the selection, `rows` where the kernels leave them.
-    `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are the
-    parts that `folding` refers to. `distinct` pairs the row of each distinct feature with its
-    definition.
+    `fields` are those of the HMGET, whose values are the parts that `folding` refers to.
+    `distinct` pairs the row of each distinct feature with its definition.
     """
 
     entity: str
     key_prefix: bytes
-    command_head: bytes
-    command_tail: bytes
-    parts: int
+    fields: tuple[bytes, ...]
     in_order: bool
     columns: NDArray[np.intp]
     rows: NDArray[np.intp]
@@ -187,10 +185,10 @@ class ReadPlan:
         """Rows of windowed features; those of derived ones follow."""
         return len(self.folding)
 
-    def command(self, entity_id: str) -> tuple[bytes, bytes]:
-        """Key and packed HMGET of one entity."""
+    def command(self, entity_id: str) -> tuple[bytes, Command]:
+        """Key and HMGET of one entity."""
         key = self.key_prefix + encode_id(entity_id) + KEY_SUFFIX
-        return key, b"%b$%d\r\n%b\r\n%b" % (self.command_head, len(key), key, self.command_tail)
+        return key, ("HMGET", key, *self.fields)
 
 
 def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> ReadPlan:
@@ -224,13 +222,10 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
             feature.max_age_ms,
         )
     rows = {**windowed, **{one.name: len(windowed) + i for i, one in enumerate(derived)}}
-    fields = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in parts)
     return ReadPlan(
         entity=entity,
         key_prefix=entity_key_prefix(definitions.namespace, entity),
-        command_head=b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(parts)),
-        command_tail=fields,
-        parts=len(parts),
+        fields=tuple(parts),
         in_order=[name for _, name in own] == list(rows) == list(names),
         columns=np.array([i for i, _ in own], np.intp),
         rows=np.array([rows[name] for _, name in own], np.intp),

@@ -8,9 +8,9 @@ import numpy as np
 from featsvc_kernels.fold import derive, fold
 from numpy.typing import NDArray
 
-from featsvc.accounts.connection import Reply, pack
 from featsvc.accounts.definitions import Definitions, Feature
 from featsvc.accounts.events import EntityRef, check_id
+from featsvc.accounts.link import Command, Reply
 from featsvc.accounts.plan import ReadPlan, read_plan
 from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
 from featsvc.accounts.toml_source import did_you_mean
@@ -131,7 +131,7 @@ class Read:
         self._groups = [_Group(plans.plan(self.names, entity), at) for entity, at in places.items()]
         self._folded: list[FeatureTable] = []
         self._entity_keys: dict[int, bytes] = {}
-        self.commands: list[bytes] = []
+        self.commands: list[Command] = []
         for group in self._groups:
             for i in group.places:
                 key, command = group.plan.command(entities[i].id)
@@ -204,7 +204,7 @@ class Sketch:
             oldest = (as_of_ms - feature.window_ms) // ring.width_ms
             buckets = range(oldest, as_of_ms // ring.width_ms + 1)
         stem = f":{feature.state.digest}{ring.letter}".encode()
-        self.command = pack("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
+        self.command: Command = ("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
 
     def settle(self, reply: Reply) -> None:
         """The members that are still listed are a lower bound."""
