@@ -24,10 +24,12 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """HOST:PORT; port 0 picks a free one."""
     grace_period_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
     """How long SIGTERM waits for requests in flight."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Processes that answer on the one port; 1 is the service's own."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads that decode, hash and search; 0 means one a core."""
+    """Threads of a worker that decode, hash and search; 0 shares the cores out."""
     max_queue: PositiveInt = 256
-    """Requests that may wait for a thread; beyond, RESOURCE_EXHAUSTED at once."""
+    """Requests that may wait for a thread of a worker; beyond, RESOURCE_EXHAUSTED at once."""
 
 
 class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +46,8 @@ class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """SQLAlchemy URL; empty means SQLite in the data folder."""
     poll_interval_ms: PositiveInt = 100
     """How often the newest revision is looked up."""
+    indexer: bool = True
+    """Whether this service runs the indexer, which builds segments in its data folder."""
 
 
 class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,7 +70,7 @@ class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: str = ""
-    """HOST:PORT of the Prometheus endpoint; empty means none."""
+    """HOST:PORT of the Prometheus endpoint of worker 0, worker i has PORT + i; empty means none."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -194,6 +194,7 @@ def match_message(match: Match) -> types_pb2.Match:
         source=match.source,
         entry_signal=format_value(match.algorithm, match.entry_signal),
         query_signal=format_value(match.algorithm, match.query_signal),
+        frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
         evidence=[
