@@ -160,8 +160,8 @@ def _time_to_live_ms(readers: Sequence[StateReader]) -> int:
 class ReadPlan:
     """What one selection reads of one kind of entity.
 
-    `in_order` says that the kernels leave exactly the selection, in its order; else `columns` are
-    the places of its features in the selection, `rows` where the kernels leave them.
+    `rows` says in which row the kernels leave each feature of the selection; those of other kinds
+    of entity are in the row after the last, which holds none.
     `fields` are those of the HMGET, whose values are the parts that `folding` refers to.
     `distinct` pairs the row of each distinct feature with its definition.
     """
@@ -169,8 +169,6 @@ class ReadPlan:
     entity: str
     key_prefix: bytes
     fields: tuple[bytes, ...]
-    in_order: bool
-    columns: NDArray[np.intp]
     rows: NDArray[np.intp]
     folding: NDArray[np.int64]
     defaults: NDArray[np.float64]
@@ -193,10 +191,10 @@ class ReadPlan:
 
 def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> ReadPlan:
     """Plan the features among `names` that belong to `entity`; all names must be known."""
-    own = [(i, name) for i, name in enumerate(names) if definitions.entity_of(name) == entity]
-    derived = [definitions.derived[name] for _, name in own if name in definitions.derived]
+    own = [name for name in names if definitions.entity_of(name) == entity]
+    derived = [definitions.derived[name] for name in own if name in definitions.derived]
     windowed: dict[str, int] = {}
-    for _, name in own:
+    for name in own:
         if name in definitions.features:
             windowed.setdefault(name, len(windowed))
     for one in derived:
@@ -226,9 +224,7 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
         entity=entity,
         key_prefix=entity_key_prefix(definitions.namespace, entity),
         fields=tuple(parts),
-        in_order=[name for _, name in own] == list(rows) == list(names),
-        columns=np.array([i for i, _ in own], np.intp),
-        rows=np.array([rows[name] for _, name in own], np.intp),
+        rows=np.array([rows.get(name, len(rows)) for name in names], np.intp),
         folding=folding,
         defaults=_defaults(features),
         derive_ops=np.array([op for one in derived for op in one.expression.ops], np.int64),
