@@ -7,9 +7,13 @@ that cannot be decoded is an error, never an empty list of matches.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.errors import Unavailable
@@ -17,10 +21,13 @@ from featsvc.hashing.content import ContentHashes, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
-from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits
+from featsvc.screening.compare import Compared, compare_sides
 from featsvc.screening.pool import WorkPool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,36 @@ class Screener:
         snapshot = self._follower.snapshot
         result, _ = await self._pool.run(lambda: snapshot.match((signal,), options))
         return result, snapshot.revision, snapshot.commit_time
+
+    async def match_batch(
+        self,
+        algorithm: str,
+        values: NDArray[np.uint8],
+        options: MatchOptions,
+        answer: Callable[[BatchResult, Snapshot], T],
+    ) -> T:
+        """Search the banks for every row of `values` uint8 (q, bytes).
+
+        `answer` runs on the same thread: writing a large answer down takes as long as finding it.
+        """
+        snapshot = self._follower.snapshot
+        result, _ = await self._pool.run(
+            lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
+        )
+        return result
+
+    async def compare(
+        self,
+        a: bytes | Signal,
+        b: bytes | Signal,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+    ) -> tuple[Compared, ...]:
+        """The distances of two sides, in one hop; see `compare_sides`."""
+        compared, _ = await self._pool.run(
+            lambda: compare_sides(a, b, algorithms, decode, self._limits)
+        )
+        return compared
 
     async def screen(
         self,
