@@ -1,34 +1,39 @@
-"""An import: rows go into a temporary table first, then one set of statements merges them.
+"""An import's first half: rows of a file go into a temporary table.
 
 Nothing is locked while the file is read and parsed, which may take as long as its sender likes;
-the writers' lock is held for the merge alone. A dry run is the same merge, rolled back.
+`merging` then holds the writers' lock for one set of statements. A dry run is the same, rolled
+back.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import NamedTuple, cast
 
+import numpy as np
 import psycopg
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, and_, delete, exists, func, select, text
 
 from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.records import (
-    MAX_BAD_ROWS_KEPT,
-    MAX_ENTRY_SIGNALS,
-    MAX_LABELS,
-    BadRow,
-    EntrySignal,
-    ImportOptions,
-    ImportSummary,
-    Opinion,
-)
+from featsvc.banks.list_file import ListFile
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_LABELS, EntrySignal, Opinion
+from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
 from featsvc.banks.schema import LABEL_SEPARATOR, import_rows
 from featsvc.banks.times import from_us, to_us
+from featsvc.banks.view import split_stored_labels
 from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import ALGORITHMS, Distance
 
 _BATCH_ROWS = 5_000
 _JOIN_BATCH = 1_000
+_DETAILS_KEPT = 4_096
+_SIGNAL_COLUMNS = ("algorithm", "value", "variant", "quality")
+_COLUMNS = (
+    "seq", "ordinal", "withdrawn", "identity", "digest", "external_id", "labels", "source",
+    "opinion", "note", "expire_time", *_SIGNAL_COLUMNS,
+)  # fmt: skip
+_HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is Distance.HAMMING)
+_NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 Row = tuple[object, ...]
 
@@ -37,18 +42,63 @@ def identity_of(external_id: str, signals: Sequence[EntrySignal]) -> str:
     """What makes two rows the same entry; see `schema`."""
     if external_id:
         return "x" + external_id
-    return f"s{signals[0].algorithm}:{signals[0].value.hex()}"
+    algorithm, value, _, _ = signals[0]
+    if len(value) > 64:
+        return f"s{algorithm}:{hashlib.blake2b(value, digest_size=32).hexdigest()}"
+    return f"s{algorithm}:{value.hex()}"
 
 
-def digest_of(row: ImportRow) -> bytes:
-    """16 bytes over everything that a curator can give an entry."""
-    parts = [row.external_id, row.source, row.opinion.value, row.note, repr(row.expire_time)]
-    parts += sorted(row.labels)
-    text = "\0".join(parts) + "\0\0" + repr(sorted(_plain(s) for s in row.signals))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+class _Details(NamedTuple):
+    """What most rows of a list have in common, prepared once."""
+
+    digest: hashlib.blake2b
+    columns: tuple[str, str, str, str, int | None]
 
 
-def _plain(signal: EntrySignal) -> tuple[str, bytes, str, int]:
+class Stager:
+    """Rows in, tuples of `_COLUMNS` out."""
+
+    def __init__(self, options: ImportOptions) -> None:
+        self._options = options
+        self._details: dict[Row, _Details] = {}
+
+    def rows(self, seq: int, row: ImportRow) -> list[Row]:
+        _, signals, external_id, labels, source, opinion, note, expire_time, withdrawn = row
+        identity = identity_of(external_id, signals)
+        if withdrawn:
+            return [(seq, 0, True, identity, b"", external_id, "", "", "", "", None, "", b"", "",
+                     None)]  # fmt: skip
+        key = (labels, source, opinion, note, expire_time)
+        details = self._details.get(key)
+        if details is None:
+            details = self._details[key] = self._prepare(row)
+        digest = details.digest.copy()
+        digest.update(external_id.encode())
+        columns = details.columns
+        if len(signals) == 1:
+            ((algorithm, value, variant, quality),) = signals
+            digest.update(f"\0{algorithm}\0{variant}\0{quality}\0".encode() + value)
+            return [(seq, 0, False, identity, digest.digest(), external_id, *columns, algorithm,
+                     value, variant, quality)]  # fmt: skip
+        for algorithm, value, variant, quality in sorted(signals, key=_order):
+            digest.update(f"\0{algorithm}\0{variant}\0{quality}\0".encode() + value)
+        shared = (False, identity, digest.digest(), external_id, *columns)
+        return [(seq, ordinal, *shared, *signal) for ordinal, signal in enumerate(signals)]
+
+    def _prepare(self, row: ImportRow) -> _Details:
+        labels = tuple(dict.fromkeys((*row.labels, *self._options.labels)))
+        source = row.source or self._options.source
+        expire_us = None if row.expire_time is None else to_us(row.expire_time)
+        opinion, note = row.opinion.value, row.note
+        parts = ("\1".join(sorted(labels)), source, opinion, note, str(expire_us), "")
+        digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
+        columns = (LABEL_SEPARATOR.join(labels), source, opinion, note, expire_us)
+        if len(self._details) >= _DETAILS_KEPT:
+            self._details.clear()
+        return _Details(digest, columns)
+
+
+def _order(signal: EntrySignal) -> tuple[str, bytes, str, int]:
     quality = -1 if signal.quality is None else signal.quality
     return signal.algorithm, signal.value, signal.variant, quality
 
@@ -68,64 +118,71 @@ def staging_table(connection: Connection) -> Iterator[None]:
                 import_rows.drop(connection)
 
 
-def stage(
-    connection: Connection, rows: Iterable[ImportRow | BadRow], options: ImportOptions
-) -> ImportSummary:
-    """Write the rows into the staging table. Returns a summary of rows and bad rows only."""
-    seen = 0
-    bad_count = 0
+def stage(connection: Connection, file: ListFile, options: ImportOptions) -> ImportSummary:
+    """Write the rows into the staging table. Returns what one pass over the rows can count."""
+    bad_count = low_information = unmatchable = 0
     bad: list[BadRow] = []
     batch: list[Row] = []
-    for row in rows:
-        seen += 1
+    stager = Stager(options)
+    seq = 0
+    for seq, row in enumerate(file, 1):
         if isinstance(row, BadRow):
             bad_count += 1
             if len(bad) < MAX_BAD_ROWS_KEPT:
                 bad.append(row)
-            continue
-        if bad_count and not options.skip_bad:
-            continue
-        batch += _staged_rows(seen, _with_options(row, options))
-        if len(batch) >= _BATCH_ROWS:
-            _insert(connection, batch)
-            batch.clear()
-    if batch:
-        _insert(connection, batch)
-    return ImportSummary(rows=seen, bad_rows=bad_count, bad=tuple(bad))
+            file.reject(row)
+        elif not bad_count or options.skip_bad:
+            batch += stager.rows(seq, row)
+            if len(batch) >= _BATCH_ROWS:
+                low_information += _low_information(batch)
+                unmatchable += _unmatchable(batch)
+                _insert(connection, batch)
+                batch.clear()
+    low_information += _low_information(batch)
+    unmatchable += _unmatchable(batch)
+    _insert(connection, batch)
+    return ImportSummary(
+        rows=seq, bad_rows=bad_count, bad=tuple(bad), low_information=low_information,
+        unmatchable_signals=unmatchable,
+    )  # fmt: skip
 
 
-def _with_options(row: ImportRow, options: ImportOptions) -> ImportRow:
-    if options.source and not row.source:
-        row = row._replace(source=options.source)
-    if options.labels:
-        row = row._replace(labels=tuple(dict.fromkeys((*row.labels, *options.labels))))
-    return row
+def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> None:
+    """Write rows that did not come from a file."""
+    stager = Stager(ImportOptions())
+    batch: list[Row] = []
+    for seq, row in enumerate(rows, 1):
+        batch += stager.rows(seq, row)
+    _insert(connection, batch)
 
 
-def _staged_rows(seq: int, row: ImportRow) -> list[Row]:
-    shared = (
-        identity_of(row.external_id, row.signals),
-        digest_of(row),
-        row.external_id,
-        LABEL_SEPARATOR.join(row.labels),
-        row.source,
-        row.opinion.value,
-        row.note,
-        None if row.expire_time is None else to_us(row.expire_time),
-    )
-    return [
-        (seq, ordinal, *shared, s.algorithm, s.value, s.variant, s.quality)
-        for ordinal, s in enumerate(row.signals)
-    ]
+def _low_information(batch: Sequence[Row]) -> int:
+    """Perceptual signals of plain content: few or nearly all bits set, or one pattern repeated."""
+    values = [cast(bytes, row[12]) for row in batch if row[11] in _HAMMING]
+    total = 0
+    for size in {len(value) for value in values}:
+        rows = np.frombuffer(b"".join(v for v in values if len(v) == size), np.uint8)
+        rows = rows.reshape(-1, size)
+        ones = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
+        uneven = (ones < size * 2) | (ones > size * 6)
+        half = size // 2
+        total += int((uneven | (rows[:, :half] == rows[:, half : 2 * half]).all(axis=1)).sum())
+    return total
+
+
+def _unmatchable(batch: Sequence[Row]) -> int:
+    return sum(1 for row in batch if row[11] in _NEVER_MATCHED)
 
 
 def _insert(connection: Connection, batch: list[Row]) -> None:
     """Through the driver: SQLAlchemy's own parameter handling costs more than the insert."""
-    names = [column.name for column in import_rows.columns][: len(batch[0])]
-    columns = ", ".join(names)
+    columns = ", ".join(_COLUMNS)
+    if not batch:
+        return
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(names))
-        connection.exec_driver_sql(f"INSERT INTO import_rows ({columns}) VALUES ({marks})", batch)
+        marks = ", ".join("?" * len(_COLUMNS))
+        insertion = f"INSERT INTO import_rows ({columns}) VALUES ({marks})"
+        connection.connection.cursor().executemany(insertion, batch)
         return
     driver = cast(psycopg.Connection, connection.connection.driver_connection)
     copy_in = f"COPY import_rows ({columns}) FROM STDIN".encode()
@@ -140,16 +197,15 @@ def join_same_entries(connection: Connection) -> int:
     Raises InvalidInput where the joined entry breaks a limit.
     """
     table = import_rows.c
-    signals = select(table.algorithm, table.value).distinct().subquery()
-    staged, distinct = connection.execute(
-        select(
-            select(func.count()).select_from(import_rows).scalar_subquery(),
-            select(func.count()).select_from(signals).scalar_subquery(),
-        )
-    ).one()
     connection.execute(text("CREATE INDEX import_rows_identity ON import_rows (identity)"))
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE import_rows"))
+    _apply_withdrawals(connection)
+    duplicates = _duplicates(connection)
+    heads = select(func.count(), func.count(table.identity.distinct())).where(table.ordinal == 0)
+    entries, distinct = connection.execute(heads).one()
+    if entries == distinct:
+        return duplicates
     # IN, not NOT IN: PostgreSQL runs the latter once a row when it outgrows its memory.
     nth = func.row_number().over(partition_by=(table.identity, table.digest), order_by=table.seq)
     equal = select(table.seq, nth.label("nth")).where(table.ordinal == 0).subquery()
@@ -159,7 +215,35 @@ def join_same_entries(connection: Connection) -> int:
     while same := _next_split_identities(connection, last):
         _join(connection, same)
         last = same[-1]
-    return int(staged - distinct)
+    return duplicates
+
+
+def _duplicates(connection: Connection) -> int:
+    table = import_rows.c
+    signals = select(table.algorithm, table.value).where(~table.withdrawn)
+    distinct = signals.distinct().subquery()
+    staged = signals.subquery()
+    found = connection.execute(
+        select(
+            select(func.count()).select_from(staged).scalar_subquery(),
+            select(func.count()).select_from(distinct).scalar_subquery(),
+        )
+    ).one()
+    return int(found[0] - found[1])
+
+
+def _apply_withdrawals(connection: Connection) -> None:
+    """The last word of a file on an entry is the one that holds."""
+    table, other = import_rows.c, import_rows.alias("other")
+    if not connection.scalar(select(func.count()).where(table.withdrawn)):
+        return
+    taken_back = select(table.identity).where(table.withdrawn).scalar_subquery()
+    later = and_(other.c.identity == table.identity, other.c.seq > table.seq)
+    withdrawn_later = exists().where(later, other.c.withdrawn)
+    connection.execute(delete(import_rows).where(table.identity.in_(taken_back), withdrawn_later))
+    # What is left of such an entry came after its withdrawal.
+    given_again = exists().where(later, ~other.c.withdrawn)
+    connection.execute(delete(import_rows).where(table.withdrawn, given_again))
 
 
 def _next_split_identities(connection: Connection, last: str) -> list[str]:
@@ -197,10 +281,11 @@ def _join(connection: Connection, identities: list[str]) -> None:
         )
         joined[row.identity] = seq, parsed
     connection.execute(delete(import_rows).where(mine))
+    stager = Stager(ImportOptions())
     batch: list[Row] = []
     for seq, parsed in joined.values():
         _check_joined(parsed)
-        batch += _staged_rows(seq, parsed)
+        batch += stager.rows(seq, parsed)
     _insert(connection, batch)
 
 
@@ -216,7 +301,3 @@ def _check_joined(row: ImportRow) -> None:
         raise InvalidInput(
             f"entry {shown!r}: {len(row.labels)} labels, at most {MAX_LABELS}", field="labels"
         )
-
-
-def split_stored_labels(stored: str) -> tuple[str, ...]:
-    return tuple(stored.split(LABEL_SEPARATOR)) if stored else ()

@@ -25,7 +25,8 @@ class Algorithm:
     that counts as a match where a bank says nothing else; `quality_floor` (0 to 100) the quality
     below which a signal is LOW_QUALITY, None where the algorithm has no quality; `computed` and
     `matched` whether this build makes it from content and searches banks for it; `perceptual`
-    whether it needs pixels.
+    whether it needs pixels. An algorithm with `bits` 0 is opaque: lists carry it as text of any
+    form, which is kept as it is and never compared.
     """
 
     name: str
@@ -44,6 +45,17 @@ class Algorithm:
         """Length of a value in bytes."""
         return (self.bits + 7) // 8
 
+    @property
+    def opaque(self) -> bool:
+        """Whether its values are kept as the text they came in."""
+        return self.bits == 0
+
+
+def _opaque(name: str, description: str) -> Algorithm:
+    return Algorithm(
+        name, 0, Distance.EQUALITY, 0, None, 1, False, False, True, f"{description}: stored only"
+    )
+
 
 def _byte_hash(name: str, bits: int, description: str) -> Algorithm:
     return Algorithm(name, bits, Distance.EQUALITY, 0, None, 1, True, True, False, description)
@@ -60,6 +72,12 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _byte_hash("md5", 128, "MD5 of the bytes, as exchanged in lists"),
             _byte_hash("sha1", 160, "SHA-1 of the bytes, as exchanged in lists"),
             _byte_hash("sha256", 256, "SHA-256 of the bytes"),
+            _opaque("pdna", "PhotoDNA"),
+            _opaque("tmk", "TMK+PDQF of videos"),
+            _opaque("vpdq", "PDQ of video frames"),
+            _opaque("netclean", "NetClean"),
+            _opaque("videntifier", "Videntifier"),
+            _opaque("ssvh", "Scene-sensitive video hashes"),
         )
     }
 )  # fmt: skip

@@ -70,6 +70,11 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     Raises UnknownAlgorithm, or InvalidSignal naming the length or the first bad character.
     """
     kind = get_algorithm(algorithm, field=field)
+    if kind.opaque:
+        raise InvalidSignal(
+            f"{field}: {algorithm} is kept as text and never compared; name another algorithm",
+            field=field,
+        )
     digits = text.strip().lower()
     wanted = kind.bytes * 2
     if len(digits) != wanted:

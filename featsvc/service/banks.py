@@ -13,7 +13,7 @@ from grpc import aio
 
 from featsvc import errors
 from featsvc.banks.list_file import ListFile
-from featsvc.banks.records import ImportResult
+from featsvc.banks.results import ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.service.conversions import banks as convert

@@ -10,16 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.records import (
-    DEFAULT_IMPORT,
     BankMode,
     BankSettings,
     ChangeContext,
     Entry,
     EntrySignal,
-    ImportOptions,
-    ImportResult,
     Opinion,
 )
+from featsvc.banks.results import DEFAULT_IMPORT, ImportOptions, ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,

@@ -7,10 +7,9 @@ from featsvc.banks.records import (
     BankSettings,
     ChangeContext,
     Entry,
-    ImportOptions,
-    ImportResult,
     Opinion,
 )
+from featsvc.banks.results import ImportOptions, ImportResult
 from featsvc.service.conversions.signals import MODE, choose, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
