@@ -56,8 +56,7 @@ def add(
     request = Request(context, "add", bank_id, tuple(rows))
     with database.session() as connection, staging.staging_table(connection):
         with connection.begin():
-            staging.stage_rows(connection, rows)
-            staging.join_same_entries(connection)
+            staging.join_same_entries(connection, staging.stage_rows(connection, rows))
         with database.exclusive(connection):
             return once(connection, request, Added, lambda: _add(connection, bank_id, context))
 

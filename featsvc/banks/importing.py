@@ -27,10 +27,11 @@ def import_list(
             return answer
     with database.roomy_session() as connection, staging.staging_table(connection):
         with connection.begin():
-            summary = staging.stage(connection, file, options)
+            staged = staging.stage(connection, file, options)
+            summary = staged.summary
             if refused := summary.bad_rows > 0 and not options.skip_bad:
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
-            duplicates = staging.join_same_entries(connection)
+            duplicates = staging.join_same_entries(connection, staged)
         summary = replace(summary, duplicate_rows=duplicates)
         with database.exclusive(connection) as transaction:
             # The first call may have come this far while this one read the file again.

@@ -14,7 +14,17 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.changes import Change, Effect
-from featsvc.banks.schema import banks, entries, entry_signals, import_rows, value_prefix
+from featsvc.banks.schema import (
+    WITHDRAWN,
+    banks,
+    entries,
+    entry_signals,
+    import_details,
+    import_rows,
+    row_number,
+    row_ordinal,
+    value_prefix,
+)
 
 
 def merge(
@@ -30,13 +40,13 @@ def merge(
         _find_live_versions(connection, live)
         withdrawn = _withdraw(connection, change, live, replace=replace)
     staged = import_rows.c
-    first = and_(staged.ordinal == 0, ~staged.withdrawn)
+    first = and_(row_ordinal == 0, staged.details != WITHDRAWN)
     new, unchanged, total, last = connection.execute(
         select(
             _count(staged.old_version.is_(None)),
             _count(staged.unchanged),
             func.count(),
-            func.coalesce(func.max(staged.seq), 0),
+            func.coalesce(func.max(row_number), 0),
         ).where(first)
     ).one()
     changed = total - new - unchanged
@@ -78,11 +88,11 @@ def _withdraw(
     """What the rows withdraw; with `replace`, what they do not name too."""
     staged = import_rows.c
     if replace:
-        named = exists().where(staged.identity == entries.c.identity, ~staged.withdrawn)
+        named = exists().where(staged.identity == entries.c.identity, staged.details != WITHDRAWN)
         gone = ~named
     else:
         versions = select(staged.old_version).where(
-            staged.withdrawn, staged.old_version.is_not(None)
+            staged.details == WITHDRAWN, staged.old_version.is_not(None)
         )
         gone = entries.c.version.in_(versions)
     result = connection.execute(
@@ -93,8 +103,10 @@ def _withdraw(
 
 def _insert_versions(connection: Connection, change: Change, bank_key: int) -> None:
     staged = import_rows.c
-    version = literal(change.first_version) + staged.seq
-    wanted = and_(~staged.unchanged, ~staged.withdrawn)
+    version = literal(change.first_version) + row_number
+    # Withdrawals have no details, and so are left out.
+    details = import_details.c
+    source = import_rows.join(import_details, staged.details == details.key)
     connection.execute(
         insert(entries).from_select(
             [
@@ -109,17 +121,18 @@ def _insert_versions(connection: Connection, change: Change, bank_key: int) -> N
                 staged.identity,
                 staged.digest,
                 staged.external_id,
-                staged.labels,
-                staged.source,
-                staged.opinion,
-                staged.note,
-                staged.expire_time,
+                details.labels,
+                details.source,
+                details.opinion,
+                details.note,
+                details.expire_time,
                 func.coalesce(staged.old_quarantined, literal(False)),
                 func.coalesce(staged.old_create_time, literal(change.now_us)),
                 literal(change.revision),
             )
-            .where(staged.ordinal == 0, wanted)
-            .order_by(staged.seq),
+            .select_from(source)
+            .where(row_ordinal == 0, ~staged.unchanged)
+            .order_by(staged.row),
         )
     )  # fmt: skip
     connection.execute(
@@ -127,14 +140,15 @@ def _insert_versions(connection: Connection, change: Change, bank_key: int) -> N
             ["version", "ordinal", "algorithm", "value", "variant", "quality"],
             select(
                 version,
-                staged.ordinal,
-                staged.algorithm,
+                row_ordinal,
+                details.algorithm,
                 staged.value,
-                staged.variant,
-                staged.quality,
+                details.variant,
+                details.quality,
             )
-            .where(wanted)
-            .order_by(staged.seq, staged.ordinal),
+            .select_from(source)
+            .where(~staged.unchanged)
+            .order_by(staged.row),
         )
     )
 
@@ -146,20 +160,21 @@ def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
         return 0, 0
     staged = import_rows.c
     found = (
-        select(staged.seq, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
+        select(row_number, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
         .select_from(import_rows)
+        .join(import_details, import_details.c.key == staged.details)
         .join(
             entry_signals,
             and_(
                 value_prefix(entry_signals.c.value) == value_prefix(staged.value),
                 entry_signals.c.value == staged.value,
-                entry_signals.c.algorithm == staged.algorithm,
+                entry_signals.c.algorithm == import_details.c.algorithm,
             ),
         )
         .join(entries, entries.c.version == entry_signals.c.version)
         .join(banks, banks.c.key == entries.c.bank_key)
-        .where(others, entries.c.removed_revision.is_(None), ~staged.withdrawn)
-        .group_by(staged.seq)
+        .where(others, entries.c.removed_revision.is_(None))
+        .group_by(row_number)
         .subquery()
     )
     total, safe = connection.execute(

@@ -40,6 +40,7 @@ from sqlalchemy import (
     func,
     literal_column,
     text,
+    type_coerce,
 )
 
 LABEL_SEPARATOR = "\x1f"
@@ -185,33 +186,44 @@ match_counts = Table(
     sqlite_with_rowid=False,
 )
 
-# One row a signal of the file being imported; a temporary table of the importing connection.
-# Rows of one parsed entry share `seq`; only its first (ordinal 0) is read for the entry's fields.
-# A withdrawal is one row without a signal. The `old_` columns are filled from the live version of
+# One row a signal of the file being imported; temporary tables of the importing connection.
+# `row` is the entry's number in the file times ROW_ORDINALS plus the signal's ordinal; only an
+# entry's first row is read for its fields. Few values a row make the difference in speed, so what
+# most rows of a list have in common lies in `import_details`. A withdrawal is one row with the
+# details WITHDRAWN, which are not there. The `old_` columns are filled from the live version of
 # the same identity, where there is one.
+ROW_ORDINALS = 256
+WITHDRAWN = 0
+_temporary = MetaData()
 import_rows = Table(
     "import_rows",
-    MetaData(),
-    Column("seq", _Key, primary_key=True, autoincrement=False),
-    Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
-    Column("withdrawn", Boolean, nullable=False),
+    _temporary,
+    Column("row", _Key, primary_key=True, autoincrement=False),
     Column("identity", String, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
-    Column("labels", String, nullable=False),
-    Column("source", String, nullable=False),
-    Column("opinion", String(16), nullable=False),
-    Column("note", String, nullable=False),
-    Column("expire_time", BigInteger, nullable=True),
-    Column("algorithm", String(32), nullable=False),
+    Column("details", Integer, nullable=False),
     Column("value", LargeBinary, nullable=False),
-    Column("variant", String(32), nullable=False),
-    Column("quality", SmallInteger, nullable=True),
     Column("old_version", BigInteger, nullable=True),
     Column("old_id", BigInteger, nullable=True),
     Column("old_quarantined", Boolean, nullable=True),
     Column("old_create_time", BigInteger, nullable=True),
     Column("unchanged", Boolean, nullable=False, server_default=false()),
     prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
 )
+import_details = Table(
+    "import_details",
+    _temporary,
+    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column("labels", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("opinion", String(16), nullable=False),
+    Column("note", String, nullable=False),
+    Column("expire_time", BigInteger, nullable=True),
+    Column("algorithm", String(32), nullable=False),
+    Column("variant", String(32), nullable=False),
+    Column("quality", SmallInteger, nullable=True),
+    prefixes=["TEMPORARY"],
+)
+row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
+row_ordinal = type_coerce(import_rows.c.row.op("%")(literal_column(str(ROW_ORDINALS))), BigInteger)

@@ -23,7 +23,7 @@ from featsvc.banks.formats.rows import (
     parse_listed_signal,
     parse_time,
 )
-from featsvc.banks.records import EntrySignal, Opinion
+from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
@@ -151,11 +151,10 @@ class _Parser:
                 algorithm, fields[self._signal], variant=rest.variant, quality=rest.quality
             )
             external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
-            row = rest.row(line, signal, external_id)
-            check_row(row)
+            check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
-        return row
+        return ImportRow(line, (signal,), external_id, *rest.fields)
 
     def _remember(self, key: tuple[str, ...], fields: Sequence[str]) -> "_Rest":
         if len(self._known) >= _CACHED_CELLS:
@@ -168,7 +167,7 @@ class _Parser:
 class _Rest:
     """The cells besides algorithm, signal and external id. Raises InvalidInput."""
 
-    __slots__ = ("_fields", "quality", "variant")
+    __slots__ = ("fields", "quality", "variant")
 
     def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
         opinion = cells.get("opinion", "").strip().lower()
@@ -183,7 +182,7 @@ class _Rest:
         if len(self.variant) > 32:
             raise InvalidInput("variant: longer than 32 characters", field="variant")
         self.quality = parse_quality(cells.get("quality", "").strip())
-        self._fields = (
+        self.fields = (
             split_labels(labels),
             cells.get("source", "").strip(),
             parse_opinion(opinion),
@@ -192,8 +191,7 @@ class _Rest:
             _FLAGS[flag],
         )
 
-    def row(self, line: int, signal: EntrySignal, external_id: str) -> ImportRow:
-        return ImportRow(line, (signal,), external_id, *self._fields)
+        check_row(ImportRow(0, (), "", *self.fields))
 
 
 def parse_quality(text: str) -> int | None:

@@ -4,11 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from featsvc.banks.formats.lines import Lines
-from featsvc.banks.formats.rows import ImportRow, bad_row, check_row
-from featsvc.banks.records import EntrySignal
+from featsvc.banks.formats.rows import ImportRow, bad_row, check_row, parse_listed_signal
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
-from featsvc.hashing.signals import parse_value
 
 _ROW = re.compile(r"\s*[0-9a-f]{64}\s*(,|$)", re.IGNORECASE | re.ASCII)
 
@@ -27,8 +25,8 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
             continue
         digits, _, path = line.partition(",")
         try:
-            value = parse_value("pdq", digits, field="hash")
-            row = ImportRow(lines.number, (EntrySignal("pdq", value),), path.strip())
+            signal = parse_listed_signal("pdq", digits, field="hash")
+            row = ImportRow(lines.number, (signal,), path.strip())
             if path:
                 check_row(row)
         except InvalidInput as exc:

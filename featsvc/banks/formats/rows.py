@@ -14,7 +14,7 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, InvalidSignal
-from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.registry import ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import parse_value
 
 ROW_CHARS = 256
@@ -57,6 +57,7 @@ ALIASES = {
     "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq",
 }  # fmt: skip
 MAX_OPAQUE_CHARS = 16 * 1024
+_HEX_DIGITS = {a.name: a.bytes * 2 for a in ALGORITHMS.values() if not a.opaque}
 
 
 def algorithm_of(name: str, *, field: str = "algorithm") -> str:
@@ -74,6 +75,14 @@ def parse_listed_signal(
     quality: int | None = None,
 ) -> EntrySignal:
     """A signal of any algorithm of the table, opaque ones too. Raises InvalidSignal."""
+    if len(text) == _HEX_DIGITS.get(algorithm):
+        try:
+            value = bytes.fromhex(text)
+        except ValueError:
+            value = b""
+        # Blanks inside would make it shorter.
+        if len(value) * 2 == len(text):
+            return EntrySignal(algorithm, value, variant, quality)
     if not get_algorithm(algorithm).opaque:
         return EntrySignal(algorithm, parse_value(algorithm, text, field=field), variant, quality)
     text = text.strip()
