@@ -21,6 +21,7 @@ import uvloop
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
+from featsvc.banks.tally import MatchTally
 from featsvc.config import Config
 from featsvc.errors import ConfigInvalid, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
@@ -68,11 +69,13 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         stack.callback(store.close)
         follower = Follower(store, poll_interval_ms=config.banks.poll_interval_ms)
         stack.callback(follower.stop)
+        tally = MatchTally(store)
+        stack.callback(tally.stop)
         pool = WorkPool(config.server.threads, config.server.max_queue)
         stack.callback(pool.close)
         server = Server(
             mounts(
-                Screener(pool, follower, features, _limits(config)),
+                Screener(pool, follower, features, _limits(config), tally),
                 follower,
                 features,
                 store,
@@ -91,6 +94,7 @@ async def serving(config: Config) -> AsyncIterator[Running]:
             _load_banks(follower),
             *([embedded.start()] if embedded else []),
         )
+        tally.start()
         await server.open()
         yield Running(address, embedded)
 

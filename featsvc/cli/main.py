@@ -16,7 +16,7 @@ _COMMANDS = {
     "hash": ("featsvc.cli.hash", "hash_files", "Hash files on this machine."),
     "screen": ("featsvc.cli.match", "screen", "Screen a file for an account."),
     "match": ("featsvc.cli.match", "match", "Match a file or a signal against the banks."),
-    "bank": ("featsvc.cli.bank", "bank", "Curate banks: create, import, list, show, entries."),
+    "bank": ("featsvc.cli.bank", "bank", "Curate banks: import, try, tune, withdraw, undo."),
     "features": ("featsvc.cli.features", "features", "Feed events, read account features."),
     "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation and a server."),
 }
