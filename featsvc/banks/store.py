@@ -229,7 +229,9 @@ class BankStore:
         page_size: int = 0,
         page_token: str = "",
     ) -> DiffPage:
-        """What became of the bank's entries between two revisions; 0 is the newest.
+        """What became of the bank's entries between two revisions.
+
+        From 0 is from the empty store on, to 0 is up to now.
 
         Raises NotFound for the bank, InvalidInput for a revision that is yet to come.
         """
@@ -237,7 +239,7 @@ class BankStore:
         after = decode_token(page_token)
         with self.view() as view:
             newest = view.head.revision
-            older = history.check_revision(from_revision, newest, "from_revision")
+            older = from_revision and history.check_revision(from_revision, newest, "from_revision")
             newer = history.check_revision(to_revision, newest, "to_revision")
             found, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
         token = encode_token(found[size - 1][0]) if len(found) > size else ""

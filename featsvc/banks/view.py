@@ -22,7 +22,7 @@ from featsvc.banks.schema import LABEL_SEPARATOR, banks, entries, entry_signals,
 from featsvc.banks.times import from_us
 from featsvc.errors import NotFound
 
-_FETCH_ROWS = 5_000
+_STREAMED = {"yield_per": 5_000}
 
 _LIVE_BANK = banks.c.removed_revision.is_(None)
 
@@ -123,10 +123,11 @@ class StoreView:
         self, algorithm: str, condition: ColumnElement[bool]
     ) -> Iterator[Sequence[tuple[int, bytes]]]:
         """Versions and values of one algorithm in batches, for entries for which it holds."""
-        rows = self.connection.execution_options(yield_per=_FETCH_ROWS).execute(
+        rows = self.connection.execute(
             select(entries.c.version, entry_signals.c.value)
             .join(entry_signals, entry_signals.c.version == entries.c.version)
-            .where(condition, entry_signals.c.algorithm == algorithm)
+            .where(condition, entry_signals.c.algorithm == algorithm),
+            execution_options=_STREAMED,
         )
         for batch in rows.partitions():
             yield [(row.version, row.value) for row in batch]
@@ -156,7 +157,7 @@ class StoreView:
             .where(condition)
             .order_by(*order, entry_signals.c.ordinal)
         )
-        rows = self.connection.execution_options(yield_per=_FETCH_ROWS).execute(query)
+        rows = self.connection.execute(query, execution_options=_STREAMED)
         for version, signals in groupby(rows, key=attrgetter("version")):
             yield VersionedEntry(version, entry_of(signals))
 

@@ -27,7 +27,7 @@ from featsvc.errors import InvalidInput
 from featsvc.v1 import banks_pb2, types_pb2
 
 MAX_CONTENT_BYTES = 32 * 2**20
-_ADD_BATCH = 20
+_ADD_BATCH = 1000
 _limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
 )
@@ -195,11 +195,9 @@ def add(
         template.expire_time.FromDatetime(expires)
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
-        for start in range(0, len(things), _ADD_BATCH):
-            batch = things[start : start + _ADD_BATCH]
-            for request in _add_requests(bank_id, batch, template):
-                request.context.CopyFrom(change_context(reason))
-                added += client.banks.AddEntries(request).entries
+        for request in _add_requests(bank_id, things, template):
+            request.context.CopyFrom(change_context(reason))
+            added += client.banks.AddEntries(request).entries
     if as_json:
         for entry in added:
             output.json_line(entry_json(entry))
@@ -211,29 +209,41 @@ def add(
 def _add_requests(
     bank_id: str, things: tuple[str, ...], template: banks_pb2.Entry
 ) -> Iterator[banks_pb2.AddEntriesRequest]:
-    """All signals in one request; each picture in one of its own, since it may be large."""
-    signals = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
+    """As few requests as the size of a message allows: each is one revision."""
+    request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
+    size = 0
     for thing in things:
-        entry = banks_pb2.Entry()
-        entry.CopyFrom(template)
-        if Path(thing).is_file():
-            request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
-            entry.external_id = template.external_id or Path(thing).name
-            try:
-                content = read_content(Path(thing), MAX_CONTENT_BYTES)
-            except InvalidInput as exc:
-                raise click.ClickException(f"{thing}: {exc}") from exc
-            request.entries.append(entry)
-            request.contents.append(types_pb2.Content(data=content))
+        content = _content(thing)
+        if size + len(content) > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
             yield request
-            continue
-        algorithm, colon, value = thing.partition(":")
-        if not colon:
+            request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
+            size = 0
+        size += len(content)
+        entry = request.entries.add()
+        entry.CopyFrom(template)
+        sent = request.contents.add()
+        if content:
+            sent.data = content
+            entry.external_id = template.external_id or Path(thing).name
+        else:
+            algorithm, _, value = thing.partition(":")
+            entry.signals.add(algorithm=algorithm.lower(), value=value)
+    yield request
+
+
+def _content(thing: str) -> bytes:
+    """The bytes of a file; none for a signal."""
+    if not Path(thing).is_file():
+        if ":" not in thing:
             raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
-        entry.signals.add(algorithm=algorithm.lower(), value=value)
-        signals.entries.append(entry)
-    if signals.entries:
-        yield signals
+        return b""
+    try:
+        content = read_content(Path(thing), MAX_CONTENT_BYTES)
+    except InvalidInput as exc:
+        raise click.ClickException(f"{thing}: {exc}") from exc
+    if not content:
+        raise click.ClickException(f"{thing}: the file is empty")
+    return content
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,7 +238,9 @@ def _print_import(summary: banks_pb2.ImportSummary, revision: int, dry_run: bool
               help="Default: standard output.")  # fmt: skip
 @click.option("--revision", type=click.IntRange(min=0), default=0, help="As it was then.")
 @server_option
-def export(bank_id: str, file_format: str, output: Path | None, revision: int, server: str) -> None:
+def export(
+    bank_id: str, file_format: str, out_file: Path | None, revision: int, server: str
+) -> None:
     """Write BANK's live entries as a list that `import` reads."""
     request = banks_pb2.ExportEntriesRequest(
         parent=bank_name(bank_id), format=file_format, revision=revision
@@ -245,7 +248,7 @@ def export(bank_id: str, file_format: str, output: Path | None, revision: int, s
     with connect(server) as client:
         answers = client.banks.ExportEntries(request)
         if out_file is None:
-            _write(answers, click.get_binary_stream("stdout").write)
+            _write(answers, sys.stdout.buffer.write)
             return
         # An export that breaks off must not pass for a whole one.
         partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.part")
