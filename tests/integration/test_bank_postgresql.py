@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -109,7 +108,7 @@ def matches(client: Client, number: int) -> list[str]:
 
 def staleness_ms(client: Client) -> int:
     status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=10)
-    return status.staleness.ToMilliseconds()
+    return int(status.staleness.ToMilliseconds())
 
 
 def test_a_database_that_goes_away_and_comes_back(
