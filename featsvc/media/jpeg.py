@@ -68,6 +68,11 @@ def read_orientation(content: bytes) -> int:
     return 0
 
 
+def count_scans(content: bytes) -> int:
+    """Start-of-scan markers; scan data cannot hold one by chance, it stuffs a 0 after each 255."""
+    return content.count(b"\xff\xda")
+
+
 def scale_denominator(width: int, height: int) -> int:
     """The largest of 8, 4, 2 that leaves the short side at 512 px or more; else 1."""
     for denominator in (8, 4, 2):

@@ -8,8 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnsupportedMedia
-from featsvc.media import Alpha, DecodeOptions, Fidelity, Limits, decode, probe
+from featsvc.errors import (
+    InvalidInput,
+    MediaCorrupt,
+    MediaTooLarge,
+    TimedOut,
+    UnsupportedMedia,
+)
+from featsvc.media import (
+    Alpha,
+    DecodeOptions,
+    Fidelity,
+    Frames,
+    Limits,
+    decode,
+    decode_frames,
+    probe,
+)
 from tests.hashing.photographs import encode, noise, photograph
 
 PHOTO = photograph("astronaut.png")
@@ -256,3 +271,40 @@ def test_frames_are_counted() -> None:
         content = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
         assert decode(content, EXACT, LIMITS).frames == 5
         assert probe(content, LIMITS).frames == 5
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    content = encode(RGB, "JPEG", progressive=True)
+    at = content.index(b"\xff\xda")
+    hostile = content[:at] + content[at : at + 40] * 20_000
+    with pytest.raises(MediaTooLarge, match=r"scans, the limit is 19,073 \(media.max_decode_ms\)"):
+        decode(hostile, EXACT, LIMITS)
+
+
+def test_decoding_stops_when_its_time_is_up() -> None:
+    content = encode(Image.fromarray(noise(1, 3000, 3000)), "PNG", compress_level=1)
+    with pytest.raises(TimedOut, match="more than 1 ms"):
+        decode(content, EXACT, Limits(max_decode_ms=1))
+
+
+def test_frames_come_one_by_one() -> None:
+    frames = [Image.fromarray(noise(seed, 20, 30)) for seed in range(3)]
+    content = encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    every = replace(EXACT, frames=Frames.ALL)
+    images = list(decode_frames(content, every, LIMITS))
+    assert [image.frame for image in images] == [0, 1, 2]
+    for image, frame in zip(images, frames, strict=True):
+        np.testing.assert_array_equal(image.pixels, np.asarray(frame))
+
+
+def test_nothing_of_pillow_reaches_warnings_or_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """A TIFF with a cut tag makes Pillow warn; the suite turns warnings into errors."""
+    caplog.set_level("DEBUG")
+    content = encode(Image.new("P", (9, 9)), "PNG", transparency=bytes(range(9)))
+    decode(content, EXACT, LIMITS)
+    tiff = bytearray(encode(RGB.resize((8, 8)), "TIFF"))
+    tag = tiff.index(struct.pack("<HH", 258, 3))
+    tiff[tag + 8 : tag + 12] = struct.pack("<I", 10**8)
+    with pytest.raises(MediaCorrupt):
+        decode(bytes(tiff), EXACT, LIMITS)
+    assert not caplog.records
