@@ -22,6 +22,7 @@ from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
 from featsvc.config import Config
+from featsvc.embedding import BatchingOptions, Embedder, OnnxEmbedder, read_models
 from featsvc.errors import ConfigInvalid, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching.follower import Follower
@@ -68,11 +69,13 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         stack.callback(store.close)
         follower = Follower(store, poll_interval_ms=config.banks.poll_interval_ms)
         stack.callback(follower.stop)
+        embedder = _embedder(config)
+        stack.callback(embedder.close)
         pool = WorkPool(config.server.threads, config.server.max_queue)
         stack.callback(pool.close)
         server = Server(
             mounts(
-                Screener(pool, follower, features, _limits(config)),
+                Screener(pool, follower, features, embedder, _limits(config)),
                 follower,
                 features,
                 store,
@@ -146,6 +149,19 @@ async def _load_banks(follower: Follower) -> None:
                 log.warning("not serving until the banks are loaded: %s", exc)
             told = True
             await asyncio.sleep(_STORE_RETRY_S)
+
+
+def _embedder(config: Config) -> Embedder:
+    """The built-in models and those of the models file, loaded, checked and warm."""
+    embed = config.embed
+    specs = read_models(Path(embed.models_file)) if embed.models_file else ()
+    options = BatchingOptions(
+        threads=embed.threads or len(os.sched_getaffinity(0)),
+        max_batch=embed.max_batch,
+        max_wait_ms=embed.max_wait_ms,
+        max_latency_ms=embed.max_latency_ms,
+    )
+    return Embedder([OnnxEmbedder(spec) for spec in specs], options)
 
 
 def _limits(config: Config) -> Limits:
