@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import prometheus_client
 import uvloop
 
@@ -75,7 +76,13 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         stack.callback(pool.close)
         server = Server(
             mounts(
-                Screener(pool, follower, features, embedder, _limits(config)),
+                Screener(
+                    pool,
+                    follower,
+                    features,
+                    embedder,
+                    Limits(**msgspec.structs.asdict(config.media)),
+                ),
                 follower,
                 features,
                 store,
@@ -162,16 +169,6 @@ def _embedder(config: Config) -> Embedder:
         max_latency_ms=embed.max_latency_ms,
     )
     return Embedder([OnnxEmbedder(spec) for spec in specs], options)
-
-
-def _limits(config: Config) -> Limits:
-    media = config.media
-    return Limits(
-        max_content_bytes=media.max_content_bytes,
-        max_pixels=media.max_pixels,
-        max_frames=media.max_frames,
-        max_aspect_ratio=media.max_aspect_ratio,
-    )
 
 
 def _data_dir(config: Config) -> Path:

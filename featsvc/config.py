@@ -35,6 +35,8 @@ class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_pixels: PositiveInt = 100_000_000
     max_frames: PositiveInt = 256
     max_aspect_ratio: PositiveInt = 200
+    max_decode_ms: PositiveInt = 10_000
+    """Budget of wall time for decoding one piece of content."""
 
 
 class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

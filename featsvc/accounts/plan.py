@@ -159,9 +159,10 @@ def _time_to_live_ms(readers: Sequence[StateReader]) -> int:
 class ReadPlan:
     """What one selection reads of one kind of entity.
 
-    `columns` are the places of its features in the selection, `rows` where the kernels leave
-    them. `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are
-    the parts that `folding` refers to. `sketches` tells for each row of a distinct feature its
+    `in_order` says that the kernels leave exactly the selection, in its order; else `columns` are
+    the places of its features in the selection, `rows` where the kernels leave them.
+    `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are the
+    parts that `folding` refers to. `distinct` pairs the row of each distinct feature with its
     definition.
     """
 
@@ -170,6 +171,7 @@ class ReadPlan:
     command_head: bytes
     command_tail: bytes
     parts: int
+    in_order: bool
     columns: NDArray[np.intp]
     rows: NDArray[np.intp]
     folding: NDArray[np.int64]
@@ -179,6 +181,11 @@ class ReadPlan:
     derive_starts: NDArray[np.int64]
     derive_defaults: NDArray[np.float64]
     distinct: tuple[tuple[int, Feature], ...]
+
+    @property
+    def windowed(self) -> int:
+        """Rows of windowed features; those of derived ones follow."""
+        return len(self.folding)
 
     def command(self, entity_id: str) -> tuple[bytes, bytes]:
         """Key and packed HMGET of one entity."""
@@ -224,6 +231,7 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
         command_head=b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(parts)),
         command_tail=fields,
         parts=len(parts),
+        in_order=[name for _, name in own] == list(rows) == list(names),
         columns=np.array([i for i, _ in own], np.intp),
         rows=np.array([rows[name] for _, name in own], np.intp),
         folding=folding,

@@ -68,8 +68,8 @@ def hash_content(
 ) -> ContentHashes:
     """Compute each of `algorithms` (registry names; a repeated one counts once).
 
-    `dihedral` adds PDQ's seven turned and mirrored variants; `options.frames` makes signals of
-    every frame, in order, after the signals of the first.
+    `dihedral` adds PDQ's seven turned and mirrored variants; `options.frames` says whether every
+    frame of an animation is hashed (byte hashes are of the whole content, and stand at frame 0).
 
     Synchronous and thread-safe; decoding and hashing run without the GIL.
 

@@ -21,20 +21,14 @@ class FileHashes:
     error: FeatsvcError | None = None
 
 
-def list_files(paths: Iterable[Path], *, recursive: bool) -> Iterator[Path]:
-    """Files as given, and the files of folders in order of name; links to folders are not followed.
-
-    Raises InvalidInput where a path is not there, or a folder is given without `recursive`.
-    """
+def list_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given, and all files below folders in order of name; links to folders are not
+    followed. A path that is not there comes back too: hashing it says what is wrong."""
     for path in paths:
         if path.is_dir():
-            if not recursive:
-                raise InvalidInput(f"{path} is a folder; add --recursive to hash what is in it")
             yield from _walk(path)
-        elif path.exists():
-            yield path
         else:
-            raise InvalidInput(f"{path}: no such file or folder")
+            yield path
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -87,9 +81,9 @@ def _read(path: Path, limits: Limits) -> bytes:
     Raises InvalidInput, MediaTooLarge.
     """
     try:
-        if not path.is_file():
-            raise InvalidInput(f"{path} is no regular file")
+        if path.exists() and not path.is_file():
+            raise InvalidInput("is no regular file")
         limits.check_bytes(path.stat().st_size)
         return path.read_bytes()
     except OSError as exc:
-        raise InvalidInput(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        raise InvalidInput(f"cannot be read: {exc.strerror or exc}") from exc

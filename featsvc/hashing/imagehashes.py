@@ -19,6 +19,8 @@ Bits = NDArray[np.bool_]
 _HIGH_FREQUENCY_FACTOR = 4
 # Of 0..255 summed: far above float64's noise, far below the distance of distinct values.
 _CERTAIN = 1e-6
+# Settling a tie as PyWavelets does takes some 50 bytes a pixel: 200 MB at this side.
+_EXACT_SCALE = 2048
 
 
 def average_hash(plane: GreyPlane, size: int) -> Bits:
@@ -64,15 +66,16 @@ def whash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.whash(mode="haar")`: low-pass band above its median; (size, size).
 
     The band is, on paper, the sums of equal blocks of pixels. Where the two middle sums differ,
-    so do the floats, by far more than their noise; only a tie asks for PyWavelets' roundings.
+    so do the floats, by far more than their noise; only a tie asks for PyWavelets' roundings. A
+    tie in a picture of 4,096 px or more on its short side is taken as "not above" instead.
     """
     scale = wavelet_scale(plane, size)
     pixels = plane.thumbnail(scale, scale)
     sums = np.empty((size, size), np.int64)
     resample.block_sums(pixels, sums)
     middle = np.sort(sums, axis=None)[sums.size // 2 - 1 : sums.size // 2 + 1]
-    if middle[0] < middle[1]:
-        return np.asarray(sums >= middle[1])
+    if middle[0] < middle[1] or scale > _EXACT_SCALE:
+        return np.asarray(sums > middle[0])
     return _above_median_exactly(pixels, transforms.HAAR, scale, size)
 
 
@@ -90,7 +93,7 @@ def whash_db4(plane: GreyPlane, size: int) -> Bits:
     # With an odd count the median is an element itself, and no neighbour may be near it.
     odd = band.size % 2
     around = ranked[band.size // 2 - 1 : band.size // 2 + 1 + odd]
-    if np.diff(around).min() > _CERTAIN:
+    if np.diff(around).min() > _CERTAIN or scale > _EXACT_SCALE:
         return np.asarray(band > (around[-2] + around[-1]) / 2)
     return _above_median_exactly(pixels, transforms.DB4, scale, size)
 

@@ -96,7 +96,11 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _perceptual("dhash_vertical", 64, 5, "imagehash dhash_vertical", size=8),
             _perceptual("whash", 64, 2, "imagehash whash, Haar wavelet", size=8),
             _perceptual("whash_db4", 196, 8, "imagehash whash, mode db4", size=8),
-            _perceptual("colorhash", 42, 0, "imagehash colorhash: shares of colours", size=3),
+            # It tells palettes apart, not pictures: every grey picture has the same one.
+            replace(
+                _perceptual("colorhash", 42, 0, "imagehash colorhash: shares of colours", size=3),
+                matched=False,
+            ),
             replace(
                 _perceptual(
                     "crop_resistant", 64, 5, "imagehash crop_resistant_hash: dhash of segments",

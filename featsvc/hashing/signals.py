@@ -59,18 +59,22 @@ class Signal:
     @property
     def text(self) -> str:
         """Lower-case hex as the algorithm's users write it; segments are joined by commas."""
-        kind = get_algorithm(self.algorithm)
-        skipped = 2 * kind.bytes - kind.hex_digits
-        return ",".join(
-            self.value[i : i + kind.bytes].hex()[skipped:]
-            for i in range(0, len(self.value), kind.bytes)
-        )
+        return format_value(self.algorithm, self.value)
 
     @property
     def low_quality(self) -> bool:
         """Whether the quality is known and under the algorithm's floor."""
         floor = get_algorithm(self.algorithm).quality_floor
         return floor is not None and self.quality is not None and self.quality < floor
+
+
+def format_value(algorithm: str, value: bytes) -> str:
+    """The text form of packed bytes; what `parse_value` reads. Raises UnknownAlgorithm."""
+    kind = get_algorithm(algorithm)
+    skipped = 2 * kind.bytes - kind.hex_digits
+    return ",".join(
+        value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
+    )
 
 
 def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:

@@ -21,6 +21,8 @@ DB4 = (
 )  # fmt: skip
 """Decomposition low-pass filters."""
 
+_IDENTITY_ROWS = 256
+
 _PI = Fraction(3141592653589793238462643383279502884197, 10**39)
 
 
@@ -142,9 +144,13 @@ def remove_mean_by_haar(x: Floats) -> Floats:
 @lru_cache(maxsize=32)
 def low_pass_matrix(n: int, levels: int) -> Floats:
     """(outputs, n): `levels` of the db4 low-pass as one matrix; equal up to rounding."""
-    matrix = np.eye(n)
-    for _ in range(levels):
-        matrix = low_pass(matrix, DB4)
-    matrix = np.ascontiguousarray(matrix.T)
+    rows = []
+    # A block at a time: the whole identity would be n^2 floats.
+    for first in range(0, n, _IDENTITY_ROWS):
+        block = np.eye(min(_IDENTITY_ROWS, n - first), n, first)
+        for _ in range(levels):
+            block = low_pass(block, DB4)
+        rows.append(block)
+    matrix = np.ascontiguousarray(np.concatenate(rows).T)
     matrix.flags.writeable = False
     return matrix

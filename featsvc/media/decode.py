@@ -68,6 +68,7 @@ def decode_frames(
     if options.frames is Frames.ALL:
         limits.check_frames(header.frames)
     if header.media_type == JPEG:
+        limits.check_scans(jpeg.count_scans(content), header.width, header.height)
         try:
             yield _decode_jpeg(content, options, limits, luma_suffices=luma_suffices)
         except jpeg.NeedsPillow:
@@ -83,7 +84,6 @@ def _decode_jpeg(
     header = jpeg.read_header(content)
     # The decoder's own reading of the size is the one that allocates.
     limits.check_size(header.width, header.height)
-    limits.check_scans(jpeg.count_scans(content), header.width, header.height)
     short_side = min(header.width, header.height)
     luma_plane = not header.grey and luma_suffices and short_side >= jpeg.SHORT_SIDE
     denominator = 1

@@ -39,7 +39,7 @@ def read_header(content: bytes) -> JpegHeader:
     """Raises NeedsPillow for CMYK, unusual sampling, and what does not look like JPEG at all."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=False)
-    except ValueError as exc:
+    except (ValueError, KeyError) as exc:  # KeyError: a sampling that simplejpeg has no name for
         raise NeedsPillow from exc
     if colorspace in ("CMYK", "YCCK"):
         raise NeedsPillow

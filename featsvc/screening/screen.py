@@ -15,7 +15,7 @@ from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, Featur
 from featsvc.embedding import Embedded, Embedder, Model, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
-from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import MatchOptions, MatchResult
@@ -108,12 +108,17 @@ class Screener:
         self._limits = limits
 
     async def hash(
-        self, content: bytes, algorithms: Sequence[str], decode: DecodeOptions
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+        *,
+        dihedral: bool = False,
     ) -> ContentHashes:
         """Signals of one piece of content; no algorithms means the default set."""
         wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits)
+            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
         )
         return hashes
 
@@ -250,6 +255,6 @@ def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
     held = (
         name
         for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and ALGORITHMS[name].computed
+        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
     )
     return (*DEFAULT_ALGORITHMS, *held)

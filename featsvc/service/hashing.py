@@ -4,7 +4,6 @@ from typing import Any
 
 from grpc import aio
 
-from featsvc import errors
 from featsvc.hashing.registry import ALGORITHMS
 from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
@@ -20,12 +19,11 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def Hash(  # noqa: N802
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
-        if request.dihedral:
-            raise errors.NotBuilt("dihedral: the eight transforms have no body in this version")
         hashes = await self._screener.hash(
             convert.content_bytes(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
+            dihedral=request.dihedral,
         )
         return hashing_pb2.HashResponse(
             outcome=convert.outcome(hashes.outcome),

@@ -51,7 +51,7 @@ def _frequencies() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def gabor_bank() -> NDArray[np.float32]:
-    """Transfer functions of the 32 filters, (32, 128, 128), indexed [filter, x, y]; fine to coarse."""
+    """Transfer functions of the 32 filters, (32, 128, 128): filter (fine to coarse), x, y."""
     radius, angle = (plane.T for plane in _frequencies())
     bank = np.empty((SCALES * DIRECTIONS, PADDED, PADDED), np.float32)
     for i in range(SCALES):

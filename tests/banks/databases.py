@@ -1,6 +1,8 @@
 """A real PostgreSQL server, and what tests of both databases share."""
 
 import importlib
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -35,7 +37,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
+    """Its data lies outside pytest's folders: run by root the server is another user, and the
+    next pytest of this machine would close its own folders to that user."""
+    folder = Path(tempfile.mkdtemp(prefix="featsvc-pg-"))
     with warnings.catch_warnings():
         # The wheel warns where the machine has no XDG_RUNTIME_DIR.
         warnings.simplefilter("ignore")
@@ -45,3 +50,4 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
         yield PostgresServer(server)
     finally:
         server.cleanup()
+        shutil.rmtree(folder)

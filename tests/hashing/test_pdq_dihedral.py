@@ -17,11 +17,10 @@ from featsvc.hashing.pdq import (
 )
 from tests.hashing.photographs import (
     PHOTOGRAPHS,
-    SHARED_DATA,
     hamming,
-    needs_shared_data,
     photograph,
 )
+from tests.photographs import SHARED, needs_shared
 from tests.vectors.record_pdq import stacked
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png")
@@ -68,15 +67,15 @@ def test_variants_are_near_the_hashes_of_the_turned_pixels(name: str) -> None:
         assert distances[variant] <= 31
 
 
-@needs_shared_data
+@needs_shared
 def test_metas_turned_photographs() -> None:
     """Each of its eight files, turned back by a variant, is the original."""
-    with (SHARED_DATA / "pdq" / "expected.csv").open(newline="") as file:
+    with (SHARED / "pdq" / "expected.csv").open(newline="") as file:
         expected = {row["file"]: bytes.fromhex(row["pdq"]) for row in csv.DictReader(file)}
     names = [name for name in expected if name.startswith("dih/")]
     hashes = {}
     for name in names:
-        pixels = np.asarray(Image.open(io.BytesIO((SHARED_DATA / "pdq" / name).read_bytes())))
+        pixels = np.asarray(Image.open(io.BytesIO((SHARED / "pdq" / name).read_bytes())))
         hashes[name] = [h.value for h in hash_pdq_dihedral(pixels)]
     for a, b in itertools.combinations(names, 2):
         assert min(hamming(hashes[a][0], other) for other in hashes[b]) <= 20, (a, b)

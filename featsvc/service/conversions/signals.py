@@ -52,6 +52,7 @@ MODE = {
 _DISTANCE = {
     Distance.HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
     Distance.EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
+    Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
 }
 
 
