@@ -6,7 +6,8 @@ row has waited as long as it pays to wait:
 
 - **Wait.** Where rows come further apart than `max_wait_ms`, no company is to be expected and a
   row runs at once. Under load a free thread waits about as long as the batch needs to fill, never
-  more than `max_wait_ms`.
+  more than `max_wait_ms`, a quarter of the latency bound, or what a row takes to run: a longer
+  wait could not be won back.
 - **Size.** Rows that came while all threads ran are shared among the free ones, up to `max_batch`
   and to what runs within a quarter of the latency bound.
 - **Bound.** A row is taken only where the rows before it are expected to leave it done within
@@ -79,6 +80,7 @@ class MicroBatcher:
 
     def __init__(self, options: BatchingOptions) -> None:
         self._options = options
+        self._max_wait_s = min(options.max_wait_ms, options.max_latency_ms / 4) / 1000
         self._lanes: list[Lane[object]] = []
         self._changed = threading.Condition()
         self._running_s = 0.0
@@ -116,7 +118,8 @@ class MicroBatcher:
                 raise Unavailable("stopping: this server runs no more models")
             self._admit(lane)
             now = time.monotonic()
-            gap = min(now - lane.last_arrival, 10 * self._options.max_wait_ms / 1000)
+            # Capped, so that a quiet hour is forgotten within a few rows.
+            gap = min(now - lane.last_arrival, 10 * self._max_wait_s)
             lane.gap_s = gap if lane.gap_s == math.inf else _smooth(lane.gap_s, gap)
             lane.last_arrival = now
             lane.waiting.append(_Waiting(row, answer, now))
@@ -140,7 +143,7 @@ class MicroBatcher:
         queued_s = sum(len(one.waiting) * one.row_s for one in self._lanes)
         batch_s = self._size(lane) * lane.row_s
         expected_ms = 1000 * ((queued_s + self._running_s) / len(self._threads) + batch_s)
-        late_ms = expected_ms + self._options.max_wait_ms - self._options.max_latency_ms
+        late_ms = expected_ms + 1000 * self._max_wait_s - self._options.max_latency_ms
         # Nothing queued: somebody must run it, or a wrong guess of its time would stay for ever.
         if len(lane.waiting) >= MAX_WAITING_ROWS or (late_ms > 0 and queued_s > 0):
             raise Overloaded(
@@ -158,12 +161,11 @@ class MicroBatcher:
 
     def _due(self, lane: Lane[object]) -> float:
         """When the batch that waits in `lane` closes."""
-        max_wait_s = self._options.max_wait_ms / 1000
         oldest = lane.waiting[0].since
         missing = self._size(lane) - len(lane.waiting)
-        if missing <= 0 or lane.gap_s >= max_wait_s:
+        if missing <= 0 or lane.gap_s >= self._max_wait_s:
             return oldest
-        return oldest + min(max_wait_s, missing * lane.gap_s)
+        return oldest + min(self._max_wait_s, lane.row_s, missing * lane.gap_s)
 
     def _next(self) -> tuple[Lane[object], list[_Waiting[object]]] | None:
         """Wait for a batch and take it; None once closed. Holds the lock."""

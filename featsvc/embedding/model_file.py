@@ -49,6 +49,13 @@ class _ModelsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     models: Annotated[tuple[ModelSpec, ...], msgspec.Meta(max_length=MAX_MODELS)] = ()
 
 
+def _to_path(kind: type, value: object) -> Path:
+    """The one type that msgspec does not know: paths, written as text."""
+    if kind is not Path or not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no path")
+    return Path(value)
+
+
 def read_models(file: Path) -> tuple[ModelSpec, ...]:
     """The models that `file` declares, with paths made absolute.
 
@@ -59,7 +66,7 @@ def read_models(file: Path) -> tuple[ModelSpec, ...]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigInvalid(f"{file}: cannot be read: {exc}") from exc
     try:
-        models = msgspec.convert(tree, _ModelsFile).models
+        models = msgspec.convert(tree, _ModelsFile, dec_hook=_to_path).models
     except msgspec.ValidationError as exc:
         message = str(exc).replace("`$.", "`").replace(" - at ", " at ")
         raise ConfigInvalid(f"{file}: {message}; see docs/models.md") from exc
