@@ -61,9 +61,9 @@ def index() -> TextIndex:
     """20,000 entries: shuffled prose, and the lures in its midst."""
     rng = random.Random(0)
     words = [word for text in negatives() for word in text.split()]
-    pairs = dict.fromkeys(pairwise(words))
-    prose = [" ".join(w for p in rng.sample(list(pairs), 20) for w in p) for _ in range(2000)]
-    return TextIndex([*prose * 10, *ENTRIES])
+    pairs = list(dict.fromkeys(pairwise(words)))
+    prose = [" ".join(w for pair in rng.sample(pairs, 12) for w in pair) for _ in range(20_000)]
+    return TextIndex([*prose, *ENTRIES])
 
 
 @pytest.mark.parametrize("edit", ["none", "leetspeak", "long prefix and suffix"])

@@ -115,7 +115,9 @@ class _ViewIndex:
                     entries.append(entry)
                     sets.append(grams)
                     keys.append(passage.keys())
-        self._entries, self._sets = entries, sets
+        self._entries = np.array(entries, np.int64)
+        self._sets = np.concatenate([*sets, np.empty(0, np.uint32)])
+        self._offsets = np.cumsum([0, *(one.size for one in sets)])
         table = np.array(keys, np.uint64).reshape(len(keys), kernels.BANDS).T
         order = np.argsort(table, axis=1, kind="stable")
         self._keys = np.ascontiguousarray(np.take_along_axis(table, order, axis=1))
@@ -123,23 +125,20 @@ class _ViewIndex:
 
     def search(self, view: str, threshold: float) -> Iterator[tuple[int, float]]:
         """Entry and containment of each window that holds enough of a passage."""
-        if not self._sets:
+        if not self._entries.size:
             return
-        seen = np.zeros(len(self._sets), np.uint8)
-        found = np.empty(len(self._sets), np.int64)
+        seen = np.zeros(self._entries.size, np.uint8)
+        found = np.empty(self._entries.size, np.int64)
         for window in _windows(hash_grams(view)):
             count = kernels.collect_candidates(
                 self._keys, self._rows, window.keys(), seen, found, 0
             )
-            if not count:
-                continue
-            grams = np.unique(window.hashes)
-            for row in found[:count]:
-                seen[row] = 0
-                passage = self._sets[row]
-                containment = kernels.count_common(passage, grams) / passage.size
-                if containment >= threshold:
-                    yield self._entries[row], containment
+            rows = found[:count]
+            seen[rows] = 0
+            shares = np.empty(count)
+            kernels.containments(self._sets, self._offsets, rows, np.unique(window.hashes), shares)
+            for i in np.flatnonzero(shares >= threshold):
+                yield int(self._entries[rows[i]]), float(shares[i])
 
 
 def _passages(hashes: Hashes) -> Iterator[_Passage]:

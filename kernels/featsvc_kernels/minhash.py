@@ -47,6 +47,11 @@ def gram_hashes(codes: NDArray[np.uint32], hashes: NDArray[np.uint32]) -> None:
         hashes[i] = _u32(_mix(_mix(first) ^ second) >> _u64(32))
 
 
+@kernel()
+def _permuted(h: np.uint32, k: int) -> np.uint32:
+    return _u32(_MULTIPLIERS[k] * h + _OFFSETS[k])
+
+
 @kernel("(Array(uint32, 1, 'C', True), int64, uint32[:, ::1])")
 def block_minima(hashes: NDArray[np.uint32], block: int, minima: NDArray[np.uint32]) -> None:
     """MinHash of each `block` neighbouring hashes into `minima` (ceil(N / block), 128).
@@ -56,11 +61,20 @@ def block_minima(hashes: NDArray[np.uint32], block: int, minima: NDArray[np.uint
     for b in range(minima.shape[0]):
         signature = minima[b]
         signature[:] = _LARGEST
-        for i in range(b * block, min((b + 1) * block, hashes.size)):
-            h = hashes[i]
+        i, stop = b * block, min((b + 1) * block, hashes.size)
+        # Four hashes for each load and store of the signature.
+        while i + 4 <= stop:
+            h0, h1, h2, h3 = hashes[i], hashes[i + 1], hashes[i + 2], hashes[i + 3]
             for k in range(MINIMA):
-                value = _u32(_MULTIPLIERS[k] * h + _OFFSETS[k])
-                signature[k] = value if value < signature[k] else signature[k]
+                low = min(_permuted(h0, k), _permuted(h1, k))
+                lower = min(_permuted(h2, k), _permuted(h3, k))
+                signature[k] = min(signature[k], low, lower)
+            i += 4
+        while i < stop:
+            h0 = hashes[i]
+            for k in range(MINIMA):
+                signature[k] = min(signature[k], _permuted(h0, k))
+            i += 1
 
 
 @kernel("(Array(uint32, 2, 'C', True), uint64[::1])")
@@ -70,8 +84,7 @@ def band_keys(minima: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
     signature[:] = _LARGEST
     for b in range(minima.shape[0]):
         for k in range(MINIMA):
-            value = minima[b, k]
-            signature[k] = value if value < signature[k] else signature[k]
+            signature[k] = min(signature[k], minima[b, k])
     for band in range(BANDS):
         keys[band] = _mix(
             _u64(signature[ROWS * band]) << _u64(32) | _u64(signature[ROWS * band + 1])
@@ -108,8 +121,8 @@ def collect_candidates(
     return count
 
 
-@kernel("int64(Array(uint32, 1, 'C', True), Array(uint32, 1, 'C', True))")
-def count_common(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> int:
+@kernel()
+def _count_common(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> int:
     """Number of values in both; each sorted and without repetition."""
     i = j = common = 0
     while i < a.size and j < b.size:
@@ -118,3 +131,24 @@ def count_common(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> int:
         i += x <= y
         j += y <= x
     return common
+
+
+@kernel(
+    "(Array(uint32, 1, 'C', True), Array(int64, 1, 'C', True), Array(int64, 1, 'C', True), "
+    "Array(uint32, 1, 'C', True), float64[::1])"
+)
+def containments(
+    sets: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    query: NDArray[np.uint32],
+    shares: NDArray[np.float64],
+) -> None:
+    """The share of each row's set that `query` holds, 0 to 1, into `shares` (like `rows`).
+
+    Set r is `sets[offsets[r] : offsets[r + 1]]`, not empty; it and `query` are sorted and without
+    repetition.
+    """
+    for i in range(rows.size):
+        members = sets[offsets[rows[i]] : offsets[rows[i] + 1]]
+        shares[i] = _count_common(members, query) / members.size

@@ -82,10 +82,14 @@ def test_consecutive_numbers_are_permuted_well_enough() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sets(st.integers(0, 50)), st.sets(st.integers(0, 50)))
-def test_common_values(a: set[int], b: set[int]) -> None:
-    first, second = (np.array(sorted(s), np.uint32) for s in (a, b))
-    assert minhash.count_common(first, second) == len(a & b)
+@given(st.lists(st.sets(st.integers(0, 50), min_size=1), max_size=8), st.sets(st.integers(0, 50)))
+def test_containments(sets: list[set[int]], query: set[int]) -> None:
+    flat = np.array([value for one in sets for value in sorted(one)], np.uint32)
+    offsets = np.cumsum([0, *map(len, sets)])
+    rows = np.arange(len(sets))[::-1].copy()
+    shares = np.empty(len(sets))
+    minhash.containments(flat, offsets, rows, np.array(sorted(query), np.uint32), shares)
+    assert list(shares) == [len(one & query) / len(one) for one in reversed(sets)]
 
 
 def test_candidates_are_those_who_share_a_band() -> None:
