@@ -52,6 +52,7 @@ serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks with the peers side by side
+	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # the oracle, live
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 robustness: $(STAMP) ## recall and false matches of every perceptual hash, as table and plot

@@ -215,7 +215,8 @@ def write_plot(rows: list[Row], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(11, 9), layout="constrained")
     axes.imshow(recall, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
     for (y, x), value in np.ndenumerate(recall):
-        axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8)
+        colour = "black" if 0.2 < value < 0.93 else "white"
+        axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     labels = [f"{name}\nfalse {100 * rate[name, '']:.2f} %" for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(EDITS)), list(EDITS), fontsize=9)

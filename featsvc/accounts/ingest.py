@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import hiredis
 import msgspec
+from redis.exceptions import RedisError
 
-from featsvc.accounts.connection import Reply, pack
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import Event, EventResult, EventStatus, check_event
 from featsvc.accounts.layout import short_hash
+from featsvc.accounts.link import Command, Reply
 from featsvc.accounts.plan import IngestPlan, Update, entity_key
 from featsvc.errors import InvalidInput
 
@@ -35,7 +35,7 @@ class Call:
     """One script call: an entity, and which events of the batch it applies."""
 
     key: bytes
-    command: bytes
+    command: Command
     events: list[int]
 
 
@@ -129,7 +129,8 @@ class IngestBatch:
             (self._now_ms, kept_ids, definitions.dedup_horizon_ms, packed)
         )
         key = entity_key(definitions, entity, entity_id)
-        command = pack("EVALSHA", self._script_sha, 1, key, plan, call, b"".join(ids + members))
+        hashes = b"".join(ids + members)
+        command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
         return Call(key, command, [i for i, _ in events])
 
     def settle(self, trip: range, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
@@ -141,7 +142,7 @@ class IngestBatch:
                 answers = [n if isinstance(n, int) else _FAILED for n in reply]
             else:
                 answers = [_FAILED] * len(call.events)
-                reason = str(reply) if isinstance(reply, hiredis.ReplyError) else "no answer"
+                reason = str(reply) if isinstance(reply, RedisError) else "no answer"
             for i, answer in zip(call.events, answers, strict=True):
                 outcomes.setdefault(i, []).append(answer)
         for i in trip:

@@ -8,9 +8,9 @@ import numpy as np
 from featsvc_kernels.fold import derive, fold
 from numpy.typing import NDArray
 
-from featsvc.accounts.connection import Reply, pack
 from featsvc.accounts.definitions import Definitions, Feature
 from featsvc.accounts.events import EntityRef, check_id
+from featsvc.accounts.link import Command, Reply
 from featsvc.accounts.plan import ReadPlan, read_plan
 from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
 from featsvc.accounts.toml_source import did_you_mean
@@ -131,7 +131,7 @@ class Read:
         self._groups = [_Group(plans.plan(self.names, entity), at) for entity, at in places.items()]
         self._folded: list[FeatureTable] = []
         self._entity_keys: dict[int, bytes] = {}
-        self.commands: list[bytes] = []
+        self.commands: list[Command] = []
         for group in self._groups:
             for i in group.places:
                 key, command = group.plan.command(entities[i].id)
@@ -172,20 +172,16 @@ class Read:
                     plan.derive_ops, plan.derive_arguments, plan.derive_starts,
                     plan.derive_defaults, plan.windowed, folded.values, folded.statuses,
                 )  # fmt: skip
-        if len(self._groups) == 1 and self._groups[0].plan.in_order:
-            (only,) = self._folded
-            return FeatureTable(
-                self.names, only.values, only.statuses, only.freshness_ms, self.as_of_ms
-            )
-        values = np.full((len(self.names), self._size), np.nan)
-        statuses = np.full(values.shape, FeatureStatus.NOT_FOUND, np.uint8)
-        freshness_ms = np.full(self._size, -1, np.int64)
+        values = np.empty((len(self.names), self._size))
+        statuses = np.empty(values.shape, np.uint8)
+        freshness_ms = np.empty(self._size, np.int64)
         for group, folded in zip(self._groups, self._folded, strict=True):
-            plan = group.plan
-            places = np.ix_(plan.columns, np.array(group.places))
-            values[places] = folded.values[plan.rows]
-            statuses[places] = folded.statuses[plan.rows]
-            freshness_ms[group.places] = folded.freshness_ms
+            rows = group.plan.rows
+            # All entities are of one kind more often than not: no need to sort them in.
+            places = slice(None) if len(self._groups) == 1 else group.places
+            values[:, places] = folded.values[rows]
+            statuses[:, places] = folded.statuses[rows]
+            freshness_ms[places] = folded.freshness_ms
         return FeatureTable(self.names, values, statuses, freshness_ms, self.as_of_ms)
 
 
@@ -204,7 +200,7 @@ class Sketch:
             oldest = (as_of_ms - feature.window_ms) // ring.width_ms
             buckets = range(oldest, as_of_ms // ring.width_ms + 1)
         stem = f":{feature.state.digest}{ring.letter}".encode()
-        self.command = pack("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
+        self.command: Command = ("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
 
     def settle(self, reply: Reply) -> None:
         """The members that are still listed are a lower bound."""
@@ -212,15 +208,16 @@ class Sketch:
 
 
 def _fold_group(plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int) -> FeatureTable:
-    """All rows of the plan; those of derived features are left for later."""
+    """All rows of the plan, and one that holds none; derived features are left for later."""
     parts = [part or b"" for reply in replies for part in cast(list[bytes | None], reply)]
     packed = b"".join(parts)
     if len(packed) & 3:
         raise _not_ours(plan)
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     words = np.frombuffer(packed, "<u4")
-    values = np.empty((plan.windowed + len(plan.derive_defaults), len(replies)))
+    values = np.empty((plan.windowed + len(plan.derive_defaults) + 1, len(replies)))
     statuses = np.empty(values.shape, np.uint8)
+    values[-1], statuses[-1] = np.nan, FeatureStatus.NOT_FOUND
     freshness_ms = np.empty(len(replies), np.int64)
     if not fold(
         words, lengths, plan.folding, plan.defaults, as_of_ms,

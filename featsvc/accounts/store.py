@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-import hiredis
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from featsvc.accounts.connection import ConnectionLost, Reply, pack
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
@@ -21,6 +20,7 @@ from featsvc.accounts.events import (
 )
 from featsvc.accounts.gathering import ReadGathering
 from featsvc.accounts.ingest import MAX_EVENTS, IngestBatch
+from featsvc.accounts.link import Command, ConnectionLost, Reply
 from featsvc.accounts.plan import IngestPlan, entity_key
 from featsvc.accounts.read import Read, ReadPlans, check_entities
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
@@ -79,7 +79,7 @@ class FeatureStore:
         self._erase_script = _script("erase.lua")
         # Names the script to Redis; nothing is secured by it.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-        self._topology = connect(url, timeout_ms=timeout_ms, script=self._script, replicas=replicas)
+        self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
         self._read_plans = ReadPlans(definitions)
         self._gathering = ReadGathering(self._read)
@@ -157,7 +157,7 @@ class FeatureStore:
         """Erase everything about an entity; whether anything was there."""
         self._check_ref(entity)
         key = entity_key(self.definitions, entity.entity, entity.id)
-        replies = await self._execute([key], [pack("EVAL", self._erase_script, 1, key)])
+        replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)], writes=1)
         _raise_if_any_failed(replies)
         return replies[0] != 0
 
@@ -186,7 +186,7 @@ class FeatureStore:
 
     async def ping(self) -> None:
         """Whether the store answers; raises Unavailable where it does not."""
-        _raise_if_any_failed(await self._topology.execute([b""], [pack("PING")]))
+        _raise_if_any_failed(await self._topology.execute([b""], [("PING",)]))
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -254,7 +254,7 @@ class FeatureStore:
         check_id(ref.id, "entity.id")
 
     async def _execute(
-        self, keys: Sequence[bytes], commands: Sequence[bytes], *, writes: int = 0
+        self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
     ) -> list[Reply]:
         """One trip, repeated once where the connection broke: every call of ours is idempotent."""
         if not commands:
@@ -264,34 +264,46 @@ class FeatureStore:
         except ConnectionLost:
             await asyncio.sleep(random.uniform(0, _RETRY_JITTER_S))  # noqa: S311 - jitter
             replies = await self._topology.execute(keys, commands, writes=writes)
-        # A server that was flushed or replaced has forgotten the script.
-        forgetful = [key for key, reply in zip(keys, replies, strict=True) if _no_script(reply)]
-        if forgetful:
-            load = pack("SCRIPT", "LOAD", self._script)
-            _raise_if_any_failed(await self._topology.execute(forgetful, [load] * len(forgetful)))
-            replies = await self._topology.execute(keys, commands, writes=writes)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            await self._teach(keys, commands, replies, writes)
         return replies
+
+    async def _teach(
+        self,
+        keys: Sequence[bytes],
+        commands: Sequence[Command],
+        replies: list[Reply],
+        writes: int,
+    ) -> None:
+        """A server is new or was flushed: send the script itself, and read again what was read."""
+        again = [
+            i for i, reply in enumerate(replies) if i >= writes or isinstance(reply, NoScriptError)
+        ]
+        whole = [
+            ("EVAL", self._script, *commands[i][2:]) if i < writes else commands[i] for i in again
+        ]
+        answers = await self._topology.execute(
+            [keys[i] for i in again], whole, writes=sum(i < writes for i in again)
+        )
+        for i, answer in zip(again, answers, strict=True):
+            replies[i] = answer
 
 
 def _script(name: str) -> str:
     return files("featsvc.accounts").joinpath(name).read_text("utf-8")
 
 
-def _no_script(reply: Reply) -> bool:
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
-
-
 def _raise_if_all_failed(replies: Sequence[Reply]) -> None:
-    if replies and all(isinstance(reply, hiredis.ReplyError) for reply in replies):
+    if replies and all(isinstance(reply, RedisError) for reply in replies):
         _raise_if_any_failed(replies)
 
 
 def _raise_if_any_failed(replies: Sequence[Reply]) -> None:
     for reply in replies:
-        if isinstance(reply, hiredis.ReplyError):
+        if isinstance(reply, RedisError):
             message = f"Redis: {reply}"
             if message.startswith("Redis: WRONGTYPE"):
                 raise DataCorrupt(f"{message}; is the namespace shared with something else?")
-            if message.startswith("Redis: NOPERM"):
+            if isinstance(reply, NoPermissionError):
                 message += "; the ACL user needs the rights told in docs/features.md"
             raise Unavailable(message)

@@ -1,6 +1,7 @@
 """Pictures and text to vectors and fingerprints: classical in Numba, learned through ONNX."""
 
 from featsvc.embedding.batching import BatchingOptions
+from featsvc.embedding.classical import warm
 from featsvc.embedding.embedder import Embedded, Embedder, Started
 from featsvc.embedding.learned import OnnxEmbedder
 from featsvc.embedding.model_file import ModelSpec, read_models
@@ -19,4 +20,5 @@ __all__ = [
     "Score",
     "Started",
     "read_models",
+    "warm",
 ]

@@ -109,6 +109,11 @@ def embed_classical(
     return vectors, measure_quality(block)
 
 
+def warm() -> None:
+    """Run every kernel once and make GIST's filters, so that no request waits for it."""
+    embed_classical(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), CLASSICAL)
+
+
 @cache
 def _gist_filters() -> tuple[Vector, Vector]:
     return gist_kernels.gabor_bank(), gist_kernels.prefilter()

@@ -139,12 +139,15 @@ _SIZES: Mapping[str, tuple[range | tuple[int, ...], Callable[[int], int]]] = {
 }
 
 
+def find_algorithm(name: str) -> Algorithm | None:
+    """Look up by name, with or without a size; None where there is no such algorithm."""
+    return ALGORITHMS.get(name) or _sized(name)
+
+
 def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
     """Look up by name, with or without a size. Raises UnknownAlgorithm, listing what is known."""
-    if (known := ALGORITHMS.get(name)) is not None:
+    if (known := find_algorithm(name)) is not None:
         return known
-    if (sized := _sized(name)) is not None:
-        return sized
     shown = name if len(name) <= 64 else name[:61] + "..."
     raise UnknownAlgorithm(
         f"{field}: unknown algorithm {shown!r}; known are {', '.join(ALGORITHMS)}, "

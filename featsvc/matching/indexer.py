@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,15 @@ from featsvc.matching.segments import collect, published, revision_of, write_seg
 
 COMPACT_ENTRIES = 10_000
 """A new segment is built when so many entries changed since the last one, or 1/16 of its own."""
-_POLL_S = 1.0
+_POLL_S = 0.25
+"""An import of a large list is served when its segment is there, so it is begun soon."""
+_NICENESS = 10
+"""A build takes what requests leave of the cores."""
 _LOCK = "indexer.lock"
 _LOCK_PATIENCE_S = 0.5
 """`has_indexer` holds the lock for an instant to look at it."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("featsvc.matching.indexer")
 
 
 class Indexer:
@@ -127,13 +131,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--segments", type=Path, required=True)
     parser.add_argument("--compact-entries", type=int, default=COMPACT_ENTRIES)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    os.nice(_NICENESS)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     store = BankStore(os.environ["FEATSVC_BANKS_URL"])
-    Indexer(store, options.segments, compact_entries=options.compact_entries).run(stopping)
-    store.close()
+    try:
+        Indexer(store, options.segments, compact_entries=options.compact_entries).run(stopping)
+    except FeatsvcError as exc:
+        _log.error("%s", exc)
+        sys.exit(1)
+    finally:
+        store.close()
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
-    def __init__(self, screener: Screener, follower: Follower) -> None:
+    def __init__(self, screener: Screener, follower: Follower, worker: int) -> None:
         self._screener = screener
         self._follower = follower
+        self._worker = worker
 
     async def Match(  # noqa: N802
         self, request: matching_pb2.MatchRequest, context: Context
@@ -83,4 +84,5 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             committed_revision=status.committed_revision,
             staleness=staleness,
             last_contact=convert.timestamp(status.last_contact),
+            worker=self._worker,
         )

@@ -95,6 +95,29 @@ def test_what_a_dead_consumer_left_is_taken_over(
     )
 
 
+def test_what_cannot_be_applied_does_not_hold_up_the_rest(
+    url: str, server: Any, shipped: Definitions
+) -> None:
+    server.set("fs:{ts:account:taken}:v1", "something else's")
+    server.xadd(STREAM, line(0, entities={"account": "taken"}))
+    for number in range(1, 4):
+        server.xadd(STREAM, line(number))
+
+    async def check(store: FeatureStore) -> None:
+        assert await uploads(store) == 3
+        ((_, fields),) = server.xrange(f"{STREAM}:dead")
+        assert b"taken" in fields[b"event"]
+        assert b"not applied after 3 deliveries" in fields[b"reason"]
+
+    consume(
+        url,
+        shipped,
+        lambda c: (c.counts.applied, c.counts.dead) == (3, 1),
+        check,
+        retry_after_ms=50,
+    )
+
+
 def test_a_stream_that_comes_later_is_found(url: str, server: Any, shipped: Definitions) -> None:
     def done(consumer: StreamConsumer) -> bool:
         if not server.exists(STREAM):

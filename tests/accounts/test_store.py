@@ -304,16 +304,26 @@ def test_a_server_that_is_away_fails_fast(tmp_path: Path, definitions: Definitio
 
 
 def test_a_server_that_hangs_is_given_up_in_time(tmp_path: Path, definitions: Definitions) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     async def main() -> None:
+        left = asyncio.Event()
+        guests = []
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            guests.append(writer)
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            left.set()
+
         server = await asyncio.start_unix_server(silent, tmp_path / "s")
         store = FeatureStore(f"unix://{tmp_path / 's'}", definitions, timeout_ms=50)
         async with asyncio.timeout(5):
-            with pytest.raises(Unavailable, match="in time"):
+            with pytest.raises(Unavailable, match="no answer within 50 ms"):
                 await store.get([ACCOUNT])
+            with pytest.raises(Unavailable, match="no answer within 50 ms"):
+                await store.get([ACCOUNT])
+            await left.wait()
+        assert len(guests) == 1  # the circuit is open: it was not asked again
         await store.close()
         server.close()
 

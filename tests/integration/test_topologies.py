@@ -191,7 +191,9 @@ def test_tls(servers: Servers, tmp_path: Path) -> None:
     async def main() -> None:
         proxy = await asyncio.start_server(relay, "127.0.0.1", secure_port, ssl=context)
         url = f"rediss://localhost:{secure_port}"
-        store = FeatureStore(f"{url}?ca={certificate}", load_definitions(), timeout_ms=2000)
+        store = FeatureStore(
+            f"{url}?ssl_ca_certs={certificate}", load_definitions(), timeout_ms=2000
+        )
         await round_trip(store)
         await store.close()
         stranger = FeatureStore(url, load_definitions())

@@ -125,6 +125,14 @@ def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
     assert [(m.entry_id, m.distance) for m in found] == [(0, 0), (5, 5), (31, 31)]
 
 
+def test_hashes_of_another_size_are_searched() -> None:
+    """An imported `phash-16` must not lie there unseen."""
+    value = bytes(range(32))
+    found = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
+    assert ids(match(found, Signal("phash-16", value))) == [1]
+    assert ids(match(found, Signal("phash", value[:8]))) == []
+
+
 def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
     made = [entry(1, far(20)), entry(2, far(20), bank_id="c")]
     banks = bank(thresholds={"pdq": 10}), bank("c")

@@ -11,6 +11,7 @@ from featsvc.banks.records import (
     ImportResult,
     Opinion,
 )
+from featsvc.hashing.signals import format_value
 from featsvc.service.conversions.signals import MODE, choose, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
@@ -103,7 +104,10 @@ def entry_message(entry: Entry) -> banks_pb2.Entry:
         external_id=entry.external_id,
         signals=[
             banks_pb2.EntrySignal(
-                algorithm=s.algorithm, value=s.value.hex(), variant=s.variant, quality=s.quality
+                algorithm=s.algorithm,
+                value=format_value(s.algorithm, s.value),
+                variant=s.variant,
+                quality=s.quality,
             )
             for s in entry.signals
         ],

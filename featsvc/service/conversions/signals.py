@@ -11,7 +11,7 @@ from featsvc.banks.records import BankMode
 from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
-from featsvc.hashing.signals import Signal, parse_value
+from featsvc.hashing.signals import Signal, format_value, parse_value
 from featsvc.matching.matches import Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
@@ -192,8 +192,9 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=match.entry_signal.hex(),
-        query_signal=match.query_signal.hex(),
+        entry_signal=format_value(match.algorithm, match.entry_signal),
+        query_signal=format_value(match.algorithm, match.query_signal),
+        frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
         evidence=[
@@ -203,7 +204,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=e.entry_signal.hex(),
+                entry_signal=format_value(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
