@@ -36,6 +36,8 @@ Row = NDArray[np.float32]
 MAX_WAITING_ROWS = 1024
 """Rows of one model that may wait, whatever the latency bound would allow: they hold memory."""
 _SMOOTHING = 1 / 8
+_MOST_SLOWDOWN = 4
+_LEAST_ROW_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class MicroBatcher:
     ) -> Lane[T]:
         """A lane for one model; `row_s` is a first guess, `max_batch` what the model can take."""
         most = min(max_batch or self._options.max_batch, self._options.max_batch)
-        lane = Lane(run, most, row_s)
+        lane = Lane(run, most, max(row_s, _LEAST_ROW_S))
         with self._changed:
             self._lanes.append(lane)  # type: ignore[arg-type]  # only ever handed its own results
         return lane
@@ -203,7 +205,9 @@ class MicroBatcher:
             with self._changed:
                 self._free += 1
                 self._running_s -= expected_s
-                lane.row_s = _smooth(lane.row_s, took_s / len(batch))
+                # One batch that the machine held up for seconds says little of the next ones.
+                row_s = min(took_s / len(batch), _MOST_SLOWDOWN * lane.row_s)
+                lane.row_s = max(_smooth(lane.row_s, row_s), _LEAST_ROW_S)
                 lane.rows += len(batch)
                 lane.batches += 1
 

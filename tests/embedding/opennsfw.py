@@ -21,11 +21,11 @@ def opennsfw_file() -> Path:
     return Path(spec.origin).parent / "open-nsfw.onnx"
 
 
-def opennsfw_spec() -> ModelSpec:
+def opennsfw_spec(path: Path | None = None) -> ModelSpec:
     return ModelSpec(
         name="opennsfw",
         version=1,
-        path=opennsfw_file(),
+        path=path or opennsfw_file(),
         sha256=SHA256,
         description="Yahoo's open_nsfw",
         preprocessing=Preprocessing(
