@@ -114,6 +114,17 @@ def _transpose(source: NDArray[np.float32], target: NDArray[np.float32], first_r
 
 
 @kernel()
+def _spectrum(plane: NDArray[np.float32], work: NDArray[np.float32]) -> None:
+    """The transform of a real `plane`, indexed [x, y], into `work[2]` and `work[3]`."""
+    work[0] = plane
+    work[1] = _f32(0)
+    _transform_columns(work[0], work[1], _f32(-1))
+    _transpose(work[0], work[2], 0)
+    _transpose(work[1], work[3], 0)
+    _transform_columns(work[2], work[3], _f32(-1))
+
+
+@kernel()
 def _low_pass(
     plane: NDArray[np.float32],
     transfer: NDArray[np.float32],
@@ -122,12 +133,7 @@ def _low_pass(
 ) -> None:
     """`plane` times the symmetric `transfer`, in the frequency domain; real part."""
     re, im, turned_re, turned_im = work[0], work[1], work[2], work[3]
-    re[:] = plane
-    im[:] = _f32(0)
-    _transform_columns(re, im, _f32(-1))
-    _transpose(re, turned_re, 0)
-    _transpose(im, turned_im, 0)
-    _transform_columns(turned_re, turned_im, _f32(-1))
+    _spectrum(plane, work)
     turned_re *= transfer
     turned_im *= transfer
     _transform_columns(turned_re, turned_im, _f32(1))
@@ -156,14 +162,10 @@ def _frame(block: NDArray[np.float32], low: np.float32, span: np.float32) -> NDA
 
 @kernel()
 def _cell_energies(
-    spectrum_re: NDArray[np.float32],
-    spectrum_im: NDArray[np.float32],
-    bank: NDArray[np.float32],
-    work: NDArray[np.float32],
-    values: NDArray[np.float32],
+    work: NDArray[np.float32], bank: NDArray[np.float32], values: NDArray[np.float32]
 ) -> None:
-    """Mean magnitude of each filter's answer in each cell. The spectrum is transposed: [x, y]."""
-    re, im = work[0], work[1]
+    """Mean magnitude of each filter's answer in each cell, of the spectrum in `work[2:]`."""
+    re, im, spectrum_re, spectrum_im = work[0], work[1], work[2], work[3]
     # Only the picture inside the frame is wanted, so the second direction does half the work.
     turned_re = np.empty((PADDED, SIDE), np.float32)
     turned_im = np.empty((PADDED, SIDE), np.float32)
@@ -213,11 +215,5 @@ def gist(
     for i in range(PADDED):
         for j in range(PADDED):
             plane[i, j] /= _f32(0.2) + np.sqrt(abs(blurred[i, j]))
-    spectrum_re, spectrum_im = np.empty_like(plane), np.empty_like(plane)
-    work[0] = plane
-    work[1] = _f32(0)
-    _transform_columns(work[0], work[1], _f32(-1))
-    _transpose(work[0], spectrum_re, 0)
-    _transpose(work[1], spectrum_im, 0)
-    _transform_columns(spectrum_re, spectrum_im, _f32(-1))
-    _cell_energies(spectrum_re, spectrum_im, bank, work, values)
+    _spectrum(plane, work)
+    _cell_energies(work, bank, values)
