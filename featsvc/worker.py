@@ -19,6 +19,7 @@ import uvloop
 from featsvc.accounts import FeatureStore, StreamConsumer, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
+from featsvc.banks.tally import MatchTally
 from featsvc.config import Config
 from featsvc.embedding import BatchingOptions, Embedder, OnnxEmbedder, read_models
 from featsvc.embedding import warm as warm_embedding
@@ -76,17 +77,14 @@ async def working(
         stack.callback(follower.stop)
         embedder = _embedder(config)
         stack.callback(embedder.close)
+        tally = MatchTally(store)
+        stack.callback(tally.stop)
         pool = WorkPool(config.server.threads or _core_share(config), config.server.max_queue)
         stack.callback(pool.close)
+        limits = Limits(**msgspec.structs.asdict(config.media))
         server = Server(
             mounts(
-                Screener(
-                    pool,
-                    follower,
-                    features,
-                    embedder,
-                    Limits(**msgspec.structs.asdict(config.media)),
-                ),
+                Screener(pool, follower, features, embedder, limits, tally),
                 follower,
                 features,
                 store,
@@ -108,6 +106,7 @@ async def working(
             )
             if config.features.stream:
                 await stack.enter_async_context(_consuming(spec.redis_url, features, config))
+            tally.start()
             await server.open()
 
         if config.server.workers > 1:

@@ -14,6 +14,8 @@ DEFAULT_MAX_RESULTS = 100
 MAX_RESULTS = 1000
 MAX_EVIDENCE = 32
 MAX_BATCH = 65_536
+MAX_BATCH_MATCHES = 1 << 20
+"""Of all queries of one batch together: an answer of about 300 MB."""
 
 
 class Variants(Enum):

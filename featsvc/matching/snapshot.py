@@ -23,6 +23,7 @@ from featsvc.matching.finding import Found, SearchedPart, find, with_labels
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
+    MAX_BATCH_MATCHES,
     MAX_EVIDENCE,
     BatchResult,
     Evidence,
@@ -126,7 +127,8 @@ class Snapshot:
     ) -> BatchResult:
         """Each row of `values` uint8 (q, bytes) matched as content of its own; q <= 65,536.
 
-        The same rules as `match`, one algorithm, no evidence. Raises as `match` does.
+        The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
+        InvalidInput where all of them match more than 1,048,576 entries.
         """
         kind = _matched_kind(algorithm)
         _check_length(kind, values.shape[1])
@@ -160,6 +162,7 @@ class Snapshot:
             half = len(values) // 2
             one = self._find_batch(kind, values[:half], thresholds, options)
             two = self._find_batch(kind, values[half:], thresholds, options)
+            _check_answer(len(one[0]) + len(two[0]))
             cut = (*one[2], *(query + half for query in two[2]))
             return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
         suppressing = np.zeros(len(values), bool)
@@ -173,6 +176,7 @@ class Snapshot:
         place = _place_in_query(found.query)
         truncated = tuple(np.unique(found.query[(place >= limit) & (place < wanted)]).tolist())
         found = found.take(place < limit)
+        _check_answer(len(found))
         return found, suppressing[found.query] & ~self._rules.safe[found.bank], truncated
 
     def _batch_entries(
@@ -315,6 +319,15 @@ def _check_length(kind: Algorithm, length: int) -> None:
         raise InvalidInput(
             f"signal: a {kind.name} value has {kind.bytes} bytes, this one has {length}",
             field="signal",
+        )
+
+
+def _check_answer(matches: int) -> None:
+    if matches > MAX_BATCH_MATCHES:
+        raise InvalidInput(
+            f"signals: they match more than {MAX_BATCH_MATCHES} entries together; send fewer at "
+            "once, or ask for fewer with max_results or top_k",
+            field="signals",
         )
 
 

@@ -7,21 +7,30 @@ that cannot be decoded is an error, never an empty list of matches.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
+from featsvc.banks.results import MatchKey
+from featsvc.banks.tally import MatchTally
 from featsvc.embedding import Embedded, Embedder, Model, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
-from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits, decode
+from featsvc.screening.compare import Compared, compare_sides
 from featsvc.screening.pool import WorkPool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +109,14 @@ class Screener:
         features: FeatureStore,
         embedder: Embedder,
         limits: Limits,
+        tally: MatchTally | None = None,
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._features = features
         self._embedder = embedder
         self._limits = limits
+        self._tally = tally
 
     async def hash(
         self,
@@ -186,7 +197,7 @@ class Screener:
         def job() -> tuple[ContentHashes, MatchResult, int]:
             hashes = hash_content(content, wanted, decode, self._limits)
             started = time.perf_counter_ns()
-            result = snapshot.match(hashes.signals, options)
+            result = self._count(snapshot.match(hashes.signals, options))
             return hashes, result, (time.perf_counter_ns() - started) // 1000
 
         (hashes, result, match_us), queue_us = await self._pool.run(job)
@@ -197,8 +208,43 @@ class Screener:
     ) -> tuple[MatchResult, int, datetime | None]:
         """Search the banks for one signal; result, revision, commit time."""
         snapshot = self._follower.snapshot
-        result, _ = await self._pool.run(lambda: snapshot.match((signal,), options))
+        result, _ = await self._pool.run(lambda: self._count(snapshot.match((signal,), options)))
         return result, snapshot.revision, snapshot.commit_time
+
+    async def match_batch(
+        self,
+        algorithm: str,
+        values: NDArray[np.uint8],
+        options: MatchOptions,
+        answer: Callable[[BatchResult, Snapshot], T],
+    ) -> T:
+        """Search the banks for every row of `values` uint8 (q, bytes).
+
+        `answer` runs on the same thread: writing a large answer down takes as long as finding it.
+        """
+        snapshot = self._follower.snapshot
+        result, _ = await self._pool.run(
+            lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
+        )
+        return result
+
+    async def compare(
+        self,
+        a: bytes | Signal,
+        b: bytes | Signal,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+    ) -> tuple[Compared, ...]:
+        """The distances of two sides, in one hop; see `compare_sides`."""
+        compared, _ = await self._pool.run(
+            lambda: compare_sides(a, b, algorithms, decode, self._limits)
+        )
+        return compared
+
+    def _count(self, result: MatchResult) -> MatchResult:
+        if self._tally is not None and result.matches:
+            self._tally.add(MatchKey(m.bank, m.entry_id, m.mode) for m in result.matches)
+        return result
 
     async def screen(
         self,

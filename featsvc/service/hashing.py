@@ -51,6 +51,28 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             response.scores.extend(map(convert.score_message, found.embedded.scores))
         return response
 
+    async def Compare(  # noqa: N802
+        self, request: hashing_pb2.CompareRequest, context: Context
+    ) -> hashing_pb2.CompareResponse:
+        compared = await self._screener.compare(
+            convert.compare_side(request.a, "a"),
+            convert.compare_side(request.b, "b"),
+            convert.algorithm_names(request.algorithms),
+            convert.decode_options(request.decode),
+        )
+        return hashing_pb2.CompareResponse(
+            distances=[
+                hashing_pb2.CompareResponse.Distance(
+                    algorithm=c.algorithm,
+                    distance=c.distance,
+                    threshold=c.threshold,
+                    match=c.match,
+                    outcome=convert.outcome(c.outcome),
+                )
+                for c in compared
+            ]
+        )
+
     async def ListAlgorithms(  # noqa: N802
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:

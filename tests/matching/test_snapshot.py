@@ -16,6 +16,7 @@ from featsvc.banks.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching import engines
+from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
 from featsvc.matching.snapshot import Snapshot
@@ -326,6 +327,18 @@ def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.Monkey
     assert halves.distances.tolist() == whole.distances.tolist()
     assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
     assert halves.entries == whole.entries
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved: bool) -> None:
+    found = snapshot([entry(i, far(i % 3)) for i in range(30)])
+    values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
+    monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
+    if halved:
+        monkeypatch.setattr(engines, "MAX_HITS", 60)
+    with pytest.raises(InvalidInput, match="send fewer"):
+        found.match_batch("pdq", values)
+    assert found.match_batch("pdq", values[:3]).offsets.tolist() == [0, 30, 60, 90]
 
 
 def test_wrong_batches_are_refused() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
 from featsvc import errors
 from featsvc.banks.records import BankMode
@@ -12,7 +14,7 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
-from featsvc.matching.matches import Match, MatchOptions
+from featsvc.matching.matches import MAX_BATCH, Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -128,12 +130,44 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
     )
 
 
-def query_signal(message: types_pb2.Signal) -> Signal:
+def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     """Raises UnknownAlgorithm or InvalidSignal."""
     algorithm = message.algorithm.strip().lower()
-    value = parse_value(algorithm, message.value, field="signal.value")
+    value = parse_value(algorithm, message.value, field=f"{field}.value")
     quality = message.quality if message.HasField("quality") else None
     return Signal(algorithm, value, quality)
+
+
+def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint8]]:
+    """The name as the registry has it, and signals side by side as uint8 (n, bytes).
+
+    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's,
+    InvalidInput past the cap.
+    """
+    kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
+    if len(signals) % kind.bytes:
+        raise errors.InvalidSignal(
+            f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
+            f"{kind.bytes} bytes each",
+            field="signals",
+        )
+    values = np.frombuffer(signals, np.uint8).reshape(-1, kind.bytes)
+    if len(values) > MAX_BATCH:
+        raise errors.InvalidInput(
+            f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
+        )
+    return kind.name, values
+
+
+def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | Signal:
+    """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
+    match side.WhichOneof("kind"):
+        case "content":
+            return content_bytes(side.content, f"{field}.content")
+        case "signal":
+            return query_signal(side.signal, f"{field}.signal")
+        case _:
+            raise errors.InvalidInput(f"{field}: neither content nor signal is set", field=field)
 
 
 def outcome(value: ContentOutcome) -> types_pb2.Outcome:
