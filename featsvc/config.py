@@ -57,6 +57,18 @@ class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Budget of one trip; beyond, features are DEGRADED."""
 
 
+class EmbedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    models_file: str = ""
+    """Learned models; empty means none. Needs the extra `embed`."""
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Threads that run learned models; 0 means the cores shared out among the workers."""
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
+    """How long a free thread lets a picture wait for company."""
+    max_latency_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 1000.0
+    """Pictures that would be answered later are refused with RESOURCE_EXHAUSTED."""
+
+
 class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     file: str = ""
     """Definitions; empty means the shipped ones."""
@@ -82,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     banks: BanksConfig = BanksConfig()
     redis: RedisConfig = RedisConfig()
     features: FeaturesConfig = FeaturesConfig()
+    embed: EmbedConfig = EmbedConfig()
     metrics: MetricsConfig = MetricsConfig()
 
     @property

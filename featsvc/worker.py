@@ -21,6 +21,8 @@ from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
 from featsvc.banks.tally import MatchTally
 from featsvc.config import Config
+from featsvc.embedding import BatchingOptions, Embedder, OnnxEmbedder, read_models
+from featsvc.embedding import warm as warm_embedding
 from featsvc.errors import ConfigInvalid, FeatsvcError, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching.follower import Follower
@@ -73,14 +75,16 @@ async def working(
             segments=segments_folder(config),
         )
         stack.callback(follower.stop)
+        embedder = _embedder(config)
+        stack.callback(embedder.close)
         tally = MatchTally(store)
         stack.callback(tally.stop)
-        pool = WorkPool(_threads(config), config.server.max_queue)
+        pool = WorkPool(config.server.threads or _core_share(config), config.server.max_queue)
         stack.callback(pool.close)
         limits = Limits(**msgspec.structs.asdict(config.media))
         server = Server(
             mounts(
-                Screener(pool, follower, features, limits, tally),
+                Screener(pool, follower, features, embedder, limits, tally),
                 follower,
                 features,
                 store,
@@ -115,14 +119,28 @@ async def working(
         yield address
 
 
-def _threads(config: Config) -> int:
-    """Of the pool: as configured, else the cores shared out among the workers."""
-    return config.server.threads or max(1, (os.cpu_count() or 1) // config.server.workers)
+def _core_share(config: Config) -> int:
+    """Threads of a pool where nothing is configured: the cores shared out among the workers."""
+    return max(1, (os.cpu_count() or 1) // config.server.workers)
+
+
+def _embedder(config: Config) -> Embedder:
+    """The built-in models and those of the models file, loaded and checked."""
+    embed = config.embed
+    specs = read_models(Path(embed.models_file)) if embed.models_file else ()
+    options = BatchingOptions(
+        threads=embed.threads or _core_share(config),
+        max_batch=embed.max_batch,
+        max_wait_ms=embed.max_wait_ms,
+        max_latency_ms=embed.max_latency_ms,
+    )
+    return Embedder([OnnxEmbedder(spec) for spec in specs], options)
 
 
 def _warm() -> None:
     """Run every kernel and decoder once, so that no request waits for it."""
     warm_hashing()
+    warm_embedding()
     warm_accounts()
 
 

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
-from featsvc.errors import Unavailable
-from featsvc.hashing.content import ContentHashes, hash_content
+from featsvc.embedding import Embedded, Embedder, Model, Started
+from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
+from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
-from featsvc.media import DecodeOptions, Limits
+from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.screening.compare import Compared, compare_sides
 from featsvc.screening.pool import WorkPool
 
@@ -45,6 +46,16 @@ class Looked:
     commit_time: datetime | None
     queue_us: int
     match_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEmbedded:
+    """Vectors and scores of one picture; `embedded` and `media` are None where it is none."""
+
+    outcome: ContentOutcome
+    reason: str
+    media: MediaInfo | None
+    embedded: Embedded | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,11 @@ class Screened:
 
     `features` is None where none were asked for; where the store was away its values are
     DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
+    `classified` is None where no models were asked for.
     """
 
     looked: Looked
+    classified: ContentEmbedded | None
     features: FeatureTable | None
     event_result: EventResult | None
     features_degraded: str
@@ -94,12 +107,14 @@ class Screener:
         pool: WorkPool,
         follower: Follower,
         features: FeatureStore,
+        embedder: Embedder,
         limits: Limits,
         tally: MatchTally | None = None,
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._features = features
+        self._embedder = embedder
         self._limits = limits
         self._tally = tally
 
@@ -117,6 +132,52 @@ class Screener:
             lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
         )
         return hashes
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Makers of vectors and scores."""
+        return tuple(self._embedder.models.values())
+
+    async def embed(
+        self, content: bytes, models: Sequence[str], options: DecodeOptions
+    ) -> ContentEmbedded:
+        """Vectors and scores of one picture, of the first frame of an animation.
+
+        The picture is decoded and prepared in one hop to the pool; learned models then run on
+        threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
+        """
+        return await self._embed(content, self._embedder.select(models), options)
+
+    async def _embed(
+        self, content: bytes, models: Sequence[Model], options: DecodeOptions
+    ) -> ContentEmbedded:
+        def job() -> tuple[MediaInfo, Started]:
+            image = decode(content, options, self._limits)
+            media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+            return media, self._embedder.start(image, models)
+
+        try:
+            (media, started), _ = await self._pool.run(job)
+        except UnsupportedMedia as exc:
+            return ContentEmbedded(ContentOutcome.UNSUPPORTED_MEDIA, str(exc), None, None)
+        embedded = await started.finish()
+        outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
+        return ContentEmbedded(outcome, embedded.reason, media, embedded)
+
+    async def _classify(
+        self, content: bytes, models: Sequence[Model], options: DecodeOptions
+    ) -> ContentEmbedded | None:
+        return await self._embed(content, models, options) if models else None
+
+    def _classifiers(self, names: Sequence[str]) -> Sequence[Model]:
+        """Raises InvalidInput for a model without scores."""
+        models = self._embedder.select(names) if names else ()
+        for model in models:
+            if not model.labels:
+                raise InvalidInput(
+                    f"models: {model.id} gives no scores; ask Embed for its vector", field="models"
+                )
+        return models
 
     async def look(
         self,
@@ -198,21 +259,26 @@ class Screener:
         decode: DecodeOptions,
         options: MatchOptions,
         account: Account,
+        models: Sequence[str] = (),
     ) -> Screened:
-        """Everything known about one upload.
+        """Everything known about one upload; `models` names classifiers.
 
         Raises what `hash_content` and `Snapshot.match` raise, and InvalidInput for features that
         are not defined. The account's event is recorded whatever becomes of the content.
         """
         started = time.perf_counter_ns()
+        classifiers = self._classifiers(models)
         trip = asyncio.ensure_future(self._account(account))
+        classifying = asyncio.ensure_future(self._classify(content, classifiers, decode))
         try:
             looked = await self.look(content, algorithms, decode, options)
+            classified = await classifying
             table, event_result, degraded, features_us = await trip
         finally:
             trip.cancel()
-        total_us = (time.perf_counter_ns() - started) // 1000
-        return Screened(looked, table, event_result, degraded, Timings(features_us, total_us))
+            classifying.cancel()
+        timings = Timings(features_us, (time.perf_counter_ns() - started) // 1000)
+        return Screened(looked, classified, table, event_result, degraded, timings)
 
     async def _account(
         self, account: Account

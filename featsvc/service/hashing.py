@@ -1,4 +1,4 @@
-"""HashingService: content -> signals."""
+"""HashingService: content -> signals and vectors."""
 
 from typing import Any
 
@@ -28,10 +28,28 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
         return hashing_pb2.HashResponse(
             outcome=convert.outcome(hashes.outcome),
             outcome_reason=hashes.reason,
-            media=convert.media_info(hashes),
+            media=convert.media_info(hashes.media),
             signals=[convert.signal_message(s) for s in hashes.signals],
             timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
         )
+
+    async def Embed(  # noqa: N802
+        self, request: hashing_pb2.EmbedRequest, context: Context
+    ) -> hashing_pb2.EmbedResponse:
+        found = await self._screener.embed(
+            convert.content_bytes(request.content),
+            request.models,
+            convert.decode_options(request.decode),
+        )
+        response = hashing_pb2.EmbedResponse(
+            outcome=convert.outcome(found.outcome),
+            outcome_reason=found.reason,
+            media=convert.media_info(found.media),
+        )
+        if found.embedded is not None:
+            response.embeddings.extend(map(convert.embedding_message, found.embedded.embeddings))
+            response.scores.extend(map(convert.score_message, found.embedded.scores))
+        return response
 
     async def Compare(  # noqa: N802
         self, request: hashing_pb2.CompareRequest, context: Context
@@ -59,5 +77,8 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:
         return hashing_pb2.ListAlgorithmsResponse(
-            algorithms=[convert.algorithm_message(a) for a in ALGORITHMS.values()]
+            algorithms=[
+                *(convert.algorithm_message(a) for a in ALGORITHMS.values()),
+                *(convert.model_message(m) for m in self._screener.models),
+            ]
         )

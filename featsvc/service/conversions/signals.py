@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from featsvc import errors
 from featsvc.banks.records import BankMode
-from featsvc.hashing.content import ContentHashes, ContentOutcome
+from featsvc.embedding import Embedding, Model, Score
+from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
 from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
@@ -176,10 +177,9 @@ def outcome(value: ContentOutcome) -> types_pb2.Outcome:
     return _OUTCOME[value]
 
 
-def media_info(hashes: ContentHashes) -> types_pb2.MediaInfo | None:
-    if hashes.media is None:
+def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
+    if media is None:
         return None
-    media = hashes.media
     return types_pb2.MediaInfo(
         media_type=media.media_type, width=media.width, height=media.height, frames=media.frames
     )
@@ -262,3 +262,22 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
         matched=algorithm.matched,
         description=algorithm.description,
     )
+
+
+def model_message(model: Model) -> hashing_pb2.Algorithm:
+    return hashing_pb2.Algorithm(
+        name=model.name,
+        distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
+        version=model.version,
+        computed=True,
+        dimensions=model.dimensions,
+        description=model.description,
+    )
+
+
+def embedding_message(embedding: Embedding) -> hashing_pb2.Embedding:
+    return hashing_pb2.Embedding(model=embedding.model, values=embedding.values.tolist())
+
+
+def score_message(score: Score) -> types_pb2.Score:
+    return types_pb2.Score(model=score.model, label=score.label, score=score.score)
