@@ -52,7 +52,7 @@ def register_echo(servicer: Any, server: aio.Server) -> None:
 async def serve(url: str) -> None:
     """Both methods behind the same interceptor, until standard input ends."""
     warm_accounts()
-    store = FeatureStore(url, load_definitions())
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     metrics = Metrics()
     mounts = [
         Mount(
@@ -106,7 +106,7 @@ def server(valkey: str, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, 
 
 
 async def fill(url: str) -> None:
-    store = FeatureStore(url, load_definitions())
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     now_ms = clock_ms()
     for account in range(ACCOUNTS):
         events = [
