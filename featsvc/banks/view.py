@@ -101,8 +101,12 @@ class StoreView:
 
     def signals_added_since(self, revision: int) -> Iterator["SignalRow"]:
         """The same of the versions that were added after `revision` and are live."""
+        added = entries.c.added_revision > revision
+        # Versions ascend with revisions. Told where to begin, SQLite does not walk all of them for
+        # the sake of their order (80 ms at 1 M entries).
+        first = select(func.min(entries.c.version)).where(added).scalar_subquery()
         return self._signals(
-            and_(entries.c.added_revision > revision, entries.c.removed_revision.is_(None))
+            and_(entries.c.version >= first, added, entries.c.removed_revision.is_(None))
         )
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
