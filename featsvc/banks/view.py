@@ -101,12 +101,11 @@ class StoreView:
 
     def signals_added_since(self, revision: int) -> Iterator["SignalRow"]:
         """The same of the versions that were added after `revision` and are live."""
-        added = entries.c.added_revision > revision
-        # Versions ascend with revisions. Told where to begin, SQLite does not walk all of them for
-        # the sake of their order (80 ms at 1 M entries).
-        first = select(func.min(entries.c.version)).where(added).scalar_subquery()
+        # As a list, so that SQLite looks them up by its index: for the sake of the order by version
+        # it would walk every entry instead (60 ms at 1 M).
+        added = select(entries.c.version).where(entries.c.added_revision > revision)
         return self._signals(
-            and_(entries.c.version >= first, added, entries.c.removed_revision.is_(None))
+            and_(entries.c.version.in_(added), entries.c.removed_revision.is_(None))
         )
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
