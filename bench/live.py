@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from bench.unary import MATCH, fill, framed, query
-from featsvc.banks.records import ImportOptions
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.matching.indexer import Indexer
 from featsvc.v1 import matching_pb2, matching_pb2_grpc

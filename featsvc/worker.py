@@ -19,6 +19,7 @@ import uvloop
 from featsvc.accounts import FeatureStore, StreamConsumer, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
+from featsvc.banks.tally import MatchTally
 from featsvc.config import Config
 from featsvc.errors import ConfigInvalid, FeatsvcError, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
@@ -72,11 +73,14 @@ async def working(
             segments=segments_folder(config),
         )
         stack.callback(follower.stop)
+        tally = MatchTally(store)
+        stack.callback(tally.stop)
         pool = WorkPool(_threads(config), config.server.max_queue)
         stack.callback(pool.close)
+        limits = Limits(**msgspec.structs.asdict(config.media))
         server = Server(
             mounts(
-                Screener(pool, follower, features, Limits(**msgspec.structs.asdict(config.media))),
+                Screener(pool, follower, features, limits, tally),
                 follower,
                 features,
                 store,
@@ -98,6 +102,7 @@ async def working(
             )
             if config.features.stream:
                 await stack.enter_async_context(_consuming(spec.redis_url, features, config))
+            tally.start()
             await server.open()
 
         if config.server.workers > 1:

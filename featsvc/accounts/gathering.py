@@ -1,6 +1,6 @@
 """Reads that come together become one read.
 
-The first of them leads: it lets others join while the event loop is busy, reads for all, and hands
+The first of them leads: it lets others join as long as they come, reads for all, and hands
 each its columns. One command per entity goes out either way; what is saved is the work around it,
 most of all one kernel call in place of many. Requests of a gRPC server come one a turn of the loop,
 so a busy server would read one by one if the leader waited for one turn only.
@@ -19,10 +19,10 @@ _LARGEST_JOINED = 32
 _LARGEST_PARTY = 256
 """Entities read together, so that nobody waits long for others."""
 _LONGEST_WAIT_S = 0.002
-_IDLE_TURN_S = 20e-6
-"""A turn of the loop that took less had nothing to do."""
-_IDLE_TURNS = 3
-"""After so many, nobody else is coming. A lone read waits for them, some 10 microseconds."""
+_TURNS_ALONE, _TURNS_IN_COMPANY = 3, 24
+"""Turns of the loop in which nobody has to join before a party goes, by whether anybody joined one
+of the last few. An idle turn takes some 3 microseconds; one with work in it brings others."""
+_LAST_FEW = 8
 
 Key = tuple[Selection, int | None, tuple[str, ...]]
 ReadAll = Callable[[Sequence[EntityRef], Selection, int | None], Awaitable[FeatureTable]]
@@ -44,6 +44,7 @@ class ReadGathering:
     def __init__(self, read: ReadAll) -> None:
         self._read = read
         self._open: dict[Key, _Party] = {}
+        self._company = 0  # parties for which others are still expected
 
     async def get(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
@@ -72,7 +73,7 @@ class ReadGathering:
         selection, as_of_ms, _ = key
         try:
             try:
-                await _while_busy()
+                await self._until_nobody_joins(party)
             finally:
                 if self._open.get(key) is party:
                     del self._open[key]
@@ -88,13 +89,12 @@ class ReadGathering:
                 future.set_result(table)
         return table.columns(0, len(entities)) if party.followers else table
 
-
-async def _while_busy() -> None:
-    """Until the loop has had a few turns without work, or the time is up."""
-    began = turn = time.perf_counter()
-    idle_turns = 0
-    while idle_turns < _IDLE_TURNS and turn - began < _LONGEST_WAIT_S:
-        await asyncio.sleep(0)
-        ended = time.perf_counter()
-        idle_turns = idle_turns + 1 if ended - turn < _IDLE_TURN_S else 0
-        turn = ended
+    async def _until_nobody_joins(self, party: _Party) -> None:
+        give_up = time.perf_counter() + _LONGEST_WAIT_S
+        wanted = _TURNS_IN_COMPANY if self._company else _TURNS_ALONE
+        turns = joined = 0
+        while turns < wanted and time.perf_counter() < give_up:
+            await asyncio.sleep(0)
+            turns = turns + 1 if joined == len(party.followers) else 0
+            joined = len(party.followers)
+        self._company = _LAST_FEW if joined else max(0, self._company - 1)

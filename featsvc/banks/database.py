@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Transaction, create_engine, event, insert, make_url, select, text
+from sqlalchemy import Connection, Transaction, create_engine, event, make_url, select, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from featsvc.banks import schema
+from featsvc.banks import migrations, schema
 from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
 
 _BUSY_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
+# Random inserts into an index larger than the cache write its pages over and over.
+_BULK_CACHE_KIB = 128 * 1024
 # Any constant that nobody else locks: it only serialises those who create the tables.
 _SCHEMA_LOCK = 7_022_881_203
 
@@ -75,6 +77,19 @@ class Database:
             yield connection.execution_options(sqlite_begin="BEGIN")
 
     @contextmanager
+    def roomy_session(self) -> Iterator[Connection]:
+        """The same with a page cache for bulk work; given back at the end."""
+        with self.session() as connection:
+            if self.is_sqlite:
+                _pragma(connection, f"cache_size=-{_BULK_CACHE_KIB}")
+            try:
+                yield connection
+            finally:
+                if self.is_sqlite and not connection.closed:
+                    _pragma(connection, "cache_size=-2000")
+                    _pragma(connection, "shrink_memory")
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the writers' lock; commits at the end."""
         with self.session() as connection, self.exclusive(connection):
@@ -98,7 +113,7 @@ class Database:
         return connection.execution_options(isolation_level=level, postgresql_readonly=not write)
 
     def _ensure_schema(self) -> None:
-        """Create the tables where there are none; refuse a schema that this code does not know."""
+        """Migrate to this code's schema, one process at a time; refuse one that is newer."""
         if self._ready:
             return
         with self._lock, guarded():
@@ -106,27 +121,25 @@ class Database:
                 return
             if self._path is not None:
                 _make_folder(self._path.parent)
-            with self._connect(write=True) as connection, connection.begin():
+            with self._connect(write=False) as connection, connection.begin():
+                current = migrations.current(connection) == migrations.HEAD
+            if not current:
+                self._migrate()
+            self._ready = True
+
+    def _migrate(self) -> None:
+        with self._connect(write=True) as connection:
+            if self.is_sqlite:
+                # Where SQLite cannot alter a table it is rebuilt; what refers to it stays.
+                _pragma(connection, "foreign_keys=OFF")
+            with connection.begin():
                 if not self.is_sqlite:
                     connection.execute(
                         text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
                     )
-                schema.schema_version.create(connection, checkfirst=True)
-                found = connection.execute(select(schema.schema_version.c.version)).scalar()
-                if found is None:
-                    schema.metadata.create_all(connection)
-                    connection.execute(
-                        insert(schema.schema_version).values(version=schema.SCHEMA_VERSION)
-                    )
-                    connection.execute(
-                        insert(schema.head).values(id=1, revision=0, commit_time=0, next_version=1)
-                    )
-                elif found != schema.SCHEMA_VERSION:
-                    raise DataCorrupt(
-                        f"bank store: its schema is version {found}, this featsvc knows "
-                        f"{schema.SCHEMA_VERSION}; run the featsvc that wrote it, or upgrade"
-                    )
-            self._ready = True
+                migrations.upgrade(connection)
+            if self.is_sqlite:
+                _pragma(connection, "foreign_keys=ON")
 
 
 @contextmanager
@@ -184,6 +197,13 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+
+def _pragma(connection: Connection, pragma: str) -> None:
+    """On the driver's connection: inside SQLAlchemy's transaction it would have no effect."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

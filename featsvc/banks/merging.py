@@ -1,12 +1,10 @@
 """Staged rows become new versions of entries: what an import does under the writers' lock."""
 
-from collections import Counter
-from dataclasses import dataclass
-
 from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    case,
     exists,
     func,
     insert,
@@ -15,73 +13,62 @@ from sqlalchemy import (
     update,
 )
 
-from featsvc.banks.schema import entries, entry_signals, import_rows
+from featsvc.banks.changes import Change, Effect
+from featsvc.banks.schema import (
+    WITHDRAWN,
+    banks,
+    entries,
+    entry_signals,
+    import_details,
+    import_rows,
+    row_number,
+    row_ordinal,
+    value_prefix,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What a merge changed. `signals` is the change of the live signals per algorithm."""
+def merge(
+    connection: Connection, change: Change, bank_key: int, *, replace: bool
+) -> tuple[Effect, int]:
+    """Apply the staged rows. With `replace`, whatever they do not name is withdrawn.
 
-    new: int
-    changed: int
-    unchanged: int
-    withdrawn: int
-    signals: Counter[str]
-
-    @property
-    def nothing(self) -> bool:
-        return not (self.new or self.changed or self.withdrawn)
-
-
-NOTHING = Merged(0, 0, 0, 0, Counter())
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a merge writes: the bank, the revision to be, its time, the first free version."""
-
-    bank_key: int
-    revision: int
-    now_us: int
-    next_version: int
-
-
-def merge(connection: Connection, target: Target, *, replace: bool) -> Merged:
-    """Apply the staged rows. With `replace`, whatever they do not name is withdrawn."""
-    _find_live_versions(connection, target)
+    Returns what was changed, and the number of staged entries that were there alike.
+    """
+    live = and_(entries.c.bank_key == bank_key, entries.c.removed_revision.is_(None))
+    withdrawn = 0
+    if connection.scalar(select(exists().where(live))):
+        _find_live_versions(connection, live)
+        withdrawn = _withdraw(connection, change, live, replace=replace)
     staged = import_rows.c
-    first = staged.ordinal == 0
-    is_new = and_(first, staged.old_version.is_(None))
-    is_changed = and_(first, staged.old_version.is_not(None), ~staged.unchanged)
-    new, changed, unchanged = connection.execute(
-        select(_count(is_new), _count(is_changed), _count(and_(first, staged.unchanged)))
+    first = and_(row_ordinal == 0, staged.details != WITHDRAWN)
+    new, unchanged, total, last = connection.execute(
+        select(
+            _count(staged.old_version.is_(None)),
+            _count(staged.unchanged),
+            func.count(),
+            func.coalesce(func.max(row_number), 0),
+        ).where(first)
     ).one()
-    withdrawn = _withdraw_unnamed(connection, target) if replace else 0
+    changed = total - new - unchanged
     if changed:
-        old = select(staged.old_version).where(is_changed)
+        old = select(staged.old_version).where(
+            first, staged.old_version.is_not(None), ~staged.unchanged
+        )
         connection.execute(
             update(entries)
             .where(entries.c.version.in_(old))
-            .values(removed_revision=target.revision)
+            .values(removed_revision=change.revision)
         )
-    signals: Counter[str] = Counter()
-    if changed or withdrawn:
-        signals.subtract(_signals_removed(connection, target))
     if new or changed:
-        _insert_versions(connection, target)
-        signals.update(_signals_staged(connection))
-    return Merged(new, changed, unchanged, withdrawn, signals)
+        _insert_versions(connection, change, bank_key)
+    return Effect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return select(func.count()).where(condition).scalar_subquery()
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
-def _live(target: Target) -> ColumnElement[bool]:
-    return and_(entries.c.bank_key == target.bank_key, entries.c.removed_revision.is_(None))
-
-
-def _find_live_versions(connection: Connection, target: Target) -> None:
+def _find_live_versions(connection: Connection, live: ColumnElement[bool]) -> None:
     connection.execute(
         update(import_rows)
         .values(
@@ -91,21 +78,35 @@ def _find_live_versions(connection: Connection, target: Target) -> None:
             old_create_time=entries.c.create_time,
             unchanged=entries.c.digest == import_rows.c.digest,
         )
-        .where(_live(target), entries.c.identity == import_rows.c.identity)
+        .where(live, entries.c.identity == import_rows.c.identity)
     )
 
 
-def _withdraw_unnamed(connection: Connection, target: Target) -> int:
-    named = exists().where(import_rows.c.identity == entries.c.identity)
+def _withdraw(
+    connection: Connection, change: Change, live: ColumnElement[bool], *, replace: bool
+) -> int:
+    """What the rows withdraw; with `replace`, what they do not name too."""
+    staged = import_rows.c
+    if replace:
+        named = exists().where(staged.identity == entries.c.identity, staged.details != WITHDRAWN)
+        gone = ~named
+    else:
+        versions = select(staged.old_version).where(
+            staged.details == WITHDRAWN, staged.old_version.is_not(None)
+        )
+        gone = entries.c.version.in_(versions)
     result = connection.execute(
-        update(entries).where(_live(target), ~named).values(removed_revision=target.revision)
+        update(entries).where(live, gone).values(removed_revision=change.revision)
     )
     return result.rowcount
 
 
-def _insert_versions(connection: Connection, target: Target) -> None:
+def _insert_versions(connection: Connection, change: Change, bank_key: int) -> None:
     staged = import_rows.c
-    version = literal(target.next_version) + staged.seq
+    version = literal(change.first_version) + row_number
+    # Withdrawals have no details, and so are left out.
+    details = import_details.c
+    source = import_rows.join(import_details, staged.details == details.key)
     connection.execute(
         insert(entries).from_select(
             [
@@ -116,21 +117,22 @@ def _insert_versions(connection: Connection, target: Target) -> None:
             select(
                 version,
                 func.coalesce(staged.old_id, version),
-                literal(target.bank_key),
+                literal(bank_key),
                 staged.identity,
                 staged.digest,
                 staged.external_id,
-                staged.labels,
-                staged.source,
-                staged.opinion,
-                staged.note,
-                staged.expire_time,
+                details.labels,
+                details.source,
+                details.opinion,
+                details.note,
+                details.expire_time,
                 func.coalesce(staged.old_quarantined, literal(False)),
-                func.coalesce(staged.old_create_time, literal(target.now_us)),
-                literal(target.revision),
+                func.coalesce(staged.old_create_time, literal(change.now_us)),
+                literal(change.revision),
             )
-            .where(staged.ordinal == 0, ~staged.unchanged)
-            .order_by(staged.seq),
+            .select_from(source)
+            .where(row_ordinal == 0, ~staged.unchanged)
+            .order_by(staged.row),
         )
     )  # fmt: skip
     connection.execute(
@@ -138,36 +140,44 @@ def _insert_versions(connection: Connection, target: Target) -> None:
             ["version", "ordinal", "algorithm", "value", "variant", "quality"],
             select(
                 version,
-                staged.ordinal,
-                staged.algorithm,
+                row_ordinal,
+                details.algorithm,
                 staged.value,
-                staged.variant,
-                staged.quality,
+                details.variant,
+                details.quality,
             )
+            .select_from(source)
             .where(~staged.unchanged)
-            .order_by(staged.seq, staged.ordinal),
+            .order_by(staged.row),
         )
     )
 
 
-def _signals_staged(connection: Connection) -> dict[str, int]:
+def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
+    """Staged entries with a signal that is live in another bank, and in a safe list of those."""
+    others = and_(banks.c.key != bank_key, banks.c.removed_revision.is_(None))
+    if not connection.scalar(select(exists().where(others, banks.c.entry_count > 0))):
+        return 0, 0
     staged = import_rows.c
-    rows = connection.execute(
-        select(staged.algorithm, func.count().label("signals"))
-        .where(~staged.unchanged)
-        .group_by(staged.algorithm)
-    )
-    return {row.algorithm: row.signals for row in rows}
-
-
-def _signals_removed(connection: Connection, target: Target) -> dict[str, int]:
-    rows = connection.execute(
-        select(entry_signals.c.algorithm, func.count().label("signals"))
-        .join(entries, entries.c.version == entry_signals.c.version)
-        .where(
-            entries.c.removed_revision == target.revision,
-            entries.c.bank_key == target.bank_key,
+    found = (
+        select(row_number, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
+        .select_from(import_rows)
+        .join(import_details, import_details.c.key == staged.details)
+        .join(
+            entry_signals,
+            and_(
+                value_prefix(entry_signals.c.value) == value_prefix(staged.value),
+                entry_signals.c.value == staged.value,
+                entry_signals.c.algorithm == import_details.c.algorithm,
+            ),
         )
-        .group_by(entry_signals.c.algorithm)
+        .join(entries, entries.c.version == entry_signals.c.version)
+        .join(banks, banks.c.key == entries.c.bank_key)
+        .where(others, entries.c.removed_revision.is_(None))
+        .group_by(row_number)
+        .subquery()
     )
-    return {row.algorithm: row.signals for row in rows}
+    total, safe = connection.execute(
+        select(func.count(), func.coalesce(func.sum(found.c.safe), 0))
+    ).one()
+    return total, safe

@@ -8,22 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import Distance, get_algorithm
+from featsvc.hashing.signals import format_value
 
 MAX_EXTERNAL_ID_BYTES = 512
 MAX_SOURCE_BYTES = 512
 MAX_LABELS = 32
 MAX_LABEL_BYTES = 128
 MAX_NOTE_BYTES = 4096
+MAX_REQUEST_ID_BYTES = 128
 MAX_SIGNALS = 16
 """Besides variants."""
 MAX_ENTRY_SIGNALS = 256
 """Variants included."""
 MAX_QUERY_VARIANTS = 16
-MAX_BAD_ROWS_KEPT = 1000
-BAD_ROW_CHARS = 256
+ENTRY_ALGORITHMS = ("pdq", "md5", "sha1", "sha256")
+"""What a picture is hashed into when it is added itself."""
 ENGINES = ("auto", "faiss", "scan", "multi-index")
 
 _BANK_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -128,8 +131,8 @@ class BankSettings:
 class Bank(BankSettings):
     """One curated list: its settings, and what is live in it now.
 
-    `revision` is the newest one that changed the bank or its entries; `etag` changes with every
-    change of the settings.
+    `revision` is the newest one that changed the bank or its entries; `etag` names the settings
+    and the entries as they are.
     """
 
     id: str
@@ -147,14 +150,21 @@ class Bank(BankSettings):
         return sum(self.signal_counts.values())
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EntrySignal:
-    """One hash of an entry; `value` is the packed bits, most significant first."""
+class EntrySignal(NamedTuple):
+    """One hash of an entry; `value` is the packed bits, most significant first.
+
+    Of an opaque algorithm it is the text itself. A tuple, since a list has millions.
+    """
 
     algorithm: str
     value: bytes
     variant: str = "original"
     quality: int | None = None
+
+    @property
+    def text(self) -> str:
+        """As lists carry it: lower-case hex, or the text of an opaque algorithm."""
+        return format_value(self.algorithm, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +192,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """Who changes something and why; kept in the log."""
+    """Who changes something and why; kept in the log. Raises InvalidInput where it is too long.
+
+    A change with a `request_id` happens once: a retry is answered as the first call was.
+    """
 
     actor: str = ""
     reason: str = ""
     request_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("context.actor", self.actor, MAX_SOURCE_BYTES)
+        check_text("context.reason", self.reason, MAX_NOTE_BYTES)
+        check_text("context.request_id", self.request_id, MAX_REQUEST_ID_BYTES)
 
 
 NO_CONTEXT = ChangeContext()
@@ -215,77 +233,3 @@ class Revision:
     added_entries: int
     withdrawn_entries: int
     changed_entries: int
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be imported. `line` counts from 1; `row` is cut at 256 characters."""
-
-    line: int
-    column: str
-    reason: str
-    row: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """What an import did, or would do.
-
-    `duplicate_rows` hold a signal that an earlier row of the file holds already. A duplicate with
-    an external id of its own is an entry of its own, any other adds nothing.
-    """
-
-    rows: int = 0
-    new_entries: int = 0
-    changed_entries: int = 0
-    unchanged_entries: int = 0
-    withdrawn_entries: int = 0
-    duplicate_rows: int = 0
-    bad_rows: int = 0
-    in_other_banks: int = 0
-    in_safe_lists: int = 0
-    low_information: int = 0
-    unmatchable_signals: int = 0
-    bad: tuple[BadRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """How to import. `source` and `labels` are given to rows: the source where a row has none."""
-
-    source: str = ""
-    labels: tuple[str, ...] = ()
-    dry_run: bool = False
-    skip_bad: bool = False
-    replace: bool = False
-
-    def __post_init__(self) -> None:
-        check_labels(self.labels)
-        check_text("source", self.source, MAX_SOURCE_BYTES)
-
-
-DEFAULT_IMPORT = ImportOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """`revision` is 0 where nothing was changed; `refused` where bad rows forbade the import."""
-
-    summary: ImportSummary
-    revision: int
-    refused: bool
-    format: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class BankPage:
-    banks: tuple[Bank, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class EntryPage:
-    entries: tuple[Entry, ...]
-    next_page_token: str
-    total_entries: int

@@ -2,11 +2,17 @@
 
     head            one row: newest revision, its commit time, next free version number.
                     Every writer locks it first, so revisions are gapless and commit in order.
-    banks           settings and live counts
+    banks           settings and live counts; a deleted bank stays, with a removed_revision
     entries         one row per VERSION of an entry: live at revision r where
                     added_revision <= r < removed_revision (NULL: still live)
     entry_signals   the signals of each version
     revisions       the log: who, when, why, from which file
+    requests        what a request id was answered with, so that a retry is answered alike
+    match_counts    how often an entry matched, per mode and day
+
+Version numbers grow with revisions: what was added after revision r are the versions from
+`first_version` of revision r + 1 on. `migrations/` brings an older database here; a test holds
+the two together.
 
 Times are microseconds since 1970 UTC, labels one string joined by U+001F, thresholds and other
 small structures JSON text: both databases compare and index these alike.
@@ -21,6 +27,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -30,18 +37,18 @@ from sqlalchemy import (
     String,
     Table,
     false,
+    func,
+    literal_column,
     text,
+    type_coerce,
 )
 
-SCHEMA_VERSION = 1
 LABEL_SEPARATOR = "\x1f"
 
 # SQLite makes a column the row id only where its type is spelled INTEGER.
 _Key = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData()
-
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
 head = Table(
     "head",
@@ -56,7 +63,7 @@ banks = Table(
     "banks",
     metadata,
     Column("key", _Key, primary_key=True, autoincrement=True),
-    Column("id", String(64), nullable=False, unique=True),
+    Column("id", String(64), nullable=False),
     Column("display_name", String, nullable=False),
     Column("description", String, nullable=False),
     Column("mode", String(16), nullable=False),
@@ -70,6 +77,14 @@ banks = Table(
     Column("update_time", BigInteger, nullable=False),
     Column("entry_count", BigInteger, nullable=False),
     Column("signal_counts", String, nullable=False),
+    Column("removed_revision", BigInteger, nullable=True),
+    Index(
+        "banks_live",
+        "id",
+        unique=True,
+        sqlite_where=text("removed_revision IS NULL"),
+        postgresql_where=text("removed_revision IS NULL"),
+    ),
 )
 
 entries = Table(
@@ -98,8 +113,7 @@ entries = Table(
         sqlite_where=text("removed_revision IS NULL"),
         postgresql_where=text("removed_revision IS NULL"),
     ),
-    Index("entries_id", "id"),
-    Index("entries_added", "added_revision"),
+    Index("entries_bank", "bank_key", "id"),
     Index(
         "entries_removed",
         "removed_revision",
@@ -120,6 +134,16 @@ entry_signals = Table(
     sqlite_with_rowid=False,
 )
 
+VALUE_PREFIX_BYTES = 8
+
+
+def value_prefix(value: ColumnElement[bytes]) -> ColumnElement[bytes]:
+    """What signals are looked up by; a whole value may be too long for an index."""
+    return func.substr(value, literal_column("1"), literal_column(str(VALUE_PREFIX_BYTES)))
+
+
+Index("entry_signals_value", value_prefix(entry_signals.c.value))
+
 revisions = Table(
     "revisions",
     metadata,
@@ -135,33 +159,71 @@ revisions = Table(
     Column("added_entries", BigInteger, nullable=False),
     Column("withdrawn_entries", BigInteger, nullable=False),
     Column("changed_entries", BigInteger, nullable=False),
+    Column("first_version", BigInteger, nullable=False),
+    Index("revisions_bank", "bank_id", "revision"),
 )
 
-# One row a signal of the file being imported; a temporary table of the importing connection.
-# Rows of one parsed entry share `seq`; only its first (ordinal 0) is read for the entry's fields.
-# The `old_` columns are filled from the live version of the same identity, where there is one.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("method", String(32), nullable=False),
+    Column("target", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Index("requests_time", "time"),
+)
+
+# `day` counts from 1970-01-01 UTC.
+match_counts = Table(
+    "match_counts",
+    metadata,
+    Column("bank_key", _Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
+    Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("mode", String(16), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("matches", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row a signal of the file being imported; temporary tables of the importing connection.
+# `row` is the entry's number in the file times ROW_ORDINALS plus the signal's ordinal; only an
+# entry's first row is read for its fields. Few values a row make the difference in speed, so what
+# most rows of a list have in common lies in `import_details`. A withdrawal is one row with the
+# details WITHDRAWN, which are not there. The `old_` columns are filled from the live version of
+# the same identity, where there is one.
+ROW_ORDINALS = 256
+WITHDRAWN = 0
+_temporary = MetaData()
 import_rows = Table(
     "import_rows",
-    MetaData(),
-    Column("seq", _Key, primary_key=True, autoincrement=False),
-    Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
+    _temporary,
+    Column("row", _Key, primary_key=True, autoincrement=False),
     Column("identity", String, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
-    Column("labels", String, nullable=False),
-    Column("source", String, nullable=False),
-    Column("opinion", String(16), nullable=False),
-    Column("note", String, nullable=False),
-    Column("expire_time", BigInteger, nullable=True),
-    Column("algorithm", String(32), nullable=False),
+    Column("details", Integer, nullable=False),
     Column("value", LargeBinary, nullable=False),
-    Column("variant", String(32), nullable=False),
-    Column("quality", SmallInteger, nullable=True),
     Column("old_version", BigInteger, nullable=True),
     Column("old_id", BigInteger, nullable=True),
     Column("old_quarantined", Boolean, nullable=True),
     Column("old_create_time", BigInteger, nullable=True),
     Column("unchanged", Boolean, nullable=False, server_default=false()),
     prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
 )
+import_details = Table(
+    "import_details",
+    _temporary,
+    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column("labels", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("opinion", String(16), nullable=False),
+    Column("note", String, nullable=False),
+    Column("expire_time", BigInteger, nullable=True),
+    Column("algorithm", String(32), nullable=False),
+    Column("variant", String(32), nullable=False),
+    Column("quality", SmallInteger, nullable=True),
+    prefixes=["TEMPORARY"],
+)
+row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
+row_ordinal = type_coerce(import_rows.c.row.op("%")(literal_column(str(ROW_ORDINALS))), BigInteger)

@@ -1,51 +1,55 @@
 """The bank store: the only truth about banks, their entries and who changed them when.
 
 Synchronous and thread-safe. Every change that returns is committed and is one revision; writers
-take turns, so revisions are gapless and a reader that follows them misses nothing. Any method
-raises `Unavailable` while the database is away, and works again when it is back.
+take turns, so revisions are gapless and a reader that follows them misses nothing. A change with
+a request id happens once. Any method raises `Unavailable` while the database is away, and works
+again when it is back.
 """
 
-import base64
-import binascii
-import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Row, insert, select, update
-
-from featsvc.banks import merging, staging
+from featsvc.banks import counting, editing, exporting, history, importing, searching, settings
 from featsvc.banks.database import Database
+from featsvc.banks.formats.rows import ImportRow
 from featsvc.banks.list_file import ListFile
+from featsvc.banks.pages import check_page_size, decode_number, decode_token, encode_token
 from featsvc.banks.records import (
-    DEFAULT_IMPORT,
     NO_CONTEXT,
     Bank,
-    BankPage,
     BankSettings,
     ChangeContext,
     Entry,
-    EntryPage,
     Head,
-    ImportOptions,
-    ImportResult,
-    ImportSummary,
     check_bank_id,
 )
-from featsvc.banks.schema import banks, head, revisions
-from featsvc.banks.times import now_us
-from featsvc.banks.view import StoreView, bank_of, no_bank, read_head
-from featsvc.errors import AlreadyExists, InvalidInput
+from featsvc.banks.results import (
+    DEFAULT_IMPORT,
+    NO_FILTER,
+    Added,
+    BankMatches,
+    BankPage,
+    DiffPage,
+    EntryFilter,
+    EntryPage,
+    ImportOptions,
+    ImportResult,
+    MatchKey,
+    Overlap,
+    Quarantined,
+    RevisionPage,
+    RolledBack,
+    Withdrawn,
+)
+from featsvc.banks.view import StoreView, read_head
 
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+_NEWEST = 2**62
 
 
 class BankStore:
     """`url` is SQLAlchemy's: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.
 
-    Raises ConfigInvalid where it is neither. Connects on first use.
+    Raises ConfigInvalid where it is neither. Connects, and migrates, on first use.
     """
 
     def __init__(self, url: str) -> None:
@@ -68,33 +72,42 @@ class BankStore:
     def create_bank(
         self,
         bank_id: str,
-        settings: BankSettings | None = None,
+        wanted: BankSettings | None = None,
         context: ChangeContext = NO_CONTEXT,
     ) -> Bank:
         """Raises InvalidInput for the id, AlreadyExists where it is taken."""
-        settings = settings or BankSettings()
-        check_bank_id(bank_id)
-        with self._database.write() as connection:
-            taken = select(banks.c.key).where(banks.c.id == bank_id)
-            if connection.execute(taken).first() is not None:
-                raise AlreadyExists(
-                    f"bank_id: there is a bank {bank_id!r} already; choose another id or update it"
-                )
-            change = _Change.next(connection, bank_id, "create", context)
-            connection.execute(
-                insert(banks).values(
-                    id=bank_id,
-                    **_settings_columns(settings),
-                    settings_revision=change.revision,
-                    revision=change.revision,
-                    create_time=change.now_us,
-                    update_time=change.now_us,
-                    entry_count=0,
-                    signal_counts="{}",
-                )
-            )
-            change.log(connection)
-            return bank_of(_bank_row(connection, bank_id))
+        return settings.create(
+            self._database, check_bank_id(bank_id), wanted or BankSettings(), context
+        )
+
+    def update_bank(
+        self,
+        bank_id: str,
+        changes: Mapping[str, object],
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        etag: str = "",
+    ) -> Bank:
+        """Change some settings, by their names in `BankSettings`.
+
+        Raises NotFound, InvalidInput for a value, Conflict where the settings are not any more
+        those of the etag.
+        """
+        return settings.update_settings(self._database, bank_id, changes, context, etag=etag)
+
+    def delete_bank(
+        self,
+        bank_id: str,
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        etag: str = "",
+        force: bool = False,
+    ) -> Withdrawn:
+        """Withdraw its entries and take it off the list; its history stays.
+
+        Raises NotFound, Conflict for the etag, InvalidInput where it has entries without `force`.
+        """
+        return settings.delete_bank(self._database, bank_id, context, etag=etag, force=force)
 
     def get_bank(self, bank_id: str) -> Bank:
         """Raises NotFound."""
@@ -103,33 +116,43 @@ class BankStore:
 
     def list_banks(self, *, page_size: int = 0, page_token: str = "") -> BankPage:
         """By id. Raises InvalidInput for the page size or token."""
-        size = _page_size(page_size)
-        after = _decode_token(page_token)
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(banks).where(banks.c.id > after).order_by(banks.c.id).limit(size + 1)
-            ).all()
-        more = len(rows) > size
-        found = tuple(bank_of(row) for row in rows[:size])
-        return BankPage(found, _encode_token(found[-1].id) if more else "")
+        size = check_page_size(page_size)
+        after = decode_token(page_token)
+        with self.view() as view:
+            found = view.bank_page(after=after, limit=size + 1)
+        page = found[:size]
+        return BankPage(page, encode_token(page[-1].id) if len(found) > size else "")
 
     def get_entry(self, bank_id: str, entry_id: int) -> Entry:
         """The newest version, live or withdrawn. Raises NotFound."""
         with self.view() as view:
             return view.entry(bank_id, entry_id)
 
-    def list_entries(self, bank_id: str, *, page_size: int = 0, page_token: str = "") -> EntryPage:
-        """Live ones by id. Raises NotFound for the bank, InvalidInput for page size or token."""
-        size = _page_size(page_size)
-        token = _decode_token(page_token)
-        if token and not token.isdecimal():
-            raise _bad_token()
+    def list_entries(
+        self,
+        bank_id: str,
+        wanted: EntryFilter = NO_FILTER,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> EntryPage:
+        """By id. Raises NotFound for the bank, InvalidInput for page size, token or filter."""
+        size = check_page_size(page_size)
+        after = decode_number(page_token)
         with self.view() as view:
-            bank = view.bank(bank_id)
-            found = view.entry_page(bank_id, after=int(token or 0), limit=size + 1)
-        more = len(found) > size
+            found, total = searching.find(view, bank_id, wanted, after=after, limit=size + 1)
         page = found[:size]
-        return EntryPage(page, _encode_token(str(page[-1].id)) if more else "", bank.entry_count)
+        token = encode_token(str(page[-1].id)) if len(found) > size else ""
+        return EntryPage(page, token, total)
+
+    def export_entries(self, bank_id: str, format_name: str, revision: int = 0) -> exporting.Export:
+        """The bank's entries as a list, by id. Raises InvalidInput for the format or revision."""
+        return exporting.export(self._database, bank_id, format_name, revision)
+
+    def overlap(self, bank_id: str, other_id: str, *, max_pairs: int = 100) -> Overlap:
+        """Entries of a bank with a signal that is live in the other too. Raises NotFound."""
+        with self.view() as view:
+            return searching.overlap(view, bank_id, other_id, max_pairs=max_pairs)
 
     def import_entries(
         self,
@@ -144,154 +167,106 @@ class BankStore:
         NotFound for the bank, InvalidInput for a file that cannot be read at all; whatever the
         file's chunks raise passes through, and nothing is applied.
         """
-        self.get_bank(bank_id)
-        with self._database.session() as connection, staging.staging_table(connection):
-            with connection.begin():
-                summary = staging.stage(connection, file, options)
-                if refused := summary.bad_rows > 0 and not options.skip_bad:
-                    return ImportResult(summary, 0, refused, file.format, file.sha256)
-                duplicates = staging.join_same_entries(connection)
-            summary = replace(summary, duplicate_rows=duplicates)
-            revision, summary = self._merge(connection, bank_id, file, options, context, summary)
-        return ImportResult(summary, revision, False, file.format, file.sha256)
+        return importing.import_list(self._database, bank_id, file, options, context)
 
-    def _merge(
+    def add_entries(
+        self, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext = NO_CONTEXT
+    ) -> Added:
+        """Add entries, or change those of the same external id (or signal).
+
+        Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index.
+        """
+        return editing.add(self._database, bank_id, rows, context)
+
+    def withdraw_entries(
         self,
-        connection: Connection,
         bank_id: str,
-        file: ListFile,
-        options: ImportOptions,
-        context: ChangeContext,
-        summary: ImportSummary,
-    ) -> tuple[int, ImportSummary]:
-        with self._database.exclusive(connection) as transaction:
-            bank = _bank_row(connection, bank_id)
-            change = _Change.next(connection, bank_id, "import", context)
-            target = merging.Target(bank.key, change.revision, change.now_us, change.next_version)
-            merged = merging.merge(connection, target, replace=options.replace)
-            summary = replace(
-                summary,
-                new_entries=merged.new,
-                changed_entries=merged.changed,
-                unchanged_entries=merged.unchanged,
-                withdrawn_entries=merged.withdrawn,
-            )
-            if options.dry_run or merged.nothing:
-                transaction.rollback()
-                return 0, summary
-            change = replace(
-                change, next_version=change.next_version + summary.rows + 1,
-                file_name=file.name, file_sha256=file.sha256, merged=merged,
-            )  # fmt: skip
-            change.log(connection)
-            return change.revision, summary
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """The revision that a writer is about to commit."""
-
-    revision: int
-    now_us: int
-    next_version: int
-    bank_id: str
-    action: str
-    context: ChangeContext
-    file_name: str = ""
-    file_sha256: str = ""
-    merged: merging.Merged = merging.NOTHING
-
-    @classmethod
-    def next(
-        cls, connection: Connection, bank_id: str, action: str, context: ChangeContext
-    ) -> "_Change":
-        row = connection.execute(select(head)).one()
-        # Never backwards, whatever the clock does: readers order by it.
-        now = max(now_us(), row.commit_time)
-        return cls(row.revision + 1, now, row.next_version, bank_id, action, context)
-
-    def log(self, connection: Connection) -> None:
-        """Write log, counts and head: the last thing a writer does."""
-        connection.execute(
-            insert(revisions).values(
-                revision=self.revision,
-                commit_time=self.now_us,
-                bank_id=self.bank_id,
-                action=self.action,
-                actor=self.context.actor,
-                reason=self.context.reason,
-                request_id=self.context.request_id,
-                file_name=self.file_name,
-                file_sha256=self.file_sha256,
-                added_entries=self.merged.new,
-                withdrawn_entries=self.merged.withdrawn,
-                changed_entries=self.merged.changed,
-            )
-        )
-        if not self.merged.nothing:
-            self._count(connection)
-        connection.execute(
-            update(head).values(
-                revision=self.revision, commit_time=self.now_us, next_version=self.next_version
-            )
+        entry_ids: Sequence[int] = (),
+        external_ids: Sequence[str] = (),
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        dry_run: bool = False,
+    ) -> Withdrawn:
+        """All of them or none. Raises NotFound for a bank or an entry that is not live."""
+        return editing.withdraw(
+            self._database, bank_id, entry_ids, external_ids, context, dry_run=dry_run
         )
 
-    def _count(self, connection: Connection) -> None:
-        bank = _bank_row(connection, self.bank_id)
-        counts = Counter(json.loads(bank.signal_counts))
-        counts.update(self.merged.signals)
-        connection.execute(
-            update(banks)
-            .where(banks.c.key == bank.key)
-            .values(
-                entry_count=bank.entry_count + self.merged.new - self.merged.withdrawn,
-                signal_counts=json.dumps({k: n for k, n in sorted(counts.items()) if n}),
-                revision=self.revision,
-                update_time=self.now_us,
-            )
+    def quarantine_entries(
+        self,
+        bank_id: str,
+        entry_ids: Sequence[int],
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        release: bool = False,
+    ) -> Quarantined:
+        """Keep entries from matching, or `release` them. Raises NotFound."""
+        return editing.quarantine(self._database, bank_id, entry_ids, context, release=release)
+
+    def list_revisions(
+        self, bank_id: str = "", *, page_size: int = 0, page_token: str = ""
+    ) -> RevisionPage:
+        """The log, newest first; of all banks where the id is empty.
+
+        A deleted bank still has a log. Raises NotFound for a bank that never was.
+        """
+        size = check_page_size(page_size)
+        before = decode_number(page_token) or _NEWEST
+        with self.view() as view:
+            found = view.revision_page(bank_id, before=before, limit=size + 1)
+            if not found and bank_id:
+                view.bank(bank_id)
+        page = found[:size]
+        token = encode_token(str(page[-1].revision)) if len(found) > size else ""
+        return RevisionPage(page, token)
+
+    def diff_revisions(
+        self,
+        bank_id: str,
+        from_revision: int,
+        to_revision: int = 0,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> DiffPage:
+        """What became of the bank's entries between two revisions.
+
+        From 0 is from the empty store on, to 0 is up to now.
+
+        Raises NotFound for the bank, InvalidInput for a revision that is yet to come.
+        """
+        size = check_page_size(page_size)
+        after = decode_token(page_token)
+        with self.view() as view:
+            newest = view.head.revision
+            older = from_revision and history.check_revision(from_revision, newest, "from_revision")
+            newer = history.check_revision(to_revision, newest, "to_revision")
+            found, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
+        token = encode_token(found[size - 1][0]) if len(found) > size else ""
+        return DiffPage(tuple(change for _, change in found[:size]), token, total)
+
+    def rollback_bank(
+        self,
+        bank_id: str,
+        revision: int,
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        etag: str = "",
+        dry_run: bool = False,
+    ) -> RolledBack:
+        """Restore the entries of an earlier revision as a new one; settings stay.
+
+        Raises NotFound, InvalidInput for the revision, Conflict for the etag.
+        """
+        return history.rollback(
+            self._database, bank_id, revision, context, etag=etag, dry_run=dry_run
         )
 
+    def add_match_counts(self, counts: Mapping[MatchKey, int]) -> None:
+        """Add to what is counted today; what a bank or entry is not any more is left out."""
+        counting.add(self._database, counts)
 
-def _bank_row(connection: Connection, bank_id: str) -> Row[tuple[object, ...]]:
-    row = connection.execute(select(banks).where(banks.c.id == bank_id)).first()
-    if row is None:
-        raise no_bank(bank_id)
-    return row
-
-
-def _settings_columns(settings: BankSettings) -> dict[str, str | bool]:
-    return {
-        "display_name": settings.display_name,
-        "description": settings.description,
-        "mode": settings.mode.value,
-        "safe": settings.safe,
-        "thresholds": json.dumps(dict(sorted(settings.thresholds.items()))),
-        "query_variants": json.dumps(settings.query_variants),
-        "engine": settings.engine,
-    }
-
-
-def _page_size(asked: int) -> int:
-    if not 0 <= asked <= MAX_PAGE_SIZE:
-        raise InvalidInput(
-            f"page_size: {asked} is not within 1 to {MAX_PAGE_SIZE}", field="page_size"
-        )
-    return asked or DEFAULT_PAGE_SIZE
-
-
-def _encode_token(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
-
-
-def _decode_token(token: str) -> str:
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        return raw.decode()
-    except (binascii.Error, UnicodeError):
-        raise _bad_token() from None
-
-
-def _bad_token() -> InvalidInput:
-    return InvalidInput(
-        "page_token: not one that this server gave; begin anew without a token", field="page_token"
-    )
+    def match_counts(self, bank_id: str, *, days: int, limit: int) -> BankMatches:
+        """Matches of the last days, the entries with most of them first. Raises NotFound."""
+        with self.view() as view:
+            return counting.read(view, bank_id, days=days, limit=limit)

@@ -1,14 +1,14 @@
 """Reads of the bank store, all at one revision."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from types import MappingProxyType
-from typing import cast
+from typing import NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, or_, select
 
 from featsvc.banks.records import (
     Bank,
@@ -19,12 +19,13 @@ from featsvc.banks.records import (
     Opinion,
     Revision,
 )
-from featsvc.banks.schema import banks, entries, entry_signals, head, revisions
-from featsvc.banks.staging import split_stored_labels
+from featsvc.banks.schema import LABEL_SEPARATOR, banks, entries, entry_signals, head, revisions
 from featsvc.banks.times import from_us
 from featsvc.errors import NotFound
 
-_FETCH_ROWS = 5_000
+_STREAMED = {"yield_per": 5_000}
+
+_LIVE_BANK = banks.c.removed_revision.is_(None)
 
 SignalRow = tuple[int, int, str, str, str, str, str, bool, int | None, str, bytes, str]
 """version, entry id, bank id, external id, labels (as stored), source, opinion, quarantined, expiry
@@ -33,31 +34,43 @@ SignalRow = tuple[int, int, str, str, str, str, str, bool, int | None, str, byte
 _Row = Row[tuple[object, ...]]
 
 
+class VersionedEntry(NamedTuple):
+    version: int
+    entry: Entry
+
+
 class StoreView:
     """What `BankStore.view` hands out; valid inside its `with` only."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         # Read first: it fixes the moment that a deferred transaction sees.
         self.head = read_head(connection)
 
     def banks(self) -> tuple[Bank, ...]:
         """Every bank, by id."""
-        rows = self._connection.execute(select(banks).order_by(banks.c.id))
+        rows = self.connection.execute(select(banks).where(_LIVE_BANK).order_by(banks.c.id))
         return tuple(bank_of(row) for row in rows)
+
+    def bank_page(self, *, after: str, limit: int) -> tuple[Bank, ...]:
+        """Banks with an id above `after`, by id."""
+        page = select(banks).where(_LIVE_BANK, banks.c.id > after).order_by(banks.c.id)
+        return tuple(bank_of(row) for row in self.connection.execute(page.limit(limit)))
 
     def bank(self, bank_id: str) -> Bank:
         """Raises NotFound."""
-        row = self._connection.execute(select(banks).where(banks.c.id == bank_id)).first()
-        if row is None:
-            raise no_bank(bank_id)
-        return bank_of(row)
+        return bank_of(self._bank_row(bank_id))
+
+    def bank_key(self, bank_id: str) -> int:
+        """Raises NotFound."""
+        return int(self._bank_row(bank_id).key)
 
     def entry(self, bank_id: str, entry_id: int) -> Entry:
         """The newest version. Raises NotFound."""
-        newest = select(func.max(entries.c.version)).where(entries.c.id == entry_id)
-        condition = and_(banks.c.id == bank_id, entries.c.version == newest.scalar_subquery())
-        found = list(self._entries(condition))
+        newest = select(func.max(entries.c.version)).where(
+            entries.c.id == entry_id, entries.c.bank_key == self.bank_key(bank_id)
+        )
+        found = list(self.entries_where(entries.c.version == newest.scalar_subquery()))
         if not found:
             raise NotFound(
                 f"name: no entry {entry_id} in bank {bank_id[:64]!r}; list the bank's entries",
@@ -65,22 +78,22 @@ class StoreView:
             )
         return found[0]
 
-    def entry_page(self, bank_id: str, *, after: int, limit: int) -> tuple[Entry, ...]:
-        """Live entries with an id above `after`, by id."""
+    def entry_page(
+        self, condition: ColumnElement[bool], *, after: int, limit: int
+    ) -> tuple[Entry, ...]:
+        """Entries for which it holds with an id above `after`, by id."""
         versions = (
             select(entries.c.version)
-            .join(banks, banks.c.key == entries.c.bank_key)
-            .where(banks.c.id == bank_id, entries.c.removed_revision.is_(None))
-            .where(entries.c.id > after)
+            .where(condition, entries.c.id > after)
             .order_by(entries.c.id)
             .limit(limit)
         )
-        found = self._entries(entries.c.version.in_(versions))
+        found = self.entries_where(entries.c.version.in_(versions))
         return tuple(sorted(found, key=attrgetter("id")))
 
     def live_entries(self) -> Iterator[Entry]:
         """Every live entry of every bank, streamed."""
-        return self._entries(entries.c.removed_revision.is_(None))
+        return self.entries_where(entries.c.removed_revision.is_(None))
 
     def changes_since(self, revision: int) -> Iterator[Entry]:
         """Every version that was added or removed after `revision`, streamed.
@@ -88,10 +101,11 @@ class StoreView:
         A version that was both is left out: who followed from `revision` never held it. To
         follow, drop what has a `removed_revision`, then take up what has none.
         """
-        return self._entries(
+        first = first_version_after(self.connection, revision)
+        return self.entries_where(
             or_(
-                and_(entries.c.added_revision > revision, entries.c.removed_revision.is_(None)),
-                and_(entries.c.added_revision <= revision, entries.c.removed_revision > revision),
+                and_(entries.c.version >= first, entries.c.removed_revision.is_(None)),
+                and_(entries.c.version < first, entries.c.removed_revision > revision),
             )
         )
 
@@ -101,32 +115,29 @@ class StoreView:
 
     def signals_added_since(self, revision: int) -> Iterator["SignalRow"]:
         """The same of the versions that were added after `revision` and are live."""
-        # As a list, so that SQLite looks them up by its index: for the sake of the order by version
-        # it would walk every entry instead (60 ms at 1 M).
-        added = select(entries.c.version).where(entries.c.added_revision > revision)
-        return self._signals(
-            and_(entries.c.version.in_(added), entries.c.removed_revision.is_(None))
-        )
+        first = first_version_after(self.connection, revision)
+        return self._signals(and_(entries.c.version >= first, entries.c.removed_revision.is_(None)))
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
         """Versions live at `revision` and no longer."""
-        found = self._connection.scalars(
+        first = first_version_after(self.connection, revision)
+        found = self.connection.scalars(
             select(entries.c.version).where(
-                entries.c.removed_revision > revision, entries.c.added_revision <= revision
+                entries.c.removed_revision > revision, entries.c.version < first
             )
         )
         return tuple(found)
 
     def commit_time_of(self, revision: int) -> datetime | None:
         """None where there is no such revision."""
-        found = self._connection.scalar(
+        found = self.connection.scalar(
             select(revisions.c.commit_time).where(revisions.c.revision == revision)
         )
         return None if found is None else from_us(found)
 
     def revisions_since(self, revision: int) -> tuple[Revision, ...]:
         """The log after `revision`, oldest first."""
-        rows = self._connection.execute(
+        rows = self.connection.execute(
             select(revisions).where(revisions.c.revision > revision).order_by(revisions.c.revision)
         )
         return tuple(revision_of(row) for row in rows)
@@ -152,11 +163,42 @@ class StoreView:
             .where(condition)
             .order_by(entries.c.version, entry_signals.c.ordinal)
         )
-        rows = self._connection.execution_options(yield_per=_FETCH_ROWS).execute(query)
+        rows = self.connection.execute(query, execution_options=_STREAMED)
         for batch in rows.partitions():
             yield from cast(Iterable[SignalRow], batch)
 
-    def _entries(self, condition: ColumnElement[bool]) -> Iterator[Entry]:
+    def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
+        """The log below revision `before`, newest first; of one bank, or of all where empty."""
+        page = select(revisions).where(revisions.c.revision < before)
+        if bank_id:
+            page = page.where(revisions.c.bank_id == bank_id)
+        page = page.order_by(revisions.c.revision.desc()).limit(limit)
+        return tuple(revision_of(row) for row in self.connection.execute(page))
+
+    def signals_where(
+        self, algorithm: str, condition: ColumnElement[bool]
+    ) -> Iterator[Sequence[tuple[int, bytes]]]:
+        """Versions and values of one algorithm in batches, for entries for which it holds."""
+        rows = self.connection.execute(
+            select(entries.c.version, entry_signals.c.value)
+            .join(entry_signals, entry_signals.c.version == entries.c.version)
+            .where(condition, entry_signals.c.algorithm == algorithm),
+            execution_options=_STREAMED,
+        )
+        for batch in rows.partitions():
+            yield [(row.version, row.value) for row in batch]
+
+    def entries_where(
+        self, condition: ColumnElement[bool], *, by_id: bool = False
+    ) -> Iterator[Entry]:
+        """By version, or by id; streamed."""
+        return (found.entry for found in self.versioned(condition, by_id=by_id))
+
+    def versioned(
+        self, condition: ColumnElement[bool], *, by_id: bool = False
+    ) -> Iterator[VersionedEntry]:
+        """The same with the number of the version."""
+        order = (entries.c.id, entries.c.version) if by_id else (entries.c.version,)
         query: Select[tuple[object, ...]] = (
             select(
                 entries,
@@ -169,11 +211,38 @@ class StoreView:
             .join(banks, banks.c.key == entries.c.bank_key)
             .join(entry_signals, entry_signals.c.version == entries.c.version)
             .where(condition)
-            .order_by(entries.c.version, entry_signals.c.ordinal)
+            .order_by(*order, entry_signals.c.ordinal)
         )
-        rows = self._connection.execution_options(yield_per=_FETCH_ROWS).execute(query)
-        for _, versions in groupby(rows, key=attrgetter("version")):
-            yield entry_of(versions)
+        rows = self.connection.execute(query, execution_options=_STREAMED)
+        for version, signals in groupby(rows, key=attrgetter("version")):
+            yield VersionedEntry(version, entry_of(signals))
+
+    def _bank_row(self, bank_id: str) -> _Row:
+        row = self.connection.execute(
+            select(banks).where(banks.c.id == bank_id, _LIVE_BANK)
+        ).first()
+        if row is None:
+            raise no_bank(bank_id)
+        return row
+
+
+def live_at(revision: int, table: FromClause = entries) -> ColumnElement[bool]:
+    """Versions that were live at a revision."""
+    return and_(
+        table.c.added_revision <= revision,
+        or_(table.c.removed_revision.is_(None), table.c.removed_revision > revision),
+    )
+
+
+def first_version_after(connection: Connection, revision: int) -> int:
+    """Versions that came after `revision` have this number or a larger one."""
+    first = connection.scalar(
+        select(revisions.c.first_version)
+        .where(revisions.c.revision > revision)
+        .order_by(revisions.c.revision)
+        .limit(1)
+    )
+    return 2**62 if first is None else int(first)
 
 
 def read_head(connection: Connection) -> Head:
@@ -192,7 +261,7 @@ def bank_of(row: _Row) -> Bank:
         thresholds=MappingProxyType(json.loads(row.thresholds)),
         query_variants=tuple(json.loads(row.query_variants)),
         engine=row.engine,
-        etag=f"{row.settings_revision:x}",
+        etag=f"{row.settings_revision:x}-{row.revision:x}",
         revision=row.revision,
         create_time=from_us(row.create_time),
         update_time=from_us(row.update_time),
@@ -242,3 +311,7 @@ def no_bank(bank_id: str) -> NotFound:
     return NotFound(
         f"bank: there is no {bank_id[:64]!r}; list the banks, or create it", field="bank"
     )
+
+
+def split_stored_labels(stored: str) -> tuple[str, ...]:
+    return tuple(stored.split(LABEL_SEPARATOR)) if stored else ()

@@ -17,7 +17,7 @@ _COMMANDS = {
     "compare": ("featsvc.cli.hash", "compare", "Compare two files by every algorithm."),
     "screen": ("featsvc.cli.match", "screen", "Screen a file for an account."),
     "match": ("featsvc.cli.match", "match", "Match a file or a signal against the banks."),
-    "bank": ("featsvc.cli.bank", "bank", "Curate banks: create, import, list, show, entries."),
+    "bank": ("featsvc.cli.bank", "bank", "Curate banks: import, try, tune, withdraw, undo."),
     "features": ("featsvc.cli.features", "features", "Feed events, read account features."),
     "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation and a server."),
 }

@@ -35,6 +35,8 @@ class Algorithm:
     None where the algorithm has no quality; `computed` and `matched` whether this build makes it
     from content and searches banks for it; `perceptual` whether it needs pixels. `base` is the
     name without its size, `size` imagehash's `hash_size` or `binbits`, 0 where there is none.
+    An algorithm with `bits` 0 is opaque: lists carry it as text of any form, which is kept as it
+    is and never compared.
     """
 
     name: str
@@ -60,6 +62,11 @@ class Algorithm:
         """Length of the text form (of one segment)."""
         return (self.bits + 3) // 4
 
+    @property
+    def opaque(self) -> bool:
+        """Whether its values are kept as the text they came in."""
+        return self.bits == 0
+
 
 QUALITY_FLOOR = 50
 """Meta's advice for PDQ. The measure is of the picture, so it holds for every perceptual hash."""
@@ -67,6 +74,13 @@ QUALITY_FLOOR = 50
 MAX_SIZE = 32
 """Largest `hash_size`: 1,024 bits."""
 MAX_BINBITS = 8
+
+
+def _opaque(name: str, description: str) -> Algorithm:
+    return Algorithm(
+        name, 0, Distance.EQUALITY, 0, None, 1, False, False, True, f"{description}: stored only",
+        base=name,
+    )  # fmt: skip
 
 
 def _byte_hash(name: str, bits: int, description: str) -> Algorithm:
@@ -112,6 +126,12 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _byte_hash("md5", 128, "MD5 of the bytes, as exchanged in lists"),
             _byte_hash("sha1", 160, "SHA-1 of the bytes, as exchanged in lists"),
             _byte_hash("sha256", 256, "SHA-256 of the bytes"),
+            _opaque("pdna", "PhotoDNA"),
+            _opaque("tmk", "TMK+PDQF of videos"),
+            _opaque("vpdq", "PDQ of video frames"),
+            _opaque("netclean", "NetClean"),
+            _opaque("videntifier", "Videntifier"),
+            _opaque("ssvh", "Scene-sensitive video hashes"),
         )
     }
 )  # fmt: skip

@@ -69,8 +69,10 @@ class Signal:
 
 
 def format_value(algorithm: str, value: bytes) -> str:
-    """The text form of packed bytes; what `parse_value` reads. Raises UnknownAlgorithm."""
+    """The text form of a value, as lists carry it. Raises UnknownAlgorithm."""
     kind = get_algorithm(algorithm)
+    if kind.opaque:
+        return value.decode()
     skipped = 2 * kind.bytes - kind.hex_digits
     return ",".join(
         value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
@@ -83,6 +85,11 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     Raises UnknownAlgorithm, or InvalidSignal naming the length or the first bad character.
     """
     kind = get_algorithm(algorithm, field=field)
+    if kind.opaque:
+        raise InvalidSignal(
+            f"{field}: {algorithm} is kept as text and never compared; name another algorithm",
+            field=field,
+        )
     parts = [text.strip().lower()]
     if kind.distance is Distance.SEGMENTS:
         parts = [part.strip() for part in parts[0].split(",")]

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
-from featsvc.banks.staging import split_stored_labels
-from featsvc.banks.view import SignalRow
+from featsvc.banks.view import SignalRow, split_stored_labels
 from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.matching.engines import Engine, build_engine
 

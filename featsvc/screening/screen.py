@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
+from featsvc.banks.results import MatchKey
+from featsvc.banks.tally import MatchTally
 from featsvc.errors import Unavailable
 from featsvc.hashing.content import ContentHashes, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
@@ -88,12 +90,18 @@ class Screener:
     """Ties the parts together; knows no wire."""
 
     def __init__(
-        self, pool: WorkPool, follower: Follower, features: FeatureStore, limits: Limits
+        self,
+        pool: WorkPool,
+        follower: Follower,
+        features: FeatureStore,
+        limits: Limits,
+        tally: MatchTally | None = None,
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._features = features
         self._limits = limits
+        self._tally = tally
 
     async def hash(
         self,
@@ -128,7 +136,7 @@ class Screener:
         def job() -> tuple[ContentHashes, MatchResult, int]:
             hashes = hash_content(content, wanted, decode, self._limits)
             started = time.perf_counter_ns()
-            result = snapshot.match(hashes.signals, options)
+            result = self._count(snapshot.match(hashes.signals, options))
             return hashes, result, (time.perf_counter_ns() - started) // 1000
 
         (hashes, result, match_us), queue_us = await self._pool.run(job)
@@ -144,8 +152,8 @@ class Screener:
         snapshot = self._follower.snapshot
         quick = snapshot.match_at_once(signal, options)
         if quick is not None:
-            return quick, snapshot.revision, snapshot.commit_time
-        result, _ = await self._pool.run(lambda: snapshot.match((signal,), options))
+            return self._count(quick), snapshot.revision, snapshot.commit_time
+        result, _ = await self._pool.run(lambda: self._count(snapshot.match((signal,), options)))
         return result, snapshot.revision, snapshot.commit_time
 
     async def match_batch(
@@ -177,6 +185,11 @@ class Screener:
             lambda: compare_sides(a, b, algorithms, decode, self._limits)
         )
         return compared
+
+    def _count(self, result: MatchResult) -> MatchResult:
+        if self._tally is not None and result.matches:
+            self._tally.add(MatchKey(m.bank, m.entry_id, m.mode) for m in result.matches)
+        return result
 
     async def screen(
         self,

@@ -57,7 +57,7 @@ def mounts(
             features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
         ),
         Mount(
-            BankServicer(store, follower),
+            BankServicer(store, follower, screener),
             banks_pb2_grpc.add_BankServiceServicer_to_server,
             banks_pb2.DESCRIPTOR.services_by_name["BankService"].full_name,
         ),

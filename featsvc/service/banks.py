@@ -1,35 +1,36 @@
 """BankService: curated lists.
 
-The store is synchronous, so each call makes one hop to a thread; imports read the request
-stream from theirs, one message at a time, which is all the flow control they need.
+The store is synchronous, so each call makes one hop to a thread. A change that this worker
+acknowledges it also serves, so that a curator can try it at once.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.list_file import ListFile
-from featsvc.banks.records import ImportResult
+from featsvc.banks.records import ENTRY_ALGORITHMS
 from featsvc.banks.store import BankStore
+from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
+from featsvc.media import DecodeOptions
+from featsvc.screening import Screener
+from featsvc.service.bank_lists import BankLists
+from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
+from featsvc.service.conversions.signals import content_bytes
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
 
-PROGRESS_INTERVAL_S = 0.2
-MAX_CHUNK_BYTES = 2**20
-SERVE_TIMEOUT_S = 1.0
 
+class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
+    """Banks, entries and history here; the rest in the bases."""
 
-class BankServicer(banks_pb2_grpc.BankServiceServicer):
-    def __init__(self, store: BankStore, follower: Follower) -> None:
-        self._store = store
-        self._follower = follower
+    def __init__(self, store: BankStore, follower: Follower, screener: Screener) -> None:
+        BankLists.__init__(self, store, follower)
+        BankTuning.__init__(self, store, screener)
 
     async def CreateBank(  # noqa: N802
         self, request: banks_pb2.CreateBankRequest, context: Context
@@ -60,6 +61,97 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             next_page_token=page.next_page_token,
         )
 
+    async def UpdateBank(  # noqa: N802
+        self, request: banks_pb2.UpdateBankRequest, context: Context
+    ) -> banks_pb2.Bank:
+        bank = await asyncio.to_thread(
+            self._store.update_bank,
+            convert.bank_id(request.bank.name, "bank.name"),
+            convert.setting_changes(request),
+            convert.context(request.context),
+            etag=request.bank.etag,
+        )
+        await self._serve(bank.revision)
+        return convert.bank_message(bank)
+
+    async def DeleteBank(  # noqa: N802
+        self, request: banks_pb2.DeleteBankRequest, context: Context
+    ) -> banks_pb2.DeleteBankResponse:
+        done = await asyncio.to_thread(
+            self._store.delete_bank,
+            convert.bank_id(request.name),
+            convert.context(request.context),
+            etag=request.etag,
+            force=request.force,
+        )
+        await self._serve(done.revision)
+        return banks_pb2.DeleteBankResponse(revision=done.revision, withdrawn_entries=done.entries)
+
+    async def AddEntries(  # noqa: N802
+        self, request: banks_pb2.AddEntriesRequest, context: Context
+    ) -> banks_pb2.AddEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        if request.entry_variants:
+            raise errors.NotBuilt("entry_variants: have no body in this version; leave it out")
+        if len(request.contents) > len(request.entries):
+            raise errors.InvalidInput(
+                f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
+                "belongs to the entry of its index",
+                field="contents",
+            )
+        hashed: list[tuple[Signal, ...]] = [()] * len(request.entries)
+        for index, content in enumerate(request.contents):
+            if content.WhichOneof("kind"):
+                data = content_bytes(content, f"contents[{index}]")
+                hashes = await self._screener.hash(data, ENTRY_ALGORITHMS, DecodeOptions())
+                hashed[index] = hashes.signals
+        rows = [
+            convert.new_entry(index, entry, hashed[index])
+            for index, entry in enumerate(request.entries)
+        ]
+        added = await asyncio.to_thread(
+            self._store.add_entries, bank_id, rows, convert.context(request.context)
+        )
+        await self._serve(added.revision)
+        return banks_pb2.AddEntriesResponse(
+            entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
+        )
+
+    async def WithdrawEntries(  # noqa: N802
+        self, request: banks_pb2.WithdrawEntriesRequest, context: Context
+    ) -> banks_pb2.WithdrawEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        done = await asyncio.to_thread(
+            self._store.withdraw_entries,
+            bank_id,
+            convert.entry_ids(bank_id, request.names),
+            list(request.external_ids),
+            convert.context(request.context),
+            dry_run=request.dry_run,
+        )
+        await self._serve(done.revision)
+        return banks_pb2.WithdrawEntriesResponse(
+            withdrawn_entries=done.entries,
+            withdrawn_signals=done.signals,
+            revision=done.revision,
+        )
+
+    async def QuarantineEntries(  # noqa: N802
+        self, request: banks_pb2.QuarantineEntriesRequest, context: Context
+    ) -> banks_pb2.QuarantineEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        done = await asyncio.to_thread(
+            self._store.quarantine_entries,
+            bank_id,
+            convert.entry_ids(bank_id, request.names),
+            convert.context(request.context),
+            release=request.release,
+        )
+        await self._serve(done.revision)
+        return banks_pb2.QuarantineEntriesResponse(
+            changed_entries=done.entries, revision=done.revision
+        )
+
     async def GetEntry(  # noqa: N802
         self, request: banks_pb2.GetEntryRequest, context: Context
     ) -> banks_pb2.Entry:
@@ -69,14 +161,10 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def ListEntries(  # noqa: N802
         self, request: banks_pb2.ListEntriesRequest, context: Context
     ) -> banks_pb2.ListEntriesResponse:
-        paging = {"parent", "page_size", "page_token"}
-        filters = [field.name for field, _ in request.ListFields() if field.name not in paging]
-        if filters:
-            # Ignoring a filter would answer a question that nobody asked.
-            raise errors.NotBuilt(f"{filters[0]}: this filter has no body in this version")
         page = await asyncio.to_thread(
             self._store.list_entries,
             convert.bank_id(request.parent, "parent"),
+            convert.entry_filter(request),
             page_size=request.page_size,
             page_token=request.page_token,
         )
@@ -86,72 +174,52 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             total_entries=page.total_entries,
         )
 
-    async def ImportEntries(  # noqa: N802
-        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
-        opening = await anext(aiter(request_iterator), None)
-        if opening is None or opening.WhichOneof("message") != "options":
-            raise errors.InvalidInput(
-                "options: the first message of an import must carry them", field="options"
-            )
-        options = opening.options
-        file = ListFile(_chunks(request_iterator), name=options.file_name, format=options.format)
-        importing = asyncio.ensure_future(
-            asyncio.to_thread(
-                self._store.import_entries,
-                convert.bank_id(options.parent, "options.parent"),
-                file,
-                convert.import_options(options),
-                convert.context(options.context),
-            )
+    async def ListRevisions(  # noqa: N802
+        self, request: banks_pb2.ListRevisionsRequest, context: Context
+    ) -> banks_pb2.ListRevisionsResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        page = await asyncio.to_thread(
+            self._store.list_revisions,
+            "" if bank_id == "-" else bank_id,
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
-        result = None
-        while result is None:
-            result = await _finished(importing)
-            if result:
-                await self._serve(result.revision)
-            yield _progress(file, result)
+        return banks_pb2.ListRevisionsResponse(
+            revisions=[convert.revision_message(r) for r in page.revisions],
+            next_page_token=page.next_page_token,
+        )
 
-    async def _serve(self, revision: int) -> None:
-        """Let this worker see what it has just committed, so that a curator can try it at once."""
-        with contextlib.suppress(errors.TimedOut, errors.Unavailable):
-            await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
+    async def DiffRevisions(  # noqa: N802
+        self, request: banks_pb2.DiffRevisionsRequest, context: Context
+    ) -> banks_pb2.DiffRevisionsResponse:
+        page = await asyncio.to_thread(
+            self._store.diff_revisions,
+            convert.bank_id(request.parent, "parent"),
+            request.from_revision,
+            request.to_revision,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return banks_pb2.DiffRevisionsResponse(
+            changes=[convert.change_message(c) for c in page.changes],
+            next_page_token=page.next_page_token,
+            total_changes=page.total_changes,
+        )
 
-
-async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
-    """The result, or None where it is not there after one interval of progress."""
-    done, _ = await asyncio.wait({importing}, timeout=PROGRESS_INTERVAL_S)
-    return importing.result() if done else None
-
-
-def _progress(file: ListFile, result: ImportResult | None) -> banks_pb2.ImportEntriesResponse:
-    message = convert.import_result(result) if result else banks_pb2.ImportEntriesResponse()
-    message.bytes_read = file.bytes_read
-    message.rows_read = file.rows_read
-    return message
-
-
-def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator[bytes]:
-    """The file's pieces, fetched from the event loop by the thread that imports.
-
-    A client that goes away makes the fetch raise, and so the import leave nothing behind.
-    """
-    loop = asyncio.get_running_loop()
-
-    async def fetch() -> bytes | None:
-        message = await anext(aiter(requests), None)
-        if message is None:
-            return None
-        if message.WhichOneof("message") != "chunk":
-            raise errors.InvalidInput("options: only the first message may carry them")
-        if len(message.chunk) > MAX_CHUNK_BYTES:
-            raise errors.InvalidInput(
-                f"chunk: {len(message.chunk)} bytes, at most {MAX_CHUNK_BYTES}", field="chunk"
-            )
-        return message.chunk
-
-    def pieces() -> Iterator[bytes]:
-        while (chunk := asyncio.run_coroutine_threadsafe(fetch(), loop).result()) is not None:
-            yield chunk
-
-    return pieces()
+    async def RollbackBank(  # noqa: N802
+        self, request: banks_pb2.RollbackBankRequest, context: Context
+    ) -> banks_pb2.RollbackBankResponse:
+        done = await asyncio.to_thread(
+            self._store.rollback_bank,
+            convert.bank_id(request.name),
+            request.revision,
+            convert.context(request.context),
+            etag=request.etag,
+            dry_run=request.dry_run,
+        )
+        await self._serve(done.revision)
+        return banks_pb2.RollbackBankResponse(
+            revision=done.revision,
+            restored_entries=done.restored_entries,
+            withdrawn_entries=done.withdrawn_entries,
+        )

@@ -266,20 +266,22 @@ class ImportSummary(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256")
+    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad")
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     ROWS_READ_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    BAD_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     rows_read: int
     summary: ImportSummary
     revision: int
     format: str
     sha256: str
-    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+    bad: _containers.RepeatedCompositeFieldContainer[BadRow]
+    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
     __slots__ = ("parent", "entries", "contents", "entry_variants", "context")
@@ -525,7 +527,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "unreadable_samples")
+    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -556,10 +558,106 @@ class EvaluateBankResponse(_message.Message):
     SUGGESTED_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     positive_histogram: _containers.RepeatedScalarFieldContainer[int]
     negative_histogram: _containers.RepeatedScalarFieldContainer[int]
     thresholds: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.Threshold]
     suggested_threshold: float
     noisy_entries: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.NoisyEntry]
     unreadable_samples: int
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ...) -> None: ...
+    low_quality_samples: int
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ...) -> None: ...
+
+class CompareBanksRequest(_message.Message):
+    __slots__ = ("parent", "other", "max_pairs")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    other: str
+    max_pairs: int
+    def __init__(self, parent: _Optional[str] = ..., other: _Optional[str] = ..., max_pairs: _Optional[int] = ...) -> None: ...
+
+class CompareBanksResponse(_message.Message):
+    __slots__ = ("entries", "shared_entries", "other_entries", "pairs")
+    class Pair(_message.Message):
+        __slots__ = ("entry", "other")
+        ENTRY_FIELD_NUMBER: _ClassVar[int]
+        OTHER_FIELD_NUMBER: _ClassVar[int]
+        entry: Entry
+        other: Entry
+        def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., other: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    OTHER_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    entries: int
+    shared_entries: int
+    other_entries: int
+    pairs: _containers.RepeatedCompositeFieldContainer[CompareBanksResponse.Pair]
+    def __init__(self, entries: _Optional[int] = ..., shared_entries: _Optional[int] = ..., other_entries: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[CompareBanksResponse.Pair, _Mapping]]] = ...) -> None: ...
+
+class QuarantineEntriesRequest(_message.Message):
+    __slots__ = ("parent", "names", "release", "context")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    release: bool
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., release: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+
+class QuarantineEntriesResponse(_message.Message):
+    __slots__ = ("changed_entries", "revision")
+    CHANGED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    changed_entries: int
+    revision: int
+    def __init__(self, changed_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ListMatchCountsRequest(_message.Message):
+    __slots__ = ("parent", "days", "max_entries")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    days: int
+    max_entries: int
+    def __init__(self, parent: _Optional[str] = ..., days: _Optional[int] = ..., max_entries: _Optional[int] = ...) -> None: ...
+
+class ListMatchCountsResponse(_message.Message):
+    __slots__ = ("matches", "matched_entries", "median_matches", "entries")
+    class Count(_message.Message):
+        __slots__ = ("entry", "matches", "total")
+        class MatchesEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: str
+            value: int
+            def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+        ENTRY_FIELD_NUMBER: _ClassVar[int]
+        MATCHES_FIELD_NUMBER: _ClassVar[int]
+        TOTAL_FIELD_NUMBER: _ClassVar[int]
+        entry: Entry
+        matches: _containers.ScalarMap[str, int]
+        total: int
+        def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., matches: _Optional[_Mapping[str, int]] = ..., total: _Optional[int] = ...) -> None: ...
+    class MatchesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_MATCHES_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.ScalarMap[str, int]
+    matched_entries: int
+    median_matches: float
+    entries: _containers.RepeatedCompositeFieldContainer[ListMatchCountsResponse.Count]
+    def __init__(self, matches: _Optional[_Mapping[str, int]] = ..., matched_entries: _Optional[int] = ..., median_matches: _Optional[float] = ..., entries: _Optional[_Iterable[_Union[ListMatchCountsResponse.Count, _Mapping]]] = ...) -> None: ...

@@ -109,6 +109,21 @@ class BankServiceStub:
                 request_serializer=featsvc_dot_v1_dot_banks__pb2.EvaluateBankRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_banks__pb2.EvaluateBankResponse.FromString,
                 _registered_method=True)
+        self.CompareBanks = channel.unary_unary(
+                '/featsvc.v1.BankService/CompareBanks',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.CompareBanksRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.CompareBanksResponse.FromString,
+                _registered_method=True)
+        self.QuarantineEntries = channel.unary_unary(
+                '/featsvc.v1.BankService/QuarantineEntries',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.FromString,
+                _registered_method=True)
+        self.ListMatchCounts = channel.unary_unary(
+                '/featsvc.v1.BankService/ListMatchCounts',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsResponse.FromString,
+                _registered_method=True)
 
 
 class BankServiceServicer:
@@ -208,6 +223,27 @@ class BankServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareBanks(self, request, context):
+        """Entries of a bank with a signal that is live in another bank too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuarantineEntries(self, request, context):
+        """Keeps entries from matching without withdrawing them, or releases them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMatchCounts(self, request, context):
+        """How often the entries of a bank matched: what a list in SHADOW is judged by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BankServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -285,6 +321,21 @@ def add_BankServiceServicer_to_server(servicer, server):
                     servicer.EvaluateBank,
                     request_deserializer=featsvc_dot_v1_dot_banks__pb2.EvaluateBankRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_banks__pb2.EvaluateBankResponse.SerializeToString,
+            ),
+            'CompareBanks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareBanks,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.CompareBanksRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.CompareBanksResponse.SerializeToString,
+            ),
+            'QuarantineEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuarantineEntries,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.SerializeToString,
+            ),
+            'ListMatchCounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMatchCounts,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -692,6 +743,87 @@ class BankService:
             '/featsvc.v1.BankService/EvaluateBank',
             featsvc_dot_v1_dot_banks__pb2.EvaluateBankRequest.SerializeToString,
             featsvc_dot_v1_dot_banks__pb2.EvaluateBankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareBanks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.BankService/CompareBanks',
+            featsvc_dot_v1_dot_banks__pb2.CompareBanksRequest.SerializeToString,
+            featsvc_dot_v1_dot_banks__pb2.CompareBanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuarantineEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.BankService/QuarantineEntries',
+            featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.SerializeToString,
+            featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMatchCounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.BankService/ListMatchCounts',
+            featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.SerializeToString,
+            featsvc_dot_v1_dot_banks__pb2.ListMatchCountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

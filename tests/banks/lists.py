@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from featsvc.banks.list_file import ListFile
+from featsvc.banks.records import Entry
+from featsvc.banks.store import BankStore
 
 _SHARED = Path(
     os.environ.get("FEATSVC_SHARED_DATA")
@@ -31,3 +33,9 @@ def list_file(content: bytes | str, *, name: str = "list.txt", chunk_bytes: int 
     data = content.encode() if isinstance(content, str) else content
     pieces = [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
     return ListFile(pieces, name=name)
+
+
+def live(store: BankStore) -> dict[tuple[str, int], Entry]:
+    """Every live entry, by bank and id."""
+    with store.view() as view:
+        return {(entry.bank_id, entry.id): entry for entry in view.live_entries()}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
 from featsvc.banks.formats.rows import ImportRow
 from featsvc.banks.list_file import ListFile
-from featsvc.banks.records import BadRow, EntrySignal, Opinion
+from featsvc.banks.records import EntrySignal, Opinion
+from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 from tests.banks.lists import hex_list, list_file, sample
 

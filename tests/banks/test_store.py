@@ -10,16 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.records import (
-    DEFAULT_IMPORT,
     BankMode,
     BankSettings,
     ChangeContext,
     Entry,
     EntrySignal,
-    ImportOptions,
-    ImportResult,
     Opinion,
 )
+from featsvc.banks.results import DEFAULT_IMPORT, ImportOptions, ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,
@@ -31,14 +29,9 @@ from featsvc.errors import (
     UnknownAlgorithm,
 )
 from tests.banks.databases import PostgresServer
-from tests.banks.lists import hex_list, list_file, sample
+from tests.banks.lists import hex_list, list_file, live, sample
 
 CSV = "algorithm,signal,external_id,labels,note\n"
-
-
-def live(store: BankStore) -> dict[tuple[str, int], Entry]:
-    with store.view() as view:
-        return {(entry.bank_id, entry.id): entry for entry in view.live_entries()}
 
 
 def import_text(

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from featsvc.banks.records import ImportOptions
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer

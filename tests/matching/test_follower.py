@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import ImportOptions
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut, Unavailable
 from featsvc.hashing.signals import Signal
@@ -130,7 +130,7 @@ def test_a_store_that_cannot_be_read_is_stale_by_its_data(tmp_path: Path) -> Non
         raw.execute("UPDATE head SET revision = 2, commit_time = commit_time + 1")
         raw.execute(
             "INSERT INTO revisions "
-            "SELECT 2, commit_time, '', '', '', '', '', '', '', 0, 0, 0 FROM head"
+            "SELECT 2, commit_time, '', '', '', '', '', '', '', 0, 0, 0, 1 FROM head"
         )
     raw.close()
     eventually(lambda: follower.status().committed_revision is None)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import ImportOptions
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict
 from featsvc.hashing.signals import Signal

@@ -1,24 +1,37 @@
 """Hash-list formats: bytes in, one `ImportRow` or `BadRow` at a time out, in constant memory.
 
-A format is a module with a function `read(lines) -> Iterator[ImportRow | BadRow]`; `FORMATS` is
-the one table of them, and `detect` tells them by content.
+A format is a function `read(chunks) -> Iterator[ImportRow | BadRow]`; `FORMATS` is the one table
+of them, and `detect` tells them by content.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from featsvc.banks.formats import csv_rows, pdq_text
-from featsvc.banks.formats.lines import Lines
+from featsvc.banks.formats import csv_rows, feeds, json_rows, ncmec_xml, pdq_text, tx_local
 from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.records import BadRow
+from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
-Reader = Callable[[Lines], Iterator[ImportRow | BadRow]]
+Reader = Callable[[Iterable[bytes]], Iterator[ImportRow | BadRow]]
 
-FORMATS: Mapping[str, Reader] = MappingProxyType({"pdq-text": pdq_text.read, "csv": csv_rows.read})
+FORMATS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "csv": csv_rows.read,
+        "jsonl": json_rows.read,
+        "pdq-text": pdq_text.read,
+        "tx": tx_local.read,
+        "tx-dataset": csv_rows.read,
+        "ncmec-xml": ncmec_xml.read,
+        "stopncii": feeds.read_stopncii,
+        "tat": feeds.read_tat,
+        "threat-updates": feeds.read_threat_updates,
+    }
+)
 
 HEAD_BYTES = 64 * 1024
 """How much of a file `detect` wants to see."""
+# Broken rows may come first, so any of the first lines may tell.
+_LINES_LOOKED_AT = 20
 
 
 def get_format(name: str) -> Reader:
@@ -32,19 +45,47 @@ def get_format(name: str) -> Reader:
 
 
 def detect(head: bytes) -> str:
-    """Name of the format, from the first bytes of the file.
+    """Name of the format, from the first bytes of the file, unpacked.
 
     Raises InvalidInput where no format fits.
     """
-    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    lines = [line for line in text.splitlines() if line.strip()]
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").lstrip()
+    lines = [line for line in text.splitlines() if line.strip()][:_LINES_LOOKED_AT]
+    if text.startswith("<"):
+        found = "ncmec-xml" if "queryResult" in text or "<!DOCTYPE" in text else ""
+    elif text.startswith("{"):
+        found = _json_format(text, lines)
+    else:
+        found = _text_format(lines)
+    if not found:
+        raise InvalidInput(
+            f"file: told no format by its content; name one of {', '.join(FORMATS)}. Our CSV "
+            "begins with a header line that holds algorithm,signal",
+            field="format",
+        )
+    return found
+
+
+def _json_format(text: str, lines: list[str]) -> str:
+    if any(json_rows.is_row(line) for line in lines):
+        return "jsonl"
+    for name, keys in (
+        ("stopncii", ('"hashRecords"',)),
+        ("tat", ('"results"', '"hash_digest"')),
+        ("tat", ('"results"', '"checkpoint"')),
+        ("threat-updates", ('"data"', '"indicator"')),
+        ("threat-updates", ('"data"', '"paging"')),
+    ):
+        if all(key in text for key in keys):
+            return name
+    return ""
+
+
+def _text_format(lines: list[str]) -> str:
     if lines and csv_rows.is_header(lines[0]):
         return "csv"
-    # A broken row may come first, so any of the first lines may tell.
-    if any(pdq_text.is_row(line) for line in lines[:20]):
-        return "pdq-text"
-    raise InvalidInput(
-        "file: told no format by its content; name one of "
-        f"{', '.join(FORMATS)}. Our CSV begins with a header line that holds algorithm,signal",
-        field="format",
-    )
+    if lines and csv_rows.is_tx_header(lines[0]):
+        return "tx-dataset"
+    if any(tx_local.is_row(line) for line in lines):
+        return "tx"
+    return "pdq-text" if any(pdq_text.is_row(line) for line in lines) else ""

@@ -1,92 +1,102 @@
-"""Our CSV. The header names the columns, in any order; `algorithm` and `signal` must be there.
+"""Our CSV, and that of `tx dataset`. The header names the columns, in any order.
 
-    algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality
+    algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
+    signal_type,signal_str,collab,category,tags
 
-`signal` is hex; labels are separated by `;`; opinion is positive, negative, disputed or empty;
-expire_time is ISO 8601 (UTC where it has no offset). RFC 4180 quoting; a quoted field may span
-lines, and a row is named by the line it begins on.
+`algorithm` and `signal` (`signal_type` and `signal_str`) must be there. `signal` is hex, or the
+text of an algorithm that is only stored; labels are separated by `;` (tags by blanks); opinion is
+positive, negative, disputed or empty; expire_time is ISO 8601 (UTC where it has no offset);
+withdrawn is true, false or empty. RFC 4180 quoting; a quoted field may span lines, and a row is
+named by the line it begins on.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
-from featsvc.banks.formats.rows import ImportRow, bad_row, check_row, parse_time
-from featsvc.banks.records import BadRow, EntrySignal, Opinion
+from featsvc.banks.formats.rows import (
+    ImportRow,
+    algorithm_of,
+    bad_row,
+    check_row,
+    parse_listed_signal,
+    parse_time,
+)
+from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
+from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import parse_value
 
 REQUIRED = ("algorithm", "signal")
 COLUMNS = (
     *REQUIRED, "external_id", "labels", "source", "opinion", "note", "expire_time", "variant",
-    "quality",
+    "quality", "withdrawn",
 )  # fmt: skip
+# tx's columns -> ours, where there is one.
+_TX_COLUMNS = {
+    "signal_type": "algorithm", "signal_str": "signal", "collab": "source",
+    "category": "opinion", "tags": "labels",
+}  # fmt: skip
+_TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
+_FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
+_CACHED_CELLS = 10_000
 
 
 def is_header(line: str) -> bool:
-    names = [name.strip().strip('"').lower() for name in line.split(",")]
-    return all(name in names for name in REQUIRED)
+    return all(name in _names(line) for name in REQUIRED)
 
 
-def read(lines: Lines) -> Iterator[ImportRow | BadRow]:
+def is_tx_header(line: str) -> bool:
+    return {"signal_type", "signal_str"} <= set(_names(line))
+
+
+def _names(line: str) -> list[str]:
+    return [name.strip().strip('"').lower() for name in line.split(",")]
+
+
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Raises InvalidInput where the header is not one of ours: no row could be trusted."""
-    reader = _Reader(lines)
-    header = reader.next_row()
-    while header is not None and not header.error and not any(header.fields):
-        header = reader.next_row()
-    if header is None:
-        yield from lines.take_bad()
-        return
-    if header.error:
-        raise InvalidInput(f"line {header.line}: {header.error}", field="header")
-    columns = _columns(header.line, header.fields)
-    yield from lines.take_bad()
-    while (row := reader.next_row()) is not None:
-        yield from lines.take_bad()
-        if row.error:
-            yield bad_row(row.line, "", row.error, ",".join(row.fields))
-        elif any(field.strip() for field in row.fields):
-            yield _parse(row.line, row.fields, columns)
+    lines = Lines(chunks)
+    parser = None
+    for line, fields, error in _rows(lines):
+        if parser is None:
+            if error:
+                raise InvalidInput(f"line {line}: {error}", field="header")
+            if not any(fields):
+                continue
+            parser = _Parser(_columns(line, fields), tx="signal_type" in _names(fields[0]))
+        elif error:
+            yield bad_row(line, "", error, ",".join(fields))
+        elif any(fields) and not "".join(fields).isspace():
+            yield parser.parse(line, fields)
+        if lines.bad:
+            yield from lines.take_bad()
     yield from lines.take_bad()
 
 
-class _Row:
-    __slots__ = ("error", "fields", "line")
-
-    def __init__(self, line: int, fields: list[str], error: str = "") -> None:
-        self.line = line
-        self.fields = fields
-        self.error = error
-
-
-class _Reader:
-    """`csv.reader`, with the line a row begins on, errors as rows, and a cap on a row's size."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-        self._taken = 0
-        self._csv = csv.reader(self._capped(), strict=True)
-
-    def next_row(self) -> _Row | None:
-        line = self._lines.number + 1
-        self._taken = 0
+def _rows(lines: Lines) -> Iterator[tuple[int, list[str], str]]:
+    """Rows with the line they begin on, and what is wrong with those that are no CSV."""
+    for text in lines:
+        if '"' not in text:
+            yield lines.number, text.split(","), ""
+            continue
+        line = lines.number
         try:
-            fields = next(self._csv)
-        except StopIteration:
-            return None
+            fields = next(csv.reader(_capped(text, lines), strict=True))
         except (csv.Error, _RowTooLong) as exc:
             # An open quote swallows what follows: begin anew on the line after.
-            self._csv = csv.reader(self._capped(), strict=True)
-            return _Row(line, [], f"not CSV: {exc}")
-        return _Row(line, fields)
+            yield line, [], f"not CSV: {exc}"
+        else:
+            yield line, fields, ""
 
-    def _capped(self) -> Iterator[str]:
-        for text in self._lines:
-            self._taken += len(text) + 1
-            if self._taken > MAX_LINE_BYTES:
-                raise _RowTooLong
-            yield text + "\n"
+
+def _capped(first: str, lines: Lines) -> Iterator[str]:
+    taken = 0
+    for text in chain((first,), lines):
+        taken += len(text) + 1
+        if taken > MAX_LINE_BYTES:
+            raise _RowTooLong
+        yield text + "\n"
 
 
 class _RowTooLong(Exception):
@@ -96,6 +106,8 @@ class _RowTooLong(Exception):
 
 def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in header)
+    if "signal_type" in names:
+        names = tuple(_TX_COLUMNS.get(name, name) for name in names)
     for name in names:
         if name not in COLUMNS:
             raise InvalidInput(
@@ -109,43 +121,81 @@ def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _parse(line: int, fields: list[str], columns: tuple[str, ...]) -> ImportRow | BadRow:
-    if len(fields) != len(columns):
-        return bad_row(
-            line,
-            "",
-            f"the row has {len(fields)} fields, the header has {len(columns)}",
-            ",".join(fields),
-        )
-    cells = dict(zip(columns, fields, strict=True))
-    expires = cells.get("expire_time", "").strip()
-    try:
-        row = ImportRow(
-            line,
-            (_signal(cells),),
-            cells.get("external_id", "").strip(),
-            split_labels(cells.get("labels", "")),
+class _Parser:
+    """Fields of a row to an `ImportRow`. What cells have in common is parsed once."""
+
+    def __init__(self, columns: tuple[str, ...], *, tx: bool) -> None:
+        self._columns = columns
+        self._tx = tx
+        where = {name: place for place, name in enumerate(columns)}
+        self._algorithm, self._signal = where["algorithm"], where["signal"]
+        self._external_id = where.get("external_id", -1)
+        self._rest = [where[name] for name in columns if name not in (*REQUIRED, "external_id")]
+        self._known: dict[tuple[str, ...], _Rest] = {}
+        self._algorithms: dict[str, str] = {}
+
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
+        if len(fields) != len(self._columns):
+            reason = f"the row has {len(fields)} fields, the header has {len(self._columns)}"
+            return bad_row(line, "", reason, ",".join(fields))
+        try:
+            name = fields[self._algorithm]
+            algorithm = self._algorithms.get(name)
+            if algorithm is None:
+                algorithm = self._algorithms[name] = algorithm_of(name)
+            key = tuple([fields[place] for place in self._rest])
+            rest = self._known.get(key)
+            if rest is None:
+                rest = self._remember(key, fields)
+            signal = parse_listed_signal(
+                algorithm, fields[self._signal], variant=rest.variant, quality=rest.quality
+            )
+            external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
+            check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except InvalidInput as exc:
+            return bad_row(line, exc.field, str(exc), ",".join(fields))
+        return ImportRow(line, (signal,), external_id, *rest.fields)
+
+    def _remember(self, key: tuple[str, ...], fields: Sequence[str]) -> "_Rest":
+        if len(self._known) >= _CACHED_CELLS:
+            self._known.clear()
+        cells = dict(zip(self._columns, fields, strict=True))
+        rest = self._known[key] = _Rest(cells, tx=self._tx)
+        return rest
+
+
+class _Rest:
+    """The cells besides algorithm, signal and external id. Raises InvalidInput."""
+
+    __slots__ = ("fields", "quality", "variant")
+
+    def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
+        opinion = cells.get("opinion", "").strip().lower()
+        labels = cells.get("labels", "")
+        if tx:
+            opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
+        expires = cells.get("expire_time", "").strip()
+        flag = cells.get("withdrawn", "").strip().lower()
+        if flag not in _FLAGS:
+            raise InvalidInput(f"withdrawn: {flag[:64]!r} is not true or false", field="withdrawn")
+        self.variant = cells.get("variant", "").strip() or "original"
+        if len(self.variant) > 32:
+            raise InvalidInput("variant: longer than 32 characters", field="variant")
+        self.quality = parse_quality(cells.get("quality", "").strip())
+        self.fields = (
+            split_labels(labels),
             cells.get("source", "").strip(),
-            parse_opinion(cells.get("opinion", "")),
+            parse_opinion(opinion),
             cells.get("note", "").strip(),
             parse_time(expires, field="expire_time") if expires else None,
+            _FLAGS[flag],
         )
-        check_row(row)
-    except InvalidInput as exc:
-        return bad_row(line, exc.field, str(exc), ",".join(fields))
-    return row
+
+        check_row(ImportRow(0, (), "", *self.fields))
 
 
-def _signal(cells: dict[str, str]) -> EntrySignal:
-    algorithm = get_algorithm(cells["algorithm"].strip().lower()).name
-    value = parse_value(algorithm, cells["signal"], field="signal")
-    variant = cells.get("variant", "").strip() or "original"
-    if len(variant) > 32:
-        raise InvalidInput("variant: longer than 32 characters", field="variant")
-    return EntrySignal(algorithm, value, variant, _quality(cells.get("quality", "").strip()))
-
-
-def _quality(text: str) -> int | None:
+def parse_quality(text: str) -> int | None:
+    """0 to 100; None for an empty text. Raises InvalidInput."""
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 3 or int(text) > 100:

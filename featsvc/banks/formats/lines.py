@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from featsvc.banks.formats.rows import bad_row
-from featsvc.banks.records import BadRow
+from featsvc.banks.results import BadRow
 
 MAX_LINE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -22,10 +22,7 @@ class Lines:
         self._lines = self._split(chunks)
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        return next(self._lines)
+        return self._lines
 
     def take_bad(self) -> list[BadRow]:
         """The bad lines since the last call."""
@@ -35,21 +32,34 @@ class Lines:
     def _split(self, chunks: Iterable[bytes]) -> Iterator[str]:
         rest = b""
         skipping = False
-        for chunk in _without_bom(chunks):
-            pieces = (rest + chunk).split(b"\n")
-            rest = pieces.pop()
-            for piece in pieces:
-                if skipping:
-                    # The end of a line that was reported when it passed the cap.
-                    skipping = False
-                    continue
-                yield self._text(piece)
+        for chunk in without_bom(chunks):
+            data = rest + chunk
+            if skipping:
+                # Up to the end of a line that was reported when it passed the cap.
+                _, newline, data = data.partition(b"\n")
+                skipping = not newline
+            whole, newline, rest = data.rpartition(b"\n")
+            if newline:
+                yield from self._texts(whole)
             if len(rest) > MAX_LINE_BYTES:
-                if not skipping:
-                    yield self._text(rest)
+                yield self._text(rest)
                 skipping, rest = True, b""
-        if rest and not skipping:
+        if rest:
             yield self._text(rest)
+
+    def _texts(self, block: bytes) -> Iterator[str]:
+        """The lines of a block of whole ones: all at once where nothing is wrong with any."""
+        try:
+            lines = block.decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            lines = []
+        if not lines or b"\0" in block or max(map(len, lines)) * 4 > MAX_LINE_BYTES:
+            yield from map(self._text, block.split(b"\n"))
+            return
+        if b"\r" in block:
+            lines = [line.removesuffix("\r") for line in lines]
+        for self.number, line in enumerate(lines, self.number + 1):  # noqa: B020 (readers look)
+            yield line
 
     def _text(self, piece: bytes) -> str:
         self.number += 1
@@ -69,7 +79,8 @@ class Lines:
         return ""
 
 
-def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces without the byte order mark that may begin them."""
     head = b""
     pieces = iter(chunks)
     for chunk in pieces:

@@ -1,13 +1,12 @@
 """PDQ text: one 64-digit hash a line, or `hash,path`; the path becomes the external id."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from featsvc.banks.formats.lines import Lines
-from featsvc.banks.formats.rows import ImportRow, bad_row, check_row
-from featsvc.banks.records import BadRow, EntrySignal
+from featsvc.banks.formats.rows import ImportRow, bad_row, check_row, parse_listed_signal
+from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
-from featsvc.hashing.signals import parse_value
 
 _ROW = re.compile(r"\s*[0-9a-f]{64}\s*(,|$)", re.IGNORECASE | re.ASCII)
 
@@ -16,17 +15,20 @@ def is_row(line: str) -> bool:
     return _ROW.match(line) is not None
 
 
-def read(lines: Lines) -> Iterator[ImportRow | BadRow]:
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Blank lines are skipped; the rest are rows."""
+    lines = Lines(chunks)
     for line in lines:
-        yield from lines.take_bad()
+        if lines.bad:
+            yield from lines.take_bad()
         if not line or line.isspace():
             continue
         digits, _, path = line.partition(",")
         try:
-            value = parse_value("pdq", digits, field="hash")
-            row = ImportRow(lines.number, (EntrySignal("pdq", value),), path.strip())
-            check_row(row)
+            signal = parse_listed_signal("pdq", digits, field="hash")
+            row = ImportRow(lines.number, (signal,), path.strip())
+            if path:
+                check_row(row)
         except InvalidInput as exc:
             yield bad_row(lines.number, exc.field, str(exc), line)
         else:

@@ -7,13 +7,15 @@ from featsvc.banks.records import (
     MAX_EXTERNAL_ID_BYTES,
     MAX_NOTE_BYTES,
     MAX_SOURCE_BYTES,
-    BadRow,
     EntrySignal,
     Opinion,
     check_labels,
     check_text,
 )
-from featsvc.errors import InvalidInput
+from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput, InvalidSignal
+from featsvc.hashing.registry import ALGORITHMS, get_algorithm
+from featsvc.hashing.signals import parse_value
 
 ROW_CHARS = 256
 
@@ -22,7 +24,9 @@ class ImportRow(NamedTuple):
     """One row of a list: an entry, or a part of one.
 
     Rows of one file with the same external id are one entry: their signals and labels are
-    joined, the first row's other fields stand. A tuple, since a list has millions.
+    joined, the first row's other fields stand. A row that is `withdrawn` takes back the entry of
+    its external id, or else of its signal, and what earlier rows of the file said of it. A tuple,
+    since a list has millions.
     """
 
     line: int
@@ -33,6 +37,7 @@ class ImportRow(NamedTuple):
     opinion: Opinion = Opinion.UNSPECIFIED
     note: str = ""
     expire_time: datetime | None = None
+    withdrawn: bool = False
 
 
 def check_row(row: ImportRow) -> None:
@@ -41,6 +46,53 @@ def check_row(row: ImportRow) -> None:
     check_labels(row.labels)
     check_text("source", row.source, MAX_SOURCE_BYTES)
     check_text("note", row.note, MAX_NOTE_BYTES)
+
+
+# Names of signal types and fields in exchanged lists, where they are not ours.
+ALIASES = {
+    "video_md5": "md5", "photo_md5": "md5", "imagemd5": "md5", "videomd5": "md5",
+    "imagesha1": "sha1", "videosha1": "sha1", "imagesha256": "sha256", "videosha256": "sha256",
+    "imagepdq": "pdq", "photodna": "pdna", "imagephotodna": "pdna", "videotmk": "tmk",
+    "tmk-pdqf": "tmk", "tmk_pdqf": "tmk", "tmkpdqf": "tmk", "sha-1": "sha1", "sha-256": "sha256",
+    "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq",
+}  # fmt: skip
+MAX_OPAQUE_CHARS = 16 * 1024
+_HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
+"""Of those whose hex is whole bytes: what is read without a detour."""
+
+
+def algorithm_of(name: str, *, field: str = "algorithm") -> str:
+    """Our name of an algorithm as lists call it, in any case. Raises UnknownAlgorithm."""
+    name = name.strip().lower()
+    return get_algorithm(ALIASES.get(name, name), field=field).name
+
+
+def parse_listed_signal(
+    algorithm: str,
+    text: str,
+    *,
+    field: str = "signal",
+    variant: str = "original",
+    quality: int | None = None,
+) -> EntrySignal:
+    """A signal of any algorithm of the table, opaque ones too. Raises InvalidSignal."""
+    if len(text) == _HEX_DIGITS.get(algorithm):
+        try:
+            value = bytes.fromhex(text)
+        except ValueError:
+            value = b""
+        # Blanks inside would make it shorter.
+        if len(value) * 2 == len(text):
+            return EntrySignal(algorithm, value, variant, quality)
+    if not get_algorithm(algorithm).opaque:
+        return EntrySignal(algorithm, parse_value(algorithm, text, field=field), variant, quality)
+    text = text.strip()
+    if not text or len(text) > MAX_OPAQUE_CHARS or not (text.isascii() and text.isprintable()):
+        raise InvalidSignal(
+            f"{field}: a {algorithm} signal is 1 to {MAX_OPAQUE_CHARS} printable ASCII characters",
+            field=field,
+        )
+    return EntrySignal(algorithm, text.encode(), variant, quality)
 
 
 def bad_row(line: int, column: str, reason: str, row: str) -> BadRow:

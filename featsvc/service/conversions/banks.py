@@ -1,17 +1,23 @@
 """Banks, entries and imports between the wire and the domain."""
 
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+
 from featsvc import errors
+from featsvc.banks.formats.rows import ImportRow, algorithm_of, parse_listed_signal
 from featsvc.banks.records import (
     Bank,
     BankMode,
     BankSettings,
     ChangeContext,
     Entry,
-    ImportOptions,
-    ImportResult,
+    EntrySignal,
     Opinion,
+    Revision,
 )
-from featsvc.hashing.signals import format_value
+from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
+from featsvc.banks.settings import SETTINGS
+from featsvc.hashing.signals import Signal
 from featsvc.service.conversions.signals import MODE, choose, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
@@ -67,17 +73,6 @@ def context(message: banks_pb2.ChangeContext) -> ChangeContext:
     return ChangeContext(message.actor, message.reason, message.request_id)
 
 
-def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:
-    """Raises InvalidInput."""
-    return ImportOptions(
-        source=message.source,
-        labels=tuple(message.labels),
-        dry_run=message.dry_run,
-        skip_bad=message.skip_bad,
-        replace=message.replace,
-    )
-
-
 def bank_message(bank: Bank) -> banks_pb2.Bank:
     return banks_pb2.Bank(
         name=f"banks/{bank.id}",
@@ -104,10 +99,7 @@ def entry_message(entry: Entry) -> banks_pb2.Entry:
         external_id=entry.external_id,
         signals=[
             banks_pb2.EntrySignal(
-                algorithm=s.algorithm,
-                value=format_value(s.algorithm, s.value),
-                variant=s.variant,
-                quality=s.quality,
+                algorithm=s.algorithm, value=s.text, variant=s.variant, quality=s.quality
             )
             for s in entry.signals
         ],
@@ -123,28 +115,105 @@ def entry_message(entry: Entry) -> banks_pb2.Entry:
     )
 
 
-def import_result(result: ImportResult) -> banks_pb2.ImportEntriesResponse:
-    summary = result.summary
-    return banks_pb2.ImportEntriesResponse(
-        rows_read=summary.rows,
-        revision=result.revision,
-        format=result.format,
-        sha256=result.sha256,
-        summary=banks_pb2.ImportSummary(
-            rows=summary.rows,
-            new_entries=summary.new_entries,
-            changed_entries=summary.changed_entries,
-            unchanged_entries=summary.unchanged_entries,
-            withdrawn_entries=summary.withdrawn_entries,
-            duplicate_rows=summary.duplicate_rows,
-            bad_rows=summary.bad_rows,
-            in_other_banks=summary.in_other_banks,
-            in_safe_lists=summary.in_safe_lists,
-            low_information=summary.low_information,
-            unmatchable_signals=summary.unmatchable_signals,
-            bad=[
-                banks_pb2.BadRow(line=b.line, column=b.column, reason=b.reason, row=b.row)
-                for b in summary.bad
-            ],
-        ),
+def setting_changes(message: banks_pb2.UpdateBankRequest) -> dict[str, object]:
+    """The settings that the mask names. Raises InvalidInput for a mask that names none."""
+    wanted = settings(message.bank)
+    paths = [path.removeprefix("bank.") for path in message.update_mask.paths]
+    if not paths:
+        raise errors.InvalidInput(
+            f"update_mask: names no field; name some of {', '.join(SETTINGS)}", field="update_mask"
+        )
+    for path in paths:
+        if path not in SETTINGS:
+            raise errors.InvalidInput(
+                f"update_mask: {path[:64]!r} cannot be updated; only {', '.join(SETTINGS)} can",
+                field="update_mask",
+            )
+    return {path: getattr(wanted, path) for path in paths}
+
+
+def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
+    """Raises InvalidInput, InvalidSignal, UnknownAlgorithm."""
+    near = None
+    if message.HasField("near"):
+        algorithm = algorithm_of(message.near.algorithm, field="near.algorithm")
+        near = parse_listed_signal(algorithm, message.near.value, field="near.value")
+    return EntryFilter(
+        external_id=message.external_id,
+        labels=tuple(message.labels),
+        source=message.source,
+        near=near,
+        max_distance=message.max_distance,
+        revision=message.revision,
+        show_withdrawn=message.show_withdrawn,
     )
+
+
+def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
+    """An entry to add, with the signals of its picture. Raises InvalidInput, NotBuilt."""
+    where = f"entries[{index}]"
+    if message.vectors:
+        raise errors.NotBuilt(f"{where}.vectors: vectors have no body in this version")
+    signals = [
+        parse_listed_signal(
+            algorithm_of(s.algorithm, field=f"{where}.signals[{i}].algorithm"),
+            s.value,
+            field=f"{where}.signals[{i}].value",
+            variant=s.variant or "original",
+            quality=s.quality if s.HasField("quality") else None,
+        )
+        for i, s in enumerate(message.signals)
+    ]
+    signals += [EntrySignal(s.algorithm, s.value, s.variant, s.quality) for s in hashed]
+    expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
+    return ImportRow(
+        index,
+        tuple(dict.fromkeys(signals)),
+        message.external_id.strip(),
+        tuple(dict.fromkeys(message.labels)),
+        message.source.strip(),
+        choose(_OPINION_OF, message.opinion, f"{where}.opinion"),
+        message.note.strip(),
+        expires,
+    )
+
+
+def entry_ids(parent: str, names: Iterable[str]) -> list[int]:
+    """Ids of entries that must be of the bank. Raises InvalidInput."""
+    found = []
+    for name in names:
+        bank, number = entry_id(name)
+        if bank != parent:
+            raise errors.InvalidInput(f"names: {name[:80]!r} is not of bank {parent!r}")
+        found.append(number)
+    return found
+
+
+def revision_message(revision: Revision) -> banks_pb2.Revision:
+    return banks_pb2.Revision(
+        revision=revision.revision,
+        commit_time=timestamp(revision.commit_time),
+        bank=f"banks/{revision.bank_id}" if revision.bank_id else "",
+        action=revision.action,
+        actor=revision.actor,
+        reason=revision.reason,
+        file_name=revision.file_name,
+        file_sha256=revision.file_sha256,
+        added_entries=revision.added_entries,
+        withdrawn_entries=revision.withdrawn_entries,
+        changed_entries=revision.changed_entries,
+    )
+
+
+def change_message(change: EntryChange) -> banks_pb2.DiffRevisionsResponse.Change:
+    return banks_pb2.DiffRevisionsResponse.Change(
+        kind=_CHANGE[change.kind], entry=entry_message(change.entry)
+    )
+
+
+_OPINION_OF = {wire: opinion for opinion, wire in OPINION.items()}
+_CHANGE = {
+    ChangeKind.ADDED: banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED,
+    ChangeKind.WITHDRAWN: banks_pb2.DiffRevisionsResponse.Change.KIND_WITHDRAWN,
+    ChangeKind.CHANGED: banks_pb2.DiffRevisionsResponse.Change.KIND_CHANGED,
+}

@@ -1,0 +1,215 @@
+"""What each threshold of a bank would do to samples that are known to belong to it or not.
+
+The confidence intervals are Wilson's at 95 % (E. B. Wilson, "Probable inference, the law of
+succession, and statistical inference", 1927, eq. 5), which hold for rates near 0 too.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, and_, literal, or_
+
+from featsvc.banks.records import Bank, Entry, Opinion
+from featsvc.banks.schema import entries
+from featsvc.banks.searching import values_of
+from featsvc.banks.view import StoreView
+from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import Distance, get_algorithm
+
+MAX_SAMPLES = 100_000
+MAX_THRESHOLD_SHOWN = 96
+MAX_NOISY = 20
+_BLOCK_ROWS = 65_536
+_Z = 1.959964
+"""Two-sided 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share with its 95 % confidence interval; all None where there was nothing to count."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdEffect:
+    """`recall`: of the positive samples; `false_matches`: of the negative ones."""
+
+    threshold: int
+    recall: Rate
+    false_matches: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """`histograms[d]` counts samples whose nearest entry lies at distance d.
+
+    `suggested` is the largest threshold that meets the rate; None where none does, or where
+    there are no negative samples. `noisy` are entries with the negative samples that they match
+    at that threshold, or at the bank's own where there is none.
+    """
+
+    positive_histogram: tuple[int, ...]
+    negative_histogram: tuple[int, ...]
+    thresholds: tuple[ThresholdEffect, ...]
+    suggested: int | None
+    noisy: tuple[tuple[Entry, int], ...]
+
+
+def wilson(hits: int, total: int) -> Rate:
+    """The share and its interval."""
+    if not total:
+        return Rate(None, None, None)
+    share = hits / total
+    spread = _Z * math.sqrt(share * (1 - share) / total + (_Z / total) ** 2 / 4)
+    centre = share + _Z**2 / (2 * total)
+    scale = 1 + _Z**2 / total
+    return Rate(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+
+
+def evaluate(
+    view: StoreView,
+    bank_id: str,
+    algorithm: str,
+    samples: Sequence[tuple[bytes, bool]],
+    max_false_match_rate: float,
+) -> Evaluation:
+    """`samples`: values with whether they are known to belong to the bank.
+
+    Entries that never match (quarantined, negative ones) are left out. Memory does not grow
+    with the bank. Raises NotFound for the bank, InvalidInput for an algorithm that is not
+    compared by distance, or a rate that is none.
+    """
+    kind = get_algorithm(algorithm)
+    if kind.distance is not Distance.HAMMING or not kind.matched:
+        raise InvalidInput(
+            f"algorithm: {algorithm} has no distance to choose a threshold for", field="algorithm"
+        )
+    if not 0 <= max_false_match_rate <= 1:
+        raise InvalidInput(
+            f"max_false_match_rate: {max_false_match_rate:g} is not within 0 to 1",
+            field="max_false_match_rate",
+        )
+    bank = view.bank(bank_id)
+    condition = _matching(view, bank)
+    queries = _rows([value for value, _ in samples], kind.bytes)
+    positive = np.array([belongs for _, belongs in samples], np.bool_)
+    nearest = _nearest(view, algorithm, condition, queries, kind.bits + 1)
+    positives = np.bincount(nearest[positive], minlength=kind.bits + 2)
+    negatives = np.bincount(nearest[~positive], minlength=kind.bits + 2)
+    effects = _effects(positives, negatives, min(kind.bits, MAX_THRESHOLD_SHOWN))
+    meeting = [
+        effect.threshold
+        for effect in effects
+        if effect.false_matches.value is not None
+        and effect.false_matches.value <= max_false_match_rate
+    ]
+    suggested = max(meeting, default=None)
+    own = int(bank.thresholds.get(algorithm, kind.default_threshold))
+    radius = own if suggested is None else suggested
+    return Evaluation(
+        _until_last(positives[:-1]),
+        _until_last(negatives[:-1]),
+        effects,
+        suggested,
+        _noisy(view, algorithm, condition, queries[~positive], radius),
+    )
+
+
+def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:
+    table = entries.c
+    believed = or_(table.opinion != Opinion.NEGATIVE.value, literal(bank.safe))
+    return and_(
+        table.bank_key == view.bank_key(bank.id),
+        table.removed_revision.is_(None),
+        ~table.quarantined,
+        believed,
+    )
+
+
+def _rows(values: Sequence[bytes], size: int) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, size)
+
+
+def _blocks(
+    view: StoreView, algorithm: str, condition: ColumnElement[bool]
+) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Versions and values, so many at a time that a search pays."""
+    versions: list[int] = []
+    parts: list[NDArray[np.uint8]] = []
+    for batch in view.signals_where(algorithm, condition):
+        versions += [version for version, _ in batch]
+        parts.append(values_of(batch))
+        if len(versions) >= _BLOCK_ROWS:
+            yield versions, np.concatenate(parts)
+            versions, parts = [], []
+    if versions:
+        yield versions, np.concatenate(parts)
+
+
+def _nearest(
+    view: StoreView,
+    algorithm: str,
+    condition: ColumnElement[bool],
+    queries: NDArray[np.uint8],
+    none: int,
+) -> NDArray[np.int64]:
+    """int64[n]: distance of each query to the bank, `none` where the bank is empty."""
+    nearest = np.full(len(queries), none, np.int64)
+    if not len(queries):
+        return nearest
+    for _, values in _blocks(view, algorithm, condition):
+        index = faiss.IndexBinaryFlat(values.shape[1] * 8)
+        index.add(values)
+        distances, _ = index.search(queries, 1)
+        nearest = np.minimum(nearest, distances[:, 0])
+    return nearest
+
+
+def _effects(
+    positives: NDArray[np.int64], negatives: NDArray[np.int64], last: int
+) -> tuple[ThresholdEffect, ...]:
+    recalled, false = np.cumsum(positives), np.cumsum(negatives)
+    return tuple(
+        ThresholdEffect(
+            threshold,
+            wilson(int(recalled[threshold]), int(recalled[-1])),
+            wilson(int(false[threshold]), int(false[-1])),
+        )
+        for threshold in range(last + 1)
+    )
+
+
+def _noisy(
+    view: StoreView,
+    algorithm: str,
+    condition: ColumnElement[bool],
+    queries: NDArray[np.uint8],
+    radius: int,
+) -> tuple[tuple[Entry, int], ...]:
+    matches: Counter[int] = Counter()
+    if len(queries):
+        for versions, values in _blocks(view, algorithm, condition):
+            index = faiss.IndexBinaryFlat(values.shape[1] * 8)
+            index.add(values)
+            limits, _, rows = index.range_search(queries, radius + 1)
+            for first, after in pairwise(limits):
+                # An entry with many signals matches a sample once.
+                matches.update({versions[row] for row in rows[first:after]})
+    most = matches.most_common(MAX_NOISY)
+    named = entries.c.version.in_([version for version, _ in most])
+    found = {v.version: v.entry for v in view.versioned(named)}
+    return tuple((found[version], number) for version, number in most)
+
+
+def _until_last(histogram: NDArray[np.int64]) -> tuple[int, ...]:
+    filled = np.flatnonzero(histogram)
+    return tuple(int(n) for n in histogram[: filled[-1] + 1]) if len(filled) else ()

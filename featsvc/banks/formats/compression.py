@@ -1,0 +1,108 @@
+"""Lists packed with gzip or zstd, told by their first bytes; unpacked piece by piece.
+
+    gzip  1f 8b      any number of members
+    zstd  28 b5 2f fd  any number of frames, with a window of at most 128 MiB
+
+A bomb is a small file that unpacks to a huge one: past `MIN_BOMB_BYTES` what unpacks to more than
+`MAX_RATIO` times its size is refused. Real lists are hex, which packs about two to one.
+"""
+
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO, cast
+
+import zstandard
+
+from featsvc.errors import InvalidInput
+
+MAX_RATIO = 200
+MIN_BOMB_BYTES = 64 * 2**20
+PIECE_BYTES = 256 * 1024
+_MAX_WINDOW_BYTES = 128 * 2**20
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces unpacked, or as they are. Raises InvalidInput for damaged data and bombs."""
+    source = _Source(chunks)
+    head = source.peek(len(_ZSTD))
+    if head.startswith(_GZIP):
+        pieces = _gunzip(source)
+    elif head == _ZSTD:
+        pieces = _unzstd(source)
+    else:
+        yield from source
+        return
+    written = 0
+    for piece in pieces:
+        written += len(piece)
+        if written > max(MIN_BOMB_BYTES, source.taken * MAX_RATIO):
+            raise InvalidInput(
+                f"file: {source.taken} bytes unpack to more than {MAX_RATIO} times as much; "
+                "unpack it yourself if it is no bomb",
+                field="file",
+            )
+        yield piece
+
+
+class _Source(io.RawIOBase):
+    """Pieces of bytes as a stream to read from; `taken` counts what was read."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = b""
+        self.taken = 0
+
+    def peek(self, size: int) -> bytes:
+        while len(self._rest) < size and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
+        return self._rest[:size]
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next piece, of at most `size` bytes; empty at the end."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        cut = len(self._rest) if size is None or size < 0 else size
+        piece, self._rest = self._rest[:cut], self._rest[cut:]
+        self.taken += len(piece)
+        return piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read():
+            yield piece
+
+
+def _gunzip(source: _Source) -> Iterator[bytes]:
+    member = zlib.decompressobj(wbits=31)
+    started = False
+    data = b""
+    try:
+        while data := data or source.read(PIECE_BYTES):
+            started = True
+            yield member.decompress(data, PIECE_BYTES)
+            data = member.unconsumed_tail
+            if member.eof:
+                # Some writers pad with zeros after the last member.
+                data = member.unused_data.lstrip(b"\0")
+                member, started = zlib.decompressobj(wbits=31), False
+    except zlib.error as exc:
+        raise InvalidInput(f"file: damaged gzip data: {exc}", field="file") from exc
+    if started:
+        raise InvalidInput("file: the gzip data ends in the middle", field="file")
+
+
+def _unzstd(source: _Source) -> Iterator[bytes]:
+    reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(
+        cast("IO[bytes]", source), read_size=PIECE_BYTES, read_across_frames=True
+    )
+    try:
+        while piece := reader.read(PIECE_BYTES):
+            yield piece
+    except zstandard.ZstdError as exc:
+        raise InvalidInput(f"file: damaged zstd data: {exc}", field="file") from exc

@@ -1,0 +1,74 @@
+"""Counts matches in memory and writes the sums to the store off the request path.
+
+A worker that is killed loses what it counted since the last write, `interval_s` at most.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+from featsvc.banks.results import MatchKey
+from featsvc.banks.store import BankStore
+from featsvc.errors import FeatsvcError
+
+INTERVAL_S = 2.0
+MAX_KEYS = 100_000
+"""Entries remembered while the store is away; what else matches then is not counted."""
+
+_log = logging.getLogger(__name__)
+
+
+class MatchTally:
+    """`start` it once. Thread-safe."""
+
+    def __init__(self, store: BankStore, *, interval_s: float = INTERVAL_S) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._counts: Counter[MatchKey] = Counter()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="match-tally", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what is left, as far as the store answers, and ends the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, keys: Iterable[MatchKey]) -> None:
+        """Count one match of each."""
+        with self._lock:
+            for key in keys:
+                if key in self._counts or len(self._counts) < MAX_KEYS:
+                    self._counts[key] += 1
+
+    def flush(self) -> None:
+        """Write now. Raises what the store raises; nothing is lost then."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        try:
+            self._store.add_match_counts(counts)
+        except BaseException:
+            with self._lock:
+                self._counts.update(counts)
+            raise
+
+    def _run(self) -> None:
+        failing = False
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(self._interval_s)
+            try:
+                self.flush()
+            except FeatsvcError as exc:
+                if not failing:
+                    _log.warning("keeping match counts in memory: %s", exc)
+                failing = True
+            else:
+                failing = False

@@ -1,0 +1,170 @@
+"""The part of BankService that streams: import and export.
+
+The store is synchronous. An import reads the request stream from its own thread, one message at a
+time, which is all the flow control it needs; an export hands one piece at a time to the loop.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from grpc import aio
+
+from featsvc import errors
+from featsvc.banks.list_file import ListFile
+from featsvc.banks.results import ImportResult
+from featsvc.banks.store import BankStore
+from featsvc.matching.follower import Follower
+from featsvc.service.conversions import bank_lists as convert
+from featsvc.service.conversions import banks as convert_banks
+from featsvc.v1 import banks_pb2
+
+Context = aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+MAX_STREAMS = 8
+PROGRESS_INTERVAL_S = 0.2
+MAX_CHUNK_BYTES = 2**20
+SERVE_TIMEOUT_S = 30.0
+_BAD_ROWS_A_MESSAGE = 1000
+
+
+class BankLists:
+    """ImportEntries and ExportEntries."""
+
+    def __init__(self, store: BankStore, follower: Follower) -> None:
+        self._store = store
+        self._follower = follower
+        # Their own threads: a list that arrives slowly must not hold those of short calls.
+        self._threads = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="bank-list")
+        self._streams = 0
+
+    async def ImportEntries(  # noqa: N802
+        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
+    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+        opening = await anext(aiter(request_iterator), None)
+        if opening is None or opening.WhichOneof("message") != "options":
+            raise errors.InvalidInput(
+                "options: the first message of an import must carry them", field="options"
+            )
+        options = opening.options
+        file = ListFile(_chunks(request_iterator), name=options.file_name, format=options.format)
+        job = partial(
+            self._store.import_entries,
+            convert_banks.bank_id(options.parent, "options.parent"),
+            file,
+            convert.import_options(options),
+            convert_banks.context(options.context),
+        )
+        importing = self._submit(job)
+        result = None
+        while result is None:
+            result = await _finished(importing)
+            bad = convert.bad_rows(file.take_rejected())
+            while len(bad) > _BAD_ROWS_A_MESSAGE:
+                yield banks_pb2.ImportEntriesResponse(bad=bad[:_BAD_ROWS_A_MESSAGE])
+                del bad[:_BAD_ROWS_A_MESSAGE]
+            if result:
+                await self._serve(result.revision)
+            yield _progress(file, result, bad)
+
+    async def ExportEntries(  # noqa: N802
+        self, request: banks_pb2.ExportEntriesRequest, context: Context
+    ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
+        bank_id = convert_banks.bank_id(request.parent, "parent")
+        export = await asyncio.to_thread(
+            self._store.export_entries, bank_id, request.format or "csv", request.revision
+        )
+        yield banks_pb2.ExportEntriesResponse(dropped_fields=export.dropped_fields)
+        async for chunk in self._from_thread(export.chunks):
+            yield banks_pb2.ExportEntriesResponse(chunk=chunk)
+
+    def _submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
+        """Raises Overloaded where every thread for lists is taken."""
+        if self._streams >= MAX_STREAMS:
+            raise errors.Overloaded(
+                f"{MAX_STREAMS} imports and exports are running, which is all this worker takes",
+                retry_after_ms=5000,
+            )
+        self._streams += 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, job)
+        running.add_done_callback(self._ended)
+        return running
+
+    def _ended(self, _: "asyncio.Future[Any]") -> None:
+        self._streams -= 1
+
+    async def _from_thread(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Pieces made by one thread from beginning to end: a database connection stays on it."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=4)
+
+        def produce() -> None:
+            try:
+                for chunk in chunks:
+                    asyncio.run_coroutine_threadsafe(queue.put(chunk), loop).result()
+            finally:
+                asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
+
+        producing = self._submit(produce)
+        try:
+            while (chunk := await queue.get()) is not None:
+                yield chunk
+            await producing
+        finally:
+            # A caller that went away: drain, so that the thread ends.
+            while not producing.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(queue.get(), 0.05)
+
+    async def _serve(self, revision: int) -> None:
+        """Let this worker see what it has just committed, so that a curator can try it at once."""
+        if revision:
+            with contextlib.suppress(errors.TimedOut, errors.Unavailable):
+                await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
+
+
+async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
+    """The result, or None where it is not there after one interval of progress."""
+    done, _ = await asyncio.wait({importing}, timeout=PROGRESS_INTERVAL_S)
+    return importing.result() if done else None
+
+
+def _progress(
+    file: ListFile, result: ImportResult | None, bad: list[banks_pb2.BadRow]
+) -> banks_pb2.ImportEntriesResponse:
+    message = convert.import_result(result) if result else banks_pb2.ImportEntriesResponse()
+    message.bytes_read = file.bytes_read
+    message.rows_read = file.rows_read
+    message.bad.extend(bad)
+    return message
+
+
+def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator[bytes]:
+    """The file's pieces, fetched from the event loop by the thread that imports.
+
+    A client that goes away makes the fetch raise, and so the import leave nothing behind.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def fetch() -> bytes | None:
+        message = await anext(aiter(requests), None)
+        if message is None:
+            return None
+        if message.WhichOneof("message") != "chunk":
+            raise errors.InvalidInput("options: only the first message may carry them")
+        if len(message.chunk) > MAX_CHUNK_BYTES:
+            raise errors.InvalidInput(
+                f"chunk: {len(message.chunk)} bytes, at most {MAX_CHUNK_BYTES}", field="chunk"
+            )
+        return message.chunk
+
+    def pieces() -> Iterator[bytes]:
+        while (chunk := asyncio.run_coroutine_threadsafe(fetch(), loop).result()) is not None:
+            yield chunk
+
+    return pieces()

@@ -1,0 +1,121 @@
+"""Imports, evaluations and match counts between the wire and the domain."""
+
+from collections.abc import Iterable
+
+from featsvc.banks.evaluation import Evaluation, Rate, ThresholdEffect
+from featsvc.banks.records import BankMode
+from featsvc.banks.results import BadRow, BankMatches, ImportOptions, ImportResult, Overlap
+from featsvc.service.conversions.banks import entry_message
+from featsvc.v1 import banks_pb2
+
+
+def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:
+    """Raises InvalidInput."""
+    return ImportOptions(
+        source=message.source,
+        labels=tuple(message.labels),
+        dry_run=message.dry_run,
+        skip_bad=message.skip_bad,
+        replace=message.replace,
+    )
+
+
+def bad_rows(rows: Iterable[BadRow]) -> list[banks_pb2.BadRow]:
+    return [
+        banks_pb2.BadRow(line=b.line, column=b.column, reason=b.reason, row=b.row) for b in rows
+    ]
+
+
+def import_result(result: ImportResult) -> banks_pb2.ImportEntriesResponse:
+    summary = result.summary
+    return banks_pb2.ImportEntriesResponse(
+        rows_read=summary.rows,
+        revision=result.revision,
+        format=result.format,
+        sha256=result.sha256,
+        summary=banks_pb2.ImportSummary(
+            rows=summary.rows,
+            new_entries=summary.new_entries,
+            changed_entries=summary.changed_entries,
+            unchanged_entries=summary.unchanged_entries,
+            withdrawn_entries=summary.withdrawn_entries,
+            duplicate_rows=summary.duplicate_rows,
+            bad_rows=summary.bad_rows,
+            in_other_banks=summary.in_other_banks,
+            in_safe_lists=summary.in_safe_lists,
+            low_information=summary.low_information,
+            unmatchable_signals=summary.unmatchable_signals,
+            bad=bad_rows(summary.bad),
+        ),
+    )
+
+
+def overlap_message(overlap: Overlap) -> banks_pb2.CompareBanksResponse:
+    return banks_pb2.CompareBanksResponse(
+        entries=overlap.entries,
+        shared_entries=overlap.shared,
+        other_entries=overlap.other_entries,
+        pairs=[
+            banks_pb2.CompareBanksResponse.Pair(
+                entry=entry_message(mine), other=entry_message(other)
+            )
+            for mine, other in overlap.pairs
+        ],
+    )
+
+
+def evaluation_message(
+    evaluation: Evaluation, unreadable: int, low_quality: int
+) -> banks_pb2.EvaluateBankResponse:
+    return banks_pb2.EvaluateBankResponse(
+        positive_histogram=evaluation.positive_histogram,
+        negative_histogram=evaluation.negative_histogram,
+        thresholds=[_threshold(effect) for effect in evaluation.thresholds],
+        suggested_threshold=evaluation.suggested,
+        noisy_entries=[
+            banks_pb2.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
+            for entry, number in evaluation.noisy
+        ],
+        unreadable_samples=unreadable,
+        low_quality_samples=low_quality,
+    )
+
+
+def _threshold(effect: ThresholdEffect) -> banks_pb2.EvaluateBankResponse.Threshold:
+    recall, false = _known(effect.recall), _known(effect.false_matches)
+    return banks_pb2.EvaluateBankResponse.Threshold(
+        threshold=effect.threshold,
+        recall=recall[0],
+        recall_low=recall[1],
+        recall_high=recall[2],
+        false_match_rate=false[0],
+        false_match_rate_low=false[1],
+        false_match_rate_high=false[2],
+    )
+
+
+def _known(rate: Rate) -> tuple[float, float, float]:
+    """Without samples anything is possible: from 0 to 1."""
+    if rate.value is None or rate.low is None or rate.high is None:
+        return 0.0, 0.0, 1.0
+    return rate.value, rate.low, rate.high
+
+
+def match_counts_message(found: BankMatches) -> banks_pb2.ListMatchCountsResponse:
+    return banks_pb2.ListMatchCountsResponse(
+        matches=_by_mode(found.total.items()),
+        matched_entries=found.matched_entries,
+        median_matches=found.median,
+        entries=[
+            banks_pb2.ListMatchCountsResponse.Count(
+                entry=entry_message(count.entry),
+                matches=_by_mode(count.matches.items()),
+                total=count.total,
+            )
+            for count in found.entries
+        ],
+    )
+
+
+def _by_mode(counts: Iterable[tuple[BankMode, int]]) -> dict[str, int]:
+    return {mode.name: number for mode, number in counts}

@@ -1,0 +1,270 @@
+"""Changes by hand, and undoing them: add, withdraw, quarantine, update, delete, diff, rollback."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.records import BankMode, BankSettings, ChangeContext, Entry, EntrySignal
+from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, MatchKey
+from featsvc.banks.store import BankStore
+from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from tests.banks.lists import hex_list, list_file, live
+
+
+def pdq(number: int) -> EntrySignal:
+    return EntrySignal("pdq", number.to_bytes(32, "big"))
+
+
+def row(number: int, external_id: str = "", **fields: object) -> ImportRow:
+    return ImportRow(0, (pdq(number),), external_id)._replace(**fields)  # type: ignore[arg-type]
+
+
+def export(store: BankStore, revision: int = 0) -> bytes:
+    return b"".join(store.export_entries("b", "jsonl", revision).chunks)
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    store.create_bank("b")
+    store.import_entries("b", list_file(hex_list(range(1, 6))))
+    return store
+
+
+def ids(store: BankStore) -> list[int]:
+    return sorted(entry.id for entry in live(store).values())
+
+
+def test_added_entries_come_back_and_change_by_external_id(bank: BankStore) -> None:
+    added = bank.add_entries("b", [row(100, "a", labels=("x",)), row(101)])
+    assert [e.external_id for e in added.entries] == ["a", ""]
+    assert (added.revision, bank.get_bank("b").entry_count) == (3, 7)
+    again = bank.add_entries("b", [row(100, "a", labels=("x",))])
+    assert again.revision == 0
+    assert again.entries == added.entries[:1]
+    changed = bank.add_entries("b", [row(102, "a")])
+    assert changed.entries[0].id == added.entries[0].id
+    assert bank.get_bank("b").entry_count == 7
+
+
+def test_wrong_entries_are_named(bank: BankStore) -> None:
+    with pytest.raises(InvalidInput, match=r"entries\[0\]\.signals"):
+        bank.add_entries("b", [ImportRow(0, ())])
+    with pytest.raises(InvalidInput, match="1 to 1000"):
+        bank.add_entries("b", [])
+    with pytest.raises(NotFound):
+        bank.add_entries("zz", [row(1)])
+
+
+def test_withdrawing_is_all_or_nothing(bank: BankStore) -> None:
+    bank.add_entries("b", [row(100, "a")])
+    first, second, *_ = ids(bank)
+    preview = bank.withdraw_entries("b", [first, second], ["a"], dry_run=True)
+    assert (preview.entries, preview.signals, preview.revision) == (3, 3, 0)
+    assert len(ids(bank)) == 6
+    with pytest.raises(NotFound, match="999"):
+        bank.withdraw_entries("b", [first, 999])
+    with pytest.raises(NotFound, match="'zz'"):
+        bank.withdraw_entries("b", [first], ["zz"])
+    assert len(ids(bank)) == 6
+    done = bank.withdraw_entries("b", [first, second], ["a"], ChangeContext("ann", "why"))
+    assert (done.entries, done.revision) == (3, bank.head().revision)
+    assert bank.get_bank("b").signal_counts == {"pdq": 3}
+    assert bank.get_entry("b", first).removed_revision == done.revision
+    with pytest.raises(NotFound):
+        bank.withdraw_entries("b", [first])
+
+
+def test_quarantine_is_seen_by_a_follower_and_released(bank: BankStore) -> None:
+    first = ids(bank)[0]
+    before = bank.head().revision
+    done = bank.quarantine_entries("b", [first])
+    assert (done.entries, done.revision) == (1, before + 1)
+    assert live(bank)["b", first].quarantined
+    with bank.view() as view:
+        old, new = view.changes_since(before)
+    assert (old.id, old.removed_revision, old.quarantined) == (first, before + 1, False)
+    assert (new.id, new.removed_revision, new.quarantined) == (first, None, True)
+    assert bank.quarantine_entries("b", [first]).revision == 0
+    assert bank.quarantine_entries("b", [first], release=True).entries == 1
+    assert not live(bank)["b", first].quarantined
+    assert bank.get_bank("b").entry_count == 5
+    actions = [line.action for line in bank.list_revisions("b").revisions]
+    assert actions == ["release", "quarantine", "import", "create"]
+
+
+def test_an_update_changes_what_is_named(store: BankStore) -> None:
+    made = store.create_bank("b", BankSettings(description="d", thresholds={"pdq": 20}))
+    changed = store.update_bank("b", {"mode": BankMode.SHADOW})
+    assert (changed.mode, changed.description) == (BankMode.SHADOW, "d")
+    assert changed.thresholds == {"pdq": 20}
+    with pytest.raises(Conflict, match="changed since"):
+        store.update_bank("b", {"safe": True}, etag=made.etag)
+    assert store.update_bank("b", {"safe": True}, etag=changed.etag).safe
+    with pytest.raises(InvalidInput, match="0 to 256"):
+        store.update_bank("b", {"thresholds": {"pdq": 300}})
+    revision = store.head().revision
+    store.update_bank("b", {"safe": True})
+    assert store.head().revision == revision
+
+
+def test_new_entries_spoil_an_etag_for_rollback_but_not_for_settings(bank: BankStore) -> None:
+    seen = bank.get_bank("b").etag
+    bank.add_entries("b", [row(100)])
+    bank.update_bank("b", {"description": "x"}, etag=seen)
+    with pytest.raises(Conflict):
+        bank.rollback_bank("b", 1, etag=seen)
+    with pytest.raises(Conflict):
+        bank.delete_bank("b", etag=seen, force=True)
+
+
+def test_a_deleted_bank_leaves_its_history_and_its_name(bank: BankStore) -> None:
+    with pytest.raises(InvalidInput, match="5 entries"):
+        bank.delete_bank("b")
+    done = bank.delete_bank("b", force=True)
+    assert (done.entries, done.signals) == (5, 5)
+    assert live(bank) == {}
+    with pytest.raises(NotFound):
+        bank.get_bank("b")
+    assert bank.list_banks().banks == ()
+    assert bank.list_revisions("b").revisions[0].action == "delete"
+    with bank.view() as view:
+        assert {e.removed_revision for e in view.changes_since(2)} == {done.revision}
+    bank.create_bank("b")
+    assert bank.get_bank("b").entry_count == 0
+    with pytest.raises(AlreadyExists):
+        bank.create_bank("b")
+
+
+def test_rollback_restores_the_exact_set_as_a_new_revision(bank: BankStore) -> None:
+    bank.add_entries("b", [row(100, "a", labels=("x",)), row(101)])
+    before, revision = export(bank), bank.head().revision
+    entries_before = {e.id: e.signals for e in live(bank).values()}
+    bank.import_entries(
+        "b", list_file("algorithm,signal,external_id\npdq," + "ab" * 32 + ",a\n"),
+        ImportOptions(replace=True),
+    )  # fmt: skip
+    bank.add_entries("b", [row(3)])
+    bank.quarantine_entries("b", ids(bank)[:1])
+    assert export(bank) != before
+    preview = bank.rollback_bank("b", revision, dry_run=True)
+    assert preview.revision == 0
+    done = bank.rollback_bank("b", revision, ChangeContext("ann", "oops"))
+    assert done.restored_entries == preview.restored_entries
+    assert export(bank) == before == export(bank, revision)
+    assert {e.id: e.signals for e in live(bank).values()} == entries_before
+    assert bank.get_bank("b").entry_count == 7
+    assert bank.get_bank("b").signal_counts == {"pdq": 7}
+    assert bank.diff_revisions("b", revision).total_changes == 0
+    log = bank.list_revisions("b").revisions
+    assert [line.revision for line in log] == list(range(done.revision, 0, -1))
+    assert (log[0].action, log[0].actor, log[0].reason) == ("rollback", "ann", "oops")
+    assert bank.rollback_bank("b", revision).revision == 0
+    with pytest.raises(InvalidInput, match="yet to come"):
+        bank.rollback_bank("b", 999)
+
+
+def test_diff_tells_by_content(bank: BankStore) -> None:
+    revision = bank.head().revision
+    bank.add_entries("b", [row(100, "a")])
+    bank.add_entries("b", [row(1, labels=("x",))])
+    bank.withdraw_entries("b", [next(e.id for e in live(bank).values() if _is(e, 2))])
+    bank.withdraw_entries("b", [next(e.id for e in live(bank).values() if _is(e, 3))])
+    bank.add_entries("b", [row(3)])
+    page = bank.diff_revisions("b", revision)
+    found = {(c.kind, int.from_bytes(c.entry.signals[0].value)) for c in page.changes}
+    assert found == {
+        (ChangeKind.ADDED, 100),
+        (ChangeKind.CHANGED, 1),
+        (ChangeKind.WITHDRAWN, 2),
+    }
+    back = bank.diff_revisions("b", bank.head().revision, revision)
+    assert back.total_changes == 0
+    first = bank.diff_revisions("b", revision, page_size=2)
+    rest = bank.diff_revisions("b", revision, page_size=2, page_token=first.next_page_token)
+    assert first.changes + rest.changes == page.changes
+    assert (first.total_changes, rest.next_page_token) == (3, "")
+    assert bank.diff_revisions("b", 0).total_changes == 5
+
+
+def _is(entry: Entry, number: int) -> bool:
+    return entry.signals == (pdq(number),)
+
+
+def test_entries_are_found(bank: BankStore) -> None:
+    bank.add_entries("b", [row(0b111 << 8, "a", labels=("x", "y"), source="s")])
+
+    def numbers(wanted: EntryFilter) -> list[int]:
+        page = bank.list_entries("b", wanted)
+        assert page.total_entries == len(page.entries)
+        return [int.from_bytes(e.signals[0].value) for e in page.entries]
+
+    assert numbers(EntryFilter(external_id="a")) == [0b111 << 8]
+    assert numbers(EntryFilter(labels=("y", "x"))) == [0b111 << 8]
+    assert numbers(EntryFilter(labels=("X",))) == []
+    assert numbers(EntryFilter(source="s")) == [0b111 << 8]
+    assert numbers(EntryFilter(near=pdq(0), max_distance=1)) == [1, 2, 4]
+    assert numbers(EntryFilter(near=pdq(5))) == [5]
+    assert numbers(EntryFilter(near=pdq(5), max_distance=2, source="s")) == []
+    assert numbers(EntryFilter(revision=2)) == [1, 2, 3, 4, 5]
+    bank.withdraw_entries("b", external_ids=["a"])
+    assert numbers(EntryFilter(external_id="a")) == []
+    assert numbers(EntryFilter(external_id="a", show_withdrawn=True)) == [0b111 << 8]
+    assert numbers(EntryFilter(external_id="a", revision=3)) == [0b111 << 8]
+    with pytest.raises(InvalidInput, match="yet to come"):
+        numbers(EntryFilter(revision=99))
+
+
+def test_overlap_of_two_banks(bank: BankStore) -> None:
+    bank.create_bank("other")
+    bank.import_entries("other", list_file(hex_list([4, 5, 6])))
+    found = bank.overlap("b", "other")
+    assert (found.entries, found.shared, found.other_entries) == (5, 2, 3)
+    assert [(a.bank_id, b.bank_id) for a, b in found.pairs] == [("b", "other")] * 2
+    assert all(a.signals == b.signals for a, b in found.pairs)
+
+
+CHANGES: dict[str, Callable[[BankStore, ChangeContext], object]] = {
+    "create": lambda s, c: s.create_bank("new", BankSettings(thresholds={"pdq": 3}), c),
+    "update": lambda s, c: s.update_bank("b", {"description": "new"}, c),
+    "import": lambda s, c: s.import_entries("b", list_file(hex_list([9])), context=c),
+    "add": lambda s, c: s.add_entries("b", [row(50, "n")], c),
+    "withdraw": lambda s, c: s.withdraw_entries("b", [], ["a"], c),
+    "quarantine": lambda s, c: s.quarantine_entries("b", [1], c),
+    "rollback": lambda s, c: s.rollback_bank("b", 1, c),
+    "delete": lambda s, c: s.delete_bank("b", c, force=True),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_retry_is_answered_as_the_first_call_was(store: BankStore, name: str) -> None:
+    store.create_bank("b")
+    store.import_entries("b", list_file(hex_list([1, 2])))
+    store.add_entries("b", [row(100, "a")])
+    entry = min(ids(store))
+    change = CHANGES[name]
+    if name == "quarantine":
+        change = lambda s, c: s.quarantine_entries("b", [entry], c)  # noqa: E731
+    context = ChangeContext("ann", "why", "request-1")
+    first = change(store, context)
+    revision = store.head().revision
+    assert change(store, context) == first
+    assert store.head().revision == revision == 4
+    with pytest.raises(InvalidInput, match="used for another call"):
+        store.create_bank("other", context=context)
+
+
+def test_matches_are_counted_per_mode_and_day(bank: BankStore) -> None:
+    first, second, *_ = ids(bank)
+    shadow = MatchKey("b", first, BankMode.SHADOW)
+    bank.add_match_counts({shadow: 5, MatchKey("b", second, BankMode.ENFORCE): 1})
+    bank.add_match_counts({shadow: 2, MatchKey("gone", 1, BankMode.ENFORCE): 9})
+    found = bank.match_counts("b", days=1, limit=10)
+    assert found.total == {BankMode.SHADOW: 7, BankMode.ENFORCE: 1}
+    assert [(c.entry.id, c.total) for c in found.entries] == [(first, 7), (second, 1)]
+    assert (found.matched_entries, found.median) == (2, 4.0)
+    assert found.entries[0].last_day <= datetime.now(UTC)
+    assert [c.entry.id for c in bank.match_counts("b", days=1, limit=1).entries] == [first]
+    with pytest.raises(InvalidInput, match="days"):
+        bank.match_counts("b", days=0, limit=1)

@@ -1,0 +1,95 @@
+"""Recall and false matches per threshold, against a count by hand."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featsvc.banks.evaluation import evaluate, wilson
+from featsvc.banks.store import BankStore
+from featsvc.errors import InvalidInput, NotFound
+from tests.banks.lists import hex_list, list_file, live
+
+
+def flipped(value: int, bits: int, rng: random.Random) -> bytes:
+    for place in rng.sample(range(256), bits):
+        value ^= 1 << place
+    return value.to_bytes(32, "big")
+
+
+def test_evaluation_equals_a_count_by_hand(store: BankStore) -> None:
+    rng = random.Random(5)
+    known = [rng.getrandbits(256) for _ in range(300)]
+    store.create_bank("b")
+    store.import_entries("b", list_file(hex_list(known)))
+    near = [flipped(known[i], i % 40, rng) for i in range(80)]
+    far = [rng.randbytes(32) for _ in range(50)] + [flipped(known[7], 20, rng)] * 3
+    samples = [(value, True) for value in near] + [(value, False) for value in far]
+    with store.view() as view:
+        found = evaluate(view, "b", "pdq", samples, 0.02)
+
+    def nearest(value: bytes) -> int:
+        number = int.from_bytes(value)
+        return min((number ^ k).bit_count() for k in known)
+
+    for values, histogram in ((near, found.positive_histogram), (far, found.negative_histogram)):
+        distances = [nearest(value) for value in values]
+        assert list(histogram) == [distances.count(d) for d in range(max(distances) + 1)]
+    assert found.thresholds[10].recall.value == sum(nearest(v) <= 10 for v in near) / 80
+    assert found.suggested == 19
+    assert found.noisy == ()
+    with store.view() as view:
+        loud = evaluate(view, "b", "pdq", samples, 0.1)
+    assert loud.suggested is not None
+    assert loud.suggested >= 20
+    assert loud.noisy[0][1] == 3
+    assert int.from_bytes(loud.noisy[0][0].signals[0].value) == known[7]
+    # What never matches is left out.
+    entry = next(e for e in live(store).values() if int.from_bytes(e.signals[0].value) == known[7])
+    store.quarantine_entries("b", [entry.id])
+    with store.view() as view:
+        quiet = evaluate(view, "b", "pdq", samples, 0.02)
+    assert quiet.suggested is not None
+    assert quiet.suggested > 20
+
+
+def test_without_good_samples_nothing_is_suggested(store: BankStore) -> None:
+    store.create_bank("b")
+    with store.view() as view:
+        found = evaluate(view, "b", "pdq", [(bytes(32), True)], 0.01)
+    assert (found.suggested, found.positive_histogram) == (None, ())
+    assert found.thresholds[31].recall.value == 0
+    assert found.thresholds[31].false_matches.value is None
+
+
+def test_wrong_questions_are_refused(store: BankStore) -> None:
+    store.create_bank("b")
+    with store.view() as view:
+        with pytest.raises(InvalidInput, match="md5"):
+            evaluate(view, "b", "md5", [], 0.1)
+        with pytest.raises(InvalidInput, match="0 to 1"):
+            evaluate(view, "b", "pdq", [], 2)
+        with pytest.raises(NotFound):
+            evaluate(view, "zz", "pdq", [], 0.1)
+
+
+def test_wilson_equals_published_values() -> None:
+    """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20 and 1 of 29."""
+    for hits, total, low, high in (
+        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):  # fmt: skip
+        rate = wilson(hits, total)
+        assert rate.low == pytest.approx(low, abs=5e-5)
+        assert rate.high == pytest.approx(high, abs=5e-5)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
+    rate = wilson(*case)
+    assert rate.value is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    assert 0 <= rate.low <= rate.value + 1e-12
+    assert rate.value - 1e-12 <= rate.high <= 1

@@ -1,0 +1,353 @@
+"""Every exchange format: the samples, hostile documents, packing, and the way back."""
+
+import gzip
+import json
+from collections import deque
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featsvc.banks.exporting import WRITERS
+from featsvc.banks.formats import FORMATS
+from featsvc.banks.formats.compression import MAX_RATIO, decompressed
+from featsvc.banks.formats.json_records import records
+from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.list_file import ListFile
+from featsvc.banks.records import BankSettings, Opinion
+from featsvc.banks.results import BadRow, ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.errors import InvalidInput
+from tests.banks.lists import hex_list, list_file, live, sample
+
+HASH = "0123456789abcdef" * 4
+
+
+def rows_of(content: bytes | str, chunk_bytes: int = 1000) -> list[ImportRow]:
+    rows = list(list_file(content, chunk_bytes=chunk_bytes))
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    assert bad == []
+    return [row for row in rows if isinstance(row, ImportRow)]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 100_000])
+def test_ncmec_sample(chunk_bytes: int) -> None:
+    content = sample("ncmec.xml")
+    rows = rows_of(content, chunk_bytes)
+    assert [(row.external_id, row.withdrawn) for row in rows] == [
+        ("42-image1", False),
+        ("42-image2", False),
+        ("42-image3", False),
+        ("42-image4", False),
+        ("42-image2", True),
+        ("42-video1", False),
+    ]
+    assert [s.algorithm for s in rows[0].signals] == ["md5", "sha1", "pdq"]
+    assert (rows[0].labels, rows[0].source) == (("A1",), "Example Member")
+    assert rows[1].signals[2].text.startswith("ac5d960c")
+    assert rows[0].line == content[: content.index(b"<image>")].count(b"\n") + 1
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 100_000])
+def test_stopncii_sample(chunk_bytes: int) -> None:
+    content = sample("stopncii.json")
+    rows = rows_of(content, chunk_bytes)
+    assert [row.withdrawn for row in rows] == [False, False, True, True, False]
+    assert rows[1].labels == ("Nude",)
+    assert [row.signals[0].algorithm for row in rows] == ["pdq"] * 4 + ["md5"]
+    begin = content.index(b"{", content.index(b"hashRecords"))
+    assert rows[0].line == content[:begin].count(b"\n") + 1
+
+
+def test_tech_against_terrorism_sample() -> None:
+    rows = rows_of(sample("techagainstterrorism.json"))
+    assert [(r.external_id, r.signals[0].algorithm, r.withdrawn) for r in rows] == [
+        ("2819", "md5", False),
+        ("2820", "pdq", False),
+        ("2821", "pdq", True),
+        ("2822", "sha256", False),
+    ]
+    assert rows[1].labels == ("far_right",)
+
+
+def test_threat_updates_sample() -> None:
+    rows = rows_of(sample("threat_updates.json"))
+    assert [(r.external_id, r.withdrawn) for r in rows] == [
+        ("900001", False),
+        ("900002", True),
+        ("900003", False),
+    ]
+    assert rows[0].labels == ("media_priority_s1", "terrorism")
+    assert rows[0].opinion is Opinion.POSITIVE
+
+
+def test_tx_samples() -> None:
+    rows = rows_of(sample("tx_dataset.csv"))
+    assert [r.opinion for r in rows] == [Opinion.POSITIVE, Opinion.NEGATIVE, Opinion.POSITIVE]
+    assert (rows[0].labels, rows[0].source) == (("tag1", "tag2"), "Sample Signals")
+    assert rows[2].signals[0].algorithm == "md5"
+    assert [r.signals[0].algorithm for r in rows_of(sample("tx_local_file.txt"))] == [
+        "pdq", "pdq", "pdq", "md5",
+    ]  # fmt: skip
+
+
+SAMPLES = {
+    "ncmec.xml": ("ncmec-xml", {"42-image1", "42-image3", "42-image4", "42-video1"}, 10),
+    "stopncii.json": ("stopncii", {""}, 3),
+    "techagainstterrorism.json": ("tat", {"2819", "2820", "2822"}, 3),
+    "threat_updates.json": ("threat-updates", {"900001", "900003"}, 2),
+    "tx_dataset.csv": ("tx-dataset", {""}, 3),
+    "tx_local_file.txt": ("tx", {""}, 4),
+    "pdq_hex.txt": ("pdq-text", {"", "path/with, comma.jpg"}, 4),
+}
+
+
+@pytest.mark.parametrize("packed", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_import_exactly(store: BankStore, name: str, packed: str) -> None:
+    format_name, ids, signals = SAMPLES[name]
+    content = sample(name)
+    if packed == "gzip":
+        content = gzip.compress(content[:100]) + gzip.compress(content[100:])
+    elif packed == "zstd":
+        content = zstandard.compress(content)
+    store.create_bank("b")
+    result = store.import_entries("b", list_file(content))
+    assert result.format == format_name
+    found = live(store).values()
+    assert {entry.external_id for entry in found} == ids
+    assert sum(len(entry.signals) for entry in found) == signals
+    assert store.get_bank("b").signal_count == signals
+    again = store.import_entries("b", list_file(content))
+    assert (again.revision, again.summary.unchanged_entries) == (0, len(found))
+
+
+def test_a_feed_withdraws_what_an_earlier_one_gave(store: BankStore) -> None:
+    content = sample("stopncii.json")
+    store.create_bank("b")
+    store.import_entries("b", list_file(content.replace(b"Withdrawn", b"Active")))
+    assert store.get_bank("b").entry_count == 4
+    result = store.import_entries("b", list_file(content))
+    assert (result.summary.withdrawn_entries, result.summary.unchanged_entries) == (1, 3)
+    assert store.get_bank("b").entry_count == 3
+
+
+def test_the_last_word_of_a_file_holds(store: BankStore) -> None:
+    store.create_bank("b")
+    entry: dict[str, object] = {
+        "external_id": "a",
+        "signals": [{"algorithm": "pdq", "signal": HASH}],
+    }
+    gone: dict[str, object] = {"external_id": "a", "withdrawn": True}
+
+    def imported(*documents: dict[str, object]) -> int:
+        content = "".join(json.dumps(d) + "\n" for d in documents)
+        store.import_entries("b", list_file(content))
+        return store.get_bank("b").entry_count
+
+    assert imported(entry, gone) == 0
+    assert imported(gone, entry) == 1
+    assert imported(gone, entry, gone, entry) == 1
+    assert imported(entry, entry, gone) == 0
+
+
+def test_stored_only_signals_are_kept_and_said(store: BankStore) -> None:
+    store.create_bank("b")
+    content = f"algorithm,signal,external_id\nPhotoDNA,QUJD/+==,a\ntmk,xyz,a\npdq,{HASH},a\n"
+    result = store.import_entries("b", list_file(content))
+    assert result.summary.unmatchable_signals == 2
+    (entry,) = live(store).values()
+    assert [s.text for s in entry.signals] == ["QUJD/+==", "xyz", HASH]
+
+
+def test_plain_pictures_are_said(store: BankStore) -> None:
+    store.create_bank("b")
+    plain = ["00" * 32, "f0" * 32, "ff" * 32, f"{2**200 * 7:064x}"]
+    content = "\n".join([*plain, f"{HASH[:63]}0"])
+    good = sample("pdq_hex.txt").decode()
+    assert store.import_entries("b", list_file(good)).summary.low_information == 0
+    assert store.import_entries("b", list_file(content)).summary.low_information == 4
+
+
+def test_a_preview_tells_of_other_banks_and_safe_lists(store: BankStore) -> None:
+    store.create_bank("b")
+    store.create_bank("other")
+    store.create_bank("safe", BankSettings(safe=True))
+    store.import_entries("other", list_file(hex_list([1, 2, 3])))
+    store.import_entries("safe", list_file(hex_list([3, 4])))
+    preview = store.import_entries(
+        "b", list_file(hex_list([2, 3, 4, 5])), ImportOptions(dry_run=True)
+    )
+    assert (preview.summary.in_other_banks, preview.summary.in_safe_lists) == (3, 2)
+    assert (preview.revision, preview.summary.new_entries) == (0, 4)
+
+
+# Hostile documents
+
+
+def refused(content: bytes, format_name: str = "", chunk_bytes: int = 65_536) -> str:
+    pieces = (content[i : i + chunk_bytes] for i in range(0, len(content), chunk_bytes))
+    with pytest.raises(InvalidInput) as caught:
+        list(ListFile(pieces, format=format_name))
+    return str(caught.value)
+
+
+def test_entities_are_refused() -> None:
+    laughs = b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol "lol">' + b"".join(
+        b'<!ENTITY lol%d "%s">' % (i, b"&lol%d;" % (i - 1) * 10) for i in range(1, 10)
+    )
+    laughs += b"]><queryResult><images><image><id>&lol9;</id></image></images></queryResult>"
+    assert "document type" in refused(laughs)
+    outside = b'<!DOCTYPE x SYSTEM "http://127.0.0.1:1/x"><queryResult/>'
+    assert "document type" in refused(outside)
+
+
+@pytest.mark.parametrize(
+    ("content", "format_name", "told"),
+    [
+        (b"<queryResult><images>", "", "not well-formed"),
+        (b"<other/>", "ncmec-xml", "not a queryResult"),
+        (b"<queryResult>" + b"<a>" * 100, "", "nested deeper"),
+        (b"<queryResult><" + b"a" * 3_000_000, "", "longer than"),
+        (b"<queryResult><i><image><id>" + b"a" * 100_000, "", "longer than"),
+        (b'{"hashRecords": [{"a": 1}, ', "", "ends in the middle"),
+        (b'{"hashRecords": "' + b"a" * 3_000_000, "", "longer than"),
+        (b'{"hashRecords": [' + b"[" * 100, "", "nested deeper"),
+        (b'{"results": []}', "stopncii", "no array"),
+        (gzip.compress(b"0" * 2**28), "pdq-text", "times as much"),
+        (gzip.compress(b"0" * 1000)[:-9], "", "ends in the middle"),
+        (b"\x1f\x8b\x08garbage and more", "", "damaged gzip"),
+        (zstandard.compress(b"0" * 2**28), "pdq-text", "times as much"),
+        (b"\x28\xb5\x2f\xfdgarbage and more", "", "damaged zstd"),
+    ],
+)
+def test_hostile_documents_are_refused(content: bytes, format_name: str, told: str) -> None:
+    assert told in refused(content, format_name)
+
+
+def test_a_gzip_bomb_is_given_up_early() -> None:
+    """10 GB of zeros, made as they are read: 10 MB of gzip."""
+    piece = gzip.compress(b"\0" * 2**26)
+    taken = 0
+
+    def members() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(160):
+            taken += 1
+            yield piece
+
+    with pytest.raises(InvalidInput, match=str(MAX_RATIO)):
+        deque(decompressed(members()), maxlen=0)
+    assert taken <= 3
+
+
+def test_one_line_of_200_mb_is_one_bad_row() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield HASH.encode() + b"\n"
+        for _ in range(200):
+            yield b"a" * 2**20
+        yield b"\n" + HASH.encode() + b"\n"
+
+    rows = list(ListFile(chunks(), format="pdq-text"))
+    assert [type(row) for row in rows] == [ImportRow, BadRow, ImportRow]
+    assert rows[2].line == 3
+
+
+def test_bad_records_of_a_feed_are_named() -> None:
+    content = sample("stopncii.json").replace(b'"ImagePDQ"', b'"ImageFoo"', 1)
+    content = content.replace(b'"Withdrawn",\n', b'"Lost",\n').replace(b"1a1cf05f", b"zzzcf05f")
+    bad = [row for row in list_file(content) if isinstance(row, BadRow)]
+    assert [row.column for row in bad] == ["signalType", "hashValue", "hashStatus"]
+    assert all(row.line > 1 and len(row.row) <= 256 for row in bad)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b"]),
+            st.recursive(
+                st.text(alphabet='{}[]",\\x\n', max_size=8) | st.integers(),
+                lambda inner: st.lists(inner, max_size=3),
+                max_leaves=5,
+            ),
+        ),
+        max_size=6,
+    ),
+    st.integers(1, 40),
+    st.sampled_from([None, 1]),
+)
+@settings(deadline=None)
+def test_records_equal_those_of_a_json_parser(
+    wanted: list[dict[str, object]], size: int, indent: int | None
+) -> None:
+    document = {"x": {"data": [1]}, "data": wanted, "y": [{"data": 2}]}
+    data = json.dumps(document, indent=indent).encode()
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    found = list(records(pieces, "data"))
+    assert [json.loads(record) for _, record in found] == wanted
+    begins = [data.count(b"\n", 0, data.index(record)) + 1 for _, record in found[:1]]
+    assert [line for line, _ in found[:1]] == begins
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(FORMATS)), st.integers(1, 64))
+@settings(deadline=None)
+def test_no_bytes_break_a_reader(data: bytes, format_name: str, size: int) -> None:
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    try:
+        rows = list(ListFile(pieces, format=format_name))
+    except InvalidInput:
+        return
+    assert all(isinstance(row, ImportRow | BadRow) for row in rows)
+
+
+# There and back
+
+
+def full_bank(store: BankStore, format_name: str) -> None:
+    """A bank of everything that a format can carry."""
+    store.create_bank("b")
+    rich = {"labels": ["x", "y z"], "source": "s", "opinion": "disputed", "note": 'a, "b"\nc',
+            "expire_time": "2031-02-03T04:05:06.000007+00:00"}  # fmt: skip
+    crop = {"algorithm": "pdq", "signal": "ab" * 32, "variant": "crop", "quality": 7}
+    md5 = {"algorithm": "md5", "signal": "12" * 16}
+    entries: list[dict[str, object]] = [{"signals": [{"algorithm": "pdq", "signal": HASH}]}]
+    if format_name == "pdq-text":
+        pdq = {"algorithm": "pdq", "signal": "cd" * 32}
+        entries.append({"external_id": "dir/x, y.jpg", "signals": [pdq]})
+    if format_name in ("tx", "csv", "jsonl"):
+        entries.append({"signals": [md5]})
+    if format_name in ("csv", "jsonl"):
+        entries.append({"external_id": "ï, 1", "signals": [crop, md5], **rich})
+    if format_name == "jsonl":
+        entries.append({"signals": [crop, {"algorithm": "pdna", "signal": "a+b="}], "note": "n"})
+    content = "".join(json.dumps(entry) + "\n" for entry in entries)
+    assert store.import_entries("b", list_file(content)).summary.new_entries == len(entries)
+
+
+def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
+    return b"".join(store.export_entries(bank, format_name, revision).chunks)
+
+
+@pytest.mark.parametrize("format_name", WRITERS)
+def test_an_export_imports_into_the_same(store: BankStore, format_name: str) -> None:
+    full_bank(store, format_name)
+    assert store.export_entries("b", format_name).dropped_fields == ()
+    content = exported(store, "b", format_name)
+    store.create_bank("copy")
+    result = store.import_entries("copy", list_file(content))
+    assert result.format == format_name
+    assert exported(store, "copy", format_name) == content
+    again = store.import_entries("b", list_file(content))
+    assert (again.revision, again.summary.bad_rows) == (0, 0)
+    assert store.diff_revisions("b", 2, 0).total_changes == 0
+
+
+def test_what_a_format_cannot_carry_is_said(store: BankStore) -> None:
+    full_bank(store, "jsonl")
+    assert store.export_entries("b", "csv").dropped_fields == ("grouped signals",)
+    dropped = set(store.export_entries("b", "pdq-text").dropped_fields)
+    assert {"other algorithms", "note", "quality", "variant"} <= dropped
+    with pytest.raises(InvalidInput, match="jsonl"):
+        store.export_entries("b", "xml")
