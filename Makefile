@@ -10,7 +10,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo serve bench protos lock clean
+.PHONY: help install test lint demo serve bench robustness fuzz protos lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,7 +52,14 @@ serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks with the peers side by side
+	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # the oracle, live
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
+
+robustness: $(STAMP) ## recall and false matches of every perceptual hash, as table and plot
+	$(BIN)/python -m bench.robustness build/robustness
+
+fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing
+	$(BIN)/python -m tests.fuzz.media 20000
 
 protos: $(STAMP) ## regenerate featsvc/v1 from proto/
 	$(BIN)/python -m tests.protos

@@ -6,7 +6,7 @@ import pytest
 
 MEASURED = (
     "featsvc", "numpy", "numba", "faiss-cpu", "grpcio", "redis", "hiredis", "simplejpeg", "pillow",
-    "pdqhash", "imagehash", "threatexchange",
+    "pdqhash", "imagehash", "threatexchange", "onnxruntime", "datasketch", "scikit-image",
 )  # fmt: skip
 
 

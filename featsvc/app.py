@@ -1,164 +1,123 @@
-"""The one place where the parts are wired together.
+"""A whole service: what it has one of, and its workers.
+
+There is one embedded Valkey, one indexer and one port, and one worker or several
+(`featsvc.worker`). One worker runs in this process; several are processes of their own on one port
+(SO_REUSEPORT), watched from here, and this process answers nothing.
 
 Start: bind the port (health NOT_SERVING), then side by side warm the kernels, load the banks and
-start the embedded Valkey, then open. Stop: drain, then close in the reverse order.
+start the embedded Valkey, then open; the indexer starts last, it takes part in no request. Stop:
+drain, then close in the reverse order.
 """
 
 import asyncio
 import contextlib
-import logging
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import cast
 
-import prometheus_client
+import msgspec
 import uvloop
 
-from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
-from featsvc.accounts import warm as warm_accounts
-from featsvc.banks.store import BankStore
-from featsvc.banks.tally import MatchTally
+from featsvc.accounts import EmbeddedValkey
 from featsvc.config import Config
-from featsvc.errors import ConfigInvalid, Unavailable
-from featsvc.hashing.warm import warm as warm_hashing
-from featsvc.matching.follower import Follower
-from featsvc.media import Limits
-from featsvc.screening import Screener, WorkPool
-from featsvc.service import mounts
-from featsvc.service.metrics import Metrics
-from featsvc.service.server import Server
+from featsvc.errors import ConfigInvalid
+from featsvc.processes import Child, run_until_stopped
+from featsvc.worker import WorkerSpec, log_to_stderr, segments_folder, working
 
-_STORE_RETRY_S = 1.0
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A service that is serving. `address` is HOST:PORT."""
-
-    address: str
-    embedded: EmbeddedValkey | None
-
-
-@contextlib.asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Running]:
-    """Serve until the context is left, then drain within the grace period.
-
-    Raises ConfigInvalid where the configuration cannot work on this machine.
-    """
-    definitions = load_definitions(Path(config.features.file) if config.features.file else None)
-    data_dir = _data_dir(config)
-    metrics = Metrics()
-    async with contextlib.AsyncExitStack() as stack:
-        embedded = None
-        if config.redis.url == "embedded":
-            embedded = EmbeddedValkey(data_dir)
-            stack.push_async_callback(embedded.stop)
-        features = FeatureStore(
-            embedded.url if embedded else config.redis.url,
-            definitions,
-            timeout_ms=config.redis.timeout_ms,
-        )
-        stack.push_async_callback(features.close)
-        store = BankStore(config.banks_url)
-        stack.callback(store.close)
-        follower = Follower(store, poll_interval_ms=config.banks.poll_interval_ms)
-        stack.callback(follower.stop)
-        tally = MatchTally(store)
-        stack.callback(tally.stop)
-        pool = WorkPool(config.server.threads, config.server.max_queue)
-        stack.callback(pool.close)
-        server = Server(
-            mounts(
-                Screener(pool, follower, features, _limits(config), tally),
-                follower,
-                features,
-                store,
-                metrics,
-            ),
-            metrics,
-            max_content_bytes=config.media.max_content_bytes,
-        )
-        # Left first: nothing above closes while a request is in flight.
-        stack.push_async_callback(server.drain, config.server.grace_period_s)
-        address = await server.bind(config.server.listen)
-        if config.metrics.listen:
-            stack.callback(_expose(config.metrics.listen, metrics, follower, pool))
-        await asyncio.gather(
-            asyncio.to_thread(_warm),
-            _load_banks(follower),
-            *([embedded.start()] if embedded else []),
-        )
-        tally.start()
-        await server.open()
-        yield Running(address, embedded)
+# Segments are published whole or not at all, so an indexer may be killed at any moment.
+_INDEXER_PATIENCE_S = 1.0
+# Beyond the grace period a worker closes its stores and its threads.
+_WORKER_PATIENCE_S = 5.0
 
 
 def run(config: Config, on_serving: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `on_serving` gets HOST:PORT once health says SERVING."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    uvloop.run(_serve(config, on_serving))
+    """Serve until SIGTERM or SIGINT; `on_serving` gets HOST:PORT once health says SERVING.
+
+    Raises ConfigInvalid where the configuration cannot work on this machine, Unavailable where a
+    worker does not come up.
+    """
+    log_to_stderr()
+    uvloop.run(run_until_stopped(serving(config), on_serving))
 
 
-async def _serve(config: Config, on_serving: Callable[[str], None]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    this_task = cast("asyncio.Task[None]", asyncio.current_task())
-
-    def on_signal() -> None:
-        # A second signal, or one while starting, does not wait for anything.
-        if stop.is_set() or not started:
-            this_task.cancel()
-        stop.set()
-
-    started = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        async with serving(config) as running:
-            started = True
-            on_serving(running.address)
-            await stop.wait()
-            log.info("stopping: finishing what is in flight")
-    except asyncio.CancelledError:
-        log.info("stopped at once")
-
-
-def _warm() -> None:
-    """Run every kernel and decoder once, so that no request waits for it."""
-    warm_hashing()
-    warm_accounts()
+@contextlib.asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[str]:
+    """Serve until the context is left, then drain; gives HOST:PORT."""
+    data_dir = _data_dir(config)
+    async with contextlib.AsyncExitStack() as stack:
+        redis_url, beside = config.redis.url, None
+        if config.redis.url == "embedded":
+            embedded = EmbeddedValkey(data_dir)
+            stack.push_async_callback(embedded.stop)
+            redis_url, beside = embedded.url, embedded.start
+        indexer = _indexer(config)
+        # Stopped after the workers: a drain waits for nothing.
+        stack.push_async_callback(indexer.stop, _INDEXER_PATIENCE_S)
+        if config.server.workers == 1:
+            spec = WorkerSpec(config, 0, redis_url)
+            address = await stack.enter_async_context(working(spec, beside))
+        else:
+            if beside:
+                await beside()
+            address = await stack.enter_async_context(_workers(config, redis_url))
+        if config.banks.indexer:
+            await indexer.start()
+        yield address
 
 
-async def _load_banks(follower: Follower) -> None:
-    """Load the first snapshot; while the store is away, keep trying."""
-    told = False
-    while True:
+@contextlib.asynccontextmanager
+async def _workers(config: Config, redis_url: str) -> AsyncIterator[str]:
+    """All workers on one port, each a process; serving once all of them do."""
+    with _reserved(config.server.listen) as address:
+        server = msgspec.structs.replace(config.server, listen=address)
+        config = msgspec.structs.replace(config, server=server)
+        specs = (WorkerSpec(config, n, redis_url) for n in range(config.server.workers))
+        workers = [
+            Child(f"worker {s.number}", "featsvc.worker", stdin=msgspec.json.encode(s))
+            for s in specs
+        ]
+        patience_s = config.server.grace_period_s + _WORKER_PATIENCE_S
         try:
-            return await asyncio.to_thread(follower.start)
-        except Unavailable as exc:
-            if not told:
-                log.warning("not serving until the banks are loaded: %s", exc)
-            told = True
-            await asyncio.sleep(_STORE_RETRY_S)
+            for worker in workers:
+                await worker.start()
+            await asyncio.gather(*(worker.ready() for worker in workers))
+            yield address
+        finally:
+            await asyncio.gather(*(worker.stop(patience_s) for worker in workers))
 
 
-def _limits(config: Config) -> Limits:
-    media = config.media
-    return Limits(
-        max_content_bytes=media.max_content_bytes,
-        max_pixels=media.max_pixels,
-        max_frames=media.max_frames,
-        max_aspect_ratio=media.max_aspect_ratio,
+@contextlib.contextmanager
+def _reserved(listen: str) -> Iterator[str]:
+    """HOST:PORT with a real port that stays ours: bound here without listening.
+
+    It fails where another process listens, which the workers' SO_REUSEPORT would not notice.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ConfigInvalid(f"server.listen: {listen!r} is not HOST:PORT")
+    with contextlib.ExitStack() as stack:
+        try:
+            family, kind, protocol, _, place = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            holder = stack.enter_context(socket.socket(family, kind, protocol))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(place)
+        except OSError as exc:
+            raise ConfigInvalid(
+                f"server.listen: cannot bind {listen}; is another process listening there?"
+            ) from exc
+        yield f"{host}:{holder.getsockname()[1]}"
+
+
+def _indexer(config: Config) -> Child:
+    return Child(
+        "indexer",
+        "featsvc.matching.indexer",
+        ["--segments", str(segments_folder(config))],
+        # Its password is nobody's business who lists processes.
+        environ={"FEATSVC_BANKS_URL": config.banks_url},
     )
 
 
@@ -171,28 +130,3 @@ def _data_dir(config: Config) -> Path:
     if not os.access(path, os.W_OK):
         raise ConfigInvalid(f"data_dir: {path} is not writable for this user")
     return path
-
-
-def _expose(
-    listen: str, metrics: Metrics, follower: Follower, pool: WorkPool
-) -> Callable[[], None]:
-    """Serve /metrics for Prometheus; returns what stops it."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ConfigInvalid(f"metrics.listen: {listen!r} is not HOST:PORT")
-    metrics.pending.set_function(lambda: pool.pending)
-    metrics.served_revision.set_function(lambda: follower.status().served_revision)
-    metrics.staleness.set_function(lambda: follower.status().staleness_ms / 1000)
-    try:
-        server, thread = prometheus_client.start_http_server(
-            int(port), host or "127.0.0.1", metrics.registry
-        )
-    except OSError as exc:
-        raise ConfigInvalid(f"metrics.listen: cannot bind {listen}: {exc.strerror}") from exc
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return close

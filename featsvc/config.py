@@ -24,10 +24,12 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """HOST:PORT; port 0 picks a free one."""
     grace_period_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
     """How long SIGTERM waits for requests in flight."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Processes that answer on the one port; 1 is the service's own."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads that decode, hash and search; 0 means one a core."""
+    """Threads of a worker that decode, hash and search; 0 shares the cores out."""
     max_queue: PositiveInt = 256
-    """Requests that may wait for a thread; beyond, RESOURCE_EXHAUSTED at once."""
+    """Requests that may wait for a thread of a worker; beyond, RESOURCE_EXHAUSTED at once."""
 
 
 class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,6 +37,8 @@ class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_pixels: PositiveInt = 100_000_000
     max_frames: PositiveInt = 256
     max_aspect_ratio: PositiveInt = 200
+    max_decode_ms: PositiveInt = 10_000
+    """Budget of wall time for decoding one piece of content."""
 
 
 class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,6 +46,8 @@ class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """SQLAlchemy URL; empty means SQLite in the data folder."""
     poll_interval_ms: PositiveInt = 100
     """How often the newest revision is looked up."""
+    indexer: bool = True
+    """Whether this service runs the indexer, which builds segments in its data folder."""
 
 
 class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,14 +57,32 @@ class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Budget of one trip; beyond, features are DEGRADED."""
 
 
+class EmbedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    models_file: str = ""
+    """Learned models; empty means none. Needs the extra `embed`."""
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Threads that run learned models; 0 means the cores shared out among the workers."""
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
+    """How long a free thread lets a picture wait for company."""
+    max_latency_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 1000.0
+    """Pictures that would be answered later are refused with RESOURCE_EXHAUSTED."""
+
+
 class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     file: str = ""
     """Definitions; empty means the shipped ones."""
+    stream: str = ""
+    """Redis Stream whose events are applied; empty means none."""
+    stream_group: Annotated[str, msgspec.Meta(min_length=1)] = "featsvc"
+    """Consumer group; services of one group share the stream."""
+    stream_max_tries: PositiveInt = 5
+    """Deliveries after which an entry becomes a dead letter."""
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: str = ""
-    """HOST:PORT of the Prometheus endpoint; empty means none."""
+    """HOST:PORT of the Prometheus endpoint of worker 0, worker i has PORT + i; empty means none."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     banks: BanksConfig = BanksConfig()
     redis: RedisConfig = RedisConfig()
     features: FeaturesConfig = FeaturesConfig()
+    embed: EmbedConfig = EmbedConfig()
     metrics: MetricsConfig = MetricsConfig()
 
     @property

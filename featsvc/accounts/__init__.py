@@ -4,6 +4,7 @@
 store for those who bring none. The layout of the state is told in `featsvc.accounts.layout`.
 """
 
+from featsvc.accounts.consumer import StreamConsumer
 from featsvc.accounts.definitions import Definitions, load_definitions
 from featsvc.accounts.embedded import EmbeddedValkey
 from featsvc.accounts.events import (
@@ -31,6 +32,7 @@ __all__ = [
     "FeatureStore",
     "FeatureTable",
     "Selection",
+    "StreamConsumer",
     "degraded_table",
     "load_definitions",
     "parse_event_line",

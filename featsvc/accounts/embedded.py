@@ -20,7 +20,11 @@ import time
 from pathlib import Path
 from typing import IO
 
-from featsvc.accounts.connection import Connection, Endpoint
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
 from featsvc.errors import Conflict, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -190,16 +194,17 @@ class EmbeddedValkey:
 
     async def _wait_until_ready(self) -> None:
         """Until it answers a PING, its file loaded."""
-        endpoint = Endpoint(path=str(self._socket_path()))
         give_up = time.monotonic() + self._start_timeout_s
-        while time.monotonic() < give_up:
-            if self._process is None or self._process.returncode is not None:
-                break
-            with contextlib.suppress(OSError, Unavailable):
-                connection = await Connection.open(endpoint, timeout_s=1.0)
-                connection.close()
-                return
-            await asyncio.sleep(0.01)
+        async with Redis(
+            unix_socket_path=str(self._socket_path()), retry=Retry(NoBackoff(), 0), protocol=2
+        ) as client:
+            while time.monotonic() < give_up:
+                if self._process is None or self._process.returncode is not None:
+                    break
+                with contextlib.suppress(OSError, RedisError):
+                    await client.ping()
+                    return
+                await asyncio.sleep(0.01)
         raise Unavailable(
             f"the embedded Valkey did not come up; see {self._folder / 'valkey.log'}",
             reason="REDIS_START_FAILED",

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import hiredis
 import msgspec
+from redis.exceptions import RedisError
 
-from featsvc.accounts.connection import Reply, pack
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import Event, EventResult, EventStatus, check_event
 from featsvc.accounts.layout import short_hash
+from featsvc.accounts.link import Command, Reply
 from featsvc.accounts.plan import IngestPlan, Update, entity_key
 from featsvc.errors import InvalidInput
 
@@ -18,18 +18,24 @@ MAX_EVENTS = 10_000
 EVENTS_PER_TRIP = 500
 """Bounds how long one trip keeps Redis busy."""
 
-_APPLIED, _DUPLICATE, _TOO_LATE, _FAILED = 1, 2, 3, 4
+_FAILED = 4
+# What a script call says of an event; with several entities the smallest number decides.
+_RESULTS = {
+    1: EventResult(EventStatus.APPLIED),
+    2: EventResult(EventStatus.DUPLICATE),
+    3: EventResult(EventStatus.TOO_LATE),
+}
 
 Target = tuple[str, str]
 """Entity and id."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
     """One script call: an entity, and which events of the batch it applies."""
 
     key: bytes
-    command: bytes
+    command: Command
     events: list[int]
 
 
@@ -89,7 +95,7 @@ class IngestBatch:
         n = len(self._events)
         return [range(at, min(at + EVENTS_PER_TRIP, n)) for at in range(0, n, EVENTS_PER_TRIP)]
 
-    def calls(self, trip: range) -> list[_Call]:
+    def calls(self, trip: range) -> list[Call]:
         """One script call for each entity that the trip's events are about."""
         by_target: dict[Target, list[tuple[int, int]]] = {}
         for i in trip:
@@ -97,7 +103,7 @@ class IngestBatch:
                 by_target.setdefault(target, []).append((i, position))
         return [self._call(target, members) for target, members in by_target.items()]
 
-    def _call(self, target: Target, events: list[tuple[int, int]]) -> _Call:
+    def _call(self, target: Target, events: list[tuple[int, int]]) -> Call:
         entity, entity_id = target
         plan, first_state = self._plans[entity].packed(
             frozenset(self._events[i].type for i, _ in events)
@@ -123,10 +129,11 @@ class IngestBatch:
             (self._now_ms, kept_ids, definitions.dedup_horizon_ms, packed)
         )
         key = entity_key(definitions, entity, entity_id)
-        command = pack("EVALSHA", self._script_sha, 1, key, plan, call, b"".join(ids + members))
-        return _Call(key, command, [i for i, _ in events])
+        hashes = b"".join(ids + members)
+        command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
+        return Call(key, command, [i for i, _ in events])
 
-    def settle(self, trip: range, calls: Sequence[_Call], replies: Sequence[Reply]) -> None:
+    def settle(self, trip: range, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
         """Merge what the calls of a trip answered into one result an event."""
         outcomes: dict[int, list[int]] = {}
         reason = ""
@@ -135,7 +142,7 @@ class IngestBatch:
                 answers = [n if isinstance(n, int) else _FAILED for n in reply]
             else:
                 answers = [_FAILED] * len(call.events)
-                reason = str(reply) if isinstance(reply, hiredis.ReplyError) else "no answer"
+                reason = str(reply) if isinstance(reply, RedisError) else "no answer"
             for i, answer in zip(call.events, answers, strict=True):
                 outcomes.setdefault(i, []).append(answer)
         for i in trip:
@@ -155,8 +162,4 @@ def _result(outcomes: list[int], reason: str) -> EventResult:
         return EventResult(
             EventStatus.INCOMPLETE, f"Redis: {reason}; send it again, it counts only once"
         )
-    if _APPLIED in outcomes:
-        return EventResult(EventStatus.APPLIED)
-    if _DUPLICATE in outcomes:
-        return EventResult(EventStatus.DUPLICATE)
-    return EventResult(EventStatus.TOO_LATE)
+    return _RESULTS[min(outcomes)]

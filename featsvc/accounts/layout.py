@@ -49,6 +49,10 @@ Worked example: uploads at 12:00:03 and 12:00:07 UTC on 2026-01-01 (1,767,268,80
 10 s ring: bucket 176,726,880 = 0x0A88A360, both in one record:
 
     60 a3 88 0a  02 00 00 00                           bucket 176726880, n = 2
+
+Measured with the shipped definitions and Valkey 8.1 (MEMORY USAGE of one account, events of seven
+types over 90 days, most of them recent): 20 events 1.3 kB, 200 events 4.6 kB, 20,000 events
+19.9 kB. What grows is bounded: buckets per ring, members per distinct list, event ids.
 """
 
 import base64

@@ -1,178 +1,234 @@
-"""The way to one server: connects by itself, bundles what is sent at once, gives up in time.
+"""Trips to one server over redis-py's connections: bundled, bounded in time, guarded by a circuit.
 
-A circuit guards it. CONNECTING: requests wait, as long as their budget lasts. CLOSED: they go
-out. OPEN, after a failed attempt: they fail at once, while a task goes on trying; the first
-success closes the circuit, so a server that is back is used again within `_LONGEST_PAUSE_S`.
+Everything sent in one turn of the event loop leaves as one pipeline. A few pipelines may be under
+way at once, each on a connection of its own; what comes meanwhile gathers for the next one.
+
+The circuit opens when the server cannot be reached, or says nothing for a whole trip: calls then
+fail at once, but for one that tries it anew after each pause. Its success closes the circuit, so a
+server that is back is used again within `_LONGEST_PAUSE_S` and a trip.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
+from collections.abc import Callable, Sequence
+from typing import cast
 
-from featsvc.accounts.connection import Connection, Endpoint, Reply
-from featsvc.errors import ConfigInvalid, Overloaded, Unavailable
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+from featsvc.errors import Overloaded, Unavailable
 
 _log = logging.getLogger(__name__)
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.4
+_MAX_TRIPS = 8
 _MAX_UNANSWERED = 50_000
+_LONGEST_PAUSE_S = 0.4
+_RETRY_AFTER_MS = 500
+_WAIT_SHARE = 0.8  # of the timeout, for WAIT
+
+Command = tuple[str | bytes | int, ...]
+_pack = cast(Callable[[Command], bytes], hiredis.pack_command)  # its types say a tuple of one
+Reply = bytes | int | None | list["Reply"] | RedisError
 
 
-class Circuit(Enum):
-    CONNECTING = "connecting"
-    CLOSED = "closed"
-    OPEN = "open"
+class ConnectionLost(Unavailable):
+    """The connection ended before the answer was there; whether it was carried out is unknown."""
 
 
 class Link:
-    """`resolve` tells where the server is, anew for every attempt; `timeout_ms` bounds one trip."""
+    """`acquire` makes a connection to the server, which stays ours; `timeout_ms` bounds a trip.
+
+    With `replicas`, commands are writes, and their replies become errors unless that many replicas
+    confirm them in time.
+    """
 
     def __init__(
-        self, resolve: Callable[[], Awaitable[Endpoint]], *, timeout_ms: int, script: str = ""
+        self,
+        name: str,
+        acquire: Callable[[], AbstractConnection],
+        *,
+        timeout_ms: int,
+        replicas: int = 0,
     ) -> None:
-        self.circuit = Circuit.CONNECTING
-        self._resolve = resolve
+        self._name = name
+        self._acquire = acquire
         self._timeout_s = timeout_ms / 1000
-        self._script = script
-        self._connection: Connection | None = None
-        self._trouble: Unavailable | ConfigInvalid | None = None
-        self._settled = asyncio.Event()  # set while the circuit is CLOSED or OPEN
-        self._outbox: list[tuple[Sequence[bytes], asyncio.Future[list[Reply]]]] = []
+        self._replicas = replicas
+        self._idle: list[AbstractConnection] = []
+        self._outbox: list[_Share] = []
+        self._trips: set[asyncio.Task[None]] = set()
         self._unanswered = 0
-        self._keeper: asyncio.Task[None] | None = None
-        self._closed = False
+        self._away: Unavailable | None = None  # the circuit is open, and this is why
+        self._probing = False
+        self._probe_at = 0.0
 
-    async def execute(self, commands: Sequence[bytes]) -> list[Reply]:
-        """Send commands, one reply each; errors of a single command are values.
+    async def execute(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send commands, one reply each, in order; errors of a single command are values.
 
-        Everything sent in one turn of the event loop leaves in one write, in order. Raises
-        Unavailable within the timeout, ConnectionLost where it is unknown what was carried out,
+        Raises Unavailable in time, ConnectionLost where it is unknown what was carried out,
         Overloaded where too much is unanswered.
         """
-        if self._connection is None:
-            await self._until_settled()
+        loop = asyncio.get_running_loop()
         if self._unanswered + len(commands) > _MAX_UNANSWERED:
             raise Overloaded(f"{self._unanswered} commands to Redis are unanswered; slow down")
-        future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        if not self._outbox:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._outbox.append((commands, future))
+        if self._away:
+            if self._probing or loop.time() < self._probe_at:
+                raise Unavailable(str(self._away), retry_after_ms=_RETRY_AFTER_MS)
+            self._probing = True
+        share = _Share(commands, loop.create_future())
+        self._outbox.append(share)
+        if len(self._outbox) == 1:
+            loop.call_soon(self._depart)
         self._unanswered += len(commands)
         try:
-            return await future
+            return await share.replies
         finally:
             self._unanswered -= len(commands)
 
-    def reset(self) -> None:
-        """Drop the connection and resolve anew, for example because the server is no primary."""
-        if self._connection:
-            self._connection.close()
-
     async def close(self) -> None:
-        """Stop trying and end the connection."""
-        self._closed = True
-        if self._keeper:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        self.reset()
-        self._connection = None
-        self._settle(Circuit.OPEN, Unavailable("the feature store is closed"))
+        """Give up what is under way and disconnect."""
+        self._fail_all(Unavailable("the feature store is closed"), probe_at=float("inf"))
+        for trip in self._trips:
+            trip.cancel()
+        await asyncio.gather(*self._trips, return_exceptions=True)
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
 
-    async def _until_settled(self) -> None:
-        if self._keeper is None and not self._closed:
-            self._keeper = asyncio.create_task(self._keep_connected(), name="redis-link")
+    def _depart(self) -> None:
+        if self._outbox and len(self._trips) < _MAX_TRIPS:
+            shares, self._outbox = self._outbox, []
+            trip = asyncio.create_task(self._trip(shares), name="redis-trip")
+            self._trips.add(trip)
+            trip.add_done_callback(self._arrive)
+
+    def _arrive(self, trip: "asyncio.Task[None]") -> None:
+        self._trips.discard(trip)
+        self._depart()
+
+    async def _trip(self, shares: "Sequence[_Share]") -> None:
+        commands = [command for share in shares for command in share.commands]
+        failure: Unavailable = Unavailable("the feature store is closed")
+        replies: list[Reply] = []
         try:
-            await asyncio.wait_for(self._settled.wait(), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await self._converse(commands, replies)
         except TimeoutError:
-            raise Unavailable("Redis: no connection in time", retry_after_ms=500) from None
-        if self._connection is None:
-            trouble = self._trouble
-            if isinstance(trouble, ConfigInvalid):
-                raise trouble
-            raise Unavailable(str(trouble or "Redis: connection lost"), retry_after_ms=500)
-
-    def _settle(self, circuit: Circuit, trouble: Unavailable | ConfigInvalid | None) -> None:
-        self.circuit, self._trouble = circuit, trouble
-        if circuit is Circuit.CONNECTING:
-            self._settled.clear()
+            failure = self._unavailable(f"no answer within {self._timeout_s * 1000:g} ms")
+            if not replies:
+                self._open_circuit(failure)
+        except ConnectionLost as exc:
+            failure = exc
+        except Unavailable as exc:
+            failure = exc
+            self._open_circuit(failure)
         else:
-            self._settled.set()
+            self._close_circuit()
+            if self._replicas:
+                _check_confirmed(replies, self._replicas)
+            at = 0
+            for share in shares:
+                share.settle(replies[at : at + len(share.commands)])
+                at += len(share.commands)
+        finally:
+            self._probing = False
+            for share in shares:
+                share.fail(failure)  # unless it is settled
 
-    async def _keep_connected(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                connection = await Connection.open(
-                    await self._resolve(),
-                    timeout_s=max(self._timeout_s, 1.0),
-                    script=self._script,
-                )
-            except (Unavailable, ConfigInvalid) as exc:
-                if self.circuit is not Circuit.OPEN:
-                    _log.warning("%s; features are away until it is back", exc)
-                self._settle(Circuit.OPEN, exc)
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-                continue
-            if self.circuit is Circuit.OPEN:
-                _log.warning("Redis at %s is back", connection.name)
-            pause_s = _FIRST_PAUSE_S
-            self._connection = connection
-            self._settle(Circuit.CLOSED, None)
-            try:
-                await connection.lost.wait()
-            finally:
-                connection.close()
-                self._connection = None
-            self._settle(Circuit.CONNECTING, None)
+    async def _converse(self, commands: Sequence[Command], replies: list[Reply]) -> None:
+        """Fill `replies` as they come."""
+        packed = b"".join(map(_pack, commands))
+        expected = len(commands)
+        if self._replicas:
+            wait_ms = int(self._timeout_s * 1000 * _WAIT_SHARE)
+            packed += _pack(("WAIT", self._replicas, wait_ms))
+            expected += 1
+        connection = self._idle.pop() if self._idle else self._acquire()
+        try:
+            await self._ready(connection)
+            await connection.send_packed_command(packed, check_health=False)
+            for _ in range(expected):
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as exc:
+                    replies.append(exc)
+        except BusyLoadingError as exc:
+            await connection.disconnect(nowait=True)
+            raise self._unavailable(f"is loading its data: {exc}") from exc
+        except (RedisError, OSError) as exc:
+            await connection.disconnect(nowait=True)
+            raise ConnectionLost(f"Redis at {self._name}: connection lost ({exc})") from exc
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._idle.append(connection)
 
-    def _flush(self) -> None:
+    async def _ready(self, connection: AbstractConnection) -> None:
+        """Connect, log in and choose the database, unless that is done."""
+        try:
+            if connection.is_connected and await connection.can_read():
+                await connection.disconnect(nowait=True)  # the server has closed it
+            if not connection.is_connected:
+                connection.socket_timeout = None  # the trip as a whole is bounded
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except (AuthenticationError, NoPermissionError) as exc:
+            raise self._unavailable(
+                f"{exc}; check user and password in redis.url, and the ACL"
+            ) from exc
+        except (RedisError, OSError) as exc:
+            raise self._unavailable(str(exc)) from exc
+
+    def _unavailable(self, reason: str) -> Unavailable:
+        return Unavailable(f"Redis at {self._name}: {reason}", retry_after_ms=_RETRY_AFTER_MS)
+
+    def _open_circuit(self, reason: Unavailable) -> None:
+        if self._away is None:
+            _log.warning("%s; features are away until it is back", reason)
+        pause_s = random.uniform(0.5, 1.0) * _LONGEST_PAUSE_S  # noqa: S311 - jitter
+        self._fail_all(reason, probe_at=asyncio.get_running_loop().time() + pause_s)
+
+    def _fail_all(self, reason: Unavailable, *, probe_at: float) -> None:
+        """Whoever waits fails, and whoever comes before `probe_at` of the loop's clock."""
+        self._away, self._probe_at = reason, probe_at
         outbox, self._outbox = self._outbox, []
-        connection = self._connection
-        loop = asyncio.get_running_loop()
-        if connection is None:
-            for _, future in outbox:
-                if not future.done():
-                    future.set_exception(Unavailable("Redis: connection lost", retry_after_ms=500))
-            return
-        sent_at = loop.time()
-        batch = connection.execute([c for commands, _ in outbox for c in commands])
-        timer = loop.call_later(self._timeout_s, self._expire, connection, batch, sent_at)
+        for share in outbox:
+            share.fail(reason)
 
-        def deliver(done: "asyncio.Future[list[Reply]]") -> None:
-            timer.cancel()
-            _deliver(done, outbox)
-
-        batch.add_done_callback(deliver)
-
-    def _expire(
-        self, connection: Connection, batch: "asyncio.Future[list[Reply]]", sent_at: float
-    ) -> None:
-        if batch.done():
-            return
-        batch.set_exception(
-            Unavailable(
-                f"Redis at {connection.name}: no answer within {self._timeout_s * 1000:g} ms"
-            )
-        )
-        if connection.last_reply_at < sent_at:  # silent since: hung rather than busy
-            connection.close()
+    def _close_circuit(self) -> None:
+        if self._away:
+            _log.warning("Redis at %s is back", self._name)
+            self._away = None
 
 
-def _deliver(
-    done: "asyncio.Future[list[Reply]]",
-    outbox: list[tuple[Sequence[bytes], "asyncio.Future[list[Reply]]"]],
-) -> None:
-    """Hand each request its share of the replies."""
-    exc = done.exception()
-    at = 0
-    for commands, future in outbox:
-        if future.done():  # its caller was cancelled
-            at += len(commands)
-        elif exc is not None:
-            future.set_exception(exc)
-        else:
-            future.set_result(done.result()[at : at + len(commands)])
-            at += len(commands)
+class _Share:
+    """One call's part of a trip."""
+
+    __slots__ = ("commands", "replies")
+
+    def __init__(self, commands: Sequence[Command], replies: "asyncio.Future[list[Reply]]") -> None:
+        self.commands = commands
+        self.replies = replies
+
+    def settle(self, replies: list[Reply]) -> None:
+        if not self.replies.done():  # its caller was cancelled
+            self.replies.set_result(replies)
+
+    def fail(self, failure: Unavailable) -> None:
+        if not self.replies.done():
+            # Each caller's traceback is its own.
+            self.replies.set_exception(type(failure)(str(failure), retry_after_ms=_RETRY_AFTER_MS))
+
+
+def _check_confirmed(replies: list[Reply], replicas: int) -> None:
+    """Take WAIT's own reply off; where too few replicas confirmed, the others become errors."""
+    confirmed = replies.pop()
+    if not isinstance(confirmed, int) or confirmed < replicas:
+        unsafe = ResponseError(f"NOREPLICAS {confirmed!r} of {replicas} replicas confirmed")
+        replies[:] = [unsafe] * len(replies)

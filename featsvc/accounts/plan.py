@@ -23,6 +23,7 @@ from featsvc.accounts.layout import (
     entity_key_prefix,
     short_hash,
 )
+from featsvc.accounts.link import Command
 from featsvc.errors import InvalidInput
 
 _AGGREGATION_CODES = {
@@ -159,18 +160,15 @@ def _time_to_live_ms(readers: Sequence[StateReader]) -> int:
 class ReadPlan:
     """What one selection reads of one kind of entity.
 
-    `columns` are the places of its features in the selection, `rows` where the kernels leave
-    them. `command_head` and `command_tail` enclose the key of the HMGET, whose `parts` values are
-    the parts that `folding` refers to. `sketches` tells for each row of a distinct feature its
-    definition.
+    `rows` says in which row the kernels leave each feature of the selection; those of other kinds
+    of entity are in the row after the last, which holds none.
+    `fields` are those of the HMGET, whose values are the parts that `folding` refers to.
+    `distinct` pairs the row of each distinct feature with its definition.
     """
 
     entity: str
     key_prefix: bytes
-    command_head: bytes
-    command_tail: bytes
-    parts: int
-    columns: NDArray[np.intp]
+    fields: tuple[bytes, ...]
     rows: NDArray[np.intp]
     folding: NDArray[np.int64]
     defaults: NDArray[np.float64]
@@ -180,18 +178,23 @@ class ReadPlan:
     derive_defaults: NDArray[np.float64]
     distinct: tuple[tuple[int, Feature], ...]
 
-    def command(self, entity_id: str) -> tuple[bytes, bytes]:
-        """Key and packed HMGET of one entity."""
+    @property
+    def windowed(self) -> int:
+        """Rows of windowed features; those of derived ones follow."""
+        return len(self.folding)
+
+    def command(self, entity_id: str) -> tuple[bytes, Command]:
+        """Key and HMGET of one entity."""
         key = self.key_prefix + encode_id(entity_id) + KEY_SUFFIX
-        return key, b"%b$%d\r\n%b\r\n%b" % (self.command_head, len(key), key, self.command_tail)
+        return key, ("HMGET", key, *self.fields)
 
 
 def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> ReadPlan:
     """Plan the features among `names` that belong to `entity`; all names must be known."""
-    own = [(i, name) for i, name in enumerate(names) if definitions.entity_of(name) == entity]
-    derived = [definitions.derived[name] for _, name in own if name in definitions.derived]
+    own = [name for name in names if definitions.entity_of(name) == entity]
+    derived = [definitions.derived[name] for name in own if name in definitions.derived]
     windowed: dict[str, int] = {}
-    for _, name in own:
+    for name in own:
         if name in definitions.features:
             windowed.setdefault(name, len(windowed))
     for one in derived:
@@ -217,15 +220,11 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
             feature.max_age_ms,
         )
     rows = {**windowed, **{one.name: len(windowed) + i for i, one in enumerate(derived)}}
-    fields = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in parts)
     return ReadPlan(
         entity=entity,
         key_prefix=entity_key_prefix(definitions.namespace, entity),
-        command_head=b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(parts)),
-        command_tail=fields,
-        parts=len(parts),
-        columns=np.array([i for i, _ in own], np.intp),
-        rows=np.array([rows[name] for _, name in own], np.intp),
+        fields=tuple(parts),
+        rows=np.array([rows.get(name, len(rows)) for name in names], np.intp),
         folding=folding,
         defaults=_defaults(features),
         derive_ops=np.array([op for one in derived for op in one.expression.ops], np.int64),

@@ -44,6 +44,17 @@ class FeatureTable:
     freshness_ms: NDArray[np.int64]
     as_of_ms: int
 
+    def columns(self, first: int, last: int) -> "FeatureTable":
+        """The entities first .. last - 1, as views."""
+        part = slice(first, last)
+        return FeatureTable(
+            self.names,
+            self.values[:, part],
+            self.statuses[:, part],
+            self.freshness_ms[part],
+            self.as_of_ms,
+        )
+
 
 def degraded_table(names: Sequence[str], entities: int, as_of_ms: int) -> FeatureTable:
     """The table of a store that is away: no values, and said so."""

@@ -14,6 +14,7 @@ from featsvc.errors import ConfigInvalid
 
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
+_AT_LINE = re.compile(r"at line (\d+)")
 _LISTED = 12
 
 
@@ -23,26 +24,31 @@ class TomlSource:
     def __init__(self, path: Path) -> None:
         """Raises ConfigInvalid where the file cannot be read or is no TOML."""
         self.name = str(path)
+        self._lines: dict[tuple[str, ...], int] = {}
         try:
             text = path.read_text(encoding="utf-8")
             self.tree: dict[str, Any] = tomllib.loads(text)
         except OSError as exc:
-            raise ConfigInvalid(f"{path}: cannot be read: {exc.strerror}") from exc
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-            raise ConfigInvalid(f"{path}: is not TOML: {exc}") from exc
+            self.fail((), f"cannot be read: {exc.strerror}")
+        except UnicodeDecodeError as exc:
+            self.fail((), f"is not TOML: {exc}")
+        except tomllib.TOMLDecodeError as exc:
+            if at := _AT_LINE.search(str(exc)):
+                self._lines[()] = int(at[1])
+            self.fail((), f"is not TOML: {exc}")
         self._lines = _line_numbers(text)
 
     def fail(self, path: Iterable[str], message: str) -> NoReturn:
         """Raise ConfigInvalid as `FILE:LINE: key: message`; `path` leads to the key."""
         keys = tuple(path)
         line = next(
-            (self._lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self._lines), 1
+            (self._lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self._lines), 1
         )
         where = ".".join(keys) or "file"
         raise ConfigInvalid(
             f"{self.name}:{line}: {where}: {message}",
             field=where,
-            metadata={"file": self.name, "line": str(line), "key": where},
+            metadata={"file": self.name, "line": str(line), "key": where, "problem": message},
         )
 
 

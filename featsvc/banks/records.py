@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import Distance, get_algorithm
+from featsvc.hashing.signals import format_value
 
 MAX_EXTERNAL_ID_BYTES = 512
 MAX_SOURCE_BYTES = 512
@@ -161,9 +162,7 @@ class EntrySignal(NamedTuple):
     @property
     def text(self) -> str:
         """As lists carry it: lower-case hex, or the text of an opaque algorithm."""
-        if get_algorithm(self.algorithm).opaque:
-            return self.value.decode()
-        return self.value.hex()
+        return format_value(self.algorithm, self.value)
 
 
 @dataclass(frozen=True, slots=True)

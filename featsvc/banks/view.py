@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, or_, select
 
@@ -25,6 +26,10 @@ from featsvc.errors import NotFound
 _STREAMED = {"yield_per": 5_000}
 
 _LIVE_BANK = banks.c.removed_revision.is_(None)
+
+SignalRow = tuple[int, int, str, str, str, str, str, bool, int | None, str, bytes, str]
+"""version, entry id, bank id, external id, labels (as stored), source, opinion, quarantined, expiry
+(microseconds), algorithm, value, variant. A plain tuple: an index reads millions."""
 
 _Row = Row[tuple[object, ...]]
 
@@ -104,12 +109,63 @@ class StoreView:
             )
         )
 
+    def live_signals(self) -> Iterator["SignalRow"]:
+        """Every signal of every live entry of every bank, by version; streamed."""
+        return self._signals(entries.c.removed_revision.is_(None))
+
+    def signals_added_since(self, revision: int) -> Iterator["SignalRow"]:
+        """The same of the versions that were added after `revision` and are live."""
+        first = first_version_after(self.connection, revision)
+        return self._signals(and_(entries.c.version >= first, entries.c.removed_revision.is_(None)))
+
+    def versions_removed_since(self, revision: int) -> tuple[int, ...]:
+        """Versions live at `revision` and no longer."""
+        first = first_version_after(self.connection, revision)
+        found = self.connection.scalars(
+            select(entries.c.version).where(
+                entries.c.removed_revision > revision, entries.c.version < first
+            )
+        )
+        return tuple(found)
+
+    def commit_time_of(self, revision: int) -> datetime | None:
+        """None where there is no such revision."""
+        found = self.connection.scalar(
+            select(revisions.c.commit_time).where(revisions.c.revision == revision)
+        )
+        return None if found is None else from_us(found)
+
     def revisions_since(self, revision: int) -> tuple[Revision, ...]:
         """The log after `revision`, oldest first."""
         rows = self.connection.execute(
             select(revisions).where(revisions.c.revision > revision).order_by(revisions.c.revision)
         )
         return tuple(revision_of(row) for row in rows)
+
+    def _signals(self, condition: ColumnElement[bool]) -> Iterator["SignalRow"]:
+        query = (
+            select(
+                entries.c.version,
+                entries.c.id,
+                banks.c.id,
+                entries.c.external_id,
+                entries.c.labels,
+                entries.c.source,
+                entries.c.opinion,
+                entries.c.quarantined,
+                entries.c.expire_time,
+                entry_signals.c.algorithm,
+                entry_signals.c.value,
+                entry_signals.c.variant,
+            )
+            .join(banks, banks.c.key == entries.c.bank_key)
+            .join(entry_signals, entry_signals.c.version == entries.c.version)
+            .where(condition)
+            .order_by(entries.c.version, entry_signals.c.ordinal)
+        )
+        rows = self.connection.execute(query, execution_options=_STREAMED)
+        for batch in rows.partitions():
+            yield from cast(Iterable[SignalRow], batch)
 
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
         """The log below revision `before`, newest first; of one bank, or of all where empty."""

@@ -1,1 +1,1 @@
-"""The `featsvc` command. `hash`, `serve`, `demo` and `doctor` work alone, the rest over gRPC."""
+"""The `featsvc` command: some of it works alone, the rest talks gRPC to a server."""

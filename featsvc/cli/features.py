@@ -1,16 +1,19 @@
-"""`featsvc features`: feed events, read features."""
+"""`featsvc features`: check definitions, feed events, read features."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TextIO
 
 import click
 
+from featsvc.accounts.definitions import load_definitions
 from featsvc.accounts.events import parse_event_line, parse_time
 from featsvc.cli import output
 from featsvc.cli.match import features_json, split_names
 from featsvc.cli.remote import connect, json_option, server_option
-from featsvc.errors import InvalidInput
+from featsvc.errors import ConfigInvalid, InvalidInput
 from featsvc.v1 import features_pb2, types_pb2
 
 BATCH_EVENTS = 500
@@ -19,7 +22,44 @@ MAX_LINE_CHARS = 2**20
 
 @click.group()
 def features() -> None:
-    """Feed events, read account features."""
+    """Check definitions, feed events, read account features."""
+
+
+@features.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def validate(file: Path, as_json: bool) -> None:
+    """Check the feature definitions in FILE; no server is asked.
+
+    Says file, line, key and what is wrong with it, and exits 1. With --json: {"file", "valid"},
+    and either {"features", "derived", "sets"}, how many there are, or {"line", "key", "message"}.
+    """
+    try:
+        found = load_definitions(file)
+    except ConfigInvalid as exc:
+        if not as_json:
+            raise
+        wrong = exc.metadata
+        output.json_line(
+            {
+                "file": str(file),
+                "valid": False,
+                "line": int(wrong["line"]),
+                "key": wrong["key"],
+                "message": wrong["problem"],
+            }
+        )
+        sys.exit(1)
+    counts = {
+        "features": len(found.features),
+        "derived": len(found.derived),
+        "sets": len(found.sets),
+    }
+    if as_json:
+        output.json_line({"file": str(file), "valid": True, **counts})
+    else:
+        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+        click.echo(f"{file}: valid: {shown}")
 
 
 @features.command()

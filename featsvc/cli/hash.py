@@ -1,70 +1,198 @@
-"""`featsvc hash FILE...`: hash files here, without a server."""
+"""`featsvc hash` and `featsvc compare`: work on files here, without a server."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from featsvc.cli import output
-from featsvc.cli.files import read_content
 from featsvc.cli.remote import json_option
 from featsvc.config import load_config
-from featsvc.errors import FeatsvcError
-from featsvc.hashing.content import hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
-from featsvc.media import DecodeOptions, Limits
+from featsvc.hashing.compare import distance
+from featsvc.hashing.content import ContentHashes
+from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
+from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.signals import Signal
+from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.command("hash", short_help="Hash files on this machine.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def _decode_options(command: F) -> F:
+    for option in (
+        click.option(
+            "--ignore-orientation", is_flag=True, help="Hash the stored pixels, as old lists did."
+        ),
+        click.option(
+            "--alpha",
+            type=click.Choice([a.value for a in Alpha]),
+            default=Alpha.WHITE.value,
+            show_default=True,
+            help="What shows through transparent pixels.",
+        ),
+        click.option("--fast", is_flag=True, help="Scaled JPEG decoding; 2 to 6 PDQ bits."),
+        click.option(
+            "--algorithm",
+            "-a",
+            "algorithms",
+            multiple=True,
+            metavar="NAME",
+            help="Such as pdq or phash-16, or all. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("hash", short_help="Hash files and folders on this machine.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_decode_options
+@click.option("--all-frames", is_flag=True, help="Every frame of an animation.")
 @click.option(
-    "--algorithm", "-a", "algorithms", multiple=True, help="Default: pdq, md5, sha256. Repeatable."
+    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a core."
 )
 @json_option
-def hash_files(files: tuple[Path, ...], algorithms: tuple[str, ...], as_json: bool) -> None:
-    """Hash FILES on this machine; no server is needed.
+def hash_command(
+    paths: tuple[Path, ...],
+    algorithms: tuple[str, ...],
+    fast: bool,
+    alpha: str,
+    ignore_orientation: bool,
+    all_frames: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Hash files, and all files below folders, on this machine; no server is needed.
 
-    A file that cannot be read or decoded is reported on stderr and skipped; the exit code is
-    then 1.
+    Algorithms are pdq, md5 and sha256 where none is named. A file that cannot be read or decoded
+    is reported on stderr and skipped; the exit code is then 1.
     """
-    wanted = tuple(a.lower() for a in algorithms) or DEFAULT_ALGORITHMS
-    for name in wanted:
-        get_algorithm(name, field="--algorithm")
-    config = load_config().media
-    limits = Limits(
-        config.max_content_bytes, config.max_pixels, config.max_frames, config.max_aspect_ratio
-    )
-    failed = 0
+    wanted = _algorithms(algorithms, DEFAULT_ALGORITHMS)
+    options = _options(fast, alpha, ignore_orientation, Frames.ALL if all_frames else Frames.FIRST)
+    failed = done = 0
     rows: list[tuple[object, ...]] = []
-    for file in files:
-        try:
-            content = read_content(file, limits.max_content_bytes)
-            hashes = hash_content(content, wanted, DecodeOptions(), limits)
-        except FeatsvcError as exc:
-            failed += 1
-            click.echo(f"{file}: {exc}", err=True)
-            continue
-        media = hashes.media
-        if as_json:
-            output.json_line(
-                {
-                    "file": str(file),
-                    "media_type": media.media_type if media else None,
-                    "width": media.width if media else None,
-                    "height": media.height if media else None,
-                    "outcome": hashes.outcome.name,
-                    "signals": [
-                        {"algorithm": s.algorithm, "signal": s.text, "quality": s.quality}
-                        for s in hashes.signals
-                    ],
-                }
-            )
-            continue
-        kind = f"{media.media_type} {media.width}x{media.height}" if media else "not a picture"
-        first: tuple[object, object] = (file, kind)
-        for signal in hashes.signals:
-            rows.append((*first, signal.algorithm, signal.quality, signal.text))
-            first = ("", "")
+    with output.progress(count=True) as bar:
+        task = bar.add_task("hashing", total=None, rate="")
+        for result in hash_files(list_files(paths), wanted, options, _limits(), threads=threads):
+            done += 1
+            bar.update(task, advance=1)
+            if result.hashes is None:
+                failed += 1
+                click.echo(f"{result.path}: {result.error}", err=True)
+            elif as_json:
+                output.json_line(_as_json(result.path, result.hashes))
+            else:
+                rows += _rows(result.path, result.hashes)
     if rows:
         output.table(("file", "content", "algorithm", "quality", "signal"), rows)
     if failed:
-        raise click.ClickException(f"{failed} of {len(files)} files could not be hashed")
+        raise click.ClickException(f"{failed} of {done} files could not be hashed")
+
+
+@click.command(short_help="Compare two files by every algorithm.")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@_decode_options
+@json_option
+def compare(
+    a: Path,
+    b: Path,
+    algorithms: tuple[str, ...],
+    fast: bool,
+    alpha: str,
+    ignore_orientation: bool,
+    as_json: bool,
+) -> None:
+    """Print the distance of two files by every algorithm, beside the default threshold.
+
+    No server is needed. A verdict is given only where both sides could be looked at.
+    """
+    wanted = _algorithms(algorithms, tuple(ALGORITHMS))
+    options = _options(fast, alpha, ignore_orientation, Frames.FIRST)
+    sides = [_signals(hash_file(path, wanted, options, _limits())) for path in (a, b)]
+    rows: list[dict[str, object]] = []
+    for name in wanted:
+        left, right = (side.get(name) for side in sides)
+        if left is None or right is None:
+            missing = a if left is None else b
+            rows.append(_row(name, None, f"no signal of {missing}"))
+        elif left.low_quality or right.low_quality:
+            poor = a if left.low_quality else b
+            rows.append(_row(name, distance(left, right), f"LOW_QUALITY: {poor}"))
+        else:
+            bits = distance(left, right)
+            near = bits <= get_algorithm(name).default_threshold
+            rows.append(_row(name, bits, "match" if near else "no match"))
+    for row in rows if as_json else ():
+        output.json_line(row)
+    if not as_json:
+        columns = ("algorithm", "distance", "threshold", "bits", "verdict")
+        output.table(columns, ([row[column] for column in columns] for row in rows))
+
+
+def _row(name: str, bits: int | None, verdict: str) -> dict[str, object]:
+    kind = get_algorithm(name)
+    return {
+        "algorithm": name,
+        "distance": bits,
+        "threshold": kind.default_threshold,
+        "bits": kind.bits,
+        "verdict": verdict,
+    }
+
+
+def _signals(result: FileHashes) -> dict[str, Signal]:
+    if result.hashes is None:
+        raise click.ClickException(f"{result.path}: {result.error}")
+    return {signal.algorithm: signal for signal in result.hashes.signals}
+
+
+def _algorithms(named: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.lower() for name in named)) or default
+    if "all" in names:
+        return tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+    for name in names:
+        get_algorithm(name, field="--algorithm")
+    return tuple(name for name in names if get_algorithm(name).computed)
+
+
+def _options(fast: bool, alpha: str, ignore_orientation: bool, frames: Frames) -> DecodeOptions:
+    return DecodeOptions(
+        fidelity=Fidelity.FAST if fast else Fidelity.EXACT,
+        alpha=Alpha(alpha),
+        ignore_orientation=ignore_orientation,
+        frames=frames,
+    )
+
+
+def _limits() -> Limits:
+    return Limits(**msgspec.structs.asdict(load_config().media))
+
+
+def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:
+    media = hashes.media
+    several = media is not None and media.frames > 1
+    return {
+        "file": str(path),
+        "media_type": media.media_type if media else None,
+        "width": media.width if media else None,
+        "height": media.height if media else None,
+        "outcome": hashes.outcome.name,
+        "signals": [
+            {"algorithm": s.algorithm, "signal": s.text, "quality": s.quality}
+            | ({"frame": s.frame} if several else {})
+            for s in hashes.signals
+        ],
+    }
+
+
+def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
+    media = hashes.media
+    kind = f"{media.media_type} {media.width}x{media.height}" if media else "not a picture"
+    blank = ("", "")
+    return [
+        (*((str(path), kind) if i == 0 else blank), s.algorithm, s.quality, s.text)
+        for i, s in enumerate(hashes.signals)
+    ]

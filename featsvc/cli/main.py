@@ -13,7 +13,8 @@ from featsvc.errors import FeatsvcError
 _COMMANDS = {
     "serve": ("featsvc.cli.serve", "serve", "Run the service."),
     "demo": ("featsvc.cli.demo", "demo", "Screen real photographs with embedded stores."),
-    "hash": ("featsvc.cli.hash", "hash_files", "Hash files on this machine."),
+    "hash": ("featsvc.cli.hash", "hash_command", "Hash files and folders on this machine."),
+    "compare": ("featsvc.cli.hash", "compare", "Compare two files by every algorithm."),
     "screen": ("featsvc.cli.match", "screen", "Screen a file for an account."),
     "match": ("featsvc.cli.match", "match", "Match a file or a signal against the banks."),
     "bank": ("featsvc.cli.bank", "bank", "Curate banks: import, try, tune, withdraw, undo."),

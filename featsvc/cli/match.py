@@ -54,6 +54,7 @@ def match(
             algorithm, _, value = (signal_text or "").partition(":")
             request.signal.CopyFrom(types_pb2.Signal(algorithm=algorithm, value=value))
         response = client.matching.Match(request)
+        _say_if_behind(client, response.watermark.revision)
     outcome = _name(types_pb2.Outcome, response.outcome)
     if as_json:
         output.json_line(
@@ -101,6 +102,7 @@ def screen(
     )
     with connect(server) as client:
         response = client.screening.Screen(request)
+        _say_if_behind(client, response.watermark.revision)
     outcome = _name(types_pb2.Outcome, response.content_outcome)
     features_outcome = _name(types_pb2.Outcome, response.features_outcome)
     features = features_json(response.features, 0)
@@ -217,6 +219,17 @@ def _overrides(client: Client, max_distance: float | None) -> Iterable[types_pb2
 def _say_outcome(outcome: str, reason: str, part: str = "content") -> None:
     if outcome not in ("OK", "UNSPECIFIED"):
         click.echo(f"{part}: {outcome}: {reason}")
+
+
+def _say_if_behind(client: Client, revision: int) -> None:
+    """On stderr, where a change is committed that the answer does not know of."""
+    status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
+    if status.committed_revision > revision:
+        click.echo(
+            f"answered from bank revision {revision}; revision {status.committed_revision} is "
+            "committed and not searched yet: try again in a moment",
+            err=True,
+        )
 
 
 def _print_matches(

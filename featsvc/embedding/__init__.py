@@ -1,1 +1,24 @@
+"""Pictures and text to vectors and fingerprints: classical in Numba, learned through ONNX."""
 
+from featsvc.embedding.batching import BatchingOptions
+from featsvc.embedding.classical import warm
+from featsvc.embedding.embedder import Embedded, Embedder, Started
+from featsvc.embedding.learned import OnnxEmbedder
+from featsvc.embedding.model_file import ModelSpec, read_models
+from featsvc.embedding.models import Embedding, Model, Score
+from featsvc.embedding.preprocessing import Preprocessing
+
+__all__ = [
+    "BatchingOptions",
+    "Embedded",
+    "Embedder",
+    "Embedding",
+    "Model",
+    "ModelSpec",
+    "OnnxEmbedder",
+    "Preprocessing",
+    "Score",
+    "Started",
+    "read_models",
+    "warm",
+]

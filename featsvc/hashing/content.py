@@ -8,10 +8,10 @@ from enum import Enum
 from typing import cast
 
 from featsvc.errors import InvalidInput, UnsupportedMedia
-from featsvc.hashing.pdq import hash_pdq
+from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.registry import Algorithm, get_algorithm
-from featsvc.hashing.signals import Provenance, Signal
-from featsvc.media import DecodeOptions, Image, Limits, decode, probe
+from featsvc.hashing.signals import Signal
+from featsvc.media import DecodeOptions, Limits, decode_frames, probe
 
 
 class ContentOutcome(Enum):
@@ -36,7 +36,7 @@ class MediaInfo:
 
 @dataclass(frozen=True, slots=True)
 class ContentHashes:
-    """`signals` in the order of the algorithms asked for; `reason` says why where not OK.
+    """`signals` by frame, then in the order of the algorithms asked for; `reason` where not OK.
 
     `media` is None where the content is no picture, or where only byte hashes were asked for and
     its header cannot be read.
@@ -59,65 +59,80 @@ _BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
 
 
 def hash_content(
-    content: bytes, algorithms: Sequence[str], options: DecodeOptions, limits: Limits
+    content: bytes,
+    algorithms: Sequence[str],
+    options: DecodeOptions,
+    limits: Limits,
+    *,
+    dihedral: bool = False,
 ) -> ContentHashes:
     """Compute each of `algorithms` (registry names; a repeated one counts once).
+
+    `dihedral` adds PDQ's seven turned and mirrored variants; `options.frames` says whether every
+    frame of an animation is hashed (byte hashes are of the whole content, and stand at frame 0).
 
     Synchronous and thread-safe; decoding and hashing run without the GIL.
 
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
-    MediaCorrupt.
+    MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
     kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
     if not kinds:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
     perceptual = tuple(kind for kind in kinds if kind.perceptual)
-    reason = ""
-    outcome = ContentOutcome.OK
-    image: Image | None = None
+    clock = _Clock()
     media: MediaInfo | None = None
-    started = time.perf_counter_ns()
+    signals: list[Signal] = []
+    outcome, reason = ContentOutcome.OK, ""
     if perceptual:
+        luma = all(kind.base == "pdq" for kind in perceptual)
         try:
-            image = decode(content, options, limits, luma_suffices=_luma_suffices(perceptual))
-            media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+            for image in decode_frames(content, options, limits, luma_suffices=luma):
+                clock.decoded()
+                if media is None:
+                    media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+                signals += hash_image(image, perceptual, dihedral=dihedral)
+                clock.hashed()
         except UnsupportedMedia as exc:
             outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
     else:
         media = _describe(content, limits)
-    decoded = time.perf_counter_ns()
-    by_name = {
-        kind.name: Signal(kind.name, _BYTE_HASHES[kind.name](content))
-        for kind in kinds
-        if not kind.perceptual
-    }
-    if image is not None:
-        by_name |= {signal.algorithm: signal for signal in hash_image(image, perceptual)}
-    signals = tuple(by_name[kind.name] for kind in kinds if kind.name in by_name)
-    hashed = time.perf_counter_ns()
-    if low := [signal for signal in signals if signal.low_quality]:
-        outcome, reason = ContentOutcome.LOW_QUALITY, _explain_low_quality(low[0])
-    return ContentHashes(
-        outcome, reason, media, signals, (decoded - started) // 1000, (hashed - decoded) // 1000
-    )
+    clock.decoded()
+    signals += [
+        Signal(kind.name, _BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
+    ]
+    rank = {kind.name: i for i, kind in enumerate(kinds)}
+    signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
+    clock.hashed()
+    if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
+        outcome = ContentOutcome.LOW_QUALITY
+    return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
 
 
-def hash_image(image: Image, algorithms: Sequence[Algorithm]) -> tuple[Signal, ...]:
-    """Perceptual signals of one decoded image, in the order of `algorithms`."""
-    provenance = Provenance.of(image)
-    signals = []
-    for kind in algorithms:
-        result = hash_pdq(image.pixels)
-        signals.append(
-            Signal(
-                kind.name, result.value, result.quality, frame=image.frame, provenance=provenance
-            )
-        )
-    return tuple(signals)
+class _Clock:
+    """Wall time since the last mark goes to decoding or to hashing."""
 
+    def __init__(self) -> None:
+        self._mark = time.perf_counter_ns()
+        self._decode_ns = self._hash_ns = 0
 
-def _luma_suffices(algorithms: Sequence[Algorithm]) -> bool:
-    return all(kind.name == "pdq" for kind in algorithms)
+    def decoded(self) -> None:
+        now = time.perf_counter_ns()
+        self._decode_ns += now - self._mark
+        self._mark = now
+
+    def hashed(self) -> None:
+        now = time.perf_counter_ns()
+        self._hash_ns += now - self._mark
+        self._mark = now
+
+    @property
+    def decode_us(self) -> int:
+        return self._decode_ns // 1000
+
+    @property
+    def hash_us(self) -> int:
+        return self._hash_ns // 1000
 
 
 def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
@@ -132,9 +147,17 @@ def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
     return MediaInfo(header.media_type, header.width, header.height, header.frames)
 
 
-def _explain_low_quality(signal: Signal) -> str:
-    floor = cast(int, get_algorithm(signal.algorithm).quality_floor)
-    return (
-        f"{signal.algorithm} quality {signal.quality} is under its floor of {floor}: "
-        "too little structure to match on, so it is not matched unless asked for"
-    )
+def _find_fault(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
+    """Why the picture could not be looked at fully; empty where it could."""
+    for signal in signals:
+        if signal.low_quality:
+            floor = cast(int, get_algorithm(signal.algorithm).quality_floor)
+            return (
+                f"{signal.algorithm} quality {signal.quality} is under its floor of {floor}: "
+                "too little structure to match on, so it is not matched unless asked for"
+            )
+    made = {signal.algorithm for signal in signals}
+    for kind in perceptual:
+        if kind.name not in made:
+            return f"the picture is too small for {kind.name}: it gives no signal"
+    return ""

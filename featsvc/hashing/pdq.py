@@ -20,12 +20,64 @@ class PdqHash:
 
 def hash_pdq(pixels: NDArray[np.uint8]) -> PdqHash:
     """PDQ of RGB (H, W, 3) or grey (H, W) uint8 pixels, 1x1 at least; any memory layout."""
-    height, width = pixels.shape[:2]
-    if height < MIN_SIDE or width < MIN_SIDE:
+    if min(pixels.shape[:2]) < MIN_SIDE:
         return PdqHash(bytes(32), 0)
+    _, bits, quality = _transform(pixels)
+    return PdqHash(bits.tobytes(), quality)
+
+
+def _transform(
+    pixels: NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:
+    """Coefficients (16, 16), packed bits (32,) and quality."""
+    height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
     quality = kernels.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)
-    return PdqHash(bits.tobytes(), int(quality))
+    return coefficients, bits, int(quality)
+
+
+DIHEDRAL_VARIANTS = (
+    "original",
+    "rotate_90",
+    "rotate_180",
+    "rotate_270",
+    "flip_x",
+    "flip_y",
+    "transpose",
+    "transverse",
+)
+"""In the order of Meta's reference, whose names for the last two are flip plus 1 and minus 1."""
+
+
+def hash_pdq_dihedral(pixels: NDArray[np.uint8]) -> tuple[PdqHash, ...]:
+    """PDQ of the picture turned and mirrored in all eight ways, in order of `DIHEDRAL_VARIANTS`.
+
+    One DCT block serves all: a turn is a transpose and changes of sign. Equals
+    `pdqhash.compute_dihedral`.
+    """
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        return (PdqHash(bytes(32), 0),) * len(DIHEDRAL_VARIANTS)
+    coefficients, _, quality = _transform(pixels)
+    bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
+    kernels.pdq_dihedral_bits(coefficients, bits)
+    return tuple(PdqHash(row.tobytes(), quality) for row in bits)
+
+
+def compute_pdqf(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:
+    """PDQF: the 256 coefficients that PDQ quantises, and the quality.
+
+    Element k belongs to bit k of the hex as it is read, as in `pdqhash.compute_float`. A picture
+    with a side under 5 px gives zeros and quality 0.
+    """
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        return np.zeros(256, np.float32), 0
+    coefficients, _, quality = _transform(pixels)
+    return coefficients.ravel()[::-1].copy(), quality
+
+
+def measure_quality(pixels: NDArray[np.uint8]) -> int:
+    """PDQ's measure of how much structure a picture has, 0 to 100; 0 for a side under 5 px."""
+    return 0 if min(pixels.shape[:2]) < MIN_SIDE else _transform(pixels)[2]

@@ -4,10 +4,13 @@ import re
 from dataclasses import dataclass
 
 from featsvc.errors import InvalidSignal
-from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.media import Alpha, Fidelity, Image
 
 _NOT_HEX = re.compile(r"[^0-9a-f]")
+
+MAX_SEGMENTS = 180
+"""As many regions of more than 500 pixels fit into 300 x 300."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One hash. `value` is the packed bits, most significant first, as the hex reads.
+    """One hash. `value` is the packed bits, most significant first, as the hex reads; where the
+    bits fill no whole bytes, the first byte begins with zeros. Segments follow each other.
 
     `quality` is 0 to 100, None where the algorithm has none; `variant` names the transform that
     was hashed; `frame` is the index in an animation; `provenance` is None where the signal was
@@ -54,14 +58,25 @@ class Signal:
 
     @property
     def text(self) -> str:
-        """Lower-case hex."""
-        return self.value.hex()
+        """Lower-case hex as the algorithm's users write it; segments are joined by commas."""
+        return format_value(self.algorithm, self.value)
 
     @property
     def low_quality(self) -> bool:
         """Whether the quality is known and under the algorithm's floor."""
         floor = get_algorithm(self.algorithm).quality_floor
         return floor is not None and self.quality is not None and self.quality < floor
+
+
+def format_value(algorithm: str, value: bytes) -> str:
+    """The text form of a value, as lists carry it. Raises UnknownAlgorithm."""
+    kind = get_algorithm(algorithm)
+    if kind.opaque:
+        return value.decode()
+    skipped = 2 * kind.bytes - kind.hex_digits
+    return ",".join(
+        value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
+    )
 
 
 def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
@@ -75,11 +90,23 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
             f"{field}: {algorithm} is kept as text and never compared; name another algorithm",
             field=field,
         )
-    digits = text.strip().lower()
-    wanted = kind.bytes * 2
-    if len(digits) != wanted:
+    parts = [text.strip().lower()]
+    if kind.distance is Distance.SEGMENTS:
+        parts = [part.strip() for part in parts[0].split(",")]
+        if len(parts) > MAX_SEGMENTS:
+            raise InvalidSignal(
+                f"{field}: a {algorithm} signal has at most {MAX_SEGMENTS} segments, "
+                f"this one has {len(parts)}",
+                field=field,
+            )
+    return b"".join(_parse_hex(kind, part, field) for part in parts)
+
+
+def _parse_hex(kind: Algorithm, digits: str, field: str) -> bytes:
+    if len(digits) != kind.hex_digits:
         raise InvalidSignal(
-            f"{field}: a {algorithm} signal has {wanted} hex digits, this one has {len(digits)}",
+            f"{field}: a {kind.name} signal has {kind.hex_digits} hex digits, "
+            f"this one has {len(digits)}",
             field=field,
         )
     if bad := _NOT_HEX.search(digits):
@@ -87,7 +114,13 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
             f"{field}: {bad.group()!r} at position {bad.start() + 1} is not a hex digit",
             field=field,
         )
-    return bytes.fromhex(digits)
+    number = int(digits, 16)
+    if number >> kind.bits:
+        raise InvalidSignal(
+            f"{field}: a {kind.name} signal has {kind.bits} bits, so its first digit is smaller",
+            field=field,
+        )
+    return number.to_bytes(kind.bytes)
 
 
 def parse_signal(text: str, *, field: str = "signal") -> Signal:

@@ -1,21 +1,57 @@
-"""Engines: all values within a distance of a query, exactly.
+"""Engines: all values within a distance of each query, exactly.
 
-A value is a row of a C-contiguous `uint8[n, bytes]`; its row number names it in an answer.
+A value is a row of a `uint8[n, bytes]`; its row number names it in an answer. An engine is made
+from named arrays (`build` makes them, a segment maps them), so that an index on disk and one in
+memory are the same thing. Engines are immutable: any number of threads may search one.
 """
 
-from typing import Protocol
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import faiss
 import numpy as np
+from featsvc_kernels import search as kernels
 from numpy.typing import NDArray
 
-Hits = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Row numbers and distances, of equal length, in no particular order."""
+from featsvc.hashing.registry import Algorithm, Distance
+from featsvc.matching.plans import (
+    GIVE_UP_SHARE,
+    ChunkPlan,
+    choose_plan,
+    masks,
+    worth_probing,
+)
 
-_NONE = np.empty(0, np.int64)
+Arrays = Mapping[str, NDArray[Any]]
+_I64 = NDArray[np.int64]
+
+_FIRST_HITS = 1024
+_NO_HITS = np.empty(0, np.int64)
+_CANDIDATES = 4096
+MAX_HITS = 1 << 22
+"""Of several queries together (64 MB); a query alone may hit every row."""
 
 # A request runs on one thread of a bounded pool: FAISS must not start more underneath.
 faiss.omp_set_num_threads(1)
+
+
+class Hits(NamedTuple):
+    """Query q hit `rows[ends[q - 1]:ends[q]]` (0 for the first) at those `distances`, in no
+    particular order. A tuple: it is made for every query, in microseconds that count."""
+
+    ends: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    distances: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, queries: int) -> "Hits":
+        return cls(np.zeros(queries, np.int64), _NO_HITS, _NO_HITS)
+
+
+class TooManyHitsError(Exception):
+    """Several queries hit more than MAX_HITS rows together: ask for fewer at once."""
 
 
 class Engine(Protocol):
@@ -24,47 +60,275 @@ class Engine(Protocol):
         """As `GetIndexStatus` shows it."""
         ...
 
-    def search(self, value: bytes, radius: int) -> Hits:
-        """Every row within `radius` (inclusive)."""
+    @property
+    def arrays(self) -> Arrays:
+        """What it can be made from again."""
+        ...
+
+    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+        """Every row within `radius` (inclusive; negative: none) of each row of `queries`.
+
+        Raises TooManyHitsError, never for one query.
+        """
         ...
 
 
+def to_words(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Rows of bytes as rows of 64-bit words, filled up with zeros. A view where it can be one."""
+    count, width = values.shape
+    if width % 8 == 0:
+        if not values.flags.c_contiguous:
+            values = np.ascontiguousarray(values)
+        return values.view(np.uint64)
+    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = values
+    return padded.view(np.uint64)
+
+
 class ExactEngine:
-    """Byte hashes: equal or not. O(log n) by binary search in the sorted rows."""
+    """Byte hashes: equal or not. O(log n): the first 8 bytes are searched for, the rest compared.
+
+    Arrays: `values` uint8 (n, bytes), `keys` uint64 (n,) the first 8 bytes as a big-endian number,
+    ascending, `order` uint32 (n,) the row of each key.
+    """
 
     name = "exact"
 
-    def __init__(self, values: NDArray[np.uint8]) -> None:
-        keys = _keys(values)
-        self._order = np.argsort(keys, kind="stable").astype(np.int64)
-        self._keys = keys[self._order]
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._values = np.asarray(arrays["values"], np.uint8)
+        self._keys = np.asarray(arrays["keys"], np.uint64)
+        self._order = np.asarray(arrays["order"], np.uint32)
 
-    def search(self, value: bytes, radius: int) -> Hits:
-        key = _keys(np.frombuffer(value, np.uint8)[None, :])[0]
-        low = np.searchsorted(self._keys, key, "left")
-        high = np.searchsorted(self._keys, key, "right")
-        rows = self._order[low:high]
-        return rows, np.zeros(len(rows), np.int64)
+    @classmethod
+    def build(cls, values: NDArray[np.uint8]) -> "ExactEngine":
+        keys = _leading_number(values)
+        order = np.argsort(keys, kind="stable").astype(np.uint32)
+        return cls({"values": values, "keys": keys[order], "order": order})
+
+    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+        if radius < 0 or not len(self._keys):
+            return Hits.none(len(queries))
+        wanted = _leading_number(queries)
+        low = np.searchsorted(self._keys, wanted, "left")
+        counts = np.searchsorted(self._keys, wanted, "right") - low
+        _check_room(int(counts.sum()), len(queries))
+        query = np.repeat(np.arange(len(queries)), counts)
+        within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = self._order[low[query] + within].astype(np.int64)
+        equal = (self._values[rows] == queries[query]).all(axis=1)
+        ends = _ends(query[equal], len(queries))
+        return Hits(ends, rows[equal], np.zeros(int(equal.sum()), np.int64))
+
+
+class ScanEngine:
+    """Hamming distance by comparing every hash. Arrays: `words` uint64 (n, w)."""
+
+    name = "scan"
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._words = np.asarray(arrays["words"], np.uint64)
+
+    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+        if radius < 0:
+            return Hits.none(len(queries))
+        return _collect(kernels.scan, (self._words, to_words(queries), radius), len(queries))
+
+
+class MultiIndexEngine:
+    """Hamming distance by multi-index hashing; by a scan where the radius is too large for it.
+
+    Arrays: `words` uint64 (n, w), `widths` int64 (c,), `starts` and `postings` uint32, as
+    `featsvc_kernels.search` lays them out.
+    """
+
+    name = "multi-index"
+
+    def __init__(self, bits: int, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._words = np.asarray(arrays["words"], np.uint64)
+        self._starts = np.asarray(arrays["starts"], np.uint32)
+        self._postings = np.asarray(arrays["postings"], np.uint32)
+        self._plan = ChunkPlan(bits, tuple(int(w) for w in arrays["widths"]))
+        self._scan = ScanEngine({"words": self._words})
+        self._give_up = len(self._words) // GIVE_UP_SHARE
+        self._tables: dict[int, _ProbeTable | None] = {}
+
+    @classmethod
+    def build(cls, words: NDArray[np.uint64], plan: ChunkPlan) -> "MultiIndexEngine":
+        """O(n) a chunk."""
+        starts = np.empty(plan.table_rows, np.uint32)
+        postings = np.empty(len(plan.widths) * len(words), np.uint32)
+        bit = base = 0
+        for chunk, width in enumerate(plan.widths):
+            kernels.post(
+                words,
+                bit,
+                width,
+                starts[base : base + 2**width + 1],
+                postings[chunk * len(words) : (chunk + 1) * len(words)],
+            )
+            bit += width
+            base += 2**width + 1
+        widths = np.array(plan.widths, np.int64)
+        arrays: Arrays = {
+            "words": words, "widths": widths, "starts": starts, "postings": postings
+        }  # fmt: skip
+        return cls(plan.bits, arrays)
+
+    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+        if radius < 0:
+            return Hits.none(len(queries))
+        table = self._tables[radius] if radius in self._tables else self._table(radius)
+        if table is None:
+            return self._scan.search(queries, radius)
+        words = to_words(queries)
+        order = np.lexsort(words.T[::-1]) if len(words) > 1 else None
+        if order is not None:
+            # Near queries one after another find their postings and hashes in the cache.
+            words = words[order]
+        spans, candidates = _scratch.spans, _scratch.candidates
+        if len(spans) < len(table.masks):
+            spans = _scratch.grow_spans(len(table.masks))
+        fixed = (
+            self._words, words, radius, table.chunks, self._starts, self._postings,
+            table.masks, self._give_up, spans, candidates,
+        )  # fmt: skip
+        hits = _collect(kernels.probe, fixed, len(words))
+        return hits if order is None else _in_order(hits, order)
+
+    def _table(self, radius: int) -> "_ProbeTable | None":
+        """Made once a radius; None where a scan is faster."""
+        worth = worth_probing(self._plan, len(self._words), radius)
+        table = self._tables[radius] = _ProbeTable.of(self._plan, radius) if worth else None
+        return table
 
 
 class FaissFlatEngine:
-    """Hamming distance by FAISS `IndexBinaryFlat`: every row compared. O(n)."""
+    """Hamming distance by FAISS `IndexBinaryFlat`, the cross-check. Arrays: `words`.
+
+    FAISS keeps a copy of the hashes.
+    """
 
     name = "faiss-flat"
 
-    def __init__(self, values: NDArray[np.uint8]) -> None:
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        values = np.ascontiguousarray(arrays["words"]).view(np.uint8)
         self._index = faiss.IndexBinaryFlat(values.shape[1] * 8)
         self._index.add(values)
 
-    def search(self, value: bytes, radius: int) -> Hits:
-        if radius < 0 or self._index.ntotal == 0:
-            return _NONE, _NONE
-        query = np.frombuffer(value, np.uint8)[None, :]
+    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+        if radius < 0:
+            return Hits.none(len(queries))
         # FAISS returns what is strictly nearer than its radius.
-        _, distances, rows = self._index.range_search(query, radius + 1)
-        return rows, distances.astype(np.int64)
+        limits, distances, rows = self._index.range_search(
+            to_words(queries).view(np.uint8), radius + 1
+        )
+        return Hits(limits[1:].astype(np.int64), rows, distances.astype(np.int64))
 
 
-def _keys(values: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Each row as one item that sorts and compares as a whole."""
-    return np.ascontiguousarray(values).view(f"V{values.shape[1]}")[:, 0]
+def build_engine(kind: Algorithm, values: NDArray[np.uint8], *, choice: str = "auto") -> Engine:
+    """The engine for `values` uint8 (n, bytes): by distance and size, or as a bank chose it."""
+    if kind.distance is Distance.EQUALITY:
+        return ExactEngine.build(values)
+    words = to_words(values)
+    if choice == "faiss":
+        return FaissFlatEngine({"words": words})
+    plan = choose_plan(kind.bits, len(words), kind.default_threshold)
+    if choice == "multi-index" and plan is None:
+        # Of a table too small to be worth it: what a curator asks for is still exact.
+        plan = ChunkPlan.even(kind.bits, max(1, kind.bits // 8))
+    if plan is None or choice == "scan":
+        return ScanEngine({"words": words})
+    return MultiIndexEngine.build(words, plan)
+
+
+def open_engine(name: str, kind: Algorithm, arrays: Arrays) -> Engine:
+    """The engine that `arrays` were taken from. Raises KeyError where one is missing."""
+    if name == ExactEngine.name:
+        return ExactEngine(arrays)
+    if name == MultiIndexEngine.name:
+        return MultiIndexEngine(kind.bits, arrays)
+    return ScanEngine(arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class _ProbeTable:
+    """`chunks` and `masks` of the probe kernel for one radius."""
+
+    chunks: NDArray[np.int64]
+    masks: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, plan: ChunkPlan, radius: int) -> "_ProbeTable":
+        rows: list[tuple[int, ...]] = []
+        parts: list[NDArray[np.uint32]] = []
+        bit = base = taken = 0
+        for width, r in zip(plan.widths, plan.radii(radius), strict=True):
+            mine = masks(width, r)
+            rows.append((bit, width, base, taken, len(mine), r))
+            parts.append(mine)
+            bit += width
+            base += 2**width + 1
+            taken += len(mine)
+        return cls(np.array(rows, np.int64), np.concatenate(parts))
+
+
+class _Scratch(threading.local):
+    """Of each thread: where kernels work and write, so that a query allocates its answer only."""
+
+    def __init__(self) -> None:
+        self.spans = np.empty((1024, 2), np.int64)
+        self.candidates = np.empty(_CANDIDATES, np.uint32)
+        self.rows = np.empty(_FIRST_HITS, np.int64)
+        self.distances = np.empty(_FIRST_HITS, np.int64)
+
+    def grow_spans(self, probes: int) -> _I64:
+        self.spans = np.empty((probes, 2), np.int64)
+        return self.spans
+
+
+_scratch = _Scratch()
+
+
+def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> Hits:
+    """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
+    rows, distances = _scratch.rows, _scratch.distances
+    ends = np.empty(queries, np.int64)
+    done = kernel(*fixed, 0, ends, rows, distances)
+    while done < queries:
+        kept = int(ends[done - 1]) if done else 0
+        _check_room(int(ends[done]), queries)
+        room = max(int(ends[done]), 2 * len(rows))
+        rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
+        distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
+        done = kernel(*fixed, done, ends, rows, distances)
+    count = ends[-1] if queries else 0
+    if count == 0:
+        return Hits(ends, _NO_HITS, _NO_HITS)
+    return Hits(ends, rows[:count].copy(), distances[:count].copy())
+
+
+def _check_room(hits: int, queries: int) -> None:
+    if hits > MAX_HITS and queries > 1:
+        raise TooManyHitsError
+
+
+def _in_order(hits: Hits, order: NDArray[np.intp]) -> Hits:
+    """Hits of queries that were searched in `order`, in the order they were asked in."""
+    counts = np.diff(hits.ends, prepend=0)
+    query = np.repeat(order, counts)
+    back = np.argsort(query, kind="stable")
+    return Hits(_ends(query, len(order)), hits.rows[back], hits.distances[back])
+
+
+def _ends(query: NDArray[np.intp], queries: int) -> _I64:
+    """Where each query's hits end, from the number of the query of each hit."""
+    return np.cumsum(np.bincount(query, minlength=queries)).astype(np.int64)
+
+
+def _leading_number(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The first 8 bytes of each row as a big-endian number: it sorts as the bytes do."""
+    return np.ascontiguousarray(values[:, :8]).view(">u8")[:, 0].astype(np.uint64)

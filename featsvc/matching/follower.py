@@ -1,19 +1,34 @@
 """Keeps the served snapshot at the newest revision of the store, off the request path.
 
-One thread polls the head; when it moved, the next snapshot is built and swapped in by one
-assignment, so that a request sees the old one or the new one and nothing between. While the store
-is away the last snapshot is served, staleness grows, and the thread recovers by itself.
+One thread polls the head; when it moved, what changed is read and laid over what is served
+(`featsvc.matching.layers`), and the next snapshot is swapped in by one assignment, so that a
+request sees the old one or the new one and nothing between. A newer segment takes the place of the
+base. While the store is away the last snapshot is served, staleness grows, and the thread recovers
+by itself.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from featsvc.banks.records import Revision
 from featsvc.banks.store import BankStore
+from featsvc.banks.times import to_us
+from featsvc.banks.view import StoreView
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
+from featsvc.matching.indexer import has_indexer
+from featsvc.matching.layers import Layers
+from featsvc.matching.segments import Segment, newest_segment
 from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
+
+COMPACT_SIGNALS = 20_000
+"""Without an indexer the base is read anew when the delta passes this and 1/8 of the base."""
+LEAVE_TO_INDEXER_ENTRIES = 50_000
+_PATIENCE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +62,16 @@ class _Contact:
 class Follower:
     """`start` it once; `snapshot` is then always there. Thread-safe."""
 
-    def __init__(self, store: BankStore, *, poll_interval_ms: int = 100) -> None:
+    def __init__(
+        self, store: BankStore, *, poll_interval_ms: int = 100, segments: Path | None = None
+    ) -> None:
+        """`segments` is the folder that an indexer publishes to; without one the whole index is
+        read from the store and kept in this process's own memory."""
         self._store = store
+        self._segments = segments
+        self._seen_segment = 0
+        self._layers: Layers | None = None
+        self._waiting_since: float | None = None
         self._poll_interval_s = poll_interval_ms / 1000
         self._snapshot: Snapshot | None = None
         self._contact: _Contact | None = None
@@ -135,7 +158,8 @@ class Follower:
     def _poll(self) -> None:
         served = self._snapshot
         newest = self._store.head()
-        if served is not None and newest.revision == served.revision:
+        segment = self._newer_segment()
+        if served is not None and newest.revision == served.revision and segment is None:
             self._contact = _Contact(newest.revision, datetime.now(UTC), None, lost=False)
             return
         started = time.perf_counter()
@@ -144,15 +168,74 @@ class Follower:
                 log = view.revisions_since(served.revision)
                 oldest = log[0].commit_time if log else None
                 self._contact = _Contact(view.head.revision, datetime.now(UTC), oldest, lost=False)
-            snapshot = Snapshot(view.head, view.banks(), view.live_entries())
+                if segment is None and self._leave_to_indexer(log):
+                    return
+            layers = self._layers_at(view, segment)
+            snapshot = Snapshot(
+                view.head, view.banks(), layers.searched(view.banks()), layers.status()
+            )
         with self._swapped:
+            self._layers = layers
             self._snapshot = snapshot
             self._contact = _Contact(snapshot.revision, datetime.now(UTC), None, lost=False)
             self._swapped.notify_all()
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("serving banks at revision %d, built in %.0f ms", snapshot.revision, elapsed_ms)
 
+    def _layers_at(self, view: StoreView, segment: Segment | None) -> Layers:
+        """The layers of the view's revision, from as little as can be read."""
+        if segment is not None and _is_of_this_store(segment, view):
+            layers = Layers.on_segment(segment)
+            since = segment.revision
+        elif self._layers is not None and self._snapshot is not None:
+            layers, since = self._layers, self._snapshot.revision
+        else:
+            return Layers.on_rows(view.live_signals(), view.head.revision)
+        removed = view.versions_removed_since(since)
+        layers = layers.advance(view.signals_added_since(since), removed)
+        if segment is None and layers.segment is None and _outgrown(layers):
+            return Layers.on_rows(view.live_signals(), view.head.revision)
+        return layers
+
+    def _newer_segment(self) -> Segment | None:
+        """A published segment above what the base has; each is looked at once."""
+        if self._segments is None:
+            return None
+        above = self._seen_segment
+        segment = newest_segment(self._segments, above=above)
+        if segment is not None:
+            self._seen_segment = segment.revision
+        return segment
+
+    def _leave_to_indexer(self, log: Sequence[Revision]) -> bool:
+        """Whether so much has come that the indexer's segment is better waited for.
+
+        Reading it here would take as long, and the requests' threads would wait for the GIL.
+        """
+        pending = sum(line.added_entries + line.changed_entries for line in log)
+        indexed = self._segments is not None and has_indexer(self._segments)
+        if not indexed or pending < LEAVE_TO_INDEXER_ENTRIES:
+            self._waiting_since = None
+            return False
+        now = time.monotonic()
+        self._waiting_since = self._waiting_since or now
+        return now - self._waiting_since < _PATIENCE_S
+
     def _lose_contact(self) -> None:
         last = self._contact
         if last is not None:
             self._contact = _Contact(last.revision, last.at, last.unserved_since, lost=True)
+
+
+def _is_of_this_store(segment: Segment, view: StoreView) -> bool:
+    """False for what was built from another history, as after a restored backup."""
+    committed = view.commit_time_of(segment.revision)
+    ours = committed is not None and to_us(committed) == segment.commit_time_us
+    if not ours:
+        _log.warning("segment %s is not of this store's history; ignored", segment.path.name)
+    return ours
+
+
+def _outgrown(layers: Layers) -> bool:
+    base = sum(len(index.entry) for index in layers.base.part.indexes.values())
+    return layers.delta_signals > max(COMPACT_SIGNALS, base // 8)

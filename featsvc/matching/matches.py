@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featsvc.banks.records import BankMode, check_labels, check_threshold
 from featsvc.errors import InvalidInput
 
 DEFAULT_MAX_RESULTS = 100
 MAX_RESULTS = 1000
 MAX_EVIDENCE = 32
+MAX_BATCH = 65_536
+MAX_BATCH_MATCHES = 1 << 20
+"""Of all queries of one batch together: an answer of about 300 MB."""
 
 
 class Variants(Enum):
@@ -98,6 +104,8 @@ class Match:
     safe: bool
     suppressed: bool
     evidence: tuple[Evidence, ...]
+    frame: int = 0
+    """Of the query signal, in an animation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +116,20 @@ class MatchResult:
     matches: tuple[Match, ...]
     truncated: bool
     low_quality: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """Matches of many queries, in columns.
+
+    Query i owns the matches `offsets[i]` to `offsets[i + 1]`, nearest first; match j lies at
+    `distances[j]` and is `entries[entry_index[j]]`. An element of `entries` is what does not
+    depend on the query: its `distance` is that of the first query that found it, its
+    `query_signal` is empty. `truncated_queries` had more matches than `max_results`.
+    """
+
+    offsets: NDArray[np.uint32]
+    distances: NDArray[np.uint32]
+    entry_index: NDArray[np.uint32]
+    entries: tuple[Match, ...]
+    truncated_queries: tuple[int, ...]

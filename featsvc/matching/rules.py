@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from featsvc.hashing.registry import Algorithm
 from featsvc.matching.matches import MatchOptions, Variants
 
 ORIGINAL = "original"
+_MADE_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Of one algorithm and query variant: per bank position the largest distance that matches.
 
-    -1 where the bank is not searched. `largest` is the radius to search with, -1 for no search.
+    -1 where the bank is not searched, and at the end, so that position -1 (no such bank any
+    more) matches nothing. `largest` is the radius to search with, -1 for no search.
     """
 
     by_bank: NDArray[np.float64]
@@ -35,14 +37,19 @@ class BankRules:
     acting_safe: NDArray[np.bool_]
     """Safe lists whose matches suppress: a safe list in SHADOW is only watched."""
     safe: NDArray[np.bool_]
+    suppressing: bool
+    """Whether any of them acts."""
+    _made: dict[tuple[object, ...], Thresholds] = field(default_factory=dict)
+    """Thresholds by what they were made for: most requests ask for the same few."""
 
     @classmethod
     def of(cls, banks: Sequence[Bank]) -> "BankRules":
         return cls(
             banks=tuple(banks),
             positions={bank.id: i for i, bank in enumerate(banks)},
-            acting_safe=np.array([b.safe and b.mode is BankMode.ENFORCE for b in banks], np.bool_),
-            safe=np.array([b.safe for b in banks], np.bool_),
+            acting_safe=np.array([b.safe and b.mode is BankMode.ENFORCE for b in banks], bool),
+            safe=np.array([*(b.safe for b in banks), False], bool),
+            suppressing=any(b.safe and b.mode is BankMode.ENFORCE for b in banks),
         )
 
     def searched(self, options: MatchOptions) -> tuple[int, ...]:
@@ -60,8 +67,23 @@ class BankRules:
         self, searched: Sequence[int], kind: Algorithm, variant: str, options: MatchOptions
     ) -> Thresholds:
         """The request's override, else the bank's own, else the algorithm's default."""
-        by_bank = np.full(len(self.banks), -1.0)
         override = options.thresholds.get(kind.name)
+        key = kind.name, variant, options.variants, override, tuple(searched)
+        if key not in self._made:
+            if len(self._made) >= _MADE_KEPT:
+                self._made.clear()
+            self._made[key] = self._thresholds(searched, kind, variant, options, override)
+        return self._made[key]
+
+    def _thresholds(
+        self,
+        searched: Sequence[int],
+        kind: Algorithm,
+        variant: str,
+        options: MatchOptions,
+        override: float | None,
+    ) -> Thresholds:
+        by_bank = np.full(len(self.banks) + 1, -1.0)
         for i in searched:
             bank = self.banks[i]
             if not _takes(bank, variant, options.variants):

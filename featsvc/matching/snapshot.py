@@ -1,57 +1,48 @@
 """Everything that is searched, frozen at one revision of the store.
 
-    banks      position -> Bank
-    entries    row -> bank position, expiry, flags, and the entry itself
-    algorithm  row of `values` -> row of entries and number of the signal there, and an engine
-
-Built off the request path, then never changed: any number of threads may search it.
+A snapshot is the banks, and parts of an index: a segment or what was read from the store, then
+what came since (the delta), with the entries withdrawn since. It is made off the request path
+and never changes: any number of threads may search it.
 """
 
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import Bank, Entry, Head, Opinion
-from featsvc.banks.times import to_us
+from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import ALGORITHMS, Distance, get_algorithm
+from featsvc.hashing.registry import ALGORITHMS, Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.matching.engines import Engine, ExactEngine, FaissFlatEngine
+from featsvc.matching.engines import TooManyHitsError
+from featsvc.matching.finding import Found, SearchedPart, find, with_labels
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
+    MAX_BATCH,
+    MAX_BATCH_MATCHES,
     MAX_EVIDENCE,
+    BatchResult,
     Evidence,
     Match,
     MatchOptions,
     MatchResult,
 )
-from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
 
-_NEVER = np.iinfo(np.int64).max
-_QUARANTINED = 1
-_NEGATIVE = 2
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
 _MAX_HITS_READ = 20_000
 
+QUICK_SIGNALS = 2_000_000
+"""A scan of so many, the worst that can become of a query, takes about a millisecond."""
+_QUICK_HITS = 64
 
-@dataclass(frozen=True, slots=True)
-class _Entries:
-    bank: NDArray[np.int32]
-    expire_us: NDArray[np.int64]
-    flags: NDArray[np.uint8]
-    records: tuple[Entry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    entry: NDArray[np.int64]
-    ordinal: NDArray[np.int16]
-    engine: Engine
+_NOTHING = MatchResult((), False, low_quality=False)
+_NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +61,30 @@ class AlgorithmStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hits:
-    """Hits of one query signal that passed the rules, nearest first."""
+class _Asked:
+    """One query signal, the thresholds that applied, and its hits."""
 
-    query: Signal
-    rows: NDArray[np.int64]
-    distances: NDArray[np.int64]
+    signal: Signal
     thresholds: Thresholds
+    found: Found
 
 
 class Snapshot:
     """Banks, entries and indexes at `revision`, which was committed at `commit_time`."""
 
-    def __init__(self, head: Head, banks: Sequence[Bank], entries: Iterable[Entry]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        banks: Sequence[Bank],
+        parts: Sequence[SearchedPart],
+        status: tuple[AlgorithmStatus, ...] = (),
+    ) -> None:
         self.revision = head.revision
         self.commit_time = head.commit_time
+        self.status = status
         self._rules = BankRules.of(banks)
-        self._entries, values, places = _columns(entries, self._rules.positions)
-        built_at = datetime.now(UTC)
-        self._indexes: dict[str, _Index] = {}
-        self.status: tuple[AlgorithmStatus, ...] = ()
-        for name in sorted(values):
-            place = np.array(places[name], np.int64)
-            engine = _engine(name, b"".join(values[name]))
-            index = _Index(place[:, 0], place[:, 1].astype(np.int16), engine)
-            self._indexes[name] = index
-            self.status += (
-                AlgorithmStatus(
-                    name, len(np.unique(index.entry)), len(place), engine.name, 0, 0, 0, 0, built_at
-                ),
-            )
+        self._parts = tuple(parts)
+        self._signals = _signals_searched(parts)
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -108,7 +93,7 @@ class Snapshot:
     @property
     def algorithms(self) -> tuple[str, ...]:
         """Those that any entry has a signal of."""
-        return tuple(self._indexes)
+        return tuple(sorted({name for p in self._parts for name in p.part.indexes}))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
         """Variants worth hashing for this request; None for all. Raises NotFound."""
@@ -123,115 +108,219 @@ class Snapshot:
         wrong length or an algorithm that is stored but never matched.
         """
         searched = self._rules.searched(options)
-        low_quality = False
-        hits: list[_Hits] = []
         now_us = time.time_ns() // 1000
+        low_quality = False
+        asked: list[_Asked] = []
         for signal in signals:
-            _check(signal)
+            kind = _matched_kind(signal.algorithm)
+            _check_length(kind, len(signal.value))
             if signal.low_quality and not options.match_low_quality:
                 low_quality = True
                 continue
-            found = self._search(signal, searched, options, now_us)
-            if found is not None:
-                hits.append(found)
-        suppressing = any(self._knows_as_safe(found) for found in hits)
-        matches, truncated = self._matches(hits, options, suppressing)
+            thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
+            asked.append(self._ask(signal, thresholds, now_us))
+        return self._answer(asked, options, low_quality)
+
+    def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
+        """`match` of one signal where that takes a fraction of a millisecond at most; None where
+        it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
+        the one that the index is built for, or many hits. Raises as `match` does.
+        """
+        kind = _matched_kind(signal.algorithm)
+        if self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+            return None
+        searched = self._rules.searched(options)
+        thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
+        if thresholds.largest > kind.default_threshold or signal.low_quality:
+            return None
+        _check_length(kind, len(signal.value))
+        asked = self._ask(signal, thresholds, time.time_ns() // 1000)
+        return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
+
+    def _ask(self, signal: Signal, thresholds: Thresholds, now_us: int) -> _Asked:
+        query = np.frombuffer(signal.value, np.uint8)[None, :]
+        found = find(self._parts, self._rules, signal.algorithm, query, thresholds, now_us)
+        return _Asked(signal, thresholds, found)
+
+    def _answer(
+        self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
+    ) -> MatchResult:
+        asked = [_Asked(a.signal, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
+        if not asked:
+            return _NOTHING_POOR if low_quality else _NOTHING
+        suppressing = self._rules.suppressing and any(
+            self._rules.acting_safe[a.found.bank].any() for a in asked
+        )
+        matches, truncated = self._matches(asked, options, suppressing)
         return MatchResult(matches, truncated, low_quality)
 
-    def _search(
-        self, signal: Signal, searched: Sequence[int], options: MatchOptions, now_us: int
-    ) -> _Hits | None:
-        index = self._indexes.get(signal.algorithm)
-        kind = get_algorithm(signal.algorithm)
-        thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-        if index is None or thresholds.largest < 0:
-            return None
-        rows, distances = index.engine.search(signal.value, thresholds.largest)
-        entry = index.entry[rows]
-        bank = self._entries.bank[entry]
-        flags = self._entries.flags[entry]
-        matched = (
-            (distances <= thresholds.by_bank[bank])
-            & (self._entries.expire_us[entry] > now_us)
-            & (flags & _QUARANTINED == 0)
-            & ((flags & _NEGATIVE == 0) | self._rules.safe[bank])
-        )
-        rows, distances = rows[matched], distances[matched]
-        order = np.lexsort((rows, distances))
-        return _Hits(signal, rows[order], distances[order], thresholds)
+    def match_batch(
+        self,
+        algorithm: str,
+        values: NDArray[np.uint8],
+        options: MatchOptions = DEFAULT_OPTIONS,
+    ) -> BatchResult:
+        """Each row of `values` uint8 (q, bytes) matched as content of its own; q <= 65,536.
 
-    def _knows_as_safe(self, hits: _Hits) -> bool:
-        entry = self._indexes[hits.query.algorithm].entry[hits.rows]
-        return bool(self._rules.acting_safe[self._entries.bank[entry]].any())
+        The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
+        InvalidInput where all of them match more than 1,048,576 entries.
+        """
+        kind = _matched_kind(algorithm)
+        _check_length(kind, values.shape[1])
+        if len(values) > MAX_BATCH:
+            raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
+        searched = self._rules.searched(options)
+        thresholds = self._rules.thresholds(searched, kind, ORIGINAL, options)
+        found, suppressed, truncated = self._find_batch(kind, values, thresholds, options)
+        entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
+        ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
+        offsets = np.concatenate([[0], ends]).astype(np.uint32)
+        return BatchResult(
+            offsets, found.distance.astype(np.uint32), entry_index, entries, truncated
+        )
+
+    def _find_batch(
+        self,
+        kind: Algorithm,
+        values: NDArray[np.uint8],
+        thresholds: Thresholds,
+        options: MatchOptions,
+    ) -> tuple[Found, NDArray[np.bool_], tuple[int, ...]]:
+        """What is returned of each query, whether it is suppressed, and which queries were cut.
+
+        Half of the queries at a time where all of them hit too much to hold.
+        """
+        now_us = time.time_ns() // 1000
+        try:
+            found = find(self._parts, self._rules, kind.name, values, thresholds, now_us)
+        except TooManyHitsError:
+            half = len(values) // 2
+            one = self._find_batch(kind, values[:half], thresholds, options)
+            two = self._find_batch(kind, values[half:], thresholds, options)
+            _check_answer(len(one[0]) + len(two[0]))
+            cut = (*one[2], *(query + half for query in two[2]))
+            return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
+        suppressing = np.zeros(len(values), bool)
+        suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
+        if options.labels:
+            found = with_labels(self._parts, found, frozenset(options.labels))
+        found = _once_an_entry(found.nearest_first())
+        # What `top_k` leaves out was not asked for, so it is not "truncated".
+        wanted = options.top_k or len(found)
+        limit = min(options.limit, wanted)
+        place = _place_in_query(found.query)
+        truncated = tuple(np.unique(found.query[(place >= limit) & (place < wanted)]).tolist())
+        found = found.take(place < limit)
+        _check_answer(len(found))
+        return found, suppressing[found.query] & ~self._rules.safe[found.bank], truncated
+
+    def _batch_entries(
+        self,
+        found: Found,
+        suppressed: NDArray[np.bool_],
+        kind: Algorithm,
+        thresholds: Thresholds,
+        options: MatchOptions,
+    ) -> tuple[tuple[Match, ...], NDArray[np.uint32]]:
+        """Each signal that matched once (twice where it is suppressed for some queries only)."""
+        keys = np.stack([found.part, found.signal, suppressed.astype(np.int64)], axis=1)
+        _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        query = Signal(kind.name, b"")
+        matches = tuple(
+            self._match(
+                int(found.part[i]), int(found.entry[i]),
+                [self._evidence(query, thresholds, found, int(i))],
+                options, bool(suppressed[i]), query,
+            )
+            for i in first
+        )  # fmt: skip
+        return matches, index.reshape(-1).astype(np.uint32)
 
     def _matches(
-        self, hits: Sequence[_Hits], options: MatchOptions, suppressing: bool
+        self, asked: Sequence[_Asked], options: MatchOptions, suppressing: bool
     ) -> tuple[tuple[Match, ...], bool]:
-        by_entry: dict[int, list[Evidence]] = {}
-        query_of: dict[int, bytes] = {}
-        found_by: dict[str, set[int]] = defaultdict(set)
-        wanted = frozenset(options.labels)
-        truncated = sum(len(found.rows) for found in hits) > _MAX_HITS_READ
-        for query, entry, signal in self._nearest_first(hits):
-            record = self._entries.records[entry]
-            if not wanted.issubset(record.labels):
+        if len(asked) == 1 and len(asked[0].found) == 1 and not options.labels:
+            (only,) = asked
+            place = int(only.found.part[0]), int(only.found.entry[0])
+            evidence = [self._evidence(only.signal, only.thresholds, only.found, 0)]
+            return (self._match(*place, evidence, options, suppressing, only.signal),), False
+        by_entry: dict[tuple[int, int], list[Evidence]] = {}
+        query_of: dict[tuple[int, int], Signal] = {}
+        found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        truncated = sum(len(a.found) for a in asked) > _MAX_HITS_READ
+        for query, place, signal in self._nearest_first(asked, options):
+            mine = found_by[query.algorithm]
+            if options.top_k and place not in mine and len(mine) >= options.top_k:
                 continue
-            found = found_by[query.algorithm]
-            if options.top_k and entry not in found and len(found) >= options.top_k:
-                continue
-            if entry not in by_entry:
+            if place not in by_entry:
                 if len(by_entry) >= options.limit:
                     truncated = True
                     continue
-                query_of[entry] = query.value
-            found.add(entry)
-            evidence = by_entry.setdefault(entry, [])
-            if len(evidence) <= MAX_EVIDENCE:
-                evidence.append(signal)
+                query_of[place] = query
+            mine.add(place)
+            seen = by_entry.setdefault(place, [])
+            if len(seen) <= MAX_EVIDENCE:
+                seen.append(signal)
         matches = (
-            self._match(entry, query_of[entry], evidence, options, suppressing)
-            for entry, evidence in by_entry.items()
+            self._match(*place, seen, options, suppressing, query_of[place])
+            for place, seen in by_entry.items()
         )
         return tuple(matches), truncated
 
-    def _nearest_first(self, hits: Sequence[_Hits]) -> Iterable[tuple[Signal, int, Evidence]]:
+    def _nearest_first(
+        self, asked: Sequence[_Asked], options: MatchOptions
+    ) -> Iterator[tuple[Signal, tuple[int, int], Evidence]]:
         """Hits of all queries; by share of differing bits, so that algorithms compare."""
-        if not hits:
+        if options.labels:
+            wanted = frozenset(options.labels)
+            asked = [
+                _Asked(a.signal, a.thresholds, with_labels(self._parts, a.found, wanted))
+                for a in asked
+            ]
+        if len(asked) == 1:
+            (one,) = asked
+            for row in range(min(len(one.found), _MAX_HITS_READ)):
+                place = int(one.found.part[row]), int(one.found.entry[row])
+                yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
             return
-        share = np.concatenate([h.distances / get_algorithm(h.query.algorithm).bits for h in hits])
-        which = np.repeat(np.arange(len(hits)), [len(h.rows) for h in hits])
-        place = np.concatenate([np.arange(len(h.rows)) for h in hits])
+        share = np.concatenate([a.found.distance / _bits(a.signal) for a in asked])
+        which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
+        at = np.concatenate([np.arange(len(a.found)) for a in asked])
         for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
-            found = hits[which[i]]
-            row = int(found.rows[place[i]])
-            index = self._indexes[found.query.algorithm]
-            entry = int(index.entry[row])
-            signal = self._entries.records[entry].signals[index.ordinal[row]]
-            evidence = Evidence(
-                found.query.algorithm,
-                int(found.distances[place[i]]),
-                float(found.thresholds.by_bank[self._entries.bank[entry]]),
-                found.query.variant,
-                signal.variant,
-                signal.value,
-            )
-            yield found.query, entry, evidence
+            one, row = asked[which[i]], int(at[i])
+            place = int(one.found.part[row]), int(one.found.entry[row])
+            yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
+
+    def _evidence(self, query: Signal, thresholds: Thresholds, found: Found, i: int) -> Evidence:
+        part = self._parts[found.part[i]].part
+        index = part.indexes[query.algorithm]
+        row = found.signal[i]
+        return Evidence(
+            query.algorithm,
+            int(found.distance[i]),
+            float(thresholds.by_bank[found.bank[i]]),
+            query.variant,
+            part.tables.variants[index.variant[row]],
+            index.values[row].tobytes(),
+        )
 
     def _match(
         self,
+        part: int,
         entry: int,
-        query: bytes,
         evidence: Sequence[Evidence],
         options: MatchOptions,
         suppressing: bool,
+        query: Signal,
     ) -> Match:
-        record = self._entries.records[entry]
-        bank = self._rules.banks[self._entries.bank[entry]]
+        searched = self._parts[part]
+        entries, tables = searched.part.entries, searched.part.tables
+        bank = self._rules.banks[searched.positions[entries.bank[entry]]]
         nearest = evidence[0]
         return Match(
             bank=bank.id,
-            entry_id=record.id,
-            external_id=record.external_id,
+            entry_id=int(entries.id[entry]),
+            external_id=entries.external_id(entry),
             algorithm=nearest.algorithm,
             distance=nearest.distance,
             threshold=nearest.threshold,
@@ -239,60 +328,75 @@ class Snapshot:
             query_variant=nearest.query_variant,
             entry_variant=nearest.entry_variant,
             mode=bank.mode,
-            labels=record.labels,
-            source=record.source,
+            labels=tables.labels[entries.labels[entry]],
+            source=tables.sources[entries.source[entry]],
             entry_signal=nearest.entry_signal,
-            query_signal=query,
+            query_signal=query.value,
             safe=bank.safe,
             suppressed=suppressing and not bank.safe,
             evidence=tuple(evidence[1:]),
+            frame=query.frame,
         )
 
 
-def _check(signal: Signal) -> None:
-    kind = get_algorithm(signal.algorithm)
+def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
+    """By algorithm; infinite where a bank chose how."""
+    counts: dict[str, float] = defaultdict(float)
+    for searched in parts:
+        for name, index in searched.part.indexes.items():
+            counts[name] += math.inf if searched.choices else len(index.entry)
+    return dict(counts)
+
+
+def _bits(signal: Signal) -> int:
+    return get_algorithm(signal.algorithm).bits
+
+
+def _matched_kind(algorithm: str) -> Algorithm:
+    kind = get_algorithm(algorithm)
     if not kind.matched:
         raise InvalidInput(
             f"signal: {kind.name} is stored but never matched; use one of "
             f"{', '.join(a.name for a in ALGORITHMS.values() if a.matched)}",
             field="signal",
         )
-    if len(signal.value) != kind.bytes:
+    return kind
+
+
+def _check_length(kind: Algorithm, length: int) -> None:
+    if length != kind.bytes:
         raise InvalidInput(
-            f"signal: a {kind.name} value has {kind.bytes} bytes, this one has {len(signal.value)}",
+            f"signal: a {kind.name} value has {kind.bytes} bytes, this one has {length}",
             field="signal",
         )
 
 
-def _columns(
-    entries: Iterable[Entry], positions: Mapping[str, int]
-) -> tuple[_Entries, dict[str, list[bytes]], dict[str, list[tuple[int, int]]]]:
-    """Columns of the entries, and per algorithm the values and where each belongs."""
-    bank: list[int] = []
-    expire: list[int] = []
-    flags: list[int] = []
-    records: list[Entry] = []
-    values: dict[str, list[bytes]] = defaultdict(list)
-    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for row, entry in enumerate(entries):
-        bank.append(positions[entry.bank_id])
-        expire.append(_NEVER if entry.expire_time is None else to_us(entry.expire_time))
-        negative = _NEGATIVE if entry.opinion is Opinion.NEGATIVE else 0
-        flags.append(negative | (_QUARANTINED if entry.quarantined else 0))
-        records.append(entry)
-        for ordinal, signal in enumerate(entry.signals):
-            kind = ALGORITHMS.get(signal.algorithm)
-            if kind is not None and kind.matched:
-                values[signal.algorithm].append(signal.value)
-                places[signal.algorithm].append((row, ordinal))
-    columns = _Entries(
-        np.array(bank, np.int32), np.array(expire, np.int64), np.array(flags, np.uint8),
-        tuple(records),
-    )  # fmt: skip
-    return columns, values, places
+def _check_answer(matches: int) -> None:
+    if matches > MAX_BATCH_MATCHES:
+        raise InvalidInput(
+            f"signals: they match more than {MAX_BATCH_MATCHES} entries together; send fewer at "
+            "once, or ask for fewer with max_results or top_k",
+            field="signals",
+        )
 
 
-def _engine(algorithm: str, values: bytes) -> Engine:
-    kind = get_algorithm(algorithm)
-    rows = np.frombuffer(values, np.uint8).reshape(-1, kind.bytes)
-    return ExactEngine(rows) if kind.distance is Distance.EQUALITY else FaissFlatEngine(rows)
+def _once_an_entry(found: Found) -> Found:
+    """The first hit of each query and entry."""
+    if not len(found):
+        return found
+    order = np.lexsort((np.arange(len(found)), found.entry, found.part, found.query))
+    sorted_ = found.take(order)
+    again = np.zeros(len(found), bool)
+    again[1:] = (
+        (sorted_.query[1:] == sorted_.query[:-1])
+        & (sorted_.part[1:] == sorted_.part[:-1])
+        & (sorted_.entry[1:] == sorted_.entry[:-1])
+    )
+    return found.take(np.sort(order[~again]))
+
+
+def _place_in_query(query: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0 for the first element of each run of equal numbers, 1 for the second, ..."""
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    counts = np.diff(np.append(starts, len(query)))
+    return np.arange(len(query)) - np.repeat(starts, counts)

@@ -1,6 +1,6 @@
 """Bytes to pixels, safely: formats told by content, limits before decoders, orientation, alpha."""
 
-from featsvc.media.decode import decode, probe
+from featsvc.media.decode import decode, decode_frames, probe
 from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits
 from featsvc.media.sniff import sniff
 
@@ -12,6 +12,7 @@ __all__ = [
     "Image",
     "Limits",
     "decode",
+    "decode_frames",
     "probe",
     "sniff",
 ]

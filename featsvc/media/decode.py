@@ -1,10 +1,13 @@
-"""`decode`: bytes to one picture, within limits."""
+"""Bytes to pictures, within limits."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 from featsvc.errors import InvalidInput, UnsupportedMedia
 from featsvc.media import headers, jpeg, pillow
 from featsvc.media.exif import apply_orientation
-from featsvc.media.options import DecodeOptions, Fidelity, Image, Limits
-from featsvc.media.sniff import JPEG, sniff
+from featsvc.media.options import DecodeOptions, Fidelity, Frames, Image, Limits
+from featsvc.media.sniff import AVIF, HEIC, JPEG, sniff
 
 
 def identify(content: bytes, limits: Limits) -> str:
@@ -21,8 +24,11 @@ def identify(content: bytes, limits: Limits) -> str:
             "the bytes are no picture format that is decoded here (JPEG, PNG, WebP, GIF, BMP, "
             "TIFF, AVIF); only byte hashes apply"
         )
-    if media_type not in pillow.PLUGINS:
-        raise UnsupportedMedia(f"this build does not decode {media_type}; only byte hashes apply")
+    if not pillow.decodes(media_type):
+        raise UnsupportedMedia(
+            f"{media_type} needs the extra featsvc[heic], which is not installed; "
+            "only byte hashes apply"
+        )
     return media_type
 
 
@@ -39,21 +45,37 @@ def probe(content: bytes, limits: Limits) -> headers.Header:
 def decode(
     content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool = False
 ) -> Image:
-    """Decode the picture, or the first frame of an animation.
+    """Decode the picture, or the first frame of an animation; `options.frames` is not read.
 
     `luma_suffices` allows a colour JPEG of 512 px or more on its short side to come as its grey
     Y plane, which is all that PDQ needs (measured: at most 2 bits).
 
-    Raises InvalidInput (empty), UnsupportedMedia, MediaCorrupt, MediaTooLarge; the last one before
-    a decoder runs.
+    Raises InvalidInput (empty), UnsupportedMedia, MediaCorrupt, TimedOut, and before a decoder
+    runs MediaTooLarge.
+    """
+    first = replace(options, frames=Frames.FIRST)
+    return next(decode_frames(content, first, limits, luma_suffices=luma_suffices))
+
+
+def decode_frames(
+    content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool = False
+) -> Iterator[Image]:
+    """Decode one frame after the other, or only the first one, as `options.frames` says.
+
+    Raises what `decode` raises.
     """
     header = probe(content, limits)
+    if options.frames is Frames.ALL:
+        limits.check_frames(header.frames)
     if header.media_type == JPEG:
+        limits.check_scans(jpeg.count_scans(content), header.width, header.height)
         try:
-            return _decode_jpeg(content, options, limits, luma_suffices=luma_suffices)
+            yield _decode_jpeg(content, options, limits, luma_suffices=luma_suffices)
         except jpeg.NeedsPillow:
             pass  # fall through to the tolerant decoder
-    return _decode_with_pillow(content, header, options, limits)
+        else:
+            return
+    yield from _decode_with_pillow(content, header, options, limits)
 
 
 def _decode_jpeg(
@@ -91,22 +113,30 @@ def _decode_jpeg(
 
 def _decode_with_pillow(
     content: bytes, header: headers.Header, options: DecodeOptions, limits: Limits
-) -> Image:
+) -> Iterator[Image]:
     media_type = header.media_type
-    picture = pillow.open_picture(content, media_type)
-    limits.check_size(*picture.size)
-    pixels, orientation = pillow.read_frame(picture, media_type, options.alpha)
-    applied = orientation > 0 and not options.ignore_orientation
-    if applied:
-        pixels = apply_orientation(pixels, orientation)
-    return Image(
-        media_type=media_type,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-        pixels=pixels,
-        orientation=orientation,
-        orientation_applied=applied,
-        frames=header.frames,
-        fidelity=options.fidelity,
-        alpha=options.alpha,
-    )
+    picture = pillow.Picture(content, media_type, limits.max_decode_ms)
+    frames = picture.count_frames() if media_type in (AVIF, HEIC) else header.frames
+    wanted = 1
+    if options.frames is Frames.ALL:
+        limits.check_frames(frames)
+        wanted = frames
+    for index in range(wanted):
+        picture.seek(index)
+        limits.check_size(*picture.size)
+        pixels, orientation = picture.read(options.alpha)
+        applied = orientation > 0 and not options.ignore_orientation
+        if applied:
+            pixels = apply_orientation(pixels, orientation)
+        yield Image(
+            media_type=media_type,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            pixels=pixels,
+            orientation=orientation,
+            orientation_applied=applied,
+            frames=frames,
+            frame=index,
+            fidelity=options.fidelity,
+            alpha=options.alpha,
+        )

@@ -140,8 +140,11 @@ def _tiff(content: bytes, most: int) -> tuple[int, int, int]:
     return width, height, pages
 
 
-def _avif(content: bytes, _: int) -> tuple[int, int, int]:
-    """The largest `ispe` box: the size of a still, of its tiles and of its thumbnails."""
+def _isobmff(content: bytes, _: int) -> tuple[int, int, int]:
+    """The largest `ispe` box of AVIF and HEIC: a still's size, its tiles' or its thumbnail's.
+
+    Frames are left to the decoder, which counts them before it decodes one.
+    """
     width = height = 0
     at = content.find(b"ispe")
     while 0 <= at <= len(content) - 16:
@@ -159,5 +162,6 @@ _READERS: dict[str, Callable[[bytes, int], tuple[int, int, int]]] = {
     sniff.BMP: _bmp,
     sniff.WEBP: _webp,
     sniff.TIFF: _tiff,
-    sniff.AVIF: _avif,
+    sniff.AVIF: _isobmff,
+    sniff.HEIC: _isobmff,
 }

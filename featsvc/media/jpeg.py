@@ -39,7 +39,7 @@ def read_header(content: bytes) -> JpegHeader:
     """Raises NeedsPillow for CMYK, unusual sampling, and what does not look like JPEG at all."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=False)
-    except ValueError as exc:
+    except (ValueError, KeyError) as exc:  # KeyError: a sampling that simplejpeg has no name for
         raise NeedsPillow from exc
     if colorspace in ("CMYK", "YCCK"):
         raise NeedsPillow
@@ -66,6 +66,11 @@ def read_orientation(content: bytes) -> int:
             return parse_orientation(content[at + 4 : at + 2 + length])
         at += 2 + max(length, 2)
     return 0
+
+
+def count_scans(content: bytes) -> int:
+    """Start-of-scan markers; scan data cannot hold one by chance, it stuffs a 0 after each 255."""
+    return content.count(b"\xff\xda")
 
 
 def scale_denominator(width: int, height: int) -> int:

@@ -30,6 +30,11 @@ class Frames(Enum):
     ALL = "all"
 
 
+# About 2 ns a pixel and scan; encoders make about ten.
+_PIXEL_SCANS_PER_MS = 500_000
+_USUAL_SCANS = 16
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """How content becomes pixels; the defaults are those of the service."""
@@ -44,13 +49,16 @@ class DecodeOptions:
 class Limits:
     """What is refused before a decoder sees it; the names are those of `config.MediaConfig`.
 
-    `max_frames` binds only where every frame is asked for.
+    `max_frames` binds only where every frame is asked for. `max_decode_ms` is a budget of wall
+    time for all frames of one piece of content: a JPEG's work is estimated from its header, other
+    decoders are stopped between two reads or two frames.
     """
 
     max_content_bytes: int = 32 * 2**20
     max_pixels: int = 100_000_000
     max_frames: int = 256
     max_aspect_ratio: int = 200
+    max_decode_ms: int = 10_000
 
     def check_bytes(self, size: int) -> None:
         """Raises MediaTooLarge."""
@@ -75,6 +83,16 @@ class Limits:
         """Raises MediaTooLarge."""
         if frames > self.max_frames:
             raise _too_large("the animation", "frames", frames, self.max_frames, "max_frames")
+
+    def check_scans(self, scans: int, width: int, height: int) -> None:
+        """Raises MediaTooLarge for a JPEG whose scans would take longer than the budget.
+
+        Each scan touches every pixel, and a hostile file has thousands of them.
+        """
+        most = max(self.max_decode_ms * _PIXEL_SCANS_PER_MS // (width * height), _USUAL_SCANS)
+        if scans > most:
+            what = f"a JPEG of {width} x {height}"
+            raise _too_large(what, "scans", scans, most, "max_decode_ms")
 
 
 def _too_large(what: str, unit: str, actual: int, limit: int, setting: str) -> MediaTooLarge:

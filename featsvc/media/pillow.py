@@ -1,17 +1,21 @@
 """Every format but the common JPEG, through Pillow, held to the one plugin that was sniffed."""
 
+import importlib
+import importlib.util
 import io
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, TiffImagePlugin
 from PIL import Image as PillowImage
 
-from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
+from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, TimedOut
 from featsvc.media import sniff
 from featsvc.media.exif import parse_orientation, undo_orientation
 from featsvc.media.options import Alpha
@@ -24,6 +28,7 @@ PLUGINS = {
     sniff.TIFF: "TIFF",
     sniff.WEBP: "WEBP",
     sniff.AVIF: "AVIF",
+    sniff.HEIC: "HEIF",
 }
 
 _BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0}
@@ -66,28 +71,86 @@ def _as_corrupt(media_type: str) -> Iterator[None]:
         ) from exc
 
 
-def open_picture(content: bytes, media_type: str) -> PillowImage.Image:
-    """Header only; nothing is decoded yet. Raises MediaCorrupt."""
-    with _as_corrupt(media_type):
-        return PillowImage.open(io.BytesIO(content), formats=[PLUGINS[media_type]])
+class _BudgetedReader(io.BytesIO):
+    """Pillow reads 64 KiB at a time: each read is a chance to stop a decode that takes too long."""
+
+    def __init__(self, content: bytes, budget_ms: int) -> None:
+        super().__init__(content)
+        self._budget_ms = budget_ms
+        self._end = time.monotonic() + budget_ms / 1000
+
+    def check(self) -> None:
+        """Raises TimedOut once the budget is spent."""
+        if time.monotonic() > self._end:
+            raise TimedOut(
+                f"decoding took more than {self._budget_ms:,} ms (media.max_decode_ms); send a "
+                "simpler picture or raise the limit"
+            )
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.check()
+        return super().read(size)
 
 
-def read_frame(
-    picture: PillowImage.Image, media_type: str, alpha: Alpha
-) -> tuple[NDArray[np.uint8], int]:
-    """Decode the current frame: pixels (H, W) or (H, W, 3) as stored, and EXIF's orientation or 0.
+@cache
+def _has_heif() -> bool:
+    """Whether the extra `heic` is installed; registers its plugin."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    importlib.import_module("pillow_heif").register_heif_opener()
+    return True
 
-    The caller has checked `picture.size`. Raises MediaCorrupt.
+
+def decodes(media_type: str) -> bool:
+    """Whether this installation decodes the type."""
+    return _has_heif() if media_type == sniff.HEIC else media_type in PLUGINS
+
+
+class Picture:
+    """An open file: nothing but its header is read until `read` is called.
+
+    Every method raises MediaCorrupt for damage, and TimedOut once `budget_ms` are spent.
     """
-    with _as_corrupt(media_type):
-        if isinstance(picture, TiffImagePlugin.TiffImageFile):
-            # Pillow turns TIFF by itself, and forgets the tag.
-            tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
-            orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 0
-            return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
-        pixels = _to_pixels(picture, alpha)
-        exif = picture.info.get("exif", b"")
-        return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
+
+    def __init__(self, content: bytes, media_type: str, budget_ms: int) -> None:
+        self._media_type = media_type
+        self._reader = _BudgetedReader(content, budget_ms)
+        with _as_corrupt(media_type):
+            self._picture = PillowImage.open(self._reader, formats=[PLUGINS[media_type]])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the current frame, which `read` will allocate."""
+        return self._picture.size
+
+    def count_frames(self) -> int:
+        """As the decoder counts them; slow for GIF, whose frames must be walked."""
+        with _as_corrupt(self._media_type):
+            return int(getattr(self._picture, "n_frames", 1))
+
+    def seek(self, frame: int) -> None:
+        """Go to a frame, from 0, forward."""
+        with _as_corrupt(self._media_type):
+            self._reader.check()
+            if frame:
+                self._picture.seek(frame)
+
+    def read(self, alpha: Alpha) -> tuple[NDArray[np.uint8], int]:
+        """Decode the frame: pixels (H, W) or (H, W, 3) as stored, and EXIF's orientation or 0."""
+        picture = self._picture
+        with _as_corrupt(self._media_type):
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                # Pillow turns TIFF by itself, and forgets the tag.
+                tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
+                orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 0
+                return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
+            pixels = _to_pixels(picture, alpha)
+            if self._media_type == sniff.HEIC:
+                # libheif turned it; the extra's plugin keeps what the file said.
+                orientation = int(picture.info.get("original_orientation") or 0)
+                return undo_orientation(pixels, orientation), orientation
+            exif = picture.info.get("exif", b"")
+            return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
 
 
 def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:

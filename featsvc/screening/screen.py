@@ -7,22 +7,30 @@ that cannot be decoded is an error, never an empty list of matches.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
-from featsvc.errors import Unavailable
-from featsvc.hashing.content import ContentHashes, hash_content
-from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
+from featsvc.embedding import Embedded, Embedder, Model, Started
+from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
+from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
-from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
-from featsvc.media import DecodeOptions, Limits
+from featsvc.media import DecodeOptions, Limits, decode
+from featsvc.screening.compare import Compared, compare_sides
 from featsvc.screening.pool import WorkPool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,16 @@ class Looked:
     commit_time: datetime | None
     queue_us: int
     match_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEmbedded:
+    """Vectors and scores of one picture; `embedded` and `media` are None where it is none."""
+
+    outcome: ContentOutcome
+    reason: str
+    media: MediaInfo | None
+    embedded: Embedded | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +88,11 @@ class Screened:
 
     `features` is None where none were asked for; where the store was away its values are
     DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
+    `classified` is None where no models were asked for.
     """
 
     looked: Looked
+    classified: ContentEmbedded | None
     features: FeatureTable | None
     event_result: EventResult | None
     features_degraded: str
@@ -87,24 +107,77 @@ class Screener:
         pool: WorkPool,
         follower: Follower,
         features: FeatureStore,
+        embedder: Embedder,
         limits: Limits,
         tally: MatchTally | None = None,
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._features = features
+        self._embedder = embedder
         self._limits = limits
         self._tally = tally
 
     async def hash(
-        self, content: bytes, algorithms: Sequence[str], decode: DecodeOptions
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+        *,
+        dihedral: bool = False,
     ) -> ContentHashes:
         """Signals of one piece of content; no algorithms means the default set."""
         wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits)
+            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
         )
         return hashes
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Makers of vectors and scores."""
+        return tuple(self._embedder.models.values())
+
+    async def embed(
+        self, content: bytes, models: Sequence[str], options: DecodeOptions
+    ) -> ContentEmbedded:
+        """Vectors and scores of one picture, of the first frame of an animation.
+
+        The picture is decoded and prepared in one hop to the pool; learned models then run on
+        threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
+        """
+        return await self._embed(content, self._embedder.select(models), options)
+
+    async def _embed(
+        self, content: bytes, models: Sequence[Model], options: DecodeOptions
+    ) -> ContentEmbedded:
+        def job() -> tuple[MediaInfo, Started]:
+            image = decode(content, options, self._limits)
+            media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+            return media, self._embedder.start(image, models)
+
+        try:
+            (media, started), _ = await self._pool.run(job)
+        except UnsupportedMedia as exc:
+            return ContentEmbedded(ContentOutcome.UNSUPPORTED_MEDIA, str(exc), None, None)
+        embedded = await started.finish()
+        outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
+        return ContentEmbedded(outcome, embedded.reason, media, embedded)
+
+    async def _classify(
+        self, content: bytes, models: Sequence[Model], options: DecodeOptions
+    ) -> ContentEmbedded | None:
+        return await self._embed(content, models, options) if models else None
+
+    def _classifiers(self, names: Sequence[str]) -> Sequence[Model]:
+        """Raises InvalidInput for a model without scores."""
+        models = self._embedder.select(names) if names else ()
+        for model in models:
+            if not model.labels:
+                raise InvalidInput(
+                    f"models: {model.id} gives no scores; ask Embed for its vector", field="models"
+                )
+        return models
 
     async def look(
         self,
@@ -133,10 +206,46 @@ class Screener:
     async def match(
         self, signal: Signal, options: MatchOptions
     ) -> tuple[MatchResult, int, datetime | None]:
-        """Search the banks for one signal; result, revision, commit time."""
+        """Search the banks for one signal; result, revision, commit time.
+
+        A quick search runs here and now: to hand it to a thread takes longer than to do it.
+        """
         snapshot = self._follower.snapshot
+        quick = snapshot.match_at_once(signal, options)
+        if quick is not None:
+            return self._count(quick), snapshot.revision, snapshot.commit_time
         result, _ = await self._pool.run(lambda: self._count(snapshot.match((signal,), options)))
         return result, snapshot.revision, snapshot.commit_time
+
+    async def match_batch(
+        self,
+        algorithm: str,
+        values: NDArray[np.uint8],
+        options: MatchOptions,
+        answer: Callable[[BatchResult, Snapshot], T],
+    ) -> T:
+        """Search the banks for every row of `values` uint8 (q, bytes).
+
+        `answer` runs on the same thread: writing a large answer down takes as long as finding it.
+        """
+        snapshot = self._follower.snapshot
+        result, _ = await self._pool.run(
+            lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
+        )
+        return result
+
+    async def compare(
+        self,
+        a: bytes | Signal,
+        b: bytes | Signal,
+        algorithms: Sequence[str],
+        decode: DecodeOptions,
+    ) -> tuple[Compared, ...]:
+        """The distances of two sides, in one hop; see `compare_sides`."""
+        compared, _ = await self._pool.run(
+            lambda: compare_sides(a, b, algorithms, decode, self._limits)
+        )
+        return compared
 
     def _count(self, result: MatchResult) -> MatchResult:
         if self._tally is not None and result.matches:
@@ -150,21 +259,26 @@ class Screener:
         decode: DecodeOptions,
         options: MatchOptions,
         account: Account,
+        models: Sequence[str] = (),
     ) -> Screened:
-        """Everything known about one upload.
+        """Everything known about one upload; `models` names classifiers.
 
         Raises what `hash_content` and `Snapshot.match` raise, and InvalidInput for features that
         are not defined. The account's event is recorded whatever becomes of the content.
         """
         started = time.perf_counter_ns()
+        classifiers = self._classifiers(models)
         trip = asyncio.ensure_future(self._account(account))
+        classifying = asyncio.ensure_future(self._classify(content, classifiers, decode))
         try:
             looked = await self.look(content, algorithms, decode, options)
+            classified = await classifying
             table, event_result, degraded, features_us = await trip
         finally:
             trip.cancel()
-        total_us = (time.perf_counter_ns() - started) // 1000
-        return Screened(looked, table, event_result, degraded, Timings(features_us, total_us))
+            classifying.cancel()
+        timings = Timings(features_us, (time.perf_counter_ns() - started) // 1000)
+        return Screened(looked, classified, table, event_result, degraded, timings)
 
     async def _account(
         self, account: Account
@@ -193,6 +307,6 @@ def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
     held = (
         name
         for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and ALGORITHMS[name].computed
+        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
     )
     return (*DEFAULT_ALGORITHMS, *held)

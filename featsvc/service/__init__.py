@@ -31,8 +31,10 @@ def mounts(
     features: FeatureStore,
     store: BankStore,
     metrics: Metrics,
+    *,
+    worker: int = 0,
 ) -> list[Mount]:
-    """The five services over their parts."""
+    """The five services over their parts; `worker` is its number among those of one port."""
     return [
         Mount(
             ScreeningServicer(screener, metrics),
@@ -45,7 +47,7 @@ def mounts(
             hashing_pb2.DESCRIPTOR.services_by_name["HashingService"].full_name,
         ),
         Mount(
-            MatchingServicer(screener, follower),
+            MatchingServicer(screener, follower, worker),
             matching_pb2_grpc.add_MatchingServiceServicer_to_server,
             matching_pb2.DESCRIPTOR.services_by_name["MatchingService"].full_name,
         ),

@@ -1,10 +1,9 @@
-"""HashingService: content -> signals."""
+"""HashingService: content -> signals and vectors."""
 
 from typing import Any
 
 from grpc import aio
 
-from featsvc import errors
 from featsvc.hashing.registry import ALGORITHMS
 from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
@@ -20,24 +19,66 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def Hash(  # noqa: N802
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
-        if request.dihedral:
-            raise errors.NotBuilt("dihedral: the eight transforms have no body in this version")
         hashes = await self._screener.hash(
             convert.content_bytes(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
+            dihedral=request.dihedral,
         )
         return hashing_pb2.HashResponse(
             outcome=convert.outcome(hashes.outcome),
             outcome_reason=hashes.reason,
-            media=convert.media_info(hashes),
+            media=convert.media_info(hashes.media),
             signals=[convert.signal_message(s) for s in hashes.signals],
             timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
+        )
+
+    async def Embed(  # noqa: N802
+        self, request: hashing_pb2.EmbedRequest, context: Context
+    ) -> hashing_pb2.EmbedResponse:
+        found = await self._screener.embed(
+            convert.content_bytes(request.content),
+            request.models,
+            convert.decode_options(request.decode),
+        )
+        response = hashing_pb2.EmbedResponse(
+            outcome=convert.outcome(found.outcome),
+            outcome_reason=found.reason,
+            media=convert.media_info(found.media),
+        )
+        if found.embedded is not None:
+            response.embeddings.extend(map(convert.embedding_message, found.embedded.embeddings))
+            response.scores.extend(map(convert.score_message, found.embedded.scores))
+        return response
+
+    async def Compare(  # noqa: N802
+        self, request: hashing_pb2.CompareRequest, context: Context
+    ) -> hashing_pb2.CompareResponse:
+        compared = await self._screener.compare(
+            convert.compare_side(request.a, "a"),
+            convert.compare_side(request.b, "b"),
+            convert.algorithm_names(request.algorithms),
+            convert.decode_options(request.decode),
+        )
+        return hashing_pb2.CompareResponse(
+            distances=[
+                hashing_pb2.CompareResponse.Distance(
+                    algorithm=c.algorithm,
+                    distance=c.distance,
+                    threshold=c.threshold,
+                    match=c.match,
+                    outcome=convert.outcome(c.outcome),
+                )
+                for c in compared
+            ]
         )
 
     async def ListAlgorithms(  # noqa: N802
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:
         return hashing_pb2.ListAlgorithmsResponse(
-            algorithms=[convert.algorithm_message(a) for a in ALGORITHMS.values()]
+            algorithms=[
+                *(convert.algorithm_message(a) for a in ALGORITHMS.values()),
+                *(convert.model_message(m) for m in self._screener.models),
+            ]
         )

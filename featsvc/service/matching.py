@@ -8,6 +8,8 @@ from grpc import aio
 from featsvc import errors
 from featsvc.hashing.content import ContentOutcome
 from featsvc.matching.follower import Follower
+from featsvc.matching.matches import BatchResult
+from featsvc.matching.snapshot import Snapshot
 from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
 from featsvc.v1 import matching_pb2, matching_pb2_grpc
@@ -18,9 +20,10 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
-    def __init__(self, screener: Screener, follower: Follower) -> None:
+    def __init__(self, screener: Screener, follower: Follower, worker: int) -> None:
         self._screener = screener
         self._follower = follower
+        self._worker = worker
 
     async def Match(  # noqa: N802
         self, request: matching_pb2.MatchRequest, context: Context
@@ -58,6 +61,14 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")
 
+    async def MatchBatch(  # noqa: N802
+        self, request: matching_pb2.MatchBatchRequest, context: Context
+    ) -> matching_pb2.MatchBatchResponse:
+        algorithm, values = convert.packed_signals(request.algorithm, request.signals)
+        return await self._screener.match_batch(
+            algorithm, values, convert.match_options(request.options), _batch_message
+        )
+
     async def GetIndexStatus(  # noqa: N802
         self, request: matching_pb2.GetIndexStatusRequest, context: Context
     ) -> matching_pb2.GetIndexStatusResponse:
@@ -83,4 +94,16 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             committed_revision=status.committed_revision,
             staleness=staleness,
             last_contact=convert.timestamp(status.last_contact),
+            worker=self._worker,
         )
+
+
+def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.MatchBatchResponse:
+    return matching_pb2.MatchBatchResponse(
+        offsets=result.offsets.tolist(),
+        distances=result.distances.tolist(),
+        entry_index=result.entry_index.tolist(),
+        entries=[convert.match_message(m) for m in result.entries],
+        truncated_queries=result.truncated_queries,
+        watermark=convert.watermark(snapshot.revision, snapshot.commit_time),
+    )

@@ -10,8 +10,9 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 class Metrics:
     """The metrics of one worker, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int = 0) -> None:
         self.registry = CollectorRegistry()
+        Gauge("featsvc_worker", "Number of this worker, from 0", registry=self.registry).set(worker)
         self.requests = Counter(
             "featsvc_requests", "Requests by method and gRPC code", ["method", "code"],
             registry=self.registry,

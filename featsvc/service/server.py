@@ -1,7 +1,7 @@
 """Life of the gRPC server: bind, warm up, serve, drain, stop.
 
-The port is bound first and health says NOT_SERVING until kernels are warm and banks are loaded;
-until then, and from the stop signal on, a new request is refused with UNAVAILABLE.
+Bound before it is open, health says NOT_SERVING until kernels are warm and banks are loaded; until
+then, and from the stop signal on, a new request is refused with UNAVAILABLE.
 """
 
 import logging
@@ -66,11 +66,12 @@ class Server:
         )
 
     async def bind(self, listen: str) -> str:
-        """Bind and start, not serving yet. Returns HOST:PORT with the real port.
+        """Bind and start, serving if it is open. Returns HOST:PORT with the real port.
 
         Raises ConfigInvalid where the address cannot be bound.
         """
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if not self._gate.open:
+            await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         host, colon, port = listen.rpartition(":")
         if not colon or not port.isdigit():
             raise ConfigInvalid(f"server.listen: {listen!r} is not HOST:PORT")

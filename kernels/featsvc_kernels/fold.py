@@ -28,6 +28,7 @@ AGE_OF_LAST = 9
 DISTINCT = 10
 
 MAX_STACK = 32
+_NEVER_MS = 2**62
 
 _WORDS = "Array(uint32, 1, 'C', readonly=True)"
 _I64 = "Array(int64, 1, 'C', readonly=True)"
@@ -97,23 +98,27 @@ def _one(
     total = 0.0
     if aggregation == COUNT:
         at = end - 2
+        while at >= begin and words[at] > high:
+            at -= 2
         while at >= begin and words[at] >= low:
-            if words[at] <= high:
-                total += words[at + 1]
+            total += words[at + 1]
             at -= 2
         return total, PRESENT
     if aggregation == SUM:
         at = end - 3
+        while at >= begin and words[at] > high:
+            at -= 3
         while at >= begin and words[at] >= low:
-            if words[at] <= high:
-                total += _double(words, at + 1)
+            total += _double(words, at + 1)
             at -= 3
         return total, PRESENT
     found = False
     if aggregation in (FIRST, LAST):
         at = end - 5
         while at >= begin and words[at] >= low:
-            if words[at] <= high and _double(words, at + 1) > after_ms:
+            # The last event of a bucket may lie before the window, and then none is in it; the
+            # first may as well, and then stands for those after it.
+            if words[at] <= high and (aggregation == FIRST or _double(words, at + 1) > after_ms):
                 found = True
                 total = _double(words, at + 3)
                 if aggregation == LAST:
@@ -137,73 +142,87 @@ def _one(
 
 
 @kernel(
-    f"void({_WORDS}, {_I64}, Array(int64, 2, 'C', readonly=True), {_F64}, int64, "
+    f"boolean({_WORDS}, {_I64}, Array(int64, 2, 'C', readonly=True), {_F64}, int64, "
     "float64[:, ::1], uint8[:, ::1], int64[::1])"
 )
 def fold(
     words: NDArray[np.uint32],
-    offsets: NDArray[np.int64],
+    lengths: NDArray[np.int64],
     plan: NDArray[np.int64],
     defaults: NDArray[np.float64],
     as_of_ms: int,
     values: NDArray[np.float64],
     statuses: NDArray[np.uint8],
     freshness_ms: NDArray[np.int64],
-) -> None:
+) -> bool:
     """Fold E entities of P parts each into F features.
 
-    `words` (n,) uint32: all parts, end to end; part p of entity e is
-    words[offsets[e * P + p] : offsets[e * P + p + 1]], part 0 the meta record, an absent part
-    empty. `offsets` (E * P + 1,) int64. `plan` (F, 6) int64: part, aggregation, ring width ms
-    (0 for lifetime), ring buckets, window ms, max age ms (0 for none). `defaults` (F,) stand in
-    for entities that are not found. `as_of_ms`: where the windows end.
+    `words` (n,) uint32: all parts, end to end, entity by entity; part 0 is the meta record, an
+    absent part is empty. `lengths` (E * P,) int64: of each part, in bytes. `plan` (F, 6) int64:
+    part, aggregation, ring width ms (0 for lifetime), ring buckets, window ms, max age ms (0 for
+    none). `defaults` (F,) stand in for entities that are not found. `as_of_ms`: where the windows
+    end.
 
     Writes `values` (F, E) float64, NaN where the status has no value, `statuses` (F, E) uint8 and
     `freshness_ms` (E,) int64, -1 for an unknown entity. A window that begins before what the ring
-    still holds is NULL_VALUE. O(E * F * buckets).
+    still holds is NULL_VALUE. Returns False, with nothing to be used, where a length is no
+    multiple of 4 or the lengths are not those of `words`. O(E * F * buckets).
     """
     entities = freshness_ms.shape[0]
-    parts = (offsets.shape[0] - 1) // entities if entities else 0
+    features = plan.shape[0]
+    parts = lengths.shape[0] // entities if entities else 0
+    if lengths.shape[0] != entities * parts or np.sum(lengths) != 4 * words.shape[0]:
+        return False
+    offsets = np.zeros(parts + 1, np.int64)
+    # What depends on the feature alone: first and last bucket, and the reference time from which
+    # on the ring no longer holds the first one.
+    lows = np.zeros(features, np.int64)
+    highs = np.zeros(features, np.int64)
+    pruned_ms = np.full(features, _NEVER_MS)
+    after_ms = np.full(features, -1.0)
+    for f in range(features):
+        width_ms = plan[f, 2]
+        if width_ms > 0:
+            lows[f] = (as_of_ms - plan[f, 4]) // width_ms
+            highs[f] = as_of_ms // width_ms
+            pruned_ms[f] = (lows[f] + plan[f, 3]) * width_ms
+            after_ms[f] = as_of_ms - plan[f, 4]
     for e in range(entities):
-        base = e * parts
-        meta = offsets[base]
-        if offsets[base + 1] - meta < 4:
+        offsets[0] = offsets[parts]
+        for p in range(parts):
+            if lengths[e * parts + p] & 3:
+                return False
+            offsets[p + 1] = offsets[p] + (lengths[e * parts + p] >> 2)
+        meta = offsets[0]
+        if offsets[1] - meta < 4:
             freshness_ms[e] = -1
-            for f in range(plan.shape[0]):
+            for f in range(features):
                 values[f, e] = defaults[f]
                 statuses[f, e] = NOT_FOUND
             continue
         age_ms = max(np.int64(as_of_ms) - np.int64(_double(words, meta)), np.int64(0))
         reference_ms = np.int64(_double(words, meta + 2))
         freshness_ms[e] = age_ms
-        for f in range(plan.shape[0]):
-            max_age_ms = plan[f, 5]
-            if max_age_ms > 0 and age_ms > max_age_ms:
+        for f in range(features):
+            if plan[f, 5] > 0 and age_ms > plan[f, 5]:
                 values[f, e] = np.nan
                 statuses[f, e] = OUTSIDE_MAX_AGE
-                continue
-            width_ms = plan[f, 2]
-            after_ms = as_of_ms - plan[f, 4]
-            low, high = np.int64(0), np.int64(0)
-            if width_ms > 0:
-                low, high = after_ms // width_ms, as_of_ms // width_ms
-                if low < reference_ms // width_ms - plan[f, 3] + 1:
-                    values[f, e] = np.nan
-                    statuses[f, e] = NULL_VALUE
-                    continue
-            part = base + plan[f, 0]
-            value, status = _one(
-                words,
-                offsets[part],
-                offsets[part + 1],
-                plan[f, 1],
-                int(low),
-                int(high),
-                float(after_ms) if width_ms > 0 else -1.0,
-                float(as_of_ms),
-            )
-            values[f, e] = value
-            statuses[f, e] = status
+            elif reference_ms >= pruned_ms[f]:
+                values[f, e] = np.nan
+                statuses[f, e] = NULL_VALUE
+            else:
+                part = plan[f, 0]
+                values[f, e], statuses[f, e] = _one(
+                    words,
+                    offsets[part],
+                    offsets[part + 1],
+                    plan[f, 1],
+                    lows[f],
+                    highs[f],
+                    after_ms[f],
+                    float(as_of_ms),
+                )
+    return True
 
 
 @kernel()

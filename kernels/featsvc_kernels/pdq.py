@@ -180,6 +180,40 @@ def pdq_quality(block: NDArray[np.float32]) -> int:
     return min(total // 90, 100)
 
 
+@kernel()
+def _lower_median(values: NDArray[np.float32]) -> np.float32:
+    """The 128th smallest of 256, by Hoare's quickselect; `values` are reordered."""
+    low, high, wanted = 0, values.size - 1, values.size // 2 - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return _f32(values[wanted])
+
+
+@kernel()
+def _pack(flat: NDArray[np.float32], median: np.float32, bits: NDArray[np.uint8]) -> None:
+    for byte in range(32):
+        value = 0
+        for bit in range(8):
+            value = 2 * value + (1 if flat[255 - 8 * byte - bit] > median else 0)
+        bits[byte] = value
+
+
 @kernel("(Array(float32, 2, 'C', True), uint8[::1])")
 def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
     """One bit a coefficient, set where it is above the median, into `bits` (32,) uint8.
@@ -188,12 +222,39 @@ def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None
     bit `16 * i + j` of a 256-bit number that is stored, and written, most significant byte first.
     """
     flat = coefficients.ravel()
-    median = np.sort(flat)[127]
-    for byte in range(32):
-        value = 0
-        for bit in range(8):
-            value = 2 * value + (1 if flat[255 - 8 * byte - bit] > median else 0)
-        bits[byte] = value
+    _pack(flat, _lower_median(flat.copy()), bits)
+
+
+# Which coefficients (i, j) change sign (row even, column even, or both odd in sum), and the two
+# variants that share them: one as it is, one transposed. Order as in the reference: original,
+# rotate 90, 180, 270, flip x, y, plus 1 (transpose), minus 1 (transverse).
+_NONE, _ODD_SUM, _EVEN_ROW, _EVEN_COLUMN = 0, 1, 2, 3
+_PLAIN_VARIANT = (0, 2, 4, 5)
+_TURNED_VARIANT = (6, 7, 3, 1)
+
+
+@kernel("(Array(float32, 2, 'C', True), uint8[:, ::1])")
+def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
+    """The bits of the eight turned and mirrored pictures into `bits` (8, 32) uint8.
+
+    A transposed block has the same median, so four medians serve eight hashes.
+    """
+    plain = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    turned = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    for signs in range(4):
+        for i in range(COEFFICIENTS):
+            for j in range(COEFFICIENTS):
+                negative = (
+                    (signs == _ODD_SUM and (i + j) % 2 == 1)
+                    or (signs == _EVEN_ROW and i % 2 == 0)
+                    or (signs == _EVEN_COLUMN and j % 2 == 0)
+                )
+                value = -coefficients[i, j] if negative else coefficients[i, j]
+                plain[i, j] = value
+                turned[j, i] = value
+        median = _lower_median(plain.ravel().copy())
+        _pack(plain.ravel(), median, bits[_PLAIN_VARIANT[signs]])
+        _pack(turned.ravel(), median, bits[_TURNED_VARIANT[signs]])
 
 
 @kernel(

@@ -1,4 +1,8 @@
-"""The obvious twin of `featsvc_kernels.fold`: one feature at a time, records as NumPy columns."""
+"""The obvious twins of `featsvc_kernels.fold`: one feature at a time, records as NumPy columns."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +61,7 @@ def _aggregate(  # noqa: PLR0911 - one an aggregation
         return float(records["n"].sum(dtype=np.float64)), codes.PRESENT
     if aggregation == codes.SUM:
         return float(records["value"].sum()), codes.PRESENT
-    if aggregation in (codes.FIRST, codes.LAST):
+    if aggregation == codes.LAST:
         records = records[records["time"] > after]
     if not len(records):
         return NOTHING
@@ -77,3 +81,55 @@ def _aggregate(  # noqa: PLR0911 - one an aggregation
     if aggregation in (codes.AGE_OF_FIRST, codes.AGE_OF_LAST):
         value = max(as_of - value, 0.0) / 1000.0
     return value, codes.PRESENT
+
+
+_OPERATORS: dict[int, Callable[[float, float], float]] = {
+    2: operator.add,
+    3: operator.sub,
+    4: operator.mul,
+    5: operator.truediv,
+    7: operator.lt,
+    8: operator.le,
+    9: operator.gt,
+    10: operator.ge,
+    11: operator.eq,
+    12: operator.ne,
+    13: min,
+    14: max,
+}
+_MISSING = (codes.NULL_VALUE, codes.OUTSIDE_MAX_AGE, codes.NOT_FOUND)
+
+
+def derive_one(
+    program: Sequence[tuple[int, float]], values: Sequence[float], statuses: Sequence[int]
+) -> Result:
+    """One derived feature of one known entity; `program` pairs ops with arguments."""
+    stack: list[Result] = []
+    for op, argument in program:
+        if op == 0:
+            stack.append((argument, codes.PRESENT))
+        elif op == 1:
+            stack.append((values[int(argument)], statuses[int(argument)]))
+        elif op == 6:
+            value, status = stack.pop()
+            stack.append((-value, status))
+        else:
+            right, left = stack.pop(), stack.pop()
+            stack.append(_operate(op, left, right))
+    value, status = stack.pop()
+    return (float("nan") if status in _MISSING else value), status
+
+
+def _operate(op: int, left: Result, right: Result) -> Result:
+    if op == 15:
+        return right if left[1] in _MISSING else left
+    missing = [status for _, status in (left, right) if status in _MISSING]
+    if missing:
+        return float("nan"), max(missing)
+    try:
+        value = float(_OPERATORS[op](left[0], right[0]))
+    except ZeroDivisionError:
+        value = float("nan")
+    if not math.isfinite(value):
+        return float("nan"), codes.NULL_VALUE
+    return value, max(left[1], right[1])

@@ -183,6 +183,31 @@ def test_events_nobody_reads_are_ignored_and_old_ones_too_late(
     run(url, definitions, body)
 
 
+def test_a_refused_event_does_not_move_the_moment_that_is_read(
+    url: str, definitions: Definitions
+) -> None:
+    async def scenario(store: FeatureStore) -> None:
+        await store.ingest([upload(1)])
+        result, table = await store.record_and_get(upload(2, NOW_MS * 4), [ACCOUNT])
+        assert result is not None
+        assert result.status is EventStatus.REJECTED
+        assert table.as_of_ms == NOW_MS
+        assert value(table, "uploads_1h") == (1, FeatureStatus.PRESENT)
+
+    run(url, definitions, scenario)
+
+
+def test_the_table_of_a_store_that_is_away_has_every_feature(definitions: Definitions) -> None:
+    async def scenario() -> None:
+        store = FeatureStore("unix:///nowhere", definitions)
+        table = store.degraded([ACCOUNT], Selection(set="gate"))
+        assert list(table.names) == ["burst", "uploads_1h"]
+        assert set(table.statuses.ravel()) == {FeatureStatus.DEGRADED}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 def test_record_and_get_reads_its_own_event(url: str, definitions: Definitions) -> None:
     async def body(store: FeatureStore) -> None:
         result, table = await store.record_and_get(upload(1, NOW_MS + 20_000), [ACCOUNT])
@@ -279,16 +304,26 @@ def test_a_server_that_is_away_fails_fast(tmp_path: Path, definitions: Definitio
 
 
 def test_a_server_that_hangs_is_given_up_in_time(tmp_path: Path, definitions: Definitions) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     async def main() -> None:
+        left = asyncio.Event()
+        guests = []
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            guests.append(writer)
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            left.set()
+
         server = await asyncio.start_unix_server(silent, tmp_path / "s")
         store = FeatureStore(f"unix://{tmp_path / 's'}", definitions, timeout_ms=50)
         async with asyncio.timeout(5):
-            with pytest.raises(Unavailable, match="in time"):
+            with pytest.raises(Unavailable, match="no answer within 50 ms"):
                 await store.get([ACCOUNT])
+            with pytest.raises(Unavailable, match="no answer within 50 ms"):
+                await store.get([ACCOUNT])
+            await left.wait()
+        assert len(guests) == 1  # the circuit is open: it was not asked again
         await store.close()
         server.close()
 
@@ -305,3 +340,114 @@ def test_list_features_describes_each(definitions: Definitions, url: str) -> Non
         assert infos["burst"].sets == ("gate",)
 
     run(url, definitions, body)
+
+
+DISTINCT = """
+namespace = "test"
+[entities]
+account = "account"
+[events.login]
+keys = ["account"]
+[features.ips]
+on = "login"
+agg = "distinct"
+value = "ip"
+cap = 100
+windows = ["1h", "24h", "lifetime"]
+[derived]
+twice = "ips_1h * 2"
+"""
+
+
+def login(number: int, time_ms: int, ip: str) -> Event:
+    return Event(f"l{number}", "login", time_ms, {"account": "a1"}, {"ip": ip})
+
+
+def test_distinct_is_exact_to_the_cap_then_estimated(
+    url: str, tmp_path: Path, server: redis.Redis
+) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(DISTINCT)
+
+    async def body(store: FeatureStore) -> None:
+        old, recent = NOW_MS - 7_200_000, NOW_MS - 1_000
+        await store.ingest([login(n, old, f"ip{n}") for n in range(90)])
+        await store.ingest([login(n, recent, f"ip{n % 10}") for n in range(90, 130)])
+        table = await store.get([ACCOUNT])
+        assert value(table, "ips_1h") == (10, FeatureStatus.PRESENT)
+        assert value(table, "ips_24h") == (90, FeatureStatus.PRESENT)
+        await store.ingest([login(n, recent, f"new{n}") for n in range(130, 180)])
+        table = await store.get([ACCOUNT])
+        # Those that made room were last seen two hours ago: an hour back, all is still known.
+        assert value(table, "ips_1h") == (60, FeatureStatus.PRESENT)
+        for name in ("ips_24h", "ips_lifetime"):
+            count, status = value(table, name)
+            assert status is FeatureStatus.SATURATED
+            assert count == pytest.approx(140, rel=0.03)
+        await store.ingest([login(n, recent, f"more{n}") for n in range(180, 5180)])
+        table = await store.get([ACCOUNT])
+        count, status = value(table, "twice")
+        assert status is FeatureStatus.SATURATED
+        assert count == pytest.approx(2 * 5060, rel=0.05)
+        assert server.dbsize() > 1
+        assert await store.delete(ACCOUNT)
+        assert server.dbsize() == 0
+
+    run(url, load_definitions(path), body)
+
+
+def test_a_horizon_remembers_every_id(url: str, tmp_path: Path, server: redis.Redis) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(TOML + '[dedup]\nhorizon = "1h"\n')
+
+    async def body(store: FeatureStore) -> None:
+        for _ in range(2):
+            for at in range(0, 2000, 500):
+                await store.ingest([upload(n) for n in range(at, at + 500)])
+        assert value(await store.get([ACCOUNT]), "uploads_1h")[0] == 2000
+        await store.delete(ACCOUNT)
+        await store.delete(EntityRef("ip", "::1"))
+        assert server.dbsize() == 0
+
+    run(url, load_definitions(path), body)
+
+
+def test_a_changed_definition_does_not_misread_old_state(
+    url: str, tmp_path: Path, definitions: Definitions
+) -> None:
+    changed = tmp_path / "changed.toml"
+    changed.write_text(
+        TOML.replace('action = ["strike", "ban"]', 'action = ["ban"]').replace(
+            'windows = ["1h", "lifetime"]', 'windows = ["7d", "lifetime"]'
+        )
+    )
+
+    async def before(store: FeatureStore) -> None:
+        await store.ingest(
+            [
+                upload(1, size=5),
+                Event("d", "decision", NOW_MS, {"account": "a1"}, {"action": "strike"}),
+            ]
+        )
+
+    async def after(store: FeatureStore) -> None:
+        table = await store.get([ACCOUNT])
+        assert value(table, "strikes_90d") == (0, FeatureStatus.PRESENT)
+        assert value(table, "bytes_lifetime") == (5, FeatureStatus.PRESENT)
+
+    run(url, definitions, before)
+    run(url, load_definitions(changed), after)
+
+
+def test_max_age(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(TOML.replace("default = -1", 'max_age = "1h"'))
+
+    async def body(store: FeatureStore) -> None:
+        await store.ingest([upload(1, NOW_MS - 3_700_000)])
+        table = await store.get([ACCOUNT])
+        assert value(table, "strikes_90d")[1] is FeatureStatus.OUTSIDE_MAX_AGE
+        assert value(table, "uploads_1h")[1] is FeatureStatus.PRESENT
+        assert value(table, "burst")[1] is FeatureStatus.OUTSIDE_MAX_AGE
+
+    run(url, load_definitions(path), body)

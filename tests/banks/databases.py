@@ -1,7 +1,9 @@
 """A real PostgreSQL server, and what tests of both databases share."""
 
 import importlib
+import shutil
 import signal
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -47,7 +49,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
+    """Its data lies outside pytest's folders: run by root the server is another user, and the
+    next pytest of this machine would close its own folders to that user."""
+    folder = Path(tempfile.mkdtemp(prefix="featsvc-pg-"))
     with warnings.catch_warnings():
         # The wheel warns where the machine has no XDG_RUNTIME_DIR.
         warnings.simplefilter("ignore")
@@ -57,3 +62,4 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
         yield PostgresServer(server, folder)
     finally:
         server.cleanup()
+        shutil.rmtree(folder)

@@ -1,26 +1,17 @@
-"""Real pictures to test with: scikit-image's, and Meta's where the shared data is at hand."""
+"""Pixels to test with: photographs through our own decoder, and noise that is always the same."""
 
 import hashlib
 import io
-import os
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import pytest
-import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
 from featsvc.media import DecodeOptions, Limits, decode
+from tests import photographs
 
-SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
-_DEFAULT_SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-SHARED_DATA = Path(os.environ.get("FEATSVC_SHARED_DATA", _DEFAULT_SHARED))
-
-needs_shared_data = pytest.mark.skipif(
-    not SHARED_DATA.is_dir(), reason="shared reference data is not here (FEATSVC_SHARED_DATA)"
-)
+SKIMAGE_DATA = photographs.photograph("camera.png").parent
 
 PHOTOGRAPHS = sorted(
     path.name for path in SKIMAGE_DATA.iterdir() if path.suffix in (".png", ".jpg", ".gif")

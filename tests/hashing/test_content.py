@@ -1,15 +1,17 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from featsvc.errors import InvalidInput, MediaCorrupt, UnknownAlgorithm
+from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnknownAlgorithm
 from featsvc.hashing.content import ContentOutcome, MediaInfo, hash_content
+from featsvc.hashing.pdq import DIHEDRAL_VARIANTS, hash_pdq
 from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
-from featsvc.media import DecodeOptions, Limits
-from tests.hashing.photographs import encode, photograph
+from featsvc.media import DecodeOptions, Frames, Limits
+from tests.hashing.photographs import encode, hamming, photograph
 
 PICTURE = Image.fromarray(photograph("coffee.png"))
 PNG = encode(PICTURE, "PNG")
@@ -100,3 +102,43 @@ def test_threads_agree() -> None:
         got = list(pool.map(lambda c: hash_content(c, ("pdq",), OPTIONS, LIMITS).signals, contents))
     assert got == expected
     assert len(np.unique([s[0].text for s in got])) > 1
+
+
+def test_every_algorithm_of_one_decode() -> None:
+    names = (*ALGORITHMS, "phash-16", "colorhash-2")
+    result = hash_content(PNG, names, OPTIONS, LIMITS)
+    assert [s.algorithm for s in result.signals] == list(names)
+    assert result.outcome is ContentOutcome.OK
+
+
+def test_dihedral_adds_seven_variants_of_pdq() -> None:
+    result = hash_content(PNG, ("pdq", "phash"), OPTIONS, LIMITS, dihedral=True)
+    assert [s.variant for s in result.signals] == [*DIHEDRAL_VARIANTS, "original"]
+    assert len({s.value for s in result.signals}) == 9
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_frame_is_hashed(file_format: str) -> None:
+    frames = [PICTURE, Image.fromarray(photograph("chelsea.png")).resize(PICTURE.size)]
+    frames.append(frames[0].rotate(180))
+    content = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+    every = replace(OPTIONS, frames=Frames.ALL)
+    result = hash_content(content, ("md5", "pdq"), every, LIMITS)
+    assert [(s.algorithm, s.frame) for s in result.signals] == [
+        ("md5", 0), ("pdq", 0), ("pdq", 1), ("pdq", 2)
+    ]  # fmt: skip
+    assert result.media is not None
+    assert result.media.frames == 3
+    for signal, frame in zip(result.signals[1:], frames, strict=True):
+        assert hamming(signal.value, hash_pdq(np.asarray(frame)).value) <= 16
+    assert len(hash_content(content, ("pdq",), OPTIONS, LIMITS).signals) == 1
+    with pytest.raises(MediaTooLarge, match="3 frames, the limit is 2"):
+        hash_content(content, ("pdq",), every, Limits(max_frames=2))
+
+
+def test_too_small_for_one_algorithm_is_said() -> None:
+    content = encode(PICTURE.resize((40, 40)), "PNG")
+    result = hash_content(content, ("whash_db4", "phash"), OPTIONS, LIMITS)
+    assert [s.algorithm for s in result.signals] == ["phash"]
+    assert result.outcome is ContentOutcome.LOW_QUALITY
+    assert "too small for whash_db4" in result.reason

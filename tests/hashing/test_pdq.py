@@ -5,13 +5,17 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.signals import Signal
 from featsvc.media import DecodeOptions, Limits
-from tests.hashing.photographs import SHARED_DATA, encode, hamming, needs_shared_data, photograph
+from tests.hashing.photographs import encode, hamming, noise, photograph
+from tests.photographs import SHARED, needs_shared
+from tests.vectors.record_pdq import ask_pdqhash
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -67,13 +71,13 @@ def test_the_luma_plane_costs_at_most_two_bits(size: tuple[int, int]) -> None:
         assert hamming(signal.value, hash_pdq(rgb).value) <= 2
 
 
-@needs_shared_data
+@needs_shared
 def test_within_metas_rule_of_the_published_hashes() -> None:
-    with (SHARED_DATA / "pdq" / "expected.csv").open(newline="") as file:
+    with (SHARED / "pdq" / "expected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
     for row in rows:
-        signal = pdq_of((SHARED_DATA / "pdq" / row["file"]).read_bytes())
+        signal = pdq_of((SHARED / "pdq" / row["file"]).read_bytes())
         assert (signal.quality or 0) >= 80
         assert hamming(signal.value, bytes.fromhex(row["pdq"])) <= 10
 
@@ -89,3 +93,14 @@ def test_any_memory_layout() -> None:
 def test_tiny_pictures_have_no_hash(shape: tuple[int, ...]) -> None:
     result = hash_pdq(np.full(shape, 77, np.uint8))
     assert (result.value, result.quality) == (bytes(32), 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 300), width=st.integers(1, 4096), turned=st.booleans())
+def test_any_size_equals_pdqhash(height: int, width: int, turned: bool) -> None:
+    pytest.importorskip("pdqhash", reason="of the `peers` extra")
+    pixels = noise(height + width, *((width, height) if turned else (height, width)))
+    text, quality, near_median = ask_pdqhash(pixels)
+    result = hash_pdq(pixels)
+    assert hamming(result.value, bytes.fromhex(text)) <= near_median
+    assert abs(result.quality - quality) <= 1

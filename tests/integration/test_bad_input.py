@@ -160,11 +160,11 @@ def test_unknown_feature(client: Client) -> None:
     assert "uploads_1y" in error.message
 
 
-def test_methods_without_a_body_say_so(client: Client) -> None:
-    request = hashing_pb2.EmbedRequest(content=types_pb2.Content(data=b"x"), models=["pdqf"])
-    error = failure(lambda: client.hashing.Embed(request))
+def test_what_has_no_body_says_so(client: Client) -> None:
+    request = hashing_pb2.HashRequest(content=types_pb2.Content(text="x"))
+    error = failure(lambda: client.hashing.Hash(request))
     assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
-    assert "Embed" in error.message
+    assert "text" in error.message
 
 
 def test_a_query_is_needed(client: Client) -> None:

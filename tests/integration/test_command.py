@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.integration.running import Running, featsvc
 from tests.photographs import SHARED, edited, needs_shared, photograph
@@ -48,6 +49,46 @@ def test_hash_reports_unreadable_files_and_goes_on(tmp_path: Path) -> None:
     assert "broken.jpg: " in result.stderr
     assert "1 of 2" in result.stderr
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_hash_walks_folders_in_order(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "b/1.jpg", "a.jpg"):
+        file = tmp_path / "pictures" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(edited("coffee.png"))
+    shown = lines(featsvc("hash", str(tmp_path / "pictures"), "--json", "-a", "phash-16"))
+    files = [Path(str(line["file"])).relative_to(tmp_path).as_posix() for line in shown]
+    assert files == ["pictures/a.jpg", "pictures/b/1.jpg", "pictures/b/2.jpg"]
+    signals = shown[0]["signals"]
+    assert isinstance(signals, list)
+    assert [(s["algorithm"], len(s["signal"])) for s in signals] == [("phash-16", 64)]
+
+
+def test_compare_prints_every_algorithm_with_its_threshold(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(edited("coffee.png", quality=70))
+    original = str(photograph("coffee.png"))
+    rows = {
+        row["algorithm"]: row for row in lines(featsvc("compare", original, str(copy), "--json"))
+    }
+    assert {"pdq", "phash", "ahash", "dhash", "whash", "crop_resistant", "md5"} <= rows.keys()
+    assert rows["pdq"]["threshold"] == 31
+    assert rows["pdq"]["verdict"] == "match"
+    assert rows["md5"]["verdict"] == "no match"
+    other = str(photograph("astronaut.png"))
+    (row,) = lines(featsvc("compare", original, other, "-a", "pdq", "--json"))
+    assert row["verdict"] == "no match"
+    text = featsvc("compare", original, str(copy))
+    assert "threshold" in text.stdout
+
+
+def test_compare_of_what_cannot_be_looked_at_gives_no_verdict(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (64, 64), "white").save(plain)
+    (row,) = lines(featsvc("compare", str(plain), str(plain), "-a", "pdq", "--json"))
+    assert str(row["verdict"]).startswith("LOW_QUALITY")
+    (row,) = lines(featsvc("compare", str(plain), "LICENSE", "-a", "pdq", "--json"))
+    assert row["distance"] is None
 
 
 def test_match_json_shape(server: Running, tmp_path: Path) -> None:

@@ -10,8 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
+from featsvc.banks.schema import LABEL_SEPARATOR
+from featsvc.banks.times import to_us
+from featsvc.banks.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
 from featsvc.hashing.signals import Signal
+from featsvc.matching import engines
+from featsvc.matching import snapshot as snapshot_module
+from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
 from featsvc.matching.snapshot import Snapshot
 
@@ -60,8 +66,26 @@ def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fi
     )
 
 
+def rows_of(entries: Sequence[Entry]) -> list[SignalRow]:
+    return [
+        (
+            e.id, e.id, e.bank_id, e.external_id, LABEL_SEPARATOR.join(e.labels), e.source,
+            e.opinion.value, e.quarantined, None if e.expire_time is None else to_us(e.expire_time),
+            s.algorithm, s.value, s.variant,
+        )
+        for e in entries
+        for s in e.signals
+    ]  # fmt: skip
+
+
 def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
-    return Snapshot(Head(1, NOW), banks or (bank(),), entries)
+    """Half of the entries in the base, the others in layers above it."""
+    banks = banks or (bank(),)
+    ordered = sorted(entries, key=lambda e: e.id)
+    half = len(ordered) // 2
+    layers = Layers.on_rows(rows_of(ordered[:half]), 1)
+    layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
+    return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
 
 
 def match(found: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
@@ -100,6 +124,14 @@ def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
     made = [entry(d, far(d)) for d in (32, 31, 0, 5)]
     found = match(snapshot(made))
     assert [(m.entry_id, m.distance) for m in found] == [(0, 0), (5, 5), (31, 31)]
+
+
+def test_hashes_of_another_size_are_searched() -> None:
+    """An imported `phash-16` must not lie there unseen."""
+    value = bytes(range(32))
+    found = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
+    assert ids(match(found, Signal("phash-16", value))) == [1]
+    assert ids(match(found, Signal("phash", value[:8]))) == []
 
 
 def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
@@ -179,6 +211,12 @@ def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
     assert [(e.entry_variant, e.distance) for e in one.evidence] == [("crop", 2), ("original", 4)]
 
 
+def test_a_match_names_the_frame_of_its_query() -> None:
+    found = snapshot([entry(1, ZERO), entry(2, far(100))])
+    frames = Signal("pdq", far(100), frame=3), Signal("pdq", ZERO, frame=7)
+    assert [(m.entry_id, m.frame) for m in match(found, *frames)] == [(2, 3), (1, 7)]
+
+
 def test_byte_hashes_match_when_equal_only() -> None:
     made = [entry(i, EntrySignal("md5", bytes([i // 2]) * 16)) for i in range(6)]
     found = snapshot(made)
@@ -205,7 +243,7 @@ def test_top_k_counts_entries_an_algorithm() -> None:
     made = [entry(i, far(i)) for i in range(5)] + [entry(9, EntrySignal("md5", bytes(16)))]
     signals = Signal("pdq", ZERO), Signal("md5", bytes(16))
     result = snapshot(made).match(signals, MatchOptions(top_k=2))
-    assert (ids(result.matches), result.truncated) == ([0, 9, 1], False)
+    assert (sorted(ids(result.matches)), result.truncated) == ([0, 1, 9], False)
 
 
 def test_variants_are_matched_where_a_bank_names_them() -> None:
@@ -248,7 +286,114 @@ def test_an_empty_snapshot_matches_nothing() -> None:
 def test_status_counts_entries_and_signals() -> None:
     made = [entry(1, far(1), far(2)), entry(2, far(3), EntrySignal("md5", bytes(16)))]
     status = {s.algorithm: (s.entries, s.signals, s.engine) for s in snapshot(made).status}
-    assert status == {"pdq": (2, 3, "faiss-flat"), "md5": (1, 1, "exact")}
+    assert status == {"pdq": (2, 3, "scan"), "md5": (1, 1, "exact")}
+
+
+def test_a_bank_may_choose_its_engine() -> None:
+    made = [entry(i, far(i), bank_id="bc"[i % 2]) for i in range(20)]
+    chosen = snapshot(made, bank("b", engine="faiss"), bank("c", engine="multi-index"))
+    default = snapshot(made, bank("b"), bank("c"))
+    assert match(chosen) == match(default)
+    assert len(match(chosen)) == 20
+
+
+def test_a_batch_says_what_each_query_matched() -> None:
+    made = [entry(1, ZERO), entry(2, far(5)), entry(3, far(200))]
+    queries = np.frombuffer(ZERO + far(100) + far(199), np.uint8).reshape(3, 32)
+    result = snapshot(made).match_batch("pdq", queries)
+    assert result.offsets.tolist() == [0, 2, 2, 3]
+    assert result.distances.tolist() == [0, 5, 1]
+    assert [result.entries[i].entry_id for i in result.entry_index] == [1, 2, 3]
+    assert result.truncated_queries == ()
+
+
+def test_a_batch_is_suppressed_query_by_query() -> None:
+    made = [entry(1, far(20)), entry(2, ZERO, bank_id="ok")]
+    banks = bank(), bank("ok", safe=True, thresholds={"pdq": 2})
+    queries = np.frombuffer(far(1) + far(30), np.uint8).reshape(2, 32)
+    result = snapshot(made, *banks).match_batch("pdq", queries)
+    suppressed = [result.entries[i].suppressed for i in result.entry_index]
+    assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
+
+
+def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [entry(i, far(i % 3)) for i in range(3000)]
+    found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
+    values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
+    whole = found.match_batch("pdq", values, MatchOptions(max_results=5))
+    monkeypatch.setattr(engines, "MAX_HITS", 2000)
+    halves = found.match_batch("pdq", values, MatchOptions(max_results=5))
+    assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
+    assert halves.distances.tolist() == whole.distances.tolist()
+    assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
+    assert halves.entries == whole.entries
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved: bool) -> None:
+    found = snapshot([entry(i, far(i % 3)) for i in range(30)])
+    values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
+    monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
+    if halved:
+        monkeypatch.setattr(engines, "MAX_HITS", 60)
+    with pytest.raises(InvalidInput, match="send fewer"):
+        found.match_batch("pdq", values)
+    assert found.match_batch("pdq", values[:3]).offsets.tolist() == [0, 30, 60, 90]
+
+
+def test_wrong_batches_are_refused() -> None:
+    found = snapshot([entry(1, ZERO)])
+    with pytest.raises(InvalidInput, match="32 bytes"):
+        found.match_batch("pdq", np.zeros((2, 16), np.uint8))
+    with pytest.raises(InvalidInput, match="65536"):
+        found.match_batch("pdq", np.zeros((65_537, 32), np.uint8))
+    with pytest.raises(UnknownAlgorithm):
+        found.match_batch("nope", np.zeros((2, 32), np.uint8))
+    assert found.match_batch("pdq", np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), max_size=30),
+    st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    st.integers(0, 4), st.integers(0, 3), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_a_batch_equals_its_queries_one_by_one(
+    signals: list[tuple[int, int, bool]], queries: list[int], most: int, top_k: int,
+    labelled: bool, choosing: bool,
+) -> None:  # fmt: skip
+    made = [
+        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if wears else ())
+        for i, (d, b, wears) in enumerate(signals)
+    ]
+    banks = bank(), bank("c", engine="faiss" if choosing else "auto"), bank("s", safe=True)
+    found = snapshot(made, *banks)
+    options = MatchOptions(max_results=most, top_k=top_k, labels=("l",) if labelled else ())
+    values = [far(d) for d in queries]
+    batch = found.match_batch(
+        "pdq", np.frombuffer(b"".join(values), np.uint8).reshape(-1, 32), options
+    )
+    for i, value in enumerate(values):
+        one = found.match([Signal("pdq", value)], options)
+        at_once = found.match_at_once(Signal("pdq", value), options)
+        assert at_once in ((None, one) if choosing else (one,))
+        mine = slice(batch.offsets[i], batch.offsets[i + 1])
+        named = [batch.entries[j] for j in batch.entry_index[mine]]
+        assert batch.distances[mine].tolist() == [m.distance for m in one.matches]
+        assert {(m.entry_id, m.suppressed) for m in named} == {
+            (m.entry_id, m.suppressed) for m in one.matches
+        }
+        assert (i in batch.truncated_queries) == one.truncated
+
+
+def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
+    signal = Signal("pdq", far(100))
+    assert found.match_at_once(signal, MatchOptions()) == found.match([signal])
+    assert found.match_at_once(signal, MatchOptions(thresholds={"pdq": 32})) is None
+    assert found.match_at_once(Signal("pdq", ZERO), MatchOptions()) is None
+    monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
+    assert found.match_at_once(signal, MatchOptions()) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,8 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnsupportedMedia
-from featsvc.media import Alpha, DecodeOptions, Fidelity, Limits, decode, probe
+from featsvc.errors import (
+    InvalidInput,
+    MediaCorrupt,
+    MediaTooLarge,
+    TimedOut,
+    UnsupportedMedia,
+)
+from featsvc.media import (
+    Alpha,
+    DecodeOptions,
+    Fidelity,
+    Frames,
+    Limits,
+    decode,
+    decode_frames,
+    pillow,
+    probe,
+)
+from featsvc.media.exif import apply_orientation
 from tests.hashing.photographs import encode, noise, photograph
 
 PHOTO = photograph("astronaut.png")
@@ -19,18 +36,30 @@ LIMITS = Limits()
 ALL_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A well-formed PNG whose pixels would be zeros, and few bytes."""
+def png(
+    width: int,
+    height: int,
+    rows: bytes,
+    *,
+    depth: int = 8,
+    colour: int = 0,
+    interlaced: bool = False,
+) -> bytes:
+    """A PNG of raw rows, each behind its filter byte: Pillow writes no Adam7, no 16-bit RGB."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(min(height * (width + 1), 10**6)))
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     magic = b"\x89PNG\r\n\x1a\n"
-    return magic + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    data = chunk(b"IDAT", zlib.compress(rows))
+    return magic + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of few bytes that claims any size."""
+    return png(width, height, bytes(1000))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
@@ -109,6 +138,50 @@ def test_16_bit_grey_keeps_its_tones() -> None:
     wide = Image.fromarray(grey.astype(np.uint16) * 257)
     for file_format in ("PNG", "TIFF"):
         np.testing.assert_array_equal(decode(encode(wide, file_format), EXACT, LIMITS).pixels, grey)
+
+
+def test_16_bit_rgb_keeps_its_high_bytes() -> None:
+    rows = b"".join(
+        b"\0" + row.astype(">u2").tobytes() for row in PHOTO[:40, :50].astype(np.uint16) * 257
+    )
+    content = png(50, 40, rows, depth=16, colour=2)
+    np.testing.assert_array_equal(decode(content, EXACT, LIMITS).pixels, PHOTO[:40, :50])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_grey_levels_spread_over_the_range(depth: int) -> None:
+    content = png(8 // depth, 1, b"\0" + b"\xff", depth=depth)
+    assert np.unique(decode(content, EXACT, LIMITS).pixels).tolist() == [255]
+
+
+def test_interlaced_png() -> None:
+    grey = np.asarray(RGB.convert("L"))[:30, :21]
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+              (1, 0, 2, 1))  # fmt: skip
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in grey[y::dy, x::dx])
+    content = png(21, 30, rows, interlaced=True)
+    np.testing.assert_array_equal(decode(content, EXACT, LIMITS).pixels, grey)
+
+
+@pytest.mark.parametrize("orientation", [0, 3, 6, 8])
+def test_heic(orientation: int) -> None:
+    pytest.importorskip("pillow_heif", reason="of the extra `heic`").register_heif_opener()
+    picture = Image.fromarray(photograph("coffee.png"))
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    content = encode(picture, "HEIF", quality=90, exif=exif.tobytes())
+    ignored = decode(content, replace(EXACT, ignore_orientation=True), LIMITS)
+    assert np.abs(ignored.pixels.astype(int) - np.asarray(picture)).mean() < 8
+    image = decode(content, EXACT, LIMITS)
+    assert (image.media_type, image.orientation) == ("image/heic", orientation)
+    np.testing.assert_array_equal(image.pixels, apply_orientation(ignored.pixels, orientation))
+
+
+def test_heic_without_the_extra_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pillow, "_has_heif", lambda: False)
+    with pytest.raises(UnsupportedMedia, match=r"featsvc\[heic\]"):
+        decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf", EXACT, LIMITS)
 
 
 def test_float_and_32_bit_tiff_are_stretched() -> None:
@@ -213,6 +286,13 @@ def test_a_damaged_jpeg_scan_is_corrupt() -> None:
         decode(bytes(content), EXACT, LIMITS)
 
 
+def test_unusual_jpeg_sampling_is_left_to_pillow() -> None:
+    """Luma sampled 3 x 1: TurboJPEG has no name for it, libjpeg decodes it."""
+    content = bytearray(encode(Image.new("RGB", (24, 8), (9, 99, 199)), "JPEG", subsampling=0))
+    content[content.index(b"\xff\xc0") + 11] = 0x31
+    assert decode(bytes(content), EXACT, LIMITS).pixels.shape == (8, 24, 3)
+
+
 def test_a_png_bomb_is_refused_by_its_header() -> None:
     bomb = png_header(20_000, 20_000)
     assert len(bomb) < 2_000
@@ -256,3 +336,40 @@ def test_frames_are_counted() -> None:
         content = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
         assert decode(content, EXACT, LIMITS).frames == 5
         assert probe(content, LIMITS).frames == 5
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    content = encode(RGB, "JPEG", progressive=True)
+    at = content.index(b"\xff\xda")
+    hostile = content[:at] + content[at : at + 40] * 20_000
+    with pytest.raises(MediaTooLarge, match=r"scans, the limit is 19,073 \(media.max_decode_ms\)"):
+        decode(hostile, EXACT, LIMITS)
+
+
+def test_decoding_stops_when_its_time_is_up() -> None:
+    content = encode(Image.fromarray(noise(1, 3000, 3000)), "PNG", compress_level=1)
+    with pytest.raises(TimedOut, match="more than 1 ms"):
+        decode(content, EXACT, Limits(max_decode_ms=1))
+
+
+def test_frames_come_one_by_one() -> None:
+    frames = [Image.fromarray(noise(seed, 20, 30)) for seed in range(3)]
+    content = encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    every = replace(EXACT, frames=Frames.ALL)
+    images = list(decode_frames(content, every, LIMITS))
+    assert [image.frame for image in images] == [0, 1, 2]
+    for image, frame in zip(images, frames, strict=True):
+        np.testing.assert_array_equal(image.pixels, np.asarray(frame))
+
+
+def test_nothing_of_pillow_reaches_warnings_or_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """A TIFF with a cut tag makes Pillow warn; the suite turns warnings into errors."""
+    caplog.set_level("DEBUG")
+    content = encode(Image.new("P", (9, 9)), "PNG", transparency=bytes(range(9)))
+    decode(content, EXACT, LIMITS)
+    tiff = bytearray(encode(RGB.resize((8, 8)), "TIFF"))
+    tag = tiff.index(struct.pack("<HH", 258, 3))
+    tiff[tag + 8 : tag + 12] = struct.pack("<I", 10**8)
+    with pytest.raises(MediaCorrupt):
+        decode(bytes(tiff), EXACT, LIMITS)
+    assert not caplog.records

@@ -57,7 +57,8 @@ ALIASES = {
     "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq",
 }  # fmt: skip
 MAX_OPAQUE_CHARS = 16 * 1024
-_HEX_DIGITS = {a.name: a.bytes * 2 for a in ALGORITHMS.values() if not a.opaque}
+_HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
+"""Of those whose hex is whole bytes: what is read without a detour."""
 
 
 def algorithm_of(name: str, *, field: str = "algorithm") -> str:

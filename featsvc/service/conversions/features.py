@@ -55,14 +55,12 @@ def event_result(result: EventResult) -> features_pb2.EventResult:
 def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
     as_of = Timestamp()
     as_of.FromMilliseconds(table.as_of_ms)
+    # The domain numbers its statuses as the wire does.
     columns = [
-        features_pb2.FeatureColumn(
-            name=name,
-            values=values.tolist(),
-            # The domain numbers its statuses as the wire does.
-            statuses=statuses.tolist(),
+        features_pb2.FeatureColumn(name=name, values=values, statuses=statuses)
+        for name, values, statuses in zip(
+            table.names, table.values.tolist(), table.statuses.tolist(), strict=True
         )
-        for name, values, statuses in zip(table.names, table.values, table.statuses, strict=True)
     ]
     return features_pb2.GetFeaturesResponse(
         columns=columns, freshness_ms=table.freshness_ms.tolist(), as_of=as_of

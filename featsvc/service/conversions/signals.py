@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
 from featsvc import errors
 from featsvc.banks.records import BankMode
-from featsvc.hashing.content import ContentHashes, ContentOutcome
+from featsvc.embedding import Embedding, Model, Score
+from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
-from featsvc.hashing.signals import Signal, parse_value
-from featsvc.matching.matches import Match, MatchOptions
+from featsvc.hashing.signals import Signal, format_value, parse_value
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -51,6 +55,7 @@ MODE = {
 _DISTANCE = {
     Distance.HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
     Distance.EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
+    Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
 }
 
 
@@ -111,6 +116,8 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
     """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    if not message.ByteSize():
+        return DEFAULT_OPTIONS
     if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
         raise errors.NotBuilt(
             "options.variants: query variants have no body in this version; "
@@ -126,22 +133,53 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
     )
 
 
-def query_signal(message: types_pb2.Signal) -> Signal:
+def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     """Raises UnknownAlgorithm or InvalidSignal."""
     algorithm = message.algorithm.strip().lower()
-    value = parse_value(algorithm, message.value, field="signal.value")
+    value = parse_value(algorithm, message.value, field=f"{field}.value")
     quality = message.quality if message.HasField("quality") else None
     return Signal(algorithm, value, quality)
+
+
+def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint8]]:
+    """The name as the registry has it, and signals side by side as uint8 (n, bytes).
+
+    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's,
+    InvalidInput past the cap.
+    """
+    kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
+    if len(signals) % kind.bytes:
+        raise errors.InvalidSignal(
+            f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
+            f"{kind.bytes} bytes each",
+            field="signals",
+        )
+    values = np.frombuffer(signals, np.uint8).reshape(-1, kind.bytes)
+    if len(values) > MAX_BATCH:
+        raise errors.InvalidInput(
+            f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
+        )
+    return kind.name, values
+
+
+def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | Signal:
+    """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
+    match side.WhichOneof("kind"):
+        case "content":
+            return content_bytes(side.content, f"{field}.content")
+        case "signal":
+            return query_signal(side.signal, f"{field}.signal")
+        case _:
+            raise errors.InvalidInput(f"{field}: neither content nor signal is set", field=field)
 
 
 def outcome(value: ContentOutcome) -> types_pb2.Outcome:
     return _OUTCOME[value]
 
 
-def media_info(hashes: ContentHashes) -> types_pb2.MediaInfo | None:
-    if hashes.media is None:
+def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
+    if media is None:
         return None
-    media = hashes.media
     return types_pb2.MediaInfo(
         media_type=media.media_type, width=media.width, height=media.height, frames=media.frames
     )
@@ -173,7 +211,9 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
     return message
 
 
+@lru_cache(maxsize=4)
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
+    """Shared by all answers of a snapshot: not to be changed."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
 
 
@@ -191,8 +231,9 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=match.entry_signal.hex(),
-        query_signal=match.query_signal.hex(),
+        entry_signal=format_value(match.algorithm, match.entry_signal),
+        query_signal=format_value(match.algorithm, match.query_signal),
+        frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
         evidence=[
@@ -202,7 +243,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=e.entry_signal.hex(),
+                entry_signal=format_value(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
@@ -221,3 +262,22 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
         matched=algorithm.matched,
         description=algorithm.description,
     )
+
+
+def model_message(model: Model) -> hashing_pb2.Algorithm:
+    return hashing_pb2.Algorithm(
+        name=model.name,
+        distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
+        version=model.version,
+        computed=True,
+        dimensions=model.dimensions,
+        description=model.description,
+    )
+
+
+def embedding_message(embedding: Embedding) -> hashing_pb2.Embedding:
+    return hashing_pb2.Embedding(model=embedding.model, values=embedding.values.tolist())
+
+
+def score_message(score: Score) -> types_pb2.Score:
+    return types_pb2.Score(model=score.model, label=score.label, score=score.score)

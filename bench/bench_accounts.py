@@ -1,0 +1,353 @@
+"""Account features: reads, writes and the fold kernel, each beside its peer.
+
+The peer is redis-py on the same server in the same run; ratios are the result. `unix` and `tcp`
+are the same server on both kinds of socket.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+import redis.asyncio
+import uvloop
+from featsvc_kernels import fold as kernels
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from featsvc.accounts import (
+    Definitions,
+    EntityRef,
+    Event,
+    FeatureStore,
+    Selection,
+    load_definitions,
+    warm,
+)
+from featsvc.accounts.embedded import find_server
+from featsvc.accounts.layout import StateKind
+from featsvc.accounts.plan import entity_key, read_plan
+from featsvc.accounts.topology import connect
+
+NOW_MS = 1_767_268_803_123
+WINDOWS = ("1m", "1h", "24h", "7d", "90d")
+STATES = 10
+ACCOUNTS = 100
+EVENTS_PER_ACCOUNT = 200
+REPEATS = 50
+TIMEOUT_MS = 5000
+"""On a busy machine a pinned server may wait long for its core; that is not what is measured."""
+
+Loop = asyncio.AbstractEventLoop
+
+
+def definitions_text() -> str:
+    """Ten states x five windows: 50 windowed features in 41 fields."""
+    lines = [
+        'namespace = "bench"\n[entities]\naccount = "account"\n[events.act]\nkeys = ["account"]'
+    ]
+    for n in range(STATES):
+        counted = f'agg = "count"\nwhere = {{ y{n} = 1 }}'
+        value = f'agg = "sum"\nvalue = "x{n}"' if n % 2 else counted
+        windows = ", ".join(f'"{w}"' for w in WINDOWS)
+        lines.append(f'[features.f{n}]\non = "act"\n{value}\nwindows = [{windows}]')
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
+    path = tmp_path_factory.mktemp("bench") / "features.toml"
+    path.write_text(definitions_text())
+    return load_definitions(path)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    """A loop on a core of its own.
+
+    Left to the scheduler, client and server share a core or do not, from run to run, which makes
+    a factor of two: one wake-up across cores costs as much as the read.
+    """
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    loop = uvloop.new_event_loop()
+    yield loop
+    loop.close()
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[dict[str, str]]:
+    other_core = (os.cpu_count() or 1) - 1
+    with TemporaryDirectory(prefix="featsvc-bench-") as folder:
+        path, port = Path(folder, "s"), free_port()
+        command = [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--unixsocket", path]
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, cwd=folder)
+        os.sched_setaffinity(process.pid, {other_core})
+        while not path.exists():
+            pass
+        yield {"unix": f"unix://{path}", "tcp": f"redis://127.0.0.1:{port}"}
+        process.terminate()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def act(number: int, account: int, age_ms: int) -> Event:
+    attributes = {f"x{n}": 1.5 for n in range(1, STATES, 2)}
+    attributes |= {f"y{n}": float((number + n) % 3 == 0) for n in range(0, STATES, 2)}
+    return Event(f"e{number}", "act", NOW_MS - age_ms, {"account": f"a{account}"}, attributes)
+
+
+@pytest.fixture(scope="module")
+def filled(loop: Loop, endpoints: dict[str, str], definitions: Definitions) -> dict[str, str]:
+    """A hundred accounts with 200 events each: many now, the rest over 90 days."""
+    rng = np.random.default_rng(7)
+    ages = (90 * 86_400_000 * rng.random(EVENTS_PER_ACCOUNT) ** 4).astype(int).tolist()
+
+    async def fill() -> None:
+        store = FeatureStore(
+            endpoints["unix"], definitions, timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS
+        )
+        for account in range(ACCOUNTS):
+            await store.ingest([act(n, account, age) for n, age in enumerate(ages)])
+        await store.close()
+
+    loop.run_until_complete(fill())
+    return endpoints
+
+
+def measure(
+    benchmark: BenchmarkFixture, loop: Loop, once: Callable[[], Awaitable[object]], repeats: int
+) -> None:
+    """Time `repeats` calls in one entry of the loop, as a service would make them."""
+
+    async def many() -> None:
+        for _ in range(repeats):
+            await once()
+
+    loop.run_until_complete(many())
+    benchmark.extra_info["calls"] = repeats
+    benchmark(lambda: loop.run_until_complete(many()))
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+@pytest.mark.parametrize("reader", ["featsvc", "redis-py HMGET"])
+def bench_read_one_account(
+    benchmark: BenchmarkFixture,
+    loop: Loop,
+    filled: dict[str, str],
+    definitions: Definitions,
+    kind: str,
+    reader: str,
+) -> None:
+    """1 account x 50 features; the peer fetches the same fields and folds nothing."""
+    benchmark.group = f"1 account x 50 features, {kind}"
+    ref = EntityRef("account", "a7")
+    names = tuple(definitions.features)
+    if reader == "featsvc":
+        store = FeatureStore(filled[kind], definitions, timeout_ms=TIMEOUT_MS)
+        selection = Selection(names=names)
+        measure(benchmark, loop, lambda: store.get([ref], selection, NOW_MS), REPEATS)
+        loop.run_until_complete(store.close())
+        return
+    client = redis.asyncio.Redis.from_url(filled[kind])
+    key = entity_key(definitions, "account", "a7")
+    fields = plan_fields(definitions)
+    measure(benchmark, loop, lambda: client.hmget(key, fields), REPEATS)
+    loop.run_until_complete(client.aclose())
+
+
+def plan_fields(definitions: Definitions) -> list[bytes]:
+    """The fields that the read plan of all features fetches."""
+    return list(read_plan(definitions, "account", tuple(definitions.features)).fields)
+
+
+@pytest.mark.parametrize("way", ["64 at once", "one after another"])
+def bench_concurrent_reads(
+    benchmark: BenchmarkFixture,
+    loop: Loop,
+    filled: dict[str, str],
+    definitions: Definitions,
+    way: str,
+) -> None:
+    """64 reads of one account and ten features each."""
+    benchmark.group = "64 reads"
+    store = FeatureStore(filled["unix"], definitions, timeout_ms=TIMEOUT_MS)
+    selection = Selection(names=tuple(definitions.features)[:10])
+    refs = [EntityRef("account", f"a{n}") for n in range(64)]
+
+    async def at_once() -> None:
+        await asyncio.gather(*(store.get([ref], selection, NOW_MS) for ref in refs))
+
+    async def in_turn() -> None:
+        for ref in refs:
+            await store.get([ref], selection, NOW_MS)
+
+    measure(benchmark, loop, at_once if way == "64 at once" else in_turn, 5)
+    loop.run_until_complete(store.close())
+
+
+def fold_plainly(
+    reply: list[bytes | None], definitions: Definitions, order: list[bytes]
+) -> list[float]:
+    """What a service without kernels would write: unpack each ring once, add up the windows."""
+    kinds = kinds_of(definitions.source)
+    rings = {}
+    for field, part in zip(order[1:], reply[1:], strict=True):
+        rings[field] = list(struct.iter_unpack(RECORDS[kinds[field]], part or b""))
+    values = []
+    for feature in definitions.features.values():
+        ring = feature.ring
+        field = f"{feature.state.digest}{ring.letter}".encode()
+        low = (NOW_MS - feature.window_ms) // ring.width_ms
+        high = NOW_MS // ring.width_ms
+        values.append(float(sum(x for bucket, x in rings[field] if low <= bucket <= high)))
+    return values
+
+
+RECORDS = {StateKind.COUNT: "<II", StateKind.SUM: "<Id"}
+
+
+@cache
+def kinds_of(source: str) -> dict[bytes, StateKind]:
+    """Field -> kind of its records."""
+    return {
+        f"{f.state.digest}{f.ring.letter}".encode(): f.state.kind
+        for f in load_definitions(Path(source)).features.values()
+    }
+
+
+@pytest.mark.parametrize(
+    "reader", ["featsvc", "featsvc's link, plain fold", "redis-py, plain fold"]
+)
+def bench_read_hundred_accounts(
+    benchmark: BenchmarkFixture,
+    loop: Loop,
+    filled: dict[str, str],
+    definitions: Definitions,
+    reader: str,
+) -> None:
+    """100 accounts x 50 features."""
+    benchmark.group = "100 accounts x 50 features"
+    refs = [EntityRef("account", f"a{n}") for n in range(ACCOUNTS)]
+    keys = [entity_key(definitions, "account", ref.id) for ref in refs]
+    fields = plan_fields(definitions)
+    if reader == "featsvc":
+        store = FeatureStore(filled["unix"], definitions, timeout_ms=TIMEOUT_MS)
+        selection = Selection(names=tuple(definitions.features))
+        measure(benchmark, loop, lambda: store.get(refs, selection, NOW_MS), 3)
+        loop.run_until_complete(store.close())
+    elif reader.startswith("featsvc"):
+        topology = connect(filled["unix"], timeout_ms=1000)
+
+        async def link_and_plain() -> None:
+            replies = await topology.execute(keys, [("HMGET", key, *fields) for key in keys])
+            for reply in replies:
+                fold_plainly(reply, definitions, fields)  # type: ignore[arg-type]
+
+        measure(benchmark, loop, link_and_plain, 3)
+        loop.run_until_complete(topology.close())
+    else:
+        client = redis.asyncio.Redis.from_url(filled["unix"])
+
+        async def redis_py_and_plain() -> None:
+            async with client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hmget(key, fields)
+                for reply in await pipeline.execute():
+                    fold_plainly(reply, definitions, fields)
+
+        measure(benchmark, loop, redis_py_and_plain, 3)
+        loop.run_until_complete(client.aclose())
+
+
+@pytest.mark.parametrize("accounts", [1, 500])
+def bench_ingest(
+    benchmark: BenchmarkFixture,
+    loop: Loop,
+    endpoints: dict[str, str],
+    accounts: int,
+) -> None:
+    """Batches of 500 uploads under the shipped definitions: account, address and device."""
+    benchmark.group = f"ingest 500 events, {accounts} accounts"
+    store = FeatureStore(
+        endpoints["unix"], load_definitions(), timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS
+    )
+    client = redis.Redis.from_url(endpoints["unix"])
+    batches = [uploads(accounts, at) for at in range(0, 120_000, 500)]
+    used = 0
+
+    async def batch() -> None:
+        nonlocal used
+        await store.ingest(batches[used])
+        used += 1
+
+    before_s = server_cpu_s(client)
+    benchmark.pedantic(lambda: loop.run_until_complete(batch()), rounds=200, warmup_rounds=20)
+    spent_us = (server_cpu_s(client) - before_s) / (used * 500) * 1e6
+    benchmark.extra_info["redis_cpu_us_per_event"] = round(spent_us, 1)
+    benchmark.extra_info["events_per_s"] = round(500 / benchmark.stats.stats.median)  # type: ignore[union-attr]
+    loop.run_until_complete(store.close())
+    client.close()
+
+
+def uploads(accounts: int, first: int) -> list[Event]:
+    """500 uploads of as many accounts as there are, from 250 addresses."""
+    return [
+        Event(
+            f"i{accounts}-{n}",
+            "upload",
+            NOW_MS - n % 9000,
+            {"account": f"u{n % accounts}", "ip": f"192.0.2.{n % 250}"},
+            {"bytes": 9.0},
+        )
+        for n in range(first, first + 500)
+    ]
+
+
+def server_cpu_s(client: Any) -> float:
+    """CPU seconds the server has used."""
+    info = client.info("cpu")
+    return float(info["used_cpu_user"] + info["used_cpu_sys"])
+
+
+def bench_fold_kernel(benchmark: BenchmarkFixture) -> None:
+    """1,000 entities x 56 features of eight states, seven windows each, over busy rings."""
+    benchmark.group = "fold kernel, 1,000 entities x 56 features"
+    warm()
+    rng = np.random.default_rng(7)
+    shapes = [(10_000, 37), (300_000, 73), (3_600_000, 169), (86_400_000, 91)]
+    windows = [60_000, 300_000, 3_600_000, 21_600_000, 86_400_000, 604_800_000, 7_776_000_000]
+    parts = [struct.pack("<dd", NOW_MS, NOW_MS)]
+    for _ in range(8):
+        for width, buckets in shapes:
+            kept = np.flatnonzero(rng.random(buckets) < 0.3)
+            newest = NOW_MS // width
+            parts.append(b"".join(struct.pack("<II", newest - buckets + 1 + k, 2) for k in kept))
+    lengths = np.array([len(part) for part in parts] * 1000, np.int64)
+    words = np.frombuffer(b"".join(parts) * 1000, "<u4")
+    plan = []
+    for state in range(8):
+        for window in windows:
+            ring = next(i for i, (width, n) in enumerate(shapes) if window <= width * (n - 1))
+            width, buckets = shapes[ring]
+            plan.append([1 + state * 4 + ring, kernels.COUNT, width, buckets, window, 0])
+    values, statuses = np.empty((56, 1000)), np.empty((56, 1000), np.uint8)
+    freshness = np.empty(1000, np.int64)
+    arguments = np.array(plan, np.int64), np.zeros(56), NOW_MS, values, statuses, freshness
+    benchmark(lambda: kernels.fold(words, lengths, *arguments))
+    assert (statuses == kernels.PRESENT).all()

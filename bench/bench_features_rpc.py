@@ -1,0 +1,177 @@
+"""Unary `GetFeatures` beside an empty echo on the same server: what reading adds to a call.
+
+    make bench ARGS="-k features_rpc"
+
+The server runs in a process and on a core of its own, Valkey and the load generator on another.
+The generator is Python too and may be what limits the calls per second, so the server's CPU per
+call is recorded beside them: its ratio is what one core of server can do.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+import uvloop
+from grpc import aio
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.bench_accounts_memory import running_valkey
+from featsvc.accounts import Event, FeatureStore, load_definitions
+from featsvc.accounts import warm as warm_accounts
+from featsvc.accounts.events import clock_ms
+from featsvc.service.features import FeatureServicer
+from featsvc.service.metrics import Metrics
+from featsvc.service.server import Mount, Server
+from featsvc.v1 import features_pb2, features_pb2_grpc, types_pb2
+
+ECHO = "/featsvc.bench.Echo/Echo"
+GET = "/featsvc.v1.FeatureService/GetFeatures"
+CALLS = 2000
+AT_ONCE = 64
+ACCOUNTS = 100
+EVENTS_PER_ACCOUNT = 200
+
+
+class Echo:
+    async def echo(self, request: bytes, context: object) -> bytes:
+        return request
+
+
+def register_echo(servicer: Any, server: aio.Server) -> None:
+    handler: Any = grpc.unary_unary_rpc_method_handler(servicer.echo)
+    handlers = grpc.method_handlers_generic_handler("featsvc.bench.Echo", {"Echo": handler})
+    server.add_generic_rpc_handlers((handlers,))
+
+
+async def serve(url: str) -> None:
+    """Both methods behind the same interceptor, until standard input ends."""
+    warm_accounts()
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
+    metrics = Metrics()
+    mounts = [
+        Mount(
+            FeatureServicer(store),
+            features_pb2_grpc.add_FeatureServiceServicer_to_server,
+            features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
+        ),
+        Mount(Echo(), register_echo, "featsvc.bench.Echo"),
+    ]
+    server = Server(mounts, metrics, max_content_bytes=2**20)
+    print(await server.bind("127.0.0.1:0"), flush=True)
+    await server.open()
+    await asyncio.to_thread(sys.stdin.read)
+    await server.drain(1.0)
+    await store.close()
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = uvloop.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with running_valkey() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(valkey: str, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, psutil.Process]]:
+    """Address and process of a server whose accounts have 200 events each."""
+    loop.run_until_complete(fill(valkey))
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # inherited by every thread of the server
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.bench_features_rpc", valkey],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.sched_setaffinity(0, {max(cores)})
+    assert process.stdin
+    assert process.stdout
+    yield process.stdout.readline().strip(), psutil.Process(process.pid)
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+    os.sched_setaffinity(0, cores)
+
+
+async def fill(url: str) -> None:
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
+    now_ms = clock_ms()
+    for account in range(ACCOUNTS):
+        events = [
+            Event(
+                f"e{n}",
+                ("upload", "message", "login", "match")[n % 4],
+                now_ms - n * n * 60_000,
+                {"account": f"a{account}", "ip": f"192.0.2.{account}", "device": f"d{account}"},
+                {"bytes": 9.0, "target": f"t{n % 30}", "success": True},
+            )
+            for n in range(EVENTS_PER_ACCOUNT)
+        ]
+        await store.ingest(events)
+    await store.close()
+
+
+def requests(method: str) -> list[bytes]:
+    """One a call, packed beforehand: the generator should cost as little as it can."""
+    if method == ECHO:
+        return [b""] * CALLS
+    selection = features_pb2.FeatureSelection(set="upload_gate")
+    return [
+        features_pb2.GetFeaturesRequest(
+            entities=[types_pb2.EntityRef(entity="account", id=f"a{n % ACCOUNTS}")],
+            selection=selection,
+        ).SerializeToString()
+        for n in range(CALLS)
+    ]
+
+
+@pytest.mark.parametrize("method", [ECHO, GET], ids=["echo", "GetFeatures"])
+def bench_features_rpc(
+    benchmark: BenchmarkFixture,
+    loop: asyncio.AbstractEventLoop,
+    server: tuple[str, psutil.Process],
+    method: str,
+) -> None:
+    """2,000 unary calls, 64 at a time; GetFeatures reads the ten features of `upload_gate`."""
+    benchmark.group = "unary RPC, 64 at a time"
+    address, process = server
+    packed = requests(method)
+    spent_s: list[float] = []
+
+    async def load() -> None:
+        async with aio.insecure_channel(address) as channel:
+            call: Any = channel.unary_unary(method)
+            await call(packed[0])
+            before = process.cpu_times()
+            waiting = iter(packed)
+
+            async def one_after_another() -> None:
+                for request in waiting:
+                    await call(request)
+
+            await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
+            after = process.cpu_times()
+            spent_s.append(after.user + after.system - before.user - before.system)
+
+    benchmark.pedantic(lambda: loop.run_until_complete(load()), rounds=15, warmup_rounds=2)
+    median_s = benchmark.stats.stats.median  # type: ignore[union-attr]
+    benchmark.extra_info["calls_per_s"] = round(CALLS / median_s)
+    spent_us = sorted(spent_s)[len(spent_s) // 2] / CALLS * 1e6
+    benchmark.extra_info["server_cpu_us_per_call"] = round(spent_us, 1)
+    print(method, benchmark.extra_info)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""Vectors without a model to download: PDQF, GIST, HOG, colour layout.
+
+The first three are made of PDQ's 64x64 luma, so that all of them cost one pass over the picture;
+colour layout takes another. None of them is anchored in training: they tell copies from other
+pictures, not kinds of pictures.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+import numpy as np
+from featsvc_kernels import colour_layout as colour_kernels
+from featsvc_kernels import embedding as kernels
+from featsvc_kernels import gist as gist_kernels
+from featsvc_kernels import hog as hog_kernels
+from featsvc_kernels import pdq as pdq_kernels
+from numpy.typing import NDArray
+
+from featsvc.embedding.models import Model
+
+Vector = NDArray[np.float32]
+
+QUALITY_FLOOR = 50
+"""Under it (PDQ's quality, 0 to 100) a picture has too little structure to compare vectors."""
+
+CLASSICAL: Mapping[str, Model] = MappingProxyType(
+    {
+        model.name: model
+        for model in (
+            Model("pdqf", 1, 256, "PDQ before its bits are cut: the signed square root, float32"),
+            Model(
+                "gist", 1, gist_kernels.DIMENSIONS, "Oliva and Torralba's GIST of 64x64 luma"
+            ),
+            Model("hog", 1, hog_kernels.DIMENSIONS, "Dalal and Triggs' HOG of 64x64 luma"),
+            Model(
+                "colour_layout", 1, colour_kernels.DIMENSIONS,
+                "MPEG-7 colour layout, not quantised",
+            ),
+        )
+    }
+)  # fmt: skip
+
+
+def downsample(pixels: NDArray[np.uint8]) -> Vector:
+    """PDQ's (64, 64) luma, 0 to 255, of RGB (H, W, 3) or grey (H, W) pixels, 1x1 at least."""
+    rows, channels = _rows(pixels)
+    height, width = pixels.shape[:2]
+    block = np.empty((pdq_kernels.SAMPLES, pdq_kernels.SAMPLES), np.float32)
+    pdq_kernels.pdq_downsample(rows, channels, 0, 0, height, width, block)
+    return block
+
+
+def measure_quality(block: Vector) -> int:
+    """PDQ's quality of a (64, 64) block, 0 to 100."""
+    return int(pdq_kernels.pdq_quality(block))
+
+
+def compute_pdqf(block: Vector) -> Vector | None:
+    """PDQF (256,) of a (64, 64) block; None where there is nothing but one colour."""
+    coefficients = np.empty((pdq_kernels.COEFFICIENTS, pdq_kernels.COEFFICIENTS), np.float32)
+    pdq_kernels.pdq_dct(block, coefficients)
+    # A flat picture leaves rounding, whose root would look like a picture.
+    if np.abs(coefficients).max() < 1e-2:
+        return None
+    values = np.empty(coefficients.size, np.float32)
+    kernels.pdqf(coefficients, values)
+    return _normalised(values)
+
+
+def compute_gist(block: Vector) -> Vector | None:
+    """GIST (512,) of a (64, 64) block; None for a flat one."""
+    values = np.empty(gist_kernels.DIMENSIONS, np.float32)
+    gist_kernels.gist(block, *_gist_filters(), values)
+    return _normalised(values)
+
+
+def compute_hog(block: Vector) -> Vector | None:
+    """HOG (1764,) of a (64, 64) block; None for a flat one."""
+    values = np.empty(hog_kernels.DIMENSIONS, np.float32)
+    hog_kernels.hog(block, values)
+    return _normalised(values)
+
+
+def compute_colour_layout(pixels: NDArray[np.uint8]) -> Vector | None:
+    """Colour layout (58,) of RGB (H, W, 3) or grey (H, W) pixels; None for all mid-grey."""
+    rows, channels = _rows(pixels)
+    values = np.empty(colour_kernels.DIMENSIONS, np.float32)
+    colour_kernels.colour_layout(rows, channels, values)
+    return _normalised(values)
+
+
+_OF_BLOCK: Mapping[str, Callable[[Vector], Vector | None]] = {
+    "pdqf": compute_pdqf,
+    "gist": compute_gist,
+    "hog": compute_hog,
+}
+
+
+def embed_classical(
+    pixels: NDArray[np.uint8], names: Iterable[str]
+) -> tuple[dict[str, Vector | None], int]:
+    """The vectors of `names` (of `CLASSICAL`), each of length 1 or None, and PDQ's quality."""
+    block = downsample(pixels)
+    vectors = {
+        name: _OF_BLOCK[name](block) if name in _OF_BLOCK else compute_colour_layout(pixels)
+        for name in names
+    }
+    return vectors, measure_quality(block)
+
+
+def warm() -> None:
+    """Run every kernel once and make GIST's filters, so that no request waits for it."""
+    embed_classical(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), CLASSICAL)
+
+
+@cache
+def _gist_filters() -> tuple[Vector, Vector]:
+    return gist_kernels.gabor_bank(), gist_kernels.prefilter()
+
+
+def _rows(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Pixels as rows of interleaved bytes, and the number of channels."""
+    channels = 1 if pixels.ndim == 2 else 3
+    return np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1), channels
+
+
+def _normalised(values: Vector) -> Vector | None:
+    return values if kernels.normalise(values) else None

@@ -1,0 +1,74 @@
+"""Make an inner tensor of an ONNX file an output, without the `onnx` package.
+
+Classifiers are published with their scores as the only output, while the layer before is the
+embedding. ONNX is protobuf, and protobuf merges a message that occurs twice: appending a second
+`ModelProto.graph` that holds nothing but one `GraphProto.output` adds that output to the first.
+Field numbers: `onnx.proto`, ModelProto.graph = 7, GraphProto.output = 12, ValueInfoProto.name = 1.
+"""
+
+_GRAPH, _OUTPUT, _NAME = 7, 12, 1
+_LENGTH_DELIMITED = 2
+
+
+def with_output(model: bytes, tensor: str) -> bytes:
+    """`model` with `tensor` among its outputs; unchanged where it is one already."""
+    addition = _message(_OUTPUT, _message(_NAME, tensor.encode()))
+    if tensor in _outputs(model):
+        return model
+    return model + _message(_GRAPH, addition)
+
+
+def _outputs(model: bytes) -> set[str]:
+    """Names of the graph's outputs; empty for bytes that are no ONNX model."""
+    names = set()
+    for graph in _fields(model, _GRAPH):
+        for output in _fields(graph, _OUTPUT):
+            names |= {bytes(name).decode(errors="replace") for name in _fields(output, _NAME)}
+    return names
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return bytes([field << 3 | _LENGTH_DELIMITED]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _fields(message: bytes | memoryview, wanted: int) -> list[memoryview]:
+    """Contents of the length-delimited fields of that number; stops at the first damage."""
+    view, at, found = memoryview(message), 0, []
+    try:
+        while at < len(view):
+            key, at = _read_varint(view, at)
+            kind = key & 7
+            if kind == _LENGTH_DELIMITED:
+                length, at = _read_varint(view, at)
+                if key >> 3 == wanted:
+                    found.append(view[at : at + length])
+                at += length
+            elif kind == 0:
+                _, at = _read_varint(view, at)
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                break
+    except IndexError:
+        pass  # the runtime's own parser says what is wrong with the file
+    return found
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

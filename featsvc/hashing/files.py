@@ -1,0 +1,89 @@
+"""Files and folders to signals, over threads, in order; what cannot be read is reported."""
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from featsvc.errors import FeatsvcError, InvalidInput
+from featsvc.hashing.content import ContentHashes, hash_content
+from featsvc.media import DecodeOptions, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class FileHashes:
+    """One file's outcome: `hashes`, or the `error` that kept it from having any."""
+
+    path: Path
+    hashes: ContentHashes | None
+    error: FeatsvcError | None = None
+
+
+def list_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given, and all files below folders in order of name; links to folders are not
+    followed. A path that is not there comes back too: hashing it says what is wrong."""
+    for path in paths:
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(parent, name)
+
+
+def hash_file(
+    path: Path, algorithms: Sequence[str], options: DecodeOptions, limits: Limits
+) -> FileHashes:
+    """Hash one file; whatever is wrong with it is in the result."""
+    try:
+        return FileHashes(path, hash_content(_read(path, limits), algorithms, options, limits))
+    except FeatsvcError as exc:
+        return FileHashes(path, None, exc)
+
+
+def hash_files(
+    paths: Iterable[Path],
+    algorithms: Sequence[str],
+    options: DecodeOptions,
+    limits: Limits,
+    *,
+    threads: int = 0,
+) -> Generator[FileHashes, None, None]:
+    """Hash files over `threads` (0: one a core) and yield them in the order of `paths`.
+
+    Reads at most a few files a thread ahead, so a folder of any size takes bounded memory.
+    """
+    workers = threads or os.cpu_count() or 1
+    waiting: deque[Future[FileHashes]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="featsvc-hash") as pool:
+        try:
+            for path in paths:
+                waiting.append(pool.submit(hash_file, path, algorithms, options, limits))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    """A regular file's bytes; sizes are checked before they are read.
+
+    Raises InvalidInput, MediaTooLarge.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InvalidInput("is no regular file")
+        limits.check_bytes(path.stat().st_size)
+        return path.read_bytes()
+    except OSError as exc:
+        raise InvalidInput(f"cannot be read: {exc.strerror or exc}") from exc

@@ -1,0 +1,206 @@
+"""Searches the parts of a snapshot and applies the rules, all in columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.banks.records import Bank
+from featsvc.hashing.registry import Distance
+from featsvc.matching.engines import Hits
+from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
+from featsvc.matching.rules import BankRules, Thresholds
+
+_I64 = NDArray[np.int64]
+_FEW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hits that passed the rules, one an element: number of the query, number of the part, row of
+    the signal and of its entry there, position of the bank, distance."""
+
+    query: _I64
+    part: _I64
+    signal: _I64
+    entry: _I64
+    bank: _I64
+    distance: _I64
+
+    @classmethod
+    def none(cls) -> "Found":
+        empty = np.empty(0, np.int64)
+        return cls(empty, empty, empty, empty, empty, empty)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def take(self, which: NDArray[np.generic]) -> "Found":
+        return Found(
+            self.query[which], self.part[which], self.signal[which], self.entry[which],
+            self.bank[which], self.distance[which],
+        )  # fmt: skip
+
+    def followed_by(self, other: "Found", queries: int) -> "Found":
+        """Both, the queries of `other` numbered from `queries` on."""
+        return joined([self, replace(other, query=other.query + queries)])
+
+    def nearest_first(self) -> "Found":
+        """By query, then distance, then part and row, which is the order of arrival."""
+        if len(self) < 2:
+            return self
+        return self.take(np.lexsort((self.signal, self.part, self.distance, self.query)))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedPart:
+    """A part as a snapshot sees it: `dead` are the rows of entries withdrawn since, ascending;
+    `positions` the place of each of its banks in the snapshot's, -1 where it is gone;
+    `choices` the banks that chose an engine for themselves, by engine."""
+
+    part: Part
+    dead: _I64
+    positions: _I64
+    choices: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, part: Part, dead: _I64, banks: Sequence[Bank]) -> "SearchedPart":
+        place = {bank.id: i for i, bank in enumerate(banks)}
+        mine = frozenset(part.tables.banks)
+        chosen: dict[str, list[str]] = {}
+        for bank in banks:
+            if bank.engine != "auto" and bank.id in mine:
+                chosen.setdefault(bank.engine, []).append(bank.id)
+        positions = np.array([place.get(b, -1) for b in part.tables.banks], np.int64)
+        choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
+        return cls(part, dead, positions, choices)
+
+    def hits(self, algorithm: str, queries: NDArray[np.uint8], radius: int) -> Hits:
+        """Of every engine; the hits of a bank come from the one it chose."""
+        index = self.part.indexes[algorithm]
+        hits = index.engine.search(queries, radius)
+        if not self.choices or index.kind.distance is not Distance.HAMMING:
+            return hits
+        return self._with_choices(index, hits, queries, radius)
+
+    def _with_choices(
+        self, index: SignalIndex, hits: Hits, queries: NDArray[np.uint8], radius: int
+    ) -> Hits:
+        banks = self.part.tables.banks
+        apart = [i for i, b in enumerate(banks) if any(b in ids for _, ids in self.choices)]
+        others = ~np.isin(self.part.entries.bank[index.entry[hits.rows]], apart)
+        query = [_query_of(hits)[others]]
+        rows, distances = [hits.rows[others]], [hits.distances[others]]
+        for choice, ids in self.choices:
+            mine, engine = self.part.subset(index.kind.name, choice, ids)
+            found = engine.search(queries, radius)
+            query.append(_query_of(found))
+            rows.append(mine[found.rows])
+            distances.append(found.distances)
+        together = np.concatenate(query)
+        order = np.argsort(together, kind="stable")
+        ends = np.cumsum(np.bincount(together, minlength=len(queries))).astype(np.int64)
+        return Hits(ends, np.concatenate(rows)[order], np.concatenate(distances)[order])
+
+
+def find(
+    parts: Sequence[SearchedPart],
+    rules: BankRules,
+    algorithm: str,
+    queries: NDArray[np.uint8],
+    thresholds: Thresholds,
+    now_us: int,
+) -> Found:
+    """Every signal near a query, of a live entry that the rules let match.
+
+    `queries` uint8 (q, bytes). Nothing is sorted.
+    """
+    found: list[Found] = []
+    for number, searched in enumerate(parts):
+        index = searched.part.indexes.get(algorithm)
+        if index is None:
+            continue
+        hits = searched.hits(algorithm, queries, thresholds.largest)
+        count = len(hits.rows)
+        if not count:
+            continue
+        if count <= _FEW and len(queries) == 1:
+            if one_by_one := _few(searched, number, index, hits, rules, thresholds, now_us):
+                found.append(one_by_one)
+            continue
+        entries = searched.part.entries
+        entry = index.entry[hits.rows].astype(np.int64)
+        bank = searched.positions[entries.bank[entry]]
+        flags = entries.flags[entry]
+        matched = (
+            (hits.distances <= thresholds.by_bank[bank])
+            & (entries.expire_us[entry] > now_us)
+            & (flags & QUARANTINED == 0)
+            & ((flags & NEGATIVE == 0) | rules.safe[bank])
+        )
+        if len(searched.dead):
+            at = np.searchsorted(searched.dead, entry)
+            matched &= searched.dead[np.minimum(at, len(searched.dead) - 1)] != entry
+        part = np.full(len(entry), number, np.int64)
+        all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
+        found.append(all_of_it if matched.all() else all_of_it.take(matched))
+    return joined(found)
+
+
+def _few(
+    searched: SearchedPart,
+    number: int,
+    index: SignalIndex,
+    hits: Hits,
+    rules: BankRules,
+    thresholds: Thresholds,
+    now_us: int,
+) -> Found | None:
+    """The same for a hit or two of one query, where arrays cost more than they save."""
+    entries, dead = searched.part.entries, searched.dead
+    passed: list[tuple[int, int, int, int, int, int]] = []
+    for row, distance in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
+        entry = int(index.entry[row])
+        bank = int(searched.positions[entries.bank[entry]])
+        flags = int(entries.flags[entry])
+        if (
+            distance > thresholds.by_bank[bank]
+            or entries.expire_us[entry] <= now_us
+            or flags & QUARANTINED
+            or (flags & NEGATIVE and not rules.safe[bank])
+        ):
+            continue
+        if len(dead):
+            at = int(np.searchsorted(dead, entry))
+            if at < len(dead) and dead[at] == entry:
+                continue
+        passed.append((0, number, row, entry, bank, distance))
+    return Found(*np.array(passed, np.int64).T) if passed else None
+
+
+def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:
+    """Those whose entries carry all the labels."""
+    keep = np.ones(len(found), bool)
+    for number, searched in enumerate(parts):
+        here = np.flatnonzero(found.part == number)
+        places = searched.part.entries.labels[found.entry[here]]
+        table = searched.part.tables.labels
+        good = [place for place in np.unique(places) if wanted.issubset(table[place])]
+        keep[here] = np.isin(places, good)
+    return found.take(keep)
+
+
+def _query_of(hits: Hits) -> _I64:
+    if len(hits.ends) == 1:
+        return np.zeros(len(hits.rows), np.int64)
+    return np.repeat(np.arange(len(hits.ends)), np.diff(hits.ends, prepend=0))
+
+
+def joined(found: Sequence[Found]) -> Found:
+    if not found:
+        return Found.none()
+    if len(found) == 1:
+        return found[0]
+    columns = ("query", "part", "signal", "entry", "bank", "distance")
+    return Found(*(np.concatenate([getattr(f, c) for f in found]) for c in columns))

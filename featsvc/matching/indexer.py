@@ -1,0 +1,152 @@
+"""The process that builds segments, so that no request ever waits behind a build.
+
+    python -m featsvc.matching.indexer --segments FOLDER      (the store's URL in FEATSVC_BANKS_URL)
+
+One a folder, which a lock sees to; it may be killed at any moment and started again.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from featsvc.banks.store import BankStore
+from featsvc.banks.times import to_us
+from featsvc.banks.view import StoreView
+from featsvc.errors import Conflict, FeatsvcError
+from featsvc.matching.parts import build_part
+from featsvc.matching.segments import collect, published, revision_of, write_segment
+
+COMPACT_ENTRIES = 10_000
+"""A new segment is built when so many entries changed since the last one, or 1/16 of its own."""
+_POLL_S = 0.25
+"""An import of a large list is served when its segment is there, so it is begun soon."""
+_NICENESS = 10
+"""A build takes what requests leave of the cores."""
+_LOCK = "indexer.lock"
+_LOCK_PATIENCE_S = 0.5
+"""`has_indexer` holds the lock for an instant to look at it."""
+
+_log = logging.getLogger("featsvc.matching.indexer")
+
+
+class Indexer:
+    """Builds a segment of `store` in `folder` whenever the newest has fallen behind."""
+
+    def __init__(
+        self, store: BankStore, folder: Path, *, compact_entries: int = COMPACT_ENTRIES
+    ) -> None:
+        self._store = store
+        self.folder = folder
+        self._compact_entries = compact_entries
+
+    def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
+        """Until `stopping` is set. Raises Conflict where another indexer has the folder."""
+        with _only_one(self.folder):
+            collect(self.folder)
+            while not stopping.is_set():
+                try:
+                    self.build_if_behind()
+                    collect(self.folder)
+                except (FeatsvcError, OSError) as exc:
+                    _log.error("no segment was built: %s", exc)
+                stopping.wait(poll_s)
+
+    def build_if_behind(self) -> Path | None:
+        """The segment that was published, None where the newest one is new enough."""
+        with self._store.view() as view:
+            if not self._is_behind(view):
+                return None
+            return self._build(view)
+
+    def build(self) -> Path:
+        """A segment of the newest revision, whatever there is. Raises OSError, Unavailable."""
+        with self._store.view() as view:
+            return self._build(view)
+
+    def _build(self, view: StoreView) -> Path:
+        started = time.perf_counter()
+        part = build_part(view.live_signals())
+        committed = view.head.commit_time
+        path = write_segment(
+            self.folder, part, view.head.revision, to_us(committed) if committed else 0
+        )
+        elapsed_s = time.perf_counter() - started
+        _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)
+        return path
+
+    def _is_behind(self, view: StoreView) -> bool:
+        segments = published(self.folder)
+        entries = sum(bank.entry_count for bank in view.banks())
+        newest = revision_of(segments[-1]) if segments else 0
+        if newest > view.head.revision or view.commit_time_of(newest) is None:
+            # None yet, or of a history that is gone.
+            return entries >= self._compact_entries
+        log = view.revisions_since(newest)
+        changed = sum(r.added_entries + r.changed_entries + r.withdrawn_entries for r in log)
+        return changed >= max(self._compact_entries, entries // 16)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("wb") as lock:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                raise Conflict(f"indexer: another one works on {folder}; stop it first")
+            time.sleep(0.02)
+        yield
+
+
+def has_indexer(folder: Path) -> bool:
+    """Whether one is at work on the folder now."""
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            return not _locked(lock)
+    except FileNotFoundError:
+        return False
+
+
+def _locked(lock: BinaryIO) -> bool:
+    """Take the lock, which closing the file gives back; False where somebody else has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--segments", type=Path, required=True)
+    parser.add_argument("--compact-entries", type=int, default=COMPACT_ENTRIES)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    os.nice(_NICENESS)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    store = BankStore(os.environ["FEATSVC_BANKS_URL"])
+    try:
+        Indexer(store, options.segments, compact_entries=options.compact_entries).run(stopping)
+    except FeatsvcError as exc:
+        _log.error("%s", exc)
+        sys.exit(1)
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""A part of an index: entries as columns, and per algorithm their signals and an engine.
+
+A segment is a part on disk, the delta is parts in memory; a snapshot searches them all. A part
+never changes. Entries that are withdrawn later are listed beside it (`Tombstones`).
+
+Strings that many entries share (sources, label sets, variants, bank ids) are kept once; an
+entry's row costs 41 bytes and its external id, a signal's row 6 bytes, beside the engine's arrays.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.banks.records import Opinion
+from featsvc.banks.view import SignalRow, split_stored_labels
+from featsvc.hashing.registry import Algorithm, get_algorithm
+from featsvc.matching.engines import Engine, build_engine
+
+NEVER_US = np.iinfo(np.int64).max
+QUARANTINED = 1
+NEGATIVE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EntryColumns:
+    """One row an entry, by `version`. `bank`, `source` and `labels` are places in the tables of
+    the part; external id i is `names[name_ends[i - 1]:name_ends[i]]` (0 for the first), UTF-8."""
+
+    version: NDArray[np.int64]
+    id: NDArray[np.int64]
+    expire_us: NDArray[np.int64]
+    name_ends: NDArray[np.int64]
+    source: NDArray[np.uint32]
+    labels: NDArray[np.uint32]
+    bank: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    names: NDArray[np.uint8]
+
+    def external_id(self, row: int) -> str:
+        begin = int(self.name_ends[row - 1]) if row else 0
+        return self.names[begin : int(self.name_ends[row])].tobytes().decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The strings that rows share."""
+
+    banks: tuple[str, ...]
+    sources: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalIndex:
+    """Signals of one algorithm: row of `values` -> row of the entry, place of the variant."""
+
+    kind: Algorithm
+    values: NDArray[np.uint8]
+    entry: NDArray[np.uint32]
+    variant: NDArray[np.uint16]
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    entries: EntryColumns
+    tables: Tables
+    indexes: Mapping[str, SignalIndex]
+    subsets: dict[tuple[str, str, tuple[str, ...]], tuple[NDArray[np.int64], Engine]] = field(
+        default_factory=dict
+    )
+    """Engines that banks chose for themselves, made on first use."""
+
+    def __len__(self) -> int:
+        return len(self.entries.version)
+
+    def rows_of(self, versions: Sequence[int]) -> NDArray[np.int64]:
+        """Rows of those versions that are here."""
+        wanted = np.array(sorted(versions), np.int64)
+        at = np.searchsorted(self.entries.version, wanted)
+        inside = at < len(self)
+        rows = at[inside].astype(np.int64)
+        found: NDArray[np.int64] = rows[self.entries.version[rows] == wanted[inside]]
+        return found
+
+    def subset(
+        self, algorithm: str, choice: str, banks: tuple[str, ...]
+    ) -> tuple[NDArray[np.int64], Engine]:
+        """The rows of these banks' signals, and the engine `choice` over them."""
+        key = algorithm, choice, banks
+        if key not in self.subsets:
+            index = self.indexes[algorithm]
+            places = [i for i, bank in enumerate(self.tables.banks) if bank in banks]
+            rows = np.flatnonzero(np.isin(self.entries.bank[index.entry], places))
+            engine = build_engine(index.kind, index.values[rows], choice=choice)
+            self.subsets[key] = rows, engine
+        return self.subsets[key]
+
+
+class _Places:
+    """Strings numbered in the order they come."""
+
+    def __init__(self) -> None:
+        self.place: dict[str, int] = {}
+
+    def __getitem__(self, text: str) -> int:
+        found = self.place.get(text)
+        if found is None:
+            found = self.place[text] = len(self.place)
+        return found
+
+
+class _SignalRows:
+    def __init__(self) -> None:
+        self.values = bytearray()
+        self.entry = array("I")
+        self.variant = array("H")
+
+
+BuildEngine = Callable[[Algorithm, NDArray[np.uint8]], Engine]
+
+
+def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
+    """From signals by version. Those of kinds that are never matched leave no trace but their
+    entry's row. Raises UnknownAlgorithm for one that this featsvc does not know: to leave it out
+    would read as "no match"."""
+    version, entry_id, expire, ends = array("q"), array("q"), array("q"), array("q")
+    source, labels, bank, flags = array("I"), array("I"), array("H"), array("B")
+    names = bytearray()
+    banks, sources, label_sets, variants = _Places(), _Places(), _Places(), _Places()
+    signals: dict[str, _SignalRows] = {}
+    last = -1
+    for (
+        row_version, row_id, row_bank, external_id, row_labels, row_source, opinion, quarantined,
+        expire_us, algorithm, value, variant,
+    ) in rows:  # fmt: skip
+        if row_version != last:
+            last = row_version
+            version.append(row_version)
+            entry_id.append(row_id)
+            expire.append(NEVER_US if expire_us is None else expire_us)
+            names += external_id.encode()
+            ends.append(len(names))
+            source.append(sources[row_source])
+            labels.append(label_sets[row_labels])
+            bank.append(banks[row_bank])
+            negative = NEGATIVE if opinion == Opinion.NEGATIVE.value else 0
+            flags.append(negative | (QUARANTINED if quarantined else 0))
+        mine = signals.get(algorithm)
+        if mine is None:
+            mine = signals[algorithm] = _SignalRows()
+        mine.values += value
+        mine.entry.append(len(version) - 1)
+        mine.variant.append(variants[variant])
+    entries = EntryColumns(
+        version=np.array(version, np.int64),
+        id=np.array(entry_id, np.int64),
+        expire_us=np.array(expire, np.int64),
+        name_ends=np.array(ends, np.int64),
+        source=np.array(source, np.uint32),
+        labels=np.array(labels, np.uint32),
+        bank=np.array(bank, np.uint16),
+        flags=np.array(flags, np.uint8),
+        names=np.frombuffer(bytes(names), np.uint8),
+    )
+    tables = Tables(
+        tuple(banks.place),
+        tuple(sources.place),
+        tuple(split_stored_labels(stored) for stored in label_sets.place),
+        tuple(variants.place),
+    )
+    indexes = {}
+    for name, mine in sorted(signals.items()):
+        kind = get_algorithm(name)
+        if kind.matched:
+            indexes[name] = _index(kind, mine, build)
+    return Part(entries, tables, indexes)
+
+
+def _index(kind: Algorithm, rows: _SignalRows, build: BuildEngine) -> SignalIndex:
+    values = np.frombuffer(bytes(rows.values), np.uint8).reshape(-1, kind.bytes)
+    engine = build(kind, values)
+    entry = np.array(rows.entry, np.uint32)
+    return SignalIndex(kind, values, entry, np.array(rows.variant, np.uint16), engine)

@@ -1,0 +1,308 @@
+"""Segments: parts of an index on disk, mapped by every worker.
+
+A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
+
+    manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
+                        "format": 1, "revision": r, "commit_time_us": t, "entries": n,
+                        "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
+                        "algorithms": {<name>: {"engine": e, "signals": k}}}}
+    tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
+    entries.<column>, <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
+
+where every other file is one array: little-endian items in C order, nothing else, so that byte
+`i * itemsize` is item i. A file of no items has no bytes. Columns are those of
+`featsvc.matching.parts`, engine arrays those of `featsvc.matching.engines`. Checksums are eight
+hex digits. `canonical text` is JSON without blanks, keys sorted.
+
+It is written as `building-...`, synced, and published by one rename, so it is there whole or not
+at all; afterwards it never changes. Whoever maps it holds a shared lock on `manifest.json`; the
+collector deletes older ones that it can lock alone. One that fails its checks is renamed to
+`corrupt-...` and reported. Nothing in it is executed or unpickled.
+"""
+
+import fcntl
+import json
+import logging
+import mmap
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.errors import DataCorrupt, UnknownAlgorithm
+from featsvc.hashing.registry import get_algorithm
+from featsvc.matching.engines import open_engine
+from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
+_DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1"})
+
+_log = logging.getLogger(__name__)
+
+
+class _File(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: tuple[int, ...]
+    crc32: str
+
+
+class _Index(msgspec.Struct, frozen=True):
+    engine: str
+    signals: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    format: int
+    revision: int
+    commit_time_us: int
+    entries: int
+    files: dict[str, _File]
+    algorithms: dict[str, _Index]
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    checksum: str
+    segment: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An open segment. Its pages stay mapped, and its lock held, as long as anything refers to
+    it; `bytes_mapped` counts them per algorithm and, under "", for the entries."""
+
+    path: Path
+    revision: int
+    commit_time_us: int
+    part: Part
+    bytes_mapped: Mapping[str, int]
+    lock: "_SharedLock"
+
+
+def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) -> Path:
+    """Write `part` and publish it; returns where. Raises OSError where the disk refuses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{revision:020d}-{uuid.uuid4().hex[:8]}"
+    building = folder / f"{_BUILDING}{os.getpid()}-{name}"
+    building.mkdir()
+    files = {file: _write_array(building / file, values) for file, values in _arrays(part)}
+    tables = json.dumps({f.name: getattr(part.tables, f.name) for f in fields(Tables)}).encode()
+    _write(building / "tables.json", tables)
+    files["tables.json"] = _File("|u1", (len(tables),), _crc(tables))
+    manifest = _Manifest(
+        FORMAT, revision, commit_time_us, len(part), files,
+        {n: _Index(i.engine.name, len(i.entry)) for n, i in part.indexes.items()},
+    )  # fmt: skip
+    text = _canonical(manifest)
+    _write(building / MANIFEST, b'{"checksum":"%s","segment":%s}' % (_crc(text).encode(), text))
+    _sync_folder(building)
+    published = folder / f"{_PUBLISHED}{name}"
+    building.rename(published)
+    _sync_folder(folder)
+    return published
+
+
+def open_segment(path: Path) -> Segment:
+    """Map a published segment, having checked every byte of it.
+
+    Raises FileNotFoundError where it was collected, DataCorrupt where a check fails.
+    """
+    lock = _SharedLock(path / MANIFEST)
+    manifest = _read_manifest(path)
+    arrays = {name: _map(path, name, file) for name, file in manifest.files.items()}
+    try:
+        part = _part(manifest, arrays)
+    except (KeyError, TypeError, ValueError, UnknownAlgorithm, msgspec.MsgspecError) as exc:
+        raise DataCorrupt(f"segment {path.name}: {exc!r} is missing or wrong; rebuild it") from exc
+    mapped = dict.fromkeys(("", *manifest.algorithms), 0)
+    for name, values in arrays.items():
+        owner = name.partition(".")[0]
+        mapped[owner if owner in manifest.algorithms else ""] += values.nbytes
+    return Segment(path, manifest.revision, manifest.commit_time_us, part, mapped, lock)
+
+
+def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
+    """The published segment of the highest revision beyond `above` that passes its checks.
+
+    One that does not is set aside and reported, and the next is tried.
+    """
+    for path in reversed(published(folder)):
+        if revision_of(path) <= above:
+            return None
+        try:
+            return open_segment(path)
+        except FileNotFoundError:
+            continue
+        except DataCorrupt as exc:
+            _log.error("set aside: %s", exc)
+            set_aside(path)
+    return None
+
+
+def published(folder: Path) -> list[Path]:
+    """Published segments, oldest first."""
+    return sorted(folder.glob(f"{_PUBLISHED}*"))
+
+
+def revision_of(path: Path) -> int:
+    """From the name of a published segment."""
+    digits = path.name.removeprefix(_PUBLISHED).partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def set_aside(path: Path) -> None:
+    """Never to be opened again, kept for whoever wants to know why."""
+    try:
+        path.rename(path.with_name(_CORRUPT + path.name))
+    except FileNotFoundError:
+        _log.info("segment %s is gone already", path.name)
+
+
+def collect(folder: Path) -> int:
+    """Delete segments older than the newest that nobody maps, and what dead builders left.
+
+    Returns how many. Only the one indexer of a folder may call it.
+    """
+    stale = [*published(folder)[:-1], *folder.glob(f"{_BUILDING}*")]
+    return sum(_delete(path) for path in stale)
+
+
+def _delete(path: Path) -> bool:
+    try:
+        with (path / MANIFEST).open("rb") as manifest:
+            fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Half deleted it must not look like a segment.
+            doomed = path.rename(path.with_name(_BUILDING + path.name))
+            shutil.rmtree(doomed)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+class _SharedLock:
+    """Held until it is garbage; the kernel drops it with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+        if not path.exists():
+            # Collected between opening and locking.
+            self._file.close()
+            raise FileNotFoundError(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
+    for column in fields(EntryColumns):
+        yield f"entries.{column.name}", getattr(part.entries, column.name)
+    for name, index in part.indexes.items():
+        yield f"{name}.entry", index.entry
+        yield f"{name}.variant", index.variant
+        for array, values in index.engine.arrays.items():
+            yield f"{name}.{array}", values
+
+
+def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
+    columns = {f.name: arrays[f"entries.{f.name}"] for f in fields(EntryColumns)}
+    if any(len(v) != manifest.entries for k, v in columns.items() if k != "names"):
+        raise ValueError("a column of another length")
+    tables = msgspec.json.decode(arrays["tables.json"].tobytes(), type=Tables)
+    indexes = {}
+    for name, entry in manifest.algorithms.items():
+        kind = get_algorithm(name)
+        mine = {
+            file.partition(".")[2]: values
+            for file, values in arrays.items()
+            if file.startswith(f"{name}.")
+        }
+        engine = open_engine(entry.engine, kind, mine)
+        values = mine["values"] if "values" in mine else mine["words"].view(np.uint8)
+        if values.shape[0] != entry.signals:
+            raise ValueError(f"{name} values of another length")
+        indexes[name] = SignalIndex(
+            kind, values[:, : kind.bytes], mine["entry"], mine["variant"], engine
+        )
+    return Part(EntryColumns(**columns), tables, indexes)
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    try:
+        envelope = msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Envelope)
+        if _crc(bytes(envelope.segment)) != envelope.checksum:
+            raise DataCorrupt(f"segment {path.name}: {MANIFEST} fails its checksum; rebuild it")
+        manifest = msgspec.json.decode(envelope.segment, type=_Manifest)
+    except msgspec.MsgspecError as exc:
+        raise DataCorrupt(f"segment {path.name}: {MANIFEST}: {exc}; rebuild it") from exc
+    if manifest.format != FORMAT:
+        raise DataCorrupt(
+            f"segment {path.name}: format {manifest.format}, not {FORMAT}; rebuild it"
+        )
+    return manifest
+
+
+def _map(path: Path, name: str, file: _File) -> NDArray[Any]:
+    if file.dtype not in _DTYPES or "/" in name or any(n < 0 for n in file.shape):
+        raise DataCorrupt(f"segment {path.name}: {name!r} is described wrongly; rebuild it")
+    dtype = np.dtype(file.dtype)
+    expected = prod(file.shape) * dtype.itemsize
+    try:
+        with (path / name).open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size != expected:
+                raise DataCorrupt(
+                    f"segment {path.name}: {name} has {size} bytes, not {expected}; rebuild it"
+                )
+            data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except FileNotFoundError as exc:
+        raise DataCorrupt(f"segment {path.name}: {name} is missing; rebuild it") from exc
+    if _crc(data) != file.crc32:
+        raise DataCorrupt(f"segment {path.name}: {name} fails its checksum; rebuild it")
+    return np.frombuffer(data, dtype).reshape(file.shape)
+
+
+def _write_array(path: Path, values: NDArray[Any]) -> _File:
+    values = np.ascontiguousarray(values)
+    dtype = values.dtype.newbyteorder("<").str
+    if dtype not in _DTYPES:
+        raise TypeError(f"{path.name}: no segment holds {dtype}")
+    flat = values.reshape(-1).view(np.uint8)
+    _write(path, flat.data)
+    return _File(dtype, values.shape, _crc(flat.data))
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _crc(data: bytes | memoryview | mmap.mmap) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def _canonical(manifest: _Manifest) -> bytes:
+    return msgspec.json.encode(manifest, order="sorted")

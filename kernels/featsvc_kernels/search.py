@@ -1,0 +1,285 @@
+"""Exact search in Hamming space: every stored hash within a radius of a query.
+
+Two kernels with the same answer: `scan` compares every hash, `probe` looks hashes up by their
+chunks (multi-index hashing, Norouzi, Punjani and Fleet 2012, section 3, with the general
+pigeonhole principle of Qin et al. 2018, section 3): let chunk i be searched to the radius r_i.
+If sum(r_i + 1) > R, two hashes within R bits of each other agree within r_i bits in at least one
+chunk i, for else they would differ in at least sum(r_i + 1) bits. A radius of -1 skips a chunk.
+
+Layouts, shared by all kernels:
+
+    values     uint64 (N, W)  hashes; bit j of a hash is bit j % 64 of word j // 64
+    chunks     int64 (C, 6)   per chunk: first bit, width (1 to 31), base in `starts`, base in
+                              `masks`, number of masks, radius r_i
+    starts     uint32         per chunk 2**width + 1 entries: where the posting list of each key
+                              begins and ends, within the chunk's N postings
+    postings   uint32 (C * N) rows, chunk after chunk, by key
+    masks      uint32         per chunk every difference of at most r_i bits, each once
+
+A chunk lies in at most two words. Distances are bits; smaller is nearer. Callers validate.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc_kernels.jit import kernel
+from featsvc_kernels.popcount import popcount, prefetch_item
+
+GAVE_UP = -1
+_CACHED_STARTS = 1 << 19
+"""Tables of fewer starts (2 MB) are in the second-level cache most of the time."""
+
+_WORDS = "Array(uint64, 2, 'C', True)"
+_U32 = "Array(uint32, 1, 'C', True)"
+_TABLE = "Array(int64, 2, 'C', True)"
+
+
+@kernel()
+def _distance(values: NDArray[np.uint64], row: int, query: NDArray[np.uint64], radius: int) -> int:
+    """Bits that differ, or any larger number than `radius` once it is passed."""
+    words = query.size
+    total = popcount(values[row, 0] ^ query[0])
+    if words > 1:
+        total += popcount(values[row, 1] ^ query[1])
+    if total > radius:
+        # Half of a 256-bit hash rules nearly every stranger out.
+        return total
+    for w in range(2, words):
+        total += popcount(values[row, w] ^ query[w])
+    return total
+
+
+@kernel()
+def _key(words: NDArray[np.uint64], first_bit: int, width: int) -> int:
+    """Bits first_bit to first_bit + width of one hash, as a number."""
+    word = first_bit >> 6
+    shift = first_bit & 63
+    bits = words[word] >> np.uint64(shift)
+    if shift + width > 64:
+        bits |= words[word + 1] << np.uint64(64 - shift)
+    return int(bits & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)))
+
+
+@kernel()
+def _scan_one(
+    values: NDArray[np.uint64],
+    query: NDArray[np.uint64],
+    radius: int,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
+    filled: int,
+) -> int:
+    """Append every hit after the first `filled`; returns how many there would be in all."""
+    for row in range(values.shape[0]):
+        distance = _distance(values, row, query, radius)
+        if distance <= radius:
+            if filled < rows.size:
+                rows[filled] = row
+                distances[filled] = distance
+            filled += 1
+    return filled
+
+
+@kernel(f"int64({_WORDS}, {_WORDS}, int64, int64, int64[::1], int64[::1], int64[::1])")
+def scan(
+    values: NDArray[np.uint64],
+    queries: NDArray[np.uint64],
+    radius: int,
+    first: int,
+    ends: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
+) -> int:
+    """Hits of `queries` (Q, W) from number `first` on, by comparing every hash. O(Q N W).
+
+    The hits of query q are appended to `rows` and `distances` and end at `ends[q]`; those of
+    `first` begin at `ends[first - 1]`, or 0. Returns Q, or the number of the query whose hits
+    did not fit; `ends` of it then says how large `rows` must be, and nothing of it is kept.
+    """
+    filled = int(ends[first - 1]) if first > 0 else 0
+    for q in range(first, queries.shape[0]):
+        filled = _scan_one(values, queries[q], radius, rows, distances, filled)
+        ends[q] = filled
+        if filled > rows.size:
+            return q
+    return len(queries)
+
+
+@kernel(f"void({_WORDS}, int64, int64, uint32[::1], uint32[::1])")
+def post(
+    values: NDArray[np.uint64],
+    first_bit: int,
+    width: int,
+    starts: NDArray[np.uint32],
+    postings: NDArray[np.uint32],
+) -> None:
+    """Posting lists of one chunk: `starts` (2**width + 1,) and `postings` (N,), by key, then row.
+
+    A counting sort, O(N + 2**width).
+    """
+    count = values.shape[0]
+    starts[:] = np.uint32(0)
+    for row in range(count):
+        starts[_key(values[row], first_bit, width) + 1] += np.uint32(1)
+    for key in range(starts.size - 1):
+        starts[key + 1] += starts[key]
+    # Each start moves to its list's end, which is where the next list starts.
+    for row in range(count):
+        key = _key(values[row], first_bit, width)
+        postings[starts[key]] = np.uint32(row)
+        starts[key] += np.uint32(1)
+    for key in range(starts.size - 1, 0, -1):
+        starts[key] = starts[key - 1]
+    starts[0] = np.uint32(0)
+
+
+@kernel()
+def _verify(
+    values: NDArray[np.uint64],
+    query: NDArray[np.uint64],
+    chunks: NDArray[np.int64],
+    chunk: int,
+    radius: int,
+    candidates: NDArray[np.uint32],
+    count: int,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
+    filled: int,
+) -> int:
+    """Append the candidates of `chunk` that are hits and that no earlier chunk has found."""
+    for i in range(count):
+        row = int(candidates[i])
+        distance = _distance(values, row, query, radius)
+        if distance > radius:
+            continue
+        fresh = True
+        for c in range(chunk):
+            first_bit, width = chunks[c, 0], chunks[c, 1]
+            differing = _key(values[row], first_bit, width) ^ _key(query, first_bit, width)
+            if popcount(np.uint64(differing)) <= chunks[c, 5]:
+                fresh = False
+                break
+        if fresh:
+            if filled < rows.size:
+                rows[filled] = row
+                distances[filled] = distance
+            filled += 1
+    return filled
+
+
+@kernel()
+def _probe_one(
+    values: NDArray[np.uint64],
+    query: NDArray[np.uint64],
+    radius: int,
+    chunks: NDArray[np.int64],
+    starts: NDArray[np.uint32],
+    postings: NDArray[np.uint32],
+    masks: NDArray[np.uint32],
+    give_up: int,
+    spans: NDArray[np.int64],
+    candidates: NDArray[np.uint32],
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
+    filled: int,
+) -> int:
+    """As `_scan_one`, or GAVE_UP. In passes over memory that is not cached, each asking early for
+    what the next one reads, so that the waits overlap: starts, postings, hashes."""
+    flat = values.reshape(-1)
+    count, words = values.shape
+    if starts.size > _CACHED_STARTS:
+        for c in range(chunks.shape[0]):
+            if chunks[c, 5] >= 0:
+                key = _key(query, chunks[c, 0], chunks[c, 1])
+                base, mask = chunks[c, 2], chunks[c, 3]
+                for k in range(chunks[c, 4]):
+                    prefetch_item(starts, base + (key ^ int(masks[mask + k])))
+    # Lists that hold something move to the front of their chunk's spans, without a branch.
+    expected = 0
+    first = 0
+    for c in range(chunks.shape[0]):
+        if chunks[c, 5] >= 0:
+            key = _key(query, chunks[c, 0], chunks[c, 1])
+            base, mask = chunks[c, 2], chunks[c, 3]
+            postings_base = c * count
+            lists = first
+            for k in range(chunks[c, 4]):
+                slot = base + (key ^ int(masks[mask + k]))
+                begin = postings_base + int(starts[slot])
+                end = postings_base + int(starts[slot + 1])
+                spans[lists, 0] = begin
+                spans[lists, 1] = end
+                prefetch_item(postings, begin)
+                expected += end - begin
+                lists += int(end > begin)
+            first += chunks[c, 4]
+            # A chunk's last span is a list, or says (negative) how many of the spans are none.
+            if lists < first:
+                spans[first - 1, 1] = lists - first
+    if expected > give_up:
+        return GAVE_UP
+    first = 0
+    for c in range(chunks.shape[0]):
+        if chunks[c, 5] < 0:
+            continue
+        waiting = 0
+        last = first + chunks[c, 4]
+        lists = last if spans[last - 1, 1] >= 0 else last + spans[last - 1, 1]
+        for probe in range(first, lists):
+            for i in range(spans[probe, 0], spans[probe, 1]):
+                row = postings[i]
+                prefetch_item(flat, int(row) * words)
+                candidates[waiting] = row
+                waiting += 1
+                if waiting == candidates.size:
+                    filled = _verify(
+                        values, query, chunks, c, radius, candidates, waiting,
+                        rows, distances, filled,
+                    )  # fmt: skip
+                    waiting = 0
+        first = last
+        filled = _verify(
+            values, query, chunks, c, radius, candidates, waiting, rows, distances, filled
+        )
+    return filled
+
+
+@kernel(
+    f"int64({_WORDS}, {_WORDS}, int64, {_TABLE}, {_U32}, {_U32}, {_U32}, int64, "
+    "int64[:, ::1], uint32[::1], int64, int64[::1], int64[::1], int64[::1])"
+)
+def probe(
+    values: NDArray[np.uint64],
+    queries: NDArray[np.uint64],
+    radius: int,
+    chunks: NDArray[np.int64],
+    starts: NDArray[np.uint32],
+    postings: NDArray[np.uint32],
+    masks: NDArray[np.uint32],
+    give_up: int,
+    spans: NDArray[np.int64],
+    candidates: NDArray[np.uint32],
+    first: int,
+    ends: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
+) -> int:
+    """The hits that `scan` finds, in another order, by multi-index hashing.
+
+    `radius` and the chunks' radii must satisfy the pigeonhole principle above. A query with more
+    than `give_up` candidates is scanned instead, which is then faster. `spans` (at least the
+    number of masks, 2) and `candidates` (at least 1) are scratch. The rest as for `scan`.
+    """
+    filled = int(ends[first - 1]) if first > 0 else 0
+    for q in range(first, queries.shape[0]):
+        found = _probe_one(
+            values, queries[q], radius, chunks, starts, postings, masks, give_up,
+            spans, candidates, rows, distances, filled,
+        )  # fmt: skip
+        if found == GAVE_UP:
+            found = _scan_one(values, queries[q], radius, rows, distances, filled)
+        filled = found
+        ends[q] = filled
+        if filled > rows.size:
+            return q
+    return len(queries)

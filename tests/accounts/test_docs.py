@@ -1,0 +1,64 @@
+"""The examples of docs/features.md do what the page says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from featsvc.accounts import Definitions, load_definitions, parse_event_line
+from featsvc.accounts.layout import RINGS
+from featsvc.accounts.plan import read_plan
+from featsvc.accounts.topology import open_client
+
+PAGE = Path(__file__).parents[2] / "docs" / "features.md"
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found
+    return found
+
+
+def test_the_definitions_compile(tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(blocks("toml")[0])
+    definitions = load_definitions(path)
+    assert {"uploads_1m", "strikes_lifetime"} <= set(definitions.features)
+    assert list(definitions.derived) == ["upload_burst", "is_banned"]
+    assert definitions.kept_ids == 512
+
+
+def test_the_event_lines_are_read() -> None:
+    events = [parse_event_line(line) for line in blocks("json")[0].splitlines()]
+    assert [event.event_id for event in events] == ["u-1", "d-1"]
+    assert events[0].time_ms == events[1].time_ms == 1_769_860_800_000
+
+
+def test_the_program_runs(url: str, server: redis.Redis) -> None:
+    program = f"url = {url!r}\n" + blocks("python")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "APPLIED" in done.stdout
+    assert "uploads_1h 1.0 1" in done.stdout
+
+
+@pytest.mark.parametrize("url", re.findall(r"^\| `((?:unix|redis)[^`]*)`", PAGE.read_text(), re.M))
+def test_the_urls_are_understood(url: str) -> None:
+    open_client(url)
+
+
+def test_the_bucket_widths_are_those_of_the_layout() -> None:
+    assert [ring.width_ms for ring in RINGS] == [10_000, 300_000, 3_600_000, 86_400_000]
+    assert [r.longest_window_ms for r in RINGS] == [360_000, 21_600_000, 604_800_000, 7_776_000_000]
+
+
+def test_the_shipped_definitions_are_about_twenty_and_all_readable(shipped: Definitions) -> None:
+    counted = {(f.entity, f.state.digest) for f in shipped.features.values()}
+    assert len(counted) >= 18
+    for entity in shipped.entities:
+        assert read_plan(shipped, entity, tuple(shipped.features)).fields

@@ -1,0 +1,53 @@
+"""The language of derived features."""
+
+import pytest
+
+from featsvc.accounts.expressions import (
+    MAX_STACK,
+    Expression,
+    ExpressionError,
+    Op,
+    parse_expression,
+)
+
+
+def parse(text: str) -> Expression:
+    return parse_expression(text, lambda name: None if name in "abc" else f"no {name}")
+
+
+def test_an_expression_becomes_a_postfix_program() -> None:
+    expression = parse("a * 2 + min(b, -a, 1)")
+    assert expression.features == ("a", "b")
+    assert list(zip(expression.ops, expression.arguments, strict=True)) == [
+        (Op.FEATURE, 0),
+        (Op.CONSTANT, 2),
+        (Op.MULTIPLY, 0),
+        (Op.FEATURE, 1),
+        (Op.FEATURE, 0),
+        (Op.NEGATE, 0),
+        (Op.MINIMUM, 0),
+        (Op.CONSTANT, 1),
+        (Op.MINIMUM, 0),
+        (Op.ADD, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.b", "a[0]", "a if b else c", "a < b < c", "lambda: a", "print(a, b)", "min(a)", "'x'",
+     "True", "a and b", "not a", "a // b", "a % b", "min(a, key=b)", "[a, b]", "(yield)", "a := 1",
+     "", "a b", "1e999", "f'{a}'", "min(*a, b)"],
+)  # fmt: skip
+def test_nothing_else_is_understood(text: str) -> None:
+    with pytest.raises(ExpressionError):
+        parse(text)
+
+
+def test_unknown_names_long_and_deep_texts_are_refused() -> None:
+    with pytest.raises(ExpressionError, match="no d"):
+        parse("a + d")
+    with pytest.raises(ExpressionError, match="at most 1000"):
+        parse("a + " * 300 + "a")
+    deep = "(a + " * MAX_STACK + "a" + ")" * MAX_STACK
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        parse(deep)

@@ -1,0 +1,99 @@
+"""Reads of one turn that become one."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from featsvc.accounts import EntityRef, FeatureTable, Selection
+from featsvc.accounts.gathering import ReadGathering
+from featsvc.errors import Unavailable
+
+ONE = Selection(names=("n",))
+
+
+class Reader:
+    """Answers each entity with the number in its id, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.failure: Exception | None = None
+
+    async def read(
+        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+    ) -> FeatureTable:
+        self.asked.append(len(entities))
+        await asyncio.sleep(0.01)
+        if self.failure:
+            raise self.failure
+        values = np.array([[float(ref.id) for ref in entities]])
+        return FeatureTable(
+            ("n",), values, np.ones((1, len(entities)), np.uint8), np.zeros(len(entities), int), 0
+        )
+
+
+def ref(number: int) -> EntityRef:
+    return EntityRef("account", str(number))
+
+
+def test_each_gets_its_own_and_one_read_goes_out() -> None:
+    async def main() -> None:
+        reader = Reader()
+        gathering = ReadGathering(reader.read)
+        asked = [[ref(3 * n + k) for k in range(1 + n % 3)] for n in range(20)]
+        tables = await asyncio.gather(*(gathering.get(refs, ONE, None) for refs in asked))
+        for refs, table in zip(asked, tables, strict=True):
+            assert table.values.tolist() == [[float(r.id) for r in refs]]
+        assert reader.asked == [sum(map(len, asked))]
+
+    asyncio.run(main())
+
+
+def test_different_questions_are_not_joined() -> None:
+    async def main() -> None:
+        reader = Reader()
+        gathering = ReadGathering(reader.read)
+        everything = Selection()
+        await asyncio.gather(
+            gathering.get([ref(1)], ONE, None),
+            gathering.get([ref(1)], ONE, 5),
+            gathering.get([ref(1)], everything, None),
+            gathering.get([EntityRef("ip", "1")], everything, None),
+            gathering.get([ref(n) for n in range(100)], ONE, None),
+        )
+        assert sorted(reader.asked) == [1, 1, 1, 1, 100]
+
+    asyncio.run(main())
+
+
+def test_a_failure_reaches_everybody_as_their_own() -> None:
+    async def main() -> None:
+        reader = Reader()
+        reader.failure = Unavailable("away")
+        gathering = ReadGathering(reader.read)
+        calls = (gathering.get([ref(n)], ONE, None) for n in range(4))
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(failure) for failure in failures] == ["away"] * 4
+        assert len({id(failure) for failure in failures}) == 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+def test_whoever_is_cancelled_leaves_the_others_alone(cancelled: int) -> None:
+    async def main() -> None:
+        reader = Reader()
+        gathering = ReadGathering(reader.read)
+        tasks = [asyncio.create_task(gathering.get([ref(n)], ONE, None)) for n in range(3)]
+        await asyncio.sleep(0.005)
+        tasks[cancelled].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for number, result in enumerate(results):
+            if number == cancelled:
+                assert isinstance(result, asyncio.CancelledError)
+            else:
+                assert isinstance(result, FeatureTable)
+                assert result.values.tolist() == [[float(number)]]
+
+    asyncio.run(main())

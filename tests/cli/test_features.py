@@ -1,0 +1,65 @@
+"""`featsvc features validate`; the commands that need a server are in tests/integration."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from featsvc.accounts.definitions import shipped_definitions
+from featsvc.cli.features import features
+from featsvc.errors import ConfigInvalid
+
+WRONG = """namespace = "t"
+[entities]
+account = "account"
+[events.upload]
+keys = ["account"]
+[features.uploads]
+on = "uplaod"
+agg = "count"
+windows = ["1h"]
+"""
+
+
+def test_the_shipped_definitions_are_valid() -> None:
+    path = str(shipped_definitions())
+    result = CliRunner().invoke(features, ["validate", path])
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{path}: valid: ")
+    result = CliRunner().invoke(features, ["validate", path, "--json"])
+    told = json.loads(result.output)
+    assert told["valid"] is True
+    assert told["features"] > 20
+
+
+def test_what_is_wrong_is_told_with_file_line_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(WRONG)
+    told = "features.uploads.on: unknown event 'uplaod'; did you mean \"upload\"?"
+    with pytest.raises(ConfigInvalid) as caught:  # main() prints it and exits 1
+        CliRunner().invoke(features, ["validate", str(path)], catch_exceptions=False)
+    assert str(caught.value) == f"{path}:7: {told}"
+    result = CliRunner().invoke(features, ["validate", str(path), "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output) == {
+        "file": str(path),
+        "valid": False,
+        "line": 7,
+        "key": "features.uploads.on",
+        "message": told.partition(": ")[2],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a = 1\nb = \n", 2), (None, 1), ("namespace = 3", 1), ("x = [1,", 1)]
+)
+def test_a_file_that_cannot_be_read_is_told_the_same_way(
+    tmp_path: Path, text: str | None, line: int
+) -> None:
+    path = tmp_path / "features.toml"
+    if text is not None:
+        path.write_text(text)
+    result = CliRunner().invoke(features, ["validate", str(path), "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["line"] == line

@@ -1,0 +1,10 @@
+from tests.fuzz.media import fuzz
+
+
+def test_a_few_mutated_pictures_do_no_harm() -> None:
+    """`make fuzz` tries 20,000."""
+    tally, findings = fuzz(400, seed=7)
+    assert findings == []
+    assert sum(tally.outcomes.values()) == 400
+    assert tally.outcomes["OK"] + tally.outcomes["LOW_QUALITY"] > 20
+    assert tally.outcomes["MediaCorrupt"] > 100

@@ -1,0 +1,43 @@
+"""Events fed to the service through a Redis Stream."""
+
+import json
+import time
+from pathlib import Path
+
+import redis
+
+from featsvc.v1 import features_pb2, types_pb2
+from tests.integration.running import running
+
+UPLOADS = features_pb2.GetFeaturesRequest(
+    entities=[types_pb2.EntityRef(entity="account", id="a1")],
+    selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+)
+
+
+def test_events_of_the_stream_become_features(data_dir: Path) -> None:
+    settings = {"FEATSVC_FEATURES_STREAM": "uploads", "FEATSVC_FEATURES_STREAM_GROUP": "counters"}
+    with (
+        running(data_dir, environ=settings) as service,
+        service.client() as client,
+        redis.Redis(unix_socket_path=str(data_dir / "valkey" / "valkey.sock")) as server,
+    ):
+        for number in range(3):
+            event = {
+                "event_id": f"e{number}",
+                "type": "upload",
+                "time": int(time.time() * 1000),
+                "entities": {"account": "a1"},
+            }
+            server.xadd("uploads", {"event": json.dumps(event)})
+        server.xadd("uploads", {"event": "no event"})
+        give_up = time.monotonic() + 20
+        while not server.exists("uploads:dead"):
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        while client.features.GetFeatures(UPLOADS).columns[0].values[0] < 3:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        (group,) = server.xinfo_groups("uploads")
+        assert group["name"] == b"counters"
+        assert service.stop() == 0

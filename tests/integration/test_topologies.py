@@ -1,0 +1,390 @@
+"""The feature store on every topology it promises, each a real one on loopback."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from featsvc.accounts import (
+    EntityRef,
+    Event,
+    EventStatus,
+    FeatureStore,
+    Selection,
+    load_definitions,
+)
+from featsvc.accounts.embedded import find_server
+from featsvc.accounts.events import clock_ms
+from featsvc.errors import Unavailable
+
+CLUSTER_OPTIONS = (
+    *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+    *("--appendonly", "yes", "--repl-diskless-sync-delay", "0"),
+)
+COUNT = Selection(names=("uploads_24h",))
+
+
+@dataclass
+class Servers:
+    """Servers of one test, ended by their process ids."""
+
+    folder: Path
+    running: dict[int, subprocess.Popen[bytes]]
+
+    def start(self, *options: str, port: int | None = None) -> int:
+        """A server on a free port; returns the port once it answers."""
+        port = port or free_port()
+        folder = self.folder / str(port)
+        folder.mkdir(exist_ok=True)
+        self.launch(*options, "--save", "", "--bind", "127.0.0.1", port=port, folder=folder)
+        until(lambda: client_answers(port))
+        return port
+
+    def launch(self, *options: str, port: int, folder: Path) -> None:
+        """The same without waiting."""
+        command = [str(find_server()), *options, "--port", str(port), "--dir", str(folder)]
+        self.running[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def kill(self, port: int) -> None:
+        process = self.running.pop(port)
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    held = Servers(tmp_path, {})
+    yield held
+    for port in list(held.running):
+        held.kill(port)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def client(port: int) -> Any:
+    """redis-py's own; its types do not know what a command answers."""
+    return redis.Redis(port=port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+def client_answers(port: int) -> bool:
+    try:
+        with client(port) as one:
+            one.ping()
+    except redis.AuthenticationError:
+        return True
+    except redis.RedisError:
+        return False
+    return True
+
+
+def until(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, "the servers did not get ready"
+        time.sleep(0.02)
+
+
+def upload(number: int, account: str) -> Event:
+    return Event(f"e{number}", "upload", clock_ms(), {"account": account})
+
+
+def run(
+    body: Callable[[FeatureStore], Awaitable[None]],
+    url: str,
+    *,
+    timeout_ms: int = 250,
+    replicas: int = 0,
+) -> None:
+    async def main() -> None:
+        store = FeatureStore(url, load_definitions(), timeout_ms=timeout_ms, replicas=replicas)
+        try:
+            async with asyncio.timeout(60):
+                await body(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+async def round_trip(store: FeatureStore) -> None:
+    """Many accounts in, the same out, one erased."""
+    accounts = [f"a{n}" for n in range(50)]
+    results = await store.ingest([upload(n, accounts[n % 50]) for n in range(200)])
+    assert {r.status for r in results} == {EventStatus.APPLIED}
+    refs = [EntityRef("account", account) for account in accounts]
+    table = await store.get(refs, COUNT)
+    assert table.values.tolist() == [[4.0] * 50]
+    result, table = await store.record_and_get(upload(200, "a0"), refs[:1], COUNT)
+    assert result is not None
+    assert table.values[0, 0] == 5
+    assert await store.delete(refs[0])
+
+
+def test_tcp_with_password_and_database(servers: Servers) -> None:
+    port = servers.start("--requirepass", "s3cret:@")
+    run(round_trip, f"redis://:{quote('s3cret:@')}@127.0.0.1:{port}/3")
+
+
+def test_acl_user_with_the_documented_rights(servers: Servers) -> None:
+    rights = (
+        "user featsvc on >pw resetkeys ~fs:* resetchannels -@all +@connection +@scripting +wait "
+        "+hget +hmget +hset +hgetall +del +pexpire +persist +pfadd +pfcount +zadd +zscore "
+        "+zremrangebyscore"
+    )
+    port = servers.start("--user", *rights.split()[1:])
+    run(round_trip, f"redis://featsvc:pw@127.0.0.1:{port}")
+
+    async def refused(store: FeatureStore) -> None:
+        with pytest.raises(Unavailable, match="check user and password"):
+            await store.ping()
+
+    run(refused, f"redis://featsvc:wrong@127.0.0.1:{port}")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificates with openssl")
+def test_tls(servers: Servers, tmp_path: Path) -> None:
+    """The embedded binary has no TLS: a proxy ends it, as stunnel or a cloud's front does."""
+    port, secure_port = servers.start(), free_port()
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(65536):
+                    sink.write(data)
+            except ConnectionError:
+                pass
+            sink.close()
+
+        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+    async def main() -> None:
+        proxy = await asyncio.start_server(relay, "127.0.0.1", secure_port, ssl=context)
+        url = f"rediss://localhost:{secure_port}"
+        store = FeatureStore(
+            f"{url}?ssl_ca_certs={certificate}", load_definitions(), timeout_ms=2000
+        )
+        await round_trip(store)
+        await store.close()
+        stranger = FeatureStore(url, load_definitions())
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await stranger.ping()
+        await stranger.close()
+        proxy.close()
+
+    asyncio.run(main())
+
+
+def test_sentinel_follows_a_fail_over(servers: Servers, tmp_path: Path) -> None:
+    primary = servers.start()
+    replica = servers.start("--replicaof", "127.0.0.1", str(primary))
+    until(partial(is_synced, replica))
+    sentinels = []
+    for _ in range(3):
+        port = free_port()
+        config = tmp_path / f"sentinel-{port}.conf"
+        config.write_text(
+            f"sentinel monitor ts 127.0.0.1 {primary} 2\n"
+            "sentinel down-after-milliseconds ts 500\nsentinel failover-timeout ts 3000\n"
+        )
+        folder = tmp_path / str(port)
+        folder.mkdir()
+        servers.launch(str(config), "--sentinel", port=port, folder=folder)
+        sentinels.append(port)
+    for port in sentinels:
+        until(partial(client_answers, port))
+        until(partial(sees_all, port))
+
+    async def body(store: FeatureStore) -> None:
+        await round_trip(store)
+        ref = EntityRef("account", "kept")
+        await store.ingest([upload(1000 + n, "kept") for n in range(20)])
+        servers.kill(primary)
+        began = time.monotonic()
+        while True:
+            assert time.monotonic() - began < 30
+            try:
+                asked = time.monotonic()
+                table = await store.get([ref], COUNT)
+                break
+            except Unavailable:
+                assert time.monotonic() - asked < 2
+                await asyncio.sleep(0.05)
+        assert table.values[0, 0] == 20
+        results = await store.ingest([upload(2000, "kept")])
+        assert results[0].status is EventStatus.APPLIED
+
+    hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
+    run(body, f"redis+sentinel://{hosts}?service=ts")
+
+
+def sees_all(sentinel: int) -> bool:
+    """Whether a sentinel knows the two others and the replica."""
+    with client(sentinel) as one:
+        state = one.sentinel_master("ts")
+    return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
+
+
+def is_synced(replica: int) -> bool:
+    with client(replica) as one:
+        return bool(one.info("replication")["master_link_status"] == "up")
+
+
+@pytest.fixture
+def cluster(servers: Servers) -> list[int]:
+    """Ports of three primaries, then of their replicas."""
+    ports: list[int] = []
+    while len(ports) < 6:
+        port = free_port()
+        if port < 55_000:  # the bus listens at port + 10,000
+            options: tuple[str, ...] = (
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "1000",
+            )
+            options += ("--appendonly", "yes", "--repl-diskless-sync-delay", "0")
+            ports.append(servers.start(*options, port=port))
+    clients = [client(port) for port in ports]
+    bounds = [0, 5461, 10923, 16384]
+    for n in range(3):
+        clients[n].execute_command("CLUSTER ADDSLOTSRANGE", bounds[n], bounds[n + 1] - 1)
+        clients[n].execute_command("CLUSTER SET-CONFIG-EPOCH", n + 1)
+    for port in ports[1:]:
+        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port)
+    until(lambda: all(c.cluster("info")["cluster_known_nodes"] == "6" for c in clients))
+    for n in range(3):
+        node = clients[n].execute_command("CLUSTER MYID").decode()
+        until(partial(knows, clients[n + 3], node))
+        clients[n + 3].execute_command("CLUSTER REPLICATE", node)
+    until(lambda: all(c.cluster("info")["cluster_state"] == "ok" for c in clients))
+    for replica in ports[3:]:
+        until(partial(is_synced, replica))
+    for one in clients:
+        one.close()
+    return ports
+
+
+def knows(one: Any, node: str) -> bool:
+    return any(entry["node_id"] == node for entry in one.cluster("nodes").values())
+
+
+class Traffic:
+    """Paced calls, what was acknowledged, and when the last one went unanswered."""
+
+    def __init__(self, store: FeatureStore, refs: list[EntityRef]) -> None:
+        self.store = store
+        self.refs = refs
+        self.acknowledged: Counter[str] = Counter()
+        self.unanswered_at: list[float] = []
+        self.slowest_s = 0.0
+
+    async def write(self, number: int) -> None:
+        account = self.refs[number % len(self.refs)].id
+        (result,) = await self.store.ingest([upload(10_000 + number, account)])
+        if result.status is EventStatus.APPLIED:
+            self.acknowledged[account] += 1
+
+    async def read(self, number: int) -> None:
+        try:
+            await self.store.get([self.refs[number % len(self.refs)]], COUNT)
+        except Unavailable:
+            self.unanswered_at.append(time.monotonic())
+
+    async def _timed(self, call: Callable[[int], Awaitable[None]], number: int) -> None:
+        asked = time.monotonic()
+        with contextlib.suppress(Unavailable):
+            await call(number)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - asked)
+
+    async def paced(
+        self, call: Callable[[int], Awaitable[None]], per_s: int, seconds: float
+    ) -> None:
+        """Calls begin on time, whether or not earlier ones have ended."""
+        began = time.monotonic()
+        tasks: list[asyncio.Task[None]] = []
+        while (elapsed := time.monotonic() - began) < seconds:
+            while len(tasks) < elapsed * per_s:
+                tasks.append(asyncio.create_task(self._timed(call, len(tasks))))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*tasks)
+
+
+def test_cluster_serves_while_a_primary_fails_over(servers: Servers, cluster: list[int]) -> None:
+    """An event counts as applied when the replica has it (`replicas=1`, WAIT): then a primary's
+    death loses none."""
+
+    async def body(store: FeatureStore) -> None:
+        refs = [EntityRef("account", f"b{n}") for n in range(60)]
+        traffic = Traffic(store, refs)
+        writing = asyncio.create_task(traffic.paced(traffic.write, 300, 8))
+        reading = asyncio.create_task(traffic.paced(traffic.read, 300, 8))
+        await asyncio.sleep(2)
+        servers.kill(cluster[0])
+        killed_at = time.monotonic()
+        await asyncio.gather(writing, reading)
+        table = await store.get(refs, COUNT)
+        for place, ref in enumerate(refs):
+            # What was not acknowledged may have been carried out all the same.
+            assert table.values[0, place] >= traffic.acknowledged[ref.id] > 0
+        assert sum(traffic.acknowledged.values()) > 1000
+        assert max(traffic.unanswered_at) - killed_at < 5
+        assert traffic.slowest_s < 2  # four times the timeout: nothing hangs
+
+    hosts = ",".join(f"127.0.0.1:{port}" for port in cluster)
+    run(body, f"redis+cluster://{hosts}", timeout_ms=500, replicas=1)
+
+
+def test_cluster_follows_slots_that_move(servers: Servers, cluster: list[int]) -> None:
+    async def body(store: FeatureStore) -> None:
+        await round_trip(store)
+        ref = EntityRef("account", "moved")
+        await store.ingest([upload(1, "moved")])
+        key = b"fs:{ts:account:moved}:v1"
+        clients = [client(port) for port in cluster[:3]]
+        slot = clients[0].cluster("keyslot", key.decode())
+        source = next(n for n in range(3) if clients[n].cluster("countkeysinslot", slot))
+        target = (source + 1) % 3
+        ids = [one.execute_command("CLUSTER MYID").decode() for one in clients]
+        clients[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        clients[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+        await store.ingest([upload(2, "moved")])  # still at the source
+        clients[source].migrate("127.0.0.1", cluster[target], [key], 0, 2000)
+        await store.ingest([upload(3, "moved")])  # ASK
+        assert (await store.get([ref], COUNT)).values[0, 0] == 3
+        for one in clients:
+            one.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+        await store.ingest([upload(4, "moved")])  # MOVED
+        assert (await store.get([ref], COUNT)).values[0, 0] == 4
+
+    run(body, f"redis+cluster://127.0.0.1:{cluster[1]}", timeout_ms=1000)

@@ -1,0 +1,200 @@
+"""Several workers on one port, and the indexer beside them: each killed, each back."""
+
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from featsvc.banks.store import BankStore
+from featsvc.v1 import matching_pb2, matching_pb2_grpc, types_pb2
+from tests.banks.lists import list_file
+from tests.integration.running import Running, featsvc, running
+from tests.matching.rows import list_of, value
+
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("workers")
+    metrics = {"FEATSVC_METRICS_LISTEN": f"127.0.0.1:{free_ports(WORKERS)}"}
+    with running(folder, "--workers", str(WORKERS), environ=metrics) as service:
+        (service.data_dir / "metrics").write_text(metrics["FEATSVC_METRICS_LISTEN"])
+        assert featsvc("bank", "create", "b", server=service.address).returncode == 0
+        yield service
+        assert service.process.poll() is None
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody has."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = int(probe.getsockname()[1])
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+def children(service: Running, module: str) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(service.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie, too
+            if module in child.cmdline():
+                found.append(child)
+    return found
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def connection(address: str) -> Iterator[matching_pb2_grpc.MatchingServiceStub]:
+    """A connection of its own: channels of one process share theirs otherwise."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        yield matching_pb2_grpc.MatchingServiceStub(channel)
+
+
+def status_of_each(address: str) -> dict[int, matching_pb2.GetIndexStatusResponse]:
+    """Worker -> status, of all of them: the kernel deals connections out."""
+    seen: dict[int, matching_pb2.GetIndexStatusResponse] = {}
+
+    def ask() -> bool:
+        with connection(address) as matching:
+            status = matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=10)
+            seen[status.worker] = status
+        return len(seen) == WORKERS
+
+    until(ask)
+    return seen
+
+
+def test_connections_are_dealt_out_to_every_worker(service: Running) -> None:
+    assert sorted(status_of_each(service.address)) == list(range(WORKERS))
+    assert len(children(service, "featsvc.worker")) == WORKERS
+
+
+def test_a_change_comes_to_every_worker(service: Running) -> None:
+    store = BankStore(f"sqlite:///{service.data_dir / 'banks.db'}")
+    revision = store.import_entries("b", list_file(list_of(range(5)))).revision
+    store.close()
+
+    def served_by_all() -> bool:
+        return all(s.served_revision >= revision for s in status_of_each(service.address).values())
+
+    until(served_by_all)
+    for status in status_of_each(service.address).values():
+        assert status.committed_revision == status.served_revision
+        assert status.staleness.ToMilliseconds() == 0
+
+
+def test_workers_are_told_apart_in_metrics(service: Running) -> None:
+    host, _, port = (service.data_dir / "metrics").read_text().rpartition(":")
+    for worker in range(WORKERS):
+        with urllib.request.urlopen(f"http://{host}:{int(port) + worker}/metrics") as page:
+            assert f"featsvc_worker {worker}.0".encode() in page.read()
+
+
+def test_a_killed_worker_comes_back_and_requests_go_on_being_answered(service: Running) -> None:
+    request = matching_pb2.MatchRequest(
+        signal=types_pb2.Signal(algorithm="pdq", value=value(1).hex())
+    )
+    stop = threading.Event()
+    answered: list[float] = []
+    lost: list[grpc.StatusCode] = []
+
+    def traffic() -> None:
+        with connection(service.address) as matching:
+            while not stop.is_set():
+                try:
+                    matching.Match(request, timeout=10, wait_for_ready=True)
+                    answered.append(time.monotonic())
+                except grpc.RpcError as exc:
+                    lost.append(exc.code())
+
+    threads = [threading.Thread(target=traffic) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: len(answered) > 100)
+        victim = children(service, "featsvc.worker")[1]
+        victim.kill()
+        killed = time.monotonic()
+        until(lambda: len(children(service, "featsvc.worker")) == WORKERS)
+        status_of_each(service.address)
+        back = time.monotonic()
+        until(lambda: answered[-1] > back)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    # What was in flight on it may be lost, and nothing else.
+    assert len(lost) <= len(threads)
+    assert set(lost) <= {grpc.StatusCode.UNAVAILABLE}
+    during = sorted(t for t in answered if killed <= t <= back)
+    assert max(b - a for a, b in pairwise(during)) < 5
+    assert victim.pid not in {child.pid for child in children(service, "featsvc.worker")}
+    assert "ended with code -9" in service.log
+
+
+def test_a_killed_indexer_comes_back(service: Running) -> None:
+    until(lambda: children(service, "featsvc.matching.indexer"))
+    (first,) = children(service, "featsvc.matching.indexer")
+    first.kill()
+    until(
+        lambda: (
+            [c.pid for c in children(service, "featsvc.matching.indexer")] not in ([], [first.pid])
+        )
+    )
+
+
+def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
+    for workers in ("1", "2"):
+        result = featsvc(
+            *("serve", "--listen", service.address, "--workers", workers),
+            *("--data-dir", str(tmp_path / workers)),
+        )
+        assert result.returncode == 1
+        assert service.address in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_worker_that_cannot_start_is_said(tmp_path: Path) -> None:
+    wrong = tmp_path / "features.toml"
+    wrong.write_text("namespace = 7\n")
+    result = featsvc(
+        *("serve", "--listen", "127.0.0.1:0", "--workers", "2", "--redis", "unix:///nowhere"),
+        *("--features", str(wrong), "--data-dir", str(tmp_path / "data")),
+    )
+    assert result.returncode == 1
+    assert "features.toml" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_service(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path / "data", "--workers", "2") as service:
+        until(lambda: children(service, "featsvc.matching.indexer"))
+        every = psutil.Process(service.process.pid).children(recursive=True)
+        assert len(every) == 4
+        service.process.send_signal(number)
+        assert service.process.wait(timeout=30) == (0 if number == signal.SIGTERM else -number)
+        assert psutil.wait_procs(every, timeout=20)[1] == []

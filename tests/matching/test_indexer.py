@@ -1,0 +1,238 @@
+"""The indexer and the followers of its segments, with kills at random moments."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from featsvc.banks.results import ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.errors import Conflict
+from featsvc.hashing.signals import Signal
+from featsvc.matching import follower as follower_module
+from featsvc.matching.follower import Follower
+from featsvc.matching.indexer import Indexer, has_indexer
+from featsvc.matching.matches import MatchOptions
+from featsvc.matching.parts import build_part
+from featsvc.matching.segments import collect, newest_segment, published, write_segment
+from tests.banks.lists import list_file
+from tests.matching.rows import held, list_of, row, value
+
+KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "segments"
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    store.create_bank("b")
+    return store
+
+
+def load(store: BankStore, numbers: range, *, replace: bool = False) -> int:
+    file = list_file(list_of(numbers), chunk_bytes=1 << 16)
+    return store.import_entries("b", file, ImportOptions(replace=replace)).revision
+
+
+def follow(store: BankStore, folder: Path) -> Follower:
+    follower = Follower(store, poll_interval_ms=20, segments=folder)
+    follower.start()
+    return follower
+
+
+@contextmanager
+def working(indexer: Indexer) -> Iterator[None]:
+    """The indexer runs beside; it has its folder when the block begins."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=indexer.run, args=(stopping,))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not has_indexer(indexer.folder):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_a_segment_is_built_when_the_newest_is_behind(bank: BankStore, folder: Path) -> None:
+    indexer = Indexer(bank, folder, compact_entries=10)
+    assert indexer.build_if_behind() is None
+    load(bank, range(9))
+    assert indexer.build_if_behind() is None
+    load(bank, range(9, 12))
+    assert indexer.build_if_behind() is not None
+    assert indexer.build_if_behind() is None
+    load(bank, range(12, 20))
+    assert indexer.build_if_behind() is None
+    load(bank, range(2), replace=True)
+    assert indexer.build_if_behind() is not None
+
+
+def test_a_restart_maps_the_segment_and_reads_what_is_newer(bank: BankStore, folder: Path) -> None:
+    load(bank, range(20))
+    Indexer(bank, folder).build()
+    load(bank, range(5, 25), replace=True)
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(30)) == set(range(5, 25))
+        (status,) = follower.status().algorithms
+        assert (status.segment_revision, status.delta_signals) == (2, 5)
+        assert (status.withdrawn_signals, status.signals) == (5, 20)
+        assert status.bytes_mapped >= 20 * 32
+    finally:
+        follower.stop()
+
+
+def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder: Path) -> None:
+    load(bank, range(5))
+    follower = follow(bank, folder)
+    try:
+        load(bank, range(3, 9), replace=True)
+        follower.wait_for(3, 20)
+        Indexer(bank, folder).build()
+        deadline = time.monotonic() + 20
+        while follower.status().algorithms[0].segment_revision != 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert follower.status().algorithms[0].delta_signals == 0
+        assert held(follower.snapshot, range(10)) == set(range(3, 9))
+        load(bank, range(3, 12))
+        assert held(follower.wait_for(4, 20), range(15)) == set(range(3, 12))
+    finally:
+        follower.stop()
+
+
+def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Path) -> None:
+    revision = load(bank, range(5))
+    write_segment(folder, build_part([row(1, 77)]), revision, 12345)
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(80)) == set(range(5))
+        assert follower.status().algorithms[0].segment_revision == 0
+    finally:
+        follower.stop()
+
+
+def test_a_flood_is_left_to_the_indexer(
+    bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
+    load(bank, range(5))
+    follower = follow(bank, folder)
+    try:
+        with working(Indexer(bank, folder)):
+            revision = load(bank, range(5, 100))
+            time.sleep(0.3)
+            status = follower.status()
+            assert (status.served_revision, status.committed_revision) == (2, revision)
+            assert status.staleness_ms >= 200
+            Indexer(bank, folder).build()
+            follower.wait_for(revision, 20)
+        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+        assert follower.status().staleness_ms == 0
+    finally:
+        follower.stop()
+
+
+def test_one_indexer_a_folder(bank: BankStore, folder: Path) -> None:
+    with working(Indexer(bank, folder)), pytest.raises(Conflict, match="another one"):
+        Indexer(bank, folder).run(threading.Event())
+    assert not has_indexer(folder)
+
+
+def test_a_flood_is_read_where_no_indexer_works(
+    bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
+    follower = follow(bank, folder)
+    try:
+        revision = load(bank, range(100))
+        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+    finally:
+        follower.stop()
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.booleans()),
+        max_size=8,
+    )
+)
+def test_added_withdrawn_and_compacted_in_any_order(
+    store: BankStore, tmp_path: Path, changes: list[tuple[int, int, bool, bool]]
+) -> None:
+    """Each change is an import, which may replace, after which a segment may be built."""
+    name = f"b{store.head().revision}"
+    folder = tmp_path / name
+    store.create_bank(name)
+    follower = follow(store, folder)
+    wanted: set[int] = set()
+    try:
+        for first, many, replace, compact in changes:
+            numbers = range(first, first + many)
+            file = list_file(list_of(numbers))
+            store.import_entries(name, file, ImportOptions(replace=replace))
+            wanted = set(numbers) | (set() if replace else wanted)
+            if compact:
+                Indexer(store, folder).build()
+                collect(folder)
+            served = follower.wait_for(store.head().revision, 20)
+            in_bank = MatchOptions(banks=(name,), thresholds={"pdq": 0})
+            found = {
+                n for n in range(60) if served.match([Signal("pdq", value(n))], in_bank).matches
+            }
+            assert found == wanted
+    finally:
+        follower.stop()
+
+
+def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'banks.db'}"
+    store = BankStore(url)
+    store.create_bank("b")
+    load(store, range(30))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "featsvc.matching.indexer", "--segments", str(folder),
+         "--compact-entries", "10"],
+        env=os.environ | {"FEATSVC_BANKS_URL": url},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not published(folder):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        code = process.wait(30)
+    assert code == 0
+    found = newest_segment(folder)
+    assert found is not None
+    assert found.revision == 2
+    store.close()
+
+
+def test_killed_at_any_moment_the_served_set_equals_the_store(tmp_path: Path) -> None:
+    """Indexers and followers die by SIGKILL in the middle of builds, swaps and collections."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.matching.killed", str(tmp_path), str(KILLS)],
+        capture_output=True, text=True, timeout=110, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[:2] == ["kills", str(KILLS)]

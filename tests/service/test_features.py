@@ -1,0 +1,142 @@
+"""FeatureService over real gRPC; the store behind it is real where it matters what it holds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from grpc import aio
+
+from featsvc.accounts import (
+    EmbeddedValkey,
+    Event,
+    EventResult,
+    EventStatus,
+    FeatureStore,
+    load_definitions,
+)
+from featsvc.service.features import FeatureServicer
+from featsvc.v1 import features_pb2, features_pb2_grpc, types_pb2
+
+BATCH_BYTES = 2**19
+BATCHES = 160
+ACCOUNT = types_pb2.EntityRef(entity="account", id="a1")
+
+
+def serve(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
+    """Run a test's body with a stub of the service over `store`."""
+
+    async def main() -> None:
+        server = aio.server()
+        features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureServicer(store), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await body(features_pb2_grpc.FeatureServiceStub(channel))
+        await server.stop(None)
+
+    asyncio.run(main())
+
+
+class SlowStore:
+    """Applies nothing until it is let."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+
+    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+        await self.let.wait()
+        return [EventResult(EventStatus.APPLIED)] * len(events)
+
+
+def test_a_slow_store_holds_up_the_sender_of_a_stream() -> None:
+    """What is under way is bounded by HTTP/2's window, not by what the sender has."""
+    store = SlowStore()
+    sent = 0
+    event = features_pb2.Event(
+        event_id="e", attributes={"t": features_pb2.AttributeValue(text="x" * 200)}
+    )
+
+    async def batches() -> AsyncIterator[features_pb2.IngestEventsRequest]:
+        nonlocal sent
+        for number in range(BATCHES):
+            yield features_pb2.IngestEventsRequest(
+                events=[event] * (BATCH_BYTES // event.ByteSize()), tag=str(number)
+            )
+            sent += 1
+
+    async def body(stub: Any) -> None:
+        tags: list[str] = []
+
+        async def read() -> None:
+            async for answer in stub.IngestEventStream(batches()):
+                tags.append(answer.tag)
+
+        reading = asyncio.create_task(read())
+        before = -1
+        while sent != before:  # until the sender stands still
+            before = sent
+            await asyncio.sleep(0.5)
+        assert sent * BATCH_BYTES < 32 * 2**20 < BATCHES * BATCH_BYTES
+        assert tags == []
+        store.let.set()
+        await reading
+        assert tags == [str(number) for number in range(BATCHES)]
+
+    serve(store, body)
+
+
+def test_every_feature_is_described(tmp_path: Path) -> None:
+    definitions = load_definitions()
+
+    async def body(stub: Any) -> None:
+        found: dict[str, features_pb2.FeatureDefinition] = {}
+        token = ""
+        while True:
+            page = await stub.ListFeatures(
+                features_pb2.ListFeaturesRequest(page_size=7, page_token=token)
+            )
+            assert len(page.features) <= 7
+            found |= {feature.name: feature for feature in page.features}
+            token = page.next_page_token
+            if not token:
+                break
+        assert list(found) == [*definitions.features, *definitions.derived]
+        assert all(feature.version and feature.aggregation for feature in found.values())
+        uploads = found["uploads_1h"]
+        assert (uploads.entity, uploads.aggregation, uploads.event_type) == (
+            "account", "count", "upload",
+        )  # fmt: skip
+        assert (uploads.window.seconds, uploads.bucket.seconds) == (3600, 300)
+        assert not uploads.HasField("default")
+        assert "upload_gate" in uploads.sets
+        strikes = found["strikes_lifetime"]
+        assert strikes.HasField("default")
+        assert not strikes.HasField("window")
+        assert found["upload_burst"].expression == "uploads_1h * 24 / max(uploads_24h, 1)"
+
+    serve(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body)
+
+
+def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
+    async def main() -> None:
+        valkey = EmbeddedValkey(tmp_path)
+        await valkey.start()
+        store = FeatureStore(valkey.url, load_definitions())
+        servicer = FeatureServicer(store)
+        context = cast(Any, None)
+        event = features_pb2.Event(event_id="e1", type="upload", entities={"account": "a1"})
+        event.time.GetCurrentTime()
+        await servicer.IngestEvents(features_pb2.IngestEventsRequest(events=[event]), context)
+        request = features_pb2.DeleteEntityRequest(entity=ACCOUNT)
+        assert (await servicer.DeleteEntity(request, context)).deleted
+        assert not (await servicer.DeleteEntity(request, context)).deleted
+        table = await servicer.GetFeatures(
+            features_pb2.GetFeaturesRequest(entities=[ACCOUNT]), context
+        )
+        statuses = {status for column in table.columns for status in column.statuses}
+        assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
+        await store.close()
+        await valkey.stop()
+
+    asyncio.run(main())

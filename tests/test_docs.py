@@ -1,0 +1,31 @@
+"""What the sources promise to programs stands in the docs."""
+
+import re
+
+import pytest
+
+from tests.photographs import ROOT
+
+SOURCES = "\n".join(p.read_text() for p in (ROOT / "featsvc").rglob("*.py"))
+REASONS = {
+    *re.findall(r'reason="([A-Z_]+)"', SOURCES),
+    *re.findall(r'^    reason = "([A-Z_]+)"', SOURCES, re.MULTILINE),
+}
+METRICS = set(re.findall(r'"(featsvc_[a-z_]+)"', SOURCES))
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_a_reason_is_documented(reason: str) -> None:
+    assert f"`{reason}`" in (ROOT / "docs" / "errors.md").read_text()
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_a_metric_is_documented(metric: str) -> None:
+    assert f"`{metric}" in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")]
+    for page in (*pages, *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
