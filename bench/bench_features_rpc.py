@@ -11,10 +11,7 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -24,9 +21,9 @@ import uvloop
 from grpc import aio
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.bench_accounts_memory import running_valkey
 from featsvc.accounts import Event, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
-from featsvc.accounts.embedded import find_server
 from featsvc.accounts.events import clock_ms
 from featsvc.service.features import FeatureServicer
 from featsvc.service.metrics import Metrics
@@ -55,7 +52,7 @@ def register_echo(servicer: Any, server: aio.Server) -> None:
 async def serve(url: str) -> None:
     """Both methods behind the same interceptor, until standard input ends."""
     warm_accounts()
-    store = FeatureStore(url, load_definitions())
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     metrics = Metrics()
     mounts = [
         Mount(
@@ -82,15 +79,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    with TemporaryDirectory(prefix="featsvc-bench-") as folder:
-        path = Path(folder, "s")
-        command = [find_server(), "--port", "0", "--unixsocket", path, "--save", ""]
-        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, cwd=folder)
-        while not path.exists():
-            time.sleep(0.01)
-        yield f"unix://{path}"
-        process.terminate()
-        process.wait(10)
+    with running_valkey() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +106,7 @@ def server(valkey: str, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, 
 
 
 async def fill(url: str) -> None:
-    store = FeatureStore(url, load_definitions())
+    store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     now_ms = clock_ms()
     for account in range(ACCOUNTS):
         events = [

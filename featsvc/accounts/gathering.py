@@ -19,9 +19,10 @@ _LARGEST_JOINED = 32
 _LARGEST_PARTY = 256
 """Entities read together, so that nobody waits long for others."""
 _LONGEST_WAIT_S = 0.002
-_TURNS_ALONE, _TURNS_IN_COMPANY = 2, 16
-"""Turns of the loop in which nobody has to join before a party goes, by whether anybody joined the
-one before. An idle turn takes some 3 microseconds, one with work in it brings others."""
+_TURNS_ALONE, _TURNS_IN_COMPANY = 3, 24
+"""Turns of the loop in which nobody has to join before a party goes, by whether anybody joined one
+of the last few. An idle turn takes some 3 microseconds; one with work in it brings others."""
+_LAST_FEW = 8
 
 Key = tuple[Selection, int | None, tuple[str, ...]]
 ReadAll = Callable[[Sequence[EntityRef], Selection, int | None], Awaitable[FeatureTable]]
@@ -43,7 +44,7 @@ class ReadGathering:
     def __init__(self, read: ReadAll) -> None:
         self._read = read
         self._open: dict[Key, _Party] = {}
-        self._in_company = False
+        self._company = 0  # parties for which others are still expected
 
     async def get(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
@@ -90,10 +91,10 @@ class ReadGathering:
 
     async def _until_nobody_joins(self, party: _Party) -> None:
         give_up = time.perf_counter() + _LONGEST_WAIT_S
-        wanted = _TURNS_IN_COMPANY if self._in_company else _TURNS_ALONE
+        wanted = _TURNS_IN_COMPANY if self._company else _TURNS_ALONE
         turns = joined = 0
         while turns < wanted and time.perf_counter() < give_up:
             await asyncio.sleep(0)
             turns = turns + 1 if joined == len(party.followers) else 0
             joined = len(party.followers)
-        self._in_company = joined > 0
+        self._company = _LAST_FEW if joined else max(0, self._company - 1)

@@ -52,9 +52,11 @@ class ThresholdEffect:
 class Evaluation:
     """`histograms[d]` counts samples whose nearest entry lies at distance d.
 
-    `suggested` is the largest threshold that meets the rate; None where none does, or where
-    there are no negative samples. `noisy` are entries with the negative samples that they match
-    at that threshold, or at the bank's own where there is none.
+    `suggested` meets the rate and finds most of the positive samples, the smallest of those that
+    find as many; without positive samples it is the largest that meets the rate, the algorithm's
+    default at most; None where none does, or where there are no negative samples. `noisy` are
+    entries with the negative samples that they match at that threshold, or at the bank's own
+    where there is none.
     """
 
     positive_histogram: tuple[int, ...]
@@ -106,13 +108,7 @@ def evaluate(
     positives = np.bincount(nearest[positive], minlength=kind.bits + 2)
     negatives = np.bincount(nearest[~positive], minlength=kind.bits + 2)
     effects = _effects(positives, negatives, min(kind.bits, MAX_THRESHOLD_SHOWN))
-    meeting = [
-        effect.threshold
-        for effect in effects
-        if effect.false_matches.value is not None
-        and effect.false_matches.value <= max_false_match_rate
-    ]
-    suggested = max(meeting, default=None)
+    suggested = _suggest(effects, max_false_match_rate, kind.default_threshold)
     own = int(bank.thresholds.get(algorithm, kind.default_threshold))
     radius = own if suggested is None else suggested
     return Evaluation(
@@ -122,6 +118,23 @@ def evaluate(
         suggested,
         _noisy(view, algorithm, condition, queries[~positive], radius),
     )
+
+
+def _suggest(
+    effects: Sequence[ThresholdEffect], max_false_match_rate: float, default: int
+) -> int | None:
+    meeting = [
+        effect
+        for effect in effects
+        if effect.false_matches.value is not None
+        and effect.false_matches.value <= max_false_match_rate
+    ]
+    if not meeting:
+        return None
+    if meeting[0].recall.value is None:
+        return min(meeting[-1].threshold, default)
+    # Beyond what finds more, a larger threshold is only a larger risk.
+    return max(meeting, key=lambda effect: (effect.recall.value, -effect.threshold)).threshold
 
 
 def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:

@@ -25,8 +25,6 @@ MAX_SIGNALS = 16
 MAX_ENTRY_SIGNALS = 256
 """Variants included."""
 MAX_QUERY_VARIANTS = 16
-ENTRY_ALGORITHMS = ("pdq", "md5", "sha1", "sha256")
-"""What a picture is hashed into when it is added itself."""
 ENGINES = ("auto", "faiss", "scan", "multi-index")
 
 _BANK_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)

@@ -11,7 +11,7 @@ try:
     import matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 except ImportError as exc:
     raise click.ClickException(
         "--plot needs matplotlib: pip install 'featsvc[plot]', or leave it out and take --csv"
@@ -26,58 +26,61 @@ _THRESHOLD = "#333333"
 def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBankResponse) -> None:
     """Write a PNG."""
     matplotlib.use("Agg")
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    above, below = figure.subplots(2, 1)
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    rows = figure.subplots(3, 1, sharex=True)
     last = max(len(result.positive_histogram), len(result.negative_histogram), 40)
-    _histogram(above, result)
-    _rates(below, result)
-    for axes in (above, below):
+    _histograms(rows[0], result)
+    _rate(rows[1], result, "recall", _BAD)
+    rows[1].set_ylabel("bad content found")
+    rows[1].set_ylim(-0.02, 1.02)
+    _rate(rows[2], result, "false_match_rate", _GOOD)
+    rows[2].set_ylabel("good content matched")
+    # Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
+    rows[2].set_yscale("symlog", linthresh=1e-4)
+    rows[2].set_ylim(0, 1)
+    rows[2].set_xlabel("threshold, bits (shaded: 95 % confidence)")
+    for axes in rows:
         axes.set_xlim(-1, last)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelbottom=True)
+        if result.HasField("suggested_threshold"):
+            suggested = result.suggested_threshold
+            axes.axvline(suggested + 0.5, color=_THRESHOLD, linestyle="--", linewidth=1.2)
     if result.HasField("suggested_threshold"):
-        threshold = result.suggested_threshold
-        for axes in (above, below):
-            axes.axvline(threshold + 0.5, color=_THRESHOLD, linestyle="--", linewidth=1.2)
-        above.annotate(
-            f"suggested: {threshold:g}", (threshold + 0.5, 0.97), xytext=(5, 0),
-            xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-            color=_THRESHOLD,
+        rows[1].annotate(
+            f"suggested: {result.suggested_threshold:g}", (result.suggested_threshold + 0.5, 0.08),
+            xytext=(6, 0), textcoords="offset points", color=_THRESHOLD,
         )  # fmt: skip
-    figure.suptitle(f"Bank {bank_id}: {algorithm} distances of samples to their nearest entry")
+    figure.suptitle(f"Bank {bank_id}: {algorithm}, samples against their nearest entry")
     figure.savefig(path, dpi=120, format="png")
 
 
-def _histogram(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
+def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
+    """Each as a share of its own samples: there are often far more good ones than bad."""
     for histogram, colour, shift, name in (
         (result.positive_histogram, _BAD, -0.2, "known bad"),
         (result.negative_histogram, _GOOD, 0.2, "known good"),
     ):
-        places = [distance + shift for distance in range(len(histogram))]
         total = sum(histogram)
-        axes.bar(places, histogram, width=0.4, color=colour, label=f"{name} ({total:,})")
-    axes.set_ylabel("samples")
+        places = [distance + shift for distance in range(len(histogram))]
+        shares = [number / total for number in histogram]
+        axes.bar(places, shares, width=0.4, color=colour, label=f"{name}: {total:,} samples")
+    axes.set_ylabel("share of samples")
     axes.set_xlabel("distance to the nearest entry, bits")
-    axes.legend(frameon=False, loc="upper center", ncols=2)
+    # Above the axes: nothing drawn is hidden.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
 
-def _rates(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
+def _rate(axes: Axes, result: banks_pb2.EvaluateBankResponse, name: str, colour: str) -> None:
     rows = result.thresholds
     places = [row.threshold for row in rows]
-    for name, colour, text in (
-        ("recall", _BAD, "bad content found"),
-        ("false_match_rate", _GOOD, "good content matched"),
-    ):
-        axes.plot(places, _values(rows, name), color=colour, label=text, drawstyle="steps-post")
-        axes.fill_between(
-            places, _values(rows, f"{name}_low"), _values(rows, f"{name}_high"),
-            step="post", color=colour, alpha=0.2, linewidth=0,
-        )  # fmt: skip
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylabel("share of samples, 95 % interval")
-    axes.set_xlabel("threshold, bits")
-    axes.legend(frameon=False, loc="center right")
+    axes.plot(places, _values(rows, name), color=colour, drawstyle="steps-post")
+    axes.fill_between(
+        places, _values(rows, f"{name}_low"), _values(rows, f"{name}_high"),
+        step="post", color=colour, alpha=0.2, linewidth=0,
+    )  # fmt: skip
 
 
 def _values(rows: Sequence[banks_pb2.EvaluateBankResponse.Threshold], name: str) -> list[float]:

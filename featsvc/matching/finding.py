@@ -13,6 +13,7 @@ from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
 
 _I64 = NDArray[np.int64]
+_FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,12 @@ def find(
         if index is None:
             continue
         hits = searched.hits(algorithm, queries, thresholds.largest)
-        if not len(hits.rows):
+        count = len(hits.rows)
+        if not count:
+            continue
+        if count <= _FEW and len(queries) == 1:
+            if one_by_one := _few(searched, number, index, hits, rules, thresholds, now_us):
+                found.append(one_by_one)
             continue
         entries = searched.part.entries
         entry = index.entry[hits.rows].astype(np.int64)
@@ -140,6 +146,37 @@ def find(
         all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
         found.append(all_of_it if matched.all() else all_of_it.take(matched))
     return joined(found)
+
+
+def _few(
+    searched: SearchedPart,
+    number: int,
+    index: SignalIndex,
+    hits: Hits,
+    rules: BankRules,
+    thresholds: Thresholds,
+    now_us: int,
+) -> Found | None:
+    """The same for a hit or two of one query, where arrays cost more than they save."""
+    entries, dead = searched.part.entries, searched.dead
+    passed: list[tuple[int, int, int, int, int, int]] = []
+    for row, distance in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
+        entry = int(index.entry[row])
+        bank = int(searched.positions[entries.bank[entry]])
+        flags = int(entries.flags[entry])
+        if (
+            distance > thresholds.by_bank[bank]
+            or entries.expire_us[entry] <= now_us
+            or flags & QUARANTINED
+            or (flags & NEGATIVE and not rules.safe[bank])
+        ):
+            continue
+        if len(dead):
+            at = int(np.searchsorted(dead, entry))
+            if at < len(dead) and dead[at] == entry:
+                continue
+        passed.append((0, number, row, entry, bank, distance))
+    return Found(*np.array(passed, np.int64).T) if passed else None
 
 
 def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:

@@ -37,6 +37,8 @@ class BankRules:
     acting_safe: NDArray[np.bool_]
     """Safe lists whose matches suppress: a safe list in SHADOW is only watched."""
     safe: NDArray[np.bool_]
+    suppressing: bool
+    """Whether any of them acts."""
     _made: dict[tuple[object, ...], Thresholds] = field(default_factory=dict)
     """Thresholds by what they were made for: most requests ask for the same few."""
 
@@ -47,6 +49,7 @@ class BankRules:
             positions={bank.id: i for i, bank in enumerate(banks)},
             acting_safe=np.array([b.safe and b.mode is BankMode.ENFORCE for b in banks], bool),
             safe=np.array([*(b.safe for b in banks), False], bool),
+            suppressing=any(b.safe and b.mode is BankMode.ENFORCE for b in banks),
         )
 
     def searched(self, options: MatchOptions) -> tuple[int, ...]:

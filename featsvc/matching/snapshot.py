@@ -5,6 +5,7 @@ what came since (the delta), with the entries withdrawn since. It is made off th
 and never changes: any number of threads may search it.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,13 @@ from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
 _MAX_HITS_READ = 20_000
+
+QUICK_SIGNALS = 2_000_000
+"""A scan of so many, the worst that can become of a query, takes about a millisecond."""
+_QUICK_HITS = 64
+
+_NOTHING = MatchResult((), False, low_quality=False)
+_NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Snapshot:
         self.status = status
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
+        self._signals = _signals_searched(parts)
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -109,13 +118,39 @@ class Snapshot:
                 low_quality = True
                 continue
             thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-            query = np.frombuffer(signal.value, np.uint8)[None, :]
-            found = find(self._parts, self._rules, kind.name, query, thresholds, now_us)
-            if len(found):
-                asked.append(_Asked(signal, thresholds, found.nearest_first()))
+            asked.append(self._ask(signal, thresholds, now_us))
+        return self._answer(asked, options, low_quality)
+
+    def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
+        """`match` of one signal where that takes a fraction of a millisecond at most; None where
+        it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
+        the one that the index is built for, or many hits. Raises as `match` does.
+        """
+        kind = _matched_kind(signal.algorithm)
+        if self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+            return None
+        searched = self._rules.searched(options)
+        thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
+        if thresholds.largest > kind.default_threshold or signal.low_quality:
+            return None
+        _check_length(kind, len(signal.value))
+        asked = self._ask(signal, thresholds, time.time_ns() // 1000)
+        return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
+
+    def _ask(self, signal: Signal, thresholds: Thresholds, now_us: int) -> _Asked:
+        query = np.frombuffer(signal.value, np.uint8)[None, :]
+        found = find(self._parts, self._rules, signal.algorithm, query, thresholds, now_us)
+        return _Asked(signal, thresholds, found)
+
+    def _answer(
+        self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
+    ) -> MatchResult:
+        asked = [_Asked(a.signal, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
         if not asked:
-            return MatchResult((), False, low_quality)
-        suppressing = any(self._rules.acting_safe[a.found.bank].any() for a in asked)
+            return _NOTHING_POOR if low_quality else _NOTHING
+        suppressing = self._rules.suppressing and any(
+            self._rules.acting_safe[a.found.bank].any() for a in asked
+        )
         matches, truncated = self._matches(asked, options, suppressing)
         return MatchResult(matches, truncated, low_quality)
 
@@ -204,6 +239,11 @@ class Snapshot:
     def _matches(
         self, asked: Sequence[_Asked], options: MatchOptions, suppressing: bool
     ) -> tuple[tuple[Match, ...], bool]:
+        if len(asked) == 1 and len(asked[0].found) == 1 and not options.labels:
+            (only,) = asked
+            place = int(only.found.part[0]), int(only.found.entry[0])
+            evidence = [self._evidence(only.signal, only.thresholds, only.found, 0)]
+            return (self._match(*place, evidence, options, suppressing, only.signal),), False
         by_entry: dict[tuple[int, int], list[Evidence]] = {}
         query_of: dict[tuple[int, int], Signal] = {}
         found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
@@ -218,12 +258,12 @@ class Snapshot:
                     continue
                 query_of[place] = query
             mine.add(place)
-            evidence = by_entry.setdefault(place, [])
-            if len(evidence) <= MAX_EVIDENCE:
-                evidence.append(signal)
+            seen = by_entry.setdefault(place, [])
+            if len(seen) <= MAX_EVIDENCE:
+                seen.append(signal)
         matches = (
-            self._match(*place, evidence, options, suppressing, query_of[place])
-            for place, evidence in by_entry.items()
+            self._match(*place, seen, options, suppressing, query_of[place])
+            for place, seen in by_entry.items()
         )
         return tuple(matches), truncated
 
@@ -297,6 +337,15 @@ class Snapshot:
             evidence=tuple(evidence[1:]),
             frame=query.frame,
         )
+
+
+def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
+    """By algorithm; infinite where a bank chose how."""
+    counts: dict[str, float] = defaultdict(float)
+    for searched in parts:
+        for name, index in searched.part.indexes.items():
+            counts[name] += math.inf if searched.choices else len(index.entry)
+    return dict(counts)
 
 
 def _bits(signal: Signal) -> int:

@@ -206,8 +206,14 @@ class Screener:
     async def match(
         self, signal: Signal, options: MatchOptions
     ) -> tuple[MatchResult, int, datetime | None]:
-        """Search the banks for one signal; result, revision, commit time."""
+        """Search the banks for one signal; result, revision, commit time.
+
+        A quick search runs here and now: to hand it to a thread takes longer than to do it.
+        """
         snapshot = self._follower.snapshot
+        quick = snapshot.match_at_once(signal, options)
+        if quick is not None:
+            return self._count(quick), snapshot.revision, snapshot.commit_time
         result, _ = await self._pool.run(lambda: self._count(snapshot.match((signal,), options)))
         return result, snapshot.revision, snapshot.commit_time
 

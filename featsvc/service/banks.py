@@ -10,8 +10,8 @@ from typing import Any
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.records import ENTRY_ALGORITHMS
 from featsvc.banks.store import BankStore
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.media import DecodeOptions
@@ -103,7 +103,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
                 data = content_bytes(content, f"contents[{index}]")
-                hashes = await self._screener.hash(data, ENTRY_ALGORITHMS, DecodeOptions())
+                hashes = await self._screener.hash(data, DEFAULT_ALGORITHMS, DecodeOptions())
                 hashed[index] = hashes.signals
         rows = [
             convert.new_entry(index, entry, hashed[index])

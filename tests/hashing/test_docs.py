@@ -18,6 +18,9 @@ def algorithm_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for kind in ALGORITHMS.values():
+        if kind.opaque:
+            lines.append(f"| `{kind.name}` | any | none | | | stored only |")
+            continue
         floor = "" if kind.quality_floor is None else str(kind.quality_floor)
         matched = "yes" if kind.matched else "no"
         lines.append(

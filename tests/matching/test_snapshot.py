@@ -375,6 +375,8 @@ def test_a_batch_equals_its_queries_one_by_one(
     )
     for i, value in enumerate(values):
         one = found.match([Signal("pdq", value)], options)
+        at_once = found.match_at_once(Signal("pdq", value), options)
+        assert at_once in ((None, one) if choosing else (one,))
         mine = slice(batch.offsets[i], batch.offsets[i + 1])
         named = [batch.entries[j] for j in batch.entry_index[mine]]
         assert batch.distances[mine].tolist() == [m.distance for m in one.matches]
@@ -382,6 +384,16 @@ def test_a_batch_equals_its_queries_one_by_one(
             (m.entry_id, m.suppressed) for m in one.matches
         }
         assert (i in batch.truncated_queries) == one.truncated
+
+
+def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
+    signal = Signal("pdq", far(100))
+    assert found.match_at_once(signal, MatchOptions()) == found.match([signal])
+    assert found.match_at_once(signal, MatchOptions(thresholds={"pdq": 32})) is None
+    assert found.match_at_once(Signal("pdq", ZERO), MatchOptions()) is None
+    monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
+    assert found.match_at_once(signal, MatchOptions()) is None
 
 
 @settings(max_examples=60, deadline=None)

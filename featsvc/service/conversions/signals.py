@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
-from featsvc.matching.matches import MAX_BATCH, Match, MatchOptions
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -115,6 +116,8 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
     """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    if not message.ByteSize():
+        return DEFAULT_OPTIONS
     if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
         raise errors.NotBuilt(
             "options.variants: query variants have no body in this version; "
@@ -208,7 +211,9 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
     return message
 
 
+@lru_cache(maxsize=4)
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
+    """Shared by all answers of a snapshot: not to be changed."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
 
 

@@ -1,0 +1,93 @@
+"""What accounts take in Redis: the memory the server uses for a population, per account.
+
+    make bench ARGS="-k accounts_memory"
+
+docs/features.md extrapolates from these to 10 M and 100 M accounts.
+"""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from featsvc.accounts import Event, FeatureStore, load_definitions
+from featsvc.accounts.embedded import find_server
+
+NOW_MS = 1_767_268_803_123
+TYPES = ("upload", "login", "message", "report", "match", "decision", "signup")
+DAY_MS = 86_400_000
+
+
+@contextmanager
+def running_valkey() -> Iterator[str]:
+    """URL of a server that keeps nothing on disk."""
+    with TemporaryDirectory(prefix="featsvc-bench-") as folder:
+        path = Path(folder, "s")
+        command = [find_server(), "--port", "0", "--unixsocket", path, "--save", ""]
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, cwd=folder)
+        while not path.exists():
+            time.sleep(0.01)
+        yield f"unix://{path}"
+        process.terminate()
+        process.wait(10)
+
+
+def history(account: int, size: int) -> list[Event]:
+    """Events of seven types over 90 days, most of them recent, about the account alone."""
+    rng = np.random.default_rng(account)
+    ages = 90 * DAY_MS * rng.random(size) ** 4
+    attributes: dict[str, float | str | bool] = {"bytes": 9.0, "success": False, "action": "strike"}
+    return [
+        Event(
+            f"{account}-{n}",
+            TYPES[n % len(TYPES)],
+            int(NOW_MS - age),
+            {"account": f"account-{account:09}"},
+            {**attributes, "target": f"t{n % 90}", "ip": f"i{n % 9}", "device": f"d{n % 3}",
+             "reporter": f"r{n}"},
+        )
+        for n, age in enumerate(ages)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("accounts", "events"), [(20_000, 20), (2_000, 200), (20, 20_000)])
+def bench_accounts_memory(benchmark: BenchmarkFixture, accounts: int, events: int) -> None:
+    """One population; the time is that of filling it."""
+    benchmark.group = "filling a population"
+    with running_valkey() as url:
+        client: Any = redis.Redis.from_url(url)
+        empty = used_bytes(client)
+
+        async def fill() -> None:
+            store = FeatureStore(url, load_definitions(), clock=lambda: NOW_MS, timeout_ms=5000)
+            together = max(1, 10_000 // events)
+            for first in range(0, accounts, together):
+                batch = [e for a in range(first, first + together) for e in history(a, events)]
+                for at in range(0, len(batch), 10_000):
+                    await store.ingest(batch[at : at + 10_000])
+            await store.close()
+
+        benchmark.pedantic(lambda: asyncio.run(fill()), rounds=1)
+        of_keys = sum(client.memory_usage(key, samples=0) for key in client.scan_iter()) / accounts
+        with_tables = (used_bytes(client) - empty) / accounts
+        benchmark.extra_info["bytes_per_account"] = round(of_keys)
+        benchmark.extra_info["bytes_per_account_with_tables"] = round(with_tables)
+        print(
+            f"{accounts} accounts x {events} events: {of_keys:,.0f} bytes an account in "
+            f"{client.dbsize() / accounts:,.1f} keys, {with_tables:,.0f} with all of the server"
+        )
+        client.close()
+
+
+def used_bytes(client: Any) -> int:
+    """All that the server holds, its own tables included."""
+    return int(client.info("memory")["used_memory"])

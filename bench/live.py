@@ -1,0 +1,162 @@
+"""A whole service of two workers at 1 M entries, under 500 `Match` a second: how soon a change is
+seen by every worker, what a rebuild costs requests, what workers share, how soon one restarts.
+
+    python -m bench.live             needs `h2load` (Debian: apt-get install nghttp2-client)
+
+A change is an addition and a withdrawal in one. Its wait counts from the moment the store's commit
+is acknowledged until the last worker says, over gRPC, that it serves the revision. Request times
+are h2load's, on the client's side. A restart counts from `featsvc serve` to the first `Match`.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+
+from bench.unary import MATCH, fill, framed, query
+from featsvc.banks.results import ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.matching.indexer import Indexer
+from featsvc.v1 import matching_pb2, matching_pb2_grpc
+from tests.banks.lists import list_file
+from tests.integration.running import Running, running
+
+WORKERS = 2
+CHANGES = 200
+SECONDS = 15
+STATUS = matching_pb2.GetIndexStatusRequest()
+
+
+@contextlib.contextmanager
+def traffic(address: str, folder: Path) -> Iterator[Path]:
+    """500 requests a second until left; gives the log, whose third column is microseconds."""
+    body, log = folder / "body", folder / "log.tsv"
+    body.write_bytes(framed(query(99)))
+    log.unlink(missing_ok=True)
+    process = subprocess.Popen(
+        ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", "125", "-D", "600", "-d", str(body),
+         "--log-file", str(log), "-H", "content-type: application/grpc", "-H", "te: trailers",
+         f"http://{address}{MATCH}"],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        time.sleep(2)
+        yield log
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def p99_ms(times_us: list[int]) -> float:
+    return float(np.percentile(times_us, 99)) / 1000
+
+
+def times_of(log: Path) -> list[int]:
+    """Of answered requests; the last line may be cut."""
+    rows = [line.split() for line in log.read_text().splitlines()[:-1]]
+    return [int(row[2]) for row in rows if len(row) == 3 and row[1] == "200"]
+
+
+@contextlib.contextmanager
+def each_worker(address: str) -> Iterator[list[matching_pb2_grpc.MatchingServiceStub]]:
+    """One connection to every worker."""
+    with contextlib.ExitStack() as stack:
+        stubs: dict[int, matching_pb2_grpc.MatchingServiceStub] = {}
+        while len(stubs) < WORKERS:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(grpc.insecure_channel(address, options=options))
+            stub = matching_pb2_grpc.MatchingServiceStub(channel)
+            stubs.setdefault(stub.GetIndexStatus(STATUS).worker, stub)
+        yield list(stubs.values())
+
+
+def visible(service: Running, store: BankStore) -> list[float]:
+    """Milliseconds from each commit until every worker serves it."""
+    waits = []
+    with each_worker(service.address) as stubs:
+        for number in range(CHANGES):
+            time.sleep(0.03 + 0.1 * (number * 0.618 % 1))
+            file = list_file(b"%064x\n" % (number + 1))
+            revision = store.import_entries("small", file, ImportOptions(replace=True)).revision
+            committed = time.perf_counter()
+            left = list(stubs)
+            while left:
+                left = [s for s in left if s.GetIndexStatus(STATUS).served_revision < revision]
+                time.sleep(0.002)
+            waits.append((time.perf_counter() - committed) * 1000)
+    return waits
+
+
+def mapped_mb(service: Running) -> dict[str, float]:
+    """Segment pages of all workers: what they are charged together, and what each shows."""
+    total = {"pss": 0, "rss": 0}
+    for child in psutil.Process(service.process.pid).children():
+        if "featsvc.worker" in child.cmdline():
+            for page in child.memory_maps():
+                if "/segment-" in page.path:
+                    total["pss"] += page.pss
+                    total["rss"] += page.rss
+    return {kind: size / 2**20 for kind, size in total.items()}
+
+
+def restart(folder: Path) -> float:
+    """Seconds from the command to the first answer of one worker."""
+    started = time.perf_counter()
+    with running(folder, "--redis", "unix:///nowhere") as service, service.client() as client:
+        client.matching.Match(matching_pb2.MatchRequest.FromString(query(1)))
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(name)
+        if not (folder / "segments").exists():
+            fill(folder)
+        print(f"restart to first answer: {[round(restart(folder), 2) for _ in range(3)]} s")
+        store = BankStore(f"sqlite:///{folder / 'banks.db'}")
+        if "small" not in [bank.id for bank in store.list_banks().banks]:
+            store.create_bank("small")
+        # Rebuilds are asked for here, at a moment that is known.
+        environ = {"FEATSVC_BANKS_INDEXER": "false"}
+        with running(folder, "--workers", str(WORKERS), environ=environ) as service:
+            with traffic(service.address, Path(name)):
+                waits = visible(service, store)
+                print(f"visible in every worker: p50 {np.median(waits):.0f} ms, "
+                      f"p99 {np.percentile(waits, 99):.0f} ms")  # fmt: skip
+            with traffic(service.address, Path(name)) as log:
+                time.sleep(SECONDS)
+                alone = p99_ms(times_of(log))
+            with traffic(service.address, Path(name)) as log:
+                rebuilding = subprocess.Popen(
+                    [sys.executable, "-m", "bench.live", "rebuild", str(folder)]
+                )
+                rebuilding.wait()
+                beside = p99_ms(times_of(log))
+            print(f"request p99: {alone:.1f} ms alone, {beside:.1f} ms beside rebuilds: "
+                  f"x {beside / alone:.2f}")  # fmt: skip
+            print("segment pages of the workers, MB:", mapped_mb(service))
+        store.close()
+
+
+def rebuild(folder: Path) -> None:
+    """Two full segments, at the indexer's niceness."""
+    os.nice(10)
+    store = BankStore(f"sqlite:///{folder / 'banks.db'}")
+    for _ in range(2):
+        Indexer(store, folder / "segments").build()
+    store.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["rebuild"]:
+        rebuild(Path(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,112 @@
+"""Unary `Match` at 1 M entries beside an empty echo RPC on the same server stack, by h2load.
+
+    python -m bench.unary            needs `h2load` (Debian: apt-get install nghttp2-client)
+
+4 connections x 8 streams, the two calls in turn. Prints requests a second, and the server's CPU
+time a request, which a busy machine disturbs less; the ratios are medians of the rounds.
+"""
+
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from bench.echo import METHOD
+from featsvc.banks.store import BankStore
+from featsvc.matching.indexer import Indexer
+from featsvc.v1 import matching_pb2, types_pb2
+from tests.banks.lists import list_file
+
+ENTRIES = 1_000_000
+REQUESTS = 10_000
+ROUNDS = 7
+MATCH = "/featsvc.v1.MatchingService/Match"
+
+
+def fill(folder: Path) -> None:
+    """A store and a segment of random PDQ signals."""
+    store = BankStore(f"sqlite:///{folder / 'banks.db'}")
+    store.create_bank("b")
+    rng = random.Random(1)
+    file = list_file(b"")
+    file._chunks = (
+        b"".join(b"%064x\n" % rng.getrandbits(256) for _ in range(1000))
+        for _ in range(ENTRIES // 1000)
+    )
+    file.format = "pdq-text"
+    store.import_entries("b", file)
+    Indexer(store, folder / "segments").build()
+    store.close()
+
+
+def framed(message: bytes) -> bytes:
+    """As gRPC writes it into a body."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def query(seed: int) -> bytes:
+    """Seed 1 begins with the first entry of the bank; another with none of it."""
+    text = f"{random.Random(seed).getrandbits(256):064x}"
+    request = matching_pb2.MatchRequest(signal=types_pb2.Signal(algorithm="pdq", value=text))
+    return request.SerializeToString()
+
+
+def load(address: str, method: str, body: Path, server: psutil.Process) -> tuple[float, float]:
+    """Requests a second, and microseconds of the server's CPU time a request."""
+    before = server.cpu_times()
+    done = subprocess.run(
+        ["h2load", "-n", str(REQUESTS), "-c", "4", "-m", "8", "-t", "1", "-d", str(body),
+         "-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{address}{method}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    after = server.cpu_times()
+    assert f"{REQUESTS} succeeded" in done.stdout, done.stdout
+    rate = re.search(r"([\d.]+) req/s", done.stdout)
+    assert rate is not None
+    cpu_s = after.user + after.system - before.user - before.system
+    return float(rate[1]), cpu_s / REQUESTS * 1e6
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(name)
+        if not (folder / "segments").exists():
+            fill(folder)
+        calls = {
+            "echo": (METHOD, b""),
+            "no match": (MATCH, query(99)),
+            "a match": (MATCH, query(1)),
+        }
+        seen: dict[str, list[tuple[float, float]]] = {call: [] for call in calls}
+        server = subprocess.Popen(
+            [sys.executable, "-m", "bench.echo", str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[-1]
+            for _ in range(ROUNDS):
+                for call, (method, message) in calls.items():
+                    body = Path(name) / "body"
+                    body.write_bytes(framed(message))
+                    seen[call].append(load(address, method, body, psutil.Process(server.pid)))
+        finally:
+            server.terminate()
+            server.wait()
+        for call, rounds in seen.items():
+            rate, cpu_us = (statistics.median(column) for column in zip(*rounds, strict=True))
+            turns = zip(rounds, seen["echo"], strict=True)
+            ratio = statistics.median(mine[0] / echo[0] for mine, echo in turns)
+            cpu = statistics.median(e[1] for e in seen["echo"]) / cpu_us
+            print(
+                f"{call:9} {rate:7.0f} requests/s  x {ratio:.2f} of echo   "
+                f"{cpu_us:5.0f} us of CPU  x {cpu:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Two services over one PostgreSQL: curators at once, and a database that goes away."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from featsvc.banks.records import Entry
+from featsvc.banks.store import BankStore
+from featsvc.client import Client, explain
+from featsvc.v1 import banks_pb2, matching_pb2, types_pb2
+from tests.banks.databases import PostgresServer, postgres_server
+from tests.integration.running import Running, running
+
+LISTS, ROWS = 6, 300
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(postgres: PostgresServer) -> str:
+    return postgres.create_database()
+
+
+@pytest.fixture(scope="module")
+def services(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Running]]:
+    environ = {"FEATSVC_BANKS_URL": url}
+    with (
+        running(tmp_path_factory.mktemp("first"), environ=environ) as first,
+        running(tmp_path_factory.mktemp("second"), environ=environ) as second,
+    ):
+        yield [first, second]
+
+
+def import_rows(client: Client, bank: str, numbers: range) -> banks_pb2.ImportEntriesResponse:
+    options = banks_pb2.ImportOptions(parent=f"banks/{bank}", file_name="list.txt")
+    requests = [banks_pb2.ImportEntriesRequest(options=options)]
+    lines = b"".join(b"%064x\n" % number for number in numbers)
+    requests.append(banks_pb2.ImportEntriesRequest(chunk=lines))
+    *_, last = client.banks.ImportEntries(iter(requests), timeout=60)
+    assert isinstance(last, banks_pb2.ImportEntriesResponse)
+    return last
+
+
+def create(client: Client, bank: str) -> None:
+    client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id=bank), timeout=10)
+
+
+def test_two_curators_import_at_once_and_a_follower_misses_nothing(
+    services: list[Running], url: str
+) -> None:
+    with services[0].client() as client:
+        create(client, "shared")
+    revisions: list[int] = []
+    failures: list[BaseException] = []
+
+    def curate(service: Running, offset: int) -> None:
+        try:
+            with service.client() as client:
+                for i in range(LISTS):
+                    first = offset + i * ROWS
+                    answer = import_rows(client, "shared", range(first, first + ROWS))
+                    revisions.append(answer.revision)
+        except BaseException as exc:
+            failures.append(exc)
+
+    threads = [
+        threading.Thread(target=curate, args=(service, number * 1_000_000))
+        for number, service in enumerate(services)
+    ]
+    store = BankStore(url)
+    seen = store.head().revision
+    last = seen + 2 * LISTS
+    held: dict[int, Entry] = {}
+    added_at: list[int] = []
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    while seen < last and not failures and time.monotonic() < deadline:
+        with store.view() as view:
+            log = view.revisions_since(seen)
+            changed = list(view.changes_since(seen))
+            assert [line.revision for line in log] == list(range(seen + 1, view.head.revision + 1))
+            seen = view.head.revision
+        assert not held.keys() & {entry.id for entry in changed}
+        held |= {entry.id: entry for entry in changed}
+        added_at += [entry.added_revision for entry in changed]
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sorted(revisions) == list(range(last - 2 * LISTS + 1, last + 1))
+    assert added_at == sorted(added_at)
+    assert len(held) == 2 * LISTS * ROWS == store.get_bank("shared").entry_count
+    store.close()
+
+
+def matches(client: Client, number: int) -> list[str]:
+    signal = types_pb2.Signal(algorithm="pdq", value=f"{number:064x}")
+    answer = client.matching.Match(matching_pb2.MatchRequest(signal=signal), timeout=10)
+    return [match.bank for match in answer.matches]
+
+
+def staleness_ms(client: Client) -> int:
+    status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=10)
+    return int(status.staleness.ToMilliseconds())
+
+
+def test_a_database_that_goes_away_and_comes_back(
+    services: list[Running], postgres: PostgresServer
+) -> None:
+    with services[0].client() as client, services[1].client() as other:
+        create(client, "away")
+        number = 2**255 - 2**100
+        import_rows(client, "away", range(number, number + 1))
+        postgres.stop()
+        try:
+            deadline = time.monotonic() + 30
+            while staleness_ms(client) < 500 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert staleness_ms(client) >= 500
+            assert matches(client, number) == ["away"]
+            with pytest.raises(grpc.RpcError) as caught:
+                create(client, "other")
+            error = explain(caught.value)
+            assert (error.code, error.reason) == (
+                grpc.StatusCode.UNAVAILABLE,
+                "BANK_STORE_UNAVAILABLE",
+            )
+            with pytest.raises(grpc.RpcError) as caught:
+                import_rows(client, "away", range(5))
+            assert explain(caught.value).code is grpc.StatusCode.UNAVAILABLE
+            assert matches(client, number) == ["away"]
+        finally:
+            postgres.start()
+        answer = None
+        deadline = time.monotonic() + 30
+        while answer is None and time.monotonic() < deadline:
+            try:
+                answer = import_rows(client, "away", range(number + 1, number + 2))
+            except grpc.RpcError:
+                time.sleep(0.1)
+        assert answer is not None
+        while matches(other, number + 1) != ["away", "away"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert matches(other, number + 1) == ["away", "away"]
+        while staleness_ms(client) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert staleness_ms(client) == 0

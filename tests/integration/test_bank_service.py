@@ -1,0 +1,191 @@
+"""BankService over the wire: masks, etags, retries, streams, samples."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from featsvc.client import Client, explain
+from featsvc.v1 import banks_pb2, matching_pb2, types_pb2
+from tests.integration.running import Running, featsvc
+from tests.photographs import edited, photograph
+
+
+def name(bank: str) -> str:
+    return f"banks/{bank}"
+
+
+def create(client: Client, bank: str, **settings: Any) -> banks_pb2.Bank:
+    made: banks_pb2.Bank = client.banks.CreateBank(
+        banks_pb2.CreateBankRequest(bank_id=bank, bank=banks_pb2.Bank(**settings))
+    )
+    return made
+
+
+def import_chunks(
+    client: Client, options: banks_pb2.ImportOptions, chunks: list[bytes]
+) -> list[banks_pb2.ImportEntriesResponse]:
+    def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
+        yield banks_pb2.ImportEntriesRequest(options=options)
+        for chunk in chunks:
+            yield banks_pb2.ImportEntriesRequest(chunk=chunk)
+
+    return list(client.banks.ImportEntries(requests(), timeout=60))
+
+
+def test_a_mask_changes_what_it_names_and_an_etag_guards_it(client: Client) -> None:
+    made = create(client, "service-mask", description="old", thresholds={"pdq": 20})
+    update = banks_pb2.UpdateBankRequest(
+        bank=banks_pb2.Bank(name=made.name, mode=types_pb2.BANK_MODE_SHADOW, etag=made.etag)
+    )
+    update.update_mask.paths.append("mode")
+    changed = client.banks.UpdateBank(update)
+    assert (changed.mode, changed.description) == (types_pb2.BANK_MODE_SHADOW, "old")
+    assert dict(changed.thresholds) == {"pdq": 20}
+    with pytest.raises(grpc.RpcError) as caught:
+        client.banks.UpdateBank(update)
+    assert explain(caught.value).code is grpc.StatusCode.ABORTED
+    for paths in ([], ["entry_count"]):
+        update.update_mask.paths[:] = paths
+        with pytest.raises(grpc.RpcError) as caught:
+            client.banks.UpdateBank(update)
+        assert explain(caught.value).path == "update_mask"
+
+
+def test_a_retried_import_is_answered_as_the_first(client: Client) -> None:
+    create(client, "service-retry")
+    options = banks_pb2.ImportOptions(
+        parent=name("service-retry"), context=banks_pb2.ChangeContext(request_id="service-retry-1")
+    )
+    first = import_chunks(client, options, [b"%064x\n" % 1])[-1]
+    client.banks.DeleteBank(banks_pb2.DeleteBankRequest(name=name("service-retry"), force=True))
+    create(client, "service-retry")
+    again = import_chunks(client, options, [b"%064x\n" % 1])[-1]
+    assert again.summary == first.summary
+    assert again.revision == first.revision
+    bank = client.banks.GetBank(banks_pb2.GetBankRequest(name=name("service-retry")))
+    assert bank.entry_count == 0
+
+
+def test_every_bad_row_is_streamed(client: Client) -> None:
+    create(client, "service-bad")
+    options = banks_pb2.ImportOptions(parent=name("service-bad"), format="pdq-text")
+    answers = import_chunks(client, options, [b"nonsense\n" * 2500, b"%064x\n" % 1])
+    bad = [row for answer in answers for row in answer.bad]
+    assert [row.line for row in bad] == list(range(1, 2501))
+    assert max(len(answer.bad) for answer in answers) <= 1000
+    assert (answers[-1].summary.bad_rows, len(answers[-1].summary.bad)) == (2500, 1000)
+    assert answers[-1].revision == 0
+
+
+def test_an_export_streams_back(client: Client) -> None:
+    create(client, "service-export")
+    options = banks_pb2.ImportOptions(parent=name("service-export"))
+    lines = b"".join(b"%064x\n" % (n << 100) for n in range(20_000))
+    import_chunks(client, options, [lines[i : i + 2**20] for i in range(0, len(lines), 2**20)])
+    request = banks_pb2.ExportEntriesRequest(parent=name("service-export"), format="pdq-text")
+    answers = list(client.banks.ExportEntries(request))
+    assert b"".join(answer.chunk for answer in answers) == lines
+    assert len(answers) > 3
+    call = client.banks.ExportEntries(request)
+    next(call)
+    call.cancel()
+    assert b"".join(answer.chunk for answer in client.banks.ExportEntries(request)) == lines
+
+
+def test_pictures_are_added_tried_counted_and_quarantined(client: Client) -> None:
+    create(client, "service-add", mode=types_pb2.BANK_MODE_SHADOW)
+    added = client.banks.AddEntries(
+        banks_pb2.AddEntriesRequest(
+            parent=name("service-add"),
+            entries=[banks_pb2.Entry(external_id="rocket")],
+            contents=[types_pb2.Content(data=photograph("rocket.jpg").read_bytes())],
+        )
+    )
+    (entry,) = added.entries
+    assert {s.algorithm for s in entry.signals} == {"pdq", "md5", "sha256"}
+
+    def matches() -> list[str]:
+        request = matching_pb2.MatchRequest(
+            content=types_pb2.Content(data=edited("rocket.jpg")),
+            options=types_pb2.MatchOptions(banks=["service-add"]),
+        )
+        return [m.external_id for m in client.matching.Match(request).matches]
+
+    assert matches() == ["rocket"]
+    counts = banks_pb2.ListMatchCountsRequest(parent=name("service-add"))
+    for _ in range(100):
+        found = client.banks.ListMatchCounts(counts)
+        if found.matched_entries:
+            break
+        time.sleep(0.1)
+    assert dict(found.matches) == {"SHADOW": 1}
+    assert [(c.entry.name, c.total) for c in found.entries] == [(entry.name, 1)]
+    quarantine = banks_pb2.QuarantineEntriesRequest(parent=name("service-add"), names=[entry.name])
+    assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
+    assert matches() == []
+    quarantine.release = True
+    assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
+    assert matches() == ["rocket"]
+
+
+def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
+    create(client, "service-evaluate")
+    rocket = photograph("rocket.jpg").read_bytes()
+    client.banks.AddEntries(
+        banks_pb2.AddEntriesRequest(
+            parent=name("service-evaluate"),
+            entries=[banks_pb2.Entry()],
+            contents=[types_pb2.Content(data=rocket)],
+        )
+    )
+    samples = [
+        banks_pb2.Sample(content=types_pb2.Content(data=edited("rocket.jpg")), positive=True),
+        banks_pb2.Sample(content=types_pb2.Content(data=edited("coffee.png"))),
+        banks_pb2.Sample(content=types_pb2.Content(data=b"no picture")),
+        banks_pb2.Sample(signal=types_pb2.Signal(algorithm="pdq", value="0" * 64)),
+    ]
+
+    def requests() -> Iterator[banks_pb2.EvaluateBankRequest]:
+        options = banks_pb2.EvaluateOptions(
+            name=name("service-evaluate"), max_false_match_rate=0.01
+        )
+        yield banks_pb2.EvaluateBankRequest(options=options)
+        for sample in samples:
+            yield banks_pb2.EvaluateBankRequest(sample=sample)
+
+    found = client.banks.EvaluateBank(requests(), timeout=30)
+    assert (sum(found.positive_histogram), sum(found.negative_histogram)) == (1, 2)
+    assert found.unreadable_samples == 1
+    assert found.thresholds[31].recall == 1
+    assert found.suggested_threshold == len(found.positive_histogram) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("withdraw", "command-day", "--external-id", "a"), "withdraws 1 entries"),
+        (("rollback", "command-day", "1"), "withdraws 1"),
+        (("delete", "command-day"), "withdraws its 1 entries"),
+    ],
+)
+def test_destructive_commands_show_and_ask(
+    server: Running, client: Client, arguments: tuple[str, ...], told: str
+) -> None:
+    bank = f"day-{arguments[0]}"
+    create(client, bank)
+    created = client.banks.GetBank(banks_pb2.GetBankRequest(name=name(bank))).revision
+    options = (bank, f"pdq:{'ab' * 32}", "--external-id", "a")
+    assert featsvc("bank", "add", *options, server=server.address).returncode == 0
+    changed = [bank if a == "command-day" else str(created) if a == "1" else a for a in arguments]
+    for answer, code in (("", 1), ("n\n", 1)):
+        result = featsvc("bank", *changed, server=server.address, stdin=answer)
+        assert result.returncode == code
+        assert told in result.stderr
+        assert "nothing was changed" in result.stderr
+    shown = client.banks.GetBank(banks_pb2.GetBankRequest(name=name(bank)))
+    assert shown.entry_count == 1
+    result = featsvc("bank", *changed, server=server.address, stdin="y\n")
+    assert result.returncode == 0, result.stderr
