@@ -138,7 +138,8 @@ class TestAllImagehashes:
 
 @pytest.mark.benchmark(group="content, every algorithm, one decode 1.6MP")
 def test_every_algorithm_of_a_jpeg(benchmark: BenchmarkFixture) -> None:
-    benchmark(hash_content, jpeg(SIZES[1]), tuple(ALGORITHMS), DecodeOptions(), Limits())
+    names = tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+    benchmark(hash_content, jpeg(SIZES[1]), names, DecodeOptions(), Limits())
 
 
 @pytest.mark.benchmark(group="decode 1600x1004")

@@ -19,6 +19,8 @@ from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_COMPUTED = tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+
 
 def _decode_options(command: F) -> F:
     for option in (
@@ -109,7 +111,7 @@ def compare(
 
     No server is needed. A verdict is given only where both sides could be looked at.
     """
-    wanted = _algorithms(algorithms, tuple(ALGORITHMS))
+    wanted = _algorithms(algorithms, _COMPUTED)
     options = _options(fast, alpha, ignore_orientation, Frames.FIRST)
     sides = [_signals(hash_file(path, wanted, options, _limits())) for path in (a, b)]
     rows: list[dict[str, object]] = []
@@ -152,10 +154,11 @@ def _signals(result: FileHashes) -> dict[str, Signal]:
 def _algorithms(named: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.lower() for name in named)) or default
     if "all" in names:
-        return tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+        return _COMPUTED
     for name in names:
-        get_algorithm(name, field="--algorithm")
-    return tuple(name for name in names if get_algorithm(name).computed)
+        if not get_algorithm(name, field="--algorithm").computed:
+            raise click.BadParameter(f"{name} is kept in banks but not computed here")
+    return names
 
 
 def _options(fast: bool, alpha: str, ignore_orientation: bool, frames: Frames) -> DecodeOptions:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import cast
 
-from featsvc.errors import InvalidInput, UnsupportedMedia
+from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
@@ -79,6 +79,12 @@ def hash_content(
     kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
     if not kinds:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
+    for kind in kinds:
+        if not kind.computed:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
+                field="algorithms",
+            )
     perceptual = tuple(kind for kind in kinds if kind.perceptual)
     clock = _Clock()
     media: MediaInfo | None = None

@@ -78,7 +78,7 @@ MAX_BINBITS = 8
 
 def _opaque(name: str, description: str) -> Algorithm:
     return Algorithm(
-        name, 0, Distance.EQUALITY, 0, None, 1, False, False, True, f"{description}: stored only",
+        name, 0, Distance.EQUALITY, 0, None, 1, False, False, False, f"{description}: stored only",
         base=name,
     )  # fmt: skip
 

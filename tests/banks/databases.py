@@ -3,7 +3,9 @@
 import importlib
 import shutil
 import signal
+import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import psutil
 import psycopg
 
 DATABASES = ("sqlite", "postgresql")
+RECOVERY_TIMEOUT_S = 60
 
 
 class PostgresServer:
@@ -45,7 +48,17 @@ class PostgresServer:
         process.wait(timeout=30)
 
     def start(self) -> None:
-        self._server.ensure_postgres_running()
+        """On a busy machine recovery takes longer than the 10 s that the wheel waits for."""
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+        while True:
+            try:
+                self._server.ensure_postgres_running()
+                psycopg.connect(self._server.get_uri()).close()
+                break
+            except (subprocess.TimeoutExpired, psycopg.OperationalError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
 
 @contextmanager

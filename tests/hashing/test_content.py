@@ -105,7 +105,8 @@ def test_threads_agree() -> None:
 
 
 def test_every_algorithm_of_one_decode() -> None:
-    names = (*ALGORITHMS, "phash-16", "colorhash-2")
+    computed = (name for name, kind in ALGORITHMS.items() if kind.computed)
+    names = (*computed, "phash-16", "colorhash-2")
     result = hash_content(PNG, names, OPTIONS, LIMITS)
     assert [s.algorithm for s in result.signals] == list(names)
     assert result.outcome is ContentOutcome.OK
@@ -142,3 +143,8 @@ def test_too_small_for_one_algorithm_is_said() -> None:
     assert [s.algorithm for s in result.signals] == ["phash"]
     assert result.outcome is ContentOutcome.LOW_QUALITY
     assert "too small for whash_db4" in result.reason
+
+
+def test_a_kind_that_is_only_stored_is_refused_by_name() -> None:
+    with pytest.raises(UnknownAlgorithm, match="pdna is kept in banks but not computed"):
+        hash_content(b"x", ("md5", "pdna"), OPTIONS, LIMITS)
