@@ -11,7 +11,9 @@ row has waited as long as it pays to wait:
 - **Size.** Rows that came while all threads ran are shared among the free ones, up to `max_batch`
   and to what runs within a quarter of the latency bound.
 - **Bound.** A row is taken only where the rows before it are expected to leave it done within
-  `max_latency_ms`; otherwise Overloaded at once, which a caller can act on.
+  `max_latency_ms`; otherwise Overloaded at once, which a caller can act on. What is expected is the
+  smoothed time of a row and four times its smoothed deviation, as TCP does for its timeout
+  (Jacobson, "Congestion avoidance and control", 1988, appendix A): a mean is late half the time.
 
 All models share the threads, the oldest due batch first, so a second model takes no further cores.
 """
@@ -68,6 +70,8 @@ class Lane(Generic[T]):
     max_batch: int
     row_s: float
     """Time a row takes, smoothed."""
+    deviation_s: float = 0.0
+    """How far from that it is, smoothed."""
     gap_s: float = math.inf
     """Time between rows, smoothed."""
     last_arrival: float = -math.inf
@@ -75,6 +79,18 @@ class Lane(Generic[T]):
     rows: int = 0
     """Rows run so far, in `batches`."""
     batches: int = 0
+
+    @property
+    def slow_row_s(self) -> float:
+        """Time that few rows exceed."""
+        return self.row_s + 4 * self.deviation_s
+
+    def learn(self, row_s: float) -> None:
+        """Take in what a row of the last batch took."""
+        # One batch that the machine held up for seconds says little of the next ones.
+        row_s = min(row_s, _MOST_SLOWDOWN * self.row_s)
+        self.deviation_s = _smooth(self.deviation_s, abs(row_s - self.row_s))
+        self.row_s = max(_smooth(self.row_s, row_s), _LEAST_ROW_S)
 
 
 class MicroBatcher:
@@ -142,8 +158,8 @@ class MicroBatcher:
 
     def _admit(self, lane: Lane[T]) -> None:
         """Raises Overloaded where a new row of `lane` is expected to break the bound."""
-        queued_s = sum(len(one.waiting) * one.row_s for one in self._lanes)
-        batch_s = self._size(lane) * lane.row_s
+        queued_s = sum(len(one.waiting) * one.slow_row_s for one in self._lanes)
+        batch_s = self._size(lane) * lane.slow_row_s
         expected_ms = 1000 * ((queued_s + self._running_s) / len(self._threads) + batch_s)
         late_ms = expected_ms + 1000 * self._max_wait_s - self._options.max_latency_ms
         # Nothing queued: somebody must run it, or a wrong guess of its time would stay for ever.
@@ -153,7 +169,8 @@ class MicroBatcher:
                 f"after about {expected_ms:.0f} ms, past embed.max_latency_ms "
                 f"({self._options.max_latency_ms:.0f}); retry after the advised delay or add "
                 "workers",
-                retry_after_ms=max(1, math.ceil(late_ms)),
+                # Not before a batch is done: room for one row is soon taken again.
+                retry_after_ms=math.ceil(max(late_ms, 1000 * batch_s)),
             )
 
     def _size(self, lane: Lane[T]) -> int:
@@ -197,7 +214,7 @@ class MicroBatcher:
                 if not batch:
                     continue
                 self._free -= 1
-                expected_s = len(batch) * lane.row_s
+                expected_s = len(batch) * lane.slow_row_s
                 self._running_s += expected_s
                 if lane.waiting:
                     self._changed.notify()
@@ -205,9 +222,7 @@ class MicroBatcher:
             with self._changed:
                 self._free += 1
                 self._running_s -= expected_s
-                # One batch that the machine held up for seconds says little of the next ones.
-                row_s = min(took_s / len(batch), _MOST_SLOWDOWN * lane.row_s)
-                lane.row_s = max(_smooth(lane.row_s, row_s), _LEAST_ROW_S)
+                lane.learn(took_s / len(batch))
                 lane.rows += len(batch)
                 lane.batches += 1
 
