@@ -302,6 +302,17 @@ def test_no_bytes_break_a_reader(data: bytes, format_name: str, size: int) -> No
     assert all(isinstance(row, ImportRow | BadRow) for row in rows)
 
 
+def test_too_many_fingerprints_are_a_bad_row() -> None:
+    prints = "".join(f"<md5>{i:032x}</md5>" for i in range(257))
+    content = (
+        '<queryResult><images><image><member id="1"/><id>a</id>'
+        f"<fingerprints>{prints}</fingerprints></image></images></queryResult>"
+    )
+    (bad,) = list_file(content)
+    assert isinstance(bad, BadRow)
+    assert "more than 256" in bad.reason
+
+
 # There and back
 
 

@@ -19,14 +19,13 @@ from featsvc.banks.formats.rows import (
     check_row,
     parse_listed_signal,
 )
-from featsvc.banks.records import EntrySignal, Opinion
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal, Opinion
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
 MAX_PENDING_BYTES = 2**20
 _MAX_TEXT_CHARS = 64 * 1024
 _MAX_DEPTH = 64
-_MAX_SIGNALS = 256
 _PIECE_BYTES = 64 * 1024
 _RECORDS = {"image": False, "video": False, "deletedImage": True, "deletedVideo": True}
 
@@ -143,7 +142,7 @@ class _Reader:
                 self._rows.append(_parse(record, withdrawn=_RECORDS[name]))
                 self._record = None
             case [_, "fingerprints"]:
-                if len(record.signals) < _MAX_SIGNALS:
+                if len(record.signals) <= MAX_ENTRY_SIGNALS:
                     record.signals.append((name, text))
             case [_]:
                 _set(record, name, text)
@@ -166,6 +165,8 @@ def _parse(record: _Record, *, withdrawn: bool) -> ImportRow | BadRow:
             raise InvalidInput("id: the record has none", field="id")
         if not record.signals and not withdrawn:
             raise InvalidInput("fingerprints: the record has none", field="fingerprints")
+        if len(record.signals) > MAX_ENTRY_SIGNALS:
+            raise InvalidInput(f"fingerprints: more than {MAX_ENTRY_SIGNALS}", field="fingerprints")
         row = ImportRow(
             record.line,
             tuple(dict.fromkeys(_signal(name, text) for name, text in record.signals)),
