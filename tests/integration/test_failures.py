@@ -1,11 +1,14 @@
 """Failure is a normal state: stores that die, signals, full queues."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +115,39 @@ def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -
         assert response.content_outcome == types_pb2.OUTCOME_OK
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def work_pending(metrics_port: int) -> int:
+    """Requests that run or wait for a thread, as the service's own metrics say."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    (value,) = re.findall(r"^featsvc_work_pending\S* (\S+)$", text, re.MULTILINE)
+    return int(float(value))
+
+
 def test_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new(data_dir: Path) -> None:
     with Image.open(photograph("retina.jpg")) as image:
         large = jpeg(image.resize((6000, 6000)))
-    with running(data_dir) as service, service.client() as client:
+    metrics = free_port()
+    environ = {"FEATSVC_METRICS_LISTEN": f"127.0.0.1:{metrics}"}
+    with running(data_dir, environ=environ) as service, service.client() as client:
         requests = [
             client.screening.Screen.future(
-                screening_pb2.ScreenRequest(content=types_pb2.Content(data=large))
+                screening_pb2.ScreenRequest(
+                    content=types_pb2.Content(data=large),
+                    algorithms=["whash", "whash_db4"],  # slow at this size
+                )
             )
-            for _ in range(6)
+            for _ in range(8)
         ]
-        time.sleep(0.15)
+        deadline = time.monotonic() + 30
+        # In this order: one that ends in between is missed, never counted twice.
+        while sum(r.done() for r in requests) + work_pending(metrics) < len(requests):
+            assert time.monotonic() < deadline, "the requests do not arrive"
         service.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         with service.client() as late:
