@@ -79,8 +79,13 @@ def status_of_each(address: str) -> dict[int, matching_pb2.GetIndexStatusRespons
 
     def ask() -> bool:
         with connection(address) as matching:
-            status = matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=10)
-            seen[status.worker] = status
+            try:
+                status = matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=10)
+            except grpc.RpcError as exc:
+                # A connection that the kernel gave to a worker just killed is lost with it.
+                assert exc.code() is grpc.StatusCode.UNAVAILABLE
+            else:
+                seen[status.worker] = status
         return len(seen) == WORKERS
 
     until(ask)
