@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank, BankMode
 from featsvc.errors import NotFound
 from featsvc.hashing.registry import Algorithm
+from featsvc.hashing.variants import ORIGINAL, share_of
 from featsvc.matching.matches import MatchOptions, Variants
 
-ORIGINAL = "original"
 _MADE_KEPT = 256
 
 
@@ -21,11 +21,35 @@ class Thresholds:
     """Of one algorithm and query variant: per bank position the largest distance that matches.
 
     -1 where the bank is not searched, and at the end, so that position -1 (no such bank any
-    more) matches nothing. `largest` is the radius to search with, -1 for no search.
+    more) matches nothing. `largest` is the radius to search with, -1 for no search. A query
+    variant has its `share` of the bank's threshold, `whole`; an entry variant has its own share,
+    and the smaller one holds.
     """
 
     by_bank: NDArray[np.float64]
     largest: int
+    whole: NDArray[np.float64]
+    share: float
+
+    @classmethod
+    def of(cls, whole: NDArray[np.float64], share: float) -> "Thresholds":
+        by_bank = np.where(whole > 0, np.floor(whole * share), whole) if share < 1 else whole
+        return cls(by_bank, math.floor(by_bank.max(initial=-1.0)), whole, share)
+
+    def for_entries(
+        self, bank: NDArray[np.int64], shares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Of hits in these banks, by the share of each one's entry variant."""
+        return np.where(
+            shares < self.share, np.floor(self.whole[bank] * shares), self.by_bank[bank]
+        )
+
+    def at(self, bank: int, entry_variant: str) -> float:
+        """The one that applied to a hit."""
+        share = share_of(entry_variant)
+        if share < self.share:
+            return float(math.floor(self.whole[bank] * share))
+        return float(self.by_bank[bank])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +90,17 @@ class BankRules:
     def thresholds(
         self, searched: Sequence[int], kind: Algorithm, variant: str, options: MatchOptions
     ) -> Thresholds:
-        """The request's override, else the bank's own, else the algorithm's default."""
+        """The request's override, else the bank's own, else the algorithm's default.
+
+        Variants with the same ones have the same object, so that they are searched together.
+        """
         override = options.thresholds.get(kind.name)
         key = kind.name, variant, options.variants, override, tuple(searched)
         if key not in self._made:
             if len(self._made) >= _MADE_KEPT:
                 self._made.clear()
-            self._made[key] = self._thresholds(searched, kind, variant, options, override)
+            made = self._thresholds(searched, kind, variant, options, override)
+            self._made[key] = self._made.setdefault((made.share, made.whole.tobytes()), made)
         return self._made[key]
 
     def _thresholds(
@@ -83,15 +111,14 @@ class BankRules:
         options: MatchOptions,
         override: float | None,
     ) -> Thresholds:
-        by_bank = np.full(len(self.banks) + 1, -1.0)
+        whole = np.full(len(self.banks) + 1, -1.0)
         for i in searched:
             bank = self.banks[i]
             if not _takes(bank, variant, options.variants):
                 continue
             own = bank.thresholds.get(kind.name, kind.default_threshold)
-            by_bank[i] = own if override is None else override
-        largest = math.floor(by_bank.max(initial=-1.0))
-        return Thresholds(by_bank, largest)
+            whole[i] = own if override is None else override
+        return Thresholds.of(whole, share_of(variant))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
         """What a caller should hash besides the original; None stands for every variant."""

@@ -23,6 +23,7 @@ from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import MakeVariants, make_original, making
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
@@ -123,13 +124,12 @@ class Screener:
         content: bytes,
         algorithms: Sequence[str],
         decode: DecodeOptions,
-        *,
-        dihedral: bool = False,
+        variants: MakeVariants = make_original,
     ) -> ContentHashes:
         """Signals of one piece of content; no algorithms means the default set."""
         wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
+            lambda: hash_content(content, wanted, decode, self._limits, variants)
         )
         return hashes
 
@@ -189,13 +189,15 @@ class Screener:
         """Hash one piece of content and search the banks, in one hop.
 
         No algorithms means the default set and every other one that the banks hold and this
-        build computes: a list of SHA-1 must not be missed because nobody named SHA-1.
+        build computes: a list of SHA-1 must not be missed because nobody named SHA-1. PDQ's
+        query variants are hashed where a searched bank asks for them, or `options` do.
         """
         snapshot = self._follower.snapshot
         wanted = tuple(algorithms) or _default_algorithms(snapshot)
+        variants = making(snapshot.query_variants(options))
 
         def job() -> tuple[ContentHashes, MatchResult, int]:
-            hashes = hash_content(content, wanted, decode, self._limits)
+            hashes = hash_content(content, wanted, decode, self._limits, variants)
             started = time.perf_counter_ns()
             result = self._count(snapshot.match(hashes.signals, options))
             return hashes, result, (time.perf_counter_ns() - started) // 1000
