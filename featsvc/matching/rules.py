@@ -21,35 +21,47 @@ class Thresholds:
     """Of one algorithm and query variant: per bank position the largest distance that matches.
 
     -1 where the bank is not searched, and at the end, so that position -1 (no such bank any
-    more) matches nothing. `largest` is the radius to search with, -1 for no search. A query
-    variant has its `share` of the bank's threshold, `whole`; an entry variant has its own share,
-    and the smaller one holds.
+    more) matches nothing. `largest` is the radius to search with, -1 for no search; a whole
+    number where distances are (not `fractional`). A query variant has its `share` of the bank's
+    threshold, `whole`; an entry variant has its own share, and the smaller one holds.
     """
 
     by_bank: NDArray[np.float64]
-    largest: int
+    largest: float
     whole: NDArray[np.float64]
     share: float
+    fractional: bool
 
     @classmethod
-    def of(cls, whole: NDArray[np.float64], share: float) -> "Thresholds":
-        by_bank = np.where(whole > 0, np.floor(whole * share), whole) if share < 1 else whole
-        return cls(by_bank, math.floor(by_bank.max(initial=-1.0)), whole, share)
+    def of(cls, whole: NDArray[np.float64], share: float, *, fractional: bool) -> "Thresholds":
+        by_bank = np.where(whole > 0, _part(whole, share, fractional), whole)
+        largest = float(by_bank.max(initial=-1.0))
+        if not fractional:
+            largest = math.floor(largest)
+        return cls(by_bank, largest, whole, share, fractional)
 
     def for_entries(
         self, bank: NDArray[np.int64], shares: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Of hits in these banks, by the share of each one's entry variant."""
-        return np.where(
-            shares < self.share, np.floor(self.whole[bank] * shares), self.by_bank[bank]
-        )
+        of_entry = _part(self.whole[bank], shares, self.fractional)
+        return np.where(shares < self.share, of_entry, self.by_bank[bank])
 
     def at(self, bank: int, entry_variant: str) -> float:
         """The one that applied to a hit."""
         share = share_of(entry_variant)
-        if share < self.share:
-            return float(math.floor(self.whole[bank] * share))
-        return float(self.by_bank[bank])
+        if share >= self.share:
+            return float(self.by_bank[bank])
+        threshold = float(self.whole[bank]) * share
+        return threshold if self.fractional else float(math.floor(threshold))
+
+
+def _part(
+    whole: NDArray[np.float64], share: float | NDArray[np.float64], fractional: bool
+) -> NDArray[np.float64]:
+    """The share of a threshold; the original's is left as it was given."""
+    part = whole * share
+    return part if fractional else np.where(np.equal(share, 1), whole, np.floor(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,8 @@ class BankRules:
             if len(self._made) >= _MADE_KEPT:
                 self._made.clear()
             made = self._thresholds(searched, kind, variant, options, override)
-            self._made[key] = self._made.setdefault((made.share, made.whole.tobytes()), made)
+            same = made.share, made.fractional, made.whole.tobytes()
+            self._made[key] = self._made.setdefault(same, made)
         return self._made[key]
 
     def _thresholds(
@@ -118,7 +131,8 @@ class BankRules:
                 continue
             own = bank.thresholds.get(kind.name, kind.default_threshold)
             whole[i] = own if override is None else override
-        return Thresholds.of(whole, share_of(variant))
+        share = share_of(variant)
+        return Thresholds.of(whole, share, fractional=kind.distance.fractional)
 
     def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
         """What a caller should hash besides the original; None stands for every variant."""

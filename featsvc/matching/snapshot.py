@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import ALGORITHMS, Algorithm, get_algorithm
+from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import ORIGINAL
-from featsvc.matching.engines import TooManyHitsError
 from featsvc.matching.finding import Found, SearchedPart, find, with_labels
+from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
@@ -34,6 +34,7 @@ from featsvc.matching.matches import (
     MatchResult,
 )
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.values import Ragged, Values
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
 _MAX_HITS_READ = 20_000
@@ -94,6 +95,7 @@ class Snapshot:
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
         self._signals = _signals_searched(parts)
+        self._lengths = _value_lengths(parts)
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -120,17 +122,17 @@ class Snapshot:
         now_us = time.time_ns() // 1000
         low_quality = False
         # Those that are searched alike are searched at once.
-        together: dict[tuple[str, int], tuple[Thresholds, list[Signal]]] = {}
+        together: dict[tuple[str, int, int], tuple[Thresholds, list[Signal]]] = {}
         for signal in signals:
             kind = _matched_kind(signal.algorithm)
-            _check_length(kind, len(signal.value))
+            self._check_length(kind, len(signal.value))
             original = signal.variant == ORIGINAL
             if signal.low_quality and not (options.match_low_quality and original):
                 # A poor variant is no further try; a poor original is one that was not made.
                 low_quality |= original
                 continue
             thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-            key = kind.name, id(thresholds)
+            key = kind.name, len(signal.value), id(thresholds)
             together.setdefault(key, (thresholds, []))[1].append(signal)
         asked = [self._ask(group, thresholds, now_us) for thresholds, group in together.values()]
         return self._answer(asked, options, low_quality)
@@ -138,35 +140,40 @@ class Snapshot:
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
         """`match` of one signal where that takes a fraction of a millisecond at most; None where
         it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
-        the one that the index is built for, or many hits. Raises as `match` does.
+        the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
         kind = _matched_kind(signal.algorithm)
-        if self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
             return None
         searched = self._rules.searched(options)
         thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
         if thresholds.largest > kind.default_threshold or signal.low_quality:
             return None
-        _check_length(kind, len(signal.value))
+        self._check_length(kind, len(signal.value))
         asked = self._ask((signal,), thresholds, time.time_ns() // 1000)
         return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
 
-    def _ask(self, signals: Sequence[Signal], thresholds: Thresholds, now_us: int) -> _Asked:
-        values = b"".join(signal.value for signal in signals)
-        queries = np.frombuffer(values, np.uint8).reshape(len(signals), -1)
-        found = self._find(signals[0].algorithm, queries, thresholds, now_us)
-        return _Asked(signals, thresholds, found)
+    def _check_length(self, kind: Algorithm, length: int) -> None:
+        """Raises InvalidInput. What the algorithm does not say, the values searched do."""
+        wanted = kind.bytes or self._lengths.get(kind.name, 0)
+        if wanted and length != wanted:
+            raise InvalidInput(
+                f"signal: a {kind.name} value has {wanted} bytes, this one has {length}",
+                field="signal",
+            )
 
-    def _find(
-        self, algorithm: str, queries: NDArray[np.uint8], thresholds: Thresholds, now_us: int
-    ) -> Found:
-        """One by one where all of them together hit too much to hold."""
+    def _ask(self, signals: Sequence[Signal], thresholds: Thresholds, now_us: int) -> _Asked:
         try:
-            return find(self._parts, self._rules, algorithm, queries, thresholds, now_us)
+            found = find(
+                self._parts, self._rules, signals[0].algorithm, _queries(signals), thresholds,
+                now_us,
+            )  # fmt: skip
         except TooManyHitsError:
-            half = len(queries) // 2
-            one = self._find(algorithm, queries[:half], thresholds, now_us)
-            return one.followed_by(self._find(algorithm, queries[half:], thresholds, now_us), half)
+            half = len(signals) // 2
+            one = self._ask(signals[:half], thresholds, now_us).found
+            two = self._ask(signals[half:], thresholds, now_us).found
+            found = one.followed_by(two, half)
+        return _Asked(signals, thresholds, found)
 
     def _answer(
         self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
@@ -192,7 +199,13 @@ class Snapshot:
         InvalidInput where all of them match more than 1,048,576 entries.
         """
         kind = _matched_kind(algorithm)
-        _check_length(kind, values.shape[1])
+        if kind.distance is Distance.CONTAINMENT:
+            raise InvalidInput(
+                f"algorithm: {kind.name} values have different lengths, so they do not pack; "
+                "send them one by one",
+                field="algorithm",
+            )
+        self._check_length(kind, values.shape[1])
         if len(values) > MAX_BATCH:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
         searched = self._rules.searched(options)
@@ -201,9 +214,8 @@ class Snapshot:
         entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
         ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
         offsets = np.concatenate([[0], ends]).astype(np.uint32)
-        return BatchResult(
-            offsets, found.distance.astype(np.uint32), entry_index, entries, truncated
-        )
+        distances = found.distance.astype(np.float32 if kind.distance.fractional else np.uint32)
+        return BatchResult(offsets, distances, entry_index, entries, truncated)
 
     def _find_batch(
         self,
@@ -297,7 +309,7 @@ class Snapshot:
     def _nearest_first(
         self, asked: Sequence[_Asked], options: MatchOptions
     ) -> Iterator[tuple[Signal, tuple[int, int], Evidence]]:
-        """Hits of all queries; by share of differing bits, so that algorithms compare."""
+        """Hits of all queries; by share of the largest distance, so that algorithms compare."""
         if options.labels:
             wanted = frozenset(options.labels)
             asked = [
@@ -311,7 +323,7 @@ class Snapshot:
                 query = one.signals[0]
                 yield query, place, self._evidence(query, one.thresholds, one.found, row)
             return
-        share = np.concatenate([a.found.distance / _bits(a.algorithm) for a in asked])
+        share = np.concatenate([a.found.distance / _span(a.algorithm) for a in asked])
         which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
         at = np.concatenate([np.arange(len(a.found)) for a in asked])
         for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
@@ -327,7 +339,7 @@ class Snapshot:
         variant = part.tables.variants[index.variant[row]]
         return Evidence(
             query.algorithm,
-            int(found.distance[i]),
+            found.distance[i].item(),
             thresholds.at(int(found.bank[i]), variant),
             query.variant,
             variant,
@@ -378,8 +390,27 @@ def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
     return dict(counts)
 
 
-def _bits(algorithm: str) -> int:
-    return get_algorithm(algorithm).bits
+def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
+    """Bytes of a value, by algorithm; none of those whose values have any length."""
+    return {
+        name: index.values.shape[1]
+        for searched in parts
+        for name, index in searched.part.indexes.items()
+        if not isinstance(index.values, Ragged)
+    }
+
+
+def _span(algorithm: str) -> int:
+    return get_algorithm(algorithm).largest_distance or 1
+
+
+def _queries(signals: Sequence[Signal]) -> Values:
+    """Of one algorithm, in the form of the values that they are compared with."""
+    data = np.frombuffer(b"".join(signal.value for signal in signals), np.uint8)
+    if get_algorithm(signals[0].algorithm).distance is Distance.CONTAINMENT:
+        ends = np.cumsum([len(signal.value) for signal in signals], dtype=np.int64)
+        return Ragged(data, ends)
+    return data.reshape(len(signals), -1)
 
 
 def _matched_kind(algorithm: str) -> Algorithm:
@@ -391,14 +422,6 @@ def _matched_kind(algorithm: str) -> Algorithm:
             field="signal",
         )
     return kind
-
-
-def _check_length(kind: Algorithm, length: int) -> None:
-    if length != kind.bytes:
-        raise InvalidInput(
-            f"signal: a {kind.name} value has {kind.bytes} bytes, this one has {length}",
-            field="signal",
-        )
 
 
 def _check_answer(matches: int) -> None:
