@@ -164,6 +164,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | No
 @click.option("--opinion", type=click.Choice(["positive", "negative", "disputed"]),
               help="What the source thinks of it.")  # fmt: skip
 @click.option("--note", default="", help="A note for other curators.")
+@click.option("--variants/--no-variants", default=True, show_default=True,
+              help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
 @reason_option
 @server_option
@@ -176,6 +178,7 @@ def add(
     source: str,
     opinion: str | None,
     note: str,
+    variants: bool,
     expires: datetime | None,
     reason: str,
     server: str,
@@ -183,7 +186,8 @@ def add(
 ) -> None:
     """Add signals or picture files to BANK, each an entry.
 
-    A file is sent to the service, hashed and forgotten; only its hashes are kept.
+    A file is sent to the service, hashed and forgotten; only its hashes are kept: its own, and
+    those of a fan of crops.
     """
     if external_id and len(things) > 1:
         raise click.UsageError("--external-id names one entry; give one signal or file")
@@ -196,6 +200,7 @@ def add(
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
         for request in _add_requests(bank_id, things, template):
+            request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
             added += client.banks.AddEntries(request).entries
     if as_json:

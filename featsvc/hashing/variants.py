@@ -34,8 +34,6 @@ MakeVariants = Callable[[Pixels], Iterable[tuple[str, PdqHash]]]
 """Pixels -> name and PDQ of each variant, the original first."""
 
 ORIGINAL = "original"
-NONE, DEFAULT, ALL = "none", "default", "all"
-"""Sets of query variants by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +138,12 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 
 QUERY_VARIANTS = tuple(v.name for v in VARIANTS.values() if v.query and v.name != ORIGINAL)
 DEFAULT_QUERY_VARIANTS = tuple(v for v in QUERY_VARIANTS if VARIANTS[v].default)
+_SETS: Mapping[str, tuple[str, ...]] = {
+    ORIGINAL: (),
+    "none": (),
+    "default": DEFAULT_QUERY_VARIANTS,
+    "all": QUERY_VARIANTS,
+}
 
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
@@ -153,17 +157,22 @@ _NOTABLE = 0.01
 _MIN_CUT_AREA = 0.33
 
 
-def check_query_variants(names: Iterable[str], *, field: str) -> tuple[str, ...]:
-    """Names of query variants, each once, in the table's order, without `original`.
+def query_variants(names: Iterable[str], *, field: str) -> tuple[str, ...]:
+    """Names of query variants, and of the sets `none`, `default` and `all`, to names of variants.
 
-    Raises InvalidInput for one that is none.
+    Each once, in the table's order, without `original`, which is always tried. Raises InvalidInput
+    for a name that is neither.
     """
-    wanted = frozenset(names)
-    for name in sorted(wanted):
-        if name != ORIGINAL and name not in QUERY_VARIANTS:
+    wanted: set[str] = set()
+    for name in names:
+        if name in _SETS:
+            wanted.update(_SETS[name])
+        elif name in QUERY_VARIANTS:
+            wanted.add(name)
+        else:
             raise InvalidInput(
-                f"{field}: {name[:64]!r} is no query variant; there are "
-                f"{', '.join((ORIGINAL, *QUERY_VARIANTS))}",
+                f"{field}: {name[:64]!r} is no query variant; name some of "
+                f"{', '.join(QUERY_VARIANTS)}, or one of the sets none, default, all",
                 field=field,
             )
     return tuple(name for name in QUERY_VARIANTS if name in wanted)
@@ -184,11 +193,9 @@ def make_dihedral(pixels: Pixels) -> Iterable[tuple[str, PdqHash]]:
     return zip(DIHEDRAL_VARIANTS, hash_pdq_dihedral(pixels), strict=True)
 
 
-def making(query_variants: frozenset[str] | None) -> MakeVariants:
-    """The maker of these query variants beside the original; None stands for all of them."""
-    if query_variants is None:
-        query_variants = frozenset(QUERY_VARIANTS)
-    return partial(make_query, query_variants) if query_variants else make_original
+def making(wanted: frozenset[str]) -> MakeVariants:
+    """The maker of these query variants beside the original."""
+    return partial(make_query, wanted) if wanted else make_original
 
 
 def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank, BankMode
 from featsvc.errors import NotFound
 from featsvc.hashing.registry import Algorithm
-from featsvc.hashing.variants import ORIGINAL, share_of
+from featsvc.hashing.variants import ORIGINAL, QUERY_VARIANTS, share_of
 from featsvc.matching.matches import MatchOptions, Variants
 
 _MADE_KEPT = 256
@@ -134,10 +134,10 @@ class BankRules:
         share = share_of(variant)
         return Thresholds.of(whole, share, fractional=kind.distance.fractional)
 
-    def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
-        """What a caller should hash besides the original; None stands for every variant."""
+    def query_variants(self, options: MatchOptions) -> frozenset[str]:
+        """What a caller should hash besides the original. Raises NotFound as `searched` does."""
         if options.variants is Variants.ALL:
-            return None
+            return frozenset(QUERY_VARIANTS)
         if options.variants is Variants.NONE:
             return frozenset()
         return frozenset(v for i in self.searched(options) for v in self.banks[i].query_variants)

@@ -106,8 +106,8 @@ class Snapshot:
         """Those that any entry has a signal of."""
         return tuple(sorted({name for p in self._parts for name in p.part.indexes}))
 
-    def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
-        """Variants worth hashing for this request; None for all. Raises NotFound."""
+    def query_variants(self, options: MatchOptions) -> frozenset[str]:
+        """Variants worth hashing for this request. Raises NotFound."""
         return self._rules.query_variants(options)
 
     def match(
