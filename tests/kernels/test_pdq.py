@@ -160,8 +160,9 @@ def test_turned_hashes_of_a_part() -> None:
     """The mirrored rows and columns are those of the rectangle, not of the picture."""
     pixels = photograph("coffee.png")
     part = pixels[31:290, 57:411]
+    height, width = part.shape[:2]
     bits, whole = np.zeros((8, 32), np.uint8), np.zeros((8, 32), np.uint8)
-    pdq.pdq_turned_hashes(pixels.reshape(len(pixels), -1), 3, 31, 57, *part.shape[:2], True, bits)
-    rows = np.ascontiguousarray(part).reshape(len(part), -1)
-    pdq.pdq_turned_hashes(rows, 3, 0, 0, *part.shape[:2], True, whole)
+    pdq.pdq_turned_hashes(pixels.reshape(len(pixels), -1), 3, 31, 57, height, width, True, bits)
+    rows = np.ascontiguousarray(part).reshape(height, -1)
+    pdq.pdq_turned_hashes(rows, 3, 0, 0, height, width, True, whole)
     np.testing.assert_array_equal(bits, whole)
