@@ -2,20 +2,22 @@
 
 A variant is a part or a turn of one decoded picture, hashed beside it, that finds copies whose
 own hash is far away. Query variants undo what a copier did (mirror, frame, screenshot); entry
-variants are what a copier may do (crops), made once, when a curator adds a picture. All are
-sub-rectangles of the same buffer, hashed in place, by PDQ.
+variants are what a copier may do (crops, tilts), made once, when a curator adds a picture. All
+but tilts are rectangles of the same buffer, hashed in place, by PDQ.
 
 Every further hash is a further chance to match by accident, so a variant matches only within its
 `share` of the threshold; where both sides are variants, within the smaller share.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
-from featsvc_kernels import framing
+from featsvc_kernels import framing, tilting
 from featsvc_kernels import pdq as kernels
 from numpy.typing import NDArray
 
@@ -67,12 +69,14 @@ class Rectangle:
         return self.right - self.left
 
 
-# Of 31 bits: 27, 27 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among random
-# hashes, so 36 crops within 29 bits, or 9 query variants within 27 of them all, are a smaller
-# chance than one hash within 31. Chosen on one half of the photographs (`make robustness`).
+# Of 31 bits: 27, 27, 29 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among
+# random hashes, so 54 crops and tilts within 29 bits, or 9 query variants within 27 of them all,
+# are a smaller chance than one hash within 31. Chosen on one half of the photographs
+# (`make robustness`).
 TURN_SHARE = 0.88
 FRAME_SHARE = 0.88
 CROP_SHARE = 0.94
+TILT_SHARE = 0.94
 
 CENTRE_CROPS = (2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0)
 """Per cent of each side's length that are off, half at each end."""
@@ -81,7 +85,13 @@ SIDE_CROPS = (4, 8, 12, 16, 20)
 RATIOS = ((1, 1), (4, 5), (5, 4), (4, 3), (3, 4), (16, 9), (9, 16))
 """Width to height of what sites cut pictures to, about the centre."""
 
+TILTS = (1.5, 3.0, 4.5)
+"""Degrees, to either side."""
+
 _SIDES = ("top", "left", "bottom", "right")
+_TILT_SIDES = (("left", 1), ("right", -1))
+_FILLS = {"cut": 0, "black": 0, "white": 255}
+"""What shows in the corners of a tilted picture; `cut` magnifies it until nothing does."""
 
 
 def _centre_name(percent: float) -> str:
@@ -94,6 +104,10 @@ def _side_name(side: str, percent: int) -> str:
 
 def _ratio_name(width: int, height: int) -> str:
     return f"crop_{width}x{height}"
+
+
+def _tilt_name(side: str, degrees: float, fill: str) -> str:
+    return f"tilt_{side}_{degrees:g}_{fill}"
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
@@ -132,6 +146,13 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
                         entry=True)
                 for w, h in RATIOS
             ),
+            *(
+                Variant(
+                    _tilt_name(side, degrees, fill), TILT_SHARE,
+                    f"tilted to the {side} by {degrees:g} degrees, {fill} corners", entry=True,
+                )
+                for side, _ in _TILT_SIDES for degrees in TILTS for fill in _FILLS
+            ),
         )
     }
 )  # fmt: skip
@@ -155,6 +176,8 @@ _MIN_FRAMED_AREA = 0.15
 _NOTABLE = 0.01
 """A rectangle that differs from another by less of its sides would be found by that one."""
 _MIN_CUT_AREA = 0.33
+_TILTED_SIDE = 384
+"""Tilts are made of a plane with about so many pixels on its short side."""
 
 
 def query_variants(names: Iterable[str], *, field: str) -> tuple[str, ...]:
@@ -230,11 +253,36 @@ def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
     for name, hashed in make_original(pixels):
         seen.add(hashed.value)
         yield name, hashed
-    for name, rectangle in entry_rectangles(pixels).items():
-        hashed = _hash(rows, channels, rectangle)
+    parts = (
+        (name, _hash(rows, channels, rectangle))
+        for name, rectangle in entry_rectangles(pixels).items()
+    )
+    for name, hashed in chain(parts, _tilted(rows, channels)):
         if hashed.quality >= QUALITY_FLOOR and hashed.value not in seen:
             seen.add(hashed.value)
             yield name, hashed
+
+
+def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
+    """Corners are a structure of their own, the same for all pictures: they are no variants of a
+    picture that has too little without them."""
+    height, width = rows.shape[0], rows.shape[1] // channels
+    factor = max(1, min(height, width) // _TILTED_SIDE)
+    plane = np.empty((height // factor, width // factor), np.uint8)
+    tilting.shrink(rows, channels, factor, plane)
+    turned = np.empty_like(plane)
+    height, width = plane.shape
+    for degrees in TILTS:
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        cut = max(cosine + sine * height / width, cosine + sine * width / height)
+        for side, sign in _TILT_SIDES:
+            for fill, level in _FILLS.items():
+                zoom = cut if fill == "cut" else 1.0
+                tilting.tilt(plane, math.radians(sign * degrees), zoom, level, turned)
+                hashed = hash_pdq(turned)
+                if hashed.quality < QUALITY_FLOOR:
+                    break
+                yield _tilt_name(side, degrees, fill), hashed
 
 
 def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
