@@ -49,7 +49,7 @@ LABEL_SEPARATOR = "\x1f"
 # SQLite makes a column the row id only where its type is spelled INTEGER.
 _Key = BigInteger().with_variant(Integer(), "sqlite")
 
-# Longer for the ids of models; SQLite heeds no length, and would have to copy the table to change it.
+# Longer for the ids of models; SQLite heeds no length, and would copy the table to change it.
 _Algorithm = String(32).with_variant(String(80), "postgresql")
 
 metadata = MetaData()

@@ -47,9 +47,7 @@ def _check_lengths(connection: Connection, names: Iterable[str]) -> None:
                     field="signals",
                 )
         if row.algorithm not in held:
-            connection.execute(
-                insert(vector_models).values(model=row.algorithm, dimensions=wanted)
-            )
+            connection.execute(insert(vector_models).values(model=row.algorithm, dimensions=wanted))
 
 
 def _check_versions(connection: Connection, change: Change, names: Iterable[str]) -> None:
