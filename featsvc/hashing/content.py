@@ -12,7 +12,7 @@ from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
-from featsvc.media import DecodeOptions, Limits, decode_frames, probe
+from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
 
 
 class ContentOutcome(Enum):
@@ -23,6 +23,8 @@ class ContentOutcome(Enum):
     """At least one signal is under its quality floor."""
     UNSUPPORTED_MEDIA = "unsupported_media"
     """Not a picture format that is decoded: only byte hashes were computed."""
+    DEGRADED = "degraded"
+    """Searched banks hold vectors of a model that is not served: those were not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ def hash_content(
     options: DecodeOptions,
     limits: Limits,
     variants: MakeVariants = make_original,
+    *,
+    see: Callable[[Image], None] | None = None,
+    grey_suffices: bool = True,
 ) -> ContentHashes:
     """Compute each of `algorithms` (registry names; a repeated one counts once).
 
@@ -72,38 +77,32 @@ def hash_content(
     quality is no part of the outcome; `options.frames` says whether every frame of an animation
     is hashed (byte hashes are of the whole content, and stand at frame 0).
 
+    `see` is shown every picture that is decoded, so that others need not decode it again;
+    `grey_suffices` says whether grey is enough for it. The time it takes counts as hashing.
+
     Synchronous and thread-safe; decoding and hashing run without the GIL.
 
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
     MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
-    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
-    if not kinds:
+    kinds = _computed_kinds(algorithms)
+    if not kinds and see is None:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
-    for kind in kinds:
-        if kind.vector:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
-                field="algorithms",
-            )
-        if not kind.computed:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
-                field="algorithms",
-            )
     perceptual = tuple(kind for kind in kinds if kind.perceptual)
     clock = _Clock()
     media: MediaInfo | None = None
     signals: list[Signal] = []
     outcome, reason = ContentOutcome.OK, ""
-    if perceptual:
-        luma = all(kind.base == "pdq" for kind in perceptual)
+    if perceptual or see is not None:
+        luma = grey_suffices and all(kind.base == "pdq" for kind in perceptual)
         try:
             for image in decode_frames(content, options, limits, luma_suffices=luma):
                 clock.decoded()
                 if media is None:
                     media = MediaInfo(image.media_type, image.width, image.height, image.frames)
                 signals += hash_image(image, perceptual, variants)
+                if see is not None:
+                    see(image)
                 clock.hashed()
         except UnsupportedMedia as exc:
             outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
@@ -119,6 +118,22 @@ def hash_content(
     if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
         outcome = ContentOutcome.LOW_QUALITY
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
+
+
+def _computed_kinds(names: Sequence[str]) -> tuple[Algorithm, ...]:
+    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(names))
+    for kind in kinds:
+        if kind.vector:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
+                field="algorithms",
+            )
+        if not kind.computed:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
+                field="algorithms",
+            )
+    return kinds
 
 
 class _Clock:

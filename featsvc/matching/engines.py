@@ -35,7 +35,12 @@ from featsvc.matching.plans import (
     worth_probing,
 )
 from featsvc.matching.values import Values
-from featsvc.matching.vector_engines import FlatVectorEngine, as_vectors
+from featsvc.matching.vector_engines import (
+    FlatVectorEngine,
+    ProjectionEngine,
+    as_vectors,
+    build_vector_engine,
+)
 
 _I64 = NDArray[np.int64]
 
@@ -207,18 +212,21 @@ _OPENED: Mapping[str, Callable[[Arrays], Engine]] = {
     ExactEngine.name: ExactEngine,
     ScanEngine.name: ScanEngine,
     FlatVectorEngine.name: FlatVectorEngine,
+    ProjectionEngine.name: ProjectionEngine,
 }
 
 
 def applies(choice: str, kind: Algorithm) -> bool:
     """Whether a bank's choice of engine means values of that kind."""
+    if kind.vector:
+        return choice in ("faiss", "scan")
     return kind.distance is Distance.HAMMING and choice != "auto"
 
 
 def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
     """The engine for `values`: by distance and size, or as a bank chose it."""
     if kind.vector:
-        return FlatVectorEngine({"vectors": as_vectors(as_rows(values))})
+        return build_vector_engine(as_vectors(as_rows(values)), choice)
     if kind.distance is Distance.CONTAINMENT:
         raise NotBuilt(f"{kind.name}: banks are not searched for it in this version")
     values = as_rows(values)

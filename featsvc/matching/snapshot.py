@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, NotFound
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import ORIGINAL
@@ -109,6 +109,26 @@ class Snapshot:
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Variants worth hashing for this request. Raises NotFound."""
         return self._rules.query_variants(options)
+
+    def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
+        """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
+        banks = (self._rules.banks[i] for i in self._rules.searched(options))
+        names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
+        return tuple(sorted(name for name in names if get_algorithm(name).vector))
+
+    def check_held(self, algorithm: str, options: MatchOptions) -> None:
+        """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
+        without matches would read as if some had been compared."""
+        if not get_algorithm(algorithm).vector:
+            return
+        held = self.vectors_held(options)
+        if algorithm not in held:
+            raise NotFound(
+                f"signal: no searched bank holds vectors of {algorithm}; they hold "
+                f"{', '.join(held) or 'no vectors'}, and those of other models do not compare",
+                reason="VECTORS_NOT_HELD",
+                field="signal",
+            )
 
     def match(
         self, signals: Sequence[Signal], options: MatchOptions = DEFAULT_OPTIONS

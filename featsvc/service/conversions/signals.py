@@ -13,9 +13,10 @@ from featsvc import errors
 from featsvc.banks.records import BankMode
 from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
 from featsvc.hashing.variants import ORIGINAL
+from featsvc.hashing.vectors import FLOAT32, vector_rows
 from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
@@ -53,6 +54,7 @@ _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }
 MODE = {
     BankMode.ENFORCE: types_pb2.BANK_MODE_ENFORCE,
@@ -146,30 +148,36 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     return Signal(algorithm, value, quality)
 
 
-def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint8]]:
-    """The name as the registry has it, and signals side by side as uint8 (n, bytes).
+def packed_signals(
+    algorithm: str, signals: bytes, dimensions: int
+) -> tuple[str, NDArray[np.uint8]]:
+    """The name as the registry has it, and signals side by side as uint8 (n, bytes); vectors of
+    length 1, whatever they were. `dimensions` is read where the registry does not know them.
 
-    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's,
-    InvalidInput past the cap.
+    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
+    vector without direction, InvalidInput past the cap.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
-    if not kind.bytes:
+    width = kind.bytes or (4 * min(dimensions, MAX_DIMENSIONS) if kind.vector else 0)
+    if not width:
         raise errors.InvalidInput(
-            f"algorithm: values of {kind.name} have no length that this server knows, so they do "
-            "not pack; send them one by one",
-            field="algorithm",
+            f"dimensions: {kind.name} signals have no length that this server knows; say how many "
+            "dimensions a vector has, or send them one by one",
+            field="dimensions",
         )
-    if len(signals) % kind.bytes:
+    if len(signals) % width:
         raise errors.InvalidSignal(
             f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
-            f"{kind.bytes} bytes each",
+            f"{width} bytes each",
             field="signals",
         )
-    values = np.frombuffer(signals, np.uint8).reshape(-1, kind.bytes)
+    values = np.frombuffer(signals, np.uint8).reshape(-1, width)
     if len(values) > MAX_BATCH:
         raise errors.InvalidInput(
             f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
         )
+    if kind.vector:
+        values = vector_rows(kind, values.view(FLOAT32))
     return kind.name, values
 
 
@@ -233,6 +241,11 @@ def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermar
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
 
 
+def _shown(algorithm: str, value: bytes) -> str:
+    """The text form; empty for vectors, which would be most of an answer."""
+    return "" if get_algorithm(algorithm).vector else format_value(algorithm, value)
+
+
 def match_message(match: Match) -> types_pb2.Match:
     return types_pb2.Match(
         bank=match.bank,
@@ -247,8 +260,8 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=format_value(match.algorithm, match.entry_signal),
-        query_signal=format_value(match.algorithm, match.query_signal),
+        entry_signal=_shown(match.algorithm, match.entry_signal),
+        query_signal=_shown(match.algorithm, match.query_signal),
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
@@ -259,7 +272,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=format_value(e.algorithm, e.entry_signal),
+                entry_signal=_shown(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
@@ -286,6 +299,9 @@ def model_message(model: Model) -> hashing_pb2.Algorithm:
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
         version=model.version,
         computed=True,
+        matched=model.dimensions > 0,
+        default_threshold=get_algorithm(model.id).default_threshold,
+        quality_floor=get_algorithm(model.id).quality_floor,
         dimensions=model.dimensions,
         description=model.description,
     )
