@@ -115,8 +115,8 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     chance = (
         f"Random hashes add nothing: a query expects {accidents(31, 1_000_000):.0e} false matches "
-        f"among 1,000,000 of them at 31 bits, and with 10 query variants and 55 signals an entry "
-        f"{550 * accidents(31, 1_000_000):.0e}."
+        f"among 1,000,000 of them at 31 bits, and with 12 signals a query and 55 an entry an entry "
+        f"{12 * 55 * accidents(31, 1_000_000):.0e}."
     )
     write_markdown(measured, chance, folder / "robustness.md")
     write_csv(measured, folder / "robustness.csv")

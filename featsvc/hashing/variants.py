@@ -70,7 +70,7 @@ class Rectangle:
 
 
 # Of 31 bits: 27, 27, 29 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among
-# random hashes, so 54 crops and tilts within 29 bits, or 9 query variants within 27 of them all,
+# random hashes, so 54 crops and tilts within 29 bits, or 11 query variants within 27 of them all,
 # are a smaller chance than one hash within 31. Chosen on one half of the photographs
 # (`make robustness`).
 TURN_SHARE = 0.88
@@ -130,6 +130,12 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
                 "unframed", FRAME_SHARE, "the largest picture on a plain page: screenshots, "
                 "captions", query=True, default=True,
             ),
+            Variant(
+                "trimmed_flip_y", FRAME_SHARE, "`trimmed`, mirrored", query=True, default=True
+            ),
+            Variant(
+                "unframed_flip_y", FRAME_SHARE, "`unframed`, mirrored", query=True, default=True
+            ),
             *(
                 Variant(
                     _centre_name(p), CROP_SHARE,
@@ -169,6 +175,7 @@ _SETS: Mapping[str, tuple[str, ...]] = {
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
 _FRAMES = ("trimmed", "unframed")
+_FRAMED = frozenset(f"{name}{turn}" for name in _FRAMES for turn in ("", "_flip_y"))
 _GRID = 128
 """Grid lines on the short side, about, that frames are looked for on."""
 _MIN_FRAMED_SIDE = 64
@@ -231,18 +238,16 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
         return
     turns = wanted & _TURNED
     if turns:
-        bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
-        every = not turns <= _ONE_PASS
-        quality = kernels.pdq_turned_hashes(rows, channels, 0, 0, height, width, every, bits)
-        for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
-            if name == ORIGINAL or name in turns:
-                yield name, PdqHash(row.tobytes(), int(quality))
+        yield from _turned(rows, channels, whole, turns)
     else:
         yield ORIGINAL, _hash(rows, channels, whole)
-    frames = [name for name in _FRAMES if name in wanted]
-    if frames:
+    if wanted & _FRAMED:
         for name, rectangle in find_frames(pixels).items():
-            if name in frames:
+            if f"{name}_flip_y" in wanted:
+                for turn, hashed in _turned(rows, channels, rectangle, frozenset({"flip_y"})):
+                    if (full := name if turn == ORIGINAL else f"{name}_{turn}") in wanted:
+                        yield full, hashed
+            elif name in wanted:
                 yield name, _hash(rows, channels, rectangle)
 
 
@@ -354,6 +359,20 @@ def _rows(pixels: Pixels) -> tuple[Pixels, int]:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     return np.ascontiguousarray(pixels).reshape(height, width * channels), channels
+
+
+def _turned(
+    rows: Pixels, channels: int, part: Rectangle, turns: frozenset[str]
+) -> Iterator[tuple[str, PdqHash]]:
+    """PDQ of a part as it is, then of its turned pixels."""
+    bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
+    every = not turns <= _ONE_PASS
+    quality = kernels.pdq_turned_hashes(
+        rows, channels, part.top, part.left, part.height, part.width, every, bits
+    )
+    for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
+        if name == ORIGINAL or name in turns:
+            yield name, PdqHash(row.tobytes(), int(quality))
 
 
 def _hash(rows: Pixels, channels: int, part: Rectangle) -> PdqHash:

@@ -56,7 +56,8 @@ def test_the_table_holds_together() -> None:
         assert len(variant.name) <= 32
         if variant.name != ORIGINAL:
             assert 0.5 <= variant.share < 1, "a variant is held to less than the original"
-    assert {"flip_y", "trimmed", "unframed"} == set(DEFAULT_QUERY_VARIANTS)
+    frames = {"trimmed", "unframed"}
+    assert {"flip_y", *frames, *(f"{f}_flip_y" for f in frames)} == set(DEFAULT_QUERY_VARIANTS)
     assert share_of("a list's own name") == 1
 
 
@@ -88,9 +89,11 @@ def test_names_and_sets_of_query_variants() -> None:
 def test_nothing_is_made_that_is_not_wanted() -> None:
     picture = pixels(ImageOps.expand(coffee(), 30, fill="white"))
     assert [n for n, _ in making(frozenset())(picture)] == [ORIGINAL]
-    assert [n for n, _ in make_query(frozenset({"trimmed"}), picture)] == [ORIGINAL, "trimmed"]
+    for name in ("trimmed", "trimmed_flip_y"):
+        assert [n for n, _ in make_query(frozenset({name}), picture)] == [ORIGINAL, name]
     assert [n for n, _ in make_query(frozenset({"flip_y"}), picture)] == [ORIGINAL, "flip_y"]
-    assert {n for n, _ in make_query(EVERY, picture)} >= EVERY - {"unframed"}
+    made = {n for n, _ in make_query(EVERY, picture)}
+    assert made >= EVERY - {"unframed", "unframed_flip_y"}
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "camera.png", "retina.jpg"])
@@ -110,6 +113,8 @@ def test_query_variants_undo_what_a_copier_did() -> None:
         "rotate_180": coffee().transpose(Image.Transpose.ROTATE_180),
         "trimmed": ImageOps.expand(coffee(), (0, 60, 0, 40), fill="black"),
         "unframed": with_caption(coffee()),
+        "trimmed_flip_y": ImageOps.mirror(ImageOps.expand(coffee(), (70, 0, 0, 9), fill="red")),
+        "unframed_flip_y": with_caption(ImageOps.mirror(coffee())),
     }
     for variant, edited in edits.items():
         made = dict(make_query(EVERY, pixels(edited)))
