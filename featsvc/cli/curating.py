@@ -122,6 +122,10 @@ def entry_json(message: banks_pb2.Entry) -> dict[str, object]:
             }
             for s in message.signals
         ],
+        "vectors": [
+            {"model": v.model, "dimensions": len(v.values), "variant": v.variant}
+            for v in message.vectors
+        ],
         "labels": list(message.labels),
         "source": message.source,
         "opinion": opinion_name(message),
@@ -145,7 +149,7 @@ def show_entries(
                 *([next(first)] if extra else []),
                 last_part(m.name),
                 m.external_id,
-                "\n".join(f"{s.algorithm}:{_short(s.value)}" for s in m.signals),
+                "\n".join(_signals(m)),
                 ", ".join(m.labels),
                 m.source,
                 _state(m),
@@ -153,6 +157,11 @@ def show_entries(
             for m in entries
         ),
     )
+
+
+def _signals(message: banks_pb2.Entry) -> Iterator[str]:
+    yield from (f"{s.algorithm}:{_short(s.value)}" for s in message.signals)
+    yield from (f"{v.model}: {len(v.values)} dimensions" for v in message.vectors)
 
 
 def _short(value: str) -> str:
