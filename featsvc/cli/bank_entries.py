@@ -174,6 +174,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | 
 @click.option("--opinion", type=click.Choice(["positive", "negative", "disputed"]),
               help="What the source thinks of it.")  # fmt: skip
 @click.option("--note", default="", help="A note for other curators.")
+@click.option("--variants/--no-variants", default=True, show_default=True,
+              help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
 @click.option("--vector", "models", multiple=True, metavar="MODEL@VERSION",
               help="Store this model's vector of each file too. Repeatable.")  # fmt: skip
@@ -188,6 +190,7 @@ def add(
     source: str,
     opinion: str | None,
     note: str,
+    variants: bool,
     expires: datetime | None,
     models: tuple[str, ...],
     reason: str,
@@ -196,7 +199,8 @@ def add(
 ) -> None:
     """Add signals or picture files to BANK, each an entry.
 
-    A file is sent to the service, hashed and forgotten; only its hashes and vectors are kept.
+    A file is sent to the service, hashed and forgotten; only its hashes are kept, its own and those
+    of a fan of crops, and its vectors.
     """
     if external_id and len(things) > 1:
         raise click.UsageError("--external-id names one entry; give one signal or file")
@@ -209,6 +213,7 @@ def add(
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
         for request in _add_requests(bank_id, things, template):
+            request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
             request.vector_models.extend(models)
             added += client.banks.AddEntries(request).entries

@@ -11,6 +11,7 @@ from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
 from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
 
 
@@ -65,15 +66,16 @@ def hash_content(
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
+    variants: MakeVariants = make_original,
     *,
-    dihedral: bool = False,
     see: Callable[[Image], None] | None = None,
     grey_suffices: bool = True,
 ) -> ContentHashes:
     """Compute each of `algorithms` (registry names; a repeated one counts once).
 
-    `dihedral` adds PDQ's seven turned and mirrored variants; `options.frames` says whether every
-    frame of an animation is hashed (byte hashes are of the whole content, and stand at frame 0).
+    `variants` makes PDQ's variants beside the original (`featsvc.hashing.variants`), whose own
+    quality is no part of the outcome; `options.frames` says whether every frame of an animation
+    is hashed (byte hashes are of the whole content, and stand at frame 0).
 
     `see` is shown every picture that is decoded, so that others need not decode it again;
     `grey_suffices` says whether grey is enough for it. The time it takes counts as hashing.
@@ -98,7 +100,7 @@ def hash_content(
                 clock.decoded()
                 if media is None:
                     media = MediaInfo(image.media_type, image.width, image.height, image.frames)
-                signals += hash_image(image, perceptual, dihedral=dihedral)
+                signals += hash_image(image, perceptual, variants)
                 if see is not None:
                     see(image)
                 clock.hashed()
@@ -175,7 +177,7 @@ def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
 def _find_fault(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
     """Why the picture could not be looked at fully; empty where it could."""
     for signal in signals:
-        if signal.low_quality:
+        if signal.low_quality and signal.variant == ORIGINAL:
             floor = cast(int, get_algorithm(signal.algorithm).quality_floor)
             return (
                 f"{signal.algorithm} quality {signal.quality} is under its floor of {floor}: "

@@ -5,13 +5,14 @@ later, so that rows of concurrent callers run in one batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featsvc.embedding import GREY_SUFFICES, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput
 from featsvc.hashing.content import ContentHashes, ContentOutcome, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, find_algorithm, get_algorithm
 from featsvc.hashing.signals import Provenance, Signal
+from featsvc.hashing.variants import MakeVariants, make_original, making
 from featsvc.hashing.vectors import vector_value
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
@@ -22,12 +23,14 @@ from featsvc.media import DecodeOptions, Image, Limits
 class Wanted:
     """Algorithms to hash by, models whose vectors are wanted of every frame, and classifiers, whose
     scores are of the first. `missing`: vectors that the searched banks hold and nobody here makes.
+    `variants` makes PDQ's variants beside the original.
     """
 
     hashes: tuple[str, ...]
     vectors: tuple[Model, ...] = ()
     classifiers: tuple[Model, ...] = ()
     missing: tuple[str, ...] = ()
+    variants: MakeVariants = make_original
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -48,11 +51,13 @@ def wanted_of_banks(
     """What `algorithms` name: hashes, and vectors by model and version.
 
     None means the default set and everything else that the banks hold and this build computes: a
-    list of SHA-1 must not be missed because nobody named SHA-1. Raises NotFound for a bank,
+    list of SHA-1 must not be missed because nobody named SHA-1. PDQ's query variants are made
+    where a searched bank asks for them, or `options` do. Raises NotFound for a bank,
     UnknownAlgorithm.
     """
+    variants = making(snapshot.query_variants(options))
     if algorithms:
-        return named(embedder, algorithms, classifiers)
+        return replace(named(embedder, algorithms, classifiers), variants=variants)
     hashes = [
         name
         for name in snapshot.algorithms
@@ -64,6 +69,7 @@ def wanted_of_banks(
         tuple(model for model in held.values() if model is not None),
         tuple(classifiers),
         tuple(name for name, model in held.items() if model is None),
+        variants,
     )
 
 
@@ -180,6 +186,7 @@ def look_at(
             wanted.hashes,
             options,
             limits,
+            wanted.variants,
             see=see if wanted.models else None,
             grey_suffices=wanted.grey_suffices,
         )

@@ -8,7 +8,7 @@ that cannot be decoded is an error, never an empty list of matches.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
@@ -127,13 +128,12 @@ class Screener:
         content: bytes,
         algorithms: Sequence[str],
         decode: DecodeOptions,
-        *,
-        dihedral: bool = False,
+        variants: MakeVariants = make_original,
     ) -> ContentHashes:
         """Signals of one piece of content; no algorithms means the default set."""
         wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
+            lambda: hash_content(content, wanted, decode, self._limits, variants)
         )
         return hashes
 
@@ -213,13 +213,18 @@ class Screener:
         )  # fmt: skip
 
     async def describe(
-        self, content: bytes, algorithms: Sequence[str], *, field: str
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        variants: MakeVariants = make_original,
+        *,
+        field: str,
     ) -> tuple[Signal, ...]:
-        """Hashes and vectors of one picture to be stored or compared.
+        """Hashes and vectors of one picture to be stored or compared; vectors of the original.
 
         Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
         """
-        wanted = named(self._embedder, algorithms)
+        wanted = replace(named(self._embedder, algorithms), variants=variants)
         sight, _ = await self._pool.run(
             lambda: look_at(content, wanted, DecodeOptions(), self._limits, self._embedder)
         )

@@ -13,6 +13,7 @@ from featsvc import errors
 from featsvc.banks.store import BankStore
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import make_entry, make_original
 from featsvc.matching.follower import Follower
 from featsvc.screening import Screener
 from featsvc.service.bank_lists import BankLists
@@ -37,7 +38,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         bank = await asyncio.to_thread(
             self._store.create_bank,
             request.bank_id,
-            convert.settings(request.bank),
+            convert.new_settings(request.bank),
             convert.context(request.context),
         )
         await self._serve(bank.revision)
@@ -90,8 +91,6 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.AddEntriesRequest, context: Context
     ) -> banks_pb2.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        if request.entry_variants:
-            raise errors.NotBuilt("entry_variants: have no body in this version; leave it out")
         if len(request.contents) > len(request.entries):
             raise errors.InvalidInput(
                 f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
@@ -99,12 +98,13 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
                 field="contents",
             )
         models = vector_models(request.vector_models)
+        variants = make_entry if request.entry_variants else make_original
         hashed: list[tuple[Signal, ...]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
                 data = content_bytes(content, f"contents[{index}]")
                 hashed[index] = await self._screener.describe(
-                    data, (*DEFAULT_ALGORITHMS, *models), field=f"contents[{index}]"
+                    data, (*DEFAULT_ALGORITHMS, *models), variants, field=f"contents[{index}]"
                 )
         rows = [
             convert.new_entry(index, entry, hashed[index])

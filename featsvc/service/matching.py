@@ -44,7 +44,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     matches=[convert.match_message(m) for m in looked.result.matches],
                     truncated=looked.result.truncated,
                     watermark=convert.watermark(looked.revision, looked.commit_time),
-                    signals=[convert.signal_message(s) for s in looked.signals],
+                    signals=convert.original_messages(looked.signals),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)

@@ -90,7 +90,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             content_outcome=convert.outcome(looked.outcome),
             content_outcome_reason=looked.reason,
             media=convert.media_info(looked.hashes.media),
-            signals=[convert.signal_message(s) for s in looked.signals],
+            signals=convert.original_messages(looked.signals),
             matches=[convert.match_message(m) for m in looked.result.matches],
             matches_truncated=looked.result.truncated,
             watermark=convert.watermark(looked.revision, looked.commit_time),

@@ -15,8 +15,9 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
+from featsvc.hashing.variants import ORIGINAL
 from featsvc.hashing.vectors import FLOAT32, vector_rows
-from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -40,6 +41,12 @@ _FRAMES = {
     types_pb2.DecodeOptions.FRAMES_UNSPECIFIED: Frames.FIRST,
     types_pb2.DecodeOptions.FRAMES_FIRST: Frames.FIRST,
     types_pb2.DecodeOptions.FRAMES_ALL: Frames.ALL,
+}
+_VARIANTS = {
+    types_pb2.MatchOptions.VARIANTS_UNSPECIFIED: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_NONE: Variants.NONE,
+    types_pb2.MatchOptions.VARIANTS_DEFAULT: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_ALL: Variants.ALL,
 }
 _FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
 _ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
@@ -131,20 +138,16 @@ def vector_models(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
-    """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    """Raises InvalidInput or UnknownAlgorithm."""
     if not message.ByteSize():
         return DEFAULT_OPTIONS
-    if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
-        raise errors.NotBuilt(
-            "options.variants: query variants have no body in this version; "
-            "leave it out, or say VARIANTS_NONE"
-        )
     return MatchOptions(
         banks=tuple(bank.removeprefix("banks/") for bank in message.banks),
         labels=tuple(message.labels),
         thresholds={t.algorithm.strip().lower(): t.threshold for t in message.thresholds},
         max_results=message.max_results,
         match_low_quality=message.match_low_quality,
+        variants=choose(_VARIANTS, message.variants, "options.variants"),
         top_k=message.top_k,
     )
 
@@ -237,6 +240,11 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
             )
         )
     return message
+
+
+def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
+    """Without variants: a match shows the one that it was found by."""
+    return [signal_message(s) for s in signals if s.variant == ORIGINAL]
 
 
 @lru_cache(maxsize=4)
