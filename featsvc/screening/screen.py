@@ -8,7 +8,7 @@ that cannot be decoded is an error, never an empty list of matches.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -213,13 +213,18 @@ class Screener:
         )  # fmt: skip
 
     async def describe(
-        self, content: bytes, algorithms: Sequence[str], *, field: str
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        variants: MakeVariants = make_original,
+        *,
+        field: str,
     ) -> tuple[Signal, ...]:
-        """Hashes and vectors of one picture to be stored or compared.
+        """Hashes and vectors of one picture to be stored or compared; vectors of the original.
 
         Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
         """
-        wanted = named(self._embedder, algorithms)
+        wanted = replace(named(self._embedder, algorithms), variants=variants)
         sight, _ = await self._pool.run(
             lambda: look_at(content, wanted, DecodeOptions(), self._limits, self._embedder)
         )

@@ -15,12 +15,11 @@ from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import make_entry, make_original
 from featsvc.matching.follower import Follower
-from featsvc.media import DecodeOptions
 from featsvc.screening import Screener
 from featsvc.service.bank_lists import BankLists
 from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
-from featsvc.service.conversions.signals import content_bytes
+from featsvc.service.conversions.signals import content_bytes, vector_models
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -98,15 +97,15 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
                 "belongs to the entry of its index",
                 field="contents",
             )
+        models = vector_models(request.vector_models)
         variants = make_entry if request.entry_variants else make_original
         hashed: list[tuple[Signal, ...]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
                 data = content_bytes(content, f"contents[{index}]")
-                hashes = await self._screener.hash(
-                    data, DEFAULT_ALGORITHMS, DecodeOptions(), variants
+                hashed[index] = await self._screener.describe(
+                    data, (*DEFAULT_ALGORITHMS, *models), variants, field=f"contents[{index}]"
                 )
-                hashed[index] = hashes.signals
         rows = [
             convert.new_entry(index, entry, hashed[index])
             for index, entry in enumerate(request.entries)

@@ -14,7 +14,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
+from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
     ImportRow,
     algorithm_of,
@@ -27,6 +27,8 @@ from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
+MAX_ROW_BYTES = 64 * 1024
+"""A row has one signal; what is longer has a quote that was left open."""
 REQUIRED = ("algorithm", "signal")
 COLUMNS = (
     *REQUIRED, "external_id", "labels", "source", "opinion", "note", "expire_time", "variant",
@@ -94,14 +96,14 @@ def _capped(first: str, lines: Lines) -> Iterator[str]:
     taken = 0
     for text in chain((first,), lines):
         taken += len(text) + 1
-        if taken > MAX_LINE_BYTES:
+        if taken > MAX_ROW_BYTES:
             raise _RowTooLong
         yield text + "\n"
 
 
 class _RowTooLong(Exception):
     def __init__(self) -> None:
-        super().__init__(f"the row is longer than {MAX_LINE_BYTES} bytes; is a quote left open?")
+        super().__init__(f"the row is longer than {MAX_ROW_BYTES} bytes; is a quote left open?")
 
 
 def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:

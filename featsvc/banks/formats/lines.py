@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from featsvc.banks.formats.rows import bad_row
 from featsvc.banks.results import BadRow
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 4 * 2**20
 _BOM = b"\xef\xbb\xbf"
 
 
