@@ -1,4 +1,4 @@
-"""Content to signals: one decode serves every hash."""
+"""Pictures and files to signals: one decode serves every hash. Text: see `text`."""
 
 import hashlib
 import time
@@ -50,7 +50,7 @@ class ContentHashes:
     hash_us: int
 
 
-_BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
+BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
     # Exchanged lists are MD5 and SHA-1; nothing here relies on their strength.
     "md5": lambda content: hashlib.md5(content, usedforsecurity=False).digest(),
     "sha1": lambda content: hashlib.sha1(content, usedforsecurity=False).digest(),
@@ -76,20 +76,7 @@ def hash_content(
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
     MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
-    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
-    if not kinds:
-        raise InvalidInput("algorithms: name at least one", field="algorithms")
-    for kind in kinds:
-        if kind.vector:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
-                field="algorithms",
-            )
-        if not kind.computed:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
-                field="algorithms",
-            )
+    kinds = _kinds(algorithms)
     perceptual = tuple(kind for kind in kinds if kind.perceptual)
     clock = _Clock()
     media: MediaInfo | None = None
@@ -110,7 +97,7 @@ def hash_content(
         media = _describe(content, limits)
     clock.decoded()
     signals += [
-        Signal(kind.name, _BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
+        Signal(kind.name, BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
     ]
     rank = {kind.name: i for i, kind in enumerate(kinds)}
     signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
@@ -118,6 +105,29 @@ def hash_content(
     if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
         outcome = ContentOutcome.LOW_QUALITY
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
+
+
+def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
+    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
+    if not kinds:
+        raise InvalidInput("algorithms: name at least one", field="algorithms")
+    for kind in kinds:
+        if kind.vector:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
+                field="algorithms",
+            )
+        if not kind.computed:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
+                field="algorithms",
+            )
+        if kind.textual:
+            raise InvalidInput(
+                f"algorithms: {kind.name} is computed of text alone; send the text as content.text",
+                field="algorithms",
+            )
+    return kinds
 
 
 class _Clock:

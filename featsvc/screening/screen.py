@@ -20,14 +20,15 @@ from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
 from featsvc.embedding import Embedded, Embedder, Model, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
-from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.text import STORED_ALGORITHMS
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.screening.compare import Compared, compare_sides
+from featsvc.screening.contents import Content, default_algorithms, hash_any
 from featsvc.screening.pool import WorkPool
 
 T = TypeVar("T")
@@ -120,18 +121,24 @@ class Screener:
 
     async def hash(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         *,
         dihedral: bool = False,
     ) -> ContentHashes:
-        """Signals of one piece of content; no algorithms means the default set."""
-        wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
+        """Signals of one piece of content, as an entry would hold them; no algorithms means the
+        default set."""
+        wanted = tuple(algorithms) or default_algorithms(content)
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
+            lambda: hash_any(content, wanted, decode, self._limits, dihedral=dihedral, parts=True)
         )
         return hashes
+
+    async def hash_entry(self, content: Content) -> Sequence[Signal]:
+        """What an entry is given of content that a curator adds; of a phrase only its digest."""
+        wanted = STORED_ALGORITHMS if isinstance(content, str) else ()
+        return (await self.hash(content, wanted, DecodeOptions())).signals
 
     @property
     def models(self) -> Sequence[Model]:
@@ -165,9 +172,13 @@ class Screener:
         return ContentEmbedded(outcome, embedded.reason, media, embedded)
 
     async def _classify(
-        self, content: bytes, models: Sequence[Model], options: DecodeOptions
+        self, content: Content, models: Sequence[Model], options: DecodeOptions
     ) -> ContentEmbedded | None:
-        return await self._embed(content, models, options) if models else None
+        if not models:
+            return None
+        if isinstance(content, str):
+            raise InvalidInput("models: are of pictures; leave them out for a text", field="models")
+        return await self._embed(content, models, options)
 
     def _classifiers(self, names: Sequence[str]) -> Sequence[Model]:
         """Raises InvalidInput for a model without scores."""
@@ -181,7 +192,7 @@ class Screener:
 
     async def look(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
@@ -192,10 +203,10 @@ class Screener:
         build computes: a list of SHA-1 must not be missed because nobody named SHA-1.
         """
         snapshot = self._follower.snapshot
-        wanted = tuple(algorithms) or _default_algorithms(snapshot)
+        wanted = tuple(algorithms) or default_algorithms(content, snapshot.algorithms)
 
         def job() -> tuple[ContentHashes, MatchResult, int]:
-            hashes = hash_content(content, wanted, decode, self._limits)
+            hashes = hash_any(content, wanted, decode, self._limits)
             started = time.perf_counter_ns()
             result = self._count(snapshot.match(hashes.signals, options))
             return hashes, result, (time.perf_counter_ns() - started) // 1000
@@ -236,8 +247,8 @@ class Screener:
 
     async def compare(
         self,
-        a: bytes | Signal,
-        b: bytes | Signal,
+        a: Content | Signal,
+        b: Content | Signal,
         algorithms: Sequence[str],
         decode: DecodeOptions,
     ) -> tuple[Compared, ...]:
@@ -254,7 +265,7 @@ class Screener:
 
     async def screen(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
@@ -301,12 +312,3 @@ class Screener:
             degraded = str(exc)
             table = store.degraded(entities, account.selection) if entities else None
         return table, event_result, degraded, (time.perf_counter_ns() - started) // 1000
-
-
-def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
-    held = (
-        name
-        for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
-    )
-    return (*DEFAULT_ALGORITHMS, *held)

@@ -5,21 +5,20 @@ acknowledges it also serves, so that a curator can try it at once.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from grpc import aio
 
 from featsvc import errors
 from featsvc.banks.store import BankStore
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
-from featsvc.media import DecodeOptions
 from featsvc.screening import Screener
 from featsvc.service.bank_lists import BankLists
 from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
-from featsvc.service.conversions.signals import content_bytes
+from featsvc.service.conversions.signals import content as convert_content
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -99,12 +98,12 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
                 "belongs to the entry of its index",
                 field="contents",
             )
-        hashed: list[tuple[Signal, ...]] = [()] * len(request.entries)
+        hashed: list[Sequence[Signal]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
-                data = content_bytes(content, f"contents[{index}]")
-                hashes = await self._screener.hash(data, DEFAULT_ALGORITHMS, DecodeOptions())
-                hashed[index] = hashes.signals
+                hashed[index] = await self._screener.hash_entry(
+                    convert_content(content, f"contents[{index}]")
+                )
         rows = [
             convert.new_entry(index, entry, hashed[index])
             for index, entry in enumerate(request.entries)

@@ -70,7 +70,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
         screened = await self._screener.screen(
-            convert.content_bytes(request.content),
+            convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
             convert.match_options(request.options),
@@ -91,7 +91,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             content_outcome=convert.outcome(looked.hashes.outcome),
             content_outcome_reason=looked.hashes.reason,
             media=convert.media_info(looked.hashes.media),
-            signals=[convert.signal_message(s) for s in looked.hashes.signals],
+            signals=[convert.matched_signal(s) for s in looked.hashes.signals],
             matches=[convert.match_message(m) for m in looked.result.matches],
             matches_truncated=looked.result.truncated,
             watermark=convert.watermark(looked.revision, looked.commit_time),

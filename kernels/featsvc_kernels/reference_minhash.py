@@ -25,8 +25,8 @@ def gram_hashes(text: str) -> NDArray[np.uint32]:
 
 def signature(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """(128,): the least value of each permutation."""
-    a, b = minhash._MULTIPLIERS[:, None], minhash._OFFSETS[:, None]
-    values = (a.astype(object) * hashes.astype(object) + b.astype(object)) % 2**32
+    a, b = minhash._MULTIPLIERS[:, None].astype("u8"), minhash._OFFSETS[:, None].astype("u8")
+    values = (a * hashes.astype("u8") + b) % 2**32
     return np.asarray(values.min(axis=1).astype("u4"))
 
 
@@ -59,15 +59,17 @@ def near_copies(
 ) -> dict[int, float]:
     """Entry -> least distance, of every window and passage that share two bands."""
     found: dict[int, float] = {}
+    places = windows(-(-query.size // 32))
+    looked_at = [query[32 * first : 32 * last] for first, last in places]
+    keys_of = [band_keys(signature(window)) for window in looked_at]
     for entry, grams in enumerate(entries):
         for a, b in passages(-(-grams.size // 32)):
             passage = np.unique(grams[32 * a : 32 * b])
             if passage.size < 16:
                 continue
             keys = band_keys(signature(passage))
-            for first, last in windows(-(-query.size // 32)):
-                window = query[32 * first : 32 * last]
-                if np.count_nonzero(band_keys(signature(window)) == keys) < 2:
+            for window, its_keys in zip(looked_at, keys_of, strict=True):
+                if np.count_nonzero(its_keys == keys) < 2:
                     continue
                 distance = 1.0 - int(np.isin(passage, window).sum()) / passage.size
                 if distance <= min(radius, found.get(entry, 1.0)):

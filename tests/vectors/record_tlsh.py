@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.embedding.texts import ENTRIES
+from tests.texts import ENTRIES
 
 VECTORS = Path(__file__).with_name("tlsh.json")
 

@@ -15,6 +15,7 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
+from featsvc.hashing.text_views import check_text
 from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
@@ -58,6 +59,7 @@ _DISTANCE = {
     Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
     Distance.COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
     Distance.CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
+    Distance.TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
 
 
@@ -80,21 +82,29 @@ def choose(table: Mapping[E, T], value: E, field: str) -> T:
         ) from None
 
 
-def content_bytes(content: types_pb2.Content, field: str = "content") -> bytes:
-    """The bytes of a Content. Raises InvalidInput where there are none, NotBuilt for text."""
-    kind = content.WhichOneof("kind")
-    if kind == "text":
-        raise errors.NotBuilt(
-            f"{field}.text: text is declared in the contract but not hashed in this version; "
-            f"send pictures or files as {field}.data"
+def content(message: types_pb2.Content, field: str = "content") -> bytes | str:
+    """Bytes of a file, or a text. Raises InvalidInput where there is none, MediaTooLarge for a
+    text over 1 MiB."""
+    if message.WhichOneof("kind") == "text":
+        check_text(message.text, field=f"{field}.text")
+        return message.text
+    return content_bytes(message, field)
+
+
+def content_bytes(message: types_pb2.Content, field: str = "content") -> bytes:
+    """The bytes of a file. Raises InvalidInput where there are none, or a text is there."""
+    if message.WhichOneof("kind") == "text":
+        raise errors.InvalidInput(
+            f"{field}.text: a text has no pixels; send a picture as {field}.data",
+            field=f"{field}.text",
         )
-    if not content.data:
+    if not message.data:
         raise errors.InvalidInput(
             f"{field}.data: the body is empty; send the bytes of the file",
             reason="CONTENT_EMPTY",
             field=f"{field}.data",
         )
-    return content.data
+    return message.data
 
 
 def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
@@ -170,11 +180,11 @@ def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint
     return kind.name, values
 
 
-def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | Signal:
+def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
     """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
     match side.WhichOneof("kind"):
         case "content":
-            return content_bytes(side.content, f"{field}.content")
+            return content(side.content, f"{field}.content")
         case "signal":
             return query_signal(side.signal, f"{field}.signal")
         case _:
@@ -193,11 +203,28 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
     )
 
 
+def shown_value(algorithm: str, value: bytes) -> str:
+    """The text form, but none of a text's grams: an answer that repeats them for each match, or
+    those of a whole book that was asked about, would be megabytes of no use to anybody."""
+    if get_algorithm(algorithm).distance is Distance.CONTAINMENT:
+        return ""
+    return format_value(algorithm, value)
+
+
+def matched_signal(signal: Signal) -> types_pb2.Signal:
+    """A signal as an answer shows what was matched."""
+    return _signal_message(signal, shown_value(signal.algorithm, signal.value))
+
+
 def signal_message(signal: Signal) -> types_pb2.Signal:
+    return _signal_message(signal, signal.text)
+
+
+def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
     low = signal.low_quality
     message = types_pb2.Signal(
         algorithm=signal.algorithm,
-        value=signal.text,
+        value=value,
         quality=signal.quality,
         outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
         variant=signal.variant,
@@ -239,8 +266,8 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=format_value(match.algorithm, match.entry_signal),
-        query_signal=format_value(match.algorithm, match.query_signal),
+        entry_signal=shown_value(match.algorithm, match.entry_signal),
+        query_signal=shown_value(match.algorithm, match.query_signal),
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
@@ -251,7 +278,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=format_value(e.algorithm, e.entry_signal),
+                entry_signal=shown_value(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
