@@ -202,7 +202,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 )  # fmt: skip
 
 DEFAULT_ALGORITHMS = ("pdq", "md5", "sha256")
-DEFAULT_TEXT_ALGORITHMS = ("text", "text_sha256", "md5", "sha256")
+DEFAULT_TEXT_ALGORITHMS = ("text_sha256", "text", "md5", "sha256")
 
 
 def _square(size: int) -> int:

@@ -16,7 +16,7 @@ from featsvc.hashing.text_grams import MAX_PARTS, MAX_STORED_GRAMS, query_value,
 from featsvc.hashing.text_views import TextViews, check_text, view_text
 from featsvc.hashing.tlsh import tlsh_value
 
-STORED_ALGORITHMS = ("text", "text_sha256")
+STORED_ALGORITHMS = ("text_sha256", "text")
 """What an entry is given of a text that a curator adds."""
 _MEDIA = MediaInfo("text/plain", 0, 0, 0)
 

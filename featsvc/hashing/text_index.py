@@ -42,7 +42,7 @@ class TextIndex:
             and lists > 1
             and lists & (lists - 1) == 0
             and int(self.starts[-1]) == len(self.postings)
-            and not (np.diff(self.starts.astype(np.int64)) < 0).any()
+            and not (self.starts[1:] < self.starts[:-1]).any()
             and (not passages or int(self.postings[:, 1].max()) < passages)
         )
         if not fits:

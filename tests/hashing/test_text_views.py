@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featsvc.errors import InvalidInput, MediaTooLarge
 from featsvc.hashing.text_views import (
     MAX_TEXT_BYTES,
     NUMBER,
@@ -14,7 +15,6 @@ from featsvc.hashing.text_views import (
     decode_text,
     view_text,
 )
-from featsvc.errors import InvalidInput, MediaTooLarge
 from tests.texts import EDITS, ENTRIES
 
 SAME = ("case", "homoglyphs", "zero width", "fullwidth", "marks", "other link and numbers")
