@@ -155,7 +155,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.GetEntryRequest, context: Context
     ) -> banks_pb2.Entry:
         entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
-        return convert.entry_message(entry)
+        return convert.entry_message(entry, whole=True)
 
     async def ListEntries(  # noqa: N802
         self, request: banks_pb2.ListEntriesRequest, context: Context

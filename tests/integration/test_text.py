@@ -193,6 +193,9 @@ def test_a_passage_of_a_long_text_is_found_and_the_entry_counts_once(client: Cli
     variants = [s.variant for s in entry.signals if s.algorithm == "text"]
     assert variants[:2] == ["original", "part-2"]
     assert len(variants) > 5
+    assert {s.value for s in entry.signals if s.algorithm == "text"} == {""}
+    whole = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=entry.name))
+    assert {len(s.value) for s in whole.signals if s.variant == "part-2"} == {2 + 8 * 4096}
     for start in (0, 20_000, 40_000):
         passage = f"look at this: {book[start : start + 900]} is it not nice"
         (found,) = match(client, passage, "books").matches

@@ -57,8 +57,12 @@ def test_a_selection_is_a_list_or_a_set() -> None:
         features.selection(both)
 
 
-def test_text_is_not_built_and_says_so() -> None:
-    with pytest.raises(NotBuilt, match="text"):
+def test_content_is_bytes_or_text() -> None:
+    assert signals.content(types_pb2.Content(text="hello")) == "hello"
+    assert signals.content(types_pb2.Content(data=b"hello")) == b"hello"
+    with pytest.raises(InvalidInput, match=r"content\.text: empty"):
+        signals.content(types_pb2.Content(text=""))
+    with pytest.raises(InvalidInput, match="a text has no pixels"):
         signals.content_bytes(types_pb2.Content(text="hello"))
 
 

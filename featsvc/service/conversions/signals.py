@@ -204,8 +204,8 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
 
 
 def shown_value(algorithm: str, value: bytes) -> str:
-    """The text form, but none of a text's grams: an answer that repeats them for each match, or
-    those of a whole book that was asked about, would be megabytes of no use to anybody."""
+    """The text form, but none of a text's grams, which say nothing to anybody: an answer that
+    repeats them for each match or entry would be megabytes long."""
     if get_algorithm(algorithm).distance is Distance.CONTAINMENT:
         return ""
     return format_value(algorithm, value)
