@@ -167,6 +167,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | No
 @click.option("--opinion", type=click.Choice(["positive", "negative", "disputed"]),
               help="What the source thinks of it.")  # fmt: skip
 @click.option("--note", default="", help="A note for other curators.")
+@click.option("--variants/--no-variants", default=True, show_default=True,
+              help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
 @reason_option
 @server_option
@@ -181,6 +183,7 @@ def add(
     source: str,
     opinion: str | None,
     note: str,
+    variants: bool,
     expires: datetime | None,
     reason: str,
     server: str,
@@ -188,7 +191,8 @@ def add(
 ) -> None:
     """Add signals, picture files or texts to BANK, each an entry.
 
-    A file or text is sent to the service, hashed and forgotten; only its hashes are kept.
+    A file or text is sent to the service, hashed and forgotten; only its hashes are kept: its own,
+    and those of a fan of a picture's crops.
     """
     count = len(things) + len(text) + len(text_file)
     if not count:
@@ -204,6 +208,7 @@ def add(
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
         for request in _add_requests(bank_id, _additions(things, text, text_file), template):
+            request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
             added += client.banks.AddEntries(request).entries
     if as_json:

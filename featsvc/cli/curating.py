@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -22,6 +22,19 @@ def bank_argument(command: F) -> F:
 
 def reason_option(command: F) -> F:
     return click.option("--reason", default="", help="Why, for the log.")(command)
+
+
+def variants_option(command: F) -> F:
+    return click.option(
+        "--variants",
+        metavar="none|default|all|NAME,...",
+        help="Turns and parts of an uploaded picture that are tried besides itself.",
+    )(command)
+
+
+def variant_names(text: str) -> list[str]:
+    """`a,b` to names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def yes_option(command: F) -> F:
@@ -85,6 +98,7 @@ def bank_json(message: banks_pb2.Bank) -> dict[str, object]:
         "safe": message.safe,
         "description": message.description,
         "thresholds": dict(message.thresholds),
+        "variants": list(message.query_variants),
         "entries": message.entry_count,
         "signals": dict(message.signal_counts),
         "revision": message.revision,
@@ -98,8 +112,12 @@ def show_bank(message: banks_pb2.Bank, as_json: bool) -> None:
         output.json_line(values)
         return
     for name, value in values.items():
-        pairs = isinstance(value, dict) and ", ".join(f"{k} {v:g}" for k, v in value.items())
-        click.echo(f"{name:<12} {value if pairs is False else pairs}")
+        shown: object = value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{k} {v:g}" for k, v in value.items())
+        elif isinstance(value, list):
+            shown = ", ".join(value) or "none"
+        click.echo(f"{name:<12} {shown}")
 
 
 def opinion_name(message: banks_pb2.Entry) -> str:
@@ -145,7 +163,7 @@ def show_entries(
                 *([next(first)] if extra else []),
                 last_part(m.name),
                 m.external_id,
-                "\n".join(f"{s.algorithm}:{_short(s.value)}" for s in m.signals),
+                _signals_text(m.signals),
                 ", ".join(m.labels),
                 m.source,
                 _state(m),
@@ -153,6 +171,15 @@ def show_entries(
             for m in entries
         ),
     )
+
+
+def _signals_text(signals: Sequence[banks_pb2.EntrySignal]) -> str:
+    """One a line; variants of the picture are only counted."""
+    own = [s for s in signals if s.variant == "original"]
+    lines = [f"{s.algorithm}:{_short(s.value)}" for s in own]
+    if len(own) < len(signals):
+        lines.append(f"and {len(signals) - len(own)} variants")
+    return "\n".join(lines)
 
 
 def _short(value: str) -> str:

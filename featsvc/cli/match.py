@@ -16,6 +16,14 @@ from featsvc.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, t
 # The server's own limit is what counts; this only keeps a wrong file from filling memory.
 MAX_FILE_BYTES = 2**28
 
+_variants_option = click.option(
+    "--variants",
+    type=click.Choice(["none", "default", "all"]),
+    default="default",
+    show_default=True,
+    help="Turns and parts of the picture to try: none, those each bank names, all.",
+)
+
 
 @click.command(short_help="Match a file, a text or a signal against the banks.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -29,6 +37,7 @@ MAX_FILE_BYTES = 2**28
     help="Distance instead of the banks' own thresholds, for perceptual hashes.",
 )
 @click.option("--max-results", type=int, default=0, metavar="N", help="Default: the server's, 100.")
+@_variants_option
 @server_option
 @json_option
 def match(
@@ -39,6 +48,7 @@ def match(
     banks: tuple[str, ...],
     max_distance: float | None,
     max_results: int,
+    variants: str,
     server: str,
     as_json: bool,
 ) -> None:
@@ -48,6 +58,7 @@ def match(
         options = types_pb2.MatchOptions(
             banks=banks,
             max_results=max_results,
+            variants=f"VARIANTS_{variants.upper()}",
             thresholds=_overrides(client, max_distance),
         )
         request = matching_pb2.MatchRequest(options=options)
@@ -85,6 +96,7 @@ def match(
 )
 @click.option("--set", "feature_set", metavar="NAME", default="", help="A named set of features.")
 @click.option("--bank", "-b", "banks", multiple=True, help="Only this bank. Repeatable.")
+@_variants_option
 @server_option
 @json_option
 def screen(
@@ -95,6 +107,7 @@ def screen(
     names: str,
     feature_set: str,
     banks: tuple[str, ...],
+    variants: str,
     server: str,
     as_json: bool,
 ) -> None:
@@ -104,7 +117,7 @@ def screen(
         content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
         features=selection,
-        options=types_pb2.MatchOptions(banks=banks),
+        options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
     )
     with connect(server) as client:
         response = client.screening.Screen(request)
@@ -177,6 +190,17 @@ def match_json(match: types_pb2.Match) -> dict[str, object]:
         "entry_variant": match.entry_variant,
         "safe": match.safe,
         "suppressed": match.suppressed,
+        "evidence": [
+            {
+                "algorithm": e.algorithm,
+                "distance": number(e.distance),
+                "threshold": number(e.threshold),
+                "entry_signal": e.entry_signal,
+                "query_variant": e.query_variant,
+                "entry_variant": e.entry_variant,
+            }
+            for e in match.evidence
+        ],
     }
 
 
@@ -235,6 +259,13 @@ def _overrides(client: Client, max_distance: float | None) -> Iterable[types_pb2
     ]
 
 
+def variants_text(match: types_pb2.Match) -> str:
+    """Which variants met; empty where both are the originals."""
+    query = match.query_variant if match.query_variant != "original" else ""
+    entry = f"entry {match.entry_variant}" if match.entry_variant != "original" else ""
+    return ", ".join(filter(None, (query, entry)))
+
+
 def _say_outcome(outcome: str, reason: str, part: str = "content") -> None:
     if outcome not in ("OK", "UNSPECIFIED"):
         click.echo(f"{part}: {outcome}: {reason}")
@@ -259,7 +290,7 @@ def _print_matches(
         click.echo(f"{looked}, at bank revision {revision}")
         return
     output.table(
-        ("bank", "mode", "external id", "algorithm", "distance", "threshold", "labels"),
+        ("bank", "mode", "external id", "algorithm", "distance", "threshold", "variant", "labels"),
         (
             (
                 m.bank,
@@ -270,6 +301,7 @@ def _print_matches(
                 m.algorithm,
                 number(m.distance),
                 number(m.threshold),
+                variants_text(m),
                 ", ".join(m.labels),
             )
             for m in matches

@@ -10,8 +10,6 @@ from featsvc.hashing.tlsh import format_tlsh, parse_tlsh
 from featsvc.hashing.vectors import parse_vector
 from featsvc.media import Alpha, Fidelity, Image
 
-ORIGINAL = "original"
-"""The variant of content as it is."""
 _NOT_HEX = re.compile(r"[^0-9a-f]")
 
 MAX_SEGMENTS = 180
@@ -58,7 +56,7 @@ class Signal:
     algorithm: str
     value: bytes
     quality: int | None = None
-    variant: str = ORIGINAL
+    variant: str = "original"
     frame: int = 0
     provenance: Provenance | None = None
 

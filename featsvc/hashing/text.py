@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from featsvc.errors import InvalidInput
 from featsvc.hashing.content import BYTE_HASHES, ContentHashes, ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, get_algorithm
-from featsvc.hashing.signals import ORIGINAL, Signal
+from featsvc.hashing.signals import Signal
 from featsvc.hashing.text_grams import MAX_PARTS, MAX_STORED_GRAMS, query_value, stored_values
 from featsvc.hashing.text_views import TextViews, check_text, view_text
 from featsvc.hashing.tlsh import tlsh_value
+from featsvc.hashing.variants import ORIGINAL
 
 STORED_ALGORITHMS = ("text_sha256", "text")
 """What an entry is given of a text that a curator adds."""

@@ -58,6 +58,21 @@ def vector_value(kind: Algorithm, values: NDArray[np.floating], *, field: str = 
     return exact.astype(FLOAT32).tobytes()
 
 
+def vector_rows(
+    kind: Algorithm, rows: NDArray[np.float32], *, field: str = "signals"
+) -> NDArray[np.uint8]:
+    """Values uint8 (n, 4 d) of `rows` float32 (n, d); raises as `vector_value`, naming the row."""
+    exact = rows.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    bad = ~np.isfinite(lengths) | (lengths < np.finfo(np.float32).tiny)
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        vector_value(kind, rows[at], field=f"{field}[{at}]")
+    off = np.abs(lengths - 1) > _ROUNDING
+    exact[off] /= lengths[off, None]
+    return exact.astype(FLOAT32).view(np.uint8)
+
+
 def vector_of(value: bytes) -> NDArray[np.float32]:
     """float32 (d,) of a signal's value."""
     return np.frombuffer(value, FLOAT32)

@@ -36,7 +36,12 @@ from featsvc.matching.plans import (
 )
 from featsvc.matching.text_engine import MinHashEngine
 from featsvc.matching.values import Values
-from featsvc.matching.vector_engines import FlatVectorEngine, as_vectors
+from featsvc.matching.vector_engines import (
+    FlatVectorEngine,
+    ProjectionEngine,
+    as_vectors,
+    build_vector_engine,
+)
 
 _I64 = NDArray[np.int64]
 
@@ -218,18 +223,21 @@ _OPENED: Mapping[str, Callable[[Arrays], Engine]] = {
     TlshEngine.name: TlshEngine,
     MinHashEngine.name: MinHashEngine,
     FlatVectorEngine.name: FlatVectorEngine,
+    ProjectionEngine.name: ProjectionEngine,
 }
 
 
 def applies(choice: str, kind: Algorithm) -> bool:
     """Whether a bank's choice of engine means values of that kind."""
+    if kind.vector:
+        return choice in ("faiss", "scan")
     return kind.distance is Distance.HAMMING and choice != "auto"
 
 
 def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
     """The engine for `values`: by distance and size, or as a bank chose it."""
     if kind.vector:
-        return FlatVectorEngine({"vectors": as_vectors(as_rows(values))})
+        return build_vector_engine(as_vectors(as_rows(values)), choice)
     if kind.distance is Distance.CONTAINMENT:
         return MinHashEngine.build(values)
     values = as_rows(values)

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from featsvc.hashing.content import ContentHashes, hash_content
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS, DEFAULT_TEXT_ALGORITHMS, get_algorithm
 from featsvc.hashing.text import hash_text
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.media import DecodeOptions, Limits
 
 Content: TypeAlias = bytes | str
@@ -16,14 +17,14 @@ def hash_any(
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
+    variants: MakeVariants = make_original,
     *,
-    dihedral: bool = False,
     parts: bool = False,
 ) -> ContentHashes:
     """`hash_text` or `hash_content`; `parts` is for texts, the other options are for pictures."""
     if isinstance(content, str):
         return hash_text(content, algorithms, parts=parts)
-    return hash_content(content, algorithms, options, limits, dihedral=dihedral)
+    return hash_content(content, algorithms, options, limits, variants)
 
 
 def default_algorithms(content: Content, held: Iterable[str] = ()) -> tuple[str, ...]:

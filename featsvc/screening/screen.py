@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
-from featsvc.embedding import Embedded, Embedder, Model, Started
+from featsvc.embedding import Embedded, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.text import STORED_ALGORITHMS
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.screening.compare import Compared, compare_sides
 from featsvc.screening.contents import Content, default_algorithms, hash_any
+from featsvc.screening.looking import Sight, look_at, named, wanted_of_banks, wanted_of_text
 from featsvc.screening.pool import WorkPool
 
 T = TypeVar("T")
@@ -38,10 +40,15 @@ T = TypeVar("T")
 class Looked:
     """What was found out about one piece of content.
 
-    `revision` and `commit_time` name the bank snapshot that `result` was computed from.
+    `outcome` says how `signals` and `result` are to be read, `reason` why; `revision` and
+    `commit_time` name the bank snapshot that `result` was computed from.
     """
 
     hashes: ContentHashes
+    outcome: ContentOutcome
+    reason: str
+    signals: tuple[Signal, ...]
+    scores: tuple[Score, ...]
     result: MatchResult
     revision: int
     commit_time: datetime | None
@@ -89,11 +96,9 @@ class Screened:
 
     `features` is None where none were asked for; where the store was away its values are
     DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
-    `classified` is None where no models were asked for.
     """
 
     looked: Looked
-    classified: ContentEmbedded | None
     features: FeatureTable | None
     event_result: EventResult | None
     features_degraded: str
@@ -124,21 +129,20 @@ class Screener:
         content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
-        *,
-        dihedral: bool = False,
+        variants: MakeVariants = make_original,
     ) -> ContentHashes:
         """Signals of one piece of content, as an entry would hold them; no algorithms means the
         default set."""
         wanted = tuple(algorithms) or default_algorithms(content)
         hashes, _ = await self._pool.run(
-            lambda: hash_any(content, wanted, decode, self._limits, dihedral=dihedral, parts=True)
+            lambda: hash_any(content, wanted, decode, self._limits, variants, parts=True)
         )
         return hashes
 
-    async def hash_entry(self, content: Content) -> Sequence[Signal]:
+    async def hash_entry(self, content: Content, variants: MakeVariants) -> Sequence[Signal]:
         """What an entry is given of content that a curator adds; of a phrase only its digest."""
         wanted = STORED_ALGORITHMS if isinstance(content, str) else ()
-        return (await self.hash(content, wanted, DecodeOptions())).signals
+        return (await self.hash(content, wanted, DecodeOptions(), variants)).signals
 
     @property
     def models(self) -> Sequence[Model]:
@@ -153,15 +157,12 @@ class Screener:
         The picture is decoded and prepared in one hop to the pool; learned models then run on
         threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
         """
-        return await self._embed(content, self._embedder.select(models), options)
+        chosen = self._embedder.select(models)
 
-    async def _embed(
-        self, content: bytes, models: Sequence[Model], options: DecodeOptions
-    ) -> ContentEmbedded:
         def job() -> tuple[MediaInfo, Started]:
             image = decode(content, options, self._limits)
             media = MediaInfo(image.media_type, image.width, image.height, image.frames)
-            return media, self._embedder.start(image, models)
+            return media, self._embedder.start(image, chosen)
 
         try:
             (media, started), _ = await self._pool.run(job)
@@ -170,15 +171,6 @@ class Screener:
         embedded = await started.finish()
         outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
         return ContentEmbedded(outcome, embedded.reason, media, embedded)
-
-    async def _classify(
-        self, content: Content, models: Sequence[Model], options: DecodeOptions
-    ) -> ContentEmbedded | None:
-        if not models:
-            return None
-        if isinstance(content, str):
-            raise InvalidInput("models: are of pictures; leave them out for a text", field="models")
-        return await self._embed(content, models, options)
 
     def _classifiers(self, names: Sequence[str]) -> Sequence[Model]:
         """Raises InvalidInput for a model without scores."""
@@ -196,32 +188,65 @@ class Screener:
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
+        classifiers: Sequence[Model] = (),
     ) -> Looked:
-        """Hash one piece of content and search the banks, in one hop.
+        """Hash one piece of content and search the banks, in one hop; see `wanted_of_banks`.
 
-        No algorithms means the default set and every other one that the banks hold and this
-        build computes: a list of SHA-1 must not be missed because nobody named SHA-1.
+        Where banks hold vectors of a learned model the search waits for it and is a second hop.
         """
         snapshot = self._follower.snapshot
-        wanted = tuple(algorithms) or default_algorithms(content, snapshot.algorithms)
+        if isinstance(content, str):
+            wanted = wanted_of_text(content, snapshot, algorithms, classifiers)
+        else:
+            wanted = wanted_of_banks(snapshot, self._embedder, options, algorithms, classifiers)
 
-        def job() -> tuple[ContentHashes, MatchResult, int]:
-            hashes = hash_any(content, wanted, decode, self._limits)
+        def search(sight: Sight) -> tuple[MatchResult, int]:
+            signals = sight.signals
             started = time.perf_counter_ns()
-            result = self._count(snapshot.match(hashes.signals, options))
-            return hashes, result, (time.perf_counter_ns() - started) // 1000
+            result = self._count(snapshot.match(signals, options))
+            return result, (time.perf_counter_ns() - started) // 1000
 
-        (hashes, result, match_us), queue_us = await self._pool.run(job)
-        return Looked(hashes, result, snapshot.revision, snapshot.commit_time, queue_us, match_us)
+        def job() -> tuple[Sight, tuple[MatchResult, int] | None]:
+            sight = look_at(content, wanted, decode, self._limits, self._embedder)
+            return sight, None if sight.waiting else search(sight)
+
+        (sight, found), queue_us = await self._pool.run(job)
+        await sight.finish()
+        if found is None:
+            again, waited_us = await self._pool.run(lambda: search(sight))
+            found, queue_us = again, queue_us + waited_us
+        result, match_us = found
+        outcome, reason = sight.outcome()
+        return Looked(
+            sight.hashes, outcome, reason, sight.signals, sight.scores, result,
+            snapshot.revision, snapshot.commit_time, queue_us, match_us,
+        )  # fmt: skip
+
+    async def describe(
+        self, content: bytes, algorithms: Sequence[str], *, field: str
+    ) -> tuple[Signal, ...]:
+        """Hashes and vectors of one picture to be stored or compared.
+
+        Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
+        """
+        wanted = named(self._embedder, algorithms)
+        sight, _ = await self._pool.run(
+            lambda: look_at(content, wanted, DecodeOptions(), self._limits, self._embedder)
+        )
+        await sight.finish()
+        sight.check_vectors(field)
+        return sight.signals
 
     async def match(
         self, signal: Signal, options: MatchOptions
     ) -> tuple[MatchResult, int, datetime | None]:
         """Search the banks for one signal; result, revision, commit time.
 
-        A quick search runs here and now: to hand it to a thread takes longer than to do it.
+        A quick search runs here and now: to hand it to a thread takes longer than to do it. Raises
+        NotFound for a vector of a model that no searched bank holds.
         """
         snapshot = self._follower.snapshot
+        snapshot.check_held(signal.algorithm, options)
         quick = snapshot.match_at_once(signal, options)
         if quick is not None:
             return self._count(quick), snapshot.revision, snapshot.commit_time
@@ -240,6 +265,7 @@ class Screener:
         `answer` runs on the same thread: writing a large answer down takes as long as finding it.
         """
         snapshot = self._follower.snapshot
+        snapshot.check_held(algorithm, options)
         result, _ = await self._pool.run(
             lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
         )
@@ -280,16 +306,13 @@ class Screener:
         started = time.perf_counter_ns()
         classifiers = self._classifiers(models)
         trip = asyncio.ensure_future(self._account(account))
-        classifying = asyncio.ensure_future(self._classify(content, classifiers, decode))
         try:
-            looked = await self.look(content, algorithms, decode, options)
-            classified = await classifying
+            looked = await self.look(content, algorithms, decode, options, classifiers)
             table, event_result, degraded, features_us = await trip
         finally:
             trip.cancel()
-            classifying.cancel()
         timings = Timings(features_us, (time.perf_counter_ns() - started) // 1000)
-        return Screened(looked, classified, table, event_result, degraded, timings)
+        return Screened(looked, table, event_result, degraded, timings)
 
     async def _account(
         self, account: Account

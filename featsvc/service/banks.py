@@ -13,6 +13,7 @@ from grpc import aio
 from featsvc import errors
 from featsvc.banks.store import BankStore
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import make_entry, make_original
 from featsvc.matching.follower import Follower
 from featsvc.screening import Screener
 from featsvc.service.bank_lists import BankLists
@@ -37,7 +38,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         bank = await asyncio.to_thread(
             self._store.create_bank,
             request.bank_id,
-            convert.settings(request.bank),
+            convert.new_settings(request.bank),
             convert.context(request.context),
         )
         await self._serve(bank.revision)
@@ -90,19 +91,18 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.AddEntriesRequest, context: Context
     ) -> banks_pb2.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        if request.entry_variants:
-            raise errors.NotBuilt("entry_variants: have no body in this version; leave it out")
         if len(request.contents) > len(request.entries):
             raise errors.InvalidInput(
                 f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
                 "belongs to the entry of its index",
                 field="contents",
             )
+        variants = make_entry if request.entry_variants else make_original
         hashed: list[Sequence[Signal]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
                 hashed[index] = await self._screener.hash_entry(
-                    convert_content(content, f"contents[{index}]")
+                    convert_content(content, f"contents[{index}]"), variants
                 )
         rows = [
             convert.new_entry(index, entry, hashed[index])

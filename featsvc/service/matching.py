@@ -39,12 +39,12 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     options,
                 )
                 return matching_pb2.MatchResponse(
-                    outcome=convert.outcome(looked.hashes.outcome),
-                    outcome_reason=looked.hashes.reason,
+                    outcome=convert.outcome(looked.outcome),
+                    outcome_reason=looked.reason,
                     matches=[convert.match_message(m) for m in looked.result.matches],
                     truncated=looked.result.truncated,
                     watermark=convert.watermark(looked.revision, looked.commit_time),
-                    signals=[convert.matched_signal(s) for s in looked.hashes.signals],
+                    signals=convert.original_messages(looked.signals),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
@@ -65,7 +65,9 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
     async def MatchBatch(  # noqa: N802
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
-        algorithm, values = convert.packed_signals(request.algorithm, request.signals)
+        algorithm, values = convert.packed_signals(
+            request.algorithm, request.signals, request.dimensions
+        )
         return await self._screener.match_batch(
             algorithm, values, convert.match_options(request.options), _batch_message
         )

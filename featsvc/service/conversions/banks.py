@@ -1,6 +1,7 @@
 """Banks, entries and imports between the wire and the domain."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC
 
 from featsvc import errors
@@ -18,6 +19,7 @@ from featsvc.banks.records import (
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
 from featsvc.banks.settings import SETTINGS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, query_variants
 from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
@@ -54,19 +56,22 @@ def entry_id(name: str) -> tuple[str, int]:
 
 
 def settings(message: banks_pb2.Bank) -> BankSettings:
-    """Raises InvalidInput for what does not make a bank, NotBuilt for what is not tried yet."""
-    if message.query_variants:
-        raise errors.NotBuilt(
-            "bank.query_variants: query variants have no body in this version; leave them out"
-        )
+    """Raises InvalidInput for what does not make a bank."""
     return BankSettings(
         display_name=message.display_name,
         description=message.description,
         mode=choose(_MODE, message.mode, "bank.mode"),
         safe=message.safe,
         thresholds=dict(message.thresholds),
+        query_variants=query_variants(message.query_variants, field="bank.query_variants"),
         engine=message.engine or "auto",
     )
+
+
+def new_settings(message: banks_pb2.Bank) -> BankSettings:
+    """Of a bank to create: it has the default variants where it names none. Raises as above."""
+    made = settings(message)
+    return made if message.query_variants else replace(made, query_variants=DEFAULT_QUERY_VARIANTS)
 
 
 def context(message: banks_pb2.ChangeContext) -> ChangeContext:

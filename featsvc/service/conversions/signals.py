@@ -13,10 +13,12 @@ from featsvc import errors
 from featsvc.banks.records import BankMode
 from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
 from featsvc.hashing.text_views import check_text
-from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
+from featsvc.hashing.variants import ORIGINAL
+from featsvc.hashing.vectors import FLOAT32, vector_rows
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -41,12 +43,19 @@ _FRAMES = {
     types_pb2.DecodeOptions.FRAMES_FIRST: Frames.FIRST,
     types_pb2.DecodeOptions.FRAMES_ALL: Frames.ALL,
 }
+_VARIANTS = {
+    types_pb2.MatchOptions.VARIANTS_UNSPECIFIED: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_NONE: Variants.NONE,
+    types_pb2.MatchOptions.VARIANTS_DEFAULT: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_ALL: Variants.ALL,
+}
 _FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
 _ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
 _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }
 MODE = {
     BankMode.ENFORCE: types_pb2.BANK_MODE_ENFORCE,
@@ -127,20 +136,16 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
-    """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    """Raises InvalidInput or UnknownAlgorithm."""
     if not message.ByteSize():
         return DEFAULT_OPTIONS
-    if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
-        raise errors.NotBuilt(
-            "options.variants: query variants have no body in this version; "
-            "leave it out, or say VARIANTS_NONE"
-        )
     return MatchOptions(
         banks=tuple(bank.removeprefix("banks/") for bank in message.banks),
         labels=tuple(message.labels),
         thresholds={t.algorithm.strip().lower(): t.threshold for t in message.thresholds},
         max_results=message.max_results,
         match_low_quality=message.match_low_quality,
+        variants=choose(_VARIANTS, message.variants, "options.variants"),
         top_k=message.top_k,
     )
 
@@ -153,30 +158,36 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     return Signal(algorithm, value, quality)
 
 
-def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint8]]:
-    """The name as the registry has it, and signals side by side as uint8 (n, bytes).
+def packed_signals(
+    algorithm: str, signals: bytes, dimensions: int
+) -> tuple[str, NDArray[np.uint8]]:
+    """The name as the registry has it, and signals side by side as uint8 (n, bytes); vectors of
+    length 1, whatever they were. `dimensions` is read where the registry does not know them.
 
-    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's,
-    InvalidInput past the cap.
+    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
+    vector without direction, InvalidInput past the cap.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
-    if not kind.bytes:
+    width = kind.bytes or (4 * min(dimensions, MAX_DIMENSIONS) if kind.vector else 0)
+    if not width:
         raise errors.InvalidInput(
-            f"algorithm: values of {kind.name} have no length that this server knows, so they do "
-            "not pack; send them one by one",
-            field="algorithm",
+            f"dimensions: {kind.name} signals have no length that this server knows; say how many "
+            "dimensions a vector has, or send them one by one",
+            field="dimensions",
         )
-    if len(signals) % kind.bytes:
+    if len(signals) % width:
         raise errors.InvalidSignal(
             f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
-            f"{kind.bytes} bytes each",
+            f"{width} bytes each",
             field="signals",
         )
-    values = np.frombuffer(signals, np.uint8).reshape(-1, kind.bytes)
+    values = np.frombuffer(signals, np.uint8).reshape(-1, width)
     if len(values) > MAX_BATCH:
         raise errors.InvalidInput(
             f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
         )
+    if kind.vector:
+        values = vector_rows(kind, values.view(FLOAT32))
     return kind.name, values
 
 
@@ -204,16 +215,10 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
 
 
 def shown_value(algorithm: str, value: bytes) -> str:
-    """The text form, but none of a text's grams, which say nothing to anybody: an answer that
-    repeats them for each match or entry would be megabytes long."""
-    if get_algorithm(algorithm).distance is Distance.CONTAINMENT:
+    """The text form; empty for vectors and texts' grams, which would be most of an answer."""
+    if get_algorithm(algorithm).distance.fractional:
         return ""
     return format_value(algorithm, value)
-
-
-def matched_signal(signal: Signal) -> types_pb2.Signal:
-    """A signal as an answer shows what was matched."""
-    return _signal_message(signal, shown_value(signal.algorithm, signal.value))
 
 
 def signal_message(signal: Signal) -> types_pb2.Signal:
@@ -244,6 +249,17 @@ def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
             )
         )
     return message
+
+
+def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
+    """Without variants: a match shows the one that it was found by; a text's grams left out."""
+    return [matched_signal(s) for s in signals if s.variant == ORIGINAL]
+
+
+def matched_signal(signal: Signal) -> types_pb2.Signal:
+    """A query as an answer shows it. A whole book's grams would be megabytes."""
+    text = get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT
+    return _signal_message(signal, "" if text else signal.text)
 
 
 @lru_cache(maxsize=4)
@@ -305,6 +321,9 @@ def model_message(model: Model) -> hashing_pb2.Algorithm:
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
         version=model.version,
         computed=True,
+        matched=model.dimensions > 0,
+        default_threshold=get_algorithm(model.id).default_threshold,
+        quality_floor=get_algorithm(model.id).quality_floor,
         dimensions=model.dimensions,
         description=model.description,
     )
