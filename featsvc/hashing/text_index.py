@@ -1,9 +1,9 @@
 """An index of texts by their grams, as plain arrays (layout: `featsvc_kernels.near_copies`).
 
-What it finds is a near copy, exactly judged by containment. It may miss one: MinHash proposes the
-candidates, and two bands that a passage and a window share are a matter of chance. With the best
-window about as long as the passage, a copy that kept 60 % of its grams (resemblance .43) is missed
-once in 3,000 times, one that kept 80 % (.67) practically never.
+What it finds is a near copy, exactly judged by containment. It may miss one near the threshold:
+MinHash proposes the candidates by chance, and no window may lie just where the copy does. Of random
+texts of 18 to 500 letters hidden in longer ones, whole copies were all found, of those that kept
+70 % of their grams and more one in 1,200 was missed, of 65 % one in 34, of 62 % one in 14.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,12 +94,13 @@ class TextIndex:
             grams, radius, self.sets, self.set_ends, self.starts, self.postings, scratch, found,
             distances,
         )  # fmt: skip
-        return _nearest_of_each(self.owners[found[:count]].astype(np.int64), distances[:count])
+        return nearest_of_each(self.owners[found[:count]].astype(np.int64), distances[:count])
 
 
-def _nearest_of_each(
+def nearest_of_each(
     rows: NDArray[np.int64], distances: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each row once, at its least distance."""
     order = np.lexsort((distances, rows))
     rows, distances = rows[order], distances[order]
     first = np.diff(rows, prepend=-1) != 0

@@ -1,7 +1,12 @@
 """Banks of text through the whole service: recall per edit, no false match, lists, bad input."""
 
 import json
+import os
 import random
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,6 +24,7 @@ from featsvc.v1 import (
     types_pb2,
 )
 from tests.integration.running import Running, featsvc, running
+from tests.photographs import ROOT
 from tests.texts import EDITS, ENTRIES, leetspeak, negatives
 
 Call = Callable[..., Any]
@@ -390,3 +396,38 @@ def test_lists_of_exchanges_carry_tlsh_and_texts(server: Running, tmp_path: Path
         assert answer.matches[0].entry_signal == digest
         answer = match(client, leetspeak(ENTRIES[10], random.Random(2)), "exchanged")
         assert [(m.external_id, m.algorithm) for m in answer.matches] == [("2", "text")]
+
+
+GUIDE = (ROOT / "docs" / "text.md").read_text()
+
+
+def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
+    """Commands from first to last, then the program."""
+    for name, text in (("gift-card", ENTRIES[0]), ("parcel", ENTRIES[3]), ("post", ENTRIES[3])):
+        (tmp_path / f"{name}.txt").write_text(text)
+    (tmp_path / "reported.txt").write_text(ENTRIES[1])
+    (tmp_path / "texts.csv").write_text(f'algorithm,signal\nraw_text,"{ENTRIES[2]}"\n')
+    commands = re.findall(r"^\$ (featsvc .*)$", GUIDE, re.MULTILINE)
+    assert len(commands) >= 7
+    shown = ""
+    for command in commands:
+        written, _, stdin = command.replace("lures", "guided").partition(" < ")
+        path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+        result = subprocess.run(
+            [sys.executable, "-m", *shlex.split(written)],
+            cwd=tmp_path,
+            env={**os.environ, "FEATSVC_SERVER": server.address, "PYTHONPATH": path},
+            input=(tmp_path / stdin).read_text() if stdin else "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+        shown += result.stdout
+    assert "parcel.txt" in shown
+    with server.client() as client:
+        assert len(match(client, ENTRIES[2], "guided").matches) == 1
+        assert len(match(client, ENTRIES[1], "guided").matches) == 1
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    exec(example.replace("localhost:50051", server.address), {})  # noqa: S102 - our own page

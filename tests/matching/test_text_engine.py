@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from featsvc.errors import TimedOut
 from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.text import hash_text
 from featsvc.hashing.tlsh import tlsh_distance
@@ -100,6 +101,20 @@ def test_too_many_hits_of_several_queries(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(engine.search(ragged(value_of(ENTRIES[0])), 0).rows) == 20
     with pytest.raises(TooManyHitsError):
         engine.search(ragged(*[value_of(ENTRIES[0])] * 2), 0)
+
+
+def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies where spans meet, at the end, and in the middle of one."""
+    prose = " ".join(negatives())
+    pieces = (prose[:16_100], ENTRIES[0], prose[20_000:35_000], ENTRIES[1], prose[40_000:56_000])
+    query = value_of(" ".join((*pieces, ENTRIES[2])))
+    engine = build_engine(TEXT, VALUES)
+    found = engine.search(ragged(query), 0.4)
+    assert found.rows.tolist() == [0, 1, 2]
+    assert found.distances.max() < 0.1
+    monkeypatch.setattr("featsvc.matching.text_engine.MAX_SEARCH_S", -1)
+    with pytest.raises(TimedOut, match="letters took longer"):
+        engine.search(ragged(query), 0.4)
 
 
 def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
