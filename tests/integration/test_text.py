@@ -345,6 +345,30 @@ def test_a_curator_adds_lists_and_tries_texts(server: Running, tmp_path: Path) -
     assert "Deposit" not in listed
 
 
+def test_texts_are_hashed_and_compared_without_a_server(tmp_path: Path) -> None:
+    lure, short = tmp_path / "lure.txt", tmp_path / "short.txt"
+    lure.write_text(ENTRIES[3], encoding="utf-8-sig")
+    short.write_text("Buy now!")
+    (tmp_path / "edited.txt").write_text(f"fwd: {ENTRIES[3].upper()}")
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
+    result = featsvc("hash", "--as-text", "--json", str(tmp_path))
+    assert result.returncode == 1
+    assert "latin1.txt: text: byte 0xe9 at offset 3 is not UTF-8" in result.stderr
+    assert "short.txt: the text is too short" in result.stderr
+    shown = {Path(s["file"]).name: s for s in map(json.loads, result.stdout.splitlines())}
+    assert [s["algorithm"] for s in shown["lure.txt"]["signals"]] == [
+        "text_sha256", "text", "md5", "sha256"
+    ]  # fmt: skip
+    assert shown["short.txt"]["outcome"] == "LOW_QUALITY"
+    table = featsvc("hash", "--as-text", str(lure)).stdout
+    assert "digits" in table
+    edited = str(tmp_path / "edited.txt")
+    compared = featsvc("compare", "--as-text", "--json", str(lure), edited).stdout
+    verdicts = {r["algorithm"]: r["verdict"] for r in map(json.loads, compared.splitlines())}
+    assert (verdicts["text"], verdicts["md5"]) == ("match", "no match")
+    assert "no signal" in featsvc("compare", str(lure), edited).stdout
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_bank_of_texts_is_exported_and_imported_again(
     server: Running, tmp_path: Path, kind: str
