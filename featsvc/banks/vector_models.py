@@ -26,6 +26,18 @@ def check_vectors(connection: Connection, change: Change) -> None:
     _check_versions(connection, change, names)
 
 
+def check_dimensions(connection: Connection, model: str, size: int, *, field: str) -> None:
+    """Raises InvalidInput where a value of `size` bytes has not the length that the store knows."""
+    wanted = connection.scalar(
+        select(vector_models.c.dimensions).where(vector_models.c.model == model)
+    )
+    if wanted is not None and size != 4 * wanted:
+        raise InvalidInput(
+            f"{field}: has {size // 4} dimensions, vectors of {model} have {wanted} in this store",
+            field=field,
+        )
+
+
 def _check_lengths(connection: Connection, names: Iterable[str]) -> None:
     size = func.length(import_rows.c.value)
     details = import_details.c

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+import numpy as np
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
@@ -26,10 +27,14 @@ from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import STDIN, read_text, text_options
 from featsvc.client import Client
 from featsvc.errors import InvalidInput
+from featsvc.hashing.signals import parse_value
+from featsvc.hashing.vectors import cosine_distances, vector_of
 from featsvc.v1 import banks_pb2, types_pb2
 
 MAX_CONTENT_BYTES = 32 * 2**20
 _ADD_BATCH = 1000
+_BITS = 31
+_VECTOR_DISTANCE = 0.05
 _limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
 )
@@ -99,8 +104,8 @@ def entries(
 @click.option("--bank", "-b", "bank_ids", multiple=True, metavar="BANK",
               help="Where to look; default: in every bank. Repeatable.")  # fmt: skip
 @click.option("--signal", metavar="ALGORITHM:HEX", default="", help="Near to this signal.")
-@click.option("--distance", type=click.IntRange(min=0), default=31, show_default=True,
-              help="How near, in bits.")  # fmt: skip
+@click.option("--distance", type=click.FloatRange(min=0),
+              help="How near: bits (default 31), or 1 - cosine (default 0.05).")  # fmt: skip
 @click.option("--external-id", default="", help="With this external id.")
 @_labels_option
 @_limit_option
@@ -109,7 +114,7 @@ def entries(
 def find(
     bank_ids: tuple[str, ...],
     signal: str,
-    distance: int,
+    distance: float | None,
     external_id: str,
     labels: tuple[str, ...],
     limit: int,
@@ -120,7 +125,9 @@ def find(
     if not (signal or external_id or labels):
         raise click.UsageError("say what to find: --signal, --external-id or --label")
     near = _signal(signal) if signal else None
-    found: list[tuple[int | None, banks_pb2.Entry]] = []
+    if distance is None:
+        distance = _VECTOR_DISTANCE if near and "@" in near.algorithm else _BITS
+    found: list[tuple[float | None, banks_pb2.Entry]] = []
     with connect(server) as client:
         for bank_id in bank_ids or [last_part(b.name) for b in all_banks(client)]:
             request = banks_pb2.ListEntriesRequest(
@@ -132,11 +139,11 @@ def find(
     found.sort(key=lambda pair: pair[0] or 0)
     found = found[:limit]
     if as_json:
-        for bits, entry in found:
-            output.json_line({**entry_json(entry), "distance": bits})
+        for apart, entry in found:
+            output.json_line({**entry_json(entry), "distance": apart})
         return
     if near:
-        places = [f"{e.name.split('/')[1]}, {bits}" for bits, e in found]
+        places = [f"{e.name.split('/')[1]}, {apart}" for apart, e in found]
         show_entries([e for _, e in found], "bank, distance", places)
     else:
         show_entries([e for _, e in found], "bank", [e.name.split("/")[1] for _, e in found])
@@ -150,9 +157,12 @@ def _signal(text: str) -> types_pb2.Signal:
     return types_pb2.Signal(algorithm=algorithm.lower(), value=value.strip().lower())
 
 
-def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | None:
+def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | None:
     if near is None:
         return None
+    if vectors := [v.values for v in entry.vectors if v.model == near.algorithm]:
+        query = vector_of(parse_value(near.algorithm, near.value))
+        return min(float(d) for d in cosine_distances(query, np.array(vectors, np.float32)))
     values = [s.value for s in entry.signals if s.algorithm == near.algorithm]
     return min(((int(v, 16) ^ int(near.value, 16)).bit_count() for v in values), default=None)
 
@@ -170,6 +180,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | No
 @click.option("--variants/--no-variants", default=True, show_default=True,
               help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
+@click.option("--vector", "models", multiple=True, metavar="MODEL@VERSION",
+              help="Store this model's vector of each file too. Repeatable.")  # fmt: skip
 @reason_option
 @server_option
 @json_option
@@ -185,6 +197,7 @@ def add(
     note: str,
     variants: bool,
     expires: datetime | None,
+    models: tuple[str, ...],
     reason: str,
     server: str,
     as_json: bool,
@@ -192,7 +205,7 @@ def add(
     """Add signals, picture files or texts to BANK, each an entry.
 
     A file or text is sent to the service, hashed and forgotten; only its hashes are kept: its own,
-    and those of a fan of a picture's crops.
+    those of a fan of a picture's crops, and its vectors.
     """
     count = len(things) + len(text) + len(text_file)
     if not count:
@@ -210,6 +223,7 @@ def add(
         for request in _add_requests(bank_id, _additions(things, text, text_file), template):
             request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
+            request.vector_models.extend(models)
             added += client.banks.AddEntries(request).entries
     if as_json:
         for entry in added:

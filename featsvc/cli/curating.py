@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -140,6 +140,10 @@ def entry_json(message: banks_pb2.Entry) -> dict[str, object]:
             }
             for s in message.signals
         ],
+        "vectors": [
+            {"model": v.model, "dimensions": len(v.values), "variant": v.variant}
+            for v in message.vectors
+        ],
         "labels": list(message.labels),
         "source": message.source,
         "opinion": opinion_name(message),
@@ -163,7 +167,7 @@ def show_entries(
                 *([next(first)] if extra else []),
                 last_part(m.name),
                 m.external_id,
-                _signals_text(m.signals),
+                _signals_text(m),
                 ", ".join(m.labels),
                 m.source,
                 _state(m),
@@ -173,12 +177,13 @@ def show_entries(
     )
 
 
-def _signals_text(signals: Sequence[banks_pb2.EntrySignal]) -> str:
+def _signals_text(message: banks_pb2.Entry) -> str:
     """One a line; variants of the picture are only counted."""
-    own = [s for s in signals if s.variant == "original"]
+    own = [s for s in message.signals if s.variant == "original"]
     lines = [f"{s.algorithm}:{_short(s.value)}" for s in own]
-    if len(own) < len(signals):
-        lines.append(f"and {len(signals) - len(own)} variants")
+    lines += [f"{v.model}: {len(v.values)} dimensions" for v in message.vectors]
+    if len(own) < len(message.signals):
+        lines.append(f"and {len(message.signals) - len(own)} variants")
     return "\n".join(lines)
 
 

@@ -193,10 +193,12 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _opaque("netclean", "NetClean"),
             _opaque("videntifier", "Videntifier"),
             _opaque("ssvh", "Scene-sensitive video hashes"),
-            _vector("pdqf@1", 256, 0.05, "PDQ before its bits are cut", floor=QUALITY_FLOOR),
-            _vector("gist@1", 512, 0.05, "GIST of 64x64 luma", floor=QUALITY_FLOOR),
-            _vector("hog@1", 1764, 0.05, "HOG of 64x64 luma", floor=QUALITY_FLOOR),
-            _vector("colour_layout@1", 58, 0.05, "MPEG-7 colour layout", floor=QUALITY_FLOOR),
+            # Thresholds: python -m bench.vector_thresholds; see docs/models.md.
+            _vector("pdqf@1", 256, 0.135, "PDQ before its bits are cut", floor=QUALITY_FLOOR),
+            _vector("gist@1", 512, 0.015, "GIST of 64x64 luma", floor=QUALITY_FLOOR),
+            _vector("hog@1", 1764, 0.0225, "HOG of 64x64 luma", floor=QUALITY_FLOOR),
+            # It tells palettes apart, not pictures: no distance but 0 keeps strangers out.
+            _vector("colour_layout@1", 58, 0.0, "MPEG-7 colour layout", floor=QUALITY_FLOOR),
         )
     }
 )  # fmt: skip

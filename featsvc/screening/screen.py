@@ -8,7 +8,7 @@ that cannot be decoded is an error, never an empty list of matches.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from featsvc.banks.tally import MatchTally
 from featsvc.embedding import Embedded, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
 from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.text import STORED_ALGORITHMS
 from featsvc.hashing.variants import MakeVariants, make_original
@@ -139,11 +140,6 @@ class Screener:
         )
         return hashes
 
-    async def hash_entry(self, content: Content, variants: MakeVariants) -> Sequence[Signal]:
-        """What an entry is given of content that a curator adds; of a phrase only its digest."""
-        wanted = STORED_ALGORITHMS if isinstance(content, str) else ()
-        return (await self.hash(content, wanted, DecodeOptions(), variants)).signals
-
     @property
     def models(self) -> Sequence[Model]:
         """Makers of vectors and scores."""
@@ -223,19 +219,44 @@ class Screener:
         )  # fmt: skip
 
     async def describe(
-        self, content: bytes, algorithms: Sequence[str], *, field: str
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        variants: MakeVariants = make_original,
+        *,
+        field: str,
     ) -> tuple[Signal, ...]:
-        """Hashes and vectors of one picture to be stored or compared.
+        """Hashes and vectors of one picture to be stored or compared; vectors of the original.
 
         Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
         """
-        wanted = named(self._embedder, algorithms)
+        wanted = replace(named(self._embedder, algorithms), variants=variants)
         sight, _ = await self._pool.run(
             lambda: look_at(content, wanted, DecodeOptions(), self._limits, self._embedder)
         )
         await sight.finish()
         sight.check_vectors(field)
         return sight.signals
+
+    async def describe_entry(
+        self,
+        content: Content,
+        models: Sequence[str],
+        variants: MakeVariants,
+        *,
+        field: str,
+    ) -> Sequence[Signal]:
+        """What an entry is given of content that a curator adds; of a phrase only its digest.
+
+        Raises what `describe` does, and InvalidInput for a text with `models`.
+        """
+        if isinstance(content, bytes):
+            return await self.describe(
+                content, (*DEFAULT_ALGORITHMS, *models), variants, field=field
+            )
+        if models:
+            raise InvalidInput(f"{field}: a text has no vectors of pictures", field=field)
+        return (await self.hash(content, STORED_ALGORITHMS, DecodeOptions())).signals
 
     async def match(
         self, signal: Signal, options: MatchOptions

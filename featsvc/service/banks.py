@@ -20,6 +20,7 @@ from featsvc.service.bank_lists import BankLists
 from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
+from featsvc.service.conversions.signals import vector_models
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -97,12 +98,16 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
                 "belongs to the entry of its index",
                 field="contents",
             )
+        models = vector_models(request.vector_models)
         variants = make_entry if request.entry_variants else make_original
         hashed: list[Sequence[Signal]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
-                hashed[index] = await self._screener.hash_entry(
-                    convert_content(content, f"contents[{index}]"), variants
+                hashed[index] = await self._screener.describe_entry(
+                    convert_content(content, f"contents[{index}]"),
+                    models,
+                    variants,
+                    field=f"contents[{index}]",
                 )
         rows = [
             convert.new_entry(index, entry, hashed[index])

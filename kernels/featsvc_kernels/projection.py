@@ -54,10 +54,18 @@ def sift(
             bounds[lane] = np.float32(0)
         passed = 0
         for s in range(blocks):
-            for j in range(32):
-                weight = weights[s, j]
+            for j in range(0, 32, 4):
+                # Four at a time, so that the sums are written a fourth as often.
+                w0, w1 = weights[s, j], weights[s, j + 1]
+                w2, w3 = weights[s, j + 2], weights[s, j + 3]
                 for lane in range(64):
-                    bounds[lane] += np.float32(codes[s, g, j, lane]) * weight
+                    bounds[lane] += (
+                        np.float32(codes[s, g, j, lane]) * w0
+                        + np.float32(codes[s, g, j + 1, lane]) * w1
+                    ) + (
+                        np.float32(codes[s, g, j + 2, lane]) * w2
+                        + np.float32(codes[s, g, j + 3, lane]) * w3
+                    )
             tail = tail_weights[s]
             passed = 0
             for lane in range(64):

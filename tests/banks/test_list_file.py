@@ -136,7 +136,7 @@ def test_detects_a_list_whose_first_row_is_broken() -> None:
     [
         (b"\xff\xfe", "byte 1 is not UTF-8"),
         (HASH.encode() + b",a\0b", "NUL"),
-        (HASH.encode() + b"," + b"x" * MAX_LINE_BYTES, "longer than 1048576 bytes"),
+        (HASH.encode() + b"," + b"x" * MAX_LINE_BYTES, f"longer than {MAX_LINE_BYTES} bytes"),
     ],
 )
 def test_hostile_lines_are_bad_rows(line: bytes, reason: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC
 
+import numpy as np
+
 from featsvc import errors
 from featsvc.banks.formats.rows import ImportRow, algorithm_of, parse_listed_signal
 from featsvc.banks.records import (
@@ -18,8 +20,10 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
 from featsvc.banks.settings import SETTINGS
+from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, query_variants
+from featsvc.hashing.vectors import vector_of, vector_value
 from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
@@ -111,6 +115,17 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
                 quality=s.quality,
             )
             for s in entry.signals
+            if not get_algorithm(s.algorithm).vector
+        ],
+        vectors=[
+            banks_pb2.EntryVector(
+                model=s.algorithm,
+                values=vector_of(s.value).tolist(),
+                variant=s.variant,
+                quality=s.quality,
+            )
+            for s in entry.signals
+            if get_algorithm(s.algorithm).vector
         ],
         labels=entry.labels,
         source=entry.source,
@@ -159,10 +174,8 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
 
 
 def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
-    """An entry to add, with the signals of its picture. Raises InvalidInput, NotBuilt."""
+    """An entry to add, with the signals of its picture. Raises InvalidInput."""
     where = f"entries[{index}]"
-    if message.vectors:
-        raise errors.NotBuilt(f"{where}.vectors: vectors have no body in this version")
     signals = [
         parse_listed_signal(
             algorithm_of(s.algorithm, field=f"{where}.signals[{i}].algorithm"),
@@ -173,6 +186,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
         )
         for i, s in enumerate(message.signals)
     ]
+    signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
     signals += [EntrySignal(s.algorithm, s.value, s.variant, s.quality) for s in hashed]
     expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     return ImportRow(
@@ -185,6 +199,20 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
         message.note.strip(),
         expires,
     )
+
+
+def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
+    """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
+    kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
+    if not kind.vector:
+        raise errors.InvalidInput(
+            f"{where}.model: {kind.name} is no model of vectors; write model and version as in "
+            "pdqf@1",
+            field=f"{where}.model",
+        )
+    value = vector_value(kind, np.array(message.values, np.float32), field=f"{where}.values")
+    quality = message.quality if message.HasField("quality") else None
+    return EntrySignal(kind.name, value, message.variant or "original", quality)
 
 
 def entry_ids(parent: str, names: Iterable[str]) -> list[int]:

@@ -135,6 +135,18 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
     return unique
 
 
+def vector_models(names: Iterable[str]) -> tuple[str, ...]:
+    """Models by name and version, each once. Raises InvalidInput for what is none."""
+    models = algorithm_names(names)
+    for name in models:
+        if not get_algorithm(name, field="vector_models").vector:
+            raise errors.InvalidInput(
+                f"vector_models: {name} is no model; write model and version as in pdqf@1",
+                field="vector_models",
+            )
+    return models
+
+
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
     """Raises InvalidInput or UnknownAlgorithm."""
     if not message.ByteSize():
