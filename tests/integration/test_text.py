@@ -390,6 +390,28 @@ def test_a_bank_of_texts_is_exported_and_imported_again(
         assert found.external_id == "6"
 
 
+def test_a_threshold_for_texts_is_found_from_samples(server: Running, tmp_path: Path) -> None:
+    with server.client() as client:
+        create(client, "tuned")
+        add(client, "tuned", ENTRIES)
+    rng = random.Random(0)
+    for kind, texts in (
+        ("bad", [leetspeak(text, rng, 0.3) for text in ENTRIES]),
+        ("good", [*negatives()[:100], "short"]),
+    ):
+        (tmp_path / kind).mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / kind / f"{number}.txt").write_text(text)
+    result = featsvc(
+        *("bank", "evaluate", "tuned", "--algorithm", "text", "--sample", str(tmp_path)),
+        "--json", server=server.address,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert 0 < shown["suggested_threshold"] < 0.4
+    assert shown["unreadable_samples"] == 1
+
+
 def test_lists_of_exchanges_carry_tlsh_and_texts(server: Running, tmp_path: Path) -> None:
     """ThreatExchange's HASH_TEXT_TLSH and TEXT_STRING, the text hashed and forgotten."""
     text = ENTRIES[9]
