@@ -30,6 +30,8 @@ RADII = (0.05, 0.15, 0.25)
 DISTRIBUTIONS = ("uniform", "clustered")
 PEERS = ("featsvc", "faiss flat", "faiss ivf1024 sq8, 16 probes")
 
+pytestmark = pytest.mark.timeout(1800)  # HNSW takes minutes to build
+
 Vectors = NDArray[np.float32]
 Nearest = tuple[int, float] | None
 

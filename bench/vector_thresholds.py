@@ -1,6 +1,6 @@
 """Cosine thresholds of the built-in models, measured: python -m bench.vector_thresholds
 
-scikit-image's photographs, whole and in quarters, under the edits of `bench.robustness`. On every
+scikit-image's photographs, whole and in quarters, under the edits of `bench.edits`. On every
 other photograph the threshold is chosen: a fifth of the smallest distance between an edited picture
 and one of another photograph, since a bank holds far more strangers than there are photographs
 here. On the other half it is tried: recall over all edits, and false matches over all pairs.
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.robustness import EDITS, PHOTOGRAPHS
+from bench.edits import EDITS
+from bench.robustness_pictures import PHOTOGRAPHS
 from featsvc.embedding.classical import CLASSICAL, QUALITY_FLOOR, embed_classical
 from featsvc.hashing.registry import get_algorithm
 from tests.hashing.photographs import SKIMAGE_DATA

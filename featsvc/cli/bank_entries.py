@@ -1,6 +1,7 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from featsvc.cli.curating import (
 )
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.texts import STDIN, read_text, text_options
 from featsvc.client import Client
 from featsvc.errors import InvalidInput
 from featsvc.hashing.signals import parse_value
@@ -167,7 +169,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | 
 
 @click.command()
 @bank_argument
-@click.argument("things", nargs=-1, required=True, metavar="ALGORITHM:HEX|FILE...")
+@click.argument("things", nargs=-1, metavar="ALGORITHM:HEX|FILE...")
+@text_options(multiple=True)
 @click.option("--external-id", default="", help="Of the entry; default for a file: its name.")
 @click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
 @click.option("--source", default="", help="Where it comes from.")
@@ -185,6 +188,8 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | 
 def add(
     bank_id: str,
     things: tuple[str, ...],
+    text: tuple[str, ...],
+    text_file: tuple[str, ...],
     external_id: str,
     labels: tuple[str, ...],
     source: str,
@@ -197,13 +202,16 @@ def add(
     server: str,
     as_json: bool,
 ) -> None:
-    """Add signals or picture files to BANK, each an entry.
+    """Add signals, picture files or texts to BANK, each an entry.
 
-    A file is sent to the service, hashed and forgotten; only its hashes are kept, its own and those
-    of a fan of crops, and its vectors.
+    A file or text is sent to the service, hashed and forgotten; only its hashes are kept: its own,
+    those of a fan of a picture's crops, and its vectors.
     """
-    if external_id and len(things) > 1:
-        raise click.UsageError("--external-id names one entry; give one signal or file")
+    count = len(things) + len(text) + len(text_file)
+    if not count:
+        raise click.UsageError("say what to add: signals, files, --text or --text-file")
+    if external_id and count > 1:
+        raise click.UsageError("--external-id names one entry; give one signal, file or text")
     template = banks_pb2.Entry(
         external_id=external_id, labels=labels, source=source, note=note,
         opinion=f"OPINION_{opinion.upper()}" if opinion else None,
@@ -212,7 +220,7 @@ def add(
         template.expire_time.FromDatetime(expires)
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
-        for request in _add_requests(bank_id, things, template):
+        for request in _add_requests(bank_id, _additions(things, text, text_file), template):
             request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
             request.vector_models.extend(models)
@@ -223,29 +231,60 @@ def add(
         return
     show_entries(added)
     click.echo(f"{len(added):,} entries in {bank_id}")
+    for entry in added:
+        if {s.algorithm for s in entry.signals} == {"text_sha256"}:
+            name = entry.external_id or last_part(entry.name)
+            click.echo(f"{name}: too short to be found in another text, or edited", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """What becomes an entry: content that the service hashes, or (`content` None) a signal."""
+
+    content: types_pb2.Content | None
+    size: int = 0
+    external_id: str = ""
+    signal: str = ""
+
+
+def _additions(
+    things: tuple[str, ...], texts: tuple[str, ...], text_files: tuple[str, ...]
+) -> Iterator[_Addition]:
+    """Read one after another."""
+    for thing in things:
+        content = _content(thing)
+        if content:
+            yield _Addition(types_pb2.Content(data=content), len(content), Path(thing).name)
+        else:
+            yield _Addition(None, signal=thing)
+    for text in texts:
+        yield _Addition(types_pb2.Content(text=text), len(text.encode()))
+    for path in text_files:
+        text = read_text(path)
+        name = "" if path == STDIN else Path(path).name
+        yield _Addition(types_pb2.Content(text=text), len(text.encode()), name)
 
 
 def _add_requests(
-    bank_id: str, things: tuple[str, ...], template: banks_pb2.Entry
+    bank_id: str, additions: Iterable[_Addition], template: banks_pb2.Entry
 ) -> Iterator[banks_pb2.AddEntriesRequest]:
     """As few requests as the size of a message allows: each is one revision."""
     request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
     size = 0
-    for thing in things:
-        content = _content(thing)
-        if size + len(content) > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
+    for one in additions:
+        if size + one.size > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
             yield request
             request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
             size = 0
-        size += len(content)
+        size += one.size
         entry = request.entries.add()
         entry.CopyFrom(template)
+        entry.external_id = template.external_id or one.external_id
         sent = request.contents.add()
-        if content:
-            sent.data = content
-            entry.external_id = template.external_id or Path(thing).name
+        if one.content is not None:
+            sent.CopyFrom(one.content)
         else:
-            algorithm, _, value = thing.partition(":")
+            algorithm, _, value = one.signal.partition(":")
             entry.signals.add(algorithm=algorithm.lower(), value=value)
     yield request
 

@@ -8,6 +8,7 @@ import click
 from featsvc.cli import output
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.texts import text_content, text_options
 from featsvc.client import Client
 from featsvc.errors import FeatsvcError
 from featsvc.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
@@ -24,9 +25,10 @@ _variants_option = click.option(
 )
 
 
-@click.command(short_help="Match a file or a signal against the banks.")
+@click.command(short_help="Match a file, a text or a signal against the banks.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--signal", "signal_text", metavar="ALGORITHM:HEX", help="A signal, not a file.")
+@text_options()
 @click.option("--bank", "-b", "banks", multiple=True, help="Only this bank. Repeatable.")
 @click.option(
     "--max-distance",
@@ -41,6 +43,8 @@ _variants_option = click.option(
 def match(
     file: Path | None,
     signal_text: str | None,
+    text: str | None,
+    text_file: str | None,
     banks: tuple[str, ...],
     max_distance: float | None,
     max_results: int,
@@ -48,9 +52,8 @@ def match(
     server: str,
     as_json: bool,
 ) -> None:
-    """Match FILE, or the signal given with --signal, against the banks of a server."""
-    if (file is None) == (signal_text is None):
-        raise click.UsageError("give a FILE or --signal ALGORITHM:HEX, one of them")
+    """Match FILE, or what --text, --text-file or --signal give, against the banks of a server."""
+    content = _content(file, text, text_file, signal_text)
     with connect(server) as client:
         options = types_pb2.MatchOptions(
             banks=banks,
@@ -59,8 +62,8 @@ def match(
             thresholds=_overrides(client, max_distance),
         )
         request = matching_pb2.MatchRequest(options=options)
-        if file is not None:
-            request.content.data = _read(file)
+        if content is not None:
+            request.content.CopyFrom(content)
         else:
             algorithm, _, value = (signal_text or "").partition(":")
             request.signal.CopyFrom(types_pb2.Signal(algorithm=algorithm, value=value))
@@ -84,8 +87,9 @@ def match(
     _print_matches(outcome, response.matches, response.truncated, response.watermark.revision)
 
 
-@click.command(short_help="Screen a file for an account.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command(short_help="Screen a file or a text for an account.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@text_options()
 @click.option("--account", metavar="ID", required=True, help="The account that uploads.")
 @click.option(
     "--features", "names", metavar="A,B,...", default="", help="Default: all of the account's."
@@ -96,7 +100,9 @@ def match(
 @server_option
 @json_option
 def screen(
-    file: Path,
+    file: Path | None,
+    text: str | None,
+    text_file: str | None,
     account: str,
     names: str,
     feature_set: str,
@@ -105,10 +111,10 @@ def screen(
     server: str,
     as_json: bool,
 ) -> None:
-    """Screen FILE for an account: its signals, matches, the account's features, timings."""
+    """Screen FILE, or a text, for an account: signals, matches, the account's features, timings."""
     selection = features_pb2.FeatureSelection(features=split_names(names), set=feature_set)
     request = screening_pb2.ScreenRequest(
-        content=types_pb2.Content(data=_read(file)),
+        content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
         features=selection,
         options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
@@ -126,7 +132,7 @@ def screen(
     if as_json:
         output.json_line(
             {
-                "file": str(file),
+                "file": str(file) if file else None,
                 "account": account,
                 "outcome": outcome,
                 "outcome_reason": response.content_outcome_reason,
@@ -220,6 +226,19 @@ def _signal_json(signal: types_pb2.Signal) -> dict[str, object]:
 def _name(enum: type, value: int, prefix: str = "OUTCOME_") -> str:
     name: str = enum.Name(value)  # type: ignore[attr-defined]
     return name.removeprefix(prefix)
+
+
+def _content(
+    file: Path | None, text: str | None, text_file: str | None, *others: str | None
+) -> types_pb2.Content | None:
+    """What is given of these, which must be one; None where it is one of the `others`."""
+    ways = (file, text, text_file, *others)
+    if sum(way is not None for way in ways) != 1:
+        signal = " or --signal ALGORITHM:HEX" if others else ""
+        raise click.UsageError(f"give a FILE, --text, --text-file{signal}, one of them")
+    if file is not None:
+        return types_pb2.Content(data=_read(file))
+    return text_content(text, text_file)
 
 
 def _read(file: Path) -> bytes:

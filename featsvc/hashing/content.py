@@ -1,4 +1,4 @@
-"""Content to signals: one decode serves every hash."""
+"""Pictures and files to signals: one decode serves every hash. Text: see `text`."""
 
 import hashlib
 import time
@@ -53,7 +53,7 @@ class ContentHashes:
     hash_us: int
 
 
-_BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
+BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
     # Exchanged lists are MD5 and SHA-1; nothing here relies on their strength.
     "md5": lambda content: hashlib.md5(content, usedforsecurity=False).digest(),
     "sha1": lambda content: hashlib.sha1(content, usedforsecurity=False).digest(),
@@ -110,7 +110,7 @@ def hash_content(
         media = _describe(content, limits)
     clock.decoded()
     signals += [
-        Signal(kind.name, _BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
+        Signal(kind.name, BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
     ]
     rank = {kind.name: i for i, kind in enumerate(kinds)}
     signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
@@ -131,6 +131,11 @@ def _computed_kinds(names: Sequence[str]) -> tuple[Algorithm, ...]:
         if not kind.computed:
             raise UnknownAlgorithm(
                 f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
+                field="algorithms",
+            )
+        if kind.textual:
+            raise InvalidInput(
+                f"algorithms: {kind.name} is computed of text alone; send the text as content.text",
                 field="algorithms",
             )
     return kinds

@@ -2,20 +2,22 @@
 
 A variant is a part or a turn of one decoded picture, hashed beside it, that finds copies whose
 own hash is far away. Query variants undo what a copier did (mirror, frame, screenshot); entry
-variants are what a copier may do (crops), made once, when a curator adds a picture. All are
-sub-rectangles of the same buffer, hashed in place, by PDQ.
+variants are what a copier may do (crops, tilts), made once, when a curator adds a picture. All
+but tilts are rectangles of the same buffer, hashed in place, by PDQ.
 
 Every further hash is a further chance to match by accident, so a variant matches only within its
 `share` of the threshold; where both sides are variants, within the smaller share.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
-from featsvc_kernels import framing
+from featsvc_kernels import framing, tilting
 from featsvc_kernels import pdq as kernels
 from numpy.typing import NDArray
 
@@ -67,12 +69,14 @@ class Rectangle:
         return self.right - self.left
 
 
-# Of 31 bits: 27, 27 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among random
-# hashes, so 36 crops within 29 bits, or 9 query variants within 27 of them all, are a smaller
-# chance than one hash within 31. Chosen on one half of the photographs (`make robustness`).
+# Of 31 bits: 27, 27, 29 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among
+# random hashes, so 54 crops and tilts within 29 bits, or 11 query variants within 27 of them all,
+# are a smaller chance than one hash within 31. Chosen on one half of the photographs
+# (`make robustness`).
 TURN_SHARE = 0.88
 FRAME_SHARE = 0.88
 CROP_SHARE = 0.94
+TILT_SHARE = 0.94
 
 CENTRE_CROPS = (2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0)
 """Per cent of each side's length that are off, half at each end."""
@@ -81,7 +85,13 @@ SIDE_CROPS = (4, 8, 12, 16, 20)
 RATIOS = ((1, 1), (4, 5), (5, 4), (4, 3), (3, 4), (16, 9), (9, 16))
 """Width to height of what sites cut pictures to, about the centre."""
 
+TILTS = (1.5, 3.0, 4.5)
+"""Degrees, to either side."""
+
 _SIDES = ("top", "left", "bottom", "right")
+_TILT_SIDES = (("left", 1), ("right", -1))
+_FILLS = {"cut": 0, "black": 0, "white": 255}
+"""What shows in the corners of a tilted picture; `cut` magnifies it until nothing does."""
 
 
 def _centre_name(percent: float) -> str:
@@ -94,6 +104,10 @@ def _side_name(side: str, percent: int) -> str:
 
 def _ratio_name(width: int, height: int) -> str:
     return f"crop_{width}x{height}"
+
+
+def _tilt_name(side: str, degrees: float, fill: str) -> str:
+    return f"tilt_{side}_{degrees:g}_{fill}"
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
@@ -116,6 +130,12 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
                 "unframed", FRAME_SHARE, "the largest picture on a plain page: screenshots, "
                 "captions", query=True, default=True,
             ),
+            Variant(
+                "trimmed_flip_y", FRAME_SHARE, "`trimmed`, mirrored", query=True, default=True
+            ),
+            Variant(
+                "unframed_flip_y", FRAME_SHARE, "`unframed`, mirrored", query=True, default=True
+            ),
             *(
                 Variant(
                     _centre_name(p), CROP_SHARE,
@@ -131,6 +151,13 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
                 Variant(_ratio_name(w, h), CROP_SHARE, f"cut to {w}:{h} about the centre",
                         entry=True)
                 for w, h in RATIOS
+            ),
+            *(
+                Variant(
+                    _tilt_name(side, degrees, fill), TILT_SHARE,
+                    f"tilted to the {side} by {degrees:g} degrees, {fill} corners", entry=True,
+                )
+                for side, _ in _TILT_SIDES for degrees in TILTS for fill in _FILLS
             ),
         )
     }
@@ -148,6 +175,7 @@ _SETS: Mapping[str, tuple[str, ...]] = {
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
 _FRAMES = ("trimmed", "unframed")
+_FRAMED = frozenset(f"{name}{turn}" for name in _FRAMES for turn in ("", "_flip_y"))
 _GRID = 128
 """Grid lines on the short side, about, that frames are looked for on."""
 _MIN_FRAMED_SIDE = 64
@@ -155,6 +183,8 @@ _MIN_FRAMED_AREA = 0.15
 _NOTABLE = 0.01
 """A rectangle that differs from another by less of its sides would be found by that one."""
 _MIN_CUT_AREA = 0.33
+_TILTED_SIDE = 384
+"""Tilts are made of a plane with about so many pixels on its short side."""
 
 
 def query_variants(names: Iterable[str], *, field: str) -> tuple[str, ...]:
@@ -208,18 +238,16 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
         return
     turns = wanted & _TURNED
     if turns:
-        bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
-        every = not turns <= _ONE_PASS
-        quality = kernels.pdq_turned_hashes(rows, channels, 0, 0, height, width, every, bits)
-        for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
-            if name == ORIGINAL or name in turns:
-                yield name, PdqHash(row.tobytes(), int(quality))
+        yield from _turned(rows, channels, whole, turns)
     else:
         yield ORIGINAL, _hash(rows, channels, whole)
-    frames = [name for name in _FRAMES if name in wanted]
-    if frames:
+    if wanted & _FRAMED:
         for name, rectangle in find_frames(pixels).items():
-            if name in frames:
+            if f"{name}_flip_y" in wanted:
+                for turn, hashed in _turned(rows, channels, rectangle, frozenset({"flip_y"})):
+                    if (full := name if turn == ORIGINAL else f"{name}_{turn}") in wanted:
+                        yield full, hashed
+            elif name in wanted:
                 yield name, _hash(rows, channels, rectangle)
 
 
@@ -230,11 +258,36 @@ def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
     for name, hashed in make_original(pixels):
         seen.add(hashed.value)
         yield name, hashed
-    for name, rectangle in entry_rectangles(pixels).items():
-        hashed = _hash(rows, channels, rectangle)
+    parts = (
+        (name, _hash(rows, channels, rectangle))
+        for name, rectangle in entry_rectangles(pixels).items()
+    )
+    for name, hashed in chain(parts, _tilted(rows, channels)):
         if hashed.quality >= QUALITY_FLOOR and hashed.value not in seen:
             seen.add(hashed.value)
             yield name, hashed
+
+
+def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
+    """Corners are a structure of their own, the same for all pictures: they are no variants of a
+    picture that has too little without them."""
+    height, width = rows.shape[0], rows.shape[1] // channels
+    factor = max(1, min(height, width) // _TILTED_SIDE)
+    plane = np.empty((height // factor, width // factor), np.uint8)
+    tilting.shrink(rows, channels, factor, plane)
+    turned = np.empty_like(plane)
+    height, width = plane.shape
+    for degrees in TILTS:
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        cut = max(cosine + sine * height / width, cosine + sine * width / height)
+        for side, sign in _TILT_SIDES:
+            for fill, level in _FILLS.items():
+                zoom = cut if fill == "cut" else 1.0
+                tilting.tilt(plane, math.radians(sign * degrees), zoom, level, turned)
+                hashed = hash_pdq(turned)
+                if hashed.quality < QUALITY_FLOOR:
+                    break
+                yield _tilt_name(side, degrees, fill), hashed
 
 
 def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
@@ -306,6 +359,20 @@ def _rows(pixels: Pixels) -> tuple[Pixels, int]:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     return np.ascontiguousarray(pixels).reshape(height, width * channels), channels
+
+
+def _turned(
+    rows: Pixels, channels: int, part: Rectangle, turns: frozenset[str]
+) -> Iterator[tuple[str, PdqHash]]:
+    """PDQ of a part as it is, then of its turned pixels."""
+    bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
+    every = not turns <= _ONE_PASS
+    quality = kernels.pdq_turned_hashes(
+        rows, channels, part.top, part.left, part.height, part.width, every, bits
+    )
+    for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
+        if name == ORIGINAL or name in turns:
+            yield name, PdqHash(row.tobytes(), int(quality))
 
 
 def _hash(rows: Pixels, channels: int, part: Rectangle) -> PdqHash:

@@ -42,6 +42,7 @@ _MAX_HITS_READ = 20_000
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
+_QUICK = (Distance.HAMMING, Distance.EQUALITY)
 
 _NOTHING = MatchResult((), False, low_quality=False)
 _NOTHING_POOR = MatchResult((), False, low_quality=True)
@@ -172,7 +173,7 @@ class Snapshot:
         the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
         kind = _matched_kind(signal.algorithm)
-        if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        if kind.distance not in _QUICK or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
             return None
         searched = self._rules.searched(options)
         thresholds = self._rules.thresholds(searched, kind, signal.variant, options)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from featsvc.embedding import GREY_SUFFICES, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput
 from featsvc.hashing.content import ContentHashes, ContentOutcome, hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS, find_algorithm, get_algorithm
+from featsvc.hashing.registry import find_algorithm, get_algorithm
 from featsvc.hashing.signals import Provenance, Signal
 from featsvc.hashing.variants import MakeVariants, make_original, making
 from featsvc.hashing.vectors import vector_value
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Image, Limits
+from featsvc.screening.contents import Content, default_algorithms, hash_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +59,23 @@ def wanted_of_banks(
     variants = making(snapshot.query_variants(options))
     if algorithms:
         return replace(named(embedder, algorithms, classifiers), variants=variants)
-    hashes = [
-        name
-        for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
-    ]
     held = {name: embedder.served(name) for name in snapshot.vectors_held(options)}
     return Wanted(
-        (*DEFAULT_ALGORITHMS, *hashes),
+        default_algorithms(b"", snapshot.algorithms),
         tuple(model for model in held.values() if model is not None),
         tuple(classifiers),
         tuple(name for name, model in held.items() if model is None),
         variants,
     )
+
+
+def wanted_of_text(
+    text: str, snapshot: Snapshot, algorithms: Sequence[str], classifiers: Sequence[Model]
+) -> Wanted:
+    """The same of a text, which has hashes only. Raises InvalidInput for classifiers."""
+    if classifiers:
+        raise InvalidInput("models: are of pictures; leave them out for a text", field="models")
+    return Wanted(tuple(algorithms) or default_algorithms(text, snapshot.algorithms))
 
 
 def named(
@@ -167,12 +172,14 @@ class Sight:
 
 
 def look_at(
-    content: bytes, wanted: Wanted, options: DecodeOptions, limits: Limits, embedder: Embedder
+    content: Content, wanted: Wanted, options: DecodeOptions, limits: Limits, embedder: Embedder
 ) -> Sight:
     """Decode once, hash, make classical vectors, queue learned ones. Synchronous, thread-safe.
 
-    Raises what `hash_content` raises, and Overloaded where a learned model would be late.
+    Raises what `hash_any` raises, and Overloaded where a learned model would be late.
     """
+    if isinstance(content, str):
+        return Sight(wanted, hash_any(content, wanted.hashes, options, limits), ())
     seen: list[_Seen] = []
 
     def see(image: Image) -> None:

@@ -20,16 +20,18 @@ from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
 from featsvc.embedding import Embedded, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
-from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
+from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.text import STORED_ALGORITHMS
 from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.screening.compare import Compared, compare_sides
-from featsvc.screening.looking import Sight, look_at, named, wanted_of_banks
+from featsvc.screening.contents import Content, default_algorithms, hash_any
+from featsvc.screening.looking import Sight, look_at, named, wanted_of_banks, wanted_of_text
 from featsvc.screening.pool import WorkPool
 
 T = TypeVar("T")
@@ -125,15 +127,16 @@ class Screener:
 
     async def hash(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         variants: MakeVariants = make_original,
     ) -> ContentHashes:
-        """Signals of one piece of content; no algorithms means the default set."""
-        wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
+        """Signals of one piece of content, as an entry would hold them; no algorithms means the
+        default set."""
+        wanted = tuple(algorithms) or default_algorithms(content)
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits, variants)
+            lambda: hash_any(content, wanted, decode, self._limits, variants, parts=True)
         )
         return hashes
 
@@ -177,7 +180,7 @@ class Screener:
 
     async def look(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
@@ -188,7 +191,10 @@ class Screener:
         Where banks hold vectors of a learned model the search waits for it and is a second hop.
         """
         snapshot = self._follower.snapshot
-        wanted = wanted_of_banks(snapshot, self._embedder, options, algorithms, classifiers)
+        if isinstance(content, str):
+            wanted = wanted_of_text(content, snapshot, algorithms, classifiers)
+        else:
+            wanted = wanted_of_banks(snapshot, self._embedder, options, algorithms, classifiers)
 
         def search(sight: Sight) -> tuple[MatchResult, int]:
             signals = sight.signals
@@ -232,6 +238,26 @@ class Screener:
         sight.check_vectors(field)
         return sight.signals
 
+    async def describe_entry(
+        self,
+        content: Content,
+        models: Sequence[str],
+        variants: MakeVariants,
+        *,
+        field: str,
+    ) -> Sequence[Signal]:
+        """What an entry is given of content that a curator adds; of a phrase only its digest.
+
+        Raises what `describe` does, and InvalidInput for a text with `models`.
+        """
+        if isinstance(content, bytes):
+            return await self.describe(
+                content, (*DEFAULT_ALGORITHMS, *models), variants, field=field
+            )
+        if models:
+            raise InvalidInput(f"{field}: a text has no vectors of pictures", field=field)
+        return (await self.hash(content, STORED_ALGORITHMS, DecodeOptions())).signals
+
     async def match(
         self, signal: Signal, options: MatchOptions
     ) -> tuple[MatchResult, int, datetime | None]:
@@ -268,8 +294,8 @@ class Screener:
 
     async def compare(
         self,
-        a: bytes | Signal,
-        b: bytes | Signal,
+        a: Content | Signal,
+        b: Content | Signal,
         algorithms: Sequence[str],
         decode: DecodeOptions,
     ) -> tuple[Compared, ...]:
@@ -286,7 +312,7 @@ class Screener:
 
     async def screen(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,

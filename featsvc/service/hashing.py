@@ -21,7 +21,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
         hashes = await self._screener.hash(
-            convert.content_bytes(request.content),
+            convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
             make_dihedral if request.dihedral else make_original,

@@ -33,7 +33,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         match request.WhichOneof("query"):
             case "content":
                 looked = await self._screener.look(
-                    convert.content_bytes(request.content),
+                    convert.content(request.content),
                     convert.algorithm_names(request.algorithms),
                     convert.decode_options(request.decode),
                     options,
@@ -57,7 +57,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     matches=[convert.match_message(m) for m in result.matches],
                     truncated=result.truncated,
                     watermark=convert.watermark(revision, commit_time),
-                    signals=[convert.signal_message(signal)],
+                    signals=[convert.matched_signal(signal)],
                 )
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")

@@ -69,7 +69,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
         screened = await self._screener.screen(
-            convert.content_bytes(request.content),
+            convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
             convert.match_options(request.options),

@@ -56,7 +56,8 @@ def test_the_table_holds_together() -> None:
         assert len(variant.name) <= 32
         if variant.name != ORIGINAL:
             assert 0.5 <= variant.share < 1, "a variant is held to less than the original"
-    assert {"flip_y", "trimmed", "unframed"} == set(DEFAULT_QUERY_VARIANTS)
+    frames = {"trimmed", "unframed"}
+    assert {"flip_y", *frames, *(f"{f}_flip_y" for f in frames)} == set(DEFAULT_QUERY_VARIANTS)
     assert share_of("a list's own name") == 1
 
 
@@ -67,7 +68,7 @@ def test_each_is_described_in_the_docs() -> None:
     pdq = ALGORITHMS["pdq"].default_threshold
     documented = {name: (sides, int(bits)) for name, sides, _, bits in rows}
     for variant in VARIANTS.values():
-        family = re.sub(r"^crop_.*", "crop_...", variant.name)
+        family = re.sub(r"^(crop|tilt)_.*", r"\1_...", variant.name)
         sides = [n for n, has in (("query", variant.query), ("entry", variant.entry)) if has]
         if variant.default and variant.name != ORIGINAL:
             sides[0] += " (default)"
@@ -88,9 +89,11 @@ def test_names_and_sets_of_query_variants() -> None:
 def test_nothing_is_made_that_is_not_wanted() -> None:
     picture = pixels(ImageOps.expand(coffee(), 30, fill="white"))
     assert [n for n, _ in making(frozenset())(picture)] == [ORIGINAL]
-    assert [n for n, _ in make_query(frozenset({"trimmed"}), picture)] == [ORIGINAL, "trimmed"]
+    for name in ("trimmed", "trimmed_flip_y"):
+        assert [n for n, _ in make_query(frozenset({name}), picture)] == [ORIGINAL, name]
     assert [n for n, _ in make_query(frozenset({"flip_y"}), picture)] == [ORIGINAL, "flip_y"]
-    assert {n for n, _ in make_query(EVERY, picture)} >= EVERY - {"unframed"}
+    made = {n for n, _ in make_query(EVERY, picture)}
+    assert made >= EVERY - {"unframed", "unframed_flip_y"}
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "camera.png", "retina.jpg"])
@@ -110,6 +113,8 @@ def test_query_variants_undo_what_a_copier_did() -> None:
         "rotate_180": coffee().transpose(Image.Transpose.ROTATE_180),
         "trimmed": ImageOps.expand(coffee(), (0, 60, 0, 40), fill="black"),
         "unframed": with_caption(coffee()),
+        "trimmed_flip_y": ImageOps.mirror(ImageOps.expand(coffee(), (70, 0, 0, 9), fill="red")),
+        "unframed_flip_y": with_caption(ImageOps.mirror(coffee())),
     }
     for variant, edited in edits.items():
         made = dict(make_query(EVERY, pixels(edited)))
@@ -141,15 +146,32 @@ def test_entry_variants_are_parts_of_the_picture() -> None:
     made = dict(make_entry(picture))
     assert {f"crop_{percent:g}" for percent in CENTRE_CROPS} <= set(made)
     assert {"crop_top_4", "crop_right_20", "crop_1x1", "crop_4x3"} <= set(made)
-    assert 30 <= len(made) <= 40
+    assert {"tilt_left_3_black", "tilt_right_1.5_cut"} <= set(made)
+    assert 45 <= len(made) <= 60
     for name, hashed in made.items():
-        if name != ORIGINAL:
+        assert VARIANTS[name].entry
+        assert hashed.quality >= QUALITY_FLOOR
+        if name in rectangles:
             r = rectangles[name]
             part = np.ascontiguousarray(picture[r.top : r.bottom, r.left : r.right])
             assert hashed == hash_pdq(part)
-            assert hashed.quality >= QUALITY_FLOOR
-            assert VARIANTS[name].entry
     assert len({h.value for h in made.values()}) == len(made), "no value twice"
+
+
+@pytest.mark.parametrize(("fill", "colour"), [("black", (0,) * 3), ("white", (255,) * 3)])
+def test_tilted_copies_are_near_their_variant(fill: str, colour: tuple[int, int, int]) -> None:
+    made = dict(make_entry(photograph("coffee.png")))
+    for side, sign in (("left", 1), ("right", -1)):
+        turned = coffee().rotate(sign * 3, Image.Resampling.BICUBIC, fillcolor=colour)
+        wanted = hash_pdq(pixels(turned)).value
+        assert hamming(made[f"tilt_{side}_3_{fill}"].value, wanted) <= 4
+        straight = coffee().rotate(sign * 3, Image.Resampling.BICUBIC, expand=False)
+        cut = (600 - 600 / 1.0772) / 2, (400 - 400 / 1.0772) / 2
+        inner = straight.crop(
+            (round(cut[0]), round(cut[1]), 600 - round(cut[0]), 400 - round(cut[1]))
+        )
+        wanted = hash_pdq(pixels(inner)).value
+        assert hamming(made[f"tilt_{side}_3_cut"].value, wanted) <= 10
 
 
 def test_a_part_with_too_little_structure_is_no_entry_variant() -> None:

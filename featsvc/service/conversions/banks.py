@@ -24,7 +24,7 @@ from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, query_variants
 from featsvc.hashing.vectors import vector_of, vector_value
-from featsvc.service.conversions.signals import MODE, choose, timestamp
+from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
 _MODE = {
@@ -102,13 +102,17 @@ def bank_message(bank: Bank) -> banks_pb2.Bank:
     )
 
 
-def entry_message(entry: Entry) -> banks_pb2.Entry:
+def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
+    """`whole`: with the grams of texts, which would make a page of entries megabytes long."""
     return banks_pb2.Entry(
         name=f"banks/{entry.bank_id}/entries/{entry.id}",
         external_id=entry.external_id,
         signals=[
             banks_pb2.EntrySignal(
-                algorithm=s.algorithm, value=s.text, variant=s.variant, quality=s.quality
+                algorithm=s.algorithm,
+                value=s.text if whole else shown_value(s.algorithm, s.value),
+                variant=s.variant,
+                quality=s.quality,
             )
             for s in entry.signals
             if not get_algorithm(s.algorithm).vector

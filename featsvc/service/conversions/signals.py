@@ -15,6 +15,7 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
+from featsvc.hashing.text_views import check_text
 from featsvc.hashing.variants import ORIGINAL
 from featsvc.hashing.vectors import FLOAT32, vector_rows
 from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
@@ -67,6 +68,7 @@ _DISTANCE = {
     Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
     Distance.COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
     Distance.CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
+    Distance.TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
 
 
@@ -89,21 +91,29 @@ def choose(table: Mapping[E, T], value: E, field: str) -> T:
         ) from None
 
 
-def content_bytes(content: types_pb2.Content, field: str = "content") -> bytes:
-    """The bytes of a Content. Raises InvalidInput where there are none, NotBuilt for text."""
-    kind = content.WhichOneof("kind")
-    if kind == "text":
-        raise errors.NotBuilt(
-            f"{field}.text: text is declared in the contract but not hashed in this version; "
-            f"send pictures or files as {field}.data"
+def content(message: types_pb2.Content, field: str = "content") -> bytes | str:
+    """Bytes of a file, or a text. Raises InvalidInput where there is none, MediaTooLarge for a
+    text over 1 MiB."""
+    if message.WhichOneof("kind") == "text":
+        check_text(message.text, field=f"{field}.text")
+        return message.text
+    return content_bytes(message, field)
+
+
+def content_bytes(message: types_pb2.Content, field: str = "content") -> bytes:
+    """The bytes of a file. Raises InvalidInput where there are none, or a text is there."""
+    if message.WhichOneof("kind") == "text":
+        raise errors.InvalidInput(
+            f"{field}.text: a text has no pixels; send a picture as {field}.data",
+            field=f"{field}.text",
         )
-    if not content.data:
+    if not message.data:
         raise errors.InvalidInput(
             f"{field}.data: the body is empty; send the bytes of the file",
             reason="CONTENT_EMPTY",
             field=f"{field}.data",
         )
-    return content.data
+    return message.data
 
 
 def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
@@ -193,11 +203,11 @@ def packed_signals(
     return kind.name, values
 
 
-def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | Signal:
+def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
     """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
     match side.WhichOneof("kind"):
         case "content":
-            return content_bytes(side.content, f"{field}.content")
+            return content(side.content, f"{field}.content")
         case "signal":
             return query_signal(side.signal, f"{field}.signal")
         case _:
@@ -216,11 +226,22 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
     )
 
 
+def shown_value(algorithm: str, value: bytes) -> str:
+    """The text form; empty for vectors and texts' grams, which would be most of an answer."""
+    if get_algorithm(algorithm).distance.fractional:
+        return ""
+    return format_value(algorithm, value)
+
+
 def signal_message(signal: Signal) -> types_pb2.Signal:
+    return _signal_message(signal, signal.text)
+
+
+def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
     low = signal.low_quality
     message = types_pb2.Signal(
         algorithm=signal.algorithm,
-        value=signal.text,
+        value=value,
         quality=signal.quality,
         outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
         variant=signal.variant,
@@ -243,19 +264,20 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
 
 
 def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
-    """Without variants: a match shows the one that it was found by."""
-    return [signal_message(s) for s in signals if s.variant == ORIGINAL]
+    """Without variants: a match shows the one that it was found by; a text's grams left out."""
+    return [matched_signal(s) for s in signals if s.variant == ORIGINAL]
+
+
+def matched_signal(signal: Signal) -> types_pb2.Signal:
+    """A query as an answer shows it. A whole book's grams would be megabytes."""
+    text = get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT
+    return _signal_message(signal, "" if text else signal.text)
 
 
 @lru_cache(maxsize=4)
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
     """Shared by all answers of a snapshot: not to be changed."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
-
-
-def _shown(algorithm: str, value: bytes) -> str:
-    """The text form; empty for vectors, which would be most of an answer."""
-    return "" if get_algorithm(algorithm).vector else format_value(algorithm, value)
 
 
 def match_message(match: Match) -> types_pb2.Match:
@@ -272,8 +294,8 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=_shown(match.algorithm, match.entry_signal),
-        query_signal=_shown(match.algorithm, match.query_signal),
+        entry_signal=shown_value(match.algorithm, match.entry_signal),
+        query_signal=shown_value(match.algorithm, match.query_signal),
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
@@ -284,7 +306,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=_shown(e.algorithm, e.entry_signal),
+                entry_signal=shown_value(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
