@@ -126,6 +126,10 @@ class Snapshot:
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
         return tuple(sorted(name for name in names if get_algorithm(name).vector))
 
+    def value_bytes(self, algorithm: str) -> int:
+        """Length of the values that are searched, 0 where there are none, or of any length."""
+        return self._lengths.get(algorithm, 0)
+
     def check_held(self, algorithm: str, options: MatchOptions) -> None:
         """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
         without matches would read as if some had been compared."""
