@@ -97,6 +97,8 @@ class Snapshot:
         self._parts = tuple(parts)
         self._signals = _signals_searched(parts)
         self._lengths = _value_lengths(parts)
+        self._vectors: tuple[str, ...] | None = None
+        """Kinds in the banks that are not OFF, once asked for: most requests search these."""
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -113,9 +115,20 @@ class Snapshot:
 
     def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
         """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
-        banks = (self._rules.banks[i] for i in self._rules.searched(options))
+        if options.banks:
+            return self._vectors_in(self._rules.searched(options))
+        if self._vectors is None:
+            self._vectors = self._vectors_in(self._rules.searched(options))
+        return self._vectors
+
+    def _vectors_in(self, searched: Sequence[int]) -> tuple[str, ...]:
+        banks = (self._rules.banks[i] for i in searched)
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
         return tuple(sorted(name for name in names if get_algorithm(name).vector))
+
+    def value_bytes(self, algorithm: str) -> int:
+        """Length of the values that are searched, 0 where there are none, or of any length."""
+        return self._lengths.get(algorithm, 0)
 
     def check_held(self, algorithm: str, options: MatchOptions) -> None:
         """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
