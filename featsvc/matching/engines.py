@@ -274,6 +274,7 @@ class _Scratch(threading.local):
         self.candidates = np.empty(_CANDIDATES, np.uint32)
         self.rows = np.empty(_FIRST_HITS, np.int64)
         self.distances = np.empty(_FIRST_HITS, np.int64)
+        self.end = np.empty(1, np.int64)
 
     def grow_spans(self, probes: int) -> _I64:
         self.spans = np.empty((probes, 2), np.int64)
@@ -281,12 +282,13 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+_ONE_WITHOUT = Hits.none(1)
 
 
 def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> Hits:
     """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
     rows, distances = _scratch.rows, _scratch.distances
-    ends = np.empty(queries, np.int64)
+    ends = _scratch.end if queries == 1 else np.empty(queries, np.int64)
     done = kernel(*fixed, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
@@ -295,6 +297,11 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
         done = kernel(*fixed, done, ends, rows, distances)
+    if queries == 1:
+        # Most queries are one that hits nothing.
+        if not ends.item():
+            return _ONE_WITHOUT
+        ends = ends.copy()
     count = ends[-1] if queries else 0
     if count == 0:
         return Hits(ends, NO_HITS, NO_HITS)

@@ -8,7 +8,7 @@ and never changes: any number of threads may search it.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,15 +19,14 @@ from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.matching.finding import Found, SearchedPart, find, with_labels
+from featsvc.matching.answers import Answers, Asked
+from featsvc.matching.finding import Found, SearchedPart, near, passing, with_labels
 from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
     MAX_BATCH_MATCHES,
-    MAX_EVIDENCE,
     BatchResult,
-    Evidence,
     Match,
     MatchOptions,
     MatchResult,
@@ -35,15 +34,9 @@ from featsvc.matching.matches import (
 from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
 
-# A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
-_MAX_HITS_READ = 20_000
-
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
-
-_NOTHING = MatchResult((), False, low_quality=False)
-_NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +54,6 @@ class AlgorithmStatus:
     built_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One query signal, the thresholds that applied, and its hits."""
-
-    signal: Signal
-    thresholds: Thresholds
-    found: Found
-
-
 class Snapshot:
     """Banks, entries and indexes at `revision`, which was committed at `commit_time`."""
 
@@ -85,6 +69,7 @@ class Snapshot:
         self.status = status
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
+        self._answers = Answers(self._parts, self._rules)
         self._signals = _signals_searched(parts)
         self._lengths = _value_lengths(parts)
 
@@ -109,19 +94,19 @@ class Snapshot:
         Raises NotFound for an unknown bank, UnknownAlgorithm, and InvalidInput for a value of the
         wrong length or an algorithm that is stored but never matched.
         """
-        searched = self._rules.searched(options)
-        now_us = time.time_ns() // 1000
+        # Raises for a bank that is not there, signals or none.
+        self._rules.searched(options)
         low_quality = False
-        asked: list[_Asked] = []
+        asked: list[Asked] = []
         for signal in signals:
             kind = _matched_kind(signal.algorithm)
             self._check_length(kind, len(signal.value))
+            thresholds = self._rules.thresholds(kind, signal.variant, options)
             if signal.low_quality and not options.match_low_quality:
                 low_quality = True
-                continue
-            thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-            asked.append(self._ask(signal, thresholds, now_us))
-        return self._answer(asked, options, low_quality)
+            else:
+                asked.append(self._ask(kind, signal, thresholds))
+        return self._answers.result(asked, options, low_quality)
 
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
         """`match` of one signal where that takes a fraction of a millisecond at most; None where
@@ -131,13 +116,12 @@ class Snapshot:
         kind = _matched_kind(signal.algorithm)
         if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
             return None
-        searched = self._rules.searched(options)
-        thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
+        thresholds = self._rules.thresholds(kind, signal.variant, options)
         if thresholds.largest > kind.default_threshold or signal.low_quality:
             return None
         self._check_length(kind, len(signal.value))
-        asked = self._ask(signal, thresholds, time.time_ns() // 1000)
-        return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
+        asked = self._ask(kind, signal, thresholds)
+        return None if asked.hits > _QUICK_HITS else self._answers.result((asked,), options, False)
 
     def _check_length(self, kind: Algorithm, length: int) -> None:
         """Raises InvalidInput. What the algorithm does not say, the values searched do."""
@@ -148,22 +132,9 @@ class Snapshot:
                 field="signal",
             )
 
-    def _ask(self, signal: Signal, thresholds: Thresholds, now_us: int) -> _Asked:
-        query = _query(signal)
-        found = find(self._parts, self._rules, signal.algorithm, query, thresholds, now_us)
-        return _Asked(signal, thresholds, found)
-
-    def _answer(
-        self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
-    ) -> MatchResult:
-        asked = [_Asked(a.signal, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
-        if not asked:
-            return _NOTHING_POOR if low_quality else _NOTHING
-        suppressing = self._rules.suppressing and any(
-            self._rules.acting_safe[a.found.bank].any() for a in asked
-        )
-        matches, truncated = self._matches(asked, options, suppressing)
-        return MatchResult(matches, truncated, low_quality)
+    def _ask(self, kind: Algorithm, signal: Signal, thresholds: Thresholds) -> Asked:
+        query = _query(kind, signal.value)
+        return Asked(signal, thresholds, near(self._parts, kind.name, query, thresholds.largest))
 
     def match_batch(
         self,
@@ -186,8 +157,7 @@ class Snapshot:
         self._check_length(kind, values.shape[1])
         if len(values) > MAX_BATCH:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
-        searched = self._rules.searched(options)
-        thresholds = self._rules.thresholds(searched, kind, ORIGINAL, options)
+        thresholds = self._rules.thresholds(kind, ORIGINAL, options)
         found, suppressed, truncated = self._find_batch(kind, values, thresholds, options)
         entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
         ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
@@ -206,9 +176,8 @@ class Snapshot:
 
         Half of the queries at a time where all of them hit too much to hold.
         """
-        now_us = time.time_ns() // 1000
         try:
-            found = find(self._parts, self._rules, kind.name, values, thresholds, now_us)
+            hits = near(self._parts, kind.name, values, thresholds.largest)
         except TooManyHitsError:
             half = len(values) // 2
             one = self._find_batch(kind, values[:half], thresholds, options)
@@ -216,6 +185,7 @@ class Snapshot:
             _check_answer(len(one[0]) + len(two[0]))
             cut = (*one[2], *(query + half for query in two[2]))
             return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
+        found = passing(hits, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
         suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
         if options.labels:
@@ -243,116 +213,10 @@ class Snapshot:
         _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         query = Signal(kind.name, b"")
         matches = tuple(
-            self._match(
-                int(found.part[i]), int(found.entry[i]),
-                [self._evidence(query, thresholds, found, int(i))],
-                options, bool(suppressed[i]), query,
-            )
-            for i in first
-        )  # fmt: skip
+            self._answers.match(query, thresholds, found.hit(i), options, suppressed.item(i))
+            for i in first.tolist()
+        )
         return matches, index.reshape(-1).astype(np.uint32)
-
-    def _matches(
-        self, asked: Sequence[_Asked], options: MatchOptions, suppressing: bool
-    ) -> tuple[tuple[Match, ...], bool]:
-        if len(asked) == 1 and len(asked[0].found) == 1 and not options.labels:
-            (only,) = asked
-            place = int(only.found.part[0]), int(only.found.entry[0])
-            evidence = [self._evidence(only.signal, only.thresholds, only.found, 0)]
-            return (self._match(*place, evidence, options, suppressing, only.signal),), False
-        by_entry: dict[tuple[int, int], list[Evidence]] = {}
-        query_of: dict[tuple[int, int], Signal] = {}
-        found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
-        truncated = sum(len(a.found) for a in asked) > _MAX_HITS_READ
-        for query, place, signal in self._nearest_first(asked, options):
-            mine = found_by[query.algorithm]
-            if options.top_k and place not in mine and len(mine) >= options.top_k:
-                continue
-            if place not in by_entry:
-                if len(by_entry) >= options.limit:
-                    truncated = True
-                    continue
-                query_of[place] = query
-            mine.add(place)
-            seen = by_entry.setdefault(place, [])
-            if len(seen) <= MAX_EVIDENCE:
-                seen.append(signal)
-        matches = (
-            self._match(*place, seen, options, suppressing, query_of[place])
-            for place, seen in by_entry.items()
-        )
-        return tuple(matches), truncated
-
-    def _nearest_first(
-        self, asked: Sequence[_Asked], options: MatchOptions
-    ) -> Iterator[tuple[Signal, tuple[int, int], Evidence]]:
-        """Hits of all queries; by share of the largest distance, so that algorithms compare."""
-        if options.labels:
-            wanted = frozenset(options.labels)
-            asked = [
-                _Asked(a.signal, a.thresholds, with_labels(self._parts, a.found, wanted))
-                for a in asked
-            ]
-        if len(asked) == 1:
-            (one,) = asked
-            for row in range(min(len(one.found), _MAX_HITS_READ)):
-                place = int(one.found.part[row]), int(one.found.entry[row])
-                yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
-            return
-        share = np.concatenate([a.found.distance / _span(a.signal) for a in asked])
-        which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
-        at = np.concatenate([np.arange(len(a.found)) for a in asked])
-        for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
-            one, row = asked[which[i]], int(at[i])
-            place = int(one.found.part[row]), int(one.found.entry[row])
-            yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
-
-    def _evidence(self, query: Signal, thresholds: Thresholds, found: Found, i: int) -> Evidence:
-        part = self._parts[found.part[i]].part
-        index = part.indexes[query.algorithm]
-        row = found.signal[i]
-        return Evidence(
-            query.algorithm,
-            found.distance[i].item(),
-            float(thresholds.by_bank[found.bank[i]]),
-            query.variant,
-            part.tables.variants[index.variant[row]],
-            index.values[row].tobytes(),
-        )
-
-    def _match(
-        self,
-        part: int,
-        entry: int,
-        evidence: Sequence[Evidence],
-        options: MatchOptions,
-        suppressing: bool,
-        query: Signal,
-    ) -> Match:
-        searched = self._parts[part]
-        entries, tables = searched.part.entries, searched.part.tables
-        bank = self._rules.banks[searched.positions[entries.bank[entry]]]
-        nearest = evidence[0]
-        return Match(
-            bank=bank.id,
-            entry_id=int(entries.id[entry]),
-            external_id=entries.external_id(entry),
-            algorithm=nearest.algorithm,
-            distance=nearest.distance,
-            threshold=nearest.threshold,
-            threshold_overridden=nearest.algorithm in options.thresholds,
-            query_variant=nearest.query_variant,
-            entry_variant=nearest.entry_variant,
-            mode=bank.mode,
-            labels=tables.labels[entries.labels[entry]],
-            source=tables.sources[entries.source[entry]],
-            entry_signal=nearest.entry_signal,
-            query_signal=query.value,
-            safe=bank.safe,
-            suppressed=suppressing and not bank.safe,
-            evidence=tuple(evidence[1:]),
-            frame=query.frame,
-        )
 
 
 def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
@@ -374,16 +238,12 @@ def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
     }
 
 
-def _span(signal: Signal) -> int:
-    return get_algorithm(signal.algorithm).largest_distance or 1
-
-
-def _query(signal: Signal) -> Values:
+def _query(kind: Algorithm, value: bytes) -> Values:
     """One query, in the form of the values that it is compared with."""
-    data = np.frombuffer(signal.value, np.uint8)
-    if get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT:
+    data = np.frombuffer(value, np.uint8)
+    if kind.distance is Distance.CONTAINMENT:
         return Ragged(data, np.array([len(data)], np.int64))
-    return data[None, :]
+    return data.reshape(1, -1)
 
 
 def _matched_kind(algorithm: str) -> Algorithm:
