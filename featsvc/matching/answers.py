@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +38,8 @@ class Asked(NamedTuple):
 
     @property
     def hits(self) -> int:
-        """Before the rules."""
-        return sum(len(one.hits.rows) for one in self.near)
+        """How many, before the rules."""
+        return sum([len(one.hits.rows) for one in self.near])
 
 
 class Answers:
@@ -53,17 +53,18 @@ class Answers:
         self, asked: Sequence[Asked], options: MatchOptions, low_quality: bool
     ) -> MatchResult:
         """Of signals that are all of ONE piece of content."""
-        hits = sum(one.hits for one in asked)
-        truncated = suppressing = False
-        nearest: Iterable[tuple[Asked, Hit]] = ()
-        if 0 < hits <= FEW:
-            nearest, suppressing = self._few(asked, options)
-        elif hits:
-            nearest, suppressing, truncated = self._many(asked, options)
-        matches, cut = self._by_entry(nearest, options, suppressing)
-        if not matches:
+        hits = sum([one.hits for one in asked])
+        if not hits:
             return _NOTHING_POOR if low_quality else _NOTHING
-        return MatchResult(matches, truncated or cut, low_quality)
+        if hits > FEW:
+            return self._many(asked, options, low_quality)
+        nearest, suppressing = self._few(asked, options)
+        if len(nearest) == 1:
+            ((one, hit),) = nearest
+            match = self.match(one.signal, one.thresholds, hit, options, suppressing)
+            return MatchResult((match,), False, low_quality)
+        matches, truncated = self._by_entry(nearest, options, suppressing)
+        return MatchResult(matches, truncated, low_quality)
 
     def _few(
         self, asked: Sequence[Asked], options: MatchOptions
@@ -86,9 +87,9 @@ class Answers:
         return nearest, suppressing
 
     def _many(
-        self, asked: Sequence[Asked], options: MatchOptions
-    ) -> tuple[Iterator[tuple[Asked, Hit]], bool, bool]:
-        """The same in columns, and whether some were left unread."""
+        self, asked: Sequence[Asked], options: MatchOptions, low_quality: bool
+    ) -> MatchResult:
+        """In columns."""
         now_us = time.time_ns() // 1000
         found = [
             passing(one.near, self._rules, one.thresholds, now_us).nearest_first() for one in asked
@@ -108,7 +109,8 @@ class Answers:
             (asked[i], found[i].hit(row))
             for i, row in zip(which[order].tolist(), at[order].tolist(), strict=True)
         )
-        return nearest, suppressing, len(share) > _MAX_HITS_READ
+        matches, cut = self._by_entry(nearest, options, suppressing)
+        return MatchResult(matches, cut or len(share) > _MAX_HITS_READ, low_quality)
 
     def _by_entry(
         self, nearest: Iterable[tuple[Asked, Hit]], options: MatchOptions, suppressing: bool

@@ -152,24 +152,28 @@ class MultiIndexEngine:
     def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        queries, radius = as_rows(queries), int(radius)
+        radius = int(radius)
         table = self._tables[radius] if radius in self._tables else self._table(radius)
         if table is None:
             return self._scan.search(queries, radius)
-        words = to_words(queries)
-        order = np.lexsort(words.T[::-1]) if len(words) > 1 else None
-        if order is not None:
-            # Near queries one after another find their postings and hashes in the cache.
-            words = words[order]
-        spans, candidates = _scratch.spans, _scratch.candidates
+        words = to_words(as_rows(queries))
+        if len(words) == 1:
+            return _collect(kernels.probe, self._fixed(words, radius, table), 1)
+        # Near queries one after another find their postings and hashes in the cache.
+        order = np.lexsort(words.T[::-1])
+        hits = _collect(kernels.probe, self._fixed(words[order], radius, table), len(words))
+        return _in_order(hits, order)
+
+    def _fixed(
+        self, words: NDArray[np.uint64], radius: int, table: "_ProbeTable"
+    ) -> tuple[object, ...]:
+        spans = _scratch.spans
         if len(spans) < len(table.masks):
             spans = _scratch.grow_spans(len(table.masks))
-        fixed = (
+        return (
             self._words, words, radius, table.chunks, self._starts, self._postings,
-            table.masks, self._give_up, spans, candidates,
+            table.masks, self._give_up, spans, _scratch.candidates,
         )  # fmt: skip
-        hits = _collect(kernels.probe, fixed, len(words))
-        return hits if order is None else _in_order(hits, order)
 
     def _table(self, radius: int) -> "_ProbeTable | None":
         """Made once a radius; None where a scan is faster."""

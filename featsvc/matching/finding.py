@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +97,6 @@ class SearchedPart:
     def hits(self, index: SignalIndex, queries: Values, radius: float) -> Hits:
         """Of every engine of an index of this part; those of a bank come from the one it chose."""
         hits = index.engine.search(queries, radius)
-        if not self.choices:
-            return hits
         choices = [chosen for chosen in self.choices if applies(chosen[0], index.kind)]
         return self._with_choices(index, choices, hits, queries, radius) if choices else hits
 
@@ -136,20 +134,32 @@ class Near(NamedTuple):
     hits: Hits
 
 
-def near(
-    parts: Sequence[SearchedPart], algorithm: str, queries: Values, radius: float
-) -> list[Near]:
+Searched: TypeAlias = Sequence[tuple[int, SearchedPart, SignalIndex]]
+"""Of one algorithm: the parts that have it, each with its number among all of them."""
+
+
+def searched_for(parts: Sequence[SearchedPart]) -> dict[str, Searched]:
+    """By algorithm."""
+    found: dict[str, list[tuple[int, SearchedPart, SignalIndex]]] = {}
+    for number, searched in enumerate(parts):
+        for name, index in searched.part.indexes.items():
+            found.setdefault(name, []).append((number, searched, index))
+    return {name: tuple(places) for name, places in found.items()}
+
+
+def near(searched_parts: Searched, queries: Values, radius: float) -> list[Near]:
     """What the engines find, of the parts where they find anything; the rules are yet to come.
 
     `queries` have the form of the index's values.
     """
     found: list[Near] = []
-    for number, searched in enumerate(parts):
-        index = searched.part.indexes.get(algorithm)
-        if index is not None:
+    for number, searched, index in searched_parts:
+        if searched.choices:
             hits = searched.hits(index, queries, radius)
-            if len(hits.rows):
-                found.append(Near(number, searched, index, hits))
+        else:
+            hits = index.engine.search(queries, radius)
+        if len(hits.rows):
+            found.append(Near(number, searched, index, hits))
     return found
 
 

@@ -68,7 +68,8 @@ DEFAULT_OPTIONS = MatchOptions()
 
 
 class Evidence(NamedTuple):
-    """One more signal of an entry that matched."""
+    """One more signal of an entry that matched. A tuple, as `Match` is: some are made for every
+    match, in microseconds that count."""
 
     algorithm: str
     distance: float
@@ -78,8 +79,7 @@ class Evidence(NamedTuple):
     entry_signal: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One entry that the content is near to, by its nearest signal.
 
     `distance` is bits for Hamming, 0 for byte hashes, 1 - cosine for vectors, the share that the

@@ -5,12 +5,11 @@ what came since (the delta), with the entries withdrawn since. It is made off th
 and never changes: any number of threads may search it.
 """
 
-import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,15 @@ from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.matching.answers import Answers, Asked
-from featsvc.matching.finding import Found, SearchedPart, near, passing, with_labels
+from featsvc.matching.finding import (
+    Found,
+    Searched,
+    SearchedPart,
+    near,
+    passing,
+    searched_for,
+    with_labels,
+)
 from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
@@ -54,6 +61,35 @@ class AlgorithmStatus:
     built_at: datetime
 
 
+class _Table(NamedTuple):
+    """What is searched for one algorithm.
+
+    `length` is a value's, in bytes, 0 where values may have any; `quick` whether a search of one
+    value at the default threshold is always short.
+    """
+
+    kind: Algorithm
+    searched: Searched
+    length: int
+    quick: bool
+
+    @classmethod
+    def of(cls, kind: Algorithm, searched: Searched) -> "_Table":
+        lengths = [i.values.shape[1] for *_, i in searched if not isinstance(i.values, Ragged)]
+        few = sum(len(index.entry) for *_, index in searched) <= QUICK_SIGNALS
+        chosen = any(part.choices for _, part, _ in searched)
+        length = kind.bytes or (lengths[0] if lengths else 0)
+        return cls(kind, searched, length, few and not chosen and not kind.distance.fractional)
+
+    def check(self, length: int) -> None:
+        """Raises InvalidInput for a value of that many bytes."""
+        if self.length and length != self.length:
+            raise InvalidInput(
+                f"signal: a {self.kind.name} value has {self.length} bytes, this one has {length}",
+                field="signal",
+            )
+
+
 class Snapshot:
     """Banks, entries and indexes at `revision`, which was committed at `commit_time`."""
 
@@ -70,8 +106,10 @@ class Snapshot:
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
         self._answers = Answers(self._parts, self._rules)
-        self._signals = _signals_searched(parts)
-        self._lengths = _value_lengths(parts)
+        self._tables = {
+            name: _Table.of(get_algorithm(name), searched)
+            for name, searched in searched_for(parts).items()
+        }
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -80,7 +118,7 @@ class Snapshot:
     @property
     def algorithms(self) -> tuple[str, ...]:
         """Those that any entry has a signal of."""
-        return tuple(sorted({name for p in self._parts for name in p.part.indexes}))
+        return tuple(sorted(self._tables))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
         """Variants worth hashing for this request; None for all. Raises NotFound."""
@@ -99,13 +137,13 @@ class Snapshot:
         low_quality = False
         asked: list[Asked] = []
         for signal in signals:
-            kind = _matched_kind(signal.algorithm)
-            self._check_length(kind, len(signal.value))
-            thresholds = self._rules.thresholds(kind, signal.variant, options)
+            table = self._table(signal.algorithm)
+            table.check(len(signal.value))
+            thresholds = self._rules.thresholds(table.kind, signal.variant, options)
             if signal.low_quality and not options.match_low_quality:
                 low_quality = True
             else:
-                asked.append(self._ask(kind, signal, thresholds))
+                asked.append(_ask(table, signal, thresholds))
         return self._answers.result(asked, options, low_quality)
 
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
@@ -113,28 +151,17 @@ class Snapshot:
         it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
         the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
-        kind = _matched_kind(signal.algorithm)
-        if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        table = self._table(signal.algorithm)
+        thresholds = self._rules.thresholds(table.kind, signal.variant, options)
+        wide = thresholds.largest > table.kind.default_threshold
+        if wide or not table.quick or signal.low_quality:
             return None
-        thresholds = self._rules.thresholds(kind, signal.variant, options)
-        if thresholds.largest > kind.default_threshold or signal.low_quality:
-            return None
-        self._check_length(kind, len(signal.value))
-        asked = self._ask(kind, signal, thresholds)
+        table.check(len(signal.value))
+        asked = _ask(table, signal, thresholds)
         return None if asked.hits > _QUICK_HITS else self._answers.result((asked,), options, False)
 
-    def _check_length(self, kind: Algorithm, length: int) -> None:
-        """Raises InvalidInput. What the algorithm does not say, the values searched do."""
-        wanted = kind.bytes or self._lengths.get(kind.name, 0)
-        if wanted and length != wanted:
-            raise InvalidInput(
-                f"signal: a {kind.name} value has {wanted} bytes, this one has {length}",
-                field="signal",
-            )
-
-    def _ask(self, kind: Algorithm, signal: Signal, thresholds: Thresholds) -> Asked:
-        query = _query(kind, signal.value)
-        return Asked(signal, thresholds, near(self._parts, kind.name, query, thresholds.largest))
+    def _table(self, algorithm: str) -> _Table:
+        return self._tables.get(algorithm) or _Table.of(_matched_kind(algorithm), ())
 
     def match_batch(
         self,
@@ -147,18 +174,19 @@ class Snapshot:
         The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
         InvalidInput where all of them match more than 1,048,576 entries.
         """
-        kind = _matched_kind(algorithm)
+        table = self._table(algorithm)
+        kind = table.kind
         if kind.distance is Distance.CONTAINMENT:
             raise InvalidInput(
                 f"algorithm: {kind.name} values have different lengths, so they do not pack; "
                 "send them one by one",
                 field="algorithm",
             )
-        self._check_length(kind, values.shape[1])
+        table.check(values.shape[1])
         if len(values) > MAX_BATCH:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
         thresholds = self._rules.thresholds(kind, ORIGINAL, options)
-        found, suppressed, truncated = self._find_batch(kind, values, thresholds, options)
+        found, suppressed, truncated = self._find_batch(table, values, thresholds, options)
         entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
         ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
         offsets = np.concatenate([[0], ends]).astype(np.uint32)
@@ -167,7 +195,7 @@ class Snapshot:
 
     def _find_batch(
         self,
-        kind: Algorithm,
+        table: _Table,
         values: NDArray[np.uint8],
         thresholds: Thresholds,
         options: MatchOptions,
@@ -177,11 +205,11 @@ class Snapshot:
         Half of the queries at a time where all of them hit too much to hold.
         """
         try:
-            hits = near(self._parts, kind.name, values, thresholds.largest)
+            hits = near(table.searched, values, thresholds.largest)
         except TooManyHitsError:
             half = len(values) // 2
-            one = self._find_batch(kind, values[:half], thresholds, options)
-            two = self._find_batch(kind, values[half:], thresholds, options)
+            one = self._find_batch(table, values[:half], thresholds, options)
+            two = self._find_batch(table, values[half:], thresholds, options)
             _check_answer(len(one[0]) + len(two[0]))
             cut = (*one[2], *(query + half for query in two[2]))
             return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
@@ -219,23 +247,9 @@ class Snapshot:
         return matches, index.reshape(-1).astype(np.uint32)
 
 
-def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
-    """By algorithm; infinite where a bank chose how."""
-    counts: dict[str, float] = defaultdict(float)
-    for searched in parts:
-        for name, index in searched.part.indexes.items():
-            counts[name] += math.inf if searched.choices else len(index.entry)
-    return dict(counts)
-
-
-def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
-    """Bytes of a value, by algorithm; none of those whose values have any length."""
-    return {
-        name: index.values.shape[1]
-        for searched in parts
-        for name, index in searched.part.indexes.items()
-        if not isinstance(index.values, Ragged)
-    }
+def _ask(table: _Table, signal: Signal, thresholds: Thresholds) -> Asked:
+    query = _query(table.kind, signal.value)
+    return Asked(signal, thresholds, near(table.searched, query, thresholds.largest))
 
 
 def _query(kind: Algorithm, value: bytes) -> Values:

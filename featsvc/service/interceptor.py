@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -61,16 +61,14 @@ class Gate(aio.ServerInterceptor):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _enter(self) -> None:
         self._in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         """The same handler, guarded. Handlers live as long as the server, so wrap once."""
@@ -100,8 +98,11 @@ class Gate(aio.ServerInterceptor):
             started = time.perf_counter()
             try:
                 check()
-                with self._counted():
+                self._enter()
+                try:
                     result = await behaviour(request, context)
+                finally:
+                    self._leave()
             except BaseException as exc:
                 await self._fail(name, started, exc, context)
                 raise
@@ -112,9 +113,12 @@ class Gate(aio.ServerInterceptor):
             started = time.perf_counter()
             try:
                 check()
-                with self._counted():
+                self._enter()
+                try:
                     async for message in behaviour(request, context):
                         yield message
+                finally:
+                    self._leave()
             except BaseException as exc:
                 await self._fail(name, started, exc, context)
                 raise

@@ -15,7 +15,7 @@ from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
-from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Evidence, Match, MatchOptions
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -197,7 +197,7 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
     low = signal.low_quality
     message = types_pb2.Signal(
         algorithm=signal.algorithm,
-        value=signal.text,
+        value=format_value(signal.algorithm, signal.value),
         quality=signal.quality,
         outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
         variant=signal.variant,
@@ -244,17 +244,18 @@ def match_message(match: Match) -> types_pb2.Match:
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
-        evidence=[
-            types_pb2.Evidence(
-                algorithm=e.algorithm,
-                distance=e.distance,
-                threshold=e.threshold,
-                query_variant=e.query_variant,
-                entry_variant=e.entry_variant,
-                entry_signal=format_value(e.algorithm, e.entry_signal),
-            )
-            for e in match.evidence
-        ],
+        evidence=[evidence_message(e) for e in match.evidence] if match.evidence else None,
+    )
+
+
+def evidence_message(evidence: Evidence) -> types_pb2.Evidence:
+    return types_pb2.Evidence(
+        algorithm=evidence.algorithm,
+        distance=evidence.distance,
+        threshold=evidence.threshold,
+        query_variant=evidence.query_variant,
+        entry_variant=evidence.entry_variant,
+        entry_signal=format_value(evidence.algorithm, evidence.entry_signal),
     )
 
 
