@@ -25,6 +25,7 @@ from featsvc.banks.schema import (
     row_ordinal,
     value_prefix,
 )
+from featsvc.banks.vector_models import check_vectors
 
 
 def merge(
@@ -61,6 +62,7 @@ def merge(
         )
     if new or changed:
         _insert_versions(connection, change, bank_key)
+        check_vectors(connection, change)
     return Effect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
 

@@ -28,7 +28,9 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
     matplotlib.use("Agg")
     figure = Figure(figsize=(9, 9), layout="constrained")
     rows = figure.subplots(3, 1, sharex=True)
-    last = max(len(result.positive_histogram), len(result.negative_histogram), 40)
+    step = result.step
+    last = max(len(result.positive_histogram), len(result.negative_histogram), 40) * step
+    unit = "bits" if step == 1 else "1 - cosine"
     _histograms(rows[0], result)
     _rate(rows[1], result, "recall", _BAD)
     rows[1].set_ylabel("bad content found")
@@ -38,19 +40,21 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
     # Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
     rows[2].set_yscale("symlog", linthresh=1e-4)
     rows[2].set_ylim(0, 1)
-    rows[2].set_xlabel("threshold, bits (shaded: 95 % confidence)")
+    rows[0].set_xlabel(f"distance to the nearest entry, {unit}")
+    rows[2].set_xlabel(f"threshold, {unit} (shaded: 95 % confidence)")
     for axes in rows:
-        axes.set_xlim(-1, last)
+        axes.set_xlim(-step, last)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelbottom=True)
         if result.HasField("suggested_threshold"):
             suggested = result.suggested_threshold
-            axes.axvline(suggested + 0.5, color=_THRESHOLD, linestyle="--", linewidth=1.2)
+            axes.axvline(suggested + step / 2, color=_THRESHOLD, linestyle="--", linewidth=1.2)
     if result.HasField("suggested_threshold"):
         rows[1].annotate(
-            f"suggested: {result.suggested_threshold:g}", (result.suggested_threshold + 0.5, 0.08),
+            f"suggested: {result.suggested_threshold:g}",
+            (result.suggested_threshold + step / 2, 0.08),
             xytext=(6, 0), textcoords="offset points", color=_THRESHOLD,
         )  # fmt: skip
     figure.suptitle(f"Bank {bank_id}: {algorithm}, samples against their nearest entry")
@@ -64,11 +68,16 @@ def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
         (result.negative_histogram, _GOOD, 0.2, "known good"),
     ):
         total = sum(histogram)
-        places = [distance + shift for distance in range(len(histogram))]
+        places = [(distance + shift) * result.step for distance in range(len(histogram))]
         shares = [number / total for number in histogram]
-        axes.bar(places, shares, width=0.4, color=colour, label=f"{name}: {total:,} samples")
+        axes.bar(
+            places,
+            shares,
+            width=0.4 * result.step,
+            color=colour,
+            label=f"{name}: {total:,} samples",
+        )
     axes.set_ylabel("share of samples")
-    axes.set_xlabel("distance to the nearest entry, bits")
     # Above the axes: nothing drawn is hidden.
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 

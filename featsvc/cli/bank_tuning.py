@@ -145,6 +145,7 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
     return {
         "bank": bank_id,
         "suggested_threshold": _suggested(result),
+        "step": result.step,
         "bad_histogram": list(result.positive_histogram),
         "good_histogram": list(result.negative_histogram),
         "thresholds": [{name: getattr(row, name) for name in names} for row in result.thresholds],
@@ -160,16 +161,16 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
     suggested = _suggested(result)
     shown = []
     last = None
-    for row in result.thresholds:
+    for place, row in enumerate(result.thresholds):
         now = (row.recall, row.false_match_rate)
-        if now != last or row.threshold == suggested or row.threshold % 16 == 15:
+        if now != last or row.threshold == suggested or place % 16 == 15:
             shown.append(row)
         last = now
     output.table(
         ("threshold", "finds of bad", "95 % interval", "matches good", "95 % interval", ""),
         (
             (
-                int(row.threshold),
+                f"{row.threshold:g}",
                 f"{row.recall:.1%}",
                 f"{row.recall_low:.1%} to {row.recall_high:.1%}",
                 f"{row.false_match_rate:.2%}",
@@ -182,7 +183,7 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
     if suggested is None:
         click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
     else:
-        chosen = result.thresholds[int(suggested)]
+        chosen = next(row for row in result.thresholds if row.threshold == suggested)
         click.echo(
             f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
             f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"

@@ -30,11 +30,15 @@ _NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
 class Asked(NamedTuple):
-    """One query signal, the thresholds that apply, and what is near it."""
+    """Query signals of one algorithm, the thresholds that apply, and what is near them."""
 
-    signal: Signal
+    signals: Sequence[Signal]
     thresholds: Thresholds
     near: Sequence[Near]
+
+    @property
+    def algorithm(self) -> str:
+        return self.signals[0].algorithm
 
     @property
     def hits(self) -> int:
@@ -61,7 +65,7 @@ class Answers:
         nearest, suppressing = self._few(asked, options)
         if len(nearest) == 1:
             ((one, hit),) = nearest
-            match = self.match(one.signal, one.thresholds, hit, options, suppressing)
+            match = self.match(one.signals[hit.query], one.thresholds, hit, options, suppressing)
             return MatchResult((match,), False, low_quality)
         matches, truncated = self._by_entry(nearest, options, suppressing)
         return MatchResult(matches, truncated, low_quality)
@@ -123,7 +127,7 @@ class Answers:
         for one, hit in nearest:
             place = hit.part, hit.entry
             if options.top_k:
-                mine = found_by[one.signal.algorithm]
+                mine = found_by[one.algorithm]
                 if place not in mine and len(mine) >= options.top_k:
                     continue
                 mine.add(place)
@@ -136,7 +140,9 @@ class Answers:
             elif len(evidence[place]) < MAX_EVIDENCE:
                 evidence[place].append(self._evidence(one, hit))
         matches = (
-            self.match(one.signal, one.thresholds, hit, options, suppressing, evidence[place])
+            self.match(
+                one.signals[hit.query], one.thresholds, hit, options, suppressing, evidence[place]
+            )
             for place, (one, hit) in first.items()
         )
         return tuple(matches), cut
@@ -154,16 +160,17 @@ class Answers:
         part = self._parts[hit.part].part
         index, entries, tables = part.indexes[query.algorithm], part.entries, part.tables
         bank = self._rules.banks[hit.bank]
+        entry_variant = tables.variants[index.variant.item(hit.signal)]
         return Match(
             bank=bank.id,
             entry_id=entries.id.item(hit.entry),
             external_id=entries.external_id(hit.entry),
             algorithm=query.algorithm,
             distance=hit.distance,
-            threshold=thresholds.by_bank.item(hit.bank),
+            threshold=thresholds.at(hit.bank, entry_variant),
             threshold_overridden=query.algorithm in options.thresholds,
             query_variant=query.variant,
-            entry_variant=tables.variants[index.variant.item(hit.signal)],
+            entry_variant=entry_variant,
             mode=bank.mode,
             labels=tables.labels[entries.labels.item(hit.entry)],
             source=tables.sources[entries.source.item(hit.entry)],
@@ -177,13 +184,14 @@ class Answers:
 
     def _evidence(self, one: Asked, hit: Hit) -> Evidence:
         part = self._parts[hit.part].part
-        index = part.indexes[one.signal.algorithm]
+        index = part.indexes[one.algorithm]
+        entry_variant = part.tables.variants[index.variant.item(hit.signal)]
         return Evidence(
-            one.signal.algorithm,
+            one.algorithm,
             hit.distance,
-            one.thresholds.by_bank.item(hit.bank),
-            one.signal.variant,
-            part.tables.variants[index.variant.item(hit.signal)],
+            one.thresholds.at(hit.bank, entry_variant),
+            one.signals[hit.query].variant,
+            entry_variant,
             index.values[hit.signal].tobytes(),
         )
 
@@ -193,4 +201,4 @@ class Answers:
 
 
 def _span(one: Asked) -> int:
-    return get_algorithm(one.signal.algorithm).largest_distance or 1
+    return get_algorithm(one.algorithm).largest_distance or 1

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
+from featsvc.hashing.variants import share_of
 from featsvc.matching.engines import applies
 from featsvc.matching.hits import Distances, Hits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
@@ -18,10 +19,12 @@ _I64 = NDArray[np.int64]
 
 
 class Hit(NamedTuple):
-    """One signal that is near: its distance, the number of the part, the rows of the signal and of
-    its entry there, the position of the bank. Hits sort nearest first, then as they arrived."""
+    """One signal that is near: its distance, the number of the query, the number of the part, the
+    rows of the signal and of its entry there, the position of the bank. Hits sort nearest first,
+    then by query, then as they arrived."""
 
     distance: float
+    query: int
     part: int
     signal: int
     entry: int
@@ -56,8 +59,8 @@ class Found:
 
     def hit(self, i: int) -> Hit:
         return Hit(
-            self.distance.item(i), self.part.item(i), self.signal.item(i), self.entry.item(i),
-            self.bank.item(i),
+            self.distance.item(i), self.query.item(i), self.part.item(i), self.signal.item(i),
+            self.entry.item(i), self.bank.item(i),
         )  # fmt: skip
 
     def followed_by(self, other: "Found", queries: int) -> "Found":
@@ -75,12 +78,14 @@ class Found:
 class SearchedPart:
     """A part as a snapshot sees it: `dead` are the rows of entries withdrawn since, ascending;
     `positions` the place of each of its banks in the snapshot's, -1 where it is gone;
-    `choices` the banks that chose an engine for themselves, by engine."""
+    `choices` the banks that chose an engine for themselves, by engine; `shares` what each of its
+    variants has of the threshold, None where all have all of it."""
 
     part: Part
     dead: _I64
     positions: _I64
     choices: tuple[tuple[str, tuple[str, ...]], ...]
+    shares: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, part: Part, dead: _I64, banks: Sequence[Bank]) -> "SearchedPart":
@@ -92,7 +97,8 @@ class SearchedPart:
                 chosen.setdefault(bank.engine, []).append(bank.id)
         positions = np.array([place.get(b, -1) for b in part.tables.banks], np.int64)
         choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
-        return cls(part, dead, positions, choices)
+        shares = np.array([share_of(variant) for variant in part.tables.variants], np.float64)
+        return cls(part, dead, positions, choices, shares if (shares < 1).any() else None)
 
     def hits(self, index: SignalIndex, queries: Values, radius: float) -> Hits:
         """Of every engine of an index of this part; those of a bank come from the one it chose."""
@@ -174,8 +180,11 @@ def _passing(near: Near, rules: BankRules, thresholds: Thresholds, now_us: int) 
     entry = index.entry[hits.rows].astype(np.int64)
     bank = searched.positions[entries.bank[entry]]
     flags = entries.flags[entry]
+    largest = thresholds.by_bank[bank]
+    if searched.shares is not None:
+        largest = thresholds.for_entries(bank, searched.shares[index.variant[hits.rows]])
     matched = (
-        (hits.distances <= thresholds.by_bank[bank])
+        (hits.distances <= largest)
         & (entries.expire_us[entry] > now_us)
         & (flags & QUARANTINED == 0)
         & ((flags & NEGATIVE == 0) | rules.safe[bank])
@@ -191,16 +200,19 @@ def _passing(near: Near, rules: BankRules, thresholds: Thresholds, now_us: int) 
 def passing_few(
     found: Sequence[Near], rules: BankRules, thresholds: Thresholds, now_us: int
 ) -> list[Hit]:
-    """The same of one query, nearest first, for so few that arrays cost more than they save."""
+    """The same, nearest first, for so few that arrays cost more than they save."""
     passed: list[Hit] = []
     for number, searched, index, hits in found:
         entries, dead = searched.part.entries, searched.dead
-        for row, distance in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
+        queries = _query_of(hits).tolist()
+        for i, (row, distance) in enumerate(
+            zip(hits.rows.tolist(), hits.distances.tolist(), strict=True)
+        ):
             entry = index.entry.item(row)
             bank = searched.positions.item(entries.bank.item(entry))
             flags = entries.flags.item(entry)
             if (
-                distance > thresholds.by_bank.item(bank)
+                distance > _largest(searched, index, row, bank, thresholds)
                 or entries.expire_us.item(entry) <= now_us
                 or flags & QUARANTINED
                 or (flags & NEGATIVE and not rules.safe.item(bank))
@@ -210,10 +222,19 @@ def passing_few(
                 at = int(np.searchsorted(dead, entry))
                 if at < len(dead) and dead.item(at) == entry:
                     continue
-            passed.append(Hit(distance, number, row, entry, bank))
+            passed.append(Hit(distance, queries[i], number, row, entry, bank))
     if len(passed) > 1:
         passed.sort()
     return passed
+
+
+def _largest(
+    searched: SearchedPart, index: SignalIndex, row: int, bank: int, thresholds: Thresholds
+) -> float:
+    """The largest distance at which that signal matches."""
+    if searched.shares is None:
+        return thresholds.by_bank.item(bank)
+    return thresholds.at(bank, searched.part.tables.variants[index.variant.item(row)])
 
 
 def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:

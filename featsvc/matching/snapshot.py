@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, NotFound
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import ORIGINAL
 from featsvc.matching.answers import Answers, Asked
 from featsvc.matching.finding import (
     Found,
@@ -38,12 +39,13 @@ from featsvc.matching.matches import (
     MatchOptions,
     MatchResult,
 )
-from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
+from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
 
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
+_QUICK = (Distance.HAMMING, Distance.EQUALITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class _Table(NamedTuple):
         few = sum(len(index.entry) for *_, index in searched) <= QUICK_SIGNALS
         chosen = any(part.choices for _, part, _ in searched)
         length = kind.bytes or (lengths[0] if lengths else 0)
-        return cls(kind, searched, length, few and not chosen and not kind.distance.fractional)
+        return cls(kind, searched, length, few and not chosen and kind.distance in _QUICK)
 
     def check(self, length: int) -> None:
         """Raises InvalidInput for a value of that many bytes."""
@@ -120,9 +122,29 @@ class Snapshot:
         """Those that any entry has a signal of."""
         return tuple(sorted(self._tables))
 
-    def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
-        """Variants worth hashing for this request; None for all. Raises NotFound."""
+    def query_variants(self, options: MatchOptions) -> frozenset[str]:
+        """Variants worth hashing for this request. Raises NotFound."""
         return self._rules.query_variants(options)
+
+    def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
+        """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
+        banks = (self._rules.banks[i] for i in self._rules.searched(options))
+        names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
+        return tuple(sorted(name for name in names if get_algorithm(name).vector))
+
+    def check_held(self, algorithm: str, options: MatchOptions) -> None:
+        """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
+        without matches would read as if some had been compared."""
+        if not get_algorithm(algorithm).vector:
+            return
+        held = self.vectors_held(options)
+        if algorithm not in held:
+            raise NotFound(
+                f"signal: no searched bank holds vectors of {algorithm}; they hold "
+                f"{', '.join(held) or 'no vectors'}, and those of other models do not compare",
+                reason="VECTORS_NOT_HELD",
+                field="signal",
+            )
 
     def match(
         self, signals: Sequence[Signal], options: MatchOptions = DEFAULT_OPTIONS
@@ -135,15 +157,24 @@ class Snapshot:
         # Raises for a bank that is not there, signals or none.
         self._rules.searched(options)
         low_quality = False
-        asked: list[Asked] = []
+        # Those that are searched alike are searched at once.
+        together: dict[tuple[str, int, int], tuple[_Table, Thresholds, list[Signal]]] = {}
         for signal in signals:
             table = self._table(signal.algorithm)
             table.check(len(signal.value))
+            original = signal.variant == ORIGINAL
+            if signal.low_quality and not (options.match_low_quality and original):
+                # A poor variant is no further try; a poor original is one that was not made.
+                low_quality |= original
+                continue
             thresholds = self._rules.thresholds(table.kind, signal.variant, options)
-            if signal.low_quality and not options.match_low_quality:
-                low_quality = True
-            else:
-                asked.append(_ask(table, signal, thresholds))
+            key = signal.algorithm, len(signal.value), id(thresholds)
+            together.setdefault(key, (table, thresholds, []))[2].append(signal)
+        asked = [
+            one
+            for table, thresholds, group in together.values()
+            for one in _ask(table, group, thresholds)
+        ]
         return self._answers.result(asked, options, low_quality)
 
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
@@ -157,8 +188,8 @@ class Snapshot:
         if wide or not table.quick or signal.low_quality:
             return None
         table.check(len(signal.value))
-        asked = _ask(table, signal, thresholds)
-        return None if asked.hits > _QUICK_HITS else self._answers.result((asked,), options, False)
+        asked = _ask(table, (signal,), thresholds)
+        return None if asked[0].hits > _QUICK_HITS else self._answers.result(asked, options, False)
 
     def _table(self, algorithm: str) -> _Table:
         return self._tables.get(algorithm) or _Table.of(_matched_kind(algorithm), ())
@@ -247,17 +278,23 @@ class Snapshot:
         return matches, index.reshape(-1).astype(np.uint32)
 
 
-def _ask(table: _Table, signal: Signal, thresholds: Thresholds) -> Asked:
-    query = _query(table.kind, signal.value)
-    return Asked(signal, thresholds, near(table.searched, query, thresholds.largest))
+def _ask(table: _Table, signals: Sequence[Signal], thresholds: Thresholds) -> Sequence[Asked]:
+    """What is near signals of one length: in halves, where it is too much to hold at once."""
+    queries = _queries(table.kind, signals)
+    try:
+        return (Asked(signals, thresholds, near(table.searched, queries, thresholds.largest)),)
+    except TooManyHitsError:
+        half = len(signals) // 2
+        one = _ask(table, signals[:half], thresholds)
+        return (*one, *_ask(table, signals[half:], thresholds))
 
 
-def _query(kind: Algorithm, value: bytes) -> Values:
-    """One query, in the form of the values that it is compared with."""
-    data = np.frombuffer(value, np.uint8)
+def _queries(kind: Algorithm, signals: Sequence[Signal]) -> Values:
+    """In the form of the values that they are compared with."""
+    data = np.frombuffer(b"".join([signal.value for signal in signals]), np.uint8)
     if kind.distance is Distance.CONTAINMENT:
-        return Ragged(data, np.array([len(data)], np.int64))
-    return data.reshape(1, -1)
+        return Ragged(data, np.cumsum([len(signal.value) for signal in signals], dtype=np.int64))
+    return data.reshape(len(signals), -1)
 
 
 def _matched_kind(algorithm: str) -> Algorithm:

@@ -15,10 +15,10 @@ from featsvc.banks.formats.csv_rows import parse_opinion
 from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
     ImportRow,
-    algorithm_of,
     bad_row,
     check_row,
-    parse_listed_signal,
+    listed_algorithm,
+    parse_listed_signals,
     parse_time,
 )
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
@@ -80,7 +80,7 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
         raise InvalidInput(f"signals: at most {MAX_ENTRY_SIGNALS}", field="signals")
     row = ImportRow(
         line,
-        tuple(_signal(signal) for signal in entry.signals),
+        tuple(found for signal in entry.signals for found in _signals(signal)),
         entry.external_id.strip(),
         tuple(dict.fromkeys(label.strip() for label in entry.labels)),
         entry.source.strip(),
@@ -93,13 +93,13 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
     return row
 
 
-def _signal(signal: JsonSignal) -> EntrySignal:
+def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
     if len(signal.variant) > 32:
         raise InvalidInput("variant: longer than 32 characters", field="signals")
     if signal.quality is not None and not 0 <= signal.quality <= 100:
         raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
-    return parse_listed_signal(
-        algorithm_of(signal.algorithm),
+    return parse_listed_signals(
+        listed_algorithm(signal.algorithm),
         signal.signal,
         variant=signal.variant.strip() or "original",
         quality=signal.quality,

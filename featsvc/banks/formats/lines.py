@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from featsvc.banks.formats.rows import bad_row
 from featsvc.banks.results import BadRow
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 4 * 2**20
+"""An entry of sixteen vectors of 4,096 dimensions, or of sixteen parts of a text, has room."""
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -72,6 +72,7 @@ def evaluation_message(
         negative_histogram=evaluation.negative_histogram,
         thresholds=[_threshold(effect) for effect in evaluation.thresholds],
         suggested_threshold=evaluation.suggested,
+        step=evaluation.step,
         noisy_entries=[
             banks_pb2.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
             for entry, number in evaluation.noisy
