@@ -3,11 +3,11 @@
 Distance i is "i steps or less, and more than i - 1": a bit for hashes, VECTOR_STEP for vectors.
 """
 
+import importlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +69,9 @@ class _Hamming:
             yield rows[first:after]
 
 
-def _indexed(values: Values) -> faiss.IndexBinaryFlat:
+def _indexed(values: Values) -> Any:
+    # Here, not above: a curator's question needs it, a start does not.
+    faiss = importlib.import_module("faiss")
     index = faiss.IndexBinaryFlat(values.shape[1] * 8)
     index.add(values)
     return index

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from featsvc_kernels import search as kernels
 from featsvc_kernels.tlsh import scan_tlsh
@@ -25,7 +24,7 @@ from featsvc.matching.hits import (
     as_rows,
     check_room,
     ends_of,
-    keep_to_one_thread,
+    faiss_on_this_thread,
 )
 from featsvc.matching.plans import (
     GIVE_UP_SHARE,
@@ -207,13 +206,13 @@ class FaissFlatEngine:
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
         values = np.ascontiguousarray(arrays["words"]).view(np.uint8)
-        self._index = faiss.IndexBinaryFlat(values.shape[1] * 8)
+        self._index = faiss_on_this_thread().IndexBinaryFlat(values.shape[1] * 8)
         self._index.add(values)
 
     def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        keep_to_one_thread()
+        faiss_on_this_thread()
         # FAISS returns what is strictly nearer than its radius.
         limits, distances, rows = self._index.range_search(
             to_words(as_rows(queries)).view(np.uint8), int(radius) + 1
