@@ -4,12 +4,12 @@ The confidence intervals are Wilson's at 95 % (E. B. Wilson, "Probable inference
 succession, and statistical inference", 1927, eq. 5), which hold for rates near 0 too.
 """
 
+import importlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, literal, or_
@@ -108,7 +108,7 @@ def evaluate(
             f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
         )
     # A curator's question takes one core from those who serve, not all.
-    faiss.omp_set_num_threads(1)
+    importlib.import_module("faiss").omp_set_num_threads(1)
     queries = _rows(kind, [value for value, _ in samples])
     negative = _rows(kind, [value for value, belongs in samples if not belongs])
     if kind.vector and samples:
