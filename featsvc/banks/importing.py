@@ -38,6 +38,7 @@ def import_list(
             if answer := find_answer(connection, request, ImportResult):
                 return answer
             result = _apply(connection, bank_id, file, options, context, summary)
+            file.check_whole()
             if options.dry_run:
                 transaction.rollback()
             else:

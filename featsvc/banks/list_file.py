@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import PurePath
 
@@ -10,6 +10,7 @@ from featsvc.banks import formats
 from featsvc.banks.formats.compression import decompressed
 from featsvc.banks.formats.rows import ImportRow
 from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
 
 _NAME_CHARS = 255
 MAX_REJECTED_WAITING = 100_000
@@ -21,10 +22,20 @@ class ListFile:
 
     `bytes_read` and `rows_read` may be read from another thread, for progress; `sha256` and
     `rows_read` are final when the iteration is. `format` is empty until it is told.
-    Raises InvalidInput where the format is unknown or cannot be told.
+    Raises InvalidInput where the format is unknown or cannot be told, or the file broke off.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, name: str = "", format: str = "") -> None:  # noqa: A002 (the wire's name)
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        name: str = "",
+        format: str = "",  # noqa: A002 (the wire's name)
+        size_bytes: int = 0,
+        cut_off: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`size_bytes` is what the sender announced, 0 where nothing; `cut_off` tells whether the
+        sender has gone away, which may show only after the pieces have ended."""
         self.name = PurePath(name.replace("\\", "/")).name[:_NAME_CHARS]
         self.format = format
         self.bytes_read = 0
@@ -32,6 +43,8 @@ class ListFile:
         self._rejected: deque[BadRow] = deque(maxlen=MAX_REJECTED_WAITING)
         self._digest = hashlib.sha256()
         self._chunks = chunks
+        self._size_bytes = size_bytes
+        self._cut_off = cut_off
         if format:
             formats.get_format(format)
 
@@ -68,3 +81,19 @@ class ListFile:
             self._digest.update(chunk)
             self.bytes_read += len(chunk)
             yield chunk
+        self.check_whole()
+
+    def check_whole(self) -> None:
+        """Call it at the end of the pieces, and again before anything is made of them.
+
+        Raises InvalidInput where less has come than was sent: half a list must not pass for one.
+        """
+        whole = self._size_bytes in (0, self.bytes_read)
+        if not whole or self._cut_off():
+            announced = f" of {self._size_bytes}" if self._size_bytes else ""
+            raise InvalidInput(
+                f"file: broke off after {self.bytes_read}{announced} bytes; nothing was imported, "
+                "send it again",
+                reason="FILE_BROKE_OFF",
+                field="file",
+            )

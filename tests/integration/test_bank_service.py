@@ -1,5 +1,6 @@
 """BankService over the wire: masks, etags, retries, streams, samples."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,41 @@ def test_every_bad_row_is_streamed(client: Client) -> None:
     assert max(len(answer.bad) for answer in answers) <= 1000
     assert (answers[-1].summary.bad_rows, len(answers[-1].summary.bad)) == (2500, 1000)
     assert answers[-1].revision == 0
+
+
+@pytest.mark.parametrize("file_bytes", [0, 65 * 1000])
+def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_bytes: int) -> None:
+    bank = f"service-gone-{file_bytes}"
+    create(client, bank)
+    done = threading.Event()
+    options = banks_pb2.ImportOptions(parent=name(bank), skip_bad=True, file_bytes=file_bytes)
+    with Client(client.target) as other:
+        def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
+            yield banks_pb2.ImportEntriesRequest(options=options)
+            yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
+            done.wait(60)
+
+        call = other.banks.ImportEntries(requests())
+        while next(call).bytes_read < 130:
+            pass
+        call.cancel()
+        done.set()
+    # Nothing tells when the server has given it up; a fault would show within milliseconds.
+    time.sleep(1)
+    log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent=name(bank))).revisions
+    assert [line.action for line in log] == ["create"]
+
+
+@pytest.mark.parametrize("file_bytes", [64, 66])
+def test_a_file_of_another_size_than_announced_is_refused(client: Client, file_bytes: int) -> None:
+    bank = f"service-size-{file_bytes}"
+    create(client, bank)
+    options = banks_pb2.ImportOptions(parent=name(bank), file_bytes=file_bytes)
+    with pytest.raises(grpc.RpcError) as caught:
+        import_chunks(client, options, [b"%064x\n" % 1])
+    error = explain(caught.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILE_BROKE_OFF")
+    assert f"65 of {file_bytes}" in error.message
 
 
 def test_an_export_streams_back(client: Client) -> None:
