@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.progress import Progress, TaskID
@@ -78,7 +79,7 @@ def import_file(
             preview = banks_pb2.ImportOptions()
             preview.CopyFrom(options)
             preview.dry_run = True
-            would = _import(client, preview, file, _Rejected(None)).summary
+            would = _import(client, preview, file, _Rejected(None)).message.summary
             if would.withdrawn_entries:
                 ask(
                     f"This withdraws {would.withdrawn_entries:,} entries of {bank_id} that are not "
@@ -86,12 +87,13 @@ def import_file(
                     "changed.",
                     yes,
                 )
-        result = _import(client, options, file, rejected)
+        result, seconds = _import(client, options, file, rejected)
     refused = bool(result.summary.bad_rows) and not skip_bad
     if as_json:
-        output.json_line(_result_json(file, bank_id, result, dry_run, refused, rejected.path))
+        values = _result_json(file, bank_id, result, dry_run, refused, rejected.path)
+        output.json_line({**values, "seconds": round(seconds, 3), "served": result.served})
     elif not refused:
-        _print_import(result.summary, result.revision, dry_run)
+        _print_import(result, seconds, dry_run)
     if rejected.count:
         click.echo(f"{rejected.count:,} bad rows are in {rejected.path}", err=True)
     if refused:
@@ -136,18 +138,27 @@ def _bad_json(bad: banks_pb2.BadRow) -> dict[str, object]:
     return {"line": bad.line, "column": bad.column, "reason": bad.reason, "row": bad.row}
 
 
+class _Result(NamedTuple):
+    """The last message, and the seconds until the import was acknowledged."""
+
+    message: banks_pb2.ImportEntriesResponse
+    seconds: float
+
+
 def _import(
     client: Client, options: banks_pb2.ImportOptions, file: Path, rejected: _Rejected
-) -> banks_pb2.ImportEntriesResponse:
-    result = banks_pb2.ImportEntriesResponse()
+) -> _Result:
+    message = banks_pb2.ImportEntriesResponse()
+    seconds = 0.0
     what = "looking at" if options.dry_run else "importing"
     with output.progress() as bar:
         task = bar.add_task(f"{what} {file.name}", total=options.file_bytes, rate="")
         started = time.monotonic()
-        for result in client.banks.ImportEntries(_requests(options, file)):
-            rejected.take(list(result.bad))
-            _advance(bar, task, result, time.monotonic() - started)
-    return result
+        for message in client.banks.ImportEntries(_requests(options, file)):
+            rejected.take(list(message.bad))
+            seconds = seconds or (time.monotonic() - started) * message.HasField("summary")
+            _advance(bar, task, message, time.monotonic() - started)
+    return _Result(message, seconds)
 
 
 def _requests(
@@ -162,12 +173,13 @@ def _requests(
 def _advance(
     bar: Progress, task: TaskID, message: banks_pb2.ImportEntriesResponse, seconds: float
 ) -> None:
-    rate = f"{message.rows_read:,} rows"
-    if seconds > 0:
-        rate += f", {message.rows_read / seconds:,.0f}/s"
-    if message.bytes_read and message.bytes_read == bar.tasks[0].total:
-        rate += ", saving"
+    rate = f"{message.rows_read:,} rows, {message.rows_read / max(seconds, 0.001):,.0f}/s"
     bar.update(task, completed=message.bytes_read, rate=rate)
+    if message.HasField("summary"):
+        bar.update(task, description="committed, waiting until it is served", total=None, rate="")
+    elif message.bytes_read == bar.tasks[0].total:
+        # How long that takes is not known: the bar only moves.
+        bar.update(task, description="saving", total=None, rate=f"{message.rows_read:,} rows")
 
 
 def _counts(summary: banks_pb2.ImportSummary) -> dict[str, int]:
@@ -214,14 +226,21 @@ _WORDS = {
 }
 
 
-def _print_import(summary: banks_pb2.ImportSummary, revision: int, dry_run: bool) -> None:
-    for name, count in _counts(summary).items():
+def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_run: bool) -> None:
+    for name, count in _counts(result.summary).items():
         if count or name == "rows":
             click.echo(f"{count:>12,} {_WORDS[name]}")
     if dry_run:
         click.echo("dry run: nothing was changed")
+    elif not result.revision:
+        click.echo("nothing to change")
     else:
-        click.echo(f"committed as revision {revision}" if revision else "nothing to change")
+        rate = result.summary.rows / max(seconds, 0.001)
+        click.echo(
+            f"committed as revision {result.revision} after {seconds:.1f} s ({rate:,.0f} rows/s)"
+        )
+        if not result.served:
+            click.echo("it is not served yet, but will be; `featsvc match` tells when", err=True)
 
 
 @click.command()

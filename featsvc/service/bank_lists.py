@@ -81,7 +81,7 @@ class BankLists:
     async def _progress(
         self, file: ListFile, importing: "asyncio.Future[ImportResult]"
     ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
-        """Messages until the import has ended; the last one is the result."""
+        """Messages until the import has ended, then its result, and again once it is served."""
         result = None
         while result is None:
             result = await _finished(importing)
@@ -89,9 +89,11 @@ class BankLists:
             while len(bad) > _BAD_ROWS_A_MESSAGE:
                 yield banks_pb2.ImportEntriesResponse(bad=bad[:_BAD_ROWS_A_MESSAGE])
                 del bad[:_BAD_ROWS_A_MESSAGE]
-            if result:
-                await self._serve(result.revision)
             yield _message(file, result, bad)
+        # A long list is committed well before it is served.
+        last = _message(file, result, [])
+        last.served = await self._serve(result.revision)
+        yield last
 
     async def ExportEntries(  # noqa: N802
         self, request: banks_pb2.ExportEntriesRequest, context: Context
@@ -142,11 +144,14 @@ class BankLists:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(queue.get(), 0.05)
 
-    async def _serve(self, revision: int) -> None:
+    async def _serve(self, revision: int) -> bool:
         """Let this worker see what it has just committed, so that a curator can try it at once."""
         if revision:
-            with contextlib.suppress(errors.TimedOut, errors.Unavailable):
+            try:
                 await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
+            except (errors.TimedOut, errors.Unavailable):
+                return False
+        return True
 
 
 async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
@@ -193,7 +198,10 @@ def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator
         return message.chunk
 
     def pieces() -> Iterator[bytes]:
-        while (chunk := asyncio.run_coroutine_threadsafe(fetch(), loop).result()) is not None:
+        # The next one is on its way while this one is parsed.
+        coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
+        while (chunk := coming.result()) is not None:
+            coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
             yield chunk
 
     return pieces()

@@ -266,7 +266,7 @@ class ImportSummary(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad")
+    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served")
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     ROWS_READ_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +274,7 @@ class ImportEntriesResponse(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     rows_read: int
     summary: ImportSummary
@@ -281,7 +282,8 @@ class ImportEntriesResponse(_message.Message):
     format: str
     sha256: str
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
-    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
+    served: bool
+    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
     __slots__ = ("parent", "entries", "contents", "entry_variants", "context")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
+from featsvc.banks import merging
 from featsvc.banks.records import (
     BankMode,
     BankSettings,
@@ -17,7 +19,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
 )
-from featsvc.banks.results import DEFAULT_IMPORT, ImportOptions, ImportResult
+from featsvc.banks.results import DEFAULT_IMPORT, EntryFilter, ImportOptions, ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,
@@ -216,6 +218,22 @@ def test_replace_withdraws_what_the_file_does_not_hold(bank: BankStore) -> None:
     assert values == {2, 4}
     assert bank.get_bank("b").entry_count == 2
     assert bank.get_bank("other").entry_count == 1
+
+
+def test_a_large_import_leaves_every_index(
+    bank: BankStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_REBUILD_VERSIONS", 1)
+    told = "sql FROM sqlite_master" if "sqlite" in store_url else "indexdef FROM pg_indexes"
+    with bank.view() as view:
+        before = set(view.connection.scalars(text(f"SELECT {told}")))
+    bank.import_entries("b", list_file(hex_list(range(1, 3000))))
+    bank.import_entries("b", list_file(hex_list(range(2000, 6000))))
+    with bank.view() as view:
+        assert set(view.connection.scalars(text(f"SELECT {told}"))) == before
+    near = EntrySignal("pdq", (2500).to_bytes(32, "big"))
+    found = bank.list_entries("b", EntryFilter(near=near))
+    assert (found.total_entries, bank.get_bank("b").entry_count) == (1, 5999)
 
 
 def test_a_dry_run_tells_and_changes_nothing(bank: BankStore) -> None:

@@ -88,6 +88,7 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
     done = threading.Event()
     options = banks_pb2.ImportOptions(parent=name(bank), skip_bad=True, file_bytes=file_bytes)
     with Client(client.target) as other:
+
         def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
             yield banks_pb2.ImportEntriesRequest(options=options)
             yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
