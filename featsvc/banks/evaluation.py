@@ -108,7 +108,7 @@ def evaluate(
     positives = np.bincount(nearest[positive], minlength=kind.bits + 2)
     negatives = np.bincount(nearest[~positive], minlength=kind.bits + 2)
     effects = _effects(positives, negatives, min(kind.bits, MAX_THRESHOLD_SHOWN))
-    suggested = _suggest(effects, max_false_match_rate, kind.default_threshold)
+    suggested = _suggest(effects, max_false_match_rate, int(kind.default_threshold))
     own = int(bank.thresholds.get(algorithm, kind.default_threshold))
     radius = own if suggested is None else suggested
     return Evaluation(

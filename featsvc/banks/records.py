@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import Distance, get_algorithm
+from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import format_value
 
 MAX_EXTERNAL_ID_BYTES = 512
@@ -43,8 +43,7 @@ def check_bank_id(bank_id: str) -> str:
 
 def check_threshold(algorithm: str, threshold: float, *, field: str) -> None:
     """Raises UnknownAlgorithm, or InvalidInput where it is out of the algorithm's range."""
-    kind = get_algorithm(algorithm, field=field)
-    largest = kind.bits if kind.distance is Distance.HAMMING else 0
+    largest = get_algorithm(algorithm, field=field).largest_distance
     if not 0 <= threshold <= largest:
         raise InvalidInput(
             f"{field}: {threshold:g} is not within 0 to {largest} for {algorithm}", field=field
@@ -149,7 +148,7 @@ class Bank(BankSettings):
 
 
 class EntrySignal(NamedTuple):
-    """One hash of an entry; `value` is the packed bits, most significant first.
+    """One hash or vector of an entry; `value` is that of a `hashing.Signal`.
 
     Of an opaque algorithm it is the text itself. A tuple, since a list has millions.
     """

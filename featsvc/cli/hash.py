@@ -124,9 +124,9 @@ def compare(
             poor = a if left.low_quality else b
             rows.append(_row(name, distance(left, right), f"LOW_QUALITY: {poor}"))
         else:
-            bits = distance(left, right)
-            near = bits <= get_algorithm(name).default_threshold
-            rows.append(_row(name, bits, "match" if near else "no match"))
+            apart = distance(left, right)
+            near = apart <= get_algorithm(name).default_threshold
+            rows.append(_row(name, apart, "match" if near else "no match"))
     for row in rows if as_json else ():
         output.json_line(row)
     if not as_json:
@@ -134,11 +134,11 @@ def compare(
         output.table(columns, ([row[column] for column in columns] for row in rows))
 
 
-def _row(name: str, bits: int | None, verdict: str) -> dict[str, object]:
+def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
     kind = get_algorithm(name)
     return {
         "algorithm": name,
-        "distance": bits,
+        "distance": apart,
         "threshold": kind.default_threshold,
         "bits": kind.bits,
         "verdict": verdict,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.hashing.registry import Distance, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.vectors import cosine_distance
 
 
 def words_of(values: bytes, length: int) -> NDArray[np.uint64]:
@@ -19,8 +20,9 @@ def words_of(values: bytes, length: int) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def distance(a: Signal, b: Signal) -> int:
-    """Bits for Hamming; 0 or 1 for byte hashes; for segments the nearest pair's bits.
+def distance(a: Signal, b: Signal) -> float:
+    """Bits for Hamming; 0 or 1 for byte hashes; for segments the nearest pair's bits, for vectors
+    1 - cosine.
 
     imagehash's `a.matches(b)` with its defaults is `distance <= bits / 4`. Raises InvalidInput for
     two kinds, InvalidSignal for lengths that do not fit.
@@ -30,10 +32,12 @@ def distance(a: Signal, b: Signal) -> int:
             f"a {a.algorithm} and a {b.algorithm} signal do not compare; hash both with one"
         )
     kind = get_algorithm(a.algorithm)
-    _check_length(a)
-    _check_length(b)
+    _check_length(a, b)
+    _check_length(b, a)
     if kind.distance is Distance.EQUALITY:
         return int(a.value != b.value)
+    if kind.vector:
+        return cosine_distance(a.value, b.value)
     if kind.distance is Distance.SEGMENTS:
         return min(nearest for nearest in _nearest(a, b))
     left, right = words_of(a.value, kind.bytes)[0], words_of(b.value, kind.bytes)[0]
@@ -59,11 +63,13 @@ def _nearest(a: Signal, b: Signal) -> list[int]:
     return nearest
 
 
-def _check_length(signal: Signal) -> None:
+def _check_length(signal: Signal, other: Signal) -> None:
     kind = get_algorithm(signal.algorithm)
-    one = len(signal.value) == kind.bytes
+    # Where the algorithm does not say, both sides must agree.
+    wanted = kind.bytes or len(other.value)
+    one = len(signal.value) == wanted
     several = kind.distance is Distance.SEGMENTS and len(signal.value) % kind.bytes == 0
     if not (one or (several and signal.value)):
         raise InvalidSignal(
-            f"a {signal.algorithm} value has {kind.bytes} bytes, this one has {len(signal.value)}"
+            f"a {signal.algorithm} value has {wanted} bytes, this one has {len(signal.value)}"
         )

@@ -80,6 +80,11 @@ def hash_content(
     if not kinds:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
     for kind in kinds:
+        if kind.vector:
+            raise UnknownAlgorithm(
+                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
+                field="algorithms",
+            )
         if not kind.computed:
             raise UnknownAlgorithm(
                 f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",

@@ -3,8 +3,13 @@
 imagehash's hashes come in sizes. The plain name is the library's default (`phash` is 8x8, 64
 bits); another size is written after a hyphen (`phash-16` is 16x16, 256 bits; `colorhash-4` has 4
 bits a share).
+
+Vectors are named by model and version (`pdqf@1`): those of two versions do not compare. The
+built-in models are in the table; any other `<name>@<version>` is a kind of vector too, of a model
+that some server serves, and its values tell its length.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -23,26 +28,36 @@ class Distance(Enum):
     """0 where equal; nothing else matches."""
     SEGMENTS = "segments"
     """Fewest differing bits between any segment of the one and any of the other."""
+    COSINE = "cosine"
+    """Of vectors: 1 - cosine, 0 to 2. A threshold is such a distance, not a cosine."""
+    CONTAINMENT = "containment"
+    """Of texts, whose values have any length: the share of the entry's 4-grams that the query
+    lacks, 0 to 1."""
+
+    @property
+    def fractional(self) -> bool:
+        """Whether distances are floats; otherwise they are whole numbers."""
+        return self in (Distance.COSINE, Distance.CONTAINMENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
     """One kind of signal.
 
-    `bits` is the length of a value (of one segment where there are several);
-    `default_threshold` the largest distance (bits, inclusive) that counts as a match where a bank
-    says nothing else; `quality_floor` (0 to 100) the quality below which a signal is LOW_QUALITY,
-    None where the algorithm has no quality; `computed` and `matched` whether this build makes it
-    from content and searches banks for it; `perceptual` whether it needs pixels. `base` is the
-    name without its size, `size` imagehash's `hash_size` or `binbits`, 0 where there is none.
-    An algorithm with `bits` 0 is opaque: lists carry it as text of any form, which is kept as it
-    is and never compared.
+    `bits` is the length of a hash (of one segment where there are several), 0 for all else;
+    `dimensions` that of a vector, 0 for all else and where only its values tell;
+    `default_threshold` the largest distance (inclusive) that counts as a match where a bank says
+    nothing else; `quality_floor` (0 to 100) the quality below which a signal is LOW_QUALITY,
+    None where the algorithm has no quality; `computed` and `matched` whether `hash_content` makes
+    it and banks are searched for it (vectors are made by `featsvc.embedding`); `perceptual` whether
+    it is a hash of pixels. `base` is the name without its size or version, `size` imagehash's
+    `hash_size` or `binbits`, 0 where there is none.
     """
 
     name: str
     bits: int
     distance: Distance
-    default_threshold: int
+    default_threshold: float
     quality_floor: int | None
     version: int
     computed: bool
@@ -51,21 +66,34 @@ class Algorithm:
     description: str
     size: int = 0
     base: str = ""
+    dimensions: int = 0
 
     @property
     def bytes(self) -> int:
-        """Length of a value (of one segment) in bytes."""
-        return (self.bits + 7) // 8
+        """Length of a value (of one segment) in bytes; 0 where its values differ or tell it."""
+        return (self.bits + 7) // 8 or 4 * self.dimensions
 
     @property
     def hex_digits(self) -> int:
-        """Length of the text form (of one segment)."""
-        return (self.bits + 3) // 4
+        """Length of the text form (of one segment); 0 as for `bytes`."""
+        return (self.bits + 3) // 4 or 8 * self.dimensions
 
     @property
     def opaque(self) -> bool:
-        """Whether its values are kept as the text they came in."""
-        return self.bits == 0
+        """Whether its values are kept as the text they came in, in any form, never compared."""
+        return self.bits == 0 and self.distance is Distance.EQUALITY
+
+    @property
+    def vector(self) -> bool:
+        """Whether its values are float32, little-endian, of Euclidean length 1."""
+        return self.distance is Distance.COSINE
+
+    @property
+    def largest_distance(self) -> int:
+        """Of any two values; a distance divided by it compares with those of other kinds."""
+        if self.distance is Distance.EQUALITY:
+            return 0
+        return {Distance.COSINE: 2, Distance.CONTAINMENT: 1}.get(self.distance, self.bits)
 
 
 QUALITY_FLOOR = 50
@@ -97,6 +125,21 @@ def _perceptual(
         size, name,
     )  # fmt: skip
 
+
+def _vector(
+    name: str, dimensions: int, threshold: float, description: str, *, floor: int | None = None
+) -> Algorithm:
+    base, _, version = name.partition("@")
+    return Algorithm(
+        name, 0, Distance.COSINE, threshold, floor, int(version), False, True, False, description,
+        base=base, dimensions=dimensions,
+    )  # fmt: skip
+
+
+VECTOR_THRESHOLD = 0.05
+"""Of a model that nobody measured here: near-copies only. Tell a bank its own, from evaluate."""
+
+MAX_DIMENSIONS = 4096
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
@@ -132,6 +175,10 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _opaque("netclean", "NetClean"),
             _opaque("videntifier", "Videntifier"),
             _opaque("ssvh", "Scene-sensitive video hashes"),
+            _vector("pdqf@1", 256, 0.05, "PDQ before its bits are cut", floor=QUALITY_FLOOR),
+            _vector("gist@1", 512, 0.05, "GIST of 64x64 luma", floor=QUALITY_FLOOR),
+            _vector("hog@1", 1764, 0.05, "HOG of 64x64 luma", floor=QUALITY_FLOOR),
+            _vector("colour_layout@1", 58, 0.05, "MPEG-7 colour layout", floor=QUALITY_FLOOR),
         )
     }
 )  # fmt: skip
@@ -160,19 +207,19 @@ _SIZES: Mapping[str, tuple[range | tuple[int, ...], Callable[[int], int]]] = {
 
 
 def find_algorithm(name: str) -> Algorithm | None:
-    """Look up by name, with or without a size; None where there is no such algorithm."""
-    return ALGORITHMS.get(name) or _sized(name)
+    """Look up by name, with or without a size, or model and version; None where there is none."""
+    return ALGORITHMS.get(name) or _sized(name) or _vector_of_model(name)
 
 
 def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
-    """Look up by name, with or without a size. Raises UnknownAlgorithm, listing what is known."""
+    """As `find_algorithm`. Raises UnknownAlgorithm, listing what is known."""
     if (known := find_algorithm(name)) is not None:
         return known
     shown = name if len(name) <= 64 else name[:61] + "..."
     raise UnknownAlgorithm(
         f"{field}: unknown algorithm {shown!r}; known are {', '.join(ALGORITHMS)}, "
-        f"and sizes as in phash-16 (2 to {MAX_SIZE}; powers of two for whash; "
-        f"1 to {MAX_BINBITS} for colorhash)",
+        f"sizes as in phash-16 (2 to {MAX_SIZE}; powers of two for whash; "
+        f"1 to {MAX_BINBITS} for colorhash), and vectors of other models as in sscd@1",
         field=field,
     )
 
@@ -192,3 +239,16 @@ def _sized(name: str) -> Algorithm | None:
     bits = bits_of(size)
     threshold = plain.default_threshold * bits // plain.bits
     return replace(plain, name=name, bits=bits, size=size, default_threshold=threshold)
+
+
+# The names that a models file may give, and its versions: see `embedding.model_file`.
+_MODEL_ID = re.compile(r"[a-z][a-z0-9_-]{0,62}@[1-9][0-9]{0,9}", re.ASCII)
+
+
+@lru_cache(maxsize=256)
+def _vector_of_model(name: str) -> Algorithm | None:
+    """`sscd@1`; None where it is no such name."""
+    base = name.partition("@")[0]
+    if not _MODEL_ID.fullmatch(name) or int(name.partition("@")[2]) >= 2**31:
+        return None
+    return _vector(name, 0, VECTOR_THRESHOLD, f"vectors of the model {base}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from featsvc.errors import InvalidSignal
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.vectors import parse_vector
 from featsvc.media import Alpha, Fidelity, Image
 
 _NOT_HEX = re.compile(r"[^0-9a-f]")
@@ -41,8 +42,9 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One hash. `value` is the packed bits, most significant first, as the hex reads; where the
-    bits fill no whole bytes, the first byte begins with zeros. Segments follow each other.
+    """One hash or vector. `value` is the packed bits, most significant first, as the hex reads;
+    where the bits fill no whole bytes, the first byte begins with zeros. Segments follow each
+    other. Of a vector it is float32, little-endian, of length 1.
 
     `quality` is 0 to 100, None where the algorithm has none; `variant` names the transform that
     was hashed; `frame` is the index in an animation; `provenance` is None where the signal was
@@ -73,6 +75,8 @@ def format_value(algorithm: str, value: bytes) -> str:
     kind = get_algorithm(algorithm)
     if kind.opaque:
         return value.decode()
+    if kind.vector:
+        return value.hex()
     skipped = 2 * kind.bytes - kind.hex_digits
     return ",".join(
         value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
@@ -82,7 +86,8 @@ def format_value(algorithm: str, value: bytes) -> str:
 def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     """Hex in any case, blanks around it allowed, to packed bytes.
 
-    Raises UnknownAlgorithm, or InvalidSignal naming the length or the first bad character.
+    A vector is normalised. Raises UnknownAlgorithm, or InvalidSignal naming the length or the
+    first bad character.
     """
     kind = get_algorithm(algorithm, field=field)
     if kind.opaque:
@@ -91,6 +96,8 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
             field=field,
         )
     parts = [text.strip().lower()]
+    if kind.vector:
+        return parse_vector(kind, parts[0], field=field)
     if kind.distance is Distance.SEGMENTS:
         parts = [part.strip() for part in parts[0].split(",")]
         if len(parts) > MAX_SEGMENTS:

@@ -1,21 +1,32 @@
-"""Engines: all values within a distance of each query, exactly.
+"""Engines: all values within a distance of each query.
 
-A value is a row of a `uint8[n, bytes]`; its row number names it in an answer. An engine is made
-from named arrays (`build` makes them, a segment maps them), so that an index on disk and one in
-memory are the same thing. Engines are immutable: any number of threads may search one.
+A value is a row of a `uint8[n, bytes]`, or of a `Ragged`; its row number names it in an answer. An
+engine is made from named arrays (`build` makes them, a segment maps them), so that an index on
+disk and one in memory are the same thing. Engines are immutable: any number of threads may search
+one. Those of vectors are in `vector_engines`.
 """
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
 
 import faiss
 import numpy as np
 from featsvc_kernels import search as kernels
 from numpy.typing import NDArray
 
+from featsvc.errors import NotBuilt
 from featsvc.hashing.registry import Algorithm, Distance
+from featsvc.matching.hits import (
+    NO_HITS,
+    Arrays,
+    Engine,
+    Hits,
+    as_rows,
+    check_room,
+    ends_of,
+    keep_to_one_thread,
+)
 from featsvc.matching.plans import (
     GIVE_UP_SHARE,
     ChunkPlan,
@@ -23,54 +34,13 @@ from featsvc.matching.plans import (
     masks,
     worth_probing,
 )
+from featsvc.matching.values import Values
+from featsvc.matching.vector_engines import FlatVectorEngine, as_vectors
 
-Arrays = Mapping[str, NDArray[Any]]
 _I64 = NDArray[np.int64]
 
 _FIRST_HITS = 1024
-_NO_HITS = np.empty(0, np.int64)
 _CANDIDATES = 4096
-MAX_HITS = 1 << 22
-"""Of several queries together (64 MB); a query alone may hit every row."""
-
-# A request runs on one thread of a bounded pool: FAISS must not start more underneath.
-faiss.omp_set_num_threads(1)
-
-
-class Hits(NamedTuple):
-    """Query q hit `rows[ends[q - 1]:ends[q]]` (0 for the first) at those `distances`, in no
-    particular order. A tuple: it is made for every query, in microseconds that count."""
-
-    ends: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    distances: NDArray[np.int64]
-
-    @classmethod
-    def none(cls, queries: int) -> "Hits":
-        return cls(np.zeros(queries, np.int64), _NO_HITS, _NO_HITS)
-
-
-class TooManyHitsError(Exception):
-    """Several queries hit more than MAX_HITS rows together: ask for fewer at once."""
-
-
-class Engine(Protocol):
-    @property
-    def name(self) -> str:
-        """As `GetIndexStatus` shows it."""
-        ...
-
-    @property
-    def arrays(self) -> Arrays:
-        """What it can be made from again."""
-        ...
-
-    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
-        """Every row within `radius` (inclusive; negative: none) of each row of `queries`.
-
-        Raises TooManyHitsError, never for one query.
-        """
-        ...
 
 
 def to_words(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -106,18 +76,19 @@ class ExactEngine:
         order = np.argsort(keys, kind="stable").astype(np.uint32)
         return cls({"values": values, "keys": keys[order], "order": order})
 
-    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+    def search(self, queries: Values, radius: float) -> Hits:
+        queries = as_rows(queries)
         if radius < 0 or not len(self._keys):
             return Hits.none(len(queries))
         wanted = _leading_number(queries)
         low = np.searchsorted(self._keys, wanted, "left")
         counts = np.searchsorted(self._keys, wanted, "right") - low
-        _check_room(int(counts.sum()), len(queries))
+        check_room(int(counts.sum()), len(queries))
         query = np.repeat(np.arange(len(queries)), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = self._order[low[query] + within].astype(np.int64)
         equal = (self._values[rows] == queries[query]).all(axis=1)
-        ends = _ends(query[equal], len(queries))
+        ends = ends_of(query[equal], len(queries))
         return Hits(ends, rows[equal], np.zeros(int(equal.sum()), np.int64))
 
 
@@ -130,10 +101,11 @@ class ScanEngine:
         self.arrays = arrays
         self._words = np.asarray(arrays["words"], np.uint64)
 
-    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+    def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        return _collect(kernels.scan, (self._words, to_words(queries), radius), len(queries))
+        words = to_words(as_rows(queries))
+        return _collect(kernels.scan, (self._words, words, int(radius)), len(queries))
 
 
 class MultiIndexEngine:
@@ -177,9 +149,10 @@ class MultiIndexEngine:
         }  # fmt: skip
         return cls(plan.bits, arrays)
 
-    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+    def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
+        queries, radius = as_rows(queries), int(radius)
         table = self._tables[radius] if radius in self._tables else self._table(radius)
         if table is None:
             return self._scan.search(queries, radius)
@@ -219,24 +192,42 @@ class FaissFlatEngine:
         self._index = faiss.IndexBinaryFlat(values.shape[1] * 8)
         self._index.add(values)
 
-    def search(self, queries: NDArray[np.uint8], radius: int) -> Hits:
+    def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
+        keep_to_one_thread()
         # FAISS returns what is strictly nearer than its radius.
         limits, distances, rows = self._index.range_search(
-            to_words(queries).view(np.uint8), radius + 1
+            to_words(as_rows(queries)).view(np.uint8), int(radius) + 1
         )
         return Hits(limits[1:].astype(np.int64), rows, distances.astype(np.int64))
 
 
-def build_engine(kind: Algorithm, values: NDArray[np.uint8], *, choice: str = "auto") -> Engine:
-    """The engine for `values` uint8 (n, bytes): by distance and size, or as a bank chose it."""
+_OPENED: Mapping[str, Callable[[Arrays], Engine]] = {
+    ExactEngine.name: ExactEngine,
+    ScanEngine.name: ScanEngine,
+    FlatVectorEngine.name: FlatVectorEngine,
+}
+
+
+def applies(choice: str, kind: Algorithm) -> bool:
+    """Whether a bank's choice of engine means values of that kind."""
+    return kind.distance is Distance.HAMMING and choice != "auto"
+
+
+def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
+    """The engine for `values`: by distance and size, or as a bank chose it."""
+    if kind.vector:
+        return FlatVectorEngine({"vectors": as_vectors(as_rows(values))})
+    if kind.distance is Distance.CONTAINMENT:
+        raise NotBuilt(f"{kind.name}: banks are not searched for it in this version")
+    values = as_rows(values)
     if kind.distance is Distance.EQUALITY:
         return ExactEngine.build(values)
     words = to_words(values)
     if choice == "faiss":
         return FaissFlatEngine({"words": words})
-    plan = choose_plan(kind.bits, len(words), kind.default_threshold)
+    plan = choose_plan(kind.bits, len(words), int(kind.default_threshold))
     if choice == "multi-index" and plan is None:
         # Of a table too small to be worth it: what a curator asks for is still exact.
         plan = ChunkPlan.even(kind.bits, max(1, kind.bits // 8))
@@ -246,12 +237,11 @@ def build_engine(kind: Algorithm, values: NDArray[np.uint8], *, choice: str = "a
 
 
 def open_engine(name: str, kind: Algorithm, arrays: Arrays) -> Engine:
-    """The engine that `arrays` were taken from. Raises KeyError where one is missing."""
-    if name == ExactEngine.name:
-        return ExactEngine(arrays)
+    """The engine that `arrays` were taken from. Raises KeyError where one of them is missing or
+    the name is none, ValueError where they do not fit."""
     if name == MultiIndexEngine.name:
         return MultiIndexEngine(kind.bits, arrays)
-    return ScanEngine(arrays)
+    return _OPENED[name](arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,20 +290,15 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
     done = kernel(*fixed, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
-        _check_room(int(ends[done]), queries)
+        check_room(int(ends[done]), queries)
         room = max(int(ends[done]), 2 * len(rows))
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
         done = kernel(*fixed, done, ends, rows, distances)
     count = ends[-1] if queries else 0
     if count == 0:
-        return Hits(ends, _NO_HITS, _NO_HITS)
+        return Hits(ends, NO_HITS, NO_HITS)
     return Hits(ends, rows[:count].copy(), distances[:count].copy())
-
-
-def _check_room(hits: int, queries: int) -> None:
-    if hits > MAX_HITS and queries > 1:
-        raise TooManyHitsError
 
 
 def _in_order(hits: Hits, order: NDArray[np.intp]) -> Hits:
@@ -321,12 +306,7 @@ def _in_order(hits: Hits, order: NDArray[np.intp]) -> Hits:
     counts = np.diff(hits.ends, prepend=0)
     query = np.repeat(order, counts)
     back = np.argsort(query, kind="stable")
-    return Hits(_ends(query, len(order)), hits.rows[back], hits.distances[back])
-
-
-def _ends(query: NDArray[np.intp], queries: int) -> _I64:
-    """Where each query's hits end, from the number of the query of each hit."""
-    return np.cumsum(np.bincount(query, minlength=queries)).astype(np.int64)
+    return Hits(ends_of(query, len(order)), hits.rows[back], hits.distances[back])
 
 
 def _leading_number(values: NDArray[np.uint8]) -> NDArray[np.uint64]:

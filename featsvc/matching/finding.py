@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
-from featsvc.hashing.registry import Distance
-from featsvc.matching.engines import Hits
+from featsvc.matching.engines import applies
+from featsvc.matching.hits import Distances, Hits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.values import Values
 
 _I64 = NDArray[np.int64]
 _FEW = 4
@@ -19,14 +20,14 @@ _FEW = 4
 @dataclass(frozen=True, slots=True)
 class Found:
     """Hits that passed the rules, one an element: number of the query, number of the part, row of
-    the signal and of its entry there, position of the bank, distance."""
+    the signal and of its entry there, position of the bank, distance (float64 where fractional)."""
 
     query: _I64
     part: _I64
     signal: _I64
     entry: _I64
     bank: _I64
-    distance: _I64
+    distance: Distances
 
     @classmethod
     def none(cls) -> "Found":
@@ -76,23 +77,29 @@ class SearchedPart:
         choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
         return cls(part, dead, positions, choices)
 
-    def hits(self, algorithm: str, queries: NDArray[np.uint8], radius: int) -> Hits:
+    def hits(self, algorithm: str, queries: Values, radius: float) -> Hits:
         """Of every engine; the hits of a bank come from the one it chose."""
         index = self.part.indexes[algorithm]
         hits = index.engine.search(queries, radius)
-        if not self.choices or index.kind.distance is not Distance.HAMMING:
+        if not self.choices:
             return hits
-        return self._with_choices(index, hits, queries, radius)
+        choices = [chosen for chosen in self.choices if applies(chosen[0], index.kind)]
+        return self._with_choices(index, choices, hits, queries, radius) if choices else hits
 
     def _with_choices(
-        self, index: SignalIndex, hits: Hits, queries: NDArray[np.uint8], radius: int
+        self,
+        index: SignalIndex,
+        choices: Sequence[tuple[str, tuple[str, ...]]],
+        hits: Hits,
+        queries: Values,
+        radius: float,
     ) -> Hits:
         banks = self.part.tables.banks
-        apart = [i for i, b in enumerate(banks) if any(b in ids for _, ids in self.choices)]
+        apart = [i for i, b in enumerate(banks) if any(b in ids for _, ids in choices)]
         others = ~np.isin(self.part.entries.bank[index.entry[hits.rows]], apart)
         query = [_query_of(hits)[others]]
         rows, distances = [hits.rows[others]], [hits.distances[others]]
-        for choice, ids in self.choices:
+        for choice, ids in choices:
             mine, engine = self.part.subset(index.kind.name, choice, ids)
             found = engine.search(queries, radius)
             query.append(_query_of(found))
@@ -108,13 +115,13 @@ def find(
     parts: Sequence[SearchedPart],
     rules: BankRules,
     algorithm: str,
-    queries: NDArray[np.uint8],
+    queries: Values,
     thresholds: Thresholds,
     now_us: int,
 ) -> Found:
     """Every signal near a query, of a live entry that the rules let match.
 
-    `queries` uint8 (q, bytes). Nothing is sorted.
+    `queries` have the form of the index's values. Nothing is sorted.
     """
     found: list[Found] = []
     for number, searched in enumerate(parts):
@@ -159,7 +166,7 @@ def _few(
 ) -> Found | None:
     """The same for a hit or two of one query, where arrays cost more than they save."""
     entries, dead = searched.part.entries, searched.dead
-    passed: list[tuple[int, int, int, int, int, int]] = []
+    passed: list[tuple[int, int, int, int, int, float]] = []
     for row, distance in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
         entry = int(index.entry[row])
         bank = int(searched.positions[entries.bank[entry]])
@@ -176,7 +183,13 @@ def _few(
             if at < len(dead) and dead[at] == entry:
                 continue
         passed.append((0, number, row, entry, bank, distance))
-    return Found(*np.array(passed, np.int64).T) if passed else None
+    if not passed:
+        return None
+    columns = np.array(passed, hits.distances.dtype).T
+    if columns.dtype == np.int64:
+        return Found(*columns)
+    query, part, signal, of, at = columns[:5].astype(np.int64)
+    return Found(query, part, signal, of, at, columns[5])
 
 
 def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:

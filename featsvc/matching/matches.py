@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,8 @@ class Evidence:
 class Match:
     """One entry that the content is near to, by its nearest signal.
 
-    `distance` is bits for Hamming, 0 for byte hashes; smaller is nearer. `threshold` is the one
+    `distance` is bits for Hamming, 0 for byte hashes, 1 - cosine for vectors, the share that the
+    query lacks for texts; smaller is nearer. `threshold` is the one
     that applied, `threshold_overridden` whether the request set it. `suppressed`: a safe list
     knows this content, so this match is not to be acted on.
     """
@@ -125,11 +127,12 @@ class BatchResult:
     Query i owns the matches `offsets[i]` to `offsets[i + 1]`, nearest first; match j lies at
     `distances[j]` and is `entries[entry_index[j]]`. An element of `entries` is what does not
     depend on the query: its `distance` is that of the first query that found it, its
-    `query_signal` is empty. `truncated_queries` had more matches than `max_results`.
+    `query_signal` is empty. `distances` are uint32, float32 where they are fractional.
+    `truncated_queries` had more matches than `max_results`.
     """
 
     offsets: NDArray[np.uint32]
-    distances: NDArray[np.uint32]
+    distances: NDArray[Any]
     entry_index: NDArray[np.uint32]
     entries: tuple[Match, ...]
     truncated_queries: tuple[int, ...]

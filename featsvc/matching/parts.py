@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
 from featsvc.banks.view import SignalRow, split_stored_labels
-from featsvc.hashing.registry import Algorithm, get_algorithm
-from featsvc.matching.engines import Engine, build_engine
+from featsvc.errors import DataCorrupt
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.matching.engines import build_engine
+from featsvc.matching.hits import Engine
+from featsvc.matching.values import Ragged, Values, take
 
 NEVER_US = np.iinfo(np.int64).max
 QUARANTINED = 1
@@ -56,10 +59,13 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class SignalIndex:
-    """Signals of one algorithm: row of `values` -> row of the entry, place of the variant."""
+    """Signals of one algorithm: row of `values` -> row of the entry, place of the variant.
+
+    `values` are uint8 (n, bytes), of a vector its float32 values; `Ragged` for CONTAINMENT.
+    """
 
     kind: Algorithm
-    values: NDArray[np.uint8]
+    values: Values
     entry: NDArray[np.uint32]
     variant: NDArray[np.uint16]
     engine: Engine
@@ -96,7 +102,7 @@ class Part:
             index = self.indexes[algorithm]
             places = [i for i, bank in enumerate(self.tables.banks) if bank in banks]
             rows = np.flatnonzero(np.isin(self.entries.bank[index.entry], places))
-            engine = build_engine(index.kind, index.values[rows], choice=choice)
+            engine = build_engine(index.kind, take(index.values, rows), choice=choice)
             self.subsets[key] = rows, engine
         return self.subsets[key]
 
@@ -115,13 +121,18 @@ class _Places:
 
 
 class _SignalRows:
-    def __init__(self) -> None:
+    """`ends` are told apart only where the algorithm does not say how long a value is."""
+
+    def __init__(self, kind: Algorithm) -> None:
+        self.kind = kind
+        self.any_length = not kind.bytes
         self.values = bytearray()
+        self.ends = array("q")
         self.entry = array("I")
         self.variant = array("H")
 
 
-BuildEngine = Callable[[Algorithm, NDArray[np.uint8]], Engine]
+BuildEngine = Callable[[Algorithm, Values], Engine]
 
 
 def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
@@ -152,8 +163,10 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
             flags.append(negative | (QUARANTINED if quarantined else 0))
         mine = signals.get(algorithm)
         if mine is None:
-            mine = signals[algorithm] = _SignalRows()
+            mine = signals[algorithm] = _SignalRows(get_algorithm(algorithm))
         mine.values += value
+        if mine.any_length:
+            mine.ends.append(len(mine.values))
         mine.entry.append(len(version) - 1)
         mine.variant.append(variants[variant])
     entries = EntryColumns(
@@ -175,14 +188,30 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
     )
     indexes = {}
     for name, mine in sorted(signals.items()):
-        kind = get_algorithm(name)
-        if kind.matched:
-            indexes[name] = _index(kind, mine, build)
+        if mine.kind.matched:
+            indexes[name] = _index(mine, build)
     return Part(entries, tables, indexes)
 
 
-def _index(kind: Algorithm, rows: _SignalRows, build: BuildEngine) -> SignalIndex:
-    values = np.frombuffer(bytes(rows.values), np.uint8).reshape(-1, kind.bytes)
-    engine = build(kind, values)
+def _values(rows: _SignalRows) -> Values:
+    """Raises DataCorrupt where values that are rows of one width differ in it."""
+    # No copy is made: those of a million vectors are a gigabyte.
+    data = np.frombuffer(rows.values, np.uint8)
+    data.flags.writeable = False
+    if rows.kind.distance is Distance.CONTAINMENT:
+        return Ragged(data, np.array(rows.ends, np.int64))
+    count = len(rows.entry)
+    width = rows.kind.bytes or rows.ends[0]
+    evenly = not rows.any_length or rows.ends == array("q", range(width, len(data) + 1, width))
+    if len(data) != count * width or not evenly:
+        raise DataCorrupt(
+            f"{rows.kind.name}: the store holds values of other lengths than {width} bytes"
+        )
+    return data.reshape(count, width)
+
+
+def _index(rows: _SignalRows, build: BuildEngine) -> SignalIndex:
+    values = _values(rows)
+    engine = build(rows.kind, values)
     entry = np.array(rows.entry, np.uint32)
-    return SignalIndex(kind, values, entry, np.array(rows.variant, np.uint16), engine)
+    return SignalIndex(rows.kind, values, entry, np.array(rows.variant, np.uint16), engine)

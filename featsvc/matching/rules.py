@@ -21,11 +21,12 @@ class Thresholds:
     """Of one algorithm and query variant: per bank position the largest distance that matches.
 
     -1 where the bank is not searched, and at the end, so that position -1 (no such bank any
-    more) matches nothing. `largest` is the radius to search with, -1 for no search.
+    more) matches nothing. `largest` is the radius to search with, -1 for no search; a whole
+    number where distances are.
     """
 
     by_bank: NDArray[np.float64]
-    largest: int
+    largest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class BankRules:
                 continue
             own = bank.thresholds.get(kind.name, kind.default_threshold)
             by_bank[i] = own if override is None else override
-        largest = math.floor(by_bank.max(initial=-1.0))
-        return Thresholds(by_bank, largest)
+        largest = float(by_bank.max(initial=-1.0))
+        return Thresholds(by_bank, largest if kind.distance.fractional else math.floor(largest))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
         """What a caller should hash besides the original; None stands for every variant."""

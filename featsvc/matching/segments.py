@@ -3,7 +3,7 @@
 A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
     manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
-                        "format": 1, "revision": r, "commit_time_us": t, "entries": n,
+                        "format": 2, "revision": r, "commit_time_us": t, "entries": n,
                         "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
                         "algorithms": {<name>: {"engine": e, "signals": k}}}}
     tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
@@ -11,13 +11,24 @@ A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
 where every other file is one array: little-endian items in C order, nothing else, so that byte
 `i * itemsize` is item i. A file of no items has no bytes. Columns are those of
-`featsvc.matching.parts`, engine arrays those of `featsvc.matching.engines`. Checksums are eight
-hex digits. `canonical text` is JSON without blanks, keys sorted.
+`featsvc.matching.parts`, engine arrays those of `featsvc.matching.engines`; among them are the
+values, one row a signal, in one of these forms:
+
+    values |u1 (n, bytes)        byte hashes
+    words <u8 (n, words)         hashes by Hamming distance, filled up with zero bytes
+    vectors <f4 (n, dimensions)  vectors
+    values |u1 (bytes of all), ends <i8 (n,)
+                                 values of any lengths: value i ends where ends[i] says
+
+Checksums are eight hex digits. `canonical text` is JSON without blanks, keys sorted.
 
 It is written as `building-...`, synced, and published by one rename, so it is there whole or not
 at all; afterwards it never changes. Whoever maps it holds a shared lock on `manifest.json`; the
 collector deletes older ones that it can lock alone. One that fails its checks is renamed to
-`corrupt-...` and reported. Nothing in it is executed or unpickled.
+`corrupt-...` and reported; one of another format is left to the collector, and built anew.
+Nothing in it is executed or unpickled.
+
+Format 2 knows vectors and values of any lengths; 1 did not.
 """
 
 import fcntl
@@ -39,16 +50,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
-from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
+from featsvc.matching.values import Ragged, Values
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
-_DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1"})
+_DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "<f4", "<f2"})
 
 _log = logging.getLogger(__name__)
+
+
+class OtherFormatError(Exception):
+    """A sound segment of another version of featsvc."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -115,9 +131,19 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
 def open_segment(path: Path) -> Segment:
     """Map a published segment, having checked every byte of it.
 
-    Raises FileNotFoundError where it was collected, DataCorrupt where a check fails.
+    Raises FileNotFoundError where it was collected, DataCorrupt where a check fails,
+    OtherFormatError where it is of another format than FORMAT.
     """
     lock = _SharedLock(path / MANIFEST)
+    try:
+        return _open(path, lock)
+    except BaseException:
+        # Not only when the last who holds the error lets go of it.
+        lock.close()
+        raise
+
+
+def _open(path: Path, lock: "_SharedLock") -> Segment:
     manifest = _read_manifest(path)
     arrays = {name: _map(path, name, file) for name, file in manifest.files.items()}
     try:
@@ -134,7 +160,8 @@ def open_segment(path: Path) -> Segment:
 def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
     """The published segment of the highest revision beyond `above` that passes its checks.
 
-    One that does not is set aside and reported, and the next is tried.
+    One that does not is set aside and reported, one of another format left to the collector, and
+    the next is tried.
     """
     for path in reversed(published(folder)):
         if revision_of(path) <= above:
@@ -143,6 +170,9 @@ def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
             return open_segment(path)
         except FileNotFoundError:
             continue
+        except OtherFormatError as exc:
+            _log.warning("%s; a new one will be built", exc)
+            _rename(path, _BUILDING)
         except DataCorrupt as exc:
             _log.error("set aside: %s", exc)
             set_aside(path)
@@ -162,8 +192,12 @@ def revision_of(path: Path) -> int:
 
 def set_aside(path: Path) -> None:
     """Never to be opened again, kept for whoever wants to know why."""
+    _rename(path, _CORRUPT)
+
+
+def _rename(path: Path, prefix: str) -> None:
     try:
-        path.rename(path.with_name(_CORRUPT + path.name))
+        path.rename(path.with_name(prefix + path.name))
     except FileNotFoundError:
         _log.info("segment %s is gone already", path.name)
 
@@ -199,12 +233,15 @@ class _SharedLock:
         fcntl.flock(self._file, fcntl.LOCK_SH)
         if not path.exists():
             # Collected between opening and locking.
-            self._file.close()
+            self.close()
             raise FileNotFoundError(path)
+
+    def close(self) -> None:
+        self._file.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
-            self._file.close()
+            self.close()
 
 
 def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -230,14 +267,25 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
             for file, values in arrays.items()
             if file.startswith(f"{name}.")
         }
-        engine = open_engine(entry.engine, kind, mine)
-        values = mine["values"] if "values" in mine else mine["words"].view(np.uint8)
-        if values.shape[0] != entry.signals:
+        values = _values(kind, mine)
+        if not len(values) == len(mine["entry"]) == len(mine["variant"]) == entry.signals:
             raise ValueError(f"{name} values of another length")
-        indexes[name] = SignalIndex(
-            kind, values[:, : kind.bytes], mine["entry"], mine["variant"], engine
-        )
+        engine = open_engine(entry.engine, kind, mine)
+        indexes[name] = SignalIndex(kind, values, mine["entry"], mine["variant"], engine)
     return Part(EntryColumns(**columns), tables, indexes)
+
+
+def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:
+    """Raises KeyError where they are not there, ValueError where they have another form."""
+    if kind.distance is Distance.CONTAINMENT:
+        return Ragged(arrays["values"], arrays["ends"])
+    if kind.vector:
+        values = arrays["vectors"].view(np.uint8)
+    else:
+        values = arrays["values"] if "values" in arrays else arrays["words"].view(np.uint8)
+    if values.ndim != 2 or values.shape[1] < kind.bytes:
+        raise ValueError(f"{kind.name} values of another shape")
+    return values[:, : kind.bytes or None]
 
 
 def _read_manifest(path: Path) -> _Manifest:
@@ -249,9 +297,7 @@ def _read_manifest(path: Path) -> _Manifest:
     except msgspec.MsgspecError as exc:
         raise DataCorrupt(f"segment {path.name}: {MANIFEST}: {exc}; rebuild it") from exc
     if manifest.format != FORMAT:
-        raise DataCorrupt(
-            f"segment {path.name}: format {manifest.format}, not {FORMAT}; rebuild it"
-        )
+        raise OtherFormatError(f"segment {path.name} has format {manifest.format}, not {FORMAT}")
     return manifest
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import ALGORITHMS, Algorithm, get_algorithm
+from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.matching.engines import TooManyHitsError
 from featsvc.matching.finding import Found, SearchedPart, find, with_labels
+from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
@@ -33,6 +33,7 @@ from featsvc.matching.matches import (
     MatchResult,
 )
 from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
+from featsvc.matching.values import Ragged, Values
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
 _MAX_HITS_READ = 20_000
@@ -85,6 +86,7 @@ class Snapshot:
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
         self._signals = _signals_searched(parts)
+        self._lengths = _value_lengths(parts)
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -113,7 +115,7 @@ class Snapshot:
         asked: list[_Asked] = []
         for signal in signals:
             kind = _matched_kind(signal.algorithm)
-            _check_length(kind, len(signal.value))
+            self._check_length(kind, len(signal.value))
             if signal.low_quality and not options.match_low_quality:
                 low_quality = True
                 continue
@@ -124,21 +126,30 @@ class Snapshot:
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
         """`match` of one signal where that takes a fraction of a millisecond at most; None where
         it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
-        the one that the index is built for, or many hits. Raises as `match` does.
+        the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
         kind = _matched_kind(signal.algorithm)
-        if self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
             return None
         searched = self._rules.searched(options)
         thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
         if thresholds.largest > kind.default_threshold or signal.low_quality:
             return None
-        _check_length(kind, len(signal.value))
+        self._check_length(kind, len(signal.value))
         asked = self._ask(signal, thresholds, time.time_ns() // 1000)
         return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
 
+    def _check_length(self, kind: Algorithm, length: int) -> None:
+        """Raises InvalidInput. What the algorithm does not say, the values searched do."""
+        wanted = kind.bytes or self._lengths.get(kind.name, 0)
+        if wanted and length != wanted:
+            raise InvalidInput(
+                f"signal: a {kind.name} value has {wanted} bytes, this one has {length}",
+                field="signal",
+            )
+
     def _ask(self, signal: Signal, thresholds: Thresholds, now_us: int) -> _Asked:
-        query = np.frombuffer(signal.value, np.uint8)[None, :]
+        query = _query(signal)
         found = find(self._parts, self._rules, signal.algorithm, query, thresholds, now_us)
         return _Asked(signal, thresholds, found)
 
@@ -166,7 +177,13 @@ class Snapshot:
         InvalidInput where all of them match more than 1,048,576 entries.
         """
         kind = _matched_kind(algorithm)
-        _check_length(kind, values.shape[1])
+        if kind.distance is Distance.CONTAINMENT:
+            raise InvalidInput(
+                f"algorithm: {kind.name} values have different lengths, so they do not pack; "
+                "send them one by one",
+                field="algorithm",
+            )
+        self._check_length(kind, values.shape[1])
         if len(values) > MAX_BATCH:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
         searched = self._rules.searched(options)
@@ -175,9 +192,8 @@ class Snapshot:
         entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
         ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
         offsets = np.concatenate([[0], ends]).astype(np.uint32)
-        return BatchResult(
-            offsets, found.distance.astype(np.uint32), entry_index, entries, truncated
-        )
+        distances = found.distance.astype(np.float32 if kind.distance.fractional else np.uint32)
+        return BatchResult(offsets, distances, entry_index, entries, truncated)
 
     def _find_batch(
         self,
@@ -270,7 +286,7 @@ class Snapshot:
     def _nearest_first(
         self, asked: Sequence[_Asked], options: MatchOptions
     ) -> Iterator[tuple[Signal, tuple[int, int], Evidence]]:
-        """Hits of all queries; by share of differing bits, so that algorithms compare."""
+        """Hits of all queries; by share of the largest distance, so that algorithms compare."""
         if options.labels:
             wanted = frozenset(options.labels)
             asked = [
@@ -283,7 +299,7 @@ class Snapshot:
                 place = int(one.found.part[row]), int(one.found.entry[row])
                 yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
             return
-        share = np.concatenate([a.found.distance / _bits(a.signal) for a in asked])
+        share = np.concatenate([a.found.distance / _span(a.signal) for a in asked])
         which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
         at = np.concatenate([np.arange(len(a.found)) for a in asked])
         for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
@@ -297,7 +313,7 @@ class Snapshot:
         row = found.signal[i]
         return Evidence(
             query.algorithm,
-            int(found.distance[i]),
+            found.distance[i].item(),
             float(thresholds.by_bank[found.bank[i]]),
             query.variant,
             part.tables.variants[index.variant[row]],
@@ -348,8 +364,26 @@ def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
     return dict(counts)
 
 
-def _bits(signal: Signal) -> int:
-    return get_algorithm(signal.algorithm).bits
+def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
+    """Bytes of a value, by algorithm; none of those whose values have any length."""
+    return {
+        name: index.values.shape[1]
+        for searched in parts
+        for name, index in searched.part.indexes.items()
+        if not isinstance(index.values, Ragged)
+    }
+
+
+def _span(signal: Signal) -> int:
+    return get_algorithm(signal.algorithm).largest_distance or 1
+
+
+def _query(signal: Signal) -> Values:
+    """One query, in the form of the values that it is compared with."""
+    data = np.frombuffer(signal.value, np.uint8)
+    if get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT:
+        return Ragged(data, np.array([len(data)], np.int64))
+    return data[None, :]
 
 
 def _matched_kind(algorithm: str) -> Algorithm:
@@ -361,14 +395,6 @@ def _matched_kind(algorithm: str) -> Algorithm:
             field="signal",
         )
     return kind
-
-
-def _check_length(kind: Algorithm, length: int) -> None:
-    if length != kind.bytes:
-        raise InvalidInput(
-            f"signal: a {kind.name} value has {kind.bytes} bytes, this one has {length}",
-            field="signal",
-        )
 
 
 def _check_answer(matches: int) -> None:

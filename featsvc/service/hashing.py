@@ -78,7 +78,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     ) -> hashing_pb2.ListAlgorithmsResponse:
         return hashing_pb2.ListAlgorithmsResponse(
             algorithms=[
-                *(convert.algorithm_message(a) for a in ALGORITHMS.values()),
+                *(convert.algorithm_message(a) for a in ALGORITHMS.values() if not a.vector),
                 *(convert.model_message(m) for m in self._screener.models),
             ]
         )

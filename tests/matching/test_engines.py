@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from featsvc.hashing.registry import ALGORITHMS
 from featsvc.matching.engines import (
-    Engine,
     ExactEngine,
     FaissFlatEngine,
-    Hits,
     MultiIndexEngine,
     ScanEngine,
     build_engine,
     open_engine,
     to_words,
 )
+from featsvc.matching.hits import Engine, Hits
 from featsvc.matching.plans import ChunkPlan
 
 Values = NDArray[np.uint8]

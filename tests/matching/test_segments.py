@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.errors import DataCorrupt
-from featsvc.matching import segments
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.matching import parts, segments
+from featsvc.matching.hits import Arrays, Engine, Hits
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import (
+    OtherFormatError,
     collect,
     newest_segment,
     open_segment,
@@ -20,7 +24,9 @@ from featsvc.matching.segments import (
     revision_of,
     write_segment,
 )
+from featsvc.matching.values import Ragged, Values
 from tests.matching.rows import row, value
+from tests.matching.test_vector_engines import unit
 
 QUERY = np.frombuffer(value(3), np.uint8)[None, :]
 
@@ -97,10 +103,19 @@ def test_a_missing_file_is_detected(tmp_path: Path) -> None:
         open_segment(path)
 
 
+def relabel(path: Path, old: str, new: str) -> None:
+    """Change the manifest of a segment, and its checksum with it."""
+    manifest = path / "manifest.json"
+    text = json.dumps(json.loads(manifest.read_text())["segment"], separators=(",", ":"))
+    assert old in text
+    lying = text.replace(old, new).encode()
+    checksum = segments._crc(lying)
+    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), lying))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"format":1', '"format":9', "format 9"),
         ('"entries.id":', '"../entries.id":', "described wrongly"),
         ('"dtype":"<i8"', '"dtype":"|O"', "described wrongly"),
         ('"shape":[6]', '"shape":[-6]', "described wrongly"),
@@ -112,12 +127,7 @@ def test_a_missing_file_is_detected(tmp_path: Path) -> None:
 def test_a_manifest_that_lies_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     """Even with a checksum that fits."""
     path = write_segment(tmp_path, made(5), 7, 1)
-    manifest = path / "manifest.json"
-    text = json.dumps(json.loads(manifest.read_text())["segment"], separators=(",", ":"))
-    assert old in text
-    lying = text.replace(old, new).encode()
-    checksum = segments._crc(lying)
-    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), lying))
+    relabel(path, old, new)
     with pytest.raises(DataCorrupt, match=message):
         open_segment(path)
 
@@ -149,3 +159,76 @@ def test_only_what_nobody_maps_is_collected(tmp_path: Path) -> None:
     assert [revision_of(p) for p in published(tmp_path)] == [8]
     with pytest.raises(FileNotFoundError):
         open_segment(first)
+
+
+def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
+    values = unit(3, 40, 58)
+    kinds = ("sscd@3", "colour_layout@1")
+    rows = [
+        row(v, algorithm=kinds[v % 2], value=values[v].tobytes()) for v in range(1, len(values))
+    ]
+    part = build_part(rows)
+    found = open_segment(write_segment(tmp_path, part, 7, 1)).part
+    for name in kinds:
+        index, again = part.indexes[name], found.indexes[name]
+        np.testing.assert_array_equal(again.values, index.values)
+        query = values[:1, : 4 * 58]
+        hits, others = (i.engine.search(query, 0.5) for i in (index, again))
+        assert hits.rows.tolist() == others.rows.tolist()
+        assert hits.distances.tolist() == others.distances.tolist()
+
+
+def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that texts take; an engine that finds what is equal stands for theirs."""
+    kind = replace(get_algorithm("md5"), name="text", distance=Distance.CONTAINMENT, bits=0)
+    monkeypatch.setattr(segments, "get_algorithm", lambda _: kind)
+    monkeypatch.setattr(segments, "open_engine", lambda _name, _kind, arrays: Equal(arrays))
+    monkeypatch.setattr(parts, "get_algorithm", lambda _: kind)
+    texts = [b"one", b"", b"three", b"3" * 5000]
+    rows = [row(v, algorithm="text", value=text) for v, text in enumerate(texts, 1)]
+
+    def build(_: Algorithm, values: Values) -> Engine:
+        assert isinstance(values, Ragged)
+        return Equal({"values": values.data, "ends": values.ends})
+
+    part = build_part(rows, build)
+    found = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
+    assert isinstance(found.values, Ragged)
+    assert [found.values[i].tobytes() for i in range(len(texts))] == texts
+    assert found.engine.search(found.values.take(np.array([2, 1])), 0).rows.tolist() == [2, 1]
+
+
+class Equal:
+    name = "equal"
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._values = Ragged(arrays["values"], arrays["ends"])
+
+    def search(self, queries: Values, radius: float) -> Hits:
+        every = [
+            [i for i in range(len(self._values)) if bytes(self._values[i]) == bytes(queries[q])]
+            for q in range(len(queries))
+        ]
+        rows = np.array([i for found in every for i in found], np.int64)
+        return Hits(np.cumsum([len(f) for f in every]), rows, np.zeros(len(rows)))
+
+
+@pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])
+def test_ends_that_lie_are_refused(ends: list[int]) -> None:
+    with pytest.raises(ValueError, match="ends"):
+        Ragged(np.zeros(5, np.uint8), np.array(ends, np.int64))
+
+
+def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, made(5), 7, 1)
+    older = write_segment(tmp_path, made(5), 8, 1)
+    relabel(older, '"format":2', '"format":1')
+    with pytest.raises(OtherFormatError, match="has format 1, not 2"):
+        open_segment(older)
+    found = newest_segment(tmp_path)
+    assert found is not None
+    assert found.path == path
+    assert not list(tmp_path.glob("corrupt-*"))
+    assert collect(tmp_path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

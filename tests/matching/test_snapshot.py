@@ -14,8 +14,10 @@ from featsvc.banks.schema import LABEL_SEPARATOR
 from featsvc.banks.times import to_us
 from featsvc.banks.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
+from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.matching import engines
+from featsvc.hashing.vectors import vector_value
+from featsvc.matching import hits
 from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
@@ -321,7 +323,7 @@ def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.Monkey
     found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
     values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
     whole = found.match_batch("pdq", values, MatchOptions(max_results=5))
-    monkeypatch.setattr(engines, "MAX_HITS", 2000)
+    monkeypatch.setattr(hits, "MAX_HITS", 2000)
     halves = found.match_batch("pdq", values, MatchOptions(max_results=5))
     assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
     assert halves.distances.tolist() == whole.distances.tolist()
@@ -335,7 +337,7 @@ def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved:
     values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
     monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
     if halved:
-        monkeypatch.setattr(engines, "MAX_HITS", 60)
+        monkeypatch.setattr(hits, "MAX_HITS", 60)
     with pytest.raises(InvalidInput, match="send fewer"):
         found.match_batch("pdq", values)
     assert found.match_batch("pdq", values[:3]).offsets.tolist() == [0, 30, 60, 90]
@@ -414,3 +416,35 @@ def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: in
     )
     assert {m.entry_id: m.distance for m in matches} == expected
     assert [m.distance for m in matches] == sorted(expected.values())
+
+
+def directions(*degrees: float) -> list[bytes]:
+    kind = get_algorithm("sscd@3")
+    turned = np.radians(degrees)
+    points = np.stack([np.cos(turned), np.sin(turned)], axis=1)
+    return [vector_value(kind, point) for point in points]
+
+
+def test_vectors_match_within_a_cosine_distance() -> None:
+    """One of them by arrays, few of them one by one; hashes of the same entry beside them."""
+    made = directions(0, 10, 20, 60, 90, 180)
+    entries = [
+        entry(i, EntrySignal("sscd@3", v), EntrySignal("pdq", far(3 * i)))
+        for i, v in enumerate(made)
+    ]
+    found = snapshot(entries, bank(thresholds={"sscd@3": 0.07}))
+    query = Signal("sscd@3", made[0])
+    near = found.match([query]).matches
+    assert [m.entry_id for m in near] == [0, 1, 2]
+    assert [round(m.distance, 4) for m in near] == [0, 0.0152, 0.0603]
+    assert {(m.threshold, m.algorithm) for m in near} == {(0.07, "sscd@3")}
+    assert found.match_at_once(query, MatchOptions()) is None
+    wide = found.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
+    assert [m.entry_id for m in wide] == [0, 1, 2, 3, 4, 5]
+    both = found.match([query, Signal("pdq", far(2))]).matches
+    assert (both[0].entry_id, both[0].algorithm, len(both[0].evidence)) == (0, "sscd@3", 1)
+    batch = found.match_batch("sscd@3", np.stack([np.frombuffer(v, np.uint8) for v in made]))
+    assert batch.distances.dtype == np.float32
+    assert np.diff(batch.offsets).tolist() == [3, 3, 3, 1, 1, 1]
+    with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, this one has 12"):
+        found.match([Signal("sscd@3", bytes(12))])

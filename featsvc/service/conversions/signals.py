@@ -56,6 +56,8 @@ _DISTANCE = {
     Distance.HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
     Distance.EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
     Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
+    Distance.COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
+    Distance.CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
 }
 
 
@@ -148,6 +150,12 @@ def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint
     InvalidInput past the cap.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
+    if not kind.bytes:
+        raise errors.InvalidInput(
+            f"algorithm: values of {kind.name} have no length that this server knows, so they do "
+            "not pack; send them one by one",
+            field="algorithm",
+        )
     if len(signals) % kind.bytes:
         raise errors.InvalidSignal(
             f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "

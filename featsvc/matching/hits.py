@@ -1,0 +1,91 @@
+"""What an engine is asked and what it answers."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.matching.values import Ragged, Values
+
+Arrays = Mapping[str, NDArray[Any]]
+
+NO_HITS = np.empty(0, np.int64)
+MAX_HITS = 1 << 22
+"""Of several queries together (64 MB); a query alone may hit every row."""
+
+Distances: TypeAlias = NDArray[Any]
+"""int64 of whole distances, float64 of fractional ones."""
+
+
+class Hits(NamedTuple):
+    """Query q hit `rows[ends[q - 1]:ends[q]]` (0 for the first) at those `distances`, in no
+    particular order. A tuple: it is made for every query, in microseconds that count."""
+
+    ends: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    distances: Distances
+
+    @classmethod
+    def none(cls, queries: int) -> "Hits":
+        return cls(np.zeros(queries, np.int64), NO_HITS, NO_HITS)
+
+
+class TooManyHitsError(Exception):
+    """Several queries hit more than MAX_HITS rows together: ask for fewer at once."""
+
+
+class Engine(Protocol):
+    @property
+    def name(self) -> str:
+        """As `GetIndexStatus` shows it."""
+        ...
+
+    @property
+    def arrays(self) -> Arrays:
+        """What it can be made from again."""
+        ...
+
+    def search(self, queries: Values, radius: float) -> Hits:
+        """Every row within `radius` (inclusive; negative: none) of each of `queries`, which have
+        the form of the values; an approximate engine may miss some.
+
+        Raises TooManyHitsError, never for one query.
+        """
+        ...
+
+
+class _Told(threading.local):
+    faiss = False
+
+
+_told = _Told()
+
+
+def as_rows(values: Values) -> NDArray[np.uint8]:
+    """Values of one width, which Ragged ones are not."""
+    if isinstance(values, Ragged):
+        raise TypeError("values of different lengths, where rows were wanted")
+    return values
+
+
+def keep_to_one_thread() -> None:
+    """A request runs on one thread of a bounded pool: FAISS must not start more underneath.
+
+    OpenMP keeps the setting for each thread that asks; call it on the one that searches.
+    """
+    if not _told.faiss:
+        faiss.omp_set_num_threads(1)
+        _told.faiss = True
+
+
+def check_room(hits: int, queries: int) -> None:
+    if hits > MAX_HITS and queries > 1:
+        raise TooManyHitsError
+
+
+def ends_of(query: NDArray[np.intp], queries: int) -> NDArray[np.int64]:
+    """Where each query's hits end, from the number of the query of each hit."""
+    return np.cumsum(np.bincount(query, minlength=queries)).astype(np.int64)

@@ -1,0 +1,93 @@
+"""Engines of vectors find what brute force finds."""
+
+import threading
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.vectors import vector_value
+from featsvc.matching import hits as hits_module
+from featsvc.matching.engines import build_engine, open_engine
+from featsvc.matching.hits import Hits, TooManyHitsError, keep_to_one_thread
+
+SSCD = get_algorithm("sscd@3")
+
+
+def unit(seed: int, count: int, dimensions: int, *, centres: int = 3) -> NDArray[np.uint8]:
+    """Values of `count` vectors around a few centres, the first and the middle one equal."""
+    rng = np.random.default_rng(seed)
+    middle = rng.standard_normal((centres, dimensions))
+    noise = rng.standard_normal((count, dimensions)) * rng.choice([0.01, 0.3, 2], (count, 1))
+    values = middle[rng.integers(0, centres, count)] + noise
+    if count > 3:
+        values[count // 2] = values[0]
+    rows = [np.frombuffer(vector_value(SSCD, v), np.uint8) for v in values]
+    return np.stack(rows) if rows else np.empty((0, 4 * dimensions), np.uint8)
+
+
+def pairs(hits: Hits) -> list[list[tuple[int, float]]]:
+    found = list(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
+    return [
+        sorted(found[b:e]) for b, e in zip([0, *hits.ends[:-1]], hits.ends.tolist(), strict=True)
+    ]
+
+
+def brute_force(
+    values: NDArray[np.uint8], queries: NDArray[np.uint8], radius: float
+) -> list[list[tuple[int, float]]]:
+    vectors, wanted = (v.view("<f4").astype(float) for v in (values, queries))
+    apart = np.clip(np.round(1 - wanted @ vectors.T, 6), 0, 2)
+    return [[(int(r), float(d[r])) for r in np.flatnonzero(d <= radius)] for d in apart]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 50, 700]),
+    st.sampled_from([1, 2, 58, 256]), st.sampled_from([-1, 0, 0.001, 0.1, 0.7, 2]),
+    st.sampled_from([1, 2, 30]),
+)  # fmt: skip
+def test_flat_search_equals_brute_force(
+    seed: int, count: int, dimensions: int, radius: float, queries: int
+) -> None:
+    values = unit(seed, count, dimensions)
+    wanted = np.concatenate([values[:2], unit(seed + 1, queries, dimensions)])
+    engine = build_engine(SSCD, values)
+    again = open_engine(engine.name, SSCD, engine.arrays)
+    assert engine.name == "flat"
+    expected = brute_force(values, wanted, radius)
+    assert pairs(engine.search(wanted, radius)) == expected
+    assert pairs(again.search(wanted[:1], radius)) == expected[:1]
+
+
+def test_equal_vectors_lie_at_nought() -> None:
+    values = unit(5, 40, 256)
+    found = build_engine(SSCD, values).search(values[:1], 0)
+    assert (found.rows.tolist(), found.distances.tolist()) == ([0, 20], [0, 0])
+
+
+def test_a_batch_that_hits_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = unit(6, 300, 8)
+    engine = build_engine(SSCD, values)
+    monkeypatch.setattr(hits_module, "MAX_HITS", 500)
+    with pytest.raises(TooManyHitsError):
+        engine.search(values[:2], 2)
+    assert len(engine.search(values[:1], 2).rows) == 300
+
+
+def test_faiss_starts_no_threads_under_a_request() -> None:
+    """OpenMP's setting is one of each thread: that of the importing one says nothing."""
+    told: list[int] = []
+
+    def request() -> None:
+        keep_to_one_thread()
+        told.append(faiss.omp_get_max_threads())
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    thread.join()
+    assert told == [1]
