@@ -61,6 +61,7 @@ class BankLists:
             format=options.format,
             size_bytes=options.file_bytes,
             cut_off=gone.is_set,
+            keep_rejected=True,
         )
         job = partial(
             self._store.import_entries,
@@ -85,10 +86,10 @@ class BankLists:
         result = None
         while result is None:
             result = await _finished(importing)
-            bad = convert.bad_rows(file.take_rejected())
-            while len(bad) > _BAD_ROWS_A_MESSAGE:
-                yield banks_pb2.ImportEntriesResponse(bad=bad[:_BAD_ROWS_A_MESSAGE])
-                del bad[:_BAD_ROWS_A_MESSAGE]
+            bad = _rejected(file)
+            while len(bad) == _BAD_ROWS_A_MESSAGE:
+                yield _message(file, None, bad)
+                bad = _rejected(file)
             yield _message(file, result, bad)
         # A long list is committed well before it is served.
         last = _message(file, result, [])
@@ -158,6 +159,10 @@ async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult |
     """The result, or None where it is not there after one interval of progress."""
     done, _ = await asyncio.wait({importing}, timeout=PROGRESS_INTERVAL_S)
     return importing.result() if done else None
+
+
+def _rejected(file: ListFile) -> list[banks_pb2.BadRow]:
+    return convert.bad_rows(file.take_rejected(_BAD_ROWS_A_MESSAGE))
 
 
 def _forget(importing: "asyncio.Future[ImportResult]") -> None:
