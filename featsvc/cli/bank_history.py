@@ -49,7 +49,18 @@ def log(bank_id: str, limit: int, server: str, as_json: bool) -> None:
             output.json_line(_revision_json(revision))
         return
     output.table(
-        ("revision", "when", "who", "bank", "what", "added", "changed", "withdrawn", "file", "why"),
+        (
+            "revision",
+            "when (UTC)",
+            "who",
+            "bank",
+            "what",
+            "added",
+            "changed",
+            "withdrawn",
+            "file",
+            "why",
+        ),
         (
             (
                 r.revision,

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     change_context,
+    get_bank,
     reason_option,
     yes_option,
 )
@@ -79,6 +81,8 @@ def import_file(
             preview = banks_pb2.ImportOptions()
             preview.CopyFrom(options)
             preview.dry_run = True
+            # What was shown must be what is done.
+            options.etag = get_bank(client, bank_id).etag
             would = _import(client, preview, file, _Rejected(None)).message.summary
             if would.withdrawn_entries:
                 ask(
@@ -94,7 +98,7 @@ def import_file(
         output.json_line({**values, "seconds": round(seconds, 3), "served": result.served})
     elif not refused:
         _print_import(result, seconds, dry_run)
-    if rejected.count:
+    if rejected.count and rejected.path:
         click.echo(f"{rejected.count:,} bad rows are in {rejected.path}", err=True)
     if refused:
         raise click.ClickException(
@@ -109,19 +113,21 @@ class _Rejected:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self.path = None if file is None else file.with_name(f"{file.name}.rejected.jsonl")
+        """None where nothing is written."""
         self.count = 0
 
     def __enter__(self) -> "_Rejected":
         if self.path is not None:
             # What an earlier import left there would be taken for this one's.
-            self.path.unlink(missing_ok=True)
+            with self._told(self.path):
+                self.path.unlink(missing_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def take(self, rows: list[banks_pb2.BadRow]) -> None:
-        if not rows or self.path is None:
+        if not rows or self._file is None:
             return
         for bad in rows[: max(0, _SHOWN_BAD_ROWS - self.count)]:
             where = f"{self._file}:{bad.line}" + (f" {bad.column}" if bad.column else "")
@@ -129,9 +135,19 @@ class _Rejected:
         if self.count <= _SHOWN_BAD_ROWS < self.count + len(rows):
             click.echo("...", err=True)
         self.count += len(rows)
-        with self.path.open("a", encoding="utf-8") as out:
-            for bad in rows:
-                out.write(json.dumps({"file": str(self._file), **_bad_json(bad)}) + "\n")
+        if self.path is not None:
+            with self._told(self.path), self.path.open("a", encoding="utf-8") as out:
+                for bad in rows:
+                    out.write(json.dumps({"file": str(self._file), **_bad_json(bad)}) + "\n")
+
+    @contextmanager
+    def _told(self, path: Path) -> Iterator[None]:
+        """A folder that cannot be written to is said once, and holds no import up."""
+        try:
+            yield
+        except OSError as exc:
+            self.path = None
+            click.echo(f"{path}: cannot be written: {exc.strerror}", err=True)
 
 
 def _bad_json(bad: banks_pb2.BadRow) -> dict[str, object]:
@@ -157,7 +173,7 @@ def _import(
         for message in client.banks.ImportEntries(_requests(options, file)):
             rejected.take(list(message.bad))
             seconds = seconds or (time.monotonic() - started) * message.HasField("summary")
-            _advance(bar, task, message, time.monotonic() - started)
+            _advance(bar, task, message, time.monotonic() - started, options.file_bytes)
     return _Result(message, seconds)
 
 
@@ -171,15 +187,20 @@ def _requests(
 
 
 def _advance(
-    bar: Progress, task: TaskID, message: banks_pb2.ImportEntriesResponse, seconds: float
+    bar: Progress,
+    task: TaskID,
+    message: banks_pb2.ImportEntriesResponse,
+    seconds: float,
+    file_bytes: int,
 ) -> None:
     rate = f"{message.rows_read:,} rows, {message.rows_read / max(seconds, 0.001):,.0f}/s"
     bar.update(task, completed=message.bytes_read, rate=rate)
     if message.HasField("summary"):
-        bar.update(task, description="committed, waiting until it is served", total=None, rate="")
-    elif message.bytes_read == bar.tasks[0].total:
+        bar.update(task, description="committed; until it is served", rate="")
+    elif message.bytes_read == file_bytes:
         # How long that takes is not known: the bar only moves.
-        bar.update(task, description="saving", total=None, rate=f"{message.rows_read:,} rows")
+        bar.tasks[0].total = None
+        bar.update(task, description="saving", rate=f"{message.rows_read:,} rows")
 
 
 def _counts(summary: banks_pb2.ImportSummary) -> dict[str, int]:

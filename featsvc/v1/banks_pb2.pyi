@@ -194,7 +194,7 @@ class DeleteBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class ImportOptions(_message.Message):
-    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "context")
+    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "context", "etag")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -205,6 +205,7 @@ class ImportOptions(_message.Message):
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     parent: str
     format: str
     source: str
@@ -215,7 +216,8 @@ class ImportOptions(_message.Message):
     file_name: str
     file_bytes: int
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    etag: str
+    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ImportEntriesRequest(_message.Message):
     __slots__ = ("options", "chunk")
@@ -529,7 +531,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples")
+    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples", "bank_threshold")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -561,6 +563,7 @@ class EvaluateBankResponse(_message.Message):
     NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    BANK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     positive_histogram: _containers.RepeatedScalarFieldContainer[int]
     negative_histogram: _containers.RepeatedScalarFieldContainer[int]
     thresholds: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.Threshold]
@@ -568,7 +571,8 @@ class EvaluateBankResponse(_message.Message):
     noisy_entries: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.NoisyEntry]
     unreadable_samples: int
     low_quality_samples: int
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ...) -> None: ...
+    bank_threshold: float
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., bank_threshold: _Optional[float] = ...) -> None: ...
 
 class CompareBanksRequest(_message.Message):
     __slots__ = ("parent", "other", "max_pairs")

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -179,7 +180,7 @@ def test_no_bad_row_is_lost_to_a_slow_reader(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(list_file_module, "MAX_REJECTED_WAITING", 10)
     rows = [BadRow(line, "", "bad", "") for line in range(100)]
     file = ListFile([], keep_rejected=True)
-    rejecting = threading.Thread(target=lambda: [file.reject(row) for row in rows])
+    rejecting = threading.Thread(target=lambda: deque(map(file.reject, rows)))
     rejecting.start()
     taken: list[BadRow] = []
     while len(taken) < len(rows):

@@ -25,6 +25,9 @@ from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
+MAX_ROW_BYTES = 2**20
+"""Of one line: an entry may have many signals, and those that are only stored are long."""
+
 
 class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     algorithm: str
@@ -57,7 +60,7 @@ def is_row(line: str) -> bool:
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Blank lines are skipped; the rest are rows."""
-    lines = Lines(chunks)
+    lines = Lines(chunks, max_bytes=MAX_ROW_BYTES)
     for line in lines:
         if lines.bad:
             yield from lines.take_bad()

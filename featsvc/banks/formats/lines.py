@@ -16,7 +16,8 @@ class Lines:
     and is put into `bad`, which the reader empties. `number` is that of the last line, from 1.
     """
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, max_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_bytes = max_bytes
         self.number = 0
         self.bad: list[BadRow] = []
         self._lines = self._split(chunks)
@@ -41,7 +42,7 @@ class Lines:
             whole, newline, rest = data.rpartition(b"\n")
             if newline:
                 yield from self._texts(whole)
-            if len(rest) > MAX_LINE_BYTES:
+            if len(rest) > self._max_bytes:
                 yield self._text(rest)
                 skipping, rest = True, b""
         if rest:
@@ -53,7 +54,7 @@ class Lines:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
             lines = []
-        if not lines or b"\0" in block or max(map(len, lines)) * 4 > MAX_LINE_BYTES:
+        if not lines or b"\0" in block or max(map(len, lines)) * 4 > self._max_bytes:
             yield from map(self._text, block.split(b"\n"))
             return
         if b"\r" in block:
@@ -63,8 +64,8 @@ class Lines:
 
     def _text(self, piece: bytes) -> str:
         self.number += 1
-        if len(piece) > MAX_LINE_BYTES:
-            return self._reject(piece, f"longer than {MAX_LINE_BYTES} bytes")
+        if len(piece) > self._max_bytes:
+            return self._reject(piece, f"longer than {self._max_bytes} bytes")
         try:
             text = piece.decode("utf-8")
         except UnicodeDecodeError as exc:
