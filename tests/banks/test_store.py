@@ -1,5 +1,6 @@
 """The bank store on both databases."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -380,5 +381,41 @@ def test_postgresql_away_is_unavailable_and_comes_back(postgres: PostgresServer)
             store.head()
     finally:
         postgres.start()
+    assert store.head().revision == 1
+    store.close()
+
+
+def test_a_file_that_was_moved_away_is_unavailable_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "banks.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()  # all of it into the one file
+    store = BankStore(f"sqlite:///{path}")
+    assert store.head().revision == 1
+    path.rename(tmp_path / "moved.db")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="gone or was replaced"):
+            store.create_bank("lost")
+        with pytest.raises(Unavailable):
+            store.head()
+    assert not path.exists()
+    (tmp_path / "moved.db").rename(path)
+    store.create_bank("kept")
+    assert store.head().revision == 2
+    store.close()
+
+
+def test_a_file_that_was_replaced_is_read_from_the_next_call_on(tmp_path: Path) -> None:
+    path, copy = tmp_path / "banks.db", tmp_path / "copy.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()
+    shutil.copy(path, copy)
+    store.create_bank("later")
+    store.close()
+    assert store.head().revision == 2
+    copy.rename(path)
+    with pytest.raises(Unavailable, match="replaced"):
+        store.head()
     assert store.head().revision == 1
     store.close()
