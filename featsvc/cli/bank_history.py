@@ -182,7 +182,9 @@ def rollback(
             }
         )
         return
+    would = "would be " if dry_run else ""
     click.echo(
-        f"{done.restored_entries:,} entries restored, {done.withdrawn_entries:,} withdrawn"
+        f"{done.restored_entries:,} entries {would}restored, {done.withdrawn_entries:,} {would}"
+        "withdrawn"
         + (f", revision {done.revision}" if done.revision else "; nothing was changed")
     )

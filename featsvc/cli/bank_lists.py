@@ -28,6 +28,8 @@ from featsvc.v1 import banks_pb2
 
 CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20
+_RATE_ROWS = 10_000
+"""Below, the rate says nothing."""
 _NOT_COUNTS = ("bad",)
 
 
@@ -130,8 +132,9 @@ class _Rejected:
         if not rows or self._file is None:
             return
         for bad in rows[: max(0, _SHOWN_BAD_ROWS - self.count)]:
-            where = f"{self._file}:{bad.line}" + (f" {bad.column}" if bad.column else "")
-            click.echo(f"{where}: {bad.reason}", err=True)
+            column = f" {bad.column}" if bad.column else ""
+            reason = bad.reason.removeprefix(f"{bad.column}: ")
+            click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
         if self.count <= _SHOWN_BAD_ROWS < self.count + len(rows):
             click.echo("...", err=True)
         self.count += len(rows)
@@ -256,10 +259,9 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
     elif not result.revision:
         click.echo("nothing to change")
     else:
-        rate = result.summary.rows / max(seconds, 0.001)
-        click.echo(
-            f"committed as revision {result.revision} after {seconds:.1f} s ({rate:,.0f} rows/s)"
-        )
+        rows = result.summary.rows
+        rate = f" ({rows / seconds:,.0f} rows/s)" if rows >= _RATE_ROWS else ""
+        click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
         if not result.served:
             click.echo("it is not served yet, but will be; `featsvc match` tells when", err=True)
 
