@@ -1,4 +1,4 @@
-"""Text: signatures beside datasketch's, normalisation, and look-ups in a large index.
+"""Text: signatures beside datasketch's, normalisation, TLSH, and look-ups in large indexes.
 
     make bench ARGS="bench/bench_text.py"
 
@@ -10,12 +10,20 @@ import random
 import zlib
 from itertools import pairwise
 
+import numpy as np
 import pytest
+from featsvc_kernels import minhash
+from featsvc_kernels import tlsh as tlsh_kernels
+from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.embedding.text_index import TextIndex, hash_grams, minhash
-from featsvc.embedding.text_views import view_text
-from tests.embedding.texts import EDITS, ENTRIES, negatives
+from featsvc.hashing.text import hash_text
+from featsvc.hashing.text_grams import gram_hashes
+from featsvc.hashing.text_index import TextIndex
+from featsvc.hashing.text_views import view_text
+from featsvc.hashing.tlsh import tlsh_value
+from featsvc.matching.engines import TlshEngine
+from tests.texts import EDITS, ENTRIES, negatives
 
 TEXTS = ENTRIES * 10
 VIEWS = [view_text(text).plain for text in TEXTS]
@@ -26,9 +34,15 @@ def _grams(view: str) -> list[bytes]:
     return [view[i : i + 4].encode() for i in range(len(view) - 3)]
 
 
+def _signature(grams: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    minima = np.empty((1, minhash.MINIMA), np.uint32)
+    minhash.block_minima(grams, max(grams.size, 1), minima)
+    return minima
+
+
 def bench_minhash(benchmark: BenchmarkFixture) -> None:
     benchmark.group = GROUP
-    benchmark(lambda: [minhash(hash_grams(view)) for view in VIEWS])
+    benchmark(lambda: [_signature(gram_hashes(view)) for view in VIEWS])
 
 
 @pytest.mark.parametrize("how", ["default", "bulk, CRC-32"])
@@ -56,18 +70,62 @@ def bench_view(benchmark: BenchmarkFixture) -> None:
     benchmark(lambda: [view_text(text) for text in TEXTS])
 
 
-@pytest.fixture(scope="module")
-def index() -> TextIndex:
-    """20,000 entries: shuffled prose, and the lures in its midst."""
+def bench_hash_text(benchmark: BenchmarkFixture) -> None:
+    """All that `Match` computes of a text by default."""
+    benchmark.group = f"default signals of {len(TEXTS)} texts"
+    benchmark(lambda: [hash_text(text, ("text_sha256", "text", "md5", "sha256")) for text in TEXTS])
+
+
+def bench_tlsh(benchmark: BenchmarkFixture) -> None:
+    benchmark.group = f"TLSH of {len(TEXTS)} texts"
+    contents = [text.encode() for text in TEXTS]
+    benchmark(lambda: [tlsh_value(content) for content in contents])
+
+
+def bench_tlsh_peer(benchmark: BenchmarkFixture) -> None:
+    tlsh = pytest.importorskip("tlsh")
+    benchmark.group = f"TLSH of {len(TEXTS)} texts"
+    contents = [text.encode() for text in TEXTS]
+    benchmark(lambda: [tlsh.hash(content) for content in contents])
+
+
+def bench_tlsh_scan(benchmark: BenchmarkFixture) -> None:
+    benchmark.group = "look up 1 digest among 1,000,000"
+    rng = np.random.default_rng(0)
+    rows = np.zeros((1_000_000, 40), np.uint8)
+    rows[:, : tlsh_kernels.DIGEST_BYTES] = rng.integers(0, 256, (len(rows), 35), np.uint8)
+    engine = TlshEngine({"words": rows.view(np.uint64)})
+    query = rows[77:78, :35].copy()
+    assert benchmark(engine.search, query, 30).rows.tolist() == [77]
+
+
+def _prose(count: int) -> list[NDArray[np.uint32]]:
+    """Grams of shuffled prose, and of the lures in its midst."""
     rng = random.Random(0)
     words = [word for text in negatives() for word in text.split()]
     pairs = list(dict.fromkeys(pairwise(words)))
-    prose = [" ".join(w for pair in rng.sample(pairs, 12) for w in pair) for _ in range(20_000)]
-    return TextIndex([*prose, *ENTRIES])
+    texts = (" ".join(w for pair in rng.sample(pairs, 12) for w in pair) for _ in range(count))
+    return [gram_hashes(view_text(text).folded) for text in (*texts, *ENTRIES)]
+
+
+@pytest.fixture(scope="module", params=[20_000, 200_000])
+def index(request: pytest.FixtureRequest) -> tuple[int, TextIndex]:
+    grams = _prose(request.param)
+    ends = np.cumsum([len(one) for one in grams], dtype=np.int64)
+    return request.param, TextIndex.build(np.concatenate(grams), ends)
 
 
 @pytest.mark.parametrize("edit", ["none", "leetspeak", "long prefix and suffix"])
-def bench_search(benchmark: BenchmarkFixture, index: TextIndex, edit: str) -> None:
-    benchmark.group = "look up 1 text among 20,000 entries"
-    query = EDITS[edit](ENTRIES[3], random.Random(0))
-    assert benchmark(index.search, query)
+def bench_search(benchmark: BenchmarkFixture, index: tuple[int, TextIndex], edit: str) -> None:
+    count, searched = index
+    benchmark.group = f"look up 1 text among {count:,} entries"
+    query = gram_hashes(view_text(EDITS[edit](ENTRIES[3], random.Random(0))).folded)
+    rows, _ = benchmark(searched.search, query, 0.4)
+    assert rows.tolist() == [count + 3]
+
+
+def bench_search_of_100_kb(benchmark: BenchmarkFixture, index: tuple[int, TextIndex]) -> None:
+    count, searched = index
+    benchmark.group = f"look up 100,000 letters among {count:,} entries"
+    query = gram_hashes(view_text(" ".join(negatives())).folded)[:100_000]
+    benchmark.pedantic(searched.search, (query, 0.4), rounds=3)

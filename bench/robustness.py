@@ -1,242 +1,126 @@
-"""How well each perceptual hash survives edits: python -m bench.robustness [FOLDER]
+"""How well copies are found again, and what is matched by mistake.
 
-Hashes scikit-image's photographs under a stated set of edits and writes robustness.md,
-robustness.csv and robustness.png: per algorithm, recall at its default threshold for each edit,
-and the rate of false matches over all pairs of an edited photograph and another one.
+    python -m bench.robustness [FOLDER]
+
+The photographs are cut into halves. Each half is a bank, entries of strangers beside it; queries
+are the half's photographs under a stated set of edits, and thousands of strangers, parts of the
+other half's photographs among them. Thresholds for a false-match rate are chosen on the first
+half; everything that is reported is of the second. Written are robustness.md, robustness.csv and
+robustness.png.
+
+A query errs where any wrong entry matches. As in the service, a query (or a variant of it) under
+the quality floor is not matched, which counts as not found.
 """
 
-import csv
-import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+from numpy.typing import NDArray
 
-from featsvc.hashing.compare import distance
-from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.signals import Signal
-from featsvc.media import DecodeOptions, Limits, decode
-from tests.hashing.photographs import SKIMAGE_DATA, encode
+from bench.edits import EDITS, FURTHER
+from bench.robustness_methods import Method, methods
+from bench.robustness_pictures import Picture, halves, photographs, strangers
+from bench.robustness_report import Measured, write_csv, write_markdown, write_plot
 
-PHOTOGRAPHS = (
-    "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png",
-    "coffee.png", "coins.png", "color.png", "grass.png", "gravel.png", "hubble_deep_field.jpg",
-    "ihc.png", "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg",
-    "rocket.jpg", "text.png",
-)  # fmt: skip
-"""All of scikit-image's but drawings, and but the second picture of the stereo pair."""
-
-PERCEPTUAL = tuple(a for a in ALGORITHMS.values() if a.perceptual)
-DIHEDRAL = "pdq, 8 turns"
-"""PDQ with all eight turned variants of the query."""
-
-Edit = Callable[[Image.Image], Image.Image]
-
-
-def _jpeg(quality: int) -> Edit:
-    return lambda p: Image.open(io.BytesIO(encode(p, "JPEG", quality=quality))).convert("RGB")
-
-
-def _resize(share: float) -> Edit:
-    return lambda p: p.resize(
-        (max(1, round(p.width * share)), max(1, round(p.height * share))), Image.Resampling.BICUBIC
-    )
-
-
-def _crop(share: float) -> Edit:
-    """`share` of each side's length off, all around, half at each end."""
-    return lambda p: p.crop(
-        (
-            round(p.width * share / 2),
-            round(p.height * share / 2),
-            round(p.width * (1 - share / 2)),
-            round(p.height * (1 - share / 2)),
-        )
-    )
-
-
-def _rotate(degrees: float) -> Edit:
-    return lambda p: p.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="black")
-
-
-def _noise(p: Image.Image) -> Image.Image:
-    pixels = np.asarray(p).astype(float)
-    grains = np.random.default_rng(0).normal(0, 12, pixels.shape)
-    return Image.fromarray((pixels + grains).clip(0, 255).astype(np.uint8))
-
-
-def _text(p: Image.Image) -> Image.Image:
-    """A line of white capitals with a dark edge, a tenth of the height, near the bottom."""
-    out = p.copy()
-    ImageDraw.Draw(out).text(
-        (p.width // 2, round(p.height * 0.86)), "SHARE THIS NOW", fill="white", anchor="mm",
-        font_size=max(8, p.height // 10), stroke_width=2, stroke_fill="black",
-    )  # fmt: skip
-    return out
-
-
-def _letterbox(p: Image.Image) -> Image.Image:
-    bar = round(p.height * 0.12)
-    return ImageOps.expand(p, (0, bar), fill="black")
-
-
-def _screenshot(p: Image.Image) -> Image.Image:
-    """A phone's status bar above, a row of buttons below, white margins."""
-    bar = round(p.height * 0.08)
-    out = ImageOps.expand(p, (round(p.width * 0.03), bar, round(p.width * 0.03), 2 * bar), "white")
-    draw = ImageDraw.Draw(out)
-    draw.rectangle((0, 0, out.width, bar // 2), fill=(30, 30, 34))
-    for i in range(4):
-        x = out.width * (2 * i + 1) // 8
-        draw.ellipse(
-            (x - bar // 3, out.height - bar, x + bar // 3, out.height - bar // 3), fill="grey"
-        )
-    return out
-
-
-EDITS: dict[str, Edit] = {
-    "JPEG q90": _jpeg(90),
-    "JPEG q50": _jpeg(50),
-    "JPEG q30": _jpeg(30),
-    "resize 75 %": _resize(0.75),
-    "resize 50 %": _resize(0.5),
-    "resize 25 %": _resize(0.25),
-    "brightness +30 %": lambda p: ImageEnhance.Brightness(p).enhance(1.3),
-    "contrast +50 %": lambda p: ImageEnhance.Contrast(p).enhance(1.5),
-    "saturation +80 %": lambda p: ImageEnhance.Color(p).enhance(1.8),
-    "grey": lambda p: p.convert("L").convert("RGB"),
-    "blur 2 px": lambda p: p.filter(ImageFilter.GaussianBlur(2)),
-    "sharpen": lambda p: ImageEnhance.Sharpness(p).enhance(3),
-    "noise s=12": _noise,
-    "text": _text,
-    "crop 2 %": _crop(0.02),
-    "crop 5 %": _crop(0.05),
-    "crop 15 %": _crop(0.15),
-    "border 4 %": lambda p: ImageOps.expand(p, round(min(p.size) * 0.04), fill="white"),
-    "letterbox": _letterbox,
-    "rotate 3": _rotate(3),
-    "rotate 10": _rotate(10),
-    "mirror": ImageOps.mirror,
-    "screenshot": _screenshot,
-}
-
-
-def hash_picture(picture: Image.Image) -> dict[str, tuple[Signal, ...]]:
-    """Signals by algorithm, of the picture written as PNG: one decode, the service's own."""
-    image = decode(encode(picture, "PNG"), DecodeOptions(), Limits())
-    signals = hash_image(image, PERCEPTUAL, dihedral=True)
-    found = {a.name: tuple(s for s in signals if s.algorithm == a.name)[:1] for a in PERCEPTUAL}
-    found[DIHEDRAL] = tuple(s for s in signals if s.algorithm == "pdq")
-    return found
+DISTRACTORS = 300
+"""Entries of the bank besides the half's photographs."""
+STRANGERS = 3000
+"""Queries that are in no bank."""
+FALSE_RATE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """`rate` of `count`: recall of an edit, or false matches where `edit` is empty."""
+class Trial:
+    """Of one method on one half: the distance of each edited photograph to its own entry
+    (edits, photographs), of each query to the nearest wrong entry, and the bank's size."""
 
-    algorithm: str
-    edit: str
-    rate: float
-    count: int
+    own: NDArray[np.float64]
+    wrong: NDArray[np.float64]
+    entries: int
 
+    def threshold(self, false_rate: float) -> float:
+        """The largest distance that errs on no more than this share of the queries."""
+        allowed = int(false_rate * len(self.wrong))
+        return float(np.nextafter(np.sort(self.wrong)[allowed], -np.inf))
 
-def measure(
-    originals: Sequence[dict[str, tuple[Signal, ...]]],
-    edited: dict[str, list[dict[str, tuple[Signal, ...]]]],
-) -> list[Row]:
-    rows = []
-    for name in (*(a.name for a in PERCEPTUAL), DIHEDRAL):
-        threshold = ALGORITHMS[name.partition(",")[0]].default_threshold
-        false, pairs = 0, 0
-        for edit, pictures in edited.items():
-            near = [
-                [_nearest(query[name], entry[name][:1]) <= threshold for entry in originals]
-                for query in pictures
-            ]
-            found = sum(line[i] for i, line in enumerate(near))
-            false += sum(map(sum, near)) - found
-            pairs += len(pictures) * (len(originals) - 1)
-            rows.append(Row(name, edit, found / len(pictures), len(pictures)))
-        rows.append(Row(name, "", false / pairs, pairs))
-    return rows
+    def false_rate(self, threshold: float) -> float:
+        return float((self.wrong <= threshold).mean())
 
 
-def _nearest(queries: Iterable[Signal], entries: Iterable[Signal]) -> float:
-    return min((distance(q, e) for q in queries for e in entries), default=float("inf"))
+def trials(
+    chosen: Sequence[Method], half: dict[str, Picture], other: dict[str, Picture], seed: int
+) -> list[Trial]:
+    """One a method. Each picture is made once, for all of them."""
+    pictures = list(half.values())
+    sources = list(other.values())
+    beside = strangers(sources[::2], DISTRACTORS, seed)
+    entries = _made([m.entry(p) for m in chosen] for p in (*pictures, *beside))
+    edits = (EDITS | FURTHER).values()
+    edited = _made([m.query(edit(p)) for m in chosen] for edit in edits for p in pictures)
+    queries = _made(
+        [m.query(p) for m in chosen] for p in strangers(sources[1::2], STRANGERS, seed + 1)
+    )
+    found = []
+    for number, method in enumerate(chosen):
+        distances = method.distances(edited[number], entries[number])
+        here = np.arange(len(distances)), np.arange(len(distances)) % len(pictures)
+        own = distances[here].reshape(-1, len(pictures))
+        distances[here] = np.inf
+        others = method.distances(queries[number], entries[number])
+        wrong = np.concatenate([distances.min(axis=1), others.min(axis=1)])
+        found.append(Trial(own, wrong, len(entries[number])))
+    return found
 
 
-def write_markdown(rows: list[Row], path: Path) -> None:
-    names = list(dict.fromkeys(row.algorithm for row in rows))
-    rate = {(row.algorithm, row.edit): row.rate for row in rows}
-    thresholds = [str(ALGORITHMS[name.partition(",")[0]].default_threshold) for name in names]
-    pairs = next(row.count for row in rows if not row.edit)
-    lines = [
-        "# Robustness of the perceptual hashes",
-        "",
-        f"Share of {len(PHOTOGRAPHS)} photographs found again after each edit, at each algorithm's "
-        f"default threshold, and false matches among {pairs:,} pairs of different photographs. "
-        "A low-quality picture counts as any other here.",
-        "",
-        "| | " + " | ".join(names) + " |",
-        "|---|" + "---|" * len(names),
-        "| threshold | " + " | ".join(thresholds) + " |",
-        *(
-            f"| {edit} | " + " | ".join(f"{rate[name, edit]:.2f}" for name in names) + " |"
-            for edit in EDITS
-        ),
-        "| **false matches** | " + " | ".join(f"{rate[name, '']:.5f}" for name in names) + " |",
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _made(rows: Iterable[list[Any]]) -> list[list[Any]]:
+    """What was made of each picture by each method, by method."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def write_csv(rows: list[Row], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("algorithm", "measure", "edit", "rate", "count"))
-        for row in rows:
-            measure_name = "recall" if row.edit else "false_match_rate"
-            writer.writerow((row.algorithm, measure_name, row.edit, f"{row.rate:.6f}", row.count))
+def measure(pictures: dict[str, Picture]) -> Iterator[Measured]:
+    tuning, held_out = halves(pictures)
+    chosen = methods()
+    tuned = trials(chosen, tuning, held_out, seed=1)
+    reported = trials(chosen, held_out, tuning, seed=3)
+    for method, before, told in zip(chosen, tuned, reported, strict=True):
+        points = {"default": method.default} if method.default is not None else {}
+        points |= {"0.1 %": before.threshold(FALSE_RATE), "zero": before.threshold(0)}
+        for point, threshold in points.items():
+            found = (told.own <= threshold).mean(axis=1)
+            yield Measured(
+                method=method.name,
+                point=point,
+                threshold=threshold,
+                recall=dict(zip(EDITS | FURTHER, found.tolist(), strict=True)),
+                false_rate=told.false_rate(threshold),
+                nearest_wrong=float(told.wrong.min()),
+                queries=len(told.wrong),
+                photographs=told.own.shape[1],
+                entries=told.entries,
+            )
 
 
-def write_plot(rows: list[Row], path: Path) -> None:
-    """A heat map: edits down, algorithms across, the false-match rate under each name."""
-    import matplotlib as mpl  # noqa: PLC0415 - of the `dev` extra, and slow to import
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    names = list(dict.fromkeys(row.algorithm for row in rows))
-    rate = {(row.algorithm, row.edit): row.rate for row in rows}
-    recall = np.array([[rate[name, edit] for name in names] for edit in EDITS])
-    figure, axes = plt.subplots(figsize=(11, 9), layout="constrained")
-    axes.imshow(recall, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
-    for (y, x), value in np.ndenumerate(recall):
-        colour = "black" if 0.2 < value < 0.93 else "white"
-        axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    labels = [f"{name}\nfalse {100 * rate[name, '']:.2f} %" for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(range(len(EDITS)), list(EDITS), fontsize=9)
-    axes.set_title("Photographs found again after an edit, at the default thresholds")
-    figure.savefig(path, dpi=140)
-    plt.close(figure)
+def accidents(radius: int, entries: int) -> float:
+    """Expected false matches of a query among random hashes of 256 bits."""
+    return entries * sum(comb(256, k) for k in range(radius + 1)) / 2**256
 
 
 def main(folder: Path) -> None:
-    pictures = [Image.open(SKIMAGE_DATA / name).convert("RGB") for name in PHOTOGRAPHS]
-    originals = [hash_picture(picture) for picture in pictures]
-    edited = {
-        edit: [hash_picture(change(picture)) for picture in pictures]
-        for edit, change in EDITS.items()
-    }
-    rows = measure(originals, edited)
+    measured = list(measure(photographs()))
     folder.mkdir(parents=True, exist_ok=True)
-    write_markdown(rows, folder / "robustness.md")
-    write_csv(rows, folder / "robustness.csv")
-    write_plot(rows, folder / "robustness.png")
+    chance = (
+        f"Random hashes add nothing: a query expects {accidents(31, 1_000_000):.0e} false matches "
+        f"among 1,000,000 of them at 31 bits, and with 12 signals a query and 55 an entry an entry "
+        f"{12 * 55 * accidents(31, 1_000_000):.0e}."
+    )
+    write_markdown(measured, chance, folder / "robustness.md")
+    write_csv(measured, folder / "robustness.csv")
+    write_plot(measured, folder / "robustness.png")
     print((folder / "robustness.md").read_text(encoding="utf-8"))
     print(f"written to {folder}/robustness.{{md,csv,png}}")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from bench.echo import METHOD
+from featsvc.banks.records import BankSettings
 from featsvc.banks.store import BankStore
 from featsvc.matching.indexer import Indexer
 from featsvc.v1 import matching_pb2, types_pb2
@@ -28,10 +29,10 @@ ROUNDS = 7
 MATCH = "/featsvc.v1.MatchingService/Match"
 
 
-def fill(folder: Path) -> None:
+def fill(folder: Path, query_variants: tuple[str, ...] = ()) -> None:
     """A store and a segment of random PDQ signals."""
     store = BankStore(f"sqlite:///{folder / 'banks.db'}")
-    store.create_bank("b")
+    store.create_bank("b", BankSettings(query_variants=query_variants))
     rng = random.Random(1)
     file = list_file(b"")
     file._chunks = (

@@ -8,22 +8,22 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, literal, or_
 
+from featsvc.banks.measures import Measure, measure_of
 from featsvc.banks.records import Bank, Entry, Opinion
 from featsvc.banks.schema import entries
 from featsvc.banks.searching import values_of
+from featsvc.banks.vector_models import check_dimensions
 from featsvc.banks.view import StoreView
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import Distance, get_algorithm
+from featsvc.hashing.registry import Algorithm, get_algorithm
 
 MAX_SAMPLES = 100_000
-MAX_THRESHOLD_SHOWN = 96
 MAX_NOISY = 20
 _BLOCK_ROWS = 65_536
 _Z = 1.959964
@@ -43,14 +43,14 @@ class Rate:
 class ThresholdEffect:
     """`recall`: of the positive samples; `false_matches`: of the negative ones."""
 
-    threshold: int
+    threshold: float
     recall: Rate
     false_matches: Rate
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`histograms[d]` counts samples whose nearest entry lies at distance d.
+    """`histograms[i]` counts samples whose nearest entry lies i steps of `step` away, rounded up.
 
     `suggested` meets the rate and finds most of the positive samples, the smallest of those that
     find as many; without positive samples it is the largest that meets the rate, the algorithm's
@@ -63,9 +63,10 @@ class Evaluation:
     positive_histogram: tuple[int, ...]
     negative_histogram: tuple[int, ...]
     thresholds: tuple[ThresholdEffect, ...]
-    suggested: int | None
-    own: int
+    suggested: float | None
+    own: float
     noisy: tuple[tuple[Entry, int], ...]
+    step: float
 
 
 def wilson(hits: int, total: int) -> Rate:
@@ -93,7 +94,8 @@ def evaluate(
     compared by distance, or a rate that is none.
     """
     kind = get_algorithm(algorithm)
-    if kind.distance is not Distance.HAMMING or not kind.matched:
+    measure = measure_of(kind)
+    if measure is None or not kind.matched:
         raise InvalidInput(
             f"algorithm: {algorithm} has no distance to choose a threshold for", field="algorithm"
         )
@@ -104,14 +106,22 @@ def evaluate(
         )
     bank = view.bank(bank_id)
     condition = _matching(view, bank)
-    queries = _rows([value for value, _ in samples], kind.bytes)
+    if kind.vector and not bank.signal_counts.get(algorithm):
+        raise InvalidInput(
+            f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
+        )
+    # A curator's question takes one core from those who serve, not all.
+    faiss.omp_set_num_threads(1)
+    queries = _rows(kind, [value for value, _ in samples])
+    if kind.vector and samples:
+        check_dimensions(view.connection, kind.name, queries.shape[1], field="sample")
     positive = np.array([belongs for _, belongs in samples], np.bool_)
-    nearest = _nearest(view, algorithm, condition, queries, kind.bits + 1)
-    positives = np.bincount(nearest[positive], minlength=kind.bits + 2)
-    negatives = np.bincount(nearest[~positive], minlength=kind.bits + 2)
-    effects = _effects(positives, negatives, min(kind.bits, MAX_THRESHOLD_SHOWN))
-    suggested = _suggest(effects, max_false_match_rate, int(kind.default_threshold))
-    own = int(bank.thresholds.get(algorithm, kind.default_threshold))
+    nearest = _nearest(view, algorithm, condition, queries, measure)
+    positives = np.bincount(nearest[positive], minlength=measure.none + 1)
+    negatives = np.bincount(nearest[~positive], minlength=measure.none + 1)
+    effects = _effects(positives, negatives, measure)
+    suggested = _suggest(effects, max_false_match_rate, kind.default_threshold)
+    own = bank.thresholds.get(algorithm, kind.default_threshold)
     radius = own if suggested is None else suggested
     return Evaluation(
         _until_last(positives[:-1]),
@@ -119,13 +129,14 @@ def evaluate(
         effects,
         suggested,
         own,
-        _noisy(view, algorithm, condition, queries[~positive], radius),
+        _noisy(view, algorithm, condition, queries[~positive], radius, measure),
+        measure.step,
     )
 
 
 def _suggest(
-    effects: Sequence[ThresholdEffect], max_false_match_rate: float, default: int
-) -> int | None:
+    effects: Sequence[ThresholdEffect], max_false_match_rate: float, default: float
+) -> float | None:
     meeting = [
         effect
         for effect in effects
@@ -152,8 +163,15 @@ def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:
     )
 
 
-def _rows(values: Sequence[bytes], size: int) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, size)
+def _rows(kind: Algorithm, values: Sequence[bytes]) -> NDArray[np.uint8]:
+    sizes = {len(value) for value in values} | ({kind.bytes} if kind.bytes else set())
+    if len(sizes) > 1:
+        raise InvalidInput(
+            f"sample: {kind.name} values of {' and '.join(map(str, sorted(sizes)))} bytes do not "
+            "compare",
+            field="sample",
+        )
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1 if values else 0)
 
 
 def _blocks(
@@ -177,31 +195,29 @@ def _nearest(
     algorithm: str,
     condition: ColumnElement[bool],
     queries: NDArray[np.uint8],
-    none: int,
+    measure: Measure,
 ) -> NDArray[np.int64]:
-    """int64[n]: distance of each query to the bank, `none` where the bank is empty."""
-    nearest = np.full(len(queries), none, np.int64)
+    """int64[n]: steps from each query to the bank, `none` where the bank is empty."""
+    nearest = np.full(len(queries), measure.none, np.int64)
     if not len(queries):
         return nearest
     for _, values in _blocks(view, algorithm, condition):
-        index = faiss.IndexBinaryFlat(values.shape[1] * 8)
-        index.add(values)
-        distances, _ = index.search(queries, 1)
-        nearest = np.minimum(nearest, distances[:, 0])
+        nearest = np.minimum(nearest, measure.nearest(queries, values))
     return nearest
 
 
 def _effects(
-    positives: NDArray[np.int64], negatives: NDArray[np.int64], last: int
+    positives: NDArray[np.int64], negatives: NDArray[np.int64], measure: Measure
 ) -> tuple[ThresholdEffect, ...]:
     recalled, false = np.cumsum(positives), np.cumsum(negatives)
     return tuple(
         ThresholdEffect(
-            threshold,
-            wilson(int(recalled[threshold]), int(recalled[-1])),
-            wilson(int(false[threshold]), int(false[-1])),
+            # As a person would write it: 0.0325, not thirteen times the step.
+            round(step * measure.step, 6),
+            wilson(int(recalled[step]), int(recalled[-1])),
+            wilson(int(false[step]), int(false[-1])),
         )
-        for threshold in range(last + 1)
+        for step in range(measure.shown + 1)
     )
 
 
@@ -210,17 +226,15 @@ def _noisy(
     algorithm: str,
     condition: ColumnElement[bool],
     queries: NDArray[np.uint8],
-    radius: int,
+    radius: float,
+    measure: Measure,
 ) -> tuple[tuple[Entry, int], ...]:
     matches: Counter[int] = Counter()
     if len(queries):
         for versions, values in _blocks(view, algorithm, condition):
-            index = faiss.IndexBinaryFlat(values.shape[1] * 8)
-            index.add(values)
-            limits, _, rows = index.range_search(queries, radius + 1)
-            for first, after in pairwise(limits):
+            for rows in measure.within(queries, values, radius):
                 # An entry with many signals matches a sample once.
-                matches.update({versions[row] for row in rows[first:after]})
+                matches.update({versions[row] for row in rows})
     most = matches.most_common(MAX_NOISY)
     named = entries.c.version.in_([version for version, _ in most])
     found = {v.version: v.entry for v in view.versioned(named)}

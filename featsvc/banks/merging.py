@@ -28,6 +28,7 @@ from featsvc.banks.schema import (
     row_ordinal,
     value_prefix,
 )
+from featsvc.banks.vector_models import check_vectors
 
 _HASH_INDEXES = tuple(
     index
@@ -73,6 +74,7 @@ def merge(
     if new or changed:
         with _sorted_indexes(connection, new + changed, held=change.first_version):
             _insert_versions(connection, change, bank_key)
+        check_vectors(connection, change)
     return Effect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import format_value
+from featsvc.hashing.variants import query_variants
 
 MAX_EXTERNAL_ID_BYTES = 512
 MAX_SOURCE_BYTES = 512
@@ -24,7 +25,6 @@ MAX_SIGNALS = 16
 """Besides variants."""
 MAX_ENTRY_SIGNALS = 256
 """Variants included."""
-MAX_QUERY_VARIANTS = 16
 ENGINES = ("auto", "faiss", "scan", "multi-index")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -97,8 +97,8 @@ class BankSettings:
     """The part of a bank that its curator sets. Raises InvalidInput, naming the field.
 
     `thresholds` maps an algorithm to the largest distance (inclusive) that counts as a match,
-    where it differs from the algorithm's default; `query_variants` are the transforms of the
-    query that are tried besides the original.
+    where it differs from the algorithm's default; `query_variants` (names of the table in
+    `featsvc.hashing.variants`) are what of a picture is tried besides the original.
     """
 
     display_name: str = ""
@@ -116,10 +116,7 @@ class BankSettings:
             raise InvalidInput(
                 f"engine: {self.engine!r} is none of {', '.join(ENGINES)}", field="engine"
             )
-        if len(self.query_variants) > MAX_QUERY_VARIANTS:
-            raise InvalidInput(
-                f"query_variants: at most {MAX_QUERY_VARIANTS}", field="query_variants"
-            )
+        query_variants(self.query_variants, field="query_variants")
         for name, text, limit in (
             ("display_name", self.display_name, MAX_EXTERNAL_ID_BYTES),
             ("description", self.description, MAX_NOTE_BYTES),

@@ -6,6 +6,7 @@
     entries         one row per VERSION of an entry: live at revision r where
                     added_revision <= r < removed_revision (NULL: still live)
     entry_signals   the signals of each version
+    vector_models   the length of the vectors of each model
     revisions       the log: who, when, why, from which file
     requests        what a request id was answered with, so that a retry is answered alike
     match_counts    how often an entry matched, per mode and day
@@ -47,6 +48,9 @@ LABEL_SEPARATOR = "\x1f"
 
 # SQLite makes a column the row id only where its type is spelled INTEGER.
 _Key = BigInteger().with_variant(Integer(), "sqlite")
+
+# Longer for the ids of models; SQLite heeds no length, and would copy the table to change it.
+_Algorithm = String(32).with_variant(String(80), "postgresql")
 
 metadata = MetaData()
 
@@ -127,7 +131,7 @@ entry_signals = Table(
     metadata,
     Column("version", _Key, ForeignKey("entries.version"), primary_key=True),
     Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
-    Column("algorithm", String(32), nullable=False),
+    Column("algorithm", _Algorithm, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
@@ -143,6 +147,14 @@ def value_prefix(value: ColumnElement[bytes]) -> ColumnElement[bytes]:
 
 
 Index("entry_signals_value", value_prefix(entry_signals.c.value))
+
+# Length of the vectors of each model and version that any entry has, or once had.
+vector_models = Table(
+    "vector_models",
+    metadata,
+    Column("model", String(80), primary_key=True),
+    Column("dimensions", Integer, nullable=False),
+)
 
 revisions = Table(
     "revisions",
@@ -220,7 +232,7 @@ import_details = Table(
     Column("opinion", String(16), nullable=False),
     Column("note", String, nullable=False),
     Column("expire_time", BigInteger, nullable=True),
-    Column("algorithm", String(32), nullable=False),
+    Column("algorithm", _Algorithm, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
     prefixes=["TEMPORARY"],

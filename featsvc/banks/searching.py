@@ -10,9 +10,11 @@ from featsvc.banks.history import check_revision
 from featsvc.banks.records import Entry, EntrySignal
 from featsvc.banks.results import EntryFilter, Overlap
 from featsvc.banks.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
+from featsvc.banks.vector_models import check_dimensions
 from featsvc.banks.view import StoreView, live_at
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import Distance, get_algorithm
+from featsvc.hashing.vectors import FLOAT32, cosine_distances
 
 MAX_NEAR = 10_000
 """Entries that one search by nearness finds; beyond, it asks for a smaller distance."""
@@ -74,7 +76,7 @@ def _near(
     view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
 ) -> list[int]:
     kind = get_algorithm(signal.algorithm)
-    if kind.distance is not Distance.HAMMING or max_distance < 1:
+    if not kind.vector and (kind.distance is not Distance.HAMMING or max_distance < 1):
         held = and_(
             entry_signals.c.algorithm == signal.algorithm,
             entry_signals.c.value == signal.value,
@@ -84,8 +86,11 @@ def _near(
         return list(view.connection.scalars(equal.limit(MAX_NEAR)))
     query = np.frombuffer(signal.value, np.uint8)
     found: list[int] = []
+    if kind.vector:
+        check_dimensions(view.connection, kind.name, len(query), field="near.value")
+    compare = cosines if kind.vector else hamming
     for batch in view.signals_where(signal.algorithm, condition):
-        near = hamming(query, values_of(batch)) <= max_distance
+        near = compare(query, values_of(batch)) <= max_distance
         found += [batch[int(i)][0] for i in np.flatnonzero(near)]
         if len(found) > MAX_NEAR:
             raise InvalidInput(
@@ -105,6 +110,11 @@ def hamming(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.i
     """Differing bits of uint8[bytes] and every row of uint8[n, bytes]."""
     ones: NDArray[np.int64] = np.bitwise_count(query ^ values).sum(axis=1, dtype=np.int64)
     return ones
+
+
+def cosines(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """1 - cosine of a vector's value and every row of uint8[n, bytes]."""
+    return cosine_distances(query.view(FLOAT32), values.view(FLOAT32))
 
 
 def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> Overlap:

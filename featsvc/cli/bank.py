@@ -19,6 +19,8 @@ from featsvc.cli.curating import (
     mode_name,
     reason_option,
     show_bank,
+    variant_names,
+    variants_option,
     yes_option,
 )
 from featsvc.cli.remote import connect, json_option, server_option
@@ -50,6 +52,7 @@ def bank() -> None:
     multiple=True,
     help="Distance that still matches, instead of the algorithm's default. Repeatable.",
 )
+@variants_option
 @reason_option
 @server_option
 @json_option
@@ -59,6 +62,7 @@ def create(
     mode: str,
     safe: bool,
     thresholds: tuple[str, ...],
+    variants: str | None,
     reason: str,
     server: str,
     as_json: bool,
@@ -69,6 +73,7 @@ def create(
         mode=f"BANK_MODE_{mode.upper()}",
         safe=safe,
         thresholds={k: v for k, v in map(_threshold, thresholds) if v is not None},
+        query_variants=variant_names(variants or "default"),
     )
     with connect(server) as client:
         made = client.banks.CreateBank(
@@ -112,7 +117,7 @@ def list_banks(server: str, as_json: bool) -> None:
 @server_option
 @json_option
 def show(bank_id: str, server: str, as_json: bool) -> None:
-    """Show one bank: mode, thresholds, counts, revision."""
+    """Show one bank: mode, thresholds, variants, counts, revision."""
     with connect(server) as client:
         found = get_bank(client, bank_id)
     show_bank(found, as_json)
@@ -130,6 +135,7 @@ def show(bank_id: str, server: str, as_json: bool) -> None:
     multiple=True,
     help="Distance that still matches; ALGORITHM=default for the algorithm's own. Repeatable.",
 )
+@variants_option
 @click.option("--etag", default="", help="Refuse where the settings changed since it was shown.")
 @reason_option
 @server_option
@@ -140,6 +146,7 @@ def set_bank(
     mode: str | None,
     safe: bool | None,
     thresholds: tuple[str, ...],
+    variants: str | None,
     etag: str,
     reason: str,
     server: str,
@@ -157,6 +164,9 @@ def set_bank(
     if safe is not None:
         message.safe = safe
         paths.append("safe")
+    if variants is not None:
+        message.query_variants.extend(variant_names(variants))
+        paths.append("query_variants")
     with connect(server) as client:
         if thresholds:
             # Read, change, write back: the etag refuses it where another curator was faster.

@@ -1,10 +1,12 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import click
+import numpy as np
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
@@ -22,12 +24,17 @@ from featsvc.cli.curating import (
 )
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.texts import STDIN, read_text, text_options
 from featsvc.client import Client
 from featsvc.errors import InvalidInput
+from featsvc.hashing.signals import parse_value
+from featsvc.hashing.vectors import cosine_distances, vector_of
 from featsvc.v1 import banks_pb2, types_pb2
 
 MAX_CONTENT_BYTES = 32 * 2**20
 _ADD_BATCH = 1000
+_BITS = 31
+_VECTOR_DISTANCE = 0.05
 _limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
 )
@@ -97,8 +104,8 @@ def entries(
 @click.option("--bank", "-b", "bank_ids", multiple=True, metavar="BANK",
               help="Where to look; default: in every bank. Repeatable.")  # fmt: skip
 @click.option("--signal", metavar="ALGORITHM:HEX", default="", help="Near to this signal.")
-@click.option("--distance", type=click.IntRange(min=0), default=31, show_default=True,
-              help="How near, in bits.")  # fmt: skip
+@click.option("--distance", type=click.FloatRange(min=0),
+              help="How near: bits (default 31), or 1 - cosine (default 0.05).")  # fmt: skip
 @click.option("--external-id", default="", help="With this external id.")
 @_labels_option
 @_limit_option
@@ -107,7 +114,7 @@ def entries(
 def find(
     bank_ids: tuple[str, ...],
     signal: str,
-    distance: int,
+    distance: float | None,
     external_id: str,
     labels: tuple[str, ...],
     limit: int,
@@ -118,7 +125,9 @@ def find(
     if not (signal or external_id or labels):
         raise click.UsageError("say what to find: --signal, --external-id or --label")
     near = _signal(signal) if signal else None
-    found: list[tuple[int | None, banks_pb2.Entry]] = []
+    if distance is None:
+        distance = _VECTOR_DISTANCE if near and "@" in near.algorithm else _BITS
+    found: list[tuple[float | None, banks_pb2.Entry]] = []
     with connect(server) as client:
         for bank_id in bank_ids or [last_part(b.name) for b in all_banks(client)]:
             request = banks_pb2.ListEntriesRequest(
@@ -130,11 +139,11 @@ def find(
     found.sort(key=lambda pair: pair[0] or 0)
     found = found[:limit]
     if as_json:
-        for bits, entry in found:
-            output.json_line({**entry_json(entry), "distance": bits})
+        for apart, entry in found:
+            output.json_line({**entry_json(entry), "distance": apart})
         return
     if near:
-        places = [f"{e.name.split('/')[1]}, {bits}" for bits, e in found]
+        places = [f"{e.name.split('/')[1]}, {apart}" for apart, e in found]
         show_entries([e for _, e in found], "bank, distance", places)
     else:
         show_entries([e for _, e in found], "bank", [e.name.split("/")[1] for _, e in found])
@@ -148,15 +157,18 @@ def _signal(text: str) -> types_pb2.Signal:
     return types_pb2.Signal(algorithm=algorithm.lower(), value=value.strip().lower())
 
 
-def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | None:
+def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | None:
     if near is None:
         return None
+    if vectors := [v.values for v in entry.vectors if v.model == near.algorithm]:
+        query = vector_of(parse_value(near.algorithm, near.value))
+        return min(float(d) for d in cosine_distances(query, np.array(vectors, np.float32)))
     values = [s.value for s in entry.signals if s.algorithm == near.algorithm]
     if near.value in values:
         return 0
     try:
-        query = int(near.value, 16)
-        return min(((int(v, 16) ^ query).bit_count() for v in values), default=None)
+        bits = int(near.value, 16)
+        return min(((int(v, 16) ^ bits).bit_count() for v in values), default=None)
     except ValueError:
         # Of an algorithm that is text, found by another spelling of it.
         return 0
@@ -164,36 +176,49 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> int | No
 
 @click.command()
 @bank_argument
-@click.argument("things", nargs=-1, required=True, metavar="ALGORITHM:HEX|FILE...")
+@click.argument("things", nargs=-1, metavar="ALGORITHM:HEX|FILE...")
+@text_options(multiple=True)
 @click.option("--external-id", default="", help="Of the entry; default for a file: its name.")
 @click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
 @click.option("--source", default="", help="Where it comes from.")
 @click.option("--opinion", type=click.Choice(["positive", "negative", "disputed"]),
               help="What the source thinks of it.")  # fmt: skip
 @click.option("--note", default="", help="A note for other curators.")
+@click.option("--variants/--no-variants", default=True, show_default=True,
+              help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
+@click.option("--vector", "models", multiple=True, metavar="MODEL@VERSION",
+              help="Store this model's vector of each file too. Repeatable.")  # fmt: skip
 @reason_option
 @server_option
 @json_option
 def add(
     bank_id: str,
     things: tuple[str, ...],
+    text: tuple[str, ...],
+    text_file: tuple[str, ...],
     external_id: str,
     labels: tuple[str, ...],
     source: str,
     opinion: str | None,
     note: str,
+    variants: bool,
     expires: datetime | None,
+    models: tuple[str, ...],
     reason: str,
     server: str,
     as_json: bool,
 ) -> None:
-    """Add signals or picture files to BANK, each an entry.
+    """Add signals, picture files or texts to BANK, each an entry.
 
-    A file is sent to the service, hashed and forgotten; only its hashes are kept.
+    A file or text is sent to the service, hashed and forgotten; only its hashes are kept: its own,
+    those of a fan of a picture's crops, and its vectors.
     """
-    if external_id and len(things) > 1:
-        raise click.UsageError("--external-id names one entry; give one signal or file")
+    count = len(things) + len(text) + len(text_file)
+    if not count:
+        raise click.UsageError("say what to add: signals, files, --text or --text-file")
+    if external_id and count > 1:
+        raise click.UsageError("--external-id names one entry; give one signal, file or text")
     template = banks_pb2.Entry(
         external_id=external_id, labels=labels, source=source, note=note,
         opinion=f"OPINION_{opinion.upper()}" if opinion else None,
@@ -202,8 +227,10 @@ def add(
         template.expire_time.FromDatetime(expires)
     added: list[banks_pb2.Entry] = []
     with connect(server) as client:
-        for request in _add_requests(bank_id, things, template):
+        for request in _add_requests(bank_id, _additions(things, text, text_file), template):
+            request.entry_variants = variants
             request.context.CopyFrom(change_context(reason))
+            request.vector_models.extend(models)
             added += client.banks.AddEntries(request).entries
     if as_json:
         for entry in added:
@@ -211,29 +238,60 @@ def add(
         return
     show_entries(added)
     click.echo(f"{len(added):,} entries in {bank_id}")
+    for entry in added:
+        if {s.algorithm for s in entry.signals} == {"text_sha256"}:
+            name = entry.external_id or last_part(entry.name)
+            click.echo(f"{name}: too short to be found in another text, or edited", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """What becomes an entry: content that the service hashes, or (`content` None) a signal."""
+
+    content: types_pb2.Content | None
+    size: int = 0
+    external_id: str = ""
+    signal: str = ""
+
+
+def _additions(
+    things: tuple[str, ...], texts: tuple[str, ...], text_files: tuple[str, ...]
+) -> Iterator[_Addition]:
+    """Read one after another."""
+    for thing in things:
+        content = _content(thing)
+        if content:
+            yield _Addition(types_pb2.Content(data=content), len(content), Path(thing).name)
+        else:
+            yield _Addition(None, signal=thing)
+    for text in texts:
+        yield _Addition(types_pb2.Content(text=text), len(text.encode()))
+    for path in text_files:
+        text = read_text(path)
+        name = "" if path == STDIN else Path(path).name
+        yield _Addition(types_pb2.Content(text=text), len(text.encode()), name)
 
 
 def _add_requests(
-    bank_id: str, things: tuple[str, ...], template: banks_pb2.Entry
+    bank_id: str, additions: Iterable[_Addition], template: banks_pb2.Entry
 ) -> Iterator[banks_pb2.AddEntriesRequest]:
     """As few requests as the size of a message allows: each is one revision."""
     request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
     size = 0
-    for thing in things:
-        content = _content(thing)
-        if size + len(content) > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
+    for one in additions:
+        if size + one.size > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
             yield request
             request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
             size = 0
-        size += len(content)
+        size += one.size
         entry = request.entries.add()
         entry.CopyFrom(template)
+        entry.external_id = template.external_id or one.external_id
         sent = request.contents.add()
-        if content:
-            sent.data = content
-            entry.external_id = template.external_id or Path(thing).name
+        if one.content is not None:
+            sent.CopyFrom(one.content)
         else:
-            algorithm, _, value = thing.partition(":")
+            algorithm, _, value = one.signal.partition(":")
             entry.signals.add(algorithm=algorithm.lower(), value=value)
     yield request
 

@@ -185,6 +185,5 @@ def rollback(
     would = "would be " if dry_run else ""
     click.echo(
         f"{done.restored_entries:,} entries {would}restored, {done.withdrawn_entries:,} {would}"
-        "withdrawn"
-        + (f", revision {done.revision}" if done.revision else "; nothing was changed")
+        "withdrawn" + (f", revision {done.revision}" if done.revision else "; nothing was changed")
     )

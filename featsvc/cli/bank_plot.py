@@ -23,7 +23,7 @@ _BAD = "#D55E00"
 _GOOD = "#0072B2"
 _INK = "#333333"
 # PDQ and other hashes with as many ones as zeros lie at even distances from one another.
-_BIN_BITS = 2
+_BIN_STEPS = 2
 # Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
 _SMALLEST_RATE = 1e-4
 
@@ -44,10 +44,12 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
     _titles(false, "Known good samples that it matches wrongly", "matched wrongly")
     false.set_yscale("symlog", linthresh=_SMALLEST_RATE)
     false.set_ylim(0, 1)
-    false.set_xlabel("threshold, bits; shaded: where the true rate lies with 95 % confidence")
+    unit = "bits" if result.step == 1 else "1 - cosine"
+    distances.set_xlabel(f"distance, {unit}", fontsize=9)
+    false.set_xlabel(f"threshold, {unit}; shaded: where the true rate lies with 95 % confidence")
     last = max(len(result.positive_histogram), len(result.negative_histogram), 40)
     for axes in (distances, recall, false):
-        axes.set_xlim(0, last + 1)
+        axes.set_xlim(0, (last + 1) * result.step)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axes.grid(axis="y", alpha=0.25, linewidth=0.7)
         axes.set_axisbelow(True)
@@ -64,8 +66,8 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
 def _summary(result: banks_pb2.EvaluateBankResponse) -> str:
     lines = []
     for name, threshold in _named_thresholds(result):
-        if threshold < len(result.thresholds):
-            row = result.thresholds[int(threshold)]
+        row = next((r for r in result.thresholds if r.threshold >= threshold), None)
+        if row is not None:
             lines.append(
                 f"{name} {threshold:g}: finds {row.recall:.0%} of the bad samples, matches "
                 f"{row.false_match_rate:.2%} of the good ones "
@@ -86,7 +88,7 @@ def _named_thresholds(result: banks_pb2.EvaluateBankResponse) -> list[tuple[str,
 def _mark_thresholds(axes: Axes, result: banks_pb2.EvaluateBankResponse, *, named: bool) -> None:
     for height, (name, threshold) in enumerate(_named_thresholds(result)):
         # What lies left of the line, the threshold itself included, matches.
-        place = threshold + 0.5
+        place = threshold + result.step / 2
         axes.axvline(place, color=_INK, linestyle=":" if name == "now" else "--", linewidth=1.2)
         if named:
             axes.annotate(
@@ -110,16 +112,16 @@ def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
         total = sum(histogram)
         if not total:
             continue
-        edges = np.arange(0, len(histogram) + _BIN_BITS, _BIN_BITS)
+        edges = np.arange(0, len(histogram) + _BIN_STEPS, _BIN_STEPS)
         shares, _ = np.histogram(
             np.arange(len(histogram)), bins=edges, weights=np.asarray(histogram) / total
         )
         label = f"{name}: {total:,} samples"
-        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.55, label=label)
-        axes.stairs(shares, edges, color=colour, linewidth=1)
+        places = edges * result.step
+        axes.stairs(shares, places, fill=True, color=colour, alpha=0.55, label=label)
+        axes.stairs(shares, places, color=colour, linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _titles(axes, "How far the samples lie from their nearest entry", "share of samples")
-    axes.set_xlabel("distance, bits", fontsize=9)
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)
 
 

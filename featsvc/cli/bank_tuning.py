@@ -147,6 +147,7 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
         "bank": bank_id,
         "suggested_threshold": _suggested(result),
         "bank_threshold": result.bank_threshold,
+        "step": result.step,
         "bad_histogram": list(result.positive_histogram),
         "good_histogram": list(result.negative_histogram),
         "thresholds": [{name: getattr(row, name) for name in names} for row in result.thresholds],
@@ -172,7 +173,7 @@ def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
         if not good:
             click.echo("there are no good samples: put ordinary pictures into good/")
         return
-    chosen = result.thresholds[int(suggested)]
+    chosen = next(row for row in result.thresholds if row.threshold == suggested)
     click.echo(
         f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
         f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"
@@ -202,7 +203,7 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
         ("threshold", "finds of bad", "95 % interval", "matches good", "95 % interval", ""),
         (
             (
-                int(row.threshold),
+                f"{row.threshold:g}",
                 f"{row.recall:.1%}",
                 f"{row.recall_low:.1%} to {row.recall_high:.1%}",
                 f"{row.false_match_rate:.2%}",

@@ -24,6 +24,19 @@ def reason_option(command: F) -> F:
     return click.option("--reason", default="", help="Why, for the log.")(command)
 
 
+def variants_option(command: F) -> F:
+    return click.option(
+        "--variants",
+        metavar="none|default|all|NAME,...",
+        help="Turns and parts of an uploaded picture that are tried besides itself.",
+    )(command)
+
+
+def variant_names(text: str) -> list[str]:
+    """`a,b` to names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def yes_option(command: F) -> F:
     return click.option("--yes", "-y", is_flag=True, help="Do not ask first.")(command)
 
@@ -85,6 +98,7 @@ def bank_json(message: banks_pb2.Bank) -> dict[str, object]:
         "safe": message.safe,
         "description": message.description,
         "thresholds": dict(message.thresholds),
+        "variants": list(message.query_variants),
         "entries": message.entry_count,
         "signals": dict(message.signal_counts),
         "revision": message.revision,
@@ -98,8 +112,12 @@ def show_bank(message: banks_pb2.Bank, as_json: bool) -> None:
         output.json_line(values)
         return
     for name, value in values.items():
-        pairs = isinstance(value, dict) and ", ".join(f"{k} {v:g}" for k, v in value.items())
-        click.echo(f"{name:<12} {value if pairs is False else pairs}")
+        shown: object = value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{k} {v:g}" for k, v in value.items())
+        elif isinstance(value, list):
+            shown = ", ".join(value) or "none"
+        click.echo(f"{name:<12} {shown}")
 
 
 def opinion_name(message: banks_pb2.Entry) -> str:
@@ -121,6 +139,10 @@ def entry_json(message: banks_pb2.Entry) -> dict[str, object]:
                 **({"quality": s.quality} if s.HasField("quality") else {}),
             }
             for s in message.signals
+        ],
+        "vectors": [
+            {"model": v.model, "dimensions": len(v.values), "variant": v.variant}
+            for v in message.vectors
         ],
         "labels": list(message.labels),
         "source": message.source,
@@ -145,7 +167,7 @@ def show_entries(
                 *([next(first)] if extra else []),
                 last_part(m.name),
                 m.external_id,
-                "\n".join(f"{s.algorithm}:{_short(s.value)}" for s in m.signals),
+                _signals_text(m),
                 ", ".join(m.labels),
                 m.source,
                 _state(m),
@@ -153,6 +175,16 @@ def show_entries(
             for m in entries
         ),
     )
+
+
+def _signals_text(message: banks_pb2.Entry) -> str:
+    """One a line; variants of the picture are only counted."""
+    own = [s for s in message.signals if s.variant == "original"]
+    lines = [f"{s.algorithm}:{_short(s.value)}" for s in own]
+    lines += [f"{v.model}: {len(v.values)} dimensions" for v in message.vectors]
+    if len(own) < len(message.signals):
+        lines.append(f"and {len(message.signals) - len(own)} variants")
+    return "\n".join(lines)
 
 
 def _short(value: str) -> str:

@@ -8,6 +8,7 @@ import click
 from featsvc.cli import output
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.texts import text_content, text_options
 from featsvc.client import Client
 from featsvc.errors import FeatsvcError
 from featsvc.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
@@ -15,10 +16,19 @@ from featsvc.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, t
 # The server's own limit is what counts; this only keeps a wrong file from filling memory.
 MAX_FILE_BYTES = 2**28
 
+_variants_option = click.option(
+    "--variants",
+    type=click.Choice(["none", "default", "all"]),
+    default="default",
+    show_default=True,
+    help="Turns and parts of the picture to try: none, those each bank names, all.",
+)
 
-@click.command(short_help="Match a file or a signal against the banks.")
+
+@click.command(short_help="Match a file, a text or a signal against the banks.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--signal", "signal_text", metavar="ALGORITHM:HEX", help="A signal, not a file.")
+@text_options()
 @click.option("--bank", "-b", "banks", multiple=True, help="Only this bank. Repeatable.")
 @click.option(
     "--max-distance",
@@ -27,29 +37,33 @@ MAX_FILE_BYTES = 2**28
     help="Distance instead of the banks' own thresholds, for perceptual hashes.",
 )
 @click.option("--max-results", type=int, default=0, metavar="N", help="Default: the server's, 100.")
+@_variants_option
 @server_option
 @json_option
 def match(
     file: Path | None,
     signal_text: str | None,
+    text: str | None,
+    text_file: str | None,
     banks: tuple[str, ...],
     max_distance: float | None,
     max_results: int,
+    variants: str,
     server: str,
     as_json: bool,
 ) -> None:
-    """Match FILE, or the signal given with --signal, against the banks of a server."""
-    if (file is None) == (signal_text is None):
-        raise click.UsageError("give a FILE or --signal ALGORITHM:HEX, one of them")
+    """Match FILE, or what --text, --text-file or --signal give, against the banks of a server."""
+    content = _content(file, text, text_file, signal_text)
     with connect(server) as client:
         options = types_pb2.MatchOptions(
             banks=banks,
             max_results=max_results,
+            variants=f"VARIANTS_{variants.upper()}",
             thresholds=_overrides(client, max_distance),
         )
         request = matching_pb2.MatchRequest(options=options)
-        if file is not None:
-            request.content.data = _read(file)
+        if content is not None:
+            request.content.CopyFrom(content)
         else:
             algorithm, _, value = (signal_text or "").partition(":")
             request.signal.CopyFrom(types_pb2.Signal(algorithm=algorithm, value=value))
@@ -73,32 +87,37 @@ def match(
     _print_matches(outcome, response.matches, response.truncated, response.watermark.revision)
 
 
-@click.command(short_help="Screen a file for an account.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command(short_help="Screen a file or a text for an account.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@text_options()
 @click.option("--account", metavar="ID", required=True, help="The account that uploads.")
 @click.option(
     "--features", "names", metavar="A,B,...", default="", help="Default: all of the account's."
 )
 @click.option("--set", "feature_set", metavar="NAME", default="", help="A named set of features.")
 @click.option("--bank", "-b", "banks", multiple=True, help="Only this bank. Repeatable.")
+@_variants_option
 @server_option
 @json_option
 def screen(
-    file: Path,
+    file: Path | None,
+    text: str | None,
+    text_file: str | None,
     account: str,
     names: str,
     feature_set: str,
     banks: tuple[str, ...],
+    variants: str,
     server: str,
     as_json: bool,
 ) -> None:
-    """Screen FILE for an account: its signals, matches, the account's features, timings."""
+    """Screen FILE, or a text, for an account: signals, matches, the account's features, timings."""
     selection = features_pb2.FeatureSelection(features=split_names(names), set=feature_set)
     request = screening_pb2.ScreenRequest(
-        content=types_pb2.Content(data=_read(file)),
+        content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
         features=selection,
-        options=types_pb2.MatchOptions(banks=banks),
+        options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
     )
     with connect(server) as client:
         response = client.screening.Screen(request)
@@ -113,7 +132,7 @@ def screen(
     if as_json:
         output.json_line(
             {
-                "file": str(file),
+                "file": str(file) if file else None,
                 "account": account,
                 "outcome": outcome,
                 "outcome_reason": response.content_outcome_reason,
@@ -171,6 +190,17 @@ def match_json(match: types_pb2.Match) -> dict[str, object]:
         "entry_variant": match.entry_variant,
         "safe": match.safe,
         "suppressed": match.suppressed,
+        "evidence": [
+            {
+                "algorithm": e.algorithm,
+                "distance": number(e.distance),
+                "threshold": number(e.threshold),
+                "entry_signal": e.entry_signal,
+                "query_variant": e.query_variant,
+                "entry_variant": e.entry_variant,
+            }
+            for e in match.evidence
+        ],
     }
 
 
@@ -198,6 +228,19 @@ def _name(enum: type, value: int, prefix: str = "OUTCOME_") -> str:
     return name.removeprefix(prefix)
 
 
+def _content(
+    file: Path | None, text: str | None, text_file: str | None, *others: str | None
+) -> types_pb2.Content | None:
+    """What is given of these, which must be one; None where it is one of the `others`."""
+    ways = (file, text, text_file, *others)
+    if sum(way is not None for way in ways) != 1:
+        signal = " or --signal ALGORITHM:HEX" if others else ""
+        raise click.UsageError(f"give a FILE, --text, --text-file{signal}, one of them")
+    if file is not None:
+        return types_pb2.Content(data=_read(file))
+    return text_content(text, text_file)
+
+
 def _read(file: Path) -> bytes:
     try:
         return read_content(file, MAX_FILE_BYTES)
@@ -214,6 +257,13 @@ def _overrides(client: Client, max_distance: float | None) -> Iterable[types_pb2
         for a in listed.algorithms
         if a.matched and a.distance == hashing_pb2.Algorithm.DISTANCE_HAMMING
     ]
+
+
+def variants_text(match: types_pb2.Match) -> str:
+    """Which variants met; empty where both are the originals."""
+    query = match.query_variant if match.query_variant != "original" else ""
+    entry = f"entry {match.entry_variant}" if match.entry_variant != "original" else ""
+    return ", ".join(filter(None, (query, entry)))
 
 
 def _say_outcome(outcome: str, reason: str, part: str = "content") -> None:
@@ -240,7 +290,7 @@ def _print_matches(
         click.echo(f"{looked}, at bank revision {revision}")
         return
     output.table(
-        ("bank", "mode", "external id", "algorithm", "distance", "threshold", "labels"),
+        ("bank", "mode", "external id", "algorithm", "distance", "threshold", "variant", "labels"),
         (
             (
                 m.bank,
@@ -251,6 +301,7 @@ def _print_matches(
                 m.algorithm,
                 number(m.distance),
                 number(m.threshold),
+                variants_text(m),
                 ", ".join(m.labels),
             )
             for m in matches

@@ -1,7 +1,7 @@
 """Pictures and text to vectors and fingerprints: classical in Numba, learned through ONNX."""
 
 from featsvc.embedding.batching import BatchingOptions
-from featsvc.embedding.classical import warm
+from featsvc.embedding.classical import GREY_SUFFICES, warm
 from featsvc.embedding.embedder import Embedded, Embedder, Started
 from featsvc.embedding.learned import OnnxEmbedder
 from featsvc.embedding.model_file import ModelSpec, read_models
@@ -9,6 +9,7 @@ from featsvc.embedding.models import Embedding, Model, Score
 from featsvc.embedding.preprocessing import Preprocessing
 
 __all__ = [
+    "GREY_SUFFICES",
     "BatchingOptions",
     "Embedded",
     "Embedder",

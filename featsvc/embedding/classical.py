@@ -90,6 +90,9 @@ def compute_colour_layout(pixels: NDArray[np.uint8]) -> Vector | None:
     return _normalised(values)
 
 
+GREY_SUFFICES = frozenset({"pdqf", "gist", "hog"})
+"""Those that look at the luma only: for PDQ's block a JPEG's own luma plane is as good."""
+
 _OF_BLOCK: Mapping[str, Callable[[Vector], Vector | None]] = {
     "pdqf": compute_pdqf,
     "gist": compute_gist,

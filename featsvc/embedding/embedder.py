@@ -31,23 +31,38 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Started:
-    """Models at work on one picture: the classical ones are done, the learned ones queued."""
+    """Models at work on one picture: the classical ones are done, the learned ones queued.
+
+    `quality` is PDQ's, None where no classical one was asked for.
+    """
 
     models: tuple[Model, ...]
     done: Mapping[str, Inference]
     queued: Mapping[str, Future[Inference]]
     reason: str
+    quality: int | None
 
     async def finish(self) -> Embedded:
         """Wait for the learned models. Raises what they raise; nothing is left running."""
         try:
-            results = await asyncio.gather(*map(asyncio.wrap_future, self.queued.values()))
+            await asyncio.gather(*map(asyncio.wrap_future, self.queued.values()))
         finally:
-            for future in self.queued.values():
-                future.cancel()
-        given = {**self.done, **dict(zip(self.queued, results, strict=True))}
+            self.cancel()
+        return self.result()
+
+    def cancel(self) -> None:
+        """Take back what is still queued."""
+        for future in self.queued.values():
+            future.cancel()
+
+    def result(self, models: Sequence[Model] | None = None) -> Embedded:
+        """What all of them made, or those of `models`, once none of these is at work any more."""
+        wanted = self.models if models is None else models
+        names = {model.name for model in wanted}
+        learned = {n: future.result() for n, future in self.queued.items() if n in names}
+        given = {**self.done, **learned}
         embeddings, scores, reason = [], [], self.reason
-        for model in self.models:
+        for model in wanted:
             inference = given[model.name]
             if inference.vector is not None:
                 embeddings.append(Embedding(model.id, inference.vector))
@@ -84,6 +99,11 @@ class Embedder:
                     one.run, row_s=one.row_s, max_batch=one.max_batch
                 )
 
+    def served(self, model_id: str) -> Model | None:
+        """By name and version; None where this server has no such vectors."""
+        model = self.models.get(model_id.partition("@")[0])
+        return model if model and model.id == model_id and model.dimensions else None
+
     def select(self, names: Iterable[str]) -> tuple[Model, ...]:
         """Models by name, or by name and version as in `pdqf@1`; a repeated one counts once.
 
@@ -116,6 +136,7 @@ class Embedder:
         """
         done: dict[str, Inference] = {}
         reason = ""
+        quality = None
         if classical := [model.name for model in models if model.name in CLASSICAL]:
             vectors, quality = embed_classical(image.pixels, classical)
             done = {name: Inference(vector, ()) for name, vector in vectors.items()}
@@ -134,7 +155,7 @@ class Embedder:
             for future in queued.values():
                 future.cancel()
             raise
-        return Started(tuple(models), done, queued, reason)
+        return Started(tuple(models), done, queued, reason, quality)
 
     def close(self) -> None:
         """Cancel what waits, finish what runs."""

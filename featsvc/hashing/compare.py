@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.hashing.registry import Distance, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.text_grams import grams_of
+from featsvc.hashing.text_index import TextIndex
+from featsvc.hashing.tlsh import tlsh_distance
 from featsvc.hashing.vectors import cosine_distance
 
 
@@ -22,7 +25,7 @@ def words_of(values: bytes, length: int) -> NDArray[np.uint64]:
 
 def distance(a: Signal, b: Signal) -> float:
     """Bits for Hamming; 0 or 1 for byte hashes; for segments the nearest pair's bits, for vectors
-    1 - cosine.
+    1 - cosine; for texts the share of the one's 4-grams that the other lacks, whichever is less.
 
     imagehash's `a.matches(b)` with its defaults is `distance <= bits / 4`. Raises InvalidInput for
     two kinds, InvalidSignal for lengths that do not fit.
@@ -32,6 +35,8 @@ def distance(a: Signal, b: Signal) -> float:
             f"a {a.algorithm} and a {b.algorithm} signal do not compare; hash both with one"
         )
     kind = get_algorithm(a.algorithm)
+    if kind.distance is Distance.CONTAINMENT:
+        return min(_missing(a, b), _missing(b, a))
     _check_length(a, b)
     _check_length(b, a)
     if kind.distance is Distance.EQUALITY:
@@ -40,8 +45,17 @@ def distance(a: Signal, b: Signal) -> float:
         return cosine_distance(a.value, b.value)
     if kind.distance is Distance.SEGMENTS:
         return min(nearest for nearest in _nearest(a, b))
+    if kind.distance is Distance.TLSH:
+        return tlsh_distance(a.value, b.value)
     left, right = words_of(a.value, kind.bytes)[0], words_of(b.value, kind.bytes)[0]
     return int(kernels.hamming(left, right))
+
+
+def _missing(query: Signal, entry: Signal) -> float:
+    """As banks match texts: 1 too where the two share so little that no index would find it."""
+    grams, sought = (grams_of(np.frombuffer(s.value, np.uint8)) for s in (query, entry))
+    index = TextIndex.build(sought, np.array([len(sought)], np.int64))
+    return float(index.search(grams, 1.0)[1].min(initial=1.0))
 
 
 def matching_segments(a: Signal, b: Signal, cutoff: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Content to signals: one decode serves every hash."""
+"""Pictures and files to signals: one decode serves every hash. Text: see `text`."""
 
 import hashlib
 import time
@@ -11,7 +11,8 @@ from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.registry import Algorithm, get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.media import DecodeOptions, Limits, decode_frames, probe
+from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
+from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
 
 
 class ContentOutcome(Enum):
@@ -22,6 +23,8 @@ class ContentOutcome(Enum):
     """At least one signal is under its quality floor."""
     UNSUPPORTED_MEDIA = "unsupported_media"
     """Not a picture format that is decoded: only byte hashes were computed."""
+    DEGRADED = "degraded"
+    """Searched banks hold vectors of a model that is not served: those were not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class ContentHashes:
     hash_us: int
 
 
-_BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
+BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
     # Exchanged lists are MD5 and SHA-1; nothing here relies on their strength.
     "md5": lambda content: hashlib.md5(content, usedforsecurity=False).digest(),
     "sha1": lambda content: hashlib.sha1(content, usedforsecurity=False).digest(),
@@ -63,22 +66,62 @@ def hash_content(
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
+    variants: MakeVariants = make_original,
     *,
-    dihedral: bool = False,
+    see: Callable[[Image], None] | None = None,
+    grey_suffices: bool = True,
 ) -> ContentHashes:
     """Compute each of `algorithms` (registry names; a repeated one counts once).
 
-    `dihedral` adds PDQ's seven turned and mirrored variants; `options.frames` says whether every
-    frame of an animation is hashed (byte hashes are of the whole content, and stand at frame 0).
+    `variants` makes PDQ's variants beside the original (`featsvc.hashing.variants`), whose own
+    quality is no part of the outcome; `options.frames` says whether every frame of an animation
+    is hashed (byte hashes are of the whole content, and stand at frame 0).
+
+    `see` is shown every picture that is decoded, so that others need not decode it again;
+    `grey_suffices` says whether grey is enough for it. The time it takes counts as hashing.
 
     Synchronous and thread-safe; decoding and hashing run without the GIL.
 
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
     MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
-    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
-    if not kinds:
+    kinds = _computed_kinds(algorithms)
+    if not kinds and see is None:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
+    perceptual = tuple(kind for kind in kinds if kind.perceptual)
+    clock = _Clock()
+    media: MediaInfo | None = None
+    signals: list[Signal] = []
+    outcome, reason = ContentOutcome.OK, ""
+    if perceptual or see is not None:
+        luma = grey_suffices and all(kind.base == "pdq" for kind in perceptual)
+        try:
+            for image in decode_frames(content, options, limits, luma_suffices=luma):
+                clock.decoded()
+                if media is None:
+                    media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+                signals += hash_image(image, perceptual, variants)
+                if see is not None:
+                    see(image)
+                clock.hashed()
+        except UnsupportedMedia as exc:
+            outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
+    else:
+        media = _describe(content, limits)
+    clock.decoded()
+    signals += [
+        Signal(kind.name, BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
+    ]
+    rank = {kind.name: i for i, kind in enumerate(kinds)}
+    signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
+    clock.hashed()
+    if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
+        outcome = ContentOutcome.LOW_QUALITY
+    return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
+
+
+def _computed_kinds(names: Sequence[str]) -> tuple[Algorithm, ...]:
+    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(names))
     for kind in kinds:
         if kind.vector:
             raise UnknownAlgorithm(
@@ -90,34 +133,12 @@ def hash_content(
                 f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
                 field="algorithms",
             )
-    perceptual = tuple(kind for kind in kinds if kind.perceptual)
-    clock = _Clock()
-    media: MediaInfo | None = None
-    signals: list[Signal] = []
-    outcome, reason = ContentOutcome.OK, ""
-    if perceptual:
-        luma = all(kind.base == "pdq" for kind in perceptual)
-        try:
-            for image in decode_frames(content, options, limits, luma_suffices=luma):
-                clock.decoded()
-                if media is None:
-                    media = MediaInfo(image.media_type, image.width, image.height, image.frames)
-                signals += hash_image(image, perceptual, dihedral=dihedral)
-                clock.hashed()
-        except UnsupportedMedia as exc:
-            outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
-    else:
-        media = _describe(content, limits)
-    clock.decoded()
-    signals += [
-        Signal(kind.name, _BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
-    ]
-    rank = {kind.name: i for i, kind in enumerate(kinds)}
-    signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
-    clock.hashed()
-    if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
-        outcome = ContentOutcome.LOW_QUALITY
-    return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
+        if kind.textual:
+            raise InvalidInput(
+                f"algorithms: {kind.name} is computed of text alone; send the text as content.text",
+                field="algorithms",
+            )
+    return kinds
 
 
 class _Clock:
@@ -161,7 +182,7 @@ def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
 def _find_fault(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
     """Why the picture could not be looked at fully; empty where it could."""
     for signal in signals:
-        if signal.low_quality:
+        if signal.low_quality and signal.variant == ORIGINAL:
             floor = cast(int, get_algorithm(signal.algorithm).quality_floor)
             return (
                 f"{signal.algorithm} quality {signal.quality} is under its floor of {floor}: "

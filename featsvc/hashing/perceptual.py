@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.hashing import imagehashes
-from featsvc.hashing.pdq import DIHEDRAL_VARIANTS, hash_pdq, hash_pdq_dihedral, measure_quality
+from featsvc.hashing.pdq import measure_quality
 from featsvc.hashing.planes import GreyPlane
 from featsvc.hashing.registry import Algorithm
 from featsvc.hashing.signals import Provenance, Signal
+from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
 from featsvc.media import Image
 
 _FROM_GREY: Mapping[str, Callable[[GreyPlane, int], imagehashes.Bits]] = {
@@ -51,29 +52,28 @@ def pack_bits(bits: imagehashes.Bits) -> bytes:
 
 
 def hash_image(
-    image: Image, algorithms: Sequence[Algorithm], *, dihedral: bool = False
+    image: Image, algorithms: Sequence[Algorithm], variants: MakeVariants = make_original
 ) -> tuple[Signal, ...]:
     """Perceptual signals of one decoded picture, in the order of `algorithms`.
 
     An algorithm that the picture is too small for gives none (`whash_db4` wants 8 pixels a bit on
-    the short side). `dihedral` adds PDQ's seven other variants.
+    the short side). `variants` says which PDQ is made of, the original first.
     """
     picture = _Picture(image.pixels)
     provenance = Provenance.of(image)
     signals: list[Signal] = []
     for kind in algorithms:
-        for variant, value, quality in _values(picture, kind, dihedral=dihedral):
+        for variant, value, quality in _values(picture, kind, variants):
             signals.append(Signal(kind.name, value, quality, variant, image.frame, provenance))
     return tuple(signals)
 
 
 def _values(
-    picture: _Picture, kind: Algorithm, *, dihedral: bool
+    picture: _Picture, kind: Algorithm, variants: MakeVariants
 ) -> Iterator[tuple[str, bytes, int]]:
     """Variant, value and quality of each signal of one kind."""
     if kind.base == "pdq":
-        hashes = hash_pdq_dihedral(picture.pixels) if dihedral else (hash_pdq(picture.pixels),)
-        for variant, pdq in zip(DIHEDRAL_VARIANTS, hashes, strict=False):
+        for variant, pdq in variants(picture.pixels):
             yield variant, pdq.value, pdq.quality
         return
     if kind.base == "colorhash":
@@ -85,4 +85,4 @@ def _values(
         if bits.size != kind.bits:
             return
         value = pack_bits(bits)
-    yield "original", value, picture.quality
+    yield ORIGINAL, value, picture.quality

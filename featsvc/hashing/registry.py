@@ -33,6 +33,8 @@ class Distance(Enum):
     CONTAINMENT = "containment"
     """Of texts, whose values have any length: the share of the entry's 4-grams that the query
     lacks, 0 to 1."""
+    TLSH = "tlsh"
+    """TLSH's own, without the length: a weighted count of differing buckets, 0 to 937."""
 
     @property
     def fractional(self) -> bool:
@@ -50,8 +52,9 @@ class Algorithm:
     nothing else; `quality_floor` (0 to 100) the quality below which a signal is LOW_QUALITY,
     None where the algorithm has no quality; `computed` and `matched` whether `hash_content` makes
     it and banks are searched for it (vectors are made by `featsvc.embedding`); `perceptual` whether
-    it is a hash of pixels. `base` is the name without its size or version, `size` imagehash's
-    `hash_size` or `binbits`, 0 where there is none.
+    it is a hash of pixels, `textual` whether it is one of text; byte hashes are neither. `base` is
+    the name without its size or version, `size` imagehash's `hash_size` or `binbits`, 0 where there
+    is none.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Algorithm:
     size: int = 0
     base: str = ""
     dimensions: int = 0
+    textual: bool = False
 
     @property
     def bytes(self) -> int:
@@ -93,8 +97,10 @@ class Algorithm:
         """Of any two values; a distance divided by it compares with those of other kinds."""
         if self.distance is Distance.EQUALITY:
             return 0
-        return {Distance.COSINE: 2, Distance.CONTAINMENT: 1}.get(self.distance, self.bits)
+        return _LARGEST.get(self.distance, self.bits)
 
+
+_LARGEST = {Distance.COSINE: 2, Distance.CONTAINMENT: 1, Distance.TLSH: 937}
 
 QUALITY_FLOOR = 50
 """Meta's advice for PDQ. The measure is of the picture, so it holds for every perceptual hash."""
@@ -115,6 +121,15 @@ def _byte_hash(name: str, bits: int, description: str) -> Algorithm:
     return Algorithm(
         name, bits, Distance.EQUALITY, 0, None, 1, True, True, False, description, base=name
     )
+
+
+def _textual(
+    name: str, bits: int, distance: Distance, threshold: float, description: str
+) -> Algorithm:
+    return Algorithm(
+        name, bits, distance, threshold, None, 1, True, True, False, description, base=name,
+        textual=True,
+    )  # fmt: skip
 
 
 def _perceptual(
@@ -169,21 +184,27 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             _byte_hash("md5", 128, "MD5 of the bytes, as exchanged in lists"),
             _byte_hash("sha1", 160, "SHA-1 of the bytes, as exchanged in lists"),
             _byte_hash("sha256", 256, "SHA-256 of the bytes"),
+            _textual("text", 0, Distance.CONTAINMENT, 0.4, "4-grams of a text: edited copies"),
+            _textual("text_sha256", 256, Distance.EQUALITY, 0, "SHA-256 of a text as it reads"),
+            _textual("tlsh", 280, Distance.TLSH, 30, "TLSH of a text's UTF-8, as in lists"),
             _opaque("pdna", "PhotoDNA"),
             _opaque("tmk", "TMK+PDQF of videos"),
             _opaque("vpdq", "PDQ of video frames"),
             _opaque("netclean", "NetClean"),
             _opaque("videntifier", "Videntifier"),
             _opaque("ssvh", "Scene-sensitive video hashes"),
-            _vector("pdqf@1", 256, 0.05, "PDQ before its bits are cut", floor=QUALITY_FLOOR),
-            _vector("gist@1", 512, 0.05, "GIST of 64x64 luma", floor=QUALITY_FLOOR),
-            _vector("hog@1", 1764, 0.05, "HOG of 64x64 luma", floor=QUALITY_FLOOR),
-            _vector("colour_layout@1", 58, 0.05, "MPEG-7 colour layout", floor=QUALITY_FLOOR),
+            # Thresholds: python -m bench.vector_thresholds; see docs/models.md.
+            _vector("pdqf@1", 256, 0.135, "PDQ before its bits are cut", floor=QUALITY_FLOOR),
+            _vector("gist@1", 512, 0.015, "GIST of 64x64 luma", floor=QUALITY_FLOOR),
+            _vector("hog@1", 1764, 0.0225, "HOG of 64x64 luma", floor=QUALITY_FLOOR),
+            # It tells palettes apart, not pictures: no distance but 0 keeps strangers out.
+            _vector("colour_layout@1", 58, 0.0, "MPEG-7 colour layout", floor=QUALITY_FLOOR),
         )
     }
 )  # fmt: skip
 
 DEFAULT_ALGORITHMS = ("pdq", "md5", "sha256")
+DEFAULT_TEXT_ALGORITHMS = ("text_sha256", "text", "md5", "sha256")
 
 
 def _square(size: int) -> int:

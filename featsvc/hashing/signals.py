@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from featsvc.errors import InvalidSignal
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.text_grams import parse_grams
+from featsvc.hashing.tlsh import format_tlsh, parse_tlsh
 from featsvc.hashing.vectors import parse_vector
 from featsvc.media import Alpha, Fidelity, Image
 
@@ -44,7 +46,7 @@ class Provenance:
 class Signal:
     """One hash or vector. `value` is the packed bits, most significant first, as the hex reads;
     where the bits fill no whole bytes, the first byte begins with zeros. Segments follow each
-    other. Of a vector it is float32, little-endian, of length 1.
+    other. Of a vector it is float32, little-endian, of length 1; of a text its grams' hashes.
 
     `quality` is 0 to 100, None where the algorithm has none; `variant` names the transform that
     was hashed; `frame` is the index in an animation; `provenance` is None where the signal was
@@ -60,7 +62,7 @@ class Signal:
 
     @property
     def text(self) -> str:
-        """Lower-case hex as the algorithm's users write it; segments are joined by commas."""
+        """Lower-case hex, or as the algorithm's users write it; segments are joined by commas."""
         return format_value(self.algorithm, self.value)
 
     @property
@@ -75,8 +77,10 @@ def format_value(algorithm: str, value: bytes) -> str:
     kind = get_algorithm(algorithm)
     if kind.opaque:
         return value.decode()
-    if kind.vector:
+    if kind.distance.fractional:
         return value.hex()
+    if kind.distance is Distance.TLSH:
+        return format_tlsh(value)
     skipped = 2 * kind.bytes - kind.hex_digits
     return ",".join(
         value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
@@ -86,8 +90,8 @@ def format_value(algorithm: str, value: bytes) -> str:
 def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     """Hex in any case, blanks around it allowed, to packed bytes.
 
-    A vector is normalised. Raises UnknownAlgorithm, or InvalidSignal naming the length or the
-    first bad character.
+    A vector is normalised; TLSH may have its `T1`. Raises UnknownAlgorithm, or InvalidSignal naming
+    the length or the first bad character.
     """
     kind = get_algorithm(algorithm, field=field)
     if kind.opaque:
@@ -98,6 +102,10 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     parts = [text.strip().lower()]
     if kind.vector:
         return parse_vector(kind, parts[0], field=field)
+    if kind.distance is Distance.CONTAINMENT:
+        return parse_grams(parts[0], field=field)
+    if kind.distance is Distance.TLSH:
+        return parse_tlsh(parts[0], field=field)
     if kind.distance is Distance.SEGMENTS:
         parts = [part.strip() for part in parts[0].split(",")]
         if len(parts) > MAX_SEGMENTS:

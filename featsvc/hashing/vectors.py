@@ -58,6 +58,21 @@ def vector_value(kind: Algorithm, values: NDArray[np.floating], *, field: str = 
     return exact.astype(FLOAT32).tobytes()
 
 
+def vector_rows(
+    kind: Algorithm, rows: NDArray[np.float32], *, field: str = "signals"
+) -> NDArray[np.uint8]:
+    """Values uint8 (n, 4 d) of `rows` float32 (n, d); raises as `vector_value`, naming the row."""
+    exact = rows.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    bad = ~np.isfinite(lengths) | (lengths < np.finfo(np.float32).tiny)
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        vector_value(kind, rows[at], field=f"{field}[{at}]")
+    off = np.abs(lengths - 1) > _ROUNDING
+    exact[off] /= lengths[off, None]
+    return exact.astype(FLOAT32).view(np.uint8)
+
+
 def vector_of(value: bytes) -> NDArray[np.float32]:
     """float32 (d,) of a signal's value."""
     return np.frombuffer(value, FLOAT32)
@@ -65,18 +80,19 @@ def vector_of(value: bytes) -> NDArray[np.float32]:
 
 def cosine_distance(a: bytes, b: bytes) -> float:
     """1 - cosine, 0 to 2, of two values of the same number of dimensions."""
-    return float(cosine_distances(vector_of(a), vector_of(b)[None], np.zeros(1, np.int64))[0])
+    return float(cosine_distances(vector_of(a), vector_of(b)[None])[0])
 
 
 def cosine_distances(
-    query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]
+    query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """1 - cosine of `query` (d,) and each of those rows of `vectors` (n, d).
+    """1 - cosine of `query` (d,) and each of those rows of `vectors` (n, d), or of all.
 
     Summed in double precision and rounded to six decimals, so that equal vectors lie at 0, and
     what one machine finds on a threshold another finds there too.
     """
     exact = query.astype(np.float64)
+    rows = np.arange(len(vectors)) if rows is None else rows
     distances = np.empty(len(rows), np.float64)
     for first in range(0, len(rows), _BLOCK_ROWS):
         some = slice(first, first + _BLOCK_ROWS)

@@ -7,6 +7,7 @@ from PIL import Image as PillowImage
 
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.registry import ALGORITHMS
+from featsvc.hashing.text import hash_text
 from featsvc.media import DecodeOptions, Limits
 
 _SIDE = 64
@@ -14,15 +15,17 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 def warm() -> None:
-    """Decode and hash one small picture in every format.
+    """Decode and hash one small picture in every format, and a text.
 
     Loads each decoder's library and runs each kernel once; kernels are compiled, or loaded from
     Numba's cache, when this module is imported.
     """
     ramp = np.arange(_SIDE * _SIDE * 3, dtype=np.uint32) * 2654435761 >> 24
     picture = PillowImage.fromarray(ramp.astype(np.uint8).reshape(_SIDE, _SIDE, 3))
-    names = tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+    computed = {name: kind for name, kind in ALGORITHMS.items() if kind.computed}
+    names = tuple(name for name, kind in computed.items() if not kind.textual)
     for name in _FORMATS:
         content = io.BytesIO()
         picture.save(content, name)
         hash_content(content.getvalue(), names, DecodeOptions(), Limits())
+    hash_text("What a text is hashed by.", [n for n, k in computed.items() if not k.perceptual])

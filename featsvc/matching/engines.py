@@ -3,7 +3,7 @@
 A value is a row of a `uint8[n, bytes]`, or of a `Ragged`; its row number names it in an answer. An
 engine is made from named arrays (`build` makes them, a segment maps them), so that an index on
 disk and one in memory are the same thing. Engines are immutable: any number of threads may search
-one. Those of vectors are in `vector_engines`.
+one. Those of vectors are in `vector_engines`, that of texts in `text_engine`.
 """
 
 import threading
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from featsvc_kernels import search as kernels
+from featsvc_kernels.tlsh import scan_tlsh
 from numpy.typing import NDArray
 
-from featsvc.errors import NotBuilt
 from featsvc.hashing.registry import Algorithm, Distance
 from featsvc.matching.hits import (
     NO_HITS,
@@ -34,8 +34,14 @@ from featsvc.matching.plans import (
     masks,
     worth_probing,
 )
+from featsvc.matching.text_engine import MinHashEngine
 from featsvc.matching.values import Values
-from featsvc.matching.vector_engines import FlatVectorEngine, as_vectors
+from featsvc.matching.vector_engines import (
+    FlatVectorEngine,
+    ProjectionEngine,
+    as_vectors,
+    build_vector_engine,
+)
 
 _I64 = NDArray[np.int64]
 
@@ -96,6 +102,7 @@ class ScanEngine:
     """Hamming distance by comparing every hash. Arrays: `words` uint64 (n, w)."""
 
     name = "scan"
+    _kernel = staticmethod(kernels.scan)
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
@@ -105,7 +112,14 @@ class ScanEngine:
         if radius < 0:
             return Hits.none(len(queries))
         words = to_words(as_rows(queries))
-        return _collect(kernels.scan, (self._words, words, int(radius)), len(queries))
+        return _collect(self._kernel, (self._words, words, int(radius)), len(queries))
+
+
+class TlshEngine(ScanEngine):
+    """TLSH's distance by comparing every digest: a million take 20 ms. Arrays: `words` (n, 5)."""
+
+    name = "tlsh-scan"
+    _kernel = staticmethod(scan_tlsh)
 
 
 class MultiIndexEngine:
@@ -206,25 +220,36 @@ class FaissFlatEngine:
 _OPENED: Mapping[str, Callable[[Arrays], Engine]] = {
     ExactEngine.name: ExactEngine,
     ScanEngine.name: ScanEngine,
+    TlshEngine.name: TlshEngine,
+    MinHashEngine.name: MinHashEngine,
     FlatVectorEngine.name: FlatVectorEngine,
+    ProjectionEngine.name: ProjectionEngine,
 }
 
 
 def applies(choice: str, kind: Algorithm) -> bool:
     """Whether a bank's choice of engine means values of that kind."""
+    if kind.vector:
+        return choice in ("faiss", "scan")
     return kind.distance is Distance.HAMMING and choice != "auto"
 
 
 def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
     """The engine for `values`: by distance and size, or as a bank chose it."""
     if kind.vector:
-        return FlatVectorEngine({"vectors": as_vectors(as_rows(values))})
+        return build_vector_engine(as_vectors(as_rows(values)), choice)
     if kind.distance is Distance.CONTAINMENT:
-        raise NotBuilt(f"{kind.name}: banks are not searched for it in this version")
+        return MinHashEngine.build(values)
     values = as_rows(values)
     if kind.distance is Distance.EQUALITY:
         return ExactEngine.build(values)
     words = to_words(values)
+    if kind.distance is Distance.TLSH:
+        return TlshEngine({"words": words})
+    return _hamming_engine(kind, words, choice)
+
+
+def _hamming_engine(kind: Algorithm, words: NDArray[np.uint64], choice: str) -> Engine:
     if choice == "faiss":
         return FaissFlatEngine({"words": words})
     plan = choose_plan(kind.bits, len(words), int(kind.default_threshold))

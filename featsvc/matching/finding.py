@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
+from featsvc.hashing.variants import share_of
 from featsvc.matching.engines import applies
 from featsvc.matching.hits import Distances, Hits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
@@ -58,12 +59,14 @@ class Found:
 class SearchedPart:
     """A part as a snapshot sees it: `dead` are the rows of entries withdrawn since, ascending;
     `positions` the place of each of its banks in the snapshot's, -1 where it is gone;
-    `choices` the banks that chose an engine for themselves, by engine."""
+    `choices` the banks that chose an engine for themselves, by engine; `shares` what each of its
+    variants has of the threshold, None where all have all of it."""
 
     part: Part
     dead: _I64
     positions: _I64
     choices: tuple[tuple[str, tuple[str, ...]], ...]
+    shares: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, part: Part, dead: _I64, banks: Sequence[Bank]) -> "SearchedPart":
@@ -75,7 +78,8 @@ class SearchedPart:
                 chosen.setdefault(bank.engine, []).append(bank.id)
         positions = np.array([place.get(b, -1) for b in part.tables.banks], np.int64)
         choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
-        return cls(part, dead, positions, choices)
+        shares = np.array([share_of(variant) for variant in part.tables.variants], np.float64)
+        return cls(part, dead, positions, choices, shares if (shares < 1).any() else None)
 
     def hits(self, algorithm: str, queries: Values, radius: float) -> Hits:
         """Of every engine; the hits of a bank come from the one it chose."""
@@ -140,8 +144,11 @@ def find(
         entry = index.entry[hits.rows].astype(np.int64)
         bank = searched.positions[entries.bank[entry]]
         flags = entries.flags[entry]
+        largest = thresholds.by_bank[bank]
+        if searched.shares is not None:
+            largest = thresholds.for_entries(bank, searched.shares[index.variant[hits.rows]])
         matched = (
-            (hits.distances <= thresholds.by_bank[bank])
+            (hits.distances <= largest)
             & (entries.expire_us[entry] > now_us)
             & (flags & QUARANTINED == 0)
             & ((flags & NEGATIVE == 0) | rules.safe[bank])
@@ -171,8 +178,9 @@ def _few(
         entry = int(index.entry[row])
         bank = int(searched.positions[entries.bank[entry]])
         flags = int(entries.flags[entry])
+        variant = searched.part.tables.variants[index.variant[row]]
         if (
-            distance > thresholds.by_bank[bank]
+            distance > thresholds.at(bank, variant)
             or entries.expire_us[entry] <= now_us
             or flags & QUARANTINED
             or (flags & NEGATIVE and not rules.safe[bank])

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank, BankMode
 from featsvc.errors import NotFound
 from featsvc.hashing.registry import Algorithm
+from featsvc.hashing.variants import ORIGINAL, QUERY_VARIANTS, share_of
 from featsvc.matching.matches import MatchOptions, Variants
 
-ORIGINAL = "original"
 _MADE_KEPT = 256
 
 
@@ -22,11 +22,46 @@ class Thresholds:
 
     -1 where the bank is not searched, and at the end, so that position -1 (no such bank any
     more) matches nothing. `largest` is the radius to search with, -1 for no search; a whole
-    number where distances are.
+    number where distances are (not `fractional`). A query variant has its `share` of the bank's
+    threshold, `whole`; an entry variant has its own share, and the smaller one holds.
     """
 
     by_bank: NDArray[np.float64]
     largest: float
+    whole: NDArray[np.float64]
+    share: float
+    fractional: bool
+
+    @classmethod
+    def of(cls, whole: NDArray[np.float64], share: float, *, fractional: bool) -> "Thresholds":
+        by_bank = np.where(whole > 0, _part(whole, share, fractional), whole)
+        largest = float(by_bank.max(initial=-1.0))
+        if not fractional:
+            largest = math.floor(largest)
+        return cls(by_bank, largest, whole, share, fractional)
+
+    def for_entries(
+        self, bank: NDArray[np.int64], shares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Of hits in these banks, by the share of each one's entry variant."""
+        of_entry = _part(self.whole[bank], shares, self.fractional)
+        return np.where(shares < self.share, of_entry, self.by_bank[bank])
+
+    def at(self, bank: int, entry_variant: str) -> float:
+        """The one that applied to a hit."""
+        share = share_of(entry_variant)
+        if share >= self.share:
+            return float(self.by_bank[bank])
+        threshold = float(self.whole[bank]) * share
+        return threshold if self.fractional else float(math.floor(threshold))
+
+
+def _part(
+    whole: NDArray[np.float64], share: float | NDArray[np.float64], fractional: bool
+) -> NDArray[np.float64]:
+    """The share of a threshold; the original's is left as it was given."""
+    part = whole * share
+    return part if fractional else np.where(np.equal(share, 1), whole, np.floor(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +102,18 @@ class BankRules:
     def thresholds(
         self, searched: Sequence[int], kind: Algorithm, variant: str, options: MatchOptions
     ) -> Thresholds:
-        """The request's override, else the bank's own, else the algorithm's default."""
+        """The request's override, else the bank's own, else the algorithm's default.
+
+        Variants with the same ones have the same object, so that they are searched together.
+        """
         override = options.thresholds.get(kind.name)
         key = kind.name, variant, options.variants, override, tuple(searched)
         if key not in self._made:
             if len(self._made) >= _MADE_KEPT:
                 self._made.clear()
-            self._made[key] = self._thresholds(searched, kind, variant, options, override)
+            made = self._thresholds(searched, kind, variant, options, override)
+            same = made.share, made.fractional, made.whole.tobytes()
+            self._made[key] = self._made.setdefault(same, made)
         return self._made[key]
 
     def _thresholds(
@@ -84,20 +124,20 @@ class BankRules:
         options: MatchOptions,
         override: float | None,
     ) -> Thresholds:
-        by_bank = np.full(len(self.banks) + 1, -1.0)
+        whole = np.full(len(self.banks) + 1, -1.0)
         for i in searched:
             bank = self.banks[i]
             if not _takes(bank, variant, options.variants):
                 continue
             own = bank.thresholds.get(kind.name, kind.default_threshold)
-            by_bank[i] = own if override is None else override
-        largest = float(by_bank.max(initial=-1.0))
-        return Thresholds(by_bank, largest if kind.distance.fractional else math.floor(largest))
+            whole[i] = own if override is None else override
+        share = share_of(variant)
+        return Thresholds.of(whole, share, fractional=kind.distance.fractional)
 
-    def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
-        """What a caller should hash besides the original; None stands for every variant."""
+    def query_variants(self, options: MatchOptions) -> frozenset[str]:
+        """What a caller should hash besides the original. Raises NotFound as `searched` does."""
         if options.variants is Variants.ALL:
-            return None
+            return frozenset(QUERY_VARIANTS)
         if options.variants is Variants.NONE:
             return frozenset()
         return frozenset(v for i in self.searched(options) for v in self.banks[i].query_variants)

@@ -58,7 +58,7 @@ from featsvc.matching.values import Ragged, Values
 FORMAT = 2
 MANIFEST = "manifest.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
-_DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "<f4", "<f2"})
+_DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "|i1", "<f4"})
 
 _log = logging.getLogger(__name__)
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, NotFound
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import ORIGINAL
 from featsvc.matching.finding import Found, SearchedPart, find, with_labels
 from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
@@ -32,7 +33,7 @@ from featsvc.matching.matches import (
     MatchOptions,
     MatchResult,
 )
-from featsvc.matching.rules import ORIGINAL, BankRules, Thresholds
+from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
@@ -41,6 +42,7 @@ _MAX_HITS_READ = 20_000
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
+_QUICK = (Distance.HAMMING, Distance.EQUALITY)
 
 _NOTHING = MatchResult((), False, low_quality=False)
 _NOTHING_POOR = MatchResult((), False, low_quality=True)
@@ -63,11 +65,19 @@ class AlgorithmStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One query signal, the thresholds that applied, and its hits."""
+    """Query signals of one algorithm, the thresholds that applied, and their hits by number."""
 
-    signal: Signal
+    signals: Sequence[Signal]
     thresholds: Thresholds
     found: Found
+
+    @property
+    def algorithm(self) -> str:
+        return self.signals[0].algorithm
+
+    def signal(self, row: int) -> Signal:
+        """That a hit is of."""
+        return self.signals[int(self.found.query[row])]
 
 
 class Snapshot:
@@ -97,9 +107,29 @@ class Snapshot:
         """Those that any entry has a signal of."""
         return tuple(sorted({name for p in self._parts for name in p.part.indexes}))
 
-    def query_variants(self, options: MatchOptions) -> frozenset[str] | None:
-        """Variants worth hashing for this request; None for all. Raises NotFound."""
+    def query_variants(self, options: MatchOptions) -> frozenset[str]:
+        """Variants worth hashing for this request. Raises NotFound."""
         return self._rules.query_variants(options)
+
+    def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
+        """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
+        banks = (self._rules.banks[i] for i in self._rules.searched(options))
+        names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
+        return tuple(sorted(name for name in names if get_algorithm(name).vector))
+
+    def check_held(self, algorithm: str, options: MatchOptions) -> None:
+        """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
+        without matches would read as if some had been compared."""
+        if not get_algorithm(algorithm).vector:
+            return
+        held = self.vectors_held(options)
+        if algorithm not in held:
+            raise NotFound(
+                f"signal: no searched bank holds vectors of {algorithm}; they hold "
+                f"{', '.join(held) or 'no vectors'}, and those of other models do not compare",
+                reason="VECTORS_NOT_HELD",
+                field="signal",
+            )
 
     def match(
         self, signals: Sequence[Signal], options: MatchOptions = DEFAULT_OPTIONS
@@ -112,15 +142,20 @@ class Snapshot:
         searched = self._rules.searched(options)
         now_us = time.time_ns() // 1000
         low_quality = False
-        asked: list[_Asked] = []
+        # Those that are searched alike are searched at once.
+        together: dict[tuple[str, int, int], tuple[Thresholds, list[Signal]]] = {}
         for signal in signals:
             kind = _matched_kind(signal.algorithm)
             self._check_length(kind, len(signal.value))
-            if signal.low_quality and not options.match_low_quality:
-                low_quality = True
+            original = signal.variant == ORIGINAL
+            if signal.low_quality and not (options.match_low_quality and original):
+                # A poor variant is no further try; a poor original is one that was not made.
+                low_quality |= original
                 continue
             thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-            asked.append(self._ask(signal, thresholds, now_us))
+            key = kind.name, len(signal.value), id(thresholds)
+            together.setdefault(key, (thresholds, []))[1].append(signal)
+        asked = [self._ask(group, thresholds, now_us) for thresholds, group in together.values()]
         return self._answer(asked, options, low_quality)
 
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
@@ -129,14 +164,14 @@ class Snapshot:
         the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
         kind = _matched_kind(signal.algorithm)
-        if kind.distance.fractional or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        if kind.distance not in _QUICK or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
             return None
         searched = self._rules.searched(options)
         thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
         if thresholds.largest > kind.default_threshold or signal.low_quality:
             return None
         self._check_length(kind, len(signal.value))
-        asked = self._ask(signal, thresholds, time.time_ns() // 1000)
+        asked = self._ask((signal,), thresholds, time.time_ns() // 1000)
         return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
 
     def _check_length(self, kind: Algorithm, length: int) -> None:
@@ -148,15 +183,23 @@ class Snapshot:
                 field="signal",
             )
 
-    def _ask(self, signal: Signal, thresholds: Thresholds, now_us: int) -> _Asked:
-        query = _query(signal)
-        found = find(self._parts, self._rules, signal.algorithm, query, thresholds, now_us)
-        return _Asked(signal, thresholds, found)
+    def _ask(self, signals: Sequence[Signal], thresholds: Thresholds, now_us: int) -> _Asked:
+        try:
+            found = find(
+                self._parts, self._rules, signals[0].algorithm, _queries(signals), thresholds,
+                now_us,
+            )  # fmt: skip
+        except TooManyHitsError:
+            half = len(signals) // 2
+            one = self._ask(signals[:half], thresholds, now_us).found
+            two = self._ask(signals[half:], thresholds, now_us).found
+            found = one.followed_by(two, half)
+        return _Asked(signals, thresholds, found)
 
     def _answer(
         self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
     ) -> MatchResult:
-        asked = [_Asked(a.signal, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
+        asked = [_Asked(a.signals, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
         if not asked:
             return _NOTHING_POOR if low_quality else _NOTHING
         suppressing = self._rules.suppressing and any(
@@ -258,8 +301,9 @@ class Snapshot:
         if len(asked) == 1 and len(asked[0].found) == 1 and not options.labels:
             (only,) = asked
             place = int(only.found.part[0]), int(only.found.entry[0])
-            evidence = [self._evidence(only.signal, only.thresholds, only.found, 0)]
-            return (self._match(*place, evidence, options, suppressing, only.signal),), False
+            query = only.signal(0)
+            evidence = [self._evidence(query, only.thresholds, only.found, 0)]
+            return (self._match(*place, evidence, options, suppressing, query),), False
         by_entry: dict[tuple[int, int], list[Evidence]] = {}
         query_of: dict[tuple[int, int], Signal] = {}
         found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
@@ -290,33 +334,36 @@ class Snapshot:
         if options.labels:
             wanted = frozenset(options.labels)
             asked = [
-                _Asked(a.signal, a.thresholds, with_labels(self._parts, a.found, wanted))
+                _Asked(a.signals, a.thresholds, with_labels(self._parts, a.found, wanted))
                 for a in asked
             ]
-        if len(asked) == 1:
+        if len(asked) == 1 and len(asked[0].signals) == 1:
             (one,) = asked
             for row in range(min(len(one.found), _MAX_HITS_READ)):
                 place = int(one.found.part[row]), int(one.found.entry[row])
-                yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
+                query = one.signals[0]
+                yield query, place, self._evidence(query, one.thresholds, one.found, row)
             return
-        share = np.concatenate([a.found.distance / _span(a.signal) for a in asked])
+        share = np.concatenate([a.found.distance / _span(a.algorithm) for a in asked])
         which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
         at = np.concatenate([np.arange(len(a.found)) for a in asked])
         for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
             one, row = asked[which[i]], int(at[i])
             place = int(one.found.part[row]), int(one.found.entry[row])
-            yield one.signal, place, self._evidence(one.signal, one.thresholds, one.found, row)
+            query = one.signal(row)
+            yield query, place, self._evidence(query, one.thresholds, one.found, row)
 
     def _evidence(self, query: Signal, thresholds: Thresholds, found: Found, i: int) -> Evidence:
         part = self._parts[found.part[i]].part
         index = part.indexes[query.algorithm]
         row = found.signal[i]
+        variant = part.tables.variants[index.variant[row]]
         return Evidence(
             query.algorithm,
             found.distance[i].item(),
-            float(thresholds.by_bank[found.bank[i]]),
+            thresholds.at(int(found.bank[i]), variant),
             query.variant,
-            part.tables.variants[index.variant[row]],
+            variant,
             index.values[row].tobytes(),
         )
 
@@ -374,16 +421,17 @@ def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
     }
 
 
-def _span(signal: Signal) -> int:
-    return get_algorithm(signal.algorithm).largest_distance or 1
+def _span(algorithm: str) -> int:
+    return get_algorithm(algorithm).largest_distance or 1
 
 
-def _query(signal: Signal) -> Values:
-    """One query, in the form of the values that it is compared with."""
-    data = np.frombuffer(signal.value, np.uint8)
-    if get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT:
-        return Ragged(data, np.array([len(data)], np.int64))
-    return data[None, :]
+def _queries(signals: Sequence[Signal]) -> Values:
+    """Of one algorithm, in the form of the values that they are compared with."""
+    data = np.frombuffer(b"".join(signal.value for signal in signals), np.uint8)
+    if get_algorithm(signals[0].algorithm).distance is Distance.CONTAINMENT:
+        ends = np.cumsum([len(signal.value) for signal in signals], dtype=np.int64)
+        return Ragged(data, ends)
+    return data.reshape(len(signals), -1)
 
 
 def _matched_kind(algorithm: str) -> Algorithm:

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from featsvc.errors import InvalidInput
 from featsvc.hashing.compare import distance
-from featsvc.hashing.content import ContentOutcome, hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.content import ContentOutcome
+from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.media import DecodeOptions, Frames, Limits
+from featsvc.screening.contents import Content, default_algorithms, hash_any
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
     """Two sides by one algorithm.
 
-    `distance` is NaN where a side has no such signal, since it is no picture; it then is
-    `UNSUPPORTED_MEDIA`. `match`: within `threshold`, the algorithm's default, and OK.
+    `distance` is NaN where a side has no such signal: a file that is no picture is
+    `UNSUPPORTED_MEDIA`, a text that is too short `LOW_QUALITY`. `match`: within `threshold`, the
+    algorithm's default, and OK.
     """
 
     algorithm: str
@@ -28,13 +30,13 @@ class Compared:
 
 
 def compare_sides(
-    a: bytes | Signal,
-    b: bytes | Signal,
+    a: Content | Signal,
+    b: Content | Signal,
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
 ) -> tuple[Compared, ...]:
-    """Content (bytes) or a signal on either side, by each of `algorithms`.
+    """Content or a signal on either side, by each of `algorithms`.
 
     None means those that both sides have: a signal its own, content the default set. Synchronous
     and thread-safe. Raises InvalidInput where a side has not what is asked for, or every frame is
@@ -51,25 +53,33 @@ def compare_sides(
     return tuple(_compare(name, left.get(name), right.get(name)) for name in wanted)
 
 
-def _shared_algorithms(a: bytes | Signal, b: bytes | Signal) -> tuple[str, ...]:
+def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, ...]:
     named = dict.fromkeys(side.algorithm for side in (a, b) if isinstance(side, Signal))
     if len(named) > 1:
         raise InvalidInput(
             f"b.signal: {' and '.join(named)} do not compare; hash both with one algorithm",
             field="b.signal",
         )
-    return tuple(named) or DEFAULT_ALGORITHMS
+    if named:
+        return tuple(named)
+    if isinstance(a, str) is not isinstance(b, str):
+        raise InvalidInput(
+            "b.content: a text and a file have no hash in common but those of their bytes; name "
+            "md5, sha1 or sha256",
+            field="b.content",
+        )
+    return default_algorithms(a if not isinstance(a, Signal) else "")
 
 
 def _signals(
-    side: bytes | Signal,
+    side: Content | Signal,
     field: str,
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
 ) -> dict[str, Signal]:
-    if isinstance(side, bytes):
-        hashed = hash_content(side, algorithms, options, limits)
+    if not isinstance(side, Signal):
+        hashed = hash_any(side, algorithms, options, limits)
         return {signal.algorithm: signal for signal in hashed.signals}
     others = [name for name in algorithms if name != side.algorithm]
     if others:
@@ -82,9 +92,11 @@ def _signals(
 
 
 def _compare(name: str, a: Signal | None, b: Signal | None) -> Compared:
-    threshold = float(get_algorithm(name).default_threshold)
+    kind = get_algorithm(name)
+    threshold = float(kind.default_threshold)
     if a is None or b is None:
-        return Compared(name, math.nan, threshold, False, ContentOutcome.UNSUPPORTED_MEDIA)
+        missing = ContentOutcome.LOW_QUALITY if kind.textual else ContentOutcome.UNSUPPORTED_MEDIA
+        return Compared(name, math.nan, threshold, False, missing)
     apart = distance(a, b)
     if a.low_quality or b.low_quality:
         return Compared(name, apart, threshold, False, ContentOutcome.LOW_QUALITY)

@@ -8,7 +8,7 @@ that cannot be decoded is an error, never an empty list of matches.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureStore, FeatureTable, Selection
 from featsvc.banks.results import MatchKey
 from featsvc.banks.tally import MatchTally
-from featsvc.embedding import Embedded, Embedder, Model, Started
+from featsvc.embedding import Embedded, Embedder, Model, Score, Started
 from featsvc.errors import InvalidInput, Unavailable, UnsupportedMedia
-from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo, hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.content import ContentHashes, ContentOutcome, MediaInfo
+from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.text import STORED_ALGORITHMS
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.screening.compare import Compared, compare_sides
+from featsvc.screening.contents import Content, default_algorithms, hash_any
+from featsvc.screening.looking import Sight, look_at, named, wanted_of_banks, wanted_of_text
 from featsvc.screening.pool import WorkPool
 
 T = TypeVar("T")
@@ -37,10 +41,15 @@ T = TypeVar("T")
 class Looked:
     """What was found out about one piece of content.
 
-    `revision` and `commit_time` name the bank snapshot that `result` was computed from.
+    `outcome` says how `signals` and `result` are to be read, `reason` why; `revision` and
+    `commit_time` name the bank snapshot that `result` was computed from.
     """
 
     hashes: ContentHashes
+    outcome: ContentOutcome
+    reason: str
+    signals: tuple[Signal, ...]
+    scores: tuple[Score, ...]
     result: MatchResult
     revision: int
     commit_time: datetime | None
@@ -88,11 +97,9 @@ class Screened:
 
     `features` is None where none were asked for; where the store was away its values are
     DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
-    `classified` is None where no models were asked for.
     """
 
     looked: Looked
-    classified: ContentEmbedded | None
     features: FeatureTable | None
     event_result: EventResult | None
     features_degraded: str
@@ -120,16 +127,16 @@ class Screener:
 
     async def hash(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
-        *,
-        dihedral: bool = False,
+        variants: MakeVariants = make_original,
     ) -> ContentHashes:
-        """Signals of one piece of content; no algorithms means the default set."""
-        wanted = tuple(algorithms) or DEFAULT_ALGORITHMS
+        """Signals of one piece of content, as an entry would hold them; no algorithms means the
+        default set."""
+        wanted = tuple(algorithms) or default_algorithms(content)
         hashes, _ = await self._pool.run(
-            lambda: hash_content(content, wanted, decode, self._limits, dihedral=dihedral)
+            lambda: hash_any(content, wanted, decode, self._limits, variants, parts=True)
         )
         return hashes
 
@@ -146,15 +153,12 @@ class Screener:
         The picture is decoded and prepared in one hop to the pool; learned models then run on
         threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
         """
-        return await self._embed(content, self._embedder.select(models), options)
+        chosen = self._embedder.select(models)
 
-    async def _embed(
-        self, content: bytes, models: Sequence[Model], options: DecodeOptions
-    ) -> ContentEmbedded:
         def job() -> tuple[MediaInfo, Started]:
             image = decode(content, options, self._limits)
             media = MediaInfo(image.media_type, image.width, image.height, image.frames)
-            return media, self._embedder.start(image, models)
+            return media, self._embedder.start(image, chosen)
 
         try:
             (media, started), _ = await self._pool.run(job)
@@ -163,11 +167,6 @@ class Screener:
         embedded = await started.finish()
         outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
         return ContentEmbedded(outcome, embedded.reason, media, embedded)
-
-    async def _classify(
-        self, content: bytes, models: Sequence[Model], options: DecodeOptions
-    ) -> ContentEmbedded | None:
-        return await self._embed(content, models, options) if models else None
 
     def _classifiers(self, names: Sequence[str]) -> Sequence[Model]:
         """Raises InvalidInput for a model without scores."""
@@ -181,36 +180,94 @@ class Screener:
 
     async def look(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
+        classifiers: Sequence[Model] = (),
     ) -> Looked:
-        """Hash one piece of content and search the banks, in one hop.
+        """Hash one piece of content and search the banks, in one hop; see `wanted_of_banks`.
 
-        No algorithms means the default set and every other one that the banks hold and this
-        build computes: a list of SHA-1 must not be missed because nobody named SHA-1.
+        Where banks hold vectors of a learned model the search waits for it and is a second hop.
         """
         snapshot = self._follower.snapshot
-        wanted = tuple(algorithms) or _default_algorithms(snapshot)
+        if isinstance(content, str):
+            wanted = wanted_of_text(content, snapshot, algorithms, classifiers)
+        else:
+            wanted = wanted_of_banks(snapshot, self._embedder, options, algorithms, classifiers)
 
-        def job() -> tuple[ContentHashes, MatchResult, int]:
-            hashes = hash_content(content, wanted, decode, self._limits)
+        def search(sight: Sight) -> tuple[MatchResult, int]:
+            signals = sight.signals
             started = time.perf_counter_ns()
-            result = self._count(snapshot.match(hashes.signals, options))
-            return hashes, result, (time.perf_counter_ns() - started) // 1000
+            result = self._count(snapshot.match(signals, options))
+            return result, (time.perf_counter_ns() - started) // 1000
 
-        (hashes, result, match_us), queue_us = await self._pool.run(job)
-        return Looked(hashes, result, snapshot.revision, snapshot.commit_time, queue_us, match_us)
+        def job() -> tuple[Sight, tuple[MatchResult, int] | None]:
+            sight = look_at(content, wanted, decode, self._limits, self._embedder)
+            return sight, None if sight.waiting else search(sight)
+
+        (sight, found), queue_us = await self._pool.run(job)
+        await sight.finish()
+        if found is None:
+            again, waited_us = await self._pool.run(lambda: search(sight))
+            found, queue_us = again, queue_us + waited_us
+        result, match_us = found
+        outcome, reason = sight.outcome()
+        return Looked(
+            sight.hashes, outcome, reason, sight.signals, sight.scores, result,
+            snapshot.revision, snapshot.commit_time, queue_us, match_us,
+        )  # fmt: skip
+
+    async def describe(
+        self,
+        content: bytes,
+        algorithms: Sequence[str],
+        variants: MakeVariants = make_original,
+        *,
+        field: str,
+    ) -> tuple[Signal, ...]:
+        """Hashes and vectors of one picture to be stored or compared; vectors of the original.
+
+        Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
+        """
+        wanted = replace(named(self._embedder, algorithms), variants=variants)
+        sight, _ = await self._pool.run(
+            lambda: look_at(content, wanted, DecodeOptions(), self._limits, self._embedder)
+        )
+        await sight.finish()
+        sight.check_vectors(field)
+        return sight.signals
+
+    async def describe_entry(
+        self,
+        content: Content,
+        models: Sequence[str],
+        variants: MakeVariants,
+        *,
+        field: str,
+    ) -> Sequence[Signal]:
+        """What an entry is given of content that a curator adds; of a phrase only its digest.
+
+        Raises what `describe` does, and InvalidInput for a text with `models`.
+        """
+        if isinstance(content, bytes):
+            return await self.describe(
+                content, (*DEFAULT_ALGORITHMS, *models), variants, field=field
+            )
+        if models:
+            raise InvalidInput(f"{field}: a text has no vectors of pictures", field=field)
+        return (await self.hash(content, STORED_ALGORITHMS, DecodeOptions())).signals
 
     async def match(
         self, signal: Signal, options: MatchOptions
     ) -> tuple[MatchResult, int, datetime | None]:
         """Search the banks for one signal; result, revision, commit time.
 
-        A quick search runs here and now: to hand it to a thread takes longer than to do it.
+        A quick search runs here and now: to hand it to a thread takes longer than to do it. Raises
+        NotFound for a vector of a model that no searched bank holds.
         """
         snapshot = self._follower.snapshot
+        snapshot.check_held(signal.algorithm, options)
         quick = snapshot.match_at_once(signal, options)
         if quick is not None:
             return self._count(quick), snapshot.revision, snapshot.commit_time
@@ -229,6 +286,7 @@ class Screener:
         `answer` runs on the same thread: writing a large answer down takes as long as finding it.
         """
         snapshot = self._follower.snapshot
+        snapshot.check_held(algorithm, options)
         result, _ = await self._pool.run(
             lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
         )
@@ -236,8 +294,8 @@ class Screener:
 
     async def compare(
         self,
-        a: bytes | Signal,
-        b: bytes | Signal,
+        a: Content | Signal,
+        b: Content | Signal,
         algorithms: Sequence[str],
         decode: DecodeOptions,
     ) -> tuple[Compared, ...]:
@@ -254,7 +312,7 @@ class Screener:
 
     async def screen(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         decode: DecodeOptions,
         options: MatchOptions,
@@ -269,16 +327,13 @@ class Screener:
         started = time.perf_counter_ns()
         classifiers = self._classifiers(models)
         trip = asyncio.ensure_future(self._account(account))
-        classifying = asyncio.ensure_future(self._classify(content, classifiers, decode))
         try:
-            looked = await self.look(content, algorithms, decode, options)
-            classified = await classifying
+            looked = await self.look(content, algorithms, decode, options, classifiers)
             table, event_result, degraded, features_us = await trip
         finally:
             trip.cancel()
-            classifying.cancel()
         timings = Timings(features_us, (time.perf_counter_ns() - started) // 1000)
-        return Screened(looked, classified, table, event_result, degraded, timings)
+        return Screened(looked, table, event_result, degraded, timings)
 
     async def _account(
         self, account: Account
@@ -301,12 +356,3 @@ class Screener:
             degraded = str(exc)
             table = store.degraded(entities, account.selection) if entities else None
         return table, event_result, degraded, (time.perf_counter_ns() - started) // 1000
-
-
-def _default_algorithms(snapshot: Snapshot) -> tuple[str, ...]:
-    held = (
-        name
-        for name in snapshot.algorithms
-        if name not in DEFAULT_ALGORITHMS and get_algorithm(name).computed
-    )
-    return (*DEFAULT_ALGORITHMS, *held)

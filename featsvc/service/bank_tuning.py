@@ -11,7 +11,6 @@ from featsvc.banks.evaluation import MAX_SAMPLES, Evaluation, evaluate
 from featsvc.banks.formats.rows import algorithm_of
 from featsvc.banks.store import BankStore
 from featsvc.hashing.signals import Signal
-from featsvc.media import DecodeOptions
 from featsvc.screening import Screener
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions.banks import bank_id
@@ -77,12 +76,15 @@ class BankTuning:
                 )
             return signal
         try:
-            hashes = await self._screener.hash(
-                content_bytes(sample.content, "sample.content"), (algorithm,), DecodeOptions()
+            signals = await self._screener.describe(
+                content_bytes(sample.content, "sample.content"), (algorithm,), field="sample"
             )
+        except errors.UnknownAlgorithm:
+            # Not the sample's fault: nobody here computes it.
+            raise
         except errors.InvalidInput:
             return None
-        return hashes.signals[0] if hashes.signals else None
+        return signals[0] if signals else None
 
     async def CompareBanks(  # noqa: N802
         self, request: banks_pb2.CompareBanksRequest, context: Context

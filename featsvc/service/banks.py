@@ -5,21 +5,22 @@ acknowledges it also serves, so that a curator can try it at once.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from grpc import aio
 
 from featsvc import errors
 from featsvc.banks.store import BankStore
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import make_entry, make_original
 from featsvc.matching.follower import Follower
-from featsvc.media import DecodeOptions
 from featsvc.screening import Screener
 from featsvc.service.bank_lists import BankLists
 from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
-from featsvc.service.conversions.signals import content_bytes
+from featsvc.service.conversions.signals import content as convert_content
+from featsvc.service.conversions.signals import vector_models
 from featsvc.v1 import banks_pb2, banks_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -38,7 +39,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         bank = await asyncio.to_thread(
             self._store.create_bank,
             request.bank_id,
-            convert.settings(request.bank),
+            convert.new_settings(request.bank),
             convert.context(request.context),
         )
         await self._serve(bank.revision)
@@ -91,20 +92,23 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.AddEntriesRequest, context: Context
     ) -> banks_pb2.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        if request.entry_variants:
-            raise errors.NotBuilt("entry_variants: have no body in this version; leave it out")
         if len(request.contents) > len(request.entries):
             raise errors.InvalidInput(
                 f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
                 "belongs to the entry of its index",
                 field="contents",
             )
-        hashed: list[tuple[Signal, ...]] = [()] * len(request.entries)
+        models = vector_models(request.vector_models)
+        variants = make_entry if request.entry_variants else make_original
+        hashed: list[Sequence[Signal]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
-                data = content_bytes(content, f"contents[{index}]")
-                hashes = await self._screener.hash(data, DEFAULT_ALGORITHMS, DecodeOptions())
-                hashed[index] = hashes.signals
+                hashed[index] = await self._screener.describe_entry(
+                    convert_content(content, f"contents[{index}]"),
+                    models,
+                    variants,
+                    field=f"contents[{index}]",
+                )
         rows = [
             convert.new_entry(index, entry, hashed[index])
             for index, entry in enumerate(request.entries)
@@ -156,7 +160,7 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.GetEntryRequest, context: Context
     ) -> banks_pb2.Entry:
         entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
-        return convert.entry_message(entry)
+        return convert.entry_message(entry, whole=True)
 
     async def ListEntries(  # noqa: N802
         self, request: banks_pb2.ListEntriesRequest, context: Context

@@ -5,6 +5,7 @@ from typing import Any
 from grpc import aio
 
 from featsvc.hashing.registry import ALGORITHMS
+from featsvc.hashing.variants import make_dihedral, make_original
 from featsvc.screening import Screener
 from featsvc.service.conversions import signals as convert
 from featsvc.v1 import hashing_pb2, hashing_pb2_grpc
@@ -20,10 +21,10 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
         hashes = await self._screener.hash(
-            convert.content_bytes(request.content),
+            convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
-            dihedral=request.dihedral,
+            make_dihedral if request.dihedral else make_original,
         )
         return hashing_pb2.HashResponse(
             outcome=convert.outcome(hashes.outcome),

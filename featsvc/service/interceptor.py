@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from featsvc import errors
@@ -28,6 +29,54 @@ log = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = aio.ServicerContext[Any, Any]
+
+
+Parse = Callable[[bytes], Any]
+
+
+def _parse(parse: Parse) -> Parse:
+    """The same, but what is no message comes out as the error to answer with: grpc itself would
+    say UNKNOWN."""
+
+    def parsed(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError as exc:
+            if "UTF-8" in str(exc):
+                return errors.InvalidInput(
+                    "request: a string field holds bytes that are not UTF-8; convert the text, or "
+                    "send it as bytes in content.data",
+                    reason="TEXT_NOT_UTF8",
+                )
+            return errors.InvalidInput("request: is not the message that this method takes")
+
+    return parsed
+
+
+class _Readable:
+    """A request, or a stream of them, that raises what `_parse` gave in a message's place.
+
+    `error` is that one, since a servicer's own tasks may raise it in another guise.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.error: errors.FeatsvcError | None = None
+
+    @property
+    def only(self) -> Any:
+        return self._check(self._request)
+
+    @property
+    async def whole(self) -> AsyncIterator[Any]:
+        async for request in self._request:
+            yield self._check(request)
+
+    def _check(self, request: Any) -> Any:
+        if isinstance(request, errors.FeatsvcError):
+            self.error = request
+            raise request
+        return request
 
 
 class Gate(aio.ServerInterceptor):
@@ -98,32 +147,36 @@ class Gate(aio.ServerInterceptor):
 
         async def answer(request: Any, context: Context) -> Any:
             started = time.perf_counter()
+            requests = _Readable(request)
             try:
                 check()
+                request = requests.whole if handler.request_streaming else requests.only
                 with self._counted():
                     result = await behaviour(request, context)
             except BaseException as exc:
-                await self._fail(name, started, exc, context)
+                await self._fail(name, started, requests.error or exc, context)
                 raise
             self._count(name, started, "OK")
             return result
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             started = time.perf_counter()
+            requests = _Readable(request)
             try:
                 check()
+                request = requests.whole if handler.request_streaming else requests.only
                 with self._counted():
                     async for message in behaviour(request, context):
                         yield message
             except BaseException as exc:
-                await self._fail(name, started, exc, context)
+                await self._fail(name, started, requests.error or exc, context)
                 raise
             self._count(name, started, "OK")
 
         guarded: Any = stream if handler.response_streaming else answer
         return make(
             guarded,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_parse(cast(Parse, handler.request_deserializer)),
             response_serializer=handler.response_serializer,
         )
 

@@ -33,18 +33,18 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         match request.WhichOneof("query"):
             case "content":
                 looked = await self._screener.look(
-                    convert.content_bytes(request.content),
+                    convert.content(request.content),
                     convert.algorithm_names(request.algorithms),
                     convert.decode_options(request.decode),
                     options,
                 )
                 return matching_pb2.MatchResponse(
-                    outcome=convert.outcome(looked.hashes.outcome),
-                    outcome_reason=looked.hashes.reason,
+                    outcome=convert.outcome(looked.outcome),
+                    outcome_reason=looked.reason,
                     matches=[convert.match_message(m) for m in looked.result.matches],
                     truncated=looked.result.truncated,
                     watermark=convert.watermark(looked.revision, looked.commit_time),
-                    signals=[convert.signal_message(s) for s in looked.hashes.signals],
+                    signals=convert.original_messages(looked.signals),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
@@ -57,7 +57,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     matches=[convert.match_message(m) for m in result.matches],
                     truncated=result.truncated,
                     watermark=convert.watermark(revision, commit_time),
-                    signals=[convert.signal_message(signal)],
+                    signals=[convert.matched_signal(signal)],
                 )
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")
@@ -65,7 +65,9 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
     async def MatchBatch(  # noqa: N802
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
-        algorithm, values = convert.packed_signals(request.algorithm, request.signals)
+        algorithm, values = convert.packed_signals(
+            request.algorithm, request.signals, request.dimensions
+        )
         return await self._screener.match_batch(
             algorithm, values, convert.match_options(request.options), _batch_message
         )

@@ -7,7 +7,6 @@ from typing import Any
 from grpc import aio
 
 from featsvc import errors
-from featsvc.hashing.content import ContentOutcome
 from featsvc.screening import Account, Screener
 from featsvc.service.conversions import features as convert_features
 from featsvc.service.conversions import signals as convert
@@ -70,7 +69,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
         screened = await self._screener.screen(
-            convert.content_bytes(request.content),
+            convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
             convert.match_options(request.options),
@@ -85,16 +84,17 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             ),
             request.models,
         )
-        looked, classified = screened.looked, screened.classified
+        looked = screened.looked
         response = screening_pb2.ScreenResponse(
             request_id=request.request_id,
-            content_outcome=convert.outcome(looked.hashes.outcome),
-            content_outcome_reason=looked.hashes.reason,
+            content_outcome=convert.outcome(looked.outcome),
+            content_outcome_reason=looked.reason,
             media=convert.media_info(looked.hashes.media),
-            signals=[convert.signal_message(s) for s in looked.hashes.signals],
+            signals=convert.original_messages(looked.signals),
             matches=[convert.match_message(m) for m in looked.result.matches],
             matches_truncated=looked.result.truncated,
             watermark=convert.watermark(looked.revision, looked.commit_time),
+            scores=map(convert.score_message, looked.scores),
             features_outcome_reason=screened.features_degraded,
             timings=screening_pb2.ScreenTimings(
                 queue_us=looked.queue_us,
@@ -105,12 +105,6 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
                 total_us=screened.timings.total_us,
             ),
         )
-        if classified is not None and classified.embedded is not None:
-            response.scores.extend(map(convert.score_message, classified.embedded.scores))
-        elif classified is not None and looked.hashes.outcome is ContentOutcome.OK:
-            # Byte hashes alone were asked for: they say nothing of a picture that is none.
-            response.content_outcome = convert.outcome(classified.outcome)
-            response.content_outcome_reason = classified.reason
         if screened.features_degraded:
             response.features_outcome = types_pb2.OUTCOME_DEGRADED
         elif screened.features is not None or screened.event_result is not None:

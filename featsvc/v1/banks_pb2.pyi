@@ -84,12 +84,16 @@ class EntrySignal(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class EntryVector(_message.Message):
-    __slots__ = ("model", "values")
+    __slots__ = ("model", "values", "variant", "quality")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, model: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
+    variant: str
+    quality: int
+    def __init__(self, model: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("name", "external_id", "signals", "vectors", "labels", "source", "opinion", "note", "expire_time", "added_revision", "removed_revision", "create_time", "quarantined")
@@ -288,18 +292,20 @@ class ImportEntriesResponse(_message.Message):
     def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
-    __slots__ = ("parent", "entries", "contents", "entry_variants", "context")
+    __slots__ = ("parent", "entries", "contents", "entry_variants", "context", "vector_models")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
     ENTRY_VARIANTS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_MODELS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     contents: _containers.RepeatedCompositeFieldContainer[_types_pb2.Content]
     entry_variants: bool
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    vector_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., vector_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AddEntriesResponse(_message.Message):
     __slots__ = ("entries", "revision")
@@ -531,7 +537,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples", "bank_threshold")
+    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "step", "unreadable_samples", "low_quality_samples", "bank_threshold")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -561,6 +567,7 @@ class EvaluateBankResponse(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     SUGGESTED_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     BANK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -569,10 +576,11 @@ class EvaluateBankResponse(_message.Message):
     thresholds: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.Threshold]
     suggested_threshold: float
     noisy_entries: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.NoisyEntry]
+    step: float
     unreadable_samples: int
     low_quality_samples: int
     bank_threshold: float
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., bank_threshold: _Optional[float] = ...) -> None: ...
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., step: _Optional[float] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., bank_threshold: _Optional[float] = ...) -> None: ...
 
 class CompareBanksRequest(_message.Message):
     __slots__ = ("parent", "other", "max_pairs")

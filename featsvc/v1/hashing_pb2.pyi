@@ -132,12 +132,14 @@ class Algorithm(_message.Message):
         DISTANCE_COSINE: _ClassVar[Algorithm.Distance]
         DISTANCE_SEGMENTS: _ClassVar[Algorithm.Distance]
         DISTANCE_CONTAINMENT: _ClassVar[Algorithm.Distance]
+        DISTANCE_TLSH: _ClassVar[Algorithm.Distance]
     DISTANCE_UNSPECIFIED: Algorithm.Distance
     DISTANCE_HAMMING: Algorithm.Distance
     DISTANCE_EQUALITY: Algorithm.Distance
     DISTANCE_COSINE: Algorithm.Distance
     DISTANCE_SEGMENTS: Algorithm.Distance
     DISTANCE_CONTAINMENT: Algorithm.Distance
+    DISTANCE_TLSH: Algorithm.Distance
     NAME_FIELD_NUMBER: _ClassVar[int]
     BITS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]

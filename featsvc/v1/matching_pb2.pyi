@@ -42,14 +42,16 @@ class MatchResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ...) -> None: ...
 
 class MatchBatchRequest(_message.Message):
-    __slots__ = ("algorithm", "signals", "options")
+    __slots__ = ("algorithm", "signals", "options", "dimensions")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     signals: bytes
     options: _types_pb2.MatchOptions
-    def __init__(self, algorithm: _Optional[str] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ...) -> None: ...
+    dimensions: int
+    def __init__(self, algorithm: _Optional[str] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., dimensions: _Optional[int] = ...) -> None: ...
 
 class MatchBatchResponse(_message.Message):
     __slots__ = ("offsets", "distances", "entry_index", "entries", "truncated_queries", "watermark", "fractional_distances")

@@ -166,6 +166,55 @@ def pdq_dct(block: NDArray[np.float32], coefficients: NDArray[np.float32]) -> No
                 coefficients[i, j] += h * _DCT_T[k, j]
 
 
+@kernel()
+def _luma_lines(
+    pixels: NDArray[np.uint8],
+    channels: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    upside_down: bool,
+    lines: NDArray[np.float32],
+) -> None:
+    """The rows of `pdq_downsample`, before columns are weighed, into `lines` (64, width)."""
+    starts, stops, weights = _bands(height)
+    if upside_down:
+        for i in range(SAMPLES):
+            taps = stops[i] - starts[i]
+            weights[i, :taps] = weights[i, :taps][::-1].copy()
+            starts[i] = height - stops[i]
+            stops[i] = starts[i] + taps
+    line = np.empty(width * channels, np.float32)
+    red, green, blue = _LUMA
+    for i in range(SAMPLES):
+        taps = stops[i] - starts[i]
+        _weigh_rows(pixels, top + starts[i], left * channels, weights[i, :taps], line)
+        luma = lines[i]
+        if channels == 3:
+            for x in range(width):
+                luma[x] = red * line[3 * x] + green * line[3 * x + 1] + blue * line[3 * x + 2]
+        else:
+            luma[:] = line
+
+
+@kernel()
+def _weigh_columns(lines: NDArray[np.float32], block: NDArray[np.float32]) -> None:
+    """`lines` (64, width) to `block` (64, 64), as `pdq_downsample` does it."""
+    starts, stops, weights = _bands(lines.shape[1])
+    for i in range(SAMPLES):
+        for j in range(SAMPLES):
+            block[i, j] = _dot(weights[j, : stops[j] - starts[j]], lines[i, starts[j] : stops[j]])
+
+
+@kernel()
+def _mirror(lines: NDArray[np.float32]) -> None:
+    last = lines.shape[1] - 1
+    for i in range(SAMPLES):
+        for x in range((last + 1) // 2):
+            lines[i, x], lines[i, last - x] = lines[i, last - x], lines[i, x]
+
+
 @kernel("int64(Array(float32, 2, 'C', True))")
 def pdq_quality(block: NDArray[np.float32]) -> int:
     """0 to 100, more is better: the sum of gradients of at least 1 %, over 90, capped."""
@@ -233,6 +282,12 @@ _PLAIN_VARIANT = (0, 2, 4, 5)
 _TURNED_VARIANT = (6, 7, 3, 1)
 
 
+# By whether the picture is upside down, and whether it is mirrored: the variant, and the one that
+# is its transpose.
+_PLAIN = ((0, 5), (4, 2))
+_TRANSPOSED = ((6, 1), (3, 7))
+
+
 @kernel("(Array(float32, 2, 'C', True), uint8[:, ::1])")
 def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
     """The bits of the eight turned and mirrored pictures into `bits` (8, 32) uint8.
@@ -277,3 +332,45 @@ def pdq_hash(
     pdq_dct(block, coefficients)
     pdq_bits(coefficients, bits)
     return pdq_quality(block)
+
+
+@kernel(
+    "int64(Array(uint8, 2, 'C', True), int64, int64, int64, int64, int64, boolean, uint8[:, ::1])"
+)
+def pdq_turned_hashes(
+    pixels: NDArray[np.uint8],
+    channels: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    every: bool,
+    bits: NDArray[np.uint8],
+) -> int:
+    """The hashes of a rectangle as it is and of its turned and mirrored pixels; its quality.
+
+    `bits` (8, 32) uint8 is written in the order of `pdq_dihedral_bits`; without `every` only
+    those that one pass over the rows gives: 0, 5 (flip y) and their transposes, 6 and 1.
+
+    These are the hashes of the turned pixels. Those of `pdq_dihedral_bits`, Meta's, are near
+    them only: PDQ samples a little right of and below each cell's middle, so the block of a
+    mirrored picture is not the block mirrored, and fine textures come out up to 86 bits away.
+    """
+    lines = np.empty((SAMPLES, width), np.float32)
+    block = np.empty((SAMPLES, SAMPLES), np.float32)
+    coefficients = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    quality = 0
+    for upside_down in range(2 if every else 1):
+        _luma_lines(pixels, channels, top, left, height, width, upside_down == 1, lines)
+        for mirrored in range(2):
+            if mirrored:
+                _mirror(lines)
+            _weigh_columns(lines, block)
+            if not upside_down and not mirrored:
+                quality = pdq_quality(block)
+            pdq_dct(block, coefficients)
+            turned = np.ascontiguousarray(coefficients.T)
+            median = _lower_median(coefficients.ravel().copy())
+            _pack(coefficients.ravel(), median, bits[_PLAIN[upside_down][mirrored]])
+            _pack(turned.ravel(), median, bits[_TRANSPOSED[upside_down][mirrored]])
+    return quality

@@ -25,12 +25,53 @@ def gram_hashes(text: str) -> NDArray[np.uint32]:
 
 def signature(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """(128,): the least value of each permutation."""
-    a, b = minhash._MULTIPLIERS[:, None], minhash._OFFSETS[:, None]
-    values = (a.astype(object) * hashes.astype(object) + b.astype(object)) % 2**32
+    a, b = minhash._MULTIPLIERS[:, None].astype("u8"), minhash._OFFSETS[:, None].astype("u8")
+    values = (a * hashes.astype("u8") + b) % 2**32
     return np.asarray(values.min(axis=1).astype("u4"))
 
 
-def band_keys(whole: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """(64,): one key for each two minima."""
+def band_keys(whole: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """(64,): one key for each two minima, and their place."""
     pairs = whole.reshape(64, 2).tolist()
-    return np.array([mix(first << 32 | second) for first, second in pairs], "u8")
+    keys = [mix(mix(a << 32 | b) ^ band) >> 32 for band, (a, b) in enumerate(pairs)]
+    return np.array(keys, "u4")
+
+
+def windows(blocks: int) -> list[tuple[int, int]]:
+    """First and last block (exclusive) of each window of a query of so many blocks."""
+    found = [(0, blocks)] if blocks <= 16 else []
+    for length in (1, 2, 4, 8, 16):
+        if length < blocks:
+            step, end = max(length // 4, 1), blocks - length
+            found += [(first, first + length) for first in (*range(0, end, step), end)]
+    return found
+
+
+def passages(blocks: int) -> list[tuple[int, int]]:
+    """The same of the passages of an entry."""
+    if blocks <= 16:
+        return [(0, blocks)]
+    return [(first, first + 16) for first in (*range(0, blocks - 16, 8), blocks - 16)]
+
+
+def near_copies(
+    query: NDArray[np.uint32], entries: list[NDArray[np.uint32]], radius: float
+) -> dict[int, float]:
+    """Entry -> least distance, of every window and passage that share two bands."""
+    found: dict[int, float] = {}
+    places = windows(-(-query.size // 32))
+    looked_at = [query[32 * first : 32 * last] for first, last in places]
+    keys_of = [band_keys(signature(window)) for window in looked_at]
+    for entry, grams in enumerate(entries):
+        for a, b in passages(-(-grams.size // 32)):
+            passage = np.unique(grams[32 * a : 32 * b])
+            if passage.size < 16:
+                continue
+            keys = band_keys(signature(passage))
+            for window, its_keys in zip(looked_at, keys_of, strict=True):
+                if np.count_nonzero(its_keys == keys) < 2:
+                    continue
+                distance = 1.0 - int(np.isin(passage, window).sum()) / passage.size
+                if distance <= min(radius, found.get(entry, 1.0)):
+                    found[entry] = distance
+    return found

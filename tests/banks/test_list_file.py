@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featsvc.banks import list_file as list_file_module
+from featsvc.banks.formats.csv_rows import MAX_OPEN_BYTES
 from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
 from featsvc.banks.formats.rows import ImportRow
 from featsvc.banks.list_file import ListFile
@@ -97,7 +98,7 @@ def test_open_quote_is_one_bad_row_and_reading_goes_on() -> None:
     content = (
         CSV_HEADER
         + f'pdq,{HASH},"open,,,,,\n'
-        + swallowed * (MAX_LINE_BYTES // len(swallowed) + 1)
+        + swallowed * (MAX_OPEN_BYTES // len(swallowed) + 1)
         + f"pdq,{HASH},after,,,,,\n"
     )
     rows = rows_of(content)
@@ -138,7 +139,7 @@ def test_detects_a_list_whose_first_row_is_broken() -> None:
     [
         (b"\xff\xfe", "byte 1 is not UTF-8"),
         (HASH.encode() + b",a\0b", "NUL"),
-        (HASH.encode() + b"," + b"x" * MAX_LINE_BYTES, "longer than 65536 bytes"),
+        (HASH.encode() + b"," + b"x" * MAX_LINE_BYTES, f"longer than {MAX_LINE_BYTES} bytes"),
     ],
 )
 def test_hostile_lines_are_bad_rows(line: bytes, reason: str) -> None:

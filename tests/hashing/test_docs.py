@@ -24,8 +24,8 @@ def algorithm_table() -> str:
         floor = "" if kind.quality_floor is None else str(kind.quality_floor)
         matched = "yes" if kind.matched else "no"
         lines.append(
-            f"| `{kind.name}` | {kind.bits} | {kind.distance.value} | {kind.default_threshold} "
-            f"| {floor} | {matched} |"
+            f"| `{kind.name}` | {kind.bits or 'any'} | {kind.distance.value} "
+            f"| {kind.default_threshold} | {floor} | {matched} |"
         )
     return "\n".join(lines)
 

@@ -160,13 +160,6 @@ def test_unknown_feature(client: Client) -> None:
     assert "uploads_1y" in error.message
 
 
-def test_what_has_no_body_says_so(client: Client) -> None:
-    request = hashing_pb2.HashRequest(content=types_pb2.Content(text="x"))
-    error = failure(lambda: client.hashing.Hash(request))
-    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
-    assert "text" in error.message
-
-
 def test_a_query_is_needed(client: Client) -> None:
     error = failure(lambda: client.matching.Match(matching_pb2.MatchRequest()))
     assert (error.code, error.path) == (INVALID, "query")

@@ -135,3 +135,34 @@ def test_read_only_pixels_are_fine() -> None:
     expected = run(pixels)[0]
     pixels.flags.writeable = False
     assert run(pixels)[0] == expected
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "brick.png", "camera.png", "retina.jpg"])
+@pytest.mark.parametrize("every", [True, False])
+def test_turned_hashes_are_those_of_the_turned_pixels(name: str, every: bool) -> None:
+    pixels = photograph(name)
+    turned = (
+        pixels, np.rot90(pixels, 1), np.rot90(pixels, 2), np.rot90(pixels, 3), pixels[::-1],
+        pixels[:, ::-1], pixels.swapaxes(0, 1), np.rot90(pixels, 2).swapaxes(0, 1),
+    )  # fmt: skip
+    height, width = pixels.shape[:2]
+    bits = np.zeros((8, 32), np.uint8)
+    rows = np.ascontiguousarray(pixels).reshape(height, -1)
+    channels = rows.shape[1] // width
+    quality = pdq.pdq_turned_hashes(rows, channels, 0, 0, height, width, every, bits)
+    assert quality == run(pixels)[1]
+    for index in range(8) if every else (0, 1, 5, 6):
+        value, _, coefficients = run(turned[index])
+        assert hamming(value, bits[index].tobytes()) <= near_median(coefficients), index
+
+
+def test_turned_hashes_of_a_part() -> None:
+    """The mirrored rows and columns are those of the rectangle, not of the picture."""
+    pixels = photograph("coffee.png")
+    part = pixels[31:290, 57:411]
+    height, width = part.shape[:2]
+    bits, whole = np.zeros((8, 32), np.uint8), np.zeros((8, 32), np.uint8)
+    pdq.pdq_turned_hashes(pixels.reshape(len(pixels), -1), 3, 31, 57, height, width, True, bits)
+    rows = np.ascontiguousarray(part).reshape(height, -1)
+    pdq.pdq_turned_hashes(rows, 3, 0, 0, height, width, True, whole)
+    np.testing.assert_array_equal(bits, whole)

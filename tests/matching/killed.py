@@ -16,11 +16,13 @@ from pathlib import Path
 
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
+from featsvc.hashing.signals import Signal
+from featsvc.matching import vector_engines
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.segments import newest_segment
 from tests.banks.lists import list_file
-from tests.matching.rows import held, list_of
+from tests.matching.rows import EXACTLY, MODEL, held, list_of_both, vector
 
 _NUMBERS = range(600)
 
@@ -38,6 +40,8 @@ def _follow(url: str, folder: Path) -> None:
 
 def main(folder: Path, kills: int) -> None:
     logging.disable(logging.CRITICAL)
+    # So that the few of a test are projected as the many of a bank are.
+    vector_engines.PROJECTED_ROWS = 64
     rng = random.Random(4)
     url = f"sqlite:///{folder / 'banks.db'}"
     segments = folder / "segments"
@@ -47,7 +51,8 @@ def main(folder: Path, kills: int) -> None:
     for kill in range(kills):
         low, high = sorted(rng.sample(_NUMBERS, 2))
         wanted = set(range(low, high))
-        store.import_entries("b", list_file(list_of(wanted)), ImportOptions(replace=True))
+        file = list_file(list_of_both(wanted), name="b.jsonl")
+        store.import_entries("b", file, ImportOptions(replace=True))
         # No connection may be shared with a child.
         store.close()
         children = []
@@ -65,6 +70,8 @@ def main(folder: Path, kills: int) -> None:
         follower = Follower(store, segments=segments)
         follower.start()
         assert held(follower.snapshot, _NUMBERS) == wanted, f"kill {kill}"
+        some = Signal(MODEL, vector(low))
+        assert follower.snapshot.match([some], EXACTLY).matches, f"kill {kill}: no vectors"
         follower.stop()
         set_aside = len(list(segments.glob("corrupt-*")))
         assert set_aside == 0, "a published segment failed its checks"

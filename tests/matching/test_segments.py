@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from featsvc.errors import DataCorrupt
 from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.matching import parts, segments
-from featsvc.matching.hits import Arrays, Engine, Hits
+from featsvc.matching.engines import build_engine
+from featsvc.matching.hits import Arrays, Engine, Hits, as_rows
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import (
     OtherFormatError,
@@ -25,7 +26,8 @@ from featsvc.matching.segments import (
     write_segment,
 )
 from featsvc.matching.values import Ragged, Values
-from tests.matching.rows import row, value
+from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
+from tests.matching.rows import row, value, vector
 from tests.matching.test_vector_engines import unit
 
 QUERY = np.frombuffer(value(3), np.uint8)[None, :]
@@ -70,9 +72,20 @@ def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
     assert len(open_segment(write_segment(tmp_path, build_part([]), 1, 1)).part) == 0
 
 
+def projected(kind: Algorithm, values: Values) -> Engine:
+    """As if there were many."""
+    if kind.vector:
+        return ProjectionEngine.build(as_vectors(as_rows(values)))
+    return build_engine(kind, values)
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_segment(tmp_path_factory.mktemp("segments"), made(40), 7, 1)
+    rows = [row(v, algorithm=("pdq", "sscd@3")[v % 2], value=(value, vector)[v % 2](v))
+            for v in range(1, 81)]  # fmt: skip
+    part = build_part(rows, projected)
+    assert part.indexes["sscd@3"].engine.name == "projection"
+    return write_segment(tmp_path_factory.mktemp("segments"), part, 7, 1)
 
 
 @settings(

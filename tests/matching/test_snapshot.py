@@ -16,6 +16,7 @@ from featsvc.banks.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
 from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
+from featsvc.hashing.variants import QUERY_VARIANTS
 from featsvc.hashing.vectors import vector_value
 from featsvc.matching import hits
 from featsvc.matching import snapshot as snapshot_module
@@ -257,7 +258,7 @@ def test_variants_are_matched_where_a_bank_names_them() -> None:
     assert ids(match(found, flipped, variants=Variants.ALL)) == [1, 2]
     assert found.query_variants(MatchOptions()) == frozenset({"flip_x"})
     assert found.query_variants(MatchOptions(banks=("b",))) == frozenset()
-    assert found.query_variants(MatchOptions(variants=Variants.ALL)) is None
+    assert found.query_variants(MatchOptions(variants=Variants.ALL)) == {*QUERY_VARIANTS}
 
 
 def test_wrong_requests_are_refused() -> None:

@@ -14,6 +14,7 @@ from featsvc.hashing.vectors import vector_value
 from featsvc.matching import hits as hits_module
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.hits import Hits, TooManyHitsError, keep_to_one_thread
+from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 
 SSCD = get_algorithm("sscd@3")
 
@@ -62,6 +63,48 @@ def test_flat_search_equals_brute_force(
     expected = brute_force(values, wanted, radius)
     assert pairs(engine.search(wanted, radius)) == expected
     assert pairs(again.search(wanted[:1], radius)) == expected[:1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([1, 63, 64, 65, 900]),
+    st.sampled_from([1, 31, 58, 129, 300]), st.sampled_from([0, 0.001, 0.05, 0.3, 1, 2]),
+    st.booleans(),
+)  # fmt: skip
+def test_a_projection_loses_nothing(
+    seed: int, count: int, dimensions: int, radius: float, offset: bool
+) -> None:
+    """Whether vectors lie around the origin or, as of GIST, all on one side of it."""
+    values = unit(seed, count, dimensions)
+    if offset:
+        moved = values.view("<f4") + 3 / dimensions**0.5
+        values = np.stack([np.frombuffer(vector_value(SSCD, v), np.uint8) for v in moved])
+    wanted = np.concatenate([values[:3], unit(seed + 1, 3, dimensions)])
+    engine = ProjectionEngine.build(as_vectors(values))
+    again = open_engine(engine.name, SSCD, engine.arrays)
+    expected = brute_force(values, wanted, radius)
+    assert pairs(engine.search(wanted, radius)) == expected
+    assert pairs(again.search(wanted[:1], radius)) == expected[:1]
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.1, 0.25, 0.9])
+def test_a_large_bank_is_projected_and_finds_what_flat_does(radius: float) -> None:
+    values = unit(7, 20_000, 64, centres=300)
+    engine = build_engine(SSCD, values)
+    flat = build_engine(SSCD, values, choice="scan")
+    assert (engine.name, flat.name) == ("projection", "flat")
+    found = engine.search(values[:20], radius)
+    assert len(found.rows) >= 20
+    assert pairs(found) == pairs(flat.search(values[:20], radius))
+
+
+@pytest.mark.parametrize("array", ["basis", "scale", "errors", "codes", "tails", "vectors"])
+def test_arrays_that_do_not_fit_are_refused(array: str) -> None:
+    """The kernel checks no bounds."""
+    made = ProjectionEngine.build(as_vectors(unit(8, 200, 40)))
+    cut = {**made.arrays, array: made.arrays[array][..., :-1].copy()}
+    with pytest.raises(ValueError, match="do not fit"):
+        open_engine("projection", SSCD, cut)
 
 
 def test_equal_vectors_lie_at_nought() -> None:

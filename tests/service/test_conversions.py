@@ -6,7 +6,7 @@ import pytest
 
 from featsvc.accounts import EventStatus, FeatureStatus
 from featsvc.banks.records import BankMode, Opinion
-from featsvc.errors import InvalidInput, NotBuilt
+from featsvc.errors import InvalidInput
 from featsvc.hashing.content import ContentOutcome
 from featsvc.service.conversions import banks, features, signals
 from featsvc.v1 import banks_pb2, features_pb2, types_pb2
@@ -25,7 +25,7 @@ def test_statuses_share_their_numbers(domain: type[IntEnum], wire: type, prefix:
 
 
 def test_every_value_of_a_domain_enum_translates() -> None:
-    assert {signals.outcome(o) for o in ContentOutcome} == {1, 2, 3}
+    assert {signals.outcome(o) for o in ContentOutcome} == {1, 2, 3, 4}
     assert set(signals.MODE) == set(BankMode)
     assert set(banks.OPINION) == set(Opinion)
 
@@ -57,8 +57,12 @@ def test_a_selection_is_a_list_or_a_set() -> None:
         features.selection(both)
 
 
-def test_text_is_not_built_and_says_so() -> None:
-    with pytest.raises(NotBuilt, match="text"):
+def test_content_is_bytes_or_text() -> None:
+    assert signals.content(types_pb2.Content(text="hello")) == "hello"
+    assert signals.content(types_pb2.Content(data=b"hello")) == b"hello"
+    with pytest.raises(InvalidInput, match=r"content\.text: empty"):
+        signals.content(types_pb2.Content(text=""))
+    with pytest.raises(InvalidInput, match="a text has no pixels"):
         signals.content_bytes(types_pb2.Content(text="hello"))
 
 

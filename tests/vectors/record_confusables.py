@@ -1,4 +1,4 @@
-"""Writes featsvc/embedding/confusables.txt; run once for each new edition of the table.
+"""Writes featsvc/hashing/confusables.txt; run once for each new edition of the table.
 
     pip install confusable-homoglyphs==3.3.1
     python -m tests.vectors.record_confusables
@@ -15,7 +15,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-TARGET = Path(__file__).parents[2] / "featsvc" / "embedding" / "confusables.txt"
+TARGET = Path(__file__).parents[2] / "featsvc" / "hashing" / "confusables.txt"
 HEAD = """\
 # Characters that look like a Latin letter or digit: the letter, then code points in hex.
 # Derived from Unicode confusables.txt (UTS #39) by tests/vectors/record_confusables.py.

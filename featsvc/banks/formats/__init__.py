@@ -78,7 +78,8 @@ def _json_format(text: str, lines: list[str]) -> str:
     ):
         if all(key in text for key in keys):
             return name
-    return ""
+    # An entry of many vectors is a longer line than the head.
+    return "jsonl" if text.startswith(('{"external_id":', '{"signals":')) else ""
 
 
 def _text_format(lines: list[str]) -> str:

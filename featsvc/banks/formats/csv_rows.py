@@ -4,24 +4,23 @@
     signal_type,signal_str,collab,category,tags
 
 `algorithm` and `signal` (`signal_type` and `signal_str`) must be there. `signal` is hex, or the
-text of an algorithm that is only stored; labels are separated by `;` (tags by blanks); opinion is
-positive, negative, disputed or empty; expire_time is ISO 8601 (UTC where it has no offset);
-withdrawn is true, false or empty. RFC 4180 quoting; a quoted field may span lines, and a row is
-named by the line it begins on.
+text of an algorithm that is only stored, or with `raw_text` the very text to be hashed; labels are
+separated by `;` (tags by blanks); opinion is positive, negative, disputed or empty; expire_time is
+ISO 8601 (UTC where it has no offset); withdrawn is true, false or empty. RFC 4180 quoting; a quoted
+field may span lines, and a row is named by the line it begins on.
 """
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from operator import itemgetter
 
-from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
+from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
     ImportRow,
-    algorithm_of,
     bad_row,
     check_row,
-    parse_listed_signal,
+    listed_algorithm,
+    parse_listed_signals,
     parse_time,
 )
 from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
@@ -41,6 +40,8 @@ _TX_COLUMNS = {
 _TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
 _FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
 _CACHED_CELLS = 10_000
+MAX_OPEN_BYTES = 64 * 1024
+"""Of a quoted field that spans lines: an open quote must not swallow the list."""
 
 
 def is_header(line: str) -> bool:
@@ -88,17 +89,20 @@ def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
 
 
 def _capped(first: str, lines: Lines) -> Iterator[str]:
-    taken = 0
-    for text in chain((first,), lines):
+    yield first + "\n"
+    taken = len(first)
+    for text in lines:
         taken += len(text) + 1
-        if taken > MAX_LINE_BYTES:
+        if taken > MAX_OPEN_BYTES:
             raise _RowTooLong
         yield text + "\n"
 
 
 class _RowTooLong(Exception):
     def __init__(self) -> None:
-        super().__init__(f"the row is longer than {MAX_LINE_BYTES} bytes; is a quote left open?")
+        super().__init__(
+            f"the row spans lines and is longer than {MAX_OPEN_BYTES} bytes; is a quote left open?"
+        )
 
 
 def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
@@ -141,19 +145,19 @@ class _Parser:
             name = fields[self._algorithm]
             algorithm = self._algorithms.get(name)
             if algorithm is None:
-                algorithm = self._algorithms[name] = algorithm_of(name)
+                algorithm = self._algorithms[name] = listed_algorithm(name)
             key = self._rest(fields)
             rest = self._known.get(key)
             if rest is None:
                 rest = self._remember(key, fields)
-            signal = parse_listed_signal(
+            signals = parse_listed_signals(
                 algorithm, fields[self._signal], variant=rest.variant, quality=rest.quality
             )
             external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
-        return ImportRow(line, (signal,), external_id, *rest.fields)
+        return ImportRow(line, signals, external_id, *rest.fields)
 
     def _remember(self, key: object, fields: Sequence[str]) -> "_Rest":
         if len(self._known) >= _CACHED_CELLS:

@@ -16,10 +16,10 @@ import msgspec
 from featsvc.banks.formats.json_records import records
 from featsvc.banks.formats.rows import (
     ImportRow,
-    algorithm_of,
     bad_row,
     check_row,
-    parse_listed_signal,
+    listed_algorithm,
+    parse_listed_signals,
 )
 from featsvc.banks.records import EntrySignal, Opinion
 from featsvc.banks.results import BadRow
@@ -102,7 +102,7 @@ def _shown(record: bytes) -> str:
 
 
 def _stopncii(line: int, record: _StopNcii) -> ImportRow:
-    signal = _signal(record.signalType, record.hashValue, ("signalType", "hashValue"))
+    signals = _signals(record.signalType, record.hashValue, ("signalType", "hashValue"))
     withdrawn = _STATUSES.get(record.hashStatus.lower())
     if withdrawn is None:
         raise InvalidInput(
@@ -111,30 +111,30 @@ def _stopncii(line: int, record: _StopNcii) -> ImportRow:
             field="hashStatus",
         )
     labels = _labels(tag for feedback in record.CSPFeedbacks or () for tag in feedback.tags or ())
-    return ImportRow(line, (signal,), labels=labels, withdrawn=withdrawn)
+    return ImportRow(line, signals, labels=labels, withdrawn=withdrawn)
 
 
 def _tat(line: int, record: _Tat) -> ImportRow:
-    signal = _signal(record.algorithm, record.hash_digest, ("algorithm", "hash_digest"))
+    signals = _signals(record.algorithm, record.hash_digest, ("algorithm", "hash_digest"))
     labels = _labels([record.ideology or ""])
-    return ImportRow(line, (signal,), str(record.id), labels, withdrawn=record.deleted)
+    return ImportRow(line, signals, str(record.id), labels, withdrawn=record.deleted)
 
 
 def _threat_update(line: int, record: _ThreatUpdate) -> ImportRow:
     kind = record.type.removeprefix("HASH_")
-    signal = _signal(kind, record.indicator, ("type", "indicator"))
+    signals = _signals(kind, record.indicator, ("type", "indicator"))
     descriptors = record.descriptors.data if record.descriptors else ()
     labels = _labels(tag for descriptor in descriptors for tag in descriptor.tags or ())
     opinions = {_OPINIONS.get(d.status or "", Opinion.UNSPECIFIED) for d in descriptors}
     opinions -= {Opinion.UNSPECIFIED}
     opinion = Opinion.DISPUTED if len(opinions) > 1 else next(iter(opinions), Opinion.UNSPECIFIED)
     return ImportRow(
-        line, (signal,), str(record.id), labels, opinion=opinion, withdrawn=record.should_delete
+        line, signals, str(record.id), labels, opinion=opinion, withdrawn=record.should_delete
     )
 
 
-def _signal(name: str, value: str, fields: tuple[str, str]) -> EntrySignal:
-    return parse_listed_signal(algorithm_of(name, field=fields[0]), value, field=fields[1])
+def _signals(name: str, value: str, fields: tuple[str, str]) -> tuple[EntrySignal, ...]:
+    return parse_listed_signals(listed_algorithm(name, field=fields[0]), value, field=fields[1])
 
 
 def _labels(tags: Iterable[str]) -> tuple[str, ...]:

@@ -15,18 +15,15 @@ from featsvc.banks.formats.csv_rows import parse_opinion
 from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
     ImportRow,
-    algorithm_of,
     bad_row,
     check_row,
-    parse_listed_signal,
+    listed_algorithm,
+    parse_listed_signals,
     parse_time,
 )
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
-
-MAX_ROW_BYTES = 2**20
-"""Of one line: an entry may have many signals, and those that are only stored are long."""
 
 
 class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -60,7 +57,7 @@ def is_row(line: str) -> bool:
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Blank lines are skipped; the rest are rows."""
-    lines = Lines(chunks, max_bytes=MAX_ROW_BYTES)
+    lines = Lines(chunks)
     for line in lines:
         if lines.bad:
             yield from lines.take_bad()
@@ -83,7 +80,7 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
         raise InvalidInput(f"signals: at most {MAX_ENTRY_SIGNALS}", field="signals")
     row = ImportRow(
         line,
-        tuple(_signal(signal) for signal in entry.signals),
+        tuple(found for signal in entry.signals for found in _signals(signal)),
         entry.external_id.strip(),
         tuple(dict.fromkeys(label.strip() for label in entry.labels)),
         entry.source.strip(),
@@ -96,13 +93,13 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
     return row
 
 
-def _signal(signal: JsonSignal) -> EntrySignal:
+def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
     if len(signal.variant) > 32:
         raise InvalidInput("variant: longer than 32 characters", field="signals")
     if signal.quality is not None and not 0 <= signal.quality <= 100:
         raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
-    return parse_listed_signal(
-        algorithm_of(signal.algorithm),
+    return parse_listed_signals(
+        listed_algorithm(signal.algorithm),
         signal.signal,
         variant=signal.variant.strip() or "original",
         quality=signal.quality,

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from featsvc.banks.formats.rows import bad_row
 from featsvc.banks.results import BadRow
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 4 * 2**20
+"""An entry of sixteen vectors of 4,096 dimensions, or of sixteen parts of a text, has room."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -16,8 +17,7 @@ class Lines:
     and is put into `bad`, which the reader empties. `number` is that of the last line, from 1.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, max_bytes: int = MAX_LINE_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, chunks: Iterable[bytes]) -> None:
         self.number = 0
         self.bad: list[BadRow] = []
         self._lines = self._split(chunks)
@@ -42,7 +42,7 @@ class Lines:
             whole, newline, rest = data.rpartition(b"\n")
             if newline:
                 yield from self._texts(whole)
-            if len(rest) > self._max_bytes:
+            if len(rest) > MAX_LINE_BYTES:
                 yield self._text(rest)
                 skipping, rest = True, b""
         if rest:
@@ -54,7 +54,7 @@ class Lines:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
             lines = []
-        if not lines or b"\0" in block or max(map(len, lines)) * 4 > self._max_bytes:
+        if not lines or b"\0" in block or max(map(len, lines)) * 4 > MAX_LINE_BYTES:
             yield from map(self._text, block.split(b"\n"))
             return
         if b"\r" in block:
@@ -64,8 +64,8 @@ class Lines:
 
     def _text(self, piece: bytes) -> str:
         self.number += 1
-        if len(piece) > self._max_bytes:
-            return self._reject(piece, f"longer than {self._max_bytes} bytes")
+        if len(piece) > MAX_LINE_BYTES:
+            return self._reject(piece, f"longer than {MAX_LINE_BYTES} bytes")
         try:
             text = piece.decode("utf-8")
         except UnicodeDecodeError as exc:

@@ -16,6 +16,7 @@ from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.hashing.registry import ALGORITHMS, get_algorithm
 from featsvc.hashing.signals import parse_value
+from featsvc.hashing.text import STORED_ALGORITHMS, hash_text
 
 ROW_CHARS = 256
 
@@ -54,8 +55,11 @@ ALIASES = {
     "imagesha1": "sha1", "videosha1": "sha1", "imagesha256": "sha256", "videosha256": "sha256",
     "imagepdq": "pdq", "photodna": "pdna", "imagephotodna": "pdna", "videotmk": "tmk",
     "tmk-pdqf": "tmk", "tmk_pdqf": "tmk", "tmkpdqf": "tmk", "sha-1": "sha1", "sha-256": "sha256",
-    "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq",
+    "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq", "text_tlsh": "tlsh",
+    "text_string": "raw_text",
 }  # fmt: skip
+RAW_TEXT = "raw_text"
+"""How lists name a text itself (ThreatExchange's TEXT_STRING): it is hashed here and forgotten."""
 MAX_OPAQUE_CHARS = 16 * 1024
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
 """Of those whose hex is whole bytes: what is read without a detour."""
@@ -65,6 +69,32 @@ def algorithm_of(name: str, *, field: str = "algorithm") -> str:
     """Our name of an algorithm as lists call it, in any case. Raises UnknownAlgorithm."""
     name = name.strip().lower()
     return get_algorithm(ALIASES.get(name, name), field=field).name
+
+
+def listed_algorithm(name: str, *, field: str = "algorithm") -> str:
+    """The same, or RAW_TEXT. Raises UnknownAlgorithm."""
+    known = name.strip().lower()
+    return RAW_TEXT if ALIASES.get(known, known) == RAW_TEXT else algorithm_of(name, field=field)
+
+
+def parse_listed_signals(
+    algorithm: str,
+    text: str,
+    *,
+    field: str = "signal",
+    variant: str = "original",
+    quality: int | None = None,
+) -> tuple[EntrySignal, ...]:
+    """A signal of what `listed_algorithm` says, or those of a raw text. Raises InvalidSignal, and
+    InvalidInput for a text of which nothing can be hashed."""
+    if algorithm != RAW_TEXT:
+        return (
+            parse_listed_signal(algorithm, text, field=field, variant=variant, quality=quality),
+        )
+    hashes = hash_text(text, STORED_ALGORITHMS, parts=True)
+    if not hashes.signals:
+        raise InvalidInput(f"{field}: {hashes.reason}", field=field)
+    return tuple(EntrySignal(s.algorithm, s.value, s.variant) for s in hashes.signals)
 
 
 def parse_listed_signal(

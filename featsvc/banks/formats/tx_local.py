@@ -6,23 +6,25 @@ from featsvc.banks.formats import pdq_text
 from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
     ALIASES,
+    RAW_TEXT,
     ImportRow,
-    algorithm_of,
     bad_row,
-    parse_listed_signal,
+    listed_algorithm,
+    parse_listed_signals,
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 from featsvc.hashing.registry import ALGORITHMS
 
 # How tx names ours.
-SIGNAL_TYPES = {"md5": "video_md5"}
+SIGNAL_TYPES = {"md5": "video_md5", "tlsh": "text_tlsh"}
 
 
 def is_row(line: str) -> bool:
     name, _, signal = line.strip().partition(" ")
     name = name.lower()
-    return bool(signal.strip()) and ALIASES.get(name, name) in ALGORITHMS
+    known = ALIASES.get(name, name)
+    return bool(signal.strip()) and (known in ALGORITHMS or known == RAW_TEXT)
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
@@ -37,9 +39,9 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
         try:
             if pdq_text.is_row(line):
                 name, text = "pdq", line
-            signal = parse_listed_signal(algorithm_of(name), text)
+            signals = parse_listed_signals(listed_algorithm(name), text)
         except InvalidInput as exc:
             yield bad_row(lines.number, exc.field, str(exc), line)
         else:
-            yield ImportRow(lines.number, (signal,))
+            yield ImportRow(lines.number, signals)
     yield from lines.take_bad()

@@ -74,6 +74,7 @@ def evaluation_message(
         thresholds=[_threshold(effect) for effect in evaluation.thresholds],
         suggested_threshold=evaluation.suggested,
         bank_threshold=evaluation.own,
+        step=evaluation.step,
         noisy_entries=[
             banks_pb2.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
             for entry, number in evaluation.noisy

@@ -1,7 +1,10 @@
 """Banks, entries and imports between the wire and the domain."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC
+
+import numpy as np
 
 from featsvc import errors
 from featsvc.banks.formats.rows import ImportRow, algorithm_of, parse_listed_signal
@@ -17,8 +20,11 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
 from featsvc.banks.settings import SETTINGS
+from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
-from featsvc.service.conversions.signals import MODE, choose, timestamp
+from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, query_variants
+from featsvc.hashing.vectors import vector_of, vector_value
+from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
 from featsvc.v1 import banks_pb2, types_pb2
 
 _MODE = {
@@ -54,19 +60,22 @@ def entry_id(name: str) -> tuple[str, int]:
 
 
 def settings(message: banks_pb2.Bank) -> BankSettings:
-    """Raises InvalidInput for what does not make a bank, NotBuilt for what is not tried yet."""
-    if message.query_variants:
-        raise errors.NotBuilt(
-            "bank.query_variants: query variants have no body in this version; leave them out"
-        )
+    """Raises InvalidInput for what does not make a bank."""
     return BankSettings(
         display_name=message.display_name,
         description=message.description,
         mode=choose(_MODE, message.mode, "bank.mode"),
         safe=message.safe,
         thresholds=dict(message.thresholds),
+        query_variants=query_variants(message.query_variants, field="bank.query_variants"),
         engine=message.engine or "auto",
     )
+
+
+def new_settings(message: banks_pb2.Bank) -> BankSettings:
+    """Of a bank to create: it has the default variants where it names none. Raises as above."""
+    made = settings(message)
+    return made if message.query_variants else replace(made, query_variants=DEFAULT_QUERY_VARIANTS)
 
 
 def context(message: banks_pb2.ChangeContext) -> ChangeContext:
@@ -93,15 +102,30 @@ def bank_message(bank: Bank) -> banks_pb2.Bank:
     )
 
 
-def entry_message(entry: Entry) -> banks_pb2.Entry:
+def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
+    """`whole`: with the grams of texts, which would make a page of entries megabytes long."""
     return banks_pb2.Entry(
         name=f"banks/{entry.bank_id}/entries/{entry.id}",
         external_id=entry.external_id,
         signals=[
             banks_pb2.EntrySignal(
-                algorithm=s.algorithm, value=s.text, variant=s.variant, quality=s.quality
+                algorithm=s.algorithm,
+                value=s.text if whole else shown_value(s.algorithm, s.value),
+                variant=s.variant,
+                quality=s.quality,
             )
             for s in entry.signals
+            if not get_algorithm(s.algorithm).vector
+        ],
+        vectors=[
+            banks_pb2.EntryVector(
+                model=s.algorithm,
+                values=vector_of(s.value).tolist(),
+                variant=s.variant,
+                quality=s.quality,
+            )
+            for s in entry.signals
+            if get_algorithm(s.algorithm).vector
         ],
         labels=entry.labels,
         source=entry.source,
@@ -150,10 +174,8 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
 
 
 def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
-    """An entry to add, with the signals of its picture. Raises InvalidInput, NotBuilt."""
+    """An entry to add, with the signals of its picture. Raises InvalidInput."""
     where = f"entries[{index}]"
-    if message.vectors:
-        raise errors.NotBuilt(f"{where}.vectors: vectors have no body in this version")
     signals = [
         parse_listed_signal(
             algorithm_of(s.algorithm, field=f"{where}.signals[{i}].algorithm"),
@@ -164,6 +186,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
         )
         for i, s in enumerate(message.signals)
     ]
+    signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
     signals += [EntrySignal(s.algorithm, s.value, s.variant, s.quality) for s in hashed]
     expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     return ImportRow(
@@ -176,6 +199,20 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
         message.note.strip(),
         expires,
     )
+
+
+def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
+    """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
+    kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
+    if not kind.vector:
+        raise errors.InvalidInput(
+            f"{where}.model: {kind.name} is no model of vectors; write model and version as in "
+            "pdqf@1",
+            field=f"{where}.model",
+        )
+    value = vector_value(kind, np.array(message.values, np.float32), field=f"{where}.values")
+    quality = message.quality if message.HasField("quality") else None
+    return EntrySignal(kind.name, value, message.variant or "original", quality)
 
 
 def entry_ids(parent: str, names: Iterable[str]) -> list[int]:

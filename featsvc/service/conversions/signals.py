@@ -13,9 +13,12 @@ from featsvc import errors
 from featsvc.banks.records import BankMode
 from featsvc.embedding import Embedding, Model, Score
 from featsvc.hashing.content import ContentOutcome, MediaInfo
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
+from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal, format_value, parse_value
-from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions
+from featsvc.hashing.text_views import check_text
+from featsvc.hashing.variants import ORIGINAL
+from featsvc.hashing.vectors import FLOAT32, vector_rows
+from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -40,12 +43,19 @@ _FRAMES = {
     types_pb2.DecodeOptions.FRAMES_FIRST: Frames.FIRST,
     types_pb2.DecodeOptions.FRAMES_ALL: Frames.ALL,
 }
+_VARIANTS = {
+    types_pb2.MatchOptions.VARIANTS_UNSPECIFIED: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_NONE: Variants.NONE,
+    types_pb2.MatchOptions.VARIANTS_DEFAULT: Variants.DEFAULT,
+    types_pb2.MatchOptions.VARIANTS_ALL: Variants.ALL,
+}
 _FIDELITY_MESSAGE = {value: wire for wire, value in _FIDELITY.items()}
 _ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
 _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }
 MODE = {
     BankMode.ENFORCE: types_pb2.BANK_MODE_ENFORCE,
@@ -58,6 +68,7 @@ _DISTANCE = {
     Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
     Distance.COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
     Distance.CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
+    Distance.TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
 
 
@@ -80,21 +91,29 @@ def choose(table: Mapping[E, T], value: E, field: str) -> T:
         ) from None
 
 
-def content_bytes(content: types_pb2.Content, field: str = "content") -> bytes:
-    """The bytes of a Content. Raises InvalidInput where there are none, NotBuilt for text."""
-    kind = content.WhichOneof("kind")
-    if kind == "text":
-        raise errors.NotBuilt(
-            f"{field}.text: text is declared in the contract but not hashed in this version; "
-            f"send pictures or files as {field}.data"
+def content(message: types_pb2.Content, field: str = "content") -> bytes | str:
+    """Bytes of a file, or a text. Raises InvalidInput where there is none, MediaTooLarge for a
+    text over 1 MiB."""
+    if message.WhichOneof("kind") == "text":
+        check_text(message.text, field=f"{field}.text")
+        return message.text
+    return content_bytes(message, field)
+
+
+def content_bytes(message: types_pb2.Content, field: str = "content") -> bytes:
+    """The bytes of a file. Raises InvalidInput where there are none, or a text is there."""
+    if message.WhichOneof("kind") == "text":
+        raise errors.InvalidInput(
+            f"{field}.text: a text has no pixels; send a picture as {field}.data",
+            field=f"{field}.text",
         )
-    if not content.data:
+    if not message.data:
         raise errors.InvalidInput(
             f"{field}.data: the body is empty; send the bytes of the file",
             reason="CONTENT_EMPTY",
             field=f"{field}.data",
         )
-    return content.data
+    return message.data
 
 
 def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
@@ -116,21 +135,29 @@ def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
     return unique
 
 
+def vector_models(names: Iterable[str]) -> tuple[str, ...]:
+    """Models by name and version, each once. Raises InvalidInput for what is none."""
+    models = algorithm_names(names)
+    for name in models:
+        if not get_algorithm(name, field="vector_models").vector:
+            raise errors.InvalidInput(
+                f"vector_models: {name} is no model; write model and version as in pdqf@1",
+                field="vector_models",
+            )
+    return models
+
+
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
-    """Raises InvalidInput, UnknownAlgorithm, NotBuilt for what this version cannot do."""
+    """Raises InvalidInput or UnknownAlgorithm."""
     if not message.ByteSize():
         return DEFAULT_OPTIONS
-    if message.variants == types_pb2.MatchOptions.VARIANTS_ALL:
-        raise errors.NotBuilt(
-            "options.variants: query variants have no body in this version; "
-            "leave it out, or say VARIANTS_NONE"
-        )
     return MatchOptions(
         banks=tuple(bank.removeprefix("banks/") for bank in message.banks),
         labels=tuple(message.labels),
         thresholds={t.algorithm.strip().lower(): t.threshold for t in message.thresholds},
         max_results=message.max_results,
         match_low_quality=message.match_low_quality,
+        variants=choose(_VARIANTS, message.variants, "options.variants"),
         top_k=message.top_k,
     )
 
@@ -143,38 +170,44 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     return Signal(algorithm, value, quality)
 
 
-def packed_signals(algorithm: str, signals: bytes) -> tuple[str, NDArray[np.uint8]]:
-    """The name as the registry has it, and signals side by side as uint8 (n, bytes).
+def packed_signals(
+    algorithm: str, signals: bytes, dimensions: int
+) -> tuple[str, NDArray[np.uint8]]:
+    """The name as the registry has it, and signals side by side as uint8 (n, bytes); vectors of
+    length 1, whatever they were. `dimensions` is read where the registry does not know them.
 
-    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's,
-    InvalidInput past the cap.
+    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
+    vector without direction, InvalidInput past the cap.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
-    if not kind.bytes:
+    width = kind.bytes or (4 * min(dimensions, MAX_DIMENSIONS) if kind.vector else 0)
+    if not width:
         raise errors.InvalidInput(
-            f"algorithm: values of {kind.name} have no length that this server knows, so they do "
-            "not pack; send them one by one",
-            field="algorithm",
+            f"dimensions: {kind.name} signals have no length that this server knows; say how many "
+            "dimensions a vector has, or send them one by one",
+            field="dimensions",
         )
-    if len(signals) % kind.bytes:
+    if len(signals) % width:
         raise errors.InvalidSignal(
             f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
-            f"{kind.bytes} bytes each",
+            f"{width} bytes each",
             field="signals",
         )
-    values = np.frombuffer(signals, np.uint8).reshape(-1, kind.bytes)
+    values = np.frombuffer(signals, np.uint8).reshape(-1, width)
     if len(values) > MAX_BATCH:
         raise errors.InvalidInput(
             f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
         )
+    if kind.vector:
+        values = vector_rows(kind, values.view(FLOAT32))
     return kind.name, values
 
 
-def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | Signal:
+def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
     """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
     match side.WhichOneof("kind"):
         case "content":
-            return content_bytes(side.content, f"{field}.content")
+            return content(side.content, f"{field}.content")
         case "signal":
             return query_signal(side.signal, f"{field}.signal")
         case _:
@@ -193,11 +226,22 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
     )
 
 
+def shown_value(algorithm: str, value: bytes) -> str:
+    """The text form; empty for vectors and texts' grams, which would be most of an answer."""
+    if get_algorithm(algorithm).distance.fractional:
+        return ""
+    return format_value(algorithm, value)
+
+
 def signal_message(signal: Signal) -> types_pb2.Signal:
+    return _signal_message(signal, signal.text)
+
+
+def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
     low = signal.low_quality
     message = types_pb2.Signal(
         algorithm=signal.algorithm,
-        value=signal.text,
+        value=value,
         quality=signal.quality,
         outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
         variant=signal.variant,
@@ -217,6 +261,17 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
             )
         )
     return message
+
+
+def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
+    """Without variants: a match shows the one that it was found by; a text's grams left out."""
+    return [matched_signal(s) for s in signals if s.variant == ORIGINAL]
+
+
+def matched_signal(signal: Signal) -> types_pb2.Signal:
+    """A query as an answer shows it. A whole book's grams would be megabytes."""
+    text = get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT
+    return _signal_message(signal, "" if text else signal.text)
 
 
 @lru_cache(maxsize=4)
@@ -239,8 +294,8 @@ def match_message(match: Match) -> types_pb2.Match:
         mode=MODE[match.mode],
         labels=match.labels,
         source=match.source,
-        entry_signal=format_value(match.algorithm, match.entry_signal),
-        query_signal=format_value(match.algorithm, match.query_signal),
+        entry_signal=shown_value(match.algorithm, match.entry_signal),
+        query_signal=shown_value(match.algorithm, match.query_signal),
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
@@ -251,7 +306,7 @@ def match_message(match: Match) -> types_pb2.Match:
                 threshold=e.threshold,
                 query_variant=e.query_variant,
                 entry_variant=e.entry_variant,
-                entry_signal=format_value(e.algorithm, e.entry_signal),
+                entry_signal=shown_value(e.algorithm, e.entry_signal),
             )
             for e in match.evidence
         ],
@@ -278,6 +333,9 @@ def model_message(model: Model) -> hashing_pb2.Algorithm:
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
         version=model.version,
         computed=True,
+        matched=model.dimensions > 0,
+        default_threshold=get_algorithm(model.id).default_threshold,
+        quality_floor=get_algorithm(model.id).quality_floor,
         dimensions=model.dimensions,
         description=model.description,
     )

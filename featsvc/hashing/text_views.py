@@ -59,28 +59,41 @@ class TextViews:
         return hashlib.sha256(self.plain.encode()).digest()
 
 
-def decode_text(content: bytes) -> str:
+def check_text(text: str, *, field: str = "text") -> None:
+    """Raises InvalidInput for an empty text, MediaTooLarge for one over 1 MiB in UTF-8."""
+    if not text:
+        raise InvalidInput(f"{field}: empty; send some", reason="CONTENT_EMPTY", field=field)
+    # Four bytes a character at most are counted only where that can matter.
+    if len(text) * 4 > MAX_TEXT_BYTES:
+        _check_bytes(len(text.encode("utf-8", "surrogatepass")), field)
+
+
+def decode_text(content: bytes, *, field: str = "text") -> str:
     """Bytes of a text file to text; a byte order mark is dropped.
 
     Raises InvalidInput (empty; reason TEXT_NOT_UTF8), MediaTooLarge.
     """
-    if not content:
-        raise InvalidInput("text: empty; send some", reason="CONTENT_EMPTY", field="text")
-    if len(content) > MAX_TEXT_BYTES:
-        raise MediaTooLarge(
-            f"text: {len(content):,} bytes, the limit is {MAX_TEXT_BYTES:,}; send it in parts",
-            field="text",
-            metadata={"actual": str(len(content)), "limit": str(MAX_TEXT_BYTES)},
-        )
+    _check_bytes(len(content), field)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise InvalidInput(
-            f"text: byte {content[exc.start]:#04x} at offset {exc.start} is not UTF-8; "
+            f"{field}: byte {content[exc.start]:#04x} at offset {exc.start} is not UTF-8; "
             "convert it, or send it as a file",
             reason="TEXT_NOT_UTF8",
-            field="text",
+            field=field,
         ) from exc
+    check_text(text, field=field)
+    return text
+
+
+def _check_bytes(count: int, field: str) -> None:
+    if count > MAX_TEXT_BYTES:
+        raise MediaTooLarge(
+            f"{field}: {count:,} bytes, the limit is {MAX_TEXT_BYTES:,}; send it in parts",
+            field=field,
+            metadata={"actual": str(count), "limit": str(MAX_TEXT_BYTES)},
+        )
 
 
 def view_text(text: str) -> TextViews:

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.embedding.text_views import (
+from featsvc.errors import InvalidInput, MediaTooLarge
+from featsvc.hashing.text_views import (
     MAX_TEXT_BYTES,
     NUMBER,
     URL,
     decode_text,
     view_text,
 )
-from featsvc.errors import InvalidInput, MediaTooLarge
-from tests.embedding.texts import EDITS, ENTRIES
+from tests.texts import EDITS, ENTRIES
 
 SAME = ("case", "homoglyphs", "zero width", "fullwidth", "marks", "other link and numbers")
 

@@ -1,0 +1,184 @@
+"""Search by cosine beside FAISS, uniform random and clustered vectors of 256 dimensions.
+
+    make bench ARGS="-k vectors"
+
+One thread. Every peer of a group answers the same queries, one at a time; half of them lie near a
+vector of the bank. `recall@1` (in the JSON's extra_info, printed too) is the share of the queries
+with anything within the radius whose nearest one, as the flat index finds it, was found. Ours is
+asserted to find all that the flat index finds; IVF and HNSW are approximate, which is why they are
+peers only.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import cycle
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from featsvc.matching.hits import keep_to_one_thread
+from featsvc.matching.vector_engines import FlatVectorEngine, ProjectionEngine
+
+DIMENSIONS = 256
+COUNT = 1_000_000
+QUERIES = 100
+RADII = (0.05, 0.15, 0.25)
+DISTRIBUTIONS = ("uniform", "clustered")
+PEERS = ("featsvc", "faiss flat", "faiss ivf1024 sq8, 16 probes")
+
+Vectors = NDArray[np.float32]
+Nearest = tuple[int, float] | None
+
+
+@cache
+def vectors(distribution: str, count: int) -> tuple[Vectors, Vectors]:
+    """Clustered: around count / 50 originals, as a list gathered from re-uploads is."""
+    rng = np.random.default_rng(count)
+    made = np.empty((count, DIMENSIONS), np.float32)
+    originals = rng.standard_normal((max(1, count // 50), DIMENSIONS), np.float32)
+    for first in range(0, count, 100_000):
+        part = rng.standard_normal((min(100_000, count - first), DIMENSIONS), np.float32)
+        if distribution == "clustered":
+            part *= rng.uniform(0.05, 0.6, (len(part), 1)).astype(np.float32)
+            part += originals[rng.integers(0, len(originals), len(part))]
+        made[first : first + len(part)] = normalised(part)
+    near = made[rng.integers(0, count, QUERIES // 2)]
+    near = near + rng.standard_normal(near.shape, np.float32) * 0.02
+    queries = np.concatenate([near, rng.standard_normal((QUERIES // 2, DIMENSIONS), np.float32)])
+    return made, rng.permutation(normalised(queries))
+
+
+def normalised(values: Vectors) -> Vectors:
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
+
+
+@cache
+def ours(distribution: str, count: int) -> ProjectionEngine:
+    return ProjectionEngine.build(vectors(distribution, count)[0])
+
+
+@cache
+def peer_index(peer: str, distribution: str, count: int) -> Any:
+    values, _ = vectors(distribution, count)
+    if "hnsw" in peer:
+        index: Any = faiss.index_factory(DIMENSIONS, "HNSW32,Flat", faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = 64
+    elif "ivf" in peer:
+        index = faiss.index_factory(DIMENSIONS, "IVF1024,SQ8", faiss.METRIC_INNER_PRODUCT)
+        index.train(values[:50_000])
+        index.nprobe = 16
+    else:
+        index = faiss.IndexFlatIP(DIMENSIONS)
+    index.add(values)
+    return index
+
+
+@cache
+def searcher(
+    peer: str, distribution: str, count: int, radius: float
+) -> tuple[Callable[[Vectors], object], Callable[[Vectors], Nearest]]:
+    """What is timed, and the same as the nearest row with its distance."""
+    keep_to_one_thread()
+    if peer == "featsvc":
+        engine = ours(distribution, count)
+
+        def find(query: Vectors) -> Nearest:
+            hits = engine.search(query.view(np.uint8), radius)
+            at = int(np.argmin(hits.distances)) if len(hits.rows) else -1
+            return None if at < 0 else (int(hits.rows[at]), float(hits.distances[at]))
+
+        return lambda query: engine.search(query.view(np.uint8), radius), find
+    index = peer_index(peer, distribution, count)
+    if "hnsw" in peer:
+        # It has no search by radius of its own that visits more than a beam.
+        def timed(query: Vectors) -> object:
+            return index.search(query, 10)
+
+        def found(query: Vectors) -> Nearest:
+            products, rows = index.search(query, 10)
+            return nearest(products[0], rows[0])
+
+        return timed, found
+
+    def ranged(query: Vectors) -> Nearest:
+        _, products, rows = index.range_search(query, 1 - radius)
+        return nearest(products, rows)
+
+    return lambda query: index.range_search(query, 1 - radius), ranged
+
+
+def nearest(products: Vectors, rows: NDArray[np.int64]) -> Nearest:
+    return (int(rows[products.argmax()]), float(1 - products.max())) if len(rows) else None
+
+
+def recall(peer: str, distribution: str, count: int, radius: float) -> float:
+    """Of the nearest ones that the flat engine finds within the radius."""
+    values, queries = vectors(distribution, count)
+    flat = FlatVectorEngine({"vectors": values})
+    _, find = searcher(peer, distribution, count, radius)
+    there = found = 0
+    for i in range(30):
+        query = queries[i : i + 1]
+        hits = flat.search(query.view(np.uint8), radius)
+        if not len(hits.rows):
+            continue
+        there += 1
+        got = find(query)
+        # Equally near ones are as good; what a peer says of its distance is quantised.
+        found += got is not None and got[0] in hits.rows[hits.distances <= hits.distances.min()]
+        if peer == "featsvc":
+            again = ours(distribution, count).search(query.view(np.uint8), radius)
+            assert sorted(again.rows) == sorted(hits.rows)
+    return found / there
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def bench_vectors_query(
+    benchmark: BenchmarkFixture, distribution: str, radius: float, peer: str
+) -> None:
+    """One query within a cosine distance."""
+    run(benchmark, peer, distribution, COUNT, radius)
+
+
+@pytest.mark.parametrize("peer", ["featsvc", "faiss flat", "faiss hnsw32, ef 64"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def bench_vectors_hnsw(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
+    """Of a tenth as many, since HNSW takes most of an hour to build for all."""
+    run(benchmark, peer, distribution, COUNT // 10, 0.15)
+
+
+def run(
+    benchmark: BenchmarkFixture, peer: str, distribution: str, count: int, radius: float
+) -> None:
+    benchmark.group = f"one vector, {distribution}, {count:,} x {DIMENSIONS}, within {radius:g}"
+    _, queries = vectors(distribution, count)
+    timed, _ = searcher(peer, distribution, count, radius)
+    share = recall(peer, distribution, count, radius)
+    benchmark.extra_info["recall@1"] = share
+    print(f"recall@1 of {peer}, {benchmark.group}: {share:.3f}")
+    assert peer != "featsvc" or share == 1
+    one_by_one: Iterator[Vectors] = cycle([queries[i : i + 1] for i in range(QUERIES)])
+    rounds = 20 if "flat" in peer else 60
+    benchmark.pedantic(
+        timed, setup=lambda: ((next(one_by_one),), {}), rounds=rounds, warmup_rounds=3
+    )
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("peer", ["featsvc", "faiss ivf1024 sq8, 16 probes"])
+def bench_vectors_build(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
+    """From float32 rows to an engine."""
+    benchmark.group = f"build, {distribution}, {COUNT:,} x {DIMENSIONS}"
+    values, _ = vectors(distribution, COUNT)
+    keep_to_one_thread()
+    if peer == "featsvc":
+        benchmark.pedantic(lambda: ProjectionEngine.build(values), rounds=1)
+    else:
+        build = peer_index.__wrapped__
+        benchmark.pedantic(lambda: build(peer, distribution, COUNT), rounds=1)

@@ -1,0 +1,109 @@
+"""How far samples are from the values of a bank, in the steps that thresholds are tried in.
+
+Distance i is "i steps or less, and more than i - 1": a bit for hashes, VECTOR_STEP for vectors.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Protocol
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.hashing.registry import Algorithm, Distance
+from featsvc.hashing.vectors import FLOAT32, cosine_distances
+
+Values = NDArray[np.uint8]
+
+VECTOR_STEP = 0.0025
+_MAX_BITS_SHOWN = 96
+_MAX_COSINE_SHOWN = 0.5
+_BLOCK_QUERIES = 128
+
+
+class Measure(Protocol):
+    """`step` is the width of one; `none` steps stand for "nothing is there", thresholds are tried
+    up to `shown` of them."""
+
+    step: float
+    none: int
+    shown: int
+
+    def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
+        """Steps from each query to the nearest value."""
+        ...
+
+    def within(
+        self, queries: Values, values: Values, threshold: float
+    ) -> Iterator[NDArray[np.int64]]:
+        """Of each query, the rows of the values within the threshold."""
+        ...
+
+
+def measure_of(kind: Algorithm) -> Measure | None:
+    """None where values are equal or not, and nothing between."""
+    if kind.vector:
+        return _Cosine()
+    return _Hamming(kind.bits) if kind.distance is Distance.HAMMING else None
+
+
+class _Hamming:
+    step = 1.0
+
+    def __init__(self, bits: int) -> None:
+        self.none = bits + 1
+        self.shown = min(bits, _MAX_BITS_SHOWN)
+
+    def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
+        distances, _ = _indexed(values).search(queries, 1)
+        nearest: NDArray[np.int64] = distances[:, 0].astype(np.int64)
+        return nearest
+
+    def within(
+        self, queries: Values, values: Values, threshold: float
+    ) -> Iterator[NDArray[np.int64]]:
+        # FAISS returns what is strictly nearer than its radius.
+        limits, _, rows = _indexed(values).range_search(queries, int(threshold) + 1)
+        for first, after in pairwise(limits):
+            yield rows[first:after]
+
+
+def _indexed(values: Values) -> faiss.IndexBinaryFlat:
+    index = faiss.IndexBinaryFlat(values.shape[1] * 8)
+    index.add(values)
+    return index
+
+
+class _Cosine:
+    step = VECTOR_STEP
+    none = round(2 / VECTOR_STEP) + 1
+    shown = round(_MAX_COSINE_SHOWN / VECTOR_STEP)
+
+    def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
+        wanted, vectors = queries.view(FLOAT32), values.view(FLOAT32)
+        nearest = np.empty(len(wanted), np.float64)
+        for first, products in _products(wanted, vectors):
+            best = products.argmax(axis=1)
+            for i in range(len(best)):
+                (apart,) = cosine_distances(wanted[first + i], vectors, best[i : i + 1])
+                nearest[first + i] = apart
+        # What lies on a threshold is within it, whatever the division rounds to.
+        steps: NDArray[np.int64] = np.ceil(nearest / self.step - 1e-6).astype(np.int64)
+        return steps
+
+    def within(
+        self, queries: Values, values: Values, threshold: float
+    ) -> Iterator[NDArray[np.int64]]:
+        wanted, vectors = queries.view(FLOAT32), values.view(FLOAT32)
+        for _, products in _products(wanted, vectors):
+            for row in products:
+                yield np.flatnonzero(1 - row <= threshold + 5e-7)
+
+
+def _products(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Inner products of so many queries at a time that they fit the memory; the first's number."""
+    for first in range(0, len(queries), _BLOCK_QUERIES):
+        yield first, queries[first : first + _BLOCK_QUERIES] @ vectors.T

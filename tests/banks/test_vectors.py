@@ -1,0 +1,181 @@
+"""Vectors in the bank store: round trips, and what may not be mixed."""
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from featsvc.banks.evaluation import evaluate
+from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.records import EntrySignal
+from featsvc.banks.results import EntryFilter, ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.vectors import vector_of, vector_value
+from tests.banks.lists import list_file, live
+
+LONG = "m" * 63 + "@2147483647"
+
+
+def vector(seed: int, dimensions: int = 8) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(dimensions)
+
+
+def signal(model: str, seed: int, dimensions: int = 8) -> EntrySignal:
+    return EntrySignal(model, vector_value(get_algorithm(model), vector(seed, dimensions)))
+
+
+def lines(signals: Iterable[EntrySignal]) -> str:
+    """JSON Lines, one entry a signal; its values not normalised yet."""
+    return "".join(
+        json.dumps(
+            {
+                "external_id": f"x{i}",
+                "signals": [
+                    {"algorithm": s.algorithm, "signal": (vector_of(s.value) * 3).tobytes().hex()}
+                ],
+            }
+        )
+        + "\n"
+        for i, s in enumerate(signals)
+    )
+
+
+def add(store: BankStore, bank: str, *signals: EntrySignal) -> None:
+    store.add_entries(bank, [ImportRow(0, signals, external_id="added")])
+
+
+@pytest.mark.parametrize("format_name", ["jsonl", "csv"])
+@pytest.mark.parametrize("model", ["sscd@1", "hog@1", LONG])
+def test_vectors_go_out_and_come_back(store: BankStore, format_name: str, model: str) -> None:
+    store.create_bank("b")
+    dimensions = get_algorithm(model).dimensions or 700
+    wanted = [signal(model, seed, dimensions) for seed in range(5)]
+    done = store.import_entries("b", list_file(lines(wanted), name="v.jsonl"))
+    assert done.summary.new_entries == 5
+    kept = sorted(e.signals for e in live(store).values())
+    for one, other in zip(kept, sorted((s,) for s in wanted), strict=True):
+        np.testing.assert_allclose(vector_of(one[0].value), vector_of(other[0].value), atol=1e-6)
+    assert store.get_bank("b").signal_counts == {model: 5}
+    exported = b"".join(store.export_entries("b", format_name).chunks)
+    again = store.import_entries("b", list_file(exported, name=f"b.{format_name}"))
+    assert (again.summary.unchanged_entries, again.summary.bad_rows, again.revision) == (5, 0, 0)
+
+
+def test_an_entry_with_many_vectors_fits_a_line(store: BankStore) -> None:
+    store.create_bank("b")
+    signals = [signal("hog@1", seed, 1764)._replace(variant=f"v{seed}") for seed in range(40)]
+    add(store, "b", signal("hog@1", 99, 1764), *signals)
+    exported = b"".join(store.export_entries("b", "jsonl").chunks)
+    done = store.import_entries("b", list_file(exported, name="b.jsonl", chunk_bytes=100_000))
+    assert (done.summary.unchanged_entries, done.summary.bad_rows) == (1, 0)
+
+
+def test_vectors_of_other_lengths_are_refused(store: BankStore) -> None:
+    store.create_bank("b")
+    store.create_bank("other")
+    mixed = lines([signal("sscd@1", 1, 8), signal("sscd@1", 2, 9)])
+    with pytest.raises(InvalidInput, match="sscd@1 have 8 dimensions in this store, one here"):
+        store.import_entries("b", list_file(mixed, name="v.jsonl"))
+    # A refused one leaves nothing behind, a dry run neither.
+    store.import_entries(
+        "b", list_file(lines([signal("sscd@1", 1, 9)]), name="v.jsonl"), ImportOptions(dry_run=True)
+    )
+    add(store, "b", signal("sscd@1", 1, 8))
+    for bank in ("b", "other"):
+        with pytest.raises(InvalidInput, match=r"8 dimensions .* has 9; give another model"):
+            add(store, bank, signal("sscd@1", 2, 9))
+    store.withdraw_entries("b", [], ["added"])
+    with pytest.raises(InvalidInput, match="8 dimensions"):
+        add(store, "b", signal("sscd@1", 2, 9))
+    add(store, "b", signal("sscd@2", 2, 9))
+
+
+def test_a_bank_holds_one_version_of_a_model(store: BankStore) -> None:
+    store.create_bank("b")
+    store.create_bank("new")
+    add(store, "b", signal("sscd@1", 1), signal("clip@7", 1))
+    wrong = "vectors of sscd@2 and sscd@1 do not compare, and a bank holds one version"
+    with pytest.raises(InvalidInput, match=wrong):
+        store.add_entries("b", [ImportRow(0, (signal("sscd@2", 2),), external_id="second")])
+    newer = list_file(lines([signal("sscd@2", 1)]), name="v.jsonl")
+    for options in (ImportOptions(), ImportOptions(dry_run=True)):
+        with pytest.raises(InvalidInput, match=wrong):
+            store.import_entries(
+                "b", list_file(lines([signal("sscd@2", 1)]), name="v.jsonl"), options
+            )
+    with pytest.raises(InvalidInput, match="sscd@3"):
+        add(store, "new", signal("sscd@3", 1), signal("sscd@4", 1))
+    assert store.head().revision == 3
+    add(store, "new", signal("sscd@2", 1))
+    store.import_entries("b", newer, ImportOptions(replace=True))
+    assert store.get_bank("b").signal_counts == {"sscd@2": 1}
+
+
+def test_what_is_no_vector_is_a_bad_row(store: BankStore) -> None:
+    store.create_bank("b")
+    rows = [
+        f"pdqf@1,{np.full(256, np.nan, '<f4').tobytes().hex()},a",
+        f"pdqf@1,{np.zeros(256, '<f4').tobytes().hex()},b",
+        f"pdqf@1,{np.ones(255, '<f4').tobytes().hex()},c",
+        f"pdqf@1,{np.ones(256, '<f4').tobytes().hex()},d",
+    ]
+    text = "algorithm,signal,external_id\n" + "\n".join(rows) + "\n"
+    done = store.import_entries("b", list_file(text, name="v.csv"), ImportOptions(skip_bad=True))
+    assert [bad.line for bad in done.summary.bad] == [2, 3, 4]
+    assert ["nan" in b.reason or "zeros" in b.reason or "255" in b.reason for b in done.summary.bad]
+    assert done.summary.new_entries == 1
+
+
+def test_entries_are_found_by_a_vector_near_theirs(store: BankStore) -> None:
+    store.create_bank("b")
+    rows = [ImportRow(i, (signal("sscd@1", i),), external_id=f"x{i}") for i in range(20)]
+    store.add_entries("b", rows)
+    near = vector(3) + 0.05
+    query = EntrySignal("sscd@1", vector_value(get_algorithm("sscd@1"), near))
+    found = store.list_entries("b", EntryFilter(near=query, max_distance=0.05))
+    assert [e.external_id for e in found.entries] == ["x3"]
+    with pytest.raises(InvalidInput, match="has 9 dimensions, vectors of sscd@1 have 8"):
+        store.list_entries("b", EntryFilter(near=signal("sscd@1", 1, 9), max_distance=0.05))
+
+
+def test_evaluation_of_vectors_equals_a_count_by_hand(store: BankStore) -> None:
+    rng = np.random.default_rng(4)
+    kind = get_algorithm("sscd@1")
+    known = rng.standard_normal((300, 32))
+    store.create_bank("b")
+    store.add_entries(
+        "b",
+        [
+            ImportRow(i, (EntrySignal("sscd@1", vector_value(kind, v)),), external_id=f"x{i}")
+            for i, v in enumerate(known)
+        ],
+    )
+    near = known[:80] + rng.standard_normal((80, 32)) * rng.uniform(0, 0.8, (80, 1))
+    far = np.concatenate([rng.standard_normal((50, 32)), np.repeat(known[7:8], 3, 0) + 0.05])
+    samples = [(vector_value(kind, v), True) for v in near]
+    samples += [(vector_value(kind, v), False) for v in far]
+    with store.view() as view:
+        found = evaluate(view, "b", "sscd@1", samples, 0.02)
+    unit = known / np.linalg.norm(known, axis=1, keepdims=True)
+    apart = [1 - (v / np.linalg.norm(v) @ unit.T).max() for v in np.concatenate([near, far])]
+    assert found.step == 0.0025
+    effect = found.thresholds[40]
+    assert effect.threshold == 0.1
+    assert effect.recall.value == sum(d <= 0.1 for d in apart[:80]) / 80
+    assert effect.false_matches.value == sum(d <= 0.1 for d in apart[80:]) / 53
+    assert sum(found.positive_histogram) == 80
+    # Three of 53 good ones lie beside an entry: nothing that finds it meets the rate.
+    assert found.suggested is not None
+    assert found.suggested < min(apart[-3:])
+    with store.view() as view:
+        loud = evaluate(view, "b", "sscd@1", samples, 0.1)
+    assert loud.noisy[0][0].external_id == "x7"
+    assert loud.noisy[0][1] == 3
+    with store.view() as view, pytest.raises(InvalidInput, match="no vectors of sscd@2"):
+        evaluate(view, "b", "sscd@2", samples, 0.1)
+    with store.view() as view, pytest.raises(InvalidInput, match="do not compare"):
+        evaluate(view, "b", "sscd@1", [*samples, (samples[0][0][:64], True)], 0.1)

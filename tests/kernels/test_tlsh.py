@@ -1,0 +1,120 @@
+"""TLSH against its twin and the public library, to the bit."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from featsvc_kernels import reference_tlsh
+from featsvc_kernels import tlsh as kernels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.vectors.record_tlsh import VECTORS, ask_distance, ask_tlsh, inputs
+
+Words = NDArray[np.uint64]
+RECORDED = json.loads(VECTORS.read_text(encoding="utf-8"))
+
+
+def digest_of(data: bytes) -> bytes | None:
+    digest = np.empty(kernels.DIGEST_BYTES, np.uint8)
+    given_one = kernels.tlsh_digest(np.frombuffer(data, np.uint8), digest)
+    return digest.tobytes() if given_one else None
+
+
+def words_of(*digests: bytes) -> Words:
+    padded = np.zeros((len(digests), 40), np.uint8)
+    padded[:, :35] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 35)
+    return padded.view(np.uint64)
+
+
+def distance(a: bytes, b: bytes) -> int:
+    return kernels.tlsh_distance(words_of(a)[0], words_of(b)[0])
+
+
+def text_of(digest: bytes | None) -> str | None:
+    return None if digest is None else f"T1{digest.hex().upper()}"
+
+
+def test_digests_are_those_of_the_library() -> None:
+    assert [text_of(digest_of(data)) for data in inputs()] == RECORDED["digests"]
+    assert RECORDED["digests"].count(None) > 2
+
+
+def test_distances_are_those_of_the_library() -> None:
+    digests = [bytes.fromhex(text[2:]) for text in RECORDED["digests"] if text]
+    pairs = [*pairwise(digests), (digests[-1], digests[-5])]
+    assert [distance(a, b) for a, b in pairs] == RECORDED["distances"]
+
+
+bytes_of_few = st.integers(1, 255).flatmap(
+    lambda most: st.lists(st.integers(0, most), min_size=40, max_size=400).map(bytes)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(bytes_of_few)
+def test_digest_equals_twin(data: bytes) -> None:
+    assert digest_of(data) == reference_tlsh.digest(data)
+
+
+digests = st.binary(min_size=35, max_size=35)
+
+
+@settings(max_examples=300, deadline=None)
+@given(digests, digests)
+def test_distance_equals_twin_and_is_symmetric(a: bytes, b: bytes) -> None:
+    assert distance(a, b) == reference_tlsh.distance(a, b) == distance(b, a)
+    assert distance(a, a) == 0
+    assert 0 <= distance(a, b) <= kernels.LARGEST_DISTANCE
+
+
+def test_the_largest_distance_is_reached() -> None:
+    a = bytes([0, 0, 0x00, *[0x00] * 32])
+    b = bytes([1, 0, 0x88, *[0xFF] * 32])
+    assert distance(a, b) == kernels.LARGEST_DISTANCE
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(digests, max_size=20),
+    st.lists(digests, min_size=1, max_size=3),
+    st.sampled_from([0, 30, 250, 937]),
+)
+def test_scan_finds_what_is_within_the_radius(
+    stored: list[bytes], asked: list[bytes], radius: int
+) -> None:
+    stored = [*stored, asked[0], asked[0][:34] + bytes([asked[0][34] ^ 1])]
+    values, queries = words_of(*stored), words_of(*asked)
+    values.flags.writeable = queries.flags.writeable = False
+    ends, rows, distances = np.empty(len(asked), int), np.empty(99, int), np.empty(99, int)
+    assert kernels.scan_tlsh(values, queries, radius, 0, ends, rows, distances) == len(asked)
+    query = np.repeat(np.arange(len(asked)), np.diff(ends, prepend=0))
+    found = zip(query.tolist(), rows.tolist(), distances.tolist(), strict=False)
+    expected = [
+        (q, row, d)
+        for q, query in enumerate(asked)
+        for row, value in enumerate(stored)
+        if (d := reference_tlsh.distance(query, value)) <= radius
+    ]
+    assert list(found) == expected
+
+
+def test_scan_says_how_much_room_it_wants() -> None:
+    digest = bytes(range(35))
+    values = words_of(*[digest] * 5)
+    ends, few = np.empty(2, np.int64), np.empty(3, np.int64)
+    assert kernels.scan_tlsh(values, words_of(digest, digest), 0, 0, ends, few, few.copy()) == 0
+    assert ends[0] == 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(bytes_of_few, bytes_of_few)
+def test_any_bytes_equal_the_library(a: bytes, b: bytes) -> None:
+    pytest.importorskip("tlsh", reason="of the `peers` extra")
+    texts = [text_of(digest_of(data)) for data in (a, b)]
+    assert texts == [ask_tlsh(a), ask_tlsh(b)]
+    left, right = digest_of(a), digest_of(b)
+    if texts[0] and texts[1] and left and right:
+        assert distance(left, right) == ask_distance(texts[0], texts[1])

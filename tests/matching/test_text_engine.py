@@ -1,0 +1,159 @@
+"""The engines of texts: what they find, on disk and in layers too."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featsvc.errors import TimedOut
+from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.text import hash_text
+from featsvc.hashing.tlsh import tlsh_distance
+from featsvc.matching.engines import build_engine, open_engine
+from featsvc.matching.hits import TooManyHitsError
+from featsvc.matching.layers import Layers
+from featsvc.matching.parts import build_part
+from featsvc.matching.segments import open_segment, write_segment
+from featsvc.matching.text_engine import MinHashEngine
+from featsvc.matching.values import Ragged
+from tests.matching.rows import row
+from tests.texts import EDITS, ENTRIES, negatives
+
+TEXT = get_algorithm("text")
+
+
+def ragged(*values: bytes) -> Ragged:
+    data = np.frombuffer(b"".join(values), np.uint8)
+    return Ragged(data, np.cumsum([len(value) for value in values], dtype=np.int64))
+
+
+def value_of(text: str, algorithm: str = "text") -> bytes:
+    return hash_text(text, [algorithm]).signals[0].value
+
+
+VALUES = ragged(*map(value_of, ENTRIES))
+EDITED = [EDITS["leetspeak"](text, random.Random(i)) for i, text in enumerate(ENTRIES)]
+
+
+def test_several_queries_are_answered_as_each_alone() -> None:
+    engine = build_engine(TEXT, VALUES)
+    queries = [*EDITED, "nothing of this text is to be found anywhere in the index"]
+    hits = engine.search(ragged(*map(value_of, queries)), 0.4)
+    assert hits.rows.tolist() == list(range(len(ENTRIES)))
+    assert hits.ends.tolist() == [*range(1, len(ENTRIES) + 1), len(ENTRIES)]
+    for number, query in enumerate(queries[:-1]):
+        alone = engine.search(ragged(value_of(query)), 0.4)
+        assert alone.rows.tolist() == [number]
+        assert alone.distances.tolist() == [hits.distances[number]]
+
+
+def test_radius_is_inclusive_and_a_negative_one_finds_nothing() -> None:
+    engine = build_engine(TEXT, VALUES)
+    query = ragged(value_of(EDITED[0]))
+    (apart,) = engine.search(query, 1.0).distances.tolist()
+    assert 0 < apart < 0.4
+    assert engine.search(query, apart).rows.tolist() == [0]
+    assert engine.search(query, apart - 1e-9).rows.tolist() == []
+    assert engine.search(query, -1).ends.tolist() == [0]
+
+
+def test_it_is_made_from_its_arrays_again() -> None:
+    engine = build_engine(TEXT, VALUES)
+    again = open_engine("minhash", TEXT, engine.arrays)
+    query = ragged(value_of(EDITED[3]))
+    assert again.search(query, 0.4).rows.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("sets", lambda a: a[:-1]),
+        ("set_ends", lambda a: a[:-1]),
+        ("set_ends", lambda a: a - 500),
+        ("owners", lambda a: a + 99),
+        ("starts", lambda a: a[:-1]),
+        ("starts", lambda a: a[::-1]),
+        ("postings", lambda a: a + 1000),
+        ("postings", lambda a: a[:-1]),
+    ],
+)
+def test_arrays_that_lie_are_refused(name: str, spoil: object) -> None:
+    """A segment is checked before it is searched: a kernel trusts what it is given."""
+    arrays = dict(build_engine(TEXT, VALUES).arrays)
+    assert callable(spoil)
+    arrays[name] = spoil(arrays[name])
+    with pytest.raises(ValueError, match=r"fit each other|not there"):
+        open_engine("minhash", TEXT, arrays)
+
+
+def test_an_index_of_nothing() -> None:
+    engine = MinHashEngine.build(ragged())
+    assert engine.search(ragged(value_of(ENTRIES[0])), 1.0).rows.tolist() == []
+    again = open_engine("minhash", TEXT, engine.arrays)
+    assert again.search(ragged(), 1.0).ends.tolist() == []
+
+
+def test_too_many_hits_of_several_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featsvc.matching.hits.MAX_HITS", 30)
+    values = ragged(*[value_of(ENTRIES[0])] * 20)
+    engine = build_engine(TEXT, values)
+    assert len(engine.search(ragged(value_of(ENTRIES[0])), 0).rows) == 20
+    with pytest.raises(TooManyHitsError):
+        engine.search(ragged(*[value_of(ENTRIES[0])] * 2), 0)
+
+
+def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies where spans meet, at the end, and in the middle of one."""
+    prose = " ".join(negatives())
+    pieces = (prose[:16_100], ENTRIES[0], prose[20_000:35_000], ENTRIES[1], prose[40_000:56_000])
+    query = value_of(" ".join((*pieces, ENTRIES[2])))
+    engine = build_engine(TEXT, VALUES)
+    found = engine.search(ragged(query), 0.4)
+    assert found.rows.tolist() == [0, 1, 2]
+    assert found.distances.max() < 0.1
+    monkeypatch.setattr("featsvc.matching.text_engine.MAX_SEARCH_S", -1)
+    with pytest.raises(TimedOut, match="letters took longer"):
+        engine.search(ragged(query), 0.4)
+
+
+def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
+    rows = [
+        row(version, algorithm=name, value=value_of(text, name))
+        for version, text in enumerate([*ENTRIES, *negatives()[:50]])
+        for name in ("text", "tlsh")
+        if hash_text(text, [name]).signals
+    ]
+    found = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part
+    texts, digests = found.indexes["text"], found.indexes["tlsh"]
+    assert (texts.engine.name, digests.engine.name) == ("minhash", "tlsh-scan")
+    hits = texts.engine.search(ragged(value_of(EDITED[4])), 0.4)
+    assert texts.entry[hits.rows].tolist() == [4]
+    query = np.frombuffer(value_of(ENTRIES[4], "tlsh"), np.uint8)[None, :]
+    assert not isinstance(digests.values, Ragged)
+    for radius in (0, 30, 150):
+        near = digests.engine.search(query, radius)
+        expected = {
+            i: d
+            for i, value in enumerate(digests.values)
+            if (d := tlsh_distance(query.tobytes(), value.tobytes())) <= radius
+        }
+        assert dict(zip(near.rows.tolist(), near.distances.tolist(), strict=True)) == expected
+
+
+def test_layers_of_texts_are_joined_and_thinned() -> None:
+    """Added in many small layers, one withdrawn; a query finds what is live."""
+    layers = Layers.on_rows([], 0)
+    for version, text in enumerate(ENTRIES, 1):
+        layers = layers.advance([row(version, algorithm="text", value=value_of(text))], [])
+    layers = layers.advance([], [3])
+    (status,) = layers.status()
+    assert (status.algorithm, status.entries, status.engine) == ("text", 11, "minhash")
+    found = [
+        int(searched.part.entries.version[row])
+        for searched in layers.searched([])
+        if "text" in searched.part.indexes
+        for row in searched.hits("text", ragged(value_of(EDITED[2])), 0.4).rows
+        if row not in searched.dead
+    ]
+    assert found == []
