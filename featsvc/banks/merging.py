@@ -13,6 +13,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     update,
 )
 
@@ -129,6 +130,9 @@ def _sorted_indexes(connection: Connection, versions: int, *, held: int) -> Iter
     yield
     for index in rebuilt:
         index.create(connection)
+    if worth_it and connection.dialect.name == "postgresql":
+        # Until its own daemon comes by, PostgreSQL would plan as if the tables were empty.
+        connection.execute(text("ANALYZE entries, entry_signals"))
 
 
 def _insert_versions(connection: Connection, change: Change, bank_key: int) -> None:
