@@ -53,15 +53,17 @@ class Evaluation:
 
     `suggested` meets the rate and finds most of the positive samples, the smallest of those that
     find as many; without positive samples it is the largest that meets the rate, the algorithm's
-    default at most; None where none does, or where there are no negative samples. `noisy` are
-    entries with the negative samples that they match at that threshold, or at the bank's own
-    where there is none.
+    default at most; None where none does, or where there are no negative samples. Above the
+    default, where chance matches begin, the whole interval must meet it. `noisy` are entries with
+    the negative samples that they match at that threshold, or at the bank's `own` where there is
+    none.
     """
 
     positive_histogram: tuple[int, ...]
     negative_histogram: tuple[int, ...]
     thresholds: tuple[ThresholdEffect, ...]
     suggested: float | None
+    own: float
     noisy: tuple[tuple[Entry, int], ...]
     step: float
 
@@ -126,6 +128,7 @@ def evaluate(
         _until_last(negatives[:-1]),
         effects,
         suggested,
+        own,
         _noisy(view, algorithm, condition, negative, radius, measure),
         measure.step,
     )
@@ -137,8 +140,9 @@ def _suggest(
     meeting = [
         effect
         for effect in effects
-        if effect.false_matches.value is not None
-        and effect.false_matches.value <= max_false_match_rate
+        if (rate := effect.false_matches).value is not None
+        and rate.high is not None
+        and (rate.value if effect.threshold <= default else rate.high) <= max_false_match_rate
     ]
     if not meeting:
         return None
