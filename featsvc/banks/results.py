@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from featsvc.banks.records import (
     MAX_SOURCE_BYTES,
@@ -192,9 +193,8 @@ class Overlap:
     """The first of them, each with an entry of the other bank."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatchKey:
-    """What matches are counted by."""
+class MatchKey(NamedTuple):
+    """What matches are counted by. A tuple: one is made for every match."""
 
     bank_id: str
     entry_id: int

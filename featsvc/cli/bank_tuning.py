@@ -13,6 +13,8 @@ from featsvc.cli.curating import bank_argument, bank_name, entry_json, last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import find_algorithm
+from featsvc.hashing.text_views import decode_text
 from featsvc.v1 import banks_pb2
 
 _GOOD = frozenset({"good", "known-good", "negative"})
@@ -57,7 +59,8 @@ def evaluate(
 ) -> None:
     """Try BANK against samples: what would each threshold find, and find wrongly?
 
-    A file of hashes has one a line, `HASH` or `HASH,good`. Nothing is stored.
+    A file of hashes has one a line, `HASH` or `HASH,good`. With an algorithm of texts the files of
+    a folder are texts in UTF-8. Nothing is stored.
     """
     options = banks_pb2.EvaluateOptions(
         name=bank_name(bank_id), algorithm=algorithm, max_false_match_rate=false_match_rate
@@ -105,6 +108,8 @@ def _samples(path: Path, *, bad: bool) -> Iterator[_Sample]:
 def _requests(
     options: banks_pb2.EvaluateOptions, samples: Sequence[_Sample]
 ) -> Iterator[banks_pb2.EvaluateBankRequest]:
+    known = find_algorithm(options.algorithm)
+    as_text = known is not None and known.textual
     yield banks_pb2.EvaluateBankRequest(options=options)
     with output.progress(count=True) as bar:
         for sample in bar.track(samples, description="samples"):
@@ -115,7 +120,11 @@ def _requests(
                 message.signal.value = value
             else:
                 try:
-                    message.content.data = read_content(Path(sample.name), MAX_CONTENT_BYTES)
+                    content = read_content(Path(sample.name), MAX_CONTENT_BYTES)
+                    if as_text:
+                        message.content.text = decode_text(content)
+                    else:
+                        message.content.data = content
                 except InvalidInput as exc:
                     click.echo(f"{sample.name}: {exc}", err=True)
                     continue
