@@ -1,6 +1,6 @@
 """How well copies are found again, and what is matched by mistake.
 
-    python -m bench.robustness [FOLDER]
+    python -m bench.robustness [FOLDER [METHOD...]]
 
 The photographs are cut into halves. Each half is a bank, entries of strangers beside it; queries
 are the half's photographs under a stated set of edits, and thousands of strangers, parts of the
@@ -58,7 +58,7 @@ def trials(
     """One a method. Each picture is made once, for all of them."""
     pictures = list(half.values())
     sources = list(other.values())
-    beside = strangers(sources[::2], DISTRACTORS, seed)
+    beside = strangers(sources[::2], DISTRACTORS, seed, plain=False)
     entries = _made([m.entry(p) for m in chosen] for p in (*pictures, *beside))
     edits = (EDITS | FURTHER).values()
     edited = _made([m.query(edit(p)) for m in chosen] for edit in edits for p in pictures)
@@ -82,9 +82,9 @@ def _made(rows: Iterable[list[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def measure(pictures: dict[str, Picture]) -> Iterator[Measured]:
+def measure(pictures: dict[str, Picture], names: Sequence[str] = ()) -> Iterator[Measured]:
     tuning, held_out = halves(pictures)
-    chosen = methods()
+    chosen = [method for method in methods() if not names or method.name in names]
     tuned = trials(chosen, tuning, held_out, seed=1)
     reported = trials(chosen, held_out, tuning, seed=3)
     for method, before, told in zip(chosen, tuned, reported, strict=True):
@@ -110,12 +110,12 @@ def accidents(radius: int, entries: int) -> float:
     return entries * sum(comb(256, k) for k in range(radius + 1)) / 2**256
 
 
-def main(folder: Path) -> None:
-    measured = list(measure(photographs()))
+def main(folder: Path, names: Sequence[str] = ()) -> None:
+    measured = list(measure(photographs(), names))
     folder.mkdir(parents=True, exist_ok=True)
     chance = (
         f"Random hashes add nothing: a query expects {accidents(31, 1_000_000):.0e} false matches "
-        f"among 1,000,000 of them at 31 bits, and with 12 signals a query and 55 an entry an entry "
+        f"among 1,000,000 of them at 31 bits, and with 12 signals a query and 55 an entry "
         f"{12 * 55 * accidents(31, 1_000_000):.0e}."
     )
     write_markdown(measured, chance, folder / "robustness.md")
@@ -126,4 +126,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/robustness"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/robustness"), sys.argv[2:])

@@ -47,15 +47,18 @@ def halves(pictures: dict[str, Picture]) -> tuple[dict[str, Picture], dict[str, 
     return dict(items[::2]), dict(items[1::2])
 
 
-def strangers(pictures: Sequence[Picture], count: int, seed: int) -> Iterator[Picture]:
+def strangers(
+    pictures: Sequence[Picture], count: int, seed: int, *, plain: bool = True
+) -> Iterator[Picture]:
     """`count` pictures: half are parts of `pictures` (crops of textures among them), a third are
     made of leaves, the others are plain: gradients, stripes, blots.
 
+    Without `plain` they are what a bank may hold: nobody lists a gradient.
     Every other one has a frame, a caption or a tilt, as many do that have nothing else in common.
     """
     rng = np.random.default_rng(seed)
     for number in range(count):
-        kind = number % 6
+        kind = number % (6 if plain else 5)
         if kind < 3:
             picture = _part(pictures[number % len(pictures)], rng)
         elif kind < 5:

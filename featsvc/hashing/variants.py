@@ -236,13 +236,14 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
     if min(height, width) < MIN_SIDE:
         yield from make_original(pixels)
         return
+    frames = find_frames(pixels)
     turns = wanted & _TURNED
-    if turns:
+    if turns and not _is_mere_frame(rows, channels, frames):
         yield from _turned(rows, channels, whole, turns)
     else:
         yield ORIGINAL, _hash(rows, channels, whole)
     if wanted & _FRAMED:
-        for name, rectangle in find_frames(pixels).items():
+        for name, rectangle in frames.items():
             if f"{name}_flip_y" in wanted:
                 for turn, hashed in _turned(rows, channels, rectangle, frozenset({"flip_y"})):
                     if (full := name if turn == ORIGINAL else f"{name}_{turn}") in wanted:
@@ -254,6 +255,9 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
 def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
     """The original, then every entry variant that has a quality to match on and a new value."""
     rows, channels = _rows(pixels)
+    if min(pixels.shape[:2]) < MIN_SIDE or _is_mere_frame(rows, channels, find_frames(pixels)):
+        yield from make_original(pixels)
+        return
     seen = set()
     for name, hashed in make_original(pixels):
         seen.add(hashed.value)
@@ -314,9 +318,7 @@ def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
 def entry_rectangles(pixels: Pixels) -> dict[str, Rectangle]:
     """By name, every part of the picture that is an entry variant of it."""
     height, width = pixels.shape[:2]
-    found: dict[str, Rectangle] = {}
-    if min(height, width) >= MIN_SIDE:
-        found = {k: v for k, v in find_frames(pixels).items() if VARIANTS[k].entry}
+    found = {k: v for k, v in find_frames(pixels).items() if VARIANTS[k].entry}
     for percent in CENTRE_CROPS:
         found[_centre_name(percent)] = _cut(height, width, *(percent / 200,) * 4)
     for number, side in enumerate(_SIDES):
@@ -359,6 +361,13 @@ def _rows(pixels: Pixels) -> tuple[Pixels, int]:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     return np.ascontiguousarray(pixels).reshape(height, width * channels), channels
+
+
+def _is_mere_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle]) -> bool:
+    """Whether what lies within the bars has too little structure: then the quality of the whole is
+    that of its frame, which many pictures share, and turns and crops of it are no content."""
+    inside = frames.get("trimmed")
+    return inside is not None and _hash(rows, channels, inside).quality < QUALITY_FLOOR
 
 
 def _turned(

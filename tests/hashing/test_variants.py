@@ -180,6 +180,15 @@ def test_a_part_with_too_little_structure_is_no_entry_variant() -> None:
     assert [name for name, _ in make_entry(plain)] == [ORIGINAL]
 
 
+def test_a_frame_around_nothing_is_hashed_as_it_is_only() -> None:
+    """Its quality is good, but it is the frame's: a gradient on a page matched another one."""
+    gradient = Image.linear_gradient("L").resize((192, 144)).convert("RGB")
+    framed = pixels(ImageOps.expand(gradient, 8, fill="white"))
+    assert hash_pdq(framed).quality >= QUALITY_FLOOR
+    assert [n for n, h in make_query(EVERY, framed) if h.quality >= QUALITY_FLOOR] == [ORIGINAL]
+    assert [n for n, _ in make_entry(framed)] == [ORIGINAL]
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (4, 400), (5, 5), (6, 900, 3)])
 def test_tiny_pictures_have_what_they_can(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
