@@ -4,12 +4,12 @@ The confidence intervals are Wilson's at 95 % (E. B. Wilson, "Probable inference
 succession, and statistical inference", 1927, eq. 5), which hold for rates near 0 too.
 """
 
+import importlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, literal, or_
@@ -53,15 +53,17 @@ class Evaluation:
 
     `suggested` meets the rate and finds most of the positive samples, the smallest of those that
     find as many; without positive samples it is the largest that meets the rate, the algorithm's
-    default at most; None where none does, or where there are no negative samples. `noisy` are
-    entries with the negative samples that they match at that threshold, or at the bank's own
-    where there is none.
+    default at most; None where none does, or where there are no negative samples. Above the
+    default, where chance matches begin, the whole interval must meet it. `noisy` are entries with
+    the negative samples that they match at that threshold, or at the bank's `own` where there is
+    none.
     """
 
     positive_histogram: tuple[int, ...]
     negative_histogram: tuple[int, ...]
     thresholds: tuple[ThresholdEffect, ...]
     suggested: float | None
+    own: float
     noisy: tuple[tuple[Entry, int], ...]
     step: float
 
@@ -108,7 +110,7 @@ def evaluate(
             f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
         )
     # A curator's question takes one core from those who serve, not all.
-    faiss.omp_set_num_threads(1)
+    importlib.import_module("faiss").omp_set_num_threads(1)
     queries = _rows(kind, [value for value, _ in samples])
     negative = _rows(kind, [value for value, belongs in samples if not belongs])
     if kind.vector and samples:
@@ -126,6 +128,7 @@ def evaluate(
         _until_last(negatives[:-1]),
         effects,
         suggested,
+        own,
         _noisy(view, algorithm, condition, negative, radius, measure),
         measure.step,
     )
@@ -137,8 +140,9 @@ def _suggest(
     meeting = [
         effect
         for effect in effects
-        if effect.false_matches.value is not None
-        and effect.false_matches.value <= max_false_match_rate
+        if (rate := effect.false_matches).value is not None
+        and rate.high is not None
+        and (rate.value if effect.threshold <= default else rate.high) <= max_false_match_rate
     ]
     if not meeting:
         return None

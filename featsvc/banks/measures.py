@@ -4,11 +4,11 @@ Distance i is "i steps or less, and more than i - 1": a bit for hashes, VECTOR_S
 TEXT_STEP for texts.
 """
 
+import importlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
-import faiss
 import numpy as np
 from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
@@ -79,7 +79,9 @@ class _Hamming:
             yield rows[first:after]
 
 
-def _indexed(values: Values) -> faiss.IndexBinaryFlat:
+def _indexed(values: Values) -> Any:
+    # Here, not above: a curator's question needs it, a start does not.
+    faiss = importlib.import_module("faiss")
     index = faiss.IndexBinaryFlat(values.shape[1] * 8)
     index.add(values)
     return index

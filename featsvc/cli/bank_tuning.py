@@ -1,6 +1,7 @@
 """`featsvc bank evaluate, noisy, overlap`: is the list any good?"""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -154,6 +155,7 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
     return {
         "bank": bank_id,
         "suggested_threshold": _suggested(result),
+        "bank_threshold": result.bank_threshold,
         "step": result.step,
         "bad_histogram": list(result.positive_histogram),
         "good_histogram": list(result.negative_histogram),
@@ -166,13 +168,44 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
     }
 
 
+def _marks(threshold: float, result: banks_pb2.EvaluateBankResponse) -> str:
+    marks = ["<- now"] if threshold == result.bank_threshold else []
+    marks += ["<- suggested"] if threshold == _suggested(result) else []
+    return " ".join(marks)
+
+
+def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
+    suggested = _suggested(result)
+    good = sum(result.negative_histogram)
+    if suggested is None:
+        click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
+        if not good:
+            click.echo("there are no good samples: put ordinary pictures into good/")
+        return
+    chosen = next(row for row in result.thresholds if row.threshold == suggested)
+    click.echo(
+        f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
+        f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"
+    )
+    if rate and chosen.false_match_rate_high > rate:
+        click.echo(
+            f"{good:,} good samples are too few to be sure of {rate:.2%}: it takes about "
+            f"{max(good + 1, samples_for(rate)):,}"
+        )
+
+
+def samples_for(rate: float) -> int:
+    """Good samples without a false match that show a rate at 95 % confidence (Wilson)."""
+    return math.ceil(1.96**2 * (1 - rate) / rate)
+
+
 def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
     suggested = _suggested(result)
     shown = []
     last = None
-    for place, row in enumerate(result.thresholds):
+    for row in result.thresholds:
         now = (row.recall, row.false_match_rate)
-        if now != last or row.threshold == suggested or place % 16 == 15:
+        if now != last or row.threshold in (suggested, result.bank_threshold):
             shown.append(row)
         last = now
     output.table(
@@ -184,19 +217,12 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
                 f"{row.recall_low:.1%} to {row.recall_high:.1%}",
                 f"{row.false_match_rate:.2%}",
                 f"{row.false_match_rate_low:.2%} to {row.false_match_rate_high:.2%}",
-                "<- suggested" if row.threshold == suggested else "",
+                _marks(row.threshold, result),
             )
             for row in shown
         ),
     )
-    if suggested is None:
-        click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
-    else:
-        chosen = next(row for row in result.thresholds if row.threshold == suggested)
-        click.echo(
-            f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
-            f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"
-        )
+    _print_suggestion(result, rate)
     if result.noisy_entries:
         click.echo("entries that match good samples:")
         show_entries(

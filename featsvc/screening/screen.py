@@ -307,7 +307,7 @@ class Screener:
 
     def _count(self, result: MatchResult) -> MatchResult:
         if self._tally is not None and result.matches:
-            self._tally.add(MatchKey(m.bank, m.entry_id, m.mode) for m in result.matches)
+            self._tally.add([MatchKey(m.bank, m.entry_id, m.mode) for m in result.matches])
         return result
 
     async def screen(

@@ -205,8 +205,8 @@ def test_layers_of_texts_are_joined_and_thinned() -> None:
     found = [
         int(searched.part.entries.version[row])
         for searched in layers.searched([])
-        if "text" in searched.part.indexes
-        for row in searched.hits("text", ragged(value_of(EDITED[2])), 0.4).rows
+        for index in searched.part.indexes.values()
+        for row in searched.hits(index, ragged(value_of(EDITED[2])), 0.4).rows
         if row not in searched.dead
     ]
     assert found == []
