@@ -78,7 +78,7 @@ class Signal:
 def format_value(algorithm: str, value: bytes) -> str:
     """The text form of a value, as lists carry it. Raises UnknownAlgorithm."""
     kind = get_algorithm(algorithm)
-    if len(value) * 8 == kind.bits:
+    if len(value) * 8 == kind.bits and kind.distance is not Distance.TLSH:
         return value.hex()
     if kind.opaque:
         return value.decode()

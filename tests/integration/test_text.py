@@ -452,6 +452,9 @@ def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
     for name, text in (("gift-card", ENTRIES[0]), ("parcel", ENTRIES[3]), ("post", ENTRIES[3])):
         (tmp_path / f"{name}.txt").write_text(text)
     (tmp_path / "reported.txt").write_text(ENTRIES[1])
+    for kind, text in (("bad", ENTRIES[3].upper()), ("good", negatives()[0])):
+        (tmp_path / "samples" / kind).mkdir(parents=True)
+        (tmp_path / "samples" / kind / "a.txt").write_text(text)
     (tmp_path / "texts.csv").write_text(f'algorithm,signal\nraw_text,"{ENTRIES[2]}"\n')
     commands = re.findall(r"^\$ (featsvc .*)$", GUIDE, re.MULTILINE)
     assert len(commands) >= 7
