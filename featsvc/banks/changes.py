@@ -1,5 +1,6 @@
 """One change of the store: its revision, its line in the log, and the answer to a retry."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from featsvc.banks.view import bank_of, no_bank
 from featsvc.errors import Conflict, InvalidInput
 
 T = TypeVar("T")
+
+_TOLD_CHARS = 4_096
 
 REQUESTS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 """How long a request id is remembered."""
@@ -165,7 +168,11 @@ class Request:
 
     @property
     def _told(self) -> str:
-        return f"{self.target} {self.arguments!r}"
+        told = f"{self.target} {self.arguments!r}"
+        if len(told) <= _TOLD_CHARS:
+            return told
+        # A thousand entries with vectors would be megabytes.
+        return f"{self.target} sha256:{hashlib.sha256(told.encode()).hexdigest()}"
 
 
 def find_answer(connection: Connection, request: Request, kind: type[T]) -> T | None:
