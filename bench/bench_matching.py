@@ -40,6 +40,9 @@ if os.environ.get("FEATSVC_BENCH_LARGE"):
 DISTRIBUTIONS = ("uniform", "clustered")
 PEERS = ("featsvc", "faiss flat", "faiss multi-hash")
 
+# Of the thread that asks, which is this one.
+faiss.omp_set_num_threads(1)
+
 Values = NDArray[np.uint8]
 Search = Callable[[Values], set[tuple[int, int]]]
 

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.matching.hits import keep_to_one_thread
+from featsvc.matching.hits import faiss_on_this_thread
 from featsvc.matching.vector_engines import FlatVectorEngine, ProjectionEngine
 
 DIMENSIONS = 256
@@ -92,7 +92,7 @@ def searcher(
     peer: str, distribution: str, count: int, radius: float
 ) -> tuple[Callable[[Vectors], object], Callable[[Vectors], Nearest]]:
     """What is timed, and the same as the nearest row with its distance."""
-    keep_to_one_thread()
+    faiss_on_this_thread()
     if peer == "featsvc":
         engine = ours(distribution, count)
 
@@ -186,7 +186,7 @@ def bench_vectors_build(benchmark: BenchmarkFixture, distribution: str, peer: st
     """From float32 rows to an engine."""
     benchmark.group = f"build, {distribution}, {COUNT:,} x {DIMENSIONS}"
     values = vectors(distribution, COUNT)
-    keep_to_one_thread()
+    faiss_on_this_thread()
     if peer == "featsvc":
         benchmark.pedantic(lambda: ProjectionEngine.build(values), rounds=1)
     else:

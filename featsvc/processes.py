@@ -32,6 +32,12 @@ if os.getppid() == int(sys.argv[1]):
 _log = logging.getLogger(__name__)
 
 
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """The command line that becomes `command` (its program an absolute path) and gets a SIGTERM
+    when this process ends, however it ends."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
+
+
 class Child:
     """`python -m <module> <arguments>` in a fresh interpreter, supervised.
 
@@ -92,7 +98,7 @@ class Child:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *self._command,
+            *dying_with_us(self._command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=self._environ,

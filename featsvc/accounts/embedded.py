@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,21 +25,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from featsvc.errors import Conflict, Unavailable
+from featsvc.processes import dying_with_us
 
 _log = logging.getLogger(__name__)
 _SUN_PATH_BYTES = 100
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 _LOCK_PATIENCE_S = 3.0
-# Runs in the child and becomes the server: asks the kernel for a SIGTERM when its parent ends. A
-# launcher, because a preexec_fn is not safe in a process with threads.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def find_server() -> Path:
@@ -175,14 +166,7 @@ class EmbeddedValkey:
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _LAUNCHER,
-            str(os.getpid()),
-            str(binary),
-            *arguments,
+            *dying_with_us([str(binary), *arguments]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

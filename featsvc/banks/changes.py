@@ -19,8 +19,6 @@ from featsvc.errors import Conflict, InvalidInput
 
 T = TypeVar("T")
 
-_TOLD_CHARS = 4_096
-
 REQUESTS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 """How long a request id is remembered."""
 
@@ -168,11 +166,9 @@ class Request:
 
     @property
     def _told(self) -> str:
-        told = f"{self.target} {self.arguments!r}"
-        if len(told) <= _TOLD_CHARS:
-            return told
-        # A thousand entries with vectors would be megabytes.
-        return f"{self.target} sha256:{hashlib.sha256(told.encode()).hexdigest()}"
+        # A thousand entries with their notes would be megabytes.
+        arguments = hashlib.blake2b(repr(self.arguments).encode(), digest_size=16)
+        return f"{self.target} {arguments.hexdigest()}"
 
 
 def find_answer(connection: Connection, request: Request, kind: type[T]) -> T | None:

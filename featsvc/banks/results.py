@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from featsvc.banks.records import (
     MAX_SOURCE_BYTES,
@@ -57,13 +58,17 @@ class ImportSummary:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import. `source` and `labels` are given to rows: the source where a row has none."""
+    """How to import. `source` and `labels` are given to rows: the source where a row has none.
+
+    With an `etag` the bank must still be what its reader saw.
+    """
 
     source: str = ""
     labels: tuple[str, ...] = ()
     dry_run: bool = False
     skip_bad: bool = False
     replace: bool = False
+    etag: str = ""
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -192,9 +197,8 @@ class Overlap:
     """The first of them, each with an entry of the other bank."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatchKey:
-    """What matches are counted by."""
+class MatchKey(NamedTuple):
+    """What matches are counted by. A tuple: one is made for every match."""
 
     bank_id: str
     entry_id: int

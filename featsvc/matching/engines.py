@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from featsvc_kernels import search as kernels
 from featsvc_kernels.tlsh import scan_tlsh
@@ -25,7 +24,7 @@ from featsvc.matching.hits import (
     as_rows,
     check_room,
     ends_of,
-    keep_to_one_thread,
+    faiss_on_this_thread,
 )
 from featsvc.matching.plans import (
     GIVE_UP_SHARE,
@@ -166,24 +165,28 @@ class MultiIndexEngine:
     def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        queries, radius = as_rows(queries), int(radius)
+        radius = int(radius)
         table = self._tables[radius] if radius in self._tables else self._table(radius)
         if table is None:
             return self._scan.search(queries, radius)
-        words = to_words(queries)
-        order = np.lexsort(words.T[::-1]) if len(words) > 1 else None
-        if order is not None:
-            # Near queries one after another find their postings and hashes in the cache.
-            words = words[order]
-        spans, candidates = _scratch.spans, _scratch.candidates
+        words = to_words(as_rows(queries))
+        if len(words) == 1:
+            return _collect(kernels.probe, self._fixed(words, radius, table), 1)
+        # Near queries one after another find their postings and hashes in the cache.
+        order = np.lexsort(words.T[::-1])
+        hits = _collect(kernels.probe, self._fixed(words[order], radius, table), len(words))
+        return _in_order(hits, order)
+
+    def _fixed(
+        self, words: NDArray[np.uint64], radius: int, table: "_ProbeTable"
+    ) -> tuple[object, ...]:
+        spans = _scratch.spans
         if len(spans) < len(table.masks):
             spans = _scratch.grow_spans(len(table.masks))
-        fixed = (
+        return (
             self._words, words, radius, table.chunks, self._starts, self._postings,
-            table.masks, self._give_up, spans, candidates,
+            table.masks, self._give_up, spans, _scratch.candidates,
         )  # fmt: skip
-        hits = _collect(kernels.probe, fixed, len(words))
-        return hits if order is None else _in_order(hits, order)
 
     def _table(self, radius: int) -> "_ProbeTable | None":
         """Made once a radius; None where a scan is faster."""
@@ -203,13 +206,13 @@ class FaissFlatEngine:
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
         values = np.ascontiguousarray(arrays["words"]).view(np.uint8)
-        self._index = faiss.IndexBinaryFlat(values.shape[1] * 8)
+        self._index = faiss_on_this_thread().IndexBinaryFlat(values.shape[1] * 8)
         self._index.add(values)
 
     def search(self, queries: Values, radius: float) -> Hits:
         if radius < 0:
             return Hits.none(len(queries))
-        keep_to_one_thread()
+        faiss_on_this_thread()
         # FAISS returns what is strictly nearer than its radius.
         limits, distances, rows = self._index.range_search(
             to_words(as_rows(queries)).view(np.uint8), int(radius) + 1
@@ -299,6 +302,7 @@ class _Scratch(threading.local):
         self.candidates = np.empty(_CANDIDATES, np.uint32)
         self.rows = np.empty(_FIRST_HITS, np.int64)
         self.distances = np.empty(_FIRST_HITS, np.int64)
+        self.end = np.empty(1, np.int64)
 
     def grow_spans(self, probes: int) -> _I64:
         self.spans = np.empty((probes, 2), np.int64)
@@ -306,12 +310,13 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+_ONE_WITHOUT = Hits.none(1)
 
 
 def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> Hits:
     """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
     rows, distances = _scratch.rows, _scratch.distances
-    ends = np.empty(queries, np.int64)
+    ends = _scratch.end if queries == 1 else np.empty(queries, np.int64)
     done = kernel(*fixed, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
@@ -320,6 +325,11 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
         done = kernel(*fixed, done, ends, rows, distances)
+    if queries == 1:
+        # Most queries are one that hits nothing.
+        if not ends.item():
+            return _ONE_WITHOUT
+        ends = ends.copy()
     count = ends[-1] if queries else 0
     if count == 0:
         return Hits(ends, NO_HITS, NO_HITS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,19 @@ from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Values
 
 _I64 = NDArray[np.int64]
-_FEW = 4
+
+
+class Hit(NamedTuple):
+    """One signal that is near: its distance, the number of the query, the number of the part, the
+    rows of the signal and of its entry there, the position of the bank. Hits sort nearest first,
+    then by query, then as they arrived."""
+
+    distance: float
+    query: int
+    part: int
+    signal: int
+    entry: int
+    bank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,12 @@ class Found:
         return Found(
             self.query[which], self.part[which], self.signal[which], self.entry[which],
             self.bank[which], self.distance[which],
+        )  # fmt: skip
+
+    def hit(self, i: int) -> Hit:
+        return Hit(
+            self.distance.item(i), self.query.item(i), self.part.item(i), self.signal.item(i),
+            self.entry.item(i), self.bank.item(i),
         )  # fmt: skip
 
     def followed_by(self, other: "Found", queries: int) -> "Found":
@@ -81,12 +100,9 @@ class SearchedPart:
         shares = np.array([share_of(variant) for variant in part.tables.variants], np.float64)
         return cls(part, dead, positions, choices, shares if (shares < 1).any() else None)
 
-    def hits(self, algorithm: str, queries: Values, radius: float) -> Hits:
-        """Of every engine; the hits of a bank come from the one it chose."""
-        index = self.part.indexes[algorithm]
+    def hits(self, index: SignalIndex, queries: Values, radius: float) -> Hits:
+        """Of every engine of an index of this part; those of a bank come from the one it chose."""
         hits = index.engine.search(queries, radius)
-        if not self.choices:
-            return hits
         choices = [chosen for chosen in self.choices if applies(chosen[0], index.kind)]
         return self._with_choices(index, choices, hits, queries, radius) if choices else hits
 
@@ -115,89 +131,110 @@ class SearchedPart:
         return Hits(ends, np.concatenate(rows)[order], np.concatenate(distances)[order])
 
 
-def find(
-    parts: Sequence[SearchedPart],
-    rules: BankRules,
-    algorithm: str,
-    queries: Values,
-    thresholds: Thresholds,
-    now_us: int,
-) -> Found:
-    """Every signal near a query, of a live entry that the rules let match.
+class Near(NamedTuple):
+    """What the engines of part `number` found."""
 
-    `queries` have the form of the index's values. Nothing is sorted.
-    """
-    found: list[Found] = []
+    number: int
+    searched: SearchedPart
+    signals: SignalIndex
+    hits: Hits
+
+
+Searched: TypeAlias = Sequence[tuple[int, SearchedPart, SignalIndex]]
+"""Of one algorithm: the parts that have it, each with its number among all of them."""
+
+
+def searched_for(parts: Sequence[SearchedPart]) -> dict[str, Searched]:
+    """By algorithm."""
+    found: dict[str, list[tuple[int, SearchedPart, SignalIndex]]] = {}
     for number, searched in enumerate(parts):
-        index = searched.part.indexes.get(algorithm)
-        if index is None:
-            continue
-        hits = searched.hits(algorithm, queries, thresholds.largest)
-        count = len(hits.rows)
-        if not count:
-            continue
-        if count <= _FEW and len(queries) == 1:
-            if one_by_one := _few(searched, number, index, hits, rules, thresholds, now_us):
-                found.append(one_by_one)
-            continue
-        entries = searched.part.entries
-        entry = index.entry[hits.rows].astype(np.int64)
-        bank = searched.positions[entries.bank[entry]]
-        flags = entries.flags[entry]
-        largest = thresholds.by_bank[bank]
-        if searched.shares is not None:
-            largest = thresholds.for_entries(bank, searched.shares[index.variant[hits.rows]])
-        matched = (
-            (hits.distances <= largest)
-            & (entries.expire_us[entry] > now_us)
-            & (flags & QUARANTINED == 0)
-            & ((flags & NEGATIVE == 0) | rules.safe[bank])
-        )
-        if len(searched.dead):
-            at = np.searchsorted(searched.dead, entry)
-            matched &= searched.dead[np.minimum(at, len(searched.dead) - 1)] != entry
-        part = np.full(len(entry), number, np.int64)
-        all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
-        found.append(all_of_it if matched.all() else all_of_it.take(matched))
-    return joined(found)
+        for name, index in searched.part.indexes.items():
+            found.setdefault(name, []).append((number, searched, index))
+    return {name: tuple(places) for name, places in found.items()}
 
 
-def _few(
-    searched: SearchedPart,
-    number: int,
-    index: SignalIndex,
-    hits: Hits,
-    rules: BankRules,
-    thresholds: Thresholds,
-    now_us: int,
-) -> Found | None:
-    """The same for a hit or two of one query, where arrays cost more than they save."""
-    entries, dead = searched.part.entries, searched.dead
-    passed: list[tuple[int, int, int, int, int, float]] = []
-    for row, distance in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
-        entry = int(index.entry[row])
-        bank = int(searched.positions[entries.bank[entry]])
-        flags = int(entries.flags[entry])
-        variant = searched.part.tables.variants[index.variant[row]]
-        if (
-            distance > thresholds.at(bank, variant)
-            or entries.expire_us[entry] <= now_us
-            or flags & QUARANTINED
-            or (flags & NEGATIVE and not rules.safe[bank])
+def near(searched_parts: Searched, queries: Values, radius: float) -> list[Near]:
+    """What the engines find, of the parts where they find anything; the rules are yet to come.
+
+    `queries` have the form of the index's values.
+    """
+    found: list[Near] = []
+    for number, searched, index in searched_parts:
+        if searched.choices:
+            hits = searched.hits(index, queries, radius)
+        else:
+            hits = index.engine.search(queries, radius)
+        if len(hits.rows):
+            found.append(Near(number, searched, index, hits))
+    return found
+
+
+def passing(found: Sequence[Near], rules: BankRules, thresholds: Thresholds, now_us: int) -> Found:
+    """Those of live entries that the rules let match. Nothing is sorted."""
+    return joined([_passing(one, rules, thresholds, now_us) for one in found])
+
+
+def _passing(near: Near, rules: BankRules, thresholds: Thresholds, now_us: int) -> Found:
+    number, searched, index, hits = near
+    entries = searched.part.entries
+    entry = index.entry[hits.rows].astype(np.int64)
+    bank = searched.positions[entries.bank[entry]]
+    flags = entries.flags[entry]
+    largest = thresholds.by_bank[bank]
+    if searched.shares is not None:
+        largest = thresholds.for_entries(bank, searched.shares[index.variant[hits.rows]])
+    matched = (
+        (hits.distances <= largest)
+        & (entries.expire_us[entry] > now_us)
+        & (flags & QUARANTINED == 0)
+        & ((flags & NEGATIVE == 0) | rules.safe[bank])
+    )
+    if len(searched.dead):
+        at = np.searchsorted(searched.dead, entry)
+        matched &= searched.dead[np.minimum(at, len(searched.dead) - 1)] != entry
+    part = np.full(len(entry), number, np.int64)
+    all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
+    return all_of_it if matched.all() else all_of_it.take(matched)
+
+
+def passing_few(
+    found: Sequence[Near], rules: BankRules, thresholds: Thresholds, now_us: int
+) -> list[Hit]:
+    """The same, nearest first, for so few that arrays cost more than they save."""
+    passed: list[Hit] = []
+    for number, searched, index, hits in found:
+        entries, dead = searched.part.entries, searched.dead
+        queries = _query_of(hits).tolist()
+        for i, (row, distance) in enumerate(
+            zip(hits.rows.tolist(), hits.distances.tolist(), strict=True)
         ):
-            continue
-        if len(dead):
-            at = int(np.searchsorted(dead, entry))
-            if at < len(dead) and dead[at] == entry:
+            entry = index.entry.item(row)
+            bank = searched.positions.item(entries.bank.item(entry))
+            flags = entries.flags.item(entry)
+            if (
+                distance > _largest(searched, index, row, bank, thresholds)
+                or entries.expire_us.item(entry) <= now_us
+                or flags & QUARANTINED
+                or (flags & NEGATIVE and not rules.safe.item(bank))
+            ):
                 continue
-        passed.append((0, number, row, entry, bank, distance))
-    if not passed:
-        return None
-    columns = np.array(passed, hits.distances.dtype).T
-    if columns.dtype == np.int64:
-        return Found(*columns)
-    query, part, signal, of, at = columns[:5].astype(np.int64)
-    return Found(query, part, signal, of, at, columns[5])
+            if len(dead):
+                at = int(np.searchsorted(dead, entry))
+                if at < len(dead) and dead.item(at) == entry:
+                    continue
+            passed.append(Hit(distance, queries[i], number, row, entry, bank))
+    if len(passed) > 1:
+        passed.sort()
+    return passed
+
+
+def _largest(
+    searched: SearchedPart, index: SignalIndex, row: int, bank: int, thresholds: Thresholds
+) -> float:
+    """The largest distance at which that signal matches."""
+    if searched.shares is None:
+        return thresholds.by_bank.item(bank)
+    return thresholds.at(bank, searched.part.tables.variants[index.variant.item(row)])
 
 
 def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:

@@ -1,10 +1,10 @@
 """What an engine is asked and what it answers."""
 
+import importlib
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,14 +71,18 @@ def as_rows(values: Values) -> NDArray[np.uint8]:
     return values
 
 
-def keep_to_one_thread() -> None:
-    """A request runs on one thread of a bounded pool: FAISS must not start more underneath.
+def faiss_on_this_thread() -> Any:
+    """FAISS, to be used on the thread that asks for it.
 
-    OpenMP keeps the setting for each thread that asks; call it on the one that searches.
+    A request runs on one thread of a bounded pool: FAISS must not start more underneath, and
+    OpenMP keeps that setting for each thread. Imported when it is first needed: a service whose
+    banks hold hashes starts sooner without it.
     """
+    faiss = importlib.import_module("faiss")
     if not _told.faiss:
         faiss.omp_set_num_threads(1)
         _told.faiss = True
+    return faiss
 
 
 def check_room(hits: int, queries: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +67,9 @@ class MatchOptions:
 DEFAULT_OPTIONS = MatchOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One more signal of an entry that matched."""
+class Evidence(NamedTuple):
+    """One more signal of an entry that matched. A tuple, as `Match` is: some are made for every
+    match, in microseconds that count."""
 
     algorithm: str
     distance: float
@@ -79,8 +79,7 @@ class Evidence:
     entry_signal: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One entry that the content is near to, by its nearest signal.
 
     `distance` is bits for Hamming, 0 for byte hashes, 1 - cosine for vectors, the share that the

@@ -11,7 +11,7 @@ from featsvc.banks.records import Bank, BankMode
 from featsvc.errors import NotFound
 from featsvc.hashing.registry import Algorithm
 from featsvc.hashing.variants import ORIGINAL, QUERY_VARIANTS, share_of
-from featsvc.matching.matches import MatchOptions, Variants
+from featsvc.matching.matches import DEFAULT_OPTIONS, MatchOptions, Variants
 
 _MADE_KEPT = 256
 
@@ -75,6 +75,10 @@ class BankRules:
     safe: NDArray[np.bool_]
     suppressing: bool
     """Whether any of them acts."""
+    everywhere: tuple[int, ...]
+    """Positions of the banks that are not OFF."""
+    _usual: dict[str, Thresholds] = field(default_factory=dict)
+    """By algorithm, where a request asks for nothing else."""
     _made: dict[tuple[object, ...], Thresholds] = field(default_factory=dict)
     """Thresholds by what they were made for: most requests ask for the same few."""
 
@@ -86,28 +90,39 @@ class BankRules:
             acting_safe=np.array([b.safe and b.mode is BankMode.ENFORCE for b in banks], bool),
             safe=np.array([*(b.safe for b in banks), False], bool),
             suppressing=any(b.safe and b.mode is BankMode.ENFORCE for b in banks),
+            everywhere=tuple(i for i, b in enumerate(banks) if b.mode is not BankMode.OFF),
         )
 
     def searched(self, options: MatchOptions) -> tuple[int, ...]:
         """Positions of the banks that a request searches. Raises NotFound for an unknown id."""
+        if not options.banks:
+            return self.everywhere
         for bank_id in options.banks:
             if bank_id not in self.positions:
                 raise NotFound(
                     f"options.banks: there is no bank {bank_id[:64]!r}; list the banks",
                     field="options.banks",
                 )
-        chosen = {self.positions[b] for b in options.banks} or range(len(self.banks))
-        return tuple(i for i in sorted(chosen) if self.banks[i].mode is not BankMode.OFF)
+        chosen = {self.positions[b] for b in options.banks}
+        return tuple(i for i in self.everywhere if i in chosen)
 
-    def thresholds(
-        self, searched: Sequence[int], kind: Algorithm, variant: str, options: MatchOptions
-    ) -> Thresholds:
+    def thresholds(self, kind: Algorithm, variant: str, options: MatchOptions) -> Thresholds:
         """The request's override, else the bank's own, else the algorithm's default.
 
         Variants with the same ones have the same object, so that they are searched together.
+        Raises NotFound for an unknown bank.
         """
+        if options is not DEFAULT_OPTIONS or variant != ORIGINAL:
+            return self._asked_for(kind, variant, options)
+        usual = self._usual.get(kind.name)
+        if usual is None:
+            usual = self._usual[kind.name] = self._asked_for(kind, variant, options)
+        return usual
+
+    def _asked_for(self, kind: Algorithm, variant: str, options: MatchOptions) -> Thresholds:
+        searched = self.searched(options)
         override = options.thresholds.get(kind.name)
-        key = kind.name, variant, options.variants, override, tuple(searched)
+        key = kind.name, variant, options.variants, override, searched
         if key not in self._made:
             if len(self._made) >= _MADE_KEPT:
                 self._made.clear()

@@ -5,12 +5,11 @@ what came since (the delta), with the entries withdrawn since. It is made off th
 and never changes: any number of threads may search it.
 """
 
-import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,22 @@ from featsvc.errors import InvalidInput, NotFound
 from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import ORIGINAL
-from featsvc.matching.finding import Found, SearchedPart, find, with_labels
+from featsvc.matching.answers import Answers, Asked
+from featsvc.matching.finding import (
+    Found,
+    Searched,
+    SearchedPart,
+    near,
+    passing,
+    searched_for,
+    with_labels,
+)
 from featsvc.matching.hits import TooManyHitsError
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
     MAX_BATCH_MATCHES,
-    MAX_EVIDENCE,
     BatchResult,
-    Evidence,
     Match,
     MatchOptions,
     MatchResult,
@@ -36,16 +42,10 @@ from featsvc.matching.matches import (
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
 
-# A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
-_MAX_HITS_READ = 20_000
-
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
 _QUICK = (Distance.HAMMING, Distance.EQUALITY)
-
-_NOTHING = MatchResult((), False, low_quality=False)
-_NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +63,33 @@ class AlgorithmStatus:
     built_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Query signals of one algorithm, the thresholds that applied, and their hits by number."""
+class _Table(NamedTuple):
+    """What is searched for one algorithm.
 
-    signals: Sequence[Signal]
-    thresholds: Thresholds
-    found: Found
+    `length` is a value's, in bytes, 0 where values may have any; `quick` whether a search of one
+    value at the default threshold is always short.
+    """
 
-    @property
-    def algorithm(self) -> str:
-        return self.signals[0].algorithm
+    kind: Algorithm
+    searched: Searched
+    length: int
+    quick: bool
 
-    def signal(self, row: int) -> Signal:
-        """That a hit is of."""
-        return self.signals[int(self.found.query[row])]
+    @classmethod
+    def of(cls, kind: Algorithm, searched: Searched) -> "_Table":
+        lengths = [i.values.shape[1] for *_, i in searched if not isinstance(i.values, Ragged)]
+        few = sum(len(index.entry) for *_, index in searched) <= QUICK_SIGNALS
+        chosen = any(part.choices for _, part, _ in searched)
+        length = kind.bytes or (lengths[0] if lengths else 0)
+        return cls(kind, searched, length, few and not chosen and kind.distance in _QUICK)
+
+    def check(self, length: int) -> None:
+        """Raises InvalidInput for a value of that many bytes."""
+        if self.length and length != self.length:
+            raise InvalidInput(
+                f"signal: a {self.kind.name} value has {self.length} bytes, this one has {length}",
+                field="signal",
+            )
 
 
 class Snapshot:
@@ -95,10 +107,13 @@ class Snapshot:
         self.status = status
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
-        self._signals = _signals_searched(parts)
-        self._lengths = _value_lengths(parts)
         self._vectors: tuple[str, ...] | None = None
         """Kinds in the banks that are not OFF, once asked for: most requests search these."""
+        self._answers = Answers(self._parts, self._rules)
+        self._tables = {
+            name: _Table.of(get_algorithm(name), searched)
+            for name, searched in searched_for(parts).items()
+        }
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -107,7 +122,7 @@ class Snapshot:
     @property
     def algorithms(self) -> tuple[str, ...]:
         """Those that any entry has a signal of."""
-        return tuple(sorted({name for p in self._parts for name in p.part.indexes}))
+        return tuple(sorted(self._tables))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Variants worth hashing for this request. Raises NotFound."""
@@ -128,7 +143,8 @@ class Snapshot:
 
     def value_bytes(self, algorithm: str) -> int:
         """Length of the values that are searched, 0 where there are none, or of any length."""
-        return self._lengths.get(algorithm, 0)
+        table = self._tables.get(algorithm)
+        return table.length if table is not None else 0
 
     def check_held(self, algorithm: str, options: MatchOptions) -> None:
         """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
@@ -152,74 +168,45 @@ class Snapshot:
         Raises NotFound for an unknown bank, UnknownAlgorithm, and InvalidInput for a value of the
         wrong length or an algorithm that is stored but never matched.
         """
-        searched = self._rules.searched(options)
-        now_us = time.time_ns() // 1000
+        # Raises for a bank that is not there, signals or none.
+        self._rules.searched(options)
         low_quality = False
         # Those that are searched alike are searched at once.
-        together: dict[tuple[str, int, int], tuple[Thresholds, list[Signal]]] = {}
+        together: dict[tuple[str, int, int], tuple[_Table, Thresholds, list[Signal]]] = {}
         for signal in signals:
-            kind = _matched_kind(signal.algorithm)
-            self._check_length(kind, len(signal.value))
+            table = self._table(signal.algorithm)
+            table.check(len(signal.value))
             original = signal.variant == ORIGINAL
             if signal.low_quality and not (options.match_low_quality and original):
                 # A poor variant is no further try; a poor original is one that was not made.
                 low_quality |= original
                 continue
-            thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-            key = kind.name, len(signal.value), id(thresholds)
-            together.setdefault(key, (thresholds, []))[1].append(signal)
-        asked = [self._ask(group, thresholds, now_us) for thresholds, group in together.values()]
-        return self._answer(asked, options, low_quality)
+            thresholds = self._rules.thresholds(table.kind, signal.variant, options)
+            key = signal.algorithm, len(signal.value), id(thresholds)
+            together.setdefault(key, (table, thresholds, []))[2].append(signal)
+        asked = [
+            one
+            for table, thresholds, group in together.values()
+            for one in _ask(table, group, thresholds)
+        ]
+        return self._answers.result(asked, options, low_quality)
 
     def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
         """`match` of one signal where that takes a fraction of a millisecond at most; None where
         it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
         the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
-        kind = _matched_kind(signal.algorithm)
-        if kind.distance not in _QUICK or self._signals.get(kind.name, 0) > QUICK_SIGNALS:
+        table = self._table(signal.algorithm)
+        thresholds = self._rules.thresholds(table.kind, signal.variant, options)
+        wide = thresholds.largest > table.kind.default_threshold
+        if wide or not table.quick or signal.low_quality:
             return None
-        searched = self._rules.searched(options)
-        thresholds = self._rules.thresholds(searched, kind, signal.variant, options)
-        if thresholds.largest > kind.default_threshold or signal.low_quality:
-            return None
-        self._check_length(kind, len(signal.value))
-        asked = self._ask((signal,), thresholds, time.time_ns() // 1000)
-        return self._answer((asked,), options, False) if len(asked.found) <= _QUICK_HITS else None
+        table.check(len(signal.value))
+        asked = _ask(table, (signal,), thresholds)
+        return None if asked[0].hits > _QUICK_HITS else self._answers.result(asked, options, False)
 
-    def _check_length(self, kind: Algorithm, length: int) -> None:
-        """Raises InvalidInput. What the algorithm does not say, the values searched do."""
-        wanted = kind.bytes or self._lengths.get(kind.name, 0)
-        if wanted and length != wanted:
-            raise InvalidInput(
-                f"signal: a {kind.name} value has {wanted} bytes, this one has {length}",
-                field="signal",
-            )
-
-    def _ask(self, signals: Sequence[Signal], thresholds: Thresholds, now_us: int) -> _Asked:
-        try:
-            found = find(
-                self._parts, self._rules, signals[0].algorithm, _queries(signals), thresholds,
-                now_us,
-            )  # fmt: skip
-        except TooManyHitsError:
-            half = len(signals) // 2
-            one = self._ask(signals[:half], thresholds, now_us).found
-            two = self._ask(signals[half:], thresholds, now_us).found
-            found = one.followed_by(two, half)
-        return _Asked(signals, thresholds, found)
-
-    def _answer(
-        self, asked: Sequence[_Asked], options: MatchOptions, low_quality: bool
-    ) -> MatchResult:
-        asked = [_Asked(a.signals, a.thresholds, a.found.nearest_first()) for a in asked if a.found]
-        if not asked:
-            return _NOTHING_POOR if low_quality else _NOTHING
-        suppressing = self._rules.suppressing and any(
-            self._rules.acting_safe[a.found.bank].any() for a in asked
-        )
-        matches, truncated = self._matches(asked, options, suppressing)
-        return MatchResult(matches, truncated, low_quality)
+    def _table(self, algorithm: str) -> _Table:
+        return self._tables.get(algorithm) or _Table.of(_matched_kind(algorithm), ())
 
     def match_batch(
         self,
@@ -232,19 +219,19 @@ class Snapshot:
         The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
         InvalidInput where all of them match more than 1,048,576 entries.
         """
-        kind = _matched_kind(algorithm)
+        table = self._table(algorithm)
+        kind = table.kind
         if kind.distance is Distance.CONTAINMENT:
             raise InvalidInput(
                 f"algorithm: {kind.name} values have different lengths, so they do not pack; "
                 "send them one by one",
                 field="algorithm",
             )
-        self._check_length(kind, values.shape[1])
+        table.check(values.shape[1])
         if len(values) > MAX_BATCH:
             raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
-        searched = self._rules.searched(options)
-        thresholds = self._rules.thresholds(searched, kind, ORIGINAL, options)
-        found, suppressed, truncated = self._find_batch(kind, values, thresholds, options)
+        thresholds = self._rules.thresholds(kind, ORIGINAL, options)
+        found, suppressed, truncated = self._find_batch(table, values, thresholds, options)
         entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
         ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
         offsets = np.concatenate([[0], ends]).astype(np.uint32)
@@ -253,7 +240,7 @@ class Snapshot:
 
     def _find_batch(
         self,
-        kind: Algorithm,
+        table: _Table,
         values: NDArray[np.uint8],
         thresholds: Thresholds,
         options: MatchOptions,
@@ -262,16 +249,16 @@ class Snapshot:
 
         Half of the queries at a time where all of them hit too much to hold.
         """
-        now_us = time.time_ns() // 1000
         try:
-            found = find(self._parts, self._rules, kind.name, values, thresholds, now_us)
+            hits = near(table.searched, values, thresholds.largest)
         except TooManyHitsError:
             half = len(values) // 2
-            one = self._find_batch(kind, values[:half], thresholds, options)
-            two = self._find_batch(kind, values[half:], thresholds, options)
+            one = self._find_batch(table, values[:half], thresholds, options)
+            two = self._find_batch(table, values[half:], thresholds, options)
             _check_answer(len(one[0]) + len(two[0]))
             cut = (*one[2], *(query + half for query in two[2]))
             return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
+        found = passing(hits, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
         suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
         if options.labels:
@@ -299,151 +286,28 @@ class Snapshot:
         _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         query = Signal(kind.name, b"")
         matches = tuple(
-            self._match(
-                int(found.part[i]), int(found.entry[i]),
-                [self._evidence(query, thresholds, found, int(i))],
-                options, bool(suppressed[i]), query,
-            )
-            for i in first
-        )  # fmt: skip
+            self._answers.match(query, thresholds, found.hit(i), options, suppressed.item(i))
+            for i in first.tolist()
+        )
         return matches, index.reshape(-1).astype(np.uint32)
 
-    def _matches(
-        self, asked: Sequence[_Asked], options: MatchOptions, suppressing: bool
-    ) -> tuple[tuple[Match, ...], bool]:
-        if len(asked) == 1 and len(asked[0].found) == 1 and not options.labels:
-            (only,) = asked
-            place = int(only.found.part[0]), int(only.found.entry[0])
-            query = only.signal(0)
-            evidence = [self._evidence(query, only.thresholds, only.found, 0)]
-            return (self._match(*place, evidence, options, suppressing, query),), False
-        by_entry: dict[tuple[int, int], list[Evidence]] = {}
-        query_of: dict[tuple[int, int], Signal] = {}
-        found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
-        truncated = sum(len(a.found) for a in asked) > _MAX_HITS_READ
-        for query, place, signal in self._nearest_first(asked, options):
-            mine = found_by[query.algorithm]
-            if options.top_k and place not in mine and len(mine) >= options.top_k:
-                continue
-            if place not in by_entry:
-                if len(by_entry) >= options.limit:
-                    truncated = True
-                    continue
-                query_of[place] = query
-            mine.add(place)
-            seen = by_entry.setdefault(place, [])
-            if len(seen) <= MAX_EVIDENCE:
-                seen.append(signal)
-        matches = (
-            self._match(*place, seen, options, suppressing, query_of[place])
-            for place, seen in by_entry.items()
-        )
-        return tuple(matches), truncated
 
-    def _nearest_first(
-        self, asked: Sequence[_Asked], options: MatchOptions
-    ) -> Iterator[tuple[Signal, tuple[int, int], Evidence]]:
-        """Hits of all queries; by share of the largest distance, so that algorithms compare."""
-        if options.labels:
-            wanted = frozenset(options.labels)
-            asked = [
-                _Asked(a.signals, a.thresholds, with_labels(self._parts, a.found, wanted))
-                for a in asked
-            ]
-        if len(asked) == 1 and len(asked[0].signals) == 1:
-            (one,) = asked
-            for row in range(min(len(one.found), _MAX_HITS_READ)):
-                place = int(one.found.part[row]), int(one.found.entry[row])
-                query = one.signals[0]
-                yield query, place, self._evidence(query, one.thresholds, one.found, row)
-            return
-        share = np.concatenate([a.found.distance / _span(a.algorithm) for a in asked])
-        which = np.repeat(np.arange(len(asked)), [len(a.found) for a in asked])
-        at = np.concatenate([np.arange(len(a.found)) for a in asked])
-        for i in np.argsort(share, kind="stable")[:_MAX_HITS_READ]:
-            one, row = asked[which[i]], int(at[i])
-            place = int(one.found.part[row]), int(one.found.entry[row])
-            query = one.signal(row)
-            yield query, place, self._evidence(query, one.thresholds, one.found, row)
-
-    def _evidence(self, query: Signal, thresholds: Thresholds, found: Found, i: int) -> Evidence:
-        part = self._parts[found.part[i]].part
-        index = part.indexes[query.algorithm]
-        row = found.signal[i]
-        variant = part.tables.variants[index.variant[row]]
-        return Evidence(
-            query.algorithm,
-            found.distance[i].item(),
-            thresholds.at(int(found.bank[i]), variant),
-            query.variant,
-            variant,
-            index.values[row].tobytes(),
-        )
-
-    def _match(
-        self,
-        part: int,
-        entry: int,
-        evidence: Sequence[Evidence],
-        options: MatchOptions,
-        suppressing: bool,
-        query: Signal,
-    ) -> Match:
-        searched = self._parts[part]
-        entries, tables = searched.part.entries, searched.part.tables
-        bank = self._rules.banks[searched.positions[entries.bank[entry]]]
-        nearest = evidence[0]
-        return Match(
-            bank=bank.id,
-            entry_id=int(entries.id[entry]),
-            external_id=entries.external_id(entry),
-            algorithm=nearest.algorithm,
-            distance=nearest.distance,
-            threshold=nearest.threshold,
-            threshold_overridden=nearest.algorithm in options.thresholds,
-            query_variant=nearest.query_variant,
-            entry_variant=nearest.entry_variant,
-            mode=bank.mode,
-            labels=tables.labels[entries.labels[entry]],
-            source=tables.sources[entries.source[entry]],
-            entry_signal=nearest.entry_signal,
-            query_signal=query.value,
-            safe=bank.safe,
-            suppressed=suppressing and not bank.safe,
-            evidence=tuple(evidence[1:]),
-            frame=query.frame,
-        )
+def _ask(table: _Table, signals: Sequence[Signal], thresholds: Thresholds) -> Sequence[Asked]:
+    """What is near signals of one length: in halves, where it is too much to hold at once."""
+    queries = _queries(table.kind, signals)
+    try:
+        return (Asked(signals, thresholds, near(table.searched, queries, thresholds.largest)),)
+    except TooManyHitsError:
+        half = len(signals) // 2
+        one = _ask(table, signals[:half], thresholds)
+        return (*one, *_ask(table, signals[half:], thresholds))
 
 
-def _signals_searched(parts: Sequence[SearchedPart]) -> dict[str, float]:
-    """By algorithm; infinite where a bank chose how."""
-    counts: dict[str, float] = defaultdict(float)
-    for searched in parts:
-        for name, index in searched.part.indexes.items():
-            counts[name] += math.inf if searched.choices else len(index.entry)
-    return dict(counts)
-
-
-def _value_lengths(parts: Sequence[SearchedPart]) -> dict[str, int]:
-    """Bytes of a value, by algorithm; none of those whose values have any length."""
-    return {
-        name: index.values.shape[1]
-        for searched in parts
-        for name, index in searched.part.indexes.items()
-        if not isinstance(index.values, Ragged)
-    }
-
-
-def _span(algorithm: str) -> int:
-    return get_algorithm(algorithm).largest_distance or 1
-
-
-def _queries(signals: Sequence[Signal]) -> Values:
-    """Of one algorithm, in the form of the values that they are compared with."""
-    data = np.frombuffer(b"".join(signal.value for signal in signals), np.uint8)
-    if get_algorithm(signals[0].algorithm).distance is Distance.CONTAINMENT:
-        ends = np.cumsum([len(signal.value) for signal in signals], dtype=np.int64)
-        return Ragged(data, ends)
+def _queries(kind: Algorithm, signals: Sequence[Signal]) -> Values:
+    """In the form of the values that they are compared with."""
+    data = np.frombuffer(b"".join([signal.value for signal in signals]), np.uint8)
+    if kind.distance is Distance.CONTAINMENT:
+        return Ragged(data, np.cumsum([len(signal.value) for signal in signals], dtype=np.int64))
     return data.reshape(len(signals), -1)
 
 

@@ -5,7 +5,6 @@ cosine. What an engine finds is scored again from the values themselves, so that
 distances. Neither engine is approximate: see docs/adr for what was passed over, and why.
 """
 
-import faiss
 import numpy as np
 from featsvc_kernels import projection as kernels
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from featsvc.matching.hits import (
     as_rows,
     check_room,
     ends_of,
-    keep_to_one_thread,
+    faiss_on_this_thread,
 )
 from featsvc.matching.values import Values
 
@@ -249,7 +248,7 @@ def _inner_products_above(
 
     FAISS's own function on arrays: an index would keep a copy of the vectors.
     """
-    keep_to_one_thread()
+    faiss = faiss_on_this_thread()
     queries = np.ascontiguousarray(queries)
     result = faiss.RangeSearchResult(len(queries))
     faiss.range_search_inner_product(

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -110,16 +110,14 @@ class Gate(aio.ServerInterceptor):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _enter(self) -> None:
         self._in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         """The same handler, guarded. Handlers live as long as the server, so wrap once."""
@@ -151,8 +149,11 @@ class Gate(aio.ServerInterceptor):
             try:
                 check()
                 request = requests.whole if handler.request_streaming else requests.only
-                with self._counted():
+                self._enter()
+                try:
                     result = await behaviour(request, context)
+                finally:
+                    self._leave()
             except BaseException as exc:
                 await self._fail(name, started, requests.error or exc, context)
                 raise
@@ -165,9 +166,12 @@ class Gate(aio.ServerInterceptor):
             try:
                 check()
                 request = requests.whole if handler.request_streaming else requests.only
-                with self._counted():
+                self._enter()
+                try:
                     async for message in behaviour(request, context):
                         yield message
+                finally:
+                    self._leave()
             except BaseException as exc:
                 await self._fail(name, started, requests.error or exc, context)
                 raise

@@ -62,7 +62,8 @@ class MatchingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MatchBatch(self, request, context):
-        """Matches many signals of one algorithm; what back-fills use.
+        """Matches many signals of one algorithm; what back-fills use. Its matches are not counted, unlike
+        those of Match and Screen: a back-fill would drown in the counts what live traffic hits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,7 +1,10 @@
 """Several workers on one port, and the indexer beside them: each killed, each back."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -21,6 +24,7 @@ from tests.integration.running import Running, featsvc, running
 from tests.matching.rows import list_of, value
 
 WORKERS = 3
+KILLS = int(os.environ.get("FEATSVC_TEST_SERVICE_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +208,12 @@ def test_no_process_outlives_the_service(tmp_path: Path, number: signal.Signals)
         service.process.send_signal(number)
         assert service.process.wait(timeout=30) == (0 if number == signal.SIGTERM else -number)
         assert psutil.wait_procs(every, timeout=20)[1] == []
+
+
+def test_killed_at_any_moment_every_worker_serves_what_the_store_holds(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.killed_workers", str(tmp_path), str(KILLS)],
+        capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"kills {KILLS} " in done.stdout

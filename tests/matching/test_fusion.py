@@ -9,7 +9,7 @@ from featsvc.banks.records import EntrySignal
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import VARIANTS
 from featsvc.matching import hits, snapshot
-from featsvc.matching.finding import find
+from featsvc.matching.finding import near
 from featsvc.matching.matches import MAX_EVIDENCE, Match, MatchOptions, Variants
 from tests.matching.test_snapshot import ZERO, bank, entry, far, ids, match
 from tests.matching.test_snapshot import snapshot as snapshot_of
@@ -138,11 +138,11 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
 ) -> None:
     searched: list[int] = []
 
-    def counted(parts, rules, algorithm, queries, thresholds, now_us):  # type: ignore[no-untyped-def]
+    def counted(parts, queries, radius):  # type: ignore[no-untyped-def]
         searched.append(len(queries))
-        return find(parts, rules, algorithm, queries, thresholds, now_us)
+        return near(parts, queries, radius)
 
-    monkeypatch.setattr(snapshot, "find", counted)
+    monkeypatch.setattr(snapshot, "near", counted)
     queries = [Signal("pdq", far(i), variant=v) for i, v in enumerate(("original", *ALL))]
     found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
     assert len(match(found, *queries)[0].evidence) == 3

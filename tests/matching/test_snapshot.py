@@ -1,8 +1,9 @@
 """What matches, and what the rules make of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import QUERY_VARIANTS
 from featsvc.hashing.vectors import vector_value
-from featsvc.matching import hits
+from featsvc.matching import answers, hits
 from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
@@ -26,6 +27,13 @@ from featsvc.matching.snapshot import Snapshot
 
 NOW = datetime.now(UTC)
 ZERO = bytes(32)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
+def _few(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hits are looked at one by one or in columns; nobody may see a difference."""
+    with mock.patch.object(answers, "FEW", request.param):
+        yield
 
 
 def bits(*positions: int) -> bytes:
@@ -380,6 +388,8 @@ def test_a_batch_equals_its_queries_one_by_one(
         one = found.match([Signal("pdq", value)], options)
         at_once = found.match_at_once(Signal("pdq", value), options)
         assert at_once in ((None, one) if choosing else (one,))
+        with mock.patch.object(answers, "FEW", 16 - answers.FEW):
+            assert found.match([Signal("pdq", value)], options) == one
         mine = slice(batch.offsets[i], batch.offsets[i + 1])
         named = [batch.entries[j] for j in batch.entry_index[mine]]
         assert batch.distances[mine].tolist() == [m.distance for m in one.matches]
@@ -396,6 +406,7 @@ def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.match_at_once(signal, MatchOptions(thresholds={"pdq": 32})) is None
     assert found.match_at_once(Signal("pdq", ZERO), MatchOptions()) is None
     monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
+    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
     assert found.match_at_once(signal, MatchOptions()) is None
 
 

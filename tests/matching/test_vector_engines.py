@@ -16,7 +16,7 @@ from featsvc.hashing.registry import get_algorithm
 from featsvc.hashing.vectors import vector_value
 from featsvc.matching import hits as hits_module
 from featsvc.matching.engines import build_engine, open_engine
-from featsvc.matching.hits import Hits, TooManyHitsError, keep_to_one_thread
+from featsvc.matching.hits import Hits, TooManyHitsError, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 
 SSCD = get_algorithm("sscd@3")
@@ -130,7 +130,7 @@ def test_faiss_starts_no_threads_under_a_request() -> None:
     told: list[int] = []
 
     def request() -> None:
-        keep_to_one_thread()
+        faiss_on_this_thread()
         told.append(faiss.omp_get_max_threads())
 
     thread = threading.Thread(target=request)

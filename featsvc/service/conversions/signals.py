@@ -18,7 +18,14 @@ from featsvc.hashing.signals import Signal, format_value, parse_value
 from featsvc.hashing.text_views import check_text
 from featsvc.hashing.variants import ORIGINAL
 from featsvc.hashing.vectors import FLOAT32, vector_rows
-from featsvc.matching.matches import DEFAULT_OPTIONS, MAX_BATCH, Match, MatchOptions, Variants
+from featsvc.matching.matches import (
+    DEFAULT_OPTIONS,
+    MAX_BATCH,
+    Evidence,
+    Match,
+    MatchOptions,
+    Variants,
+)
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.v1 import hashing_pb2, types_pb2
 
@@ -299,17 +306,18 @@ def match_message(match: Match) -> types_pb2.Match:
         frame=match.frame,
         safe=match.safe,
         suppressed=match.suppressed,
-        evidence=[
-            types_pb2.Evidence(
-                algorithm=e.algorithm,
-                distance=e.distance,
-                threshold=e.threshold,
-                query_variant=e.query_variant,
-                entry_variant=e.entry_variant,
-                entry_signal=shown_value(e.algorithm, e.entry_signal),
-            )
-            for e in match.evidence
-        ],
+        evidence=[evidence_message(e) for e in match.evidence] if match.evidence else None,
+    )
+
+
+def evidence_message(evidence: Evidence) -> types_pb2.Evidence:
+    return types_pb2.Evidence(
+        algorithm=evidence.algorithm,
+        distance=evidence.distance,
+        threshold=evidence.threshold,
+        query_variant=evidence.query_variant,
+        entry_variant=evidence.entry_variant,
+        entry_signal=shown_value(evidence.algorithm, evidence.entry_signal),
     )
 
 

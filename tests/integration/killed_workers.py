@@ -1,0 +1,126 @@
+"""Kills workers and the indexer of a running service at random moments; run by `test_workers`, or
+by hand:
+
+    python -m tests.integration.killed_workers FOLDER KILLS
+
+Lists replace each other while it goes on, so that kills fall into swaps, builds and compactions.
+After each, every worker must answer from exactly what the store holds.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+
+from featsvc.banks.results import ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.v1 import matching_pb2, matching_pb2_grpc, types_pb2
+from tests.banks.lists import list_file
+from tests.integration.running import Running, running
+from tests.matching.rows import list_of, value
+
+WORKERS = 2
+PATIENCE_S = 90
+_NUMBERS = range(600)
+_EXACTLY = types_pb2.MatchOptions(
+    thresholds=[types_pb2.ThresholdOverride(algorithm="pdq", threshold=0)]
+)
+
+
+def workers_of(service: Running) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(service.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, too
+            if "featsvc.worker" in child.cmdline():
+                found.append(child)
+    return found
+
+
+@contextlib.contextmanager
+def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """The real indexer, which builds a segment of every change."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "featsvc.matching.indexer", "--compact-entries", "1",
+         "--segments", str(folder / "segments")],
+        env={**os.environ, "FEATSVC_BANKS_URL": url}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def served_by_each(address: str, revision: int) -> list[set[int]]:
+    """What each worker finds, once it serves `revision`; waits for those that come back."""
+    request = matching_pb2.MatchBatchRequest(
+        algorithm="pdq", signals=b"".join(map(value, _NUMBERS)), options=_EXACTLY
+    )
+    served: dict[int, set[int]] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    while len(served) < WORKERS:
+        assert time.monotonic() < deadline, f"only workers {sorted(served)} serve {revision}"
+        # A connection of its own each time: the kernel deals them out.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(address, options=options) as channel:
+            matching = matching_pb2_grpc.MatchingServiceStub(channel)
+            try:
+                worker = matching.GetIndexStatus(
+                    matching_pb2.GetIndexStatusRequest(), timeout=10
+                ).worker
+                answer = matching.MatchBatch(request, timeout=10)
+            except grpc.RpcError as exc:
+                # A connection that the kernel gave to a worker just killed is lost with it.
+                if exc.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                continue
+        if answer.watermark.revision == revision:
+            served[worker] = set(np.flatnonzero(np.diff(answer.offsets)).tolist())
+        time.sleep(0.01)
+    return [served[number] for number in sorted(served)]
+
+
+def main(folder: Path, kills: int) -> None:
+    rng = random.Random(4)
+    url = f"sqlite:///{folder / 'banks.db'}"
+    environ = {"FEATSVC_BANKS_INDEXER": "false"}
+    options = ("--workers", str(WORKERS), "--redis", "unix:///nowhere")
+    store = BankStore(url)
+    store.create_bank("b")
+    killed = 0
+    with running(folder, *options, environ=environ) as service, contextlib.ExitStack() as stack:
+        indexer = stack.enter_context(indexing(folder, url))
+        while killed < kills:
+            low, high = sorted(rng.sample(_NUMBERS, 2))
+            wanted = set(range(low, high))
+            file = list_file(list_of(wanted))
+            revision = store.import_entries("b", file, ImportOptions(replace=True)).revision
+            time.sleep(rng.uniform(0, 0.6))
+            if rng.random() < 0.4:
+                assert indexer.poll() is None, "the indexer ended by itself"
+                indexer.kill()
+                indexer = stack.enter_context(indexing(folder, url))
+            else:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    rng.choice(workers_of(service)).send_signal(signal.SIGKILL)
+            killed += 1
+            for number, found in enumerate(served_by_each(service.address, revision)):
+                assert found == wanted, f"kill {killed}: worker {number}"
+            corrupt = list((folder / "segments").glob("corrupt-*"))
+            assert not corrupt, "a published segment failed its checks"
+        segments = len(list((folder / "segments").glob("segment-*")))
+    store.close()
+    print(f"kills {killed} revision {revision} segments left {segments}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
