@@ -200,17 +200,20 @@ def _encode(
     projected = np.zeros((groups * group, basis.shape[1]), np.float32)
     projected[: len(vectors)] = vectors @ basis
     codes = np.rint(projected / scale).astype(np.int8)
-    lost = ((projected - codes * scale).astype(np.float64) ** 2).reshape(-1, blocks, kernels.BLOCK)
-    energy = (projected.astype(np.float64) ** 2).reshape(-1, blocks, kernels.BLOCK)
-    tails = np.ceil(_tail(np.cumsum(energy.sum(axis=2), axis=1)) * 255)
+    lost = _energy(projected - codes * scale, blocks)
+    tails = np.ceil(_tail(_energy(projected, blocks)) * 255)
+    laid_out = np.minimum(tails, 255).astype(np.uint8).reshape(groups, group, blocks)
     return (
         np.ascontiguousarray(codes.reshape(groups, group, blocks, -1).transpose(2, 0, 3, 1)),
-        np.ascontiguousarray(
-            np.minimum(tails, 255).astype(np.uint8).reshape(groups, group, blocks)
-            .transpose(2, 0, 1)
-        ),
-        np.sqrt(np.cumsum(lost.sum(axis=2), axis=1).max(axis=0)),
-    )  # fmt: skip
+        np.ascontiguousarray(laid_out.transpose(2, 0, 1)),
+        np.sqrt(lost.max(axis=0)),
+    )
+
+
+def _energy(projected: Vectors, blocks: int) -> NDArray[np.float64]:
+    """float64 (n, blocks): squared length of each row up to and with each block."""
+    parts = projected.reshape(len(projected), blocks, -1)
+    return np.cumsum(np.einsum("nbk,nbk->nb", parts, parts), axis=1, dtype=np.float64)
 
 
 def _tail(energy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.evaluation import evaluate
 from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.records import EntrySignal
+from featsvc.banks.records import ChangeContext, EntrySignal
 from featsvc.banks.results import EntryFilter, ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput
@@ -179,3 +179,15 @@ def test_evaluation_of_vectors_equals_a_count_by_hand(store: BankStore) -> None:
         evaluate(view, "b", "sscd@2", samples, 0.1)
     with store.view() as view, pytest.raises(InvalidInput, match="do not compare"):
         evaluate(view, "b", "sscd@1", [*samples, (samples[0][0][:64], True)], 0.1)
+
+
+def test_a_retry_with_many_vectors_happens_once(store: BankStore) -> None:
+    store.create_bank("b")
+    rows = [ImportRow(i, (signal("hog@1", i, 1764),), external_id=f"x{i}") for i in range(3)]
+    again = ChangeContext(request_id="one")
+    first = store.add_entries("b", rows, again)
+    assert store.add_entries("b", rows, again) == first
+    assert store.head().revision == first.revision
+    other = [ImportRow(0, (signal("hog@1", 9, 1764),), external_id="x0")]
+    with pytest.raises(InvalidInput, match="was used for another call"):
+        store.add_entries("b", other, again)

@@ -39,7 +39,9 @@ def bank(server: Running, folder: Path, *arguments: str) -> subprocess.Completed
     return run(server, folder, "-m", "featsvc", "bank", *arguments)
 
 
+@pytest.mark.timeout(300)
 def test_the_commands(server: Running, folder: Path) -> None:
+    # Each starts an interpreter, which on a busy machine takes seconds.
     assert len(COMMANDS) >= 25
     first = ""
     for written in COMMANDS:

@@ -1,5 +1,8 @@
 """Engines of vectors find what brute force finds."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import faiss
@@ -134,3 +137,16 @@ def test_faiss_starts_no_threads_under_a_request() -> None:
     thread.start()
     thread.join()
     assert told == [1]
+
+
+def test_matrix_products_start_no_threads() -> None:
+    """In a process of its own, as the service and the indexer are: NumPy's threads stay."""
+    code = (
+        "import featsvc, numpy as np; a = np.ones((800, 800), np.float32); a @ a; "
+        "print(len(__import__('os').listdir('/proc/self/task')))"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
+    )
+    assert done.stdout.strip() == "1"
