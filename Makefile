@@ -55,7 +55,7 @@ bench: $(PEERS) ## benchmarks with the peers side by side
 	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # the oracle, live
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
-robustness: $(STAMP) ## recall and false matches of every perceptual hash, as table and plot
+robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors, as table and plot
 	$(BIN)/python -m bench.robustness build/robustness
 
 fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing

@@ -56,6 +56,7 @@ class Database:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._ready = False
+        self._file: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -103,8 +104,28 @@ class Database:
             if not self.is_sqlite:
                 connection.execute(select(schema.head).with_for_update())
             yield transaction
+            self._check_file()
+
+    def _check_file(self) -> None:
+        """SQLite goes on with a file that was moved away or replaced: what it writes is lost.
+
+        Raises Unavailable; the next call opens what is there then.
+        """
+        if self._path is None or not self._ready:
+            return
+        found = _file_id(self._path)
+        if found == self._file:
+            return
+        if found is not None:
+            self._engine.dispose()
+            self._ready = False
+        raise Unavailable(
+            f"bank store: {self._path.name} is gone or was replaced; try again once it is back",
+            reason="BANK_STORE_UNAVAILABLE",
+        )
 
     def _connect(self, *, write: bool) -> Connection:
+        self._check_file()
         connection = self._engine.connect()
         if self.is_sqlite:
             begin = "BEGIN IMMEDIATE" if write else "BEGIN"
@@ -125,6 +146,8 @@ class Database:
                 current = migrations.current(connection) == migrations.HEAD
             if not current:
                 self._migrate()
+            if self._path is not None:
+                self._file = _file_id(self._path)
             self._ready = True
 
     def _migrate(self) -> None:
@@ -166,6 +189,14 @@ def _cause(exc: sa.SQLAlchemyError) -> str:
     """The driver's first line: its own words, without statement and parameters."""
     original = exc.orig if isinstance(exc, sa.DBAPIError) else exc
     return str(original).strip().partition("\n")[0][:200]
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_folder(folder: Path) -> None:

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, literal, or_
 
-from featsvc.banks.measures import Measure, measure_of
+from featsvc.banks.measures import Measure, Values, measure_of
 from featsvc.banks.records import Bank, Entry, Opinion
 from featsvc.banks.schema import entries
-from featsvc.banks.searching import values_of
 from featsvc.banks.vector_models import check_dimensions
 from featsvc.banks.view import StoreView
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import Algorithm, get_algorithm
+from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 
 MAX_SAMPLES = 100_000
 MAX_NOISY = 20
@@ -54,15 +53,17 @@ class Evaluation:
 
     `suggested` meets the rate and finds most of the positive samples, the smallest of those that
     find as many; without positive samples it is the largest that meets the rate, the algorithm's
-    default at most; None where none does, or where there are no negative samples. `noisy` are
-    entries with the negative samples that they match at that threshold, or at the bank's own
-    where there is none.
+    default at most; None where none does, or where there are no negative samples. Above the
+    default, where chance matches begin, the whole interval must meet it. `noisy` are entries with
+    the negative samples that they match at that threshold, or at the bank's `own` where there is
+    none.
     """
 
     positive_histogram: tuple[int, ...]
     negative_histogram: tuple[int, ...]
     thresholds: tuple[ThresholdEffect, ...]
     suggested: float | None
+    own: float
     noisy: tuple[tuple[Entry, int], ...]
     step: float
 
@@ -111,6 +112,7 @@ def evaluate(
     # A curator's question takes one core from those who serve, not all.
     importlib.import_module("faiss").omp_set_num_threads(1)
     queries = _rows(kind, [value for value, _ in samples])
+    negative = _rows(kind, [value for value, belongs in samples if not belongs])
     if kind.vector and samples:
         check_dimensions(view.connection, kind.name, queries.shape[1], field="sample")
     positive = np.array([belongs for _, belongs in samples], np.bool_)
@@ -126,7 +128,8 @@ def evaluate(
         _until_last(negatives[:-1]),
         effects,
         suggested,
-        _noisy(view, algorithm, condition, queries[~positive], radius, measure),
+        own,
+        _noisy(view, algorithm, condition, negative, radius, measure),
         measure.step,
     )
 
@@ -137,8 +140,9 @@ def _suggest(
     meeting = [
         effect
         for effect in effects
-        if effect.false_matches.value is not None
-        and effect.false_matches.value <= max_false_match_rate
+        if (rate := effect.false_matches).value is not None
+        and rate.high is not None
+        and (rate.value if effect.threshold <= default else rate.high) <= max_false_match_rate
     ]
     if not meeting:
         return None
@@ -159,7 +163,9 @@ def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:
     )
 
 
-def _rows(kind: Algorithm, values: Sequence[bytes]) -> NDArray[np.uint8]:
+def _rows(kind: Algorithm, values: Sequence[bytes]) -> Values:
+    if kind.distance is Distance.CONTAINMENT:
+        return list(values)
     sizes = {len(value) for value in values} | ({kind.bytes} if kind.bytes else set())
     if len(sizes) > 1:
         raise InvalidInput(
@@ -172,25 +178,24 @@ def _rows(kind: Algorithm, values: Sequence[bytes]) -> NDArray[np.uint8]:
 
 def _blocks(
     view: StoreView, algorithm: str, condition: ColumnElement[bool]
-) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+) -> Iterator[tuple[list[int], Values]]:
     """Versions and values, so many at a time that a search pays."""
-    versions: list[int] = []
-    parts: list[NDArray[np.uint8]] = []
+    kind = get_algorithm(algorithm)
+    rows: list[tuple[int, bytes]] = []
     for batch in view.signals_where(algorithm, condition):
-        versions += [version for version, _ in batch]
-        parts.append(values_of(batch))
-        if len(versions) >= _BLOCK_ROWS:
-            yield versions, np.concatenate(parts)
-            versions, parts = [], []
-    if versions:
-        yield versions, np.concatenate(parts)
+        rows += batch
+        if len(rows) >= _BLOCK_ROWS:
+            yield [version for version, _ in rows], _rows(kind, [value for _, value in rows])
+            rows = []
+    if rows:
+        yield [version for version, _ in rows], _rows(kind, [value for _, value in rows])
 
 
 def _nearest(
     view: StoreView,
     algorithm: str,
     condition: ColumnElement[bool],
-    queries: NDArray[np.uint8],
+    queries: Values,
     measure: Measure,
 ) -> NDArray[np.int64]:
     """int64[n]: steps from each query to the bank, `none` where the bank is empty."""
@@ -221,7 +226,7 @@ def _noisy(
     view: StoreView,
     algorithm: str,
     condition: ColumnElement[bool],
-    queries: NDArray[np.uint8],
+    queries: Values,
     radius: float,
     measure: Measure,
 ) -> tuple[tuple[Entry, int], ...]:

@@ -112,11 +112,15 @@ def _pdq_lines(entry: Entry) -> Iterable[bytes]:
 
 
 _ENTRY_FIELDS = ("labels", "source", "opinion", "note", "expire_time")
-_SIGNAL_FIELDS = ("variant", "quality")
+_SIGNAL_FIELDS = ("variant", "quality", "quarantined")
 
 WRITERS = {
-    "csv": _Writer((",".join(COLUMNS) + "\n").encode(), _csv_lines, ("grouped signals",)),
-    "jsonl": _Writer(b"", _json_lines, ()),
+    "csv": _Writer(
+        (",".join(COLUMNS) + "\n").encode(),
+        _csv_lines,
+        ("grouped signals", "labels with ;", "quarantined"),
+    ),
+    "jsonl": _Writer(b"", _json_lines, ("quarantined",)),
     "tx": _Writer(
         b"", _tx_lines, ("external_id", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals")
     ),
@@ -134,6 +138,8 @@ def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bo
         "other algorithms": and_(mine, entry_signals.c.algorithm != "pdq"),
         "variant": and_(mine, entry_signals.c.variant != "original"),
         "quality": and_(mine, entry_signals.c.quality.is_not(None)),
+        "quarantined": and_(live, entries.c.quarantined),
+        "labels with ;": and_(live, entries.c.labels.contains(";", autoescape=True)),
         "expire_time": and_(live, entries.c.expire_time.is_not(None)),
         "grouped signals": and_(live, entries.c.external_id == "", several.scalar_subquery() > 1),
     }

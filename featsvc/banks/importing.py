@@ -5,7 +5,15 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from featsvc.banks import merging, staging
-from featsvc.banks.changes import Change, Request, bank_row, find_answer, keep_answer, read_bank
+from featsvc.banks.changes import (
+    Change,
+    Request,
+    bank_row,
+    check_etag,
+    find_answer,
+    keep_answer,
+    read_bank,
+)
 from featsvc.banks.database import Database
 from featsvc.banks.list_file import ListFile
 from featsvc.banks.records import ChangeContext
@@ -38,6 +46,7 @@ def import_list(
             if answer := find_answer(connection, request, ImportResult):
                 return answer
             result = _apply(connection, bank_id, file, options, context, summary)
+            file.check_whole()
             if options.dry_run:
                 transaction.rollback()
             else:
@@ -54,6 +63,7 @@ def _apply(
     summary: ImportSummary,
 ) -> ImportResult:
     bank = bank_row(connection, bank_id)
+    check_etag(bank, options.etag)
     elsewhere, safe = merging.count_elsewhere(connection, bank.key)
     change = replace(
         Change.begin(connection, bank_id, "import", context),

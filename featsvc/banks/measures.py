@@ -1,23 +1,33 @@
 """How far samples are from the values of a bank, in the steps that thresholds are tried in.
 
-Distance i is "i steps or less, and more than i - 1": a bit for hashes, VECTOR_STEP for vectors.
+Distance i is "i steps or less, and more than i - 1": a bit for hashes, VECTOR_STEP for vectors,
+TEXT_STEP for texts.
 """
 
 import importlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
 
 from featsvc.hashing.registry import Algorithm, Distance
+from featsvc.hashing.text_grams import grams_of
+from featsvc.hashing.text_index import TextIndex
+from featsvc.hashing.tlsh import tlsh_words
 from featsvc.hashing.vectors import FLOAT32, cosine_distances
 
-Values = NDArray[np.uint8]
+Values: TypeAlias = Any
+"""uint8 (n, bytes); of texts, which have different lengths, a list of bytes."""
 
 VECTOR_STEP = 0.0025
+TEXT_STEP = 0.01
 _MAX_BITS_SHOWN = 96
+_MAX_TLSH_SHOWN = 150
+_MAX_TEXT_SHOWN = 0.8
+"""Beyond, MinHash finds few of those that share so little."""
 _MAX_COSINE_SHOWN = 0.5
 _BLOCK_QUERIES = 128
 
@@ -43,9 +53,9 @@ class Measure(Protocol):
 
 def measure_of(kind: Algorithm) -> Measure | None:
     """None where values are equal or not, and nothing between."""
-    if kind.vector:
-        return _Cosine()
-    return _Hamming(kind.bits) if kind.distance is Distance.HAMMING else None
+    if kind.distance is Distance.HAMMING:
+        return _Hamming(kind.bits)
+    return _MEASURES.get(kind.distance)
 
 
 class _Hamming:
@@ -109,3 +119,62 @@ def _products(
     """Inner products of so many queries at a time that they fit the memory; the first's number."""
     for first in range(0, len(queries), _BLOCK_QUERIES):
         yield first, queries[first : first + _BLOCK_QUERIES] @ vectors.T
+
+
+class _Tlsh:
+    step = 1.0
+    none = tlsh_kernels.LARGEST_DISTANCE + 1
+    shown = _MAX_TLSH_SHOWN
+
+    def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
+        every = (distances for _, distances in _scanned(queries, values, self.none))
+        return np.array([distances.min() for distances in every], np.int64)
+
+    def within(
+        self, queries: Values, values: Values, threshold: float
+    ) -> Iterator[NDArray[np.int64]]:
+        return (rows for rows, _ in _scanned(queries, values, int(threshold)))
+
+
+def _scanned(
+    queries: Values, values: Values, radius: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows within the radius and their distances, of each query."""
+    wanted, digests = tlsh_words(queries), tlsh_words(values)
+    ends, rows = np.empty(1, np.int64), np.empty(len(digests), np.int64)
+    distances = np.empty(len(digests), np.int64)
+    for query in wanted:
+        tlsh_kernels.scan_tlsh(digests, query[None], radius, 0, ends, rows, distances)
+        yield rows[: ends[0]].copy(), distances[: ends[0]]
+
+
+class _Containment:
+    step = TEXT_STEP
+    none = round(1 / TEXT_STEP) + 1
+    shown = round(_MAX_TEXT_SHOWN / TEXT_STEP)
+
+    def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
+        found = [apart.min(initial=2.0) for _, apart in _searched(queries, values, 1.0)]
+        steps = np.ceil(np.array(found) / self.step - 1e-6).astype(np.int64)
+        return np.minimum(steps, self.none)
+
+    def within(
+        self, queries: Values, values: Values, threshold: float
+    ) -> Iterator[NDArray[np.int64]]:
+        return (rows for rows, _ in _searched(queries, values, threshold))
+
+
+def _searched(
+    queries: Values, values: Values, radius: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    grams = [grams_of(np.frombuffer(value, np.uint8)) for value in values]
+    index = TextIndex.build(np.concatenate(grams), np.cumsum([len(one) for one in grams]))
+    for query in queries:
+        yield index.search(grams_of(np.frombuffer(query, np.uint8)), radius)
+
+
+_MEASURES: dict[Distance, Measure] = {
+    Distance.COSINE: _Cosine(),
+    Distance.TLSH: _Tlsh(),
+    Distance.CONTAINMENT: _Containment(),
+}

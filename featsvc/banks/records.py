@@ -27,6 +27,7 @@ MAX_ENTRY_SIGNALS = 256
 """Variants included."""
 ENGINES = ("auto", "faiss", "scan", "multi-index")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BANK_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
 
@@ -66,6 +67,8 @@ def check_labels(labels: tuple[str, ...]) -> None:
     for label in labels:
         if not label:
             raise InvalidInput("labels: one is empty", field="labels")
+        if _CONTROL.search(label):
+            raise InvalidInput(f"labels: {label!r} holds a control character", field="labels")
         check_text("labels", label, MAX_LABEL_BYTES)
 
 

@@ -58,13 +58,17 @@ class ImportSummary:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import. `source` and `labels` are given to rows: the source where a row has none."""
+    """How to import. `source` and `labels` are given to rows: the source where a row has none.
+
+    With an `etag` the bank must still be what its reader saw.
+    """
 
     source: str = ""
     labels: tuple[str, ...] = ()
     dry_run: bool = False
     skip_bad: bool = False
     replace: bool = False
+    etag: str = ""
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

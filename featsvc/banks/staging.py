@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # Small enough to stay in the processor's cache.
 _BATCH_ROWS = 250
+_STATEMENT_ROWS = 50
 _JOIN_BATCH = 1_000
 _DETAILS_KEPT = 4_096
 MAX_HASHES = 2**23
@@ -80,6 +81,8 @@ class Stager:
     def __init__(self, options: ImportOptions) -> None:
         self._options = options
         self._known: dict[Row, _Details] = {}
+        self._last: Row = ()
+        self._last_details = _Details(hashlib.blake2b(), WITHDRAWN)
         self._next_key = WITHDRAWN + 1
         self.details: list[Row] = []
         """Rows of `import_details` that are not written yet."""
@@ -97,7 +100,11 @@ class Stager:
             ((algorithm, value, variant, quality),) = signals
             self.signals.append(hash(value))
             shared = (labels, source, opinion, note, expire_time, algorithm, variant, quality)
-            details = self._known.get(shared) or self._prepare(row, shared)
+            # Comparing with the row before is faster than hashing eight fields.
+            if shared != self._last:
+                self._last = shared
+                self._last_details = self._known.get(shared) or self._prepare(row, shared)
+            details = self._last_details
             digest = details.digest.copy()
             digest.update(external_id.encode() + value)
             return [(key, identity, digest.digest(), external_id, details.key, value)]
@@ -254,9 +261,19 @@ def _insert(connection: Connection, table: Table, names: Sequence[str], batch: l
     if not batch:
         return
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(names))
-        insertion = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"
-        connection.connection.cursor().executemany(insertion, batch)
+        marks = f"({', '.join('?' * len(names))})"
+        insertion = f"INSERT INTO {table.name} ({columns}) VALUES {marks}"
+        whole = len(batch) - len(batch) % _STATEMENT_ROWS
+        sqlite = connection.connection.cursor()
+        # Several rows a statement: what a statement costs beside its rows is as much again.
+        sqlite.executemany(
+            insertion + f", {marks}" * (_STATEMENT_ROWS - 1),
+            [
+                tuple(chain.from_iterable(batch[start : start + _STATEMENT_ROWS]))
+                for start in range(0, whole, _STATEMENT_ROWS)
+            ],
+        )
+        sqlite.executemany(insertion, batch[whole:])
         return
     driver = cast("psycopg.Connection", connection.connection.driver_connection)
     copy_in = f"COPY {table.name} ({columns}) FROM STDIN".encode()

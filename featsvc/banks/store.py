@@ -164,8 +164,8 @@ class BankStore:
         """Read the whole file, then apply it as one revision, or not at all.
 
         With bad rows nothing is applied, unless `options.skip_bad`; the result says so. Raises
-        NotFound for the bank, InvalidInput for a file that cannot be read at all; whatever the
-        file's chunks raise passes through, and nothing is applied.
+        NotFound for the bank, Conflict for the etag, InvalidInput for a file that cannot be read
+        at all; whatever the file's chunks raise passes through, and nothing is applied.
         """
         return importing.import_list(self._database, bank_id, file, options, context)
 

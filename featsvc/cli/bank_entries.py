@@ -164,7 +164,14 @@ def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | 
         query = vector_of(parse_value(near.algorithm, near.value))
         return min(float(d) for d in cosine_distances(query, np.array(vectors, np.float32)))
     values = [s.value for s in entry.signals if s.algorithm == near.algorithm]
-    return min(((int(v, 16) ^ int(near.value, 16)).bit_count() for v in values), default=None)
+    if near.value in values:
+        return 0
+    try:
+        bits = int(near.value, 16)
+        return min(((int(v, 16) ^ bits).bit_count() for v in values), default=None)
+    except ValueError:
+        # Of an algorithm that is text, found by another spelling of it.
+        return 0
 
 
 @click.command()

@@ -49,7 +49,18 @@ def log(bank_id: str, limit: int, server: str, as_json: bool) -> None:
             output.json_line(_revision_json(revision))
         return
     output.table(
-        ("revision", "when", "who", "bank", "what", "added", "changed", "withdrawn", "file", "why"),
+        (
+            "revision",
+            "when (UTC)",
+            "who",
+            "bank",
+            "what",
+            "added",
+            "changed",
+            "withdrawn",
+            "file",
+            "why",
+        ),
         (
             (
                 r.revision,
@@ -171,7 +182,8 @@ def rollback(
             }
         )
         return
+    would = "would be " if dry_run else ""
     click.echo(
-        f"{done.restored_entries:,} entries restored, {done.withdrawn_entries:,} withdrawn"
-        + (f", revision {done.revision}" if done.revision else "; nothing was changed")
+        f"{done.restored_entries:,} entries {would}restored, {done.withdrawn_entries:,} {would}"
+        "withdrawn" + (f", revision {done.revision}" if done.revision else "; nothing was changed")
     )

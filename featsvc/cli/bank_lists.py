@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.progress import Progress, TaskID
@@ -16,6 +18,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     change_context,
+    get_bank,
     reason_option,
     yes_option,
 )
@@ -25,6 +28,8 @@ from featsvc.v1 import banks_pb2
 
 CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20
+_RATE_ROWS = 10_000
+"""Below, the rate says nothing."""
 _NOT_COUNTS = ("bad",)
 
 
@@ -78,7 +83,9 @@ def import_file(
             preview = banks_pb2.ImportOptions()
             preview.CopyFrom(options)
             preview.dry_run = True
-            would = _import(client, preview, file, _Rejected(None)).summary
+            # What was shown must be what is done.
+            options.etag = get_bank(client, bank_id).etag
+            would = _import(client, preview, file, _Rejected(None)).message.summary
             if would.withdrawn_entries:
                 ask(
                     f"This withdraws {would.withdrawn_entries:,} entries of {bank_id} that are not "
@@ -86,13 +93,14 @@ def import_file(
                     "changed.",
                     yes,
                 )
-        result = _import(client, options, file, rejected)
+        result, seconds = _import(client, options, file, rejected)
     refused = bool(result.summary.bad_rows) and not skip_bad
     if as_json:
-        output.json_line(_result_json(file, bank_id, result, dry_run, refused, rejected.path))
+        values = _result_json(file, bank_id, result, dry_run, refused, rejected.path)
+        output.json_line({**values, "seconds": round(seconds, 3), "served": result.served})
     elif not refused:
-        _print_import(result.summary, result.revision, dry_run)
-    if rejected.count:
+        _print_import(result, seconds, dry_run)
+    if rejected.count and rejected.path:
         click.echo(f"{rejected.count:,} bad rows are in {rejected.path}", err=True)
     if refused:
         raise click.ClickException(
@@ -107,47 +115,69 @@ class _Rejected:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self.path = None if file is None else file.with_name(f"{file.name}.rejected.jsonl")
+        """None where nothing is written."""
         self.count = 0
 
     def __enter__(self) -> "_Rejected":
         if self.path is not None:
             # What an earlier import left there would be taken for this one's.
-            self.path.unlink(missing_ok=True)
+            with self._told(self.path):
+                self.path.unlink(missing_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def take(self, rows: list[banks_pb2.BadRow]) -> None:
-        if not rows or self.path is None:
+        if not rows or self._file is None:
             return
         for bad in rows[: max(0, _SHOWN_BAD_ROWS - self.count)]:
-            where = f"{self._file}:{bad.line}" + (f" {bad.column}" if bad.column else "")
-            click.echo(f"{where}: {bad.reason}", err=True)
+            column = f" {bad.column}" if bad.column else ""
+            reason = bad.reason.removeprefix(f"{bad.column}: ")
+            click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
         if self.count <= _SHOWN_BAD_ROWS < self.count + len(rows):
             click.echo("...", err=True)
         self.count += len(rows)
-        with self.path.open("a", encoding="utf-8") as out:
-            for bad in rows:
-                out.write(json.dumps({"file": str(self._file), **_bad_json(bad)}) + "\n")
+        if self.path is not None:
+            with self._told(self.path), self.path.open("a", encoding="utf-8") as out:
+                for bad in rows:
+                    out.write(json.dumps({"file": str(self._file), **_bad_json(bad)}) + "\n")
+
+    @contextmanager
+    def _told(self, path: Path) -> Iterator[None]:
+        """A folder that cannot be written to is said once, and holds no import up."""
+        try:
+            yield
+        except OSError as exc:
+            self.path = None
+            click.echo(f"{path}: cannot be written: {exc.strerror}", err=True)
 
 
 def _bad_json(bad: banks_pb2.BadRow) -> dict[str, object]:
     return {"line": bad.line, "column": bad.column, "reason": bad.reason, "row": bad.row}
 
 
+class _Result(NamedTuple):
+    """The last message, and the seconds until the import was acknowledged."""
+
+    message: banks_pb2.ImportEntriesResponse
+    seconds: float
+
+
 def _import(
     client: Client, options: banks_pb2.ImportOptions, file: Path, rejected: _Rejected
-) -> banks_pb2.ImportEntriesResponse:
-    result = banks_pb2.ImportEntriesResponse()
+) -> _Result:
+    message = banks_pb2.ImportEntriesResponse()
+    seconds = 0.0
     what = "looking at" if options.dry_run else "importing"
     with output.progress() as bar:
         task = bar.add_task(f"{what} {file.name}", total=options.file_bytes, rate="")
         started = time.monotonic()
-        for result in client.banks.ImportEntries(_requests(options, file)):
-            rejected.take(list(result.bad))
-            _advance(bar, task, result, time.monotonic() - started)
-    return result
+        for message in client.banks.ImportEntries(_requests(options, file)):
+            rejected.take(list(message.bad))
+            seconds = seconds or (time.monotonic() - started) * message.HasField("summary")
+            _advance(bar, task, message, time.monotonic() - started, options.file_bytes)
+    return _Result(message, seconds)
 
 
 def _requests(
@@ -160,14 +190,20 @@ def _requests(
 
 
 def _advance(
-    bar: Progress, task: TaskID, message: banks_pb2.ImportEntriesResponse, seconds: float
+    bar: Progress,
+    task: TaskID,
+    message: banks_pb2.ImportEntriesResponse,
+    seconds: float,
+    file_bytes: int,
 ) -> None:
-    rate = f"{message.rows_read:,} rows"
-    if seconds > 0:
-        rate += f", {message.rows_read / seconds:,.0f}/s"
-    if message.bytes_read and message.bytes_read == bar.tasks[0].total:
-        rate += ", saving"
+    rate = f"{message.rows_read:,} rows, {message.rows_read / max(seconds, 0.001):,.0f}/s"
     bar.update(task, completed=message.bytes_read, rate=rate)
+    if message.HasField("summary"):
+        bar.update(task, description="committed; until it is served", rate="")
+    elif message.bytes_read == file_bytes:
+        # How long that takes is not known: the bar only moves.
+        bar.tasks[0].total = None
+        bar.update(task, description="saving", rate=f"{message.rows_read:,} rows")
 
 
 def _counts(summary: banks_pb2.ImportSummary) -> dict[str, int]:
@@ -214,14 +250,20 @@ _WORDS = {
 }
 
 
-def _print_import(summary: banks_pb2.ImportSummary, revision: int, dry_run: bool) -> None:
-    for name, count in _counts(summary).items():
+def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_run: bool) -> None:
+    for name, count in _counts(result.summary).items():
         if count or name == "rows":
             click.echo(f"{count:>12,} {_WORDS[name]}")
     if dry_run:
         click.echo("dry run: nothing was changed")
+    elif not result.revision:
+        click.echo("nothing to change")
     else:
-        click.echo(f"committed as revision {revision}" if revision else "nothing to change")
+        rows = result.summary.rows
+        rate = f" ({rows / seconds:,.0f} rows/s)" if rows >= _RATE_ROWS else ""
+        click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
+        if not result.served:
+            click.echo("it is not served yet, but will be; `featsvc match` tells when", err=True)
 
 
 @click.command()

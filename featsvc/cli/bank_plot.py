@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import numpy as np
 
 from featsvc.v1 import banks_pb2
 
@@ -11,7 +12,7 @@ try:
     import matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as exc:
     raise click.ClickException(
         "--plot needs matplotlib: pip install 'featsvc[plot]', or leave it out and take --csv"
@@ -20,77 +21,122 @@ except ImportError as exc:
 # Told apart in grey and by the colour-blind (Okabe and Ito).
 _BAD = "#D55E00"
 _GOOD = "#0072B2"
-_THRESHOLD = "#333333"
+_INK = "#333333"
+# PDQ and other hashes with as many ones as zeros lie at even distances from one another.
+_BIN_STEPS = 2
+# Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
+_SMALLEST_RATE = 1e-4
+
+_Threshold = banks_pb2.EvaluateBankResponse.Threshold
 
 
 def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBankResponse) -> None:
     """Write a PNG."""
     matplotlib.use("Agg")
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    rows = figure.subplots(3, 1, sharex=True)
-    step = result.step
-    last = max(len(result.positive_histogram), len(result.negative_histogram), 40) * step
-    unit = "bits" if step == 1 else "1 - cosine"
-    _histograms(rows[0], result)
-    _rate(rows[1], result, "recall", _BAD)
-    rows[1].set_ylabel("bad content found")
-    rows[1].set_ylim(-0.02, 1.02)
-    _rate(rows[2], result, "false_match_rate", _GOOD)
-    rows[2].set_ylabel("good content matched")
-    # Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
-    rows[2].set_yscale("symlog", linthresh=1e-4)
-    rows[2].set_ylim(0, 1)
-    rows[0].set_xlabel(f"distance to the nearest entry, {unit}")
-    rows[2].set_xlabel(f"threshold, {unit} (shaded: 95 % confidence)")
-    for axes in rows:
-        axes.set_xlim(-step, last)
+    figure = Figure(figsize=(9.5, 9), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.09)  # type: ignore[union-attr, call-arg]
+    distances, recall, false = figure.subplots(3, 1, sharex=True, height_ratios=(1.2, 1, 1))
+    _histograms(distances, result)
+    _rate(recall, result.thresholds, "recall", _BAD)
+    _titles(recall, "Known bad samples that each threshold finds", "found")
+    recall.set_ylim(0, 1.02)
+    _rate(false, result.thresholds, "false_match_rate", _GOOD)
+    _titles(false, "Known good samples that it matches wrongly", "matched wrongly")
+    false.set_yscale("symlog", linthresh=_SMALLEST_RATE)
+    false.set_ylim(0, 1)
+    unit = "bits" if result.step == 1 else "1 - cosine"
+    distances.set_xlabel(f"distance, {unit}", fontsize=9)
+    false.set_xlabel(f"threshold, {unit}; shaded: where the true rate lies with 95 % confidence")
+    last = max(len(result.positive_histogram), len(result.negative_histogram), 40)
+    for axes in (distances, recall, false):
+        axes.set_xlim(0, (last + 1) * result.step)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-        axes.grid(axis="y", alpha=0.3)
+        axes.grid(axis="y", alpha=0.25, linewidth=0.7)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelbottom=True)
-        if result.HasField("suggested_threshold"):
-            suggested = result.suggested_threshold
-            axes.axvline(suggested + step / 2, color=_THRESHOLD, linestyle="--", linewidth=1.2)
-    if result.HasField("suggested_threshold"):
-        rows[1].annotate(
-            f"suggested: {result.suggested_threshold:g}",
-            (result.suggested_threshold + step / 2, 0.08),
-            xytext=(6, 0), textcoords="offset points", color=_THRESHOLD,
-        )  # fmt: skip
-    figure.suptitle(f"Bank {bank_id}: {algorithm}, samples against their nearest entry")
-    figure.savefig(path, dpi=120, format="png")
+        axes.tick_params(labelbottom=True, labelsize=9)
+        _mark_thresholds(axes, result, named=axes is recall)
+    figure.suptitle(
+        f"Bank {bank_id}, {algorithm}\n", x=0.01, ha="left", fontsize=14, fontweight="bold"
+    )
+    figure.text(0.01, 0.952, _summary(result), ha="left", va="top", fontsize=10, color=_INK)
+    figure.savefig(path, dpi=130, format="png")
+
+
+def _summary(result: banks_pb2.EvaluateBankResponse) -> str:
+    lines = []
+    for name, threshold in _named_thresholds(result):
+        row = next((r for r in result.thresholds if r.threshold >= threshold), None)
+        if row is not None:
+            lines.append(
+                f"{name} {threshold:g}: finds {row.recall:.0%} of the bad samples, matches "
+                f"{row.false_match_rate:.2%} of the good ones "
+                f"(at most {row.false_match_rate_high:.2%} with 95 % confidence)"
+            )
+    return "\n".join(lines)
+
+
+def _named_thresholds(result: banks_pb2.EvaluateBankResponse) -> list[tuple[str, float]]:
+    own = result.bank_threshold
+    if not result.HasField("suggested_threshold"):
+        return [("now", own)]
+    if result.suggested_threshold == own:
+        return [("now, and suggested:", own)]
+    return sorted([("now", own), ("suggested", result.suggested_threshold)], key=lambda p: p[1])
+
+
+def _mark_thresholds(axes: Axes, result: banks_pb2.EvaluateBankResponse, *, named: bool) -> None:
+    for height, (name, threshold) in enumerate(_named_thresholds(result)):
+        # What lies left of the line, the threshold itself included, matches.
+        place = threshold + result.step / 2
+        axes.axvline(place, color=_INK, linestyle=":" if name == "now" else "--", linewidth=1.2)
+        if named:
+            axes.annotate(
+                f"{name} {threshold:g}", (place, 0.04 + 0.12 * height), xytext=(6, 0),
+                textcoords="offset points", color=_INK, fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+            )  # fmt: skip
+
+
+def _titles(axes: Axes, title: str, label: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.set_ylabel(label, fontsize=9)
 
 
 def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
     """Each as a share of its own samples: there are often far more good ones than bad."""
-    for histogram, colour, shift, name in (
-        (result.positive_histogram, _BAD, -0.2, "known bad"),
-        (result.negative_histogram, _GOOD, 0.2, "known good"),
+    for histogram, colour, name in (
+        (result.positive_histogram, _BAD, "known bad"),
+        (result.negative_histogram, _GOOD, "known good"),
     ):
         total = sum(histogram)
-        places = [(distance + shift) * result.step for distance in range(len(histogram))]
-        shares = [number / total for number in histogram]
-        axes.bar(
-            places,
-            shares,
-            width=0.4 * result.step,
-            color=colour,
-            label=f"{name}: {total:,} samples",
+        if not total:
+            continue
+        edges = np.arange(0, len(histogram) + _BIN_STEPS, _BIN_STEPS)
+        shares, _ = np.histogram(
+            np.arange(len(histogram)), bins=edges, weights=np.asarray(histogram) / total
         )
-    axes.set_ylabel("share of samples")
-    # Above the axes: nothing drawn is hidden.
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+        label = f"{name}: {total:,} samples"
+        places = edges * result.step
+        axes.stairs(shares, places, fill=True, color=colour, alpha=0.55, label=label)
+        axes.stairs(shares, places, color=colour, linewidth=1)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    _titles(axes, "How far the samples lie from their nearest entry", "share of samples")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)
 
 
-def _rate(axes: Axes, result: banks_pb2.EvaluateBankResponse, name: str, colour: str) -> None:
-    rows = result.thresholds
+def _rate(axes: Axes, rows: Sequence[_Threshold], name: str, colour: str) -> None:
     places = [row.threshold for row in rows]
-    axes.plot(places, _values(rows, name), color=colour, drawstyle="steps-post")
     axes.fill_between(
         places, _values(rows, f"{name}_low"), _values(rows, f"{name}_high"),
-        step="post", color=colour, alpha=0.2, linewidth=0,
+        step="post", color=colour, alpha=0.18, linewidth=0,
+    )  # fmt: skip
+    # Drawn over the edge of the axes: a rate of 0 is a line too.
+    axes.plot(
+        places, _values(rows, name), color=colour, drawstyle="steps-post", linewidth=1.8,
+        clip_on=False, zorder=3,
     )  # fmt: skip
 
 
-def _values(rows: Sequence[banks_pb2.EvaluateBankResponse.Threshold], name: str) -> list[float]:
+def _values(rows: Sequence[_Threshold], name: str) -> list[float]:
     return [float(getattr(row, name)) for row in rows]

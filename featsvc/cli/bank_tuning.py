@@ -1,6 +1,7 @@
 """`featsvc bank evaluate, noisy, overlap`: is the list any good?"""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from featsvc.cli.curating import bank_argument, bank_name, entry_json, last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.errors import InvalidInput
+from featsvc.hashing.registry import find_algorithm
+from featsvc.hashing.text_views import decode_text
 from featsvc.v1 import banks_pb2
 
 _GOOD = frozenset({"good", "known-good", "negative"})
@@ -57,7 +60,8 @@ def evaluate(
 ) -> None:
     """Try BANK against samples: what would each threshold find, and find wrongly?
 
-    A file of hashes has one a line, `HASH` or `HASH,good`. Nothing is stored.
+    A file of hashes has one a line, `HASH` or `HASH,good`. With an algorithm of texts the files of
+    a folder are texts in UTF-8. Nothing is stored.
     """
     options = banks_pb2.EvaluateOptions(
         name=bank_name(bank_id), algorithm=algorithm, max_false_match_rate=false_match_rate
@@ -105,6 +109,8 @@ def _samples(path: Path, *, bad: bool) -> Iterator[_Sample]:
 def _requests(
     options: banks_pb2.EvaluateOptions, samples: Sequence[_Sample]
 ) -> Iterator[banks_pb2.EvaluateBankRequest]:
+    known = find_algorithm(options.algorithm)
+    as_text = known is not None and known.textual
     yield banks_pb2.EvaluateBankRequest(options=options)
     with output.progress(count=True) as bar:
         for sample in bar.track(samples, description="samples"):
@@ -115,7 +121,11 @@ def _requests(
                 message.signal.value = value
             else:
                 try:
-                    message.content.data = read_content(Path(sample.name), MAX_CONTENT_BYTES)
+                    content = read_content(Path(sample.name), MAX_CONTENT_BYTES)
+                    if as_text:
+                        message.content.text = decode_text(content)
+                    else:
+                        message.content.data = content
                 except InvalidInput as exc:
                     click.echo(f"{sample.name}: {exc}", err=True)
                     continue
@@ -145,6 +155,7 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
     return {
         "bank": bank_id,
         "suggested_threshold": _suggested(result),
+        "bank_threshold": result.bank_threshold,
         "step": result.step,
         "bad_histogram": list(result.positive_histogram),
         "good_histogram": list(result.negative_histogram),
@@ -157,13 +168,44 @@ def _evaluation_json(bank_id: str, result: banks_pb2.EvaluateBankResponse) -> di
     }
 
 
+def _marks(threshold: float, result: banks_pb2.EvaluateBankResponse) -> str:
+    marks = ["<- now"] if threshold == result.bank_threshold else []
+    marks += ["<- suggested"] if threshold == _suggested(result) else []
+    return " ".join(marks)
+
+
+def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
+    suggested = _suggested(result)
+    good = sum(result.negative_histogram)
+    if suggested is None:
+        click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
+        if not good:
+            click.echo("there are no good samples: put ordinary pictures into good/")
+        return
+    chosen = next(row for row in result.thresholds if row.threshold == suggested)
+    click.echo(
+        f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
+        f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"
+    )
+    if rate and chosen.false_match_rate_high > rate:
+        click.echo(
+            f"{good:,} good samples are too few to be sure of {rate:.2%}: it takes about "
+            f"{max(good + 1, samples_for(rate)):,}"
+        )
+
+
+def samples_for(rate: float) -> int:
+    """Good samples without a false match that show a rate at 95 % confidence (Wilson)."""
+    return math.ceil(1.96**2 * (1 - rate) / rate)
+
+
 def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
     suggested = _suggested(result)
     shown = []
     last = None
-    for place, row in enumerate(result.thresholds):
+    for row in result.thresholds:
         now = (row.recall, row.false_match_rate)
-        if now != last or row.threshold == suggested or place % 16 == 15:
+        if now != last or row.threshold in (suggested, result.bank_threshold):
             shown.append(row)
         last = now
     output.table(
@@ -175,19 +217,12 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
                 f"{row.recall_low:.1%} to {row.recall_high:.1%}",
                 f"{row.false_match_rate:.2%}",
                 f"{row.false_match_rate_low:.2%} to {row.false_match_rate_high:.2%}",
-                "<- suggested" if row.threshold == suggested else "",
+                _marks(row.threshold, result),
             )
             for row in shown
         ),
     )
-    if suggested is None:
-        click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
-    else:
-        chosen = next(row for row in result.thresholds if row.threshold == suggested)
-        click.echo(
-            f"threshold {suggested:g} matches {chosen.false_match_rate:.2%} of the good samples "
-            f"(at most {chosen.false_match_rate_high:.2%} at 95 % confidence; asked: {rate:.2%})"
-        )
+    _print_suggestion(result, rate)
     if result.noisy_entries:
         click.echo("entries that match good samples:")
         show_entries(

@@ -13,13 +13,21 @@ from featsvc.config import load_config
 from featsvc.hashing.compare import distance
 from featsvc.hashing.content import ContentHashes
 from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
-from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS, get_algorithm
+from featsvc.hashing.registry import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHMS,
+    DEFAULT_TEXT_ALGORITHMS,
+    get_algorithm,
+)
 from featsvc.hashing.signals import Signal
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_COMPUTED = tuple(name for name, kind in ALGORITHMS.items() if kind.computed)
+MAX_DIGITS_SHOWN = 256
+
+_COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.computed and not kind.textual)
+_COMPUTED_OF_TEXT = tuple(n for n, k in ALGORITHMS.items() if k.computed and not k.perceptual)
 
 
 def _decode_options(command: F) -> F:
@@ -43,6 +51,7 @@ def _decode_options(command: F) -> F:
             metavar="NAME",
             help="Such as pdq or phash-16, or all. Repeatable.",
         ),
+        click.option("--as-text", is_flag=True, help="Files are texts in UTF-8."),
     ):
         command = option(command)
     return command
@@ -58,6 +67,7 @@ def _decode_options(command: F) -> F:
 @json_option
 def hash_command(
     paths: tuple[Path, ...],
+    as_text: bool,
     algorithms: tuple[str, ...],
     fast: bool,
     alpha: str,
@@ -68,16 +78,20 @@ def hash_command(
 ) -> None:
     """Hash files, and all files below folders, on this machine; no server is needed.
 
-    Algorithms are pdq, md5 and sha256 where none is named. A file that cannot be read or decoded
-    is reported on stderr and skipped; the exit code is then 1.
+    Algorithms are pdq, md5 and sha256 where none is named; of texts text_sha256, text, md5 and
+    sha256. A file that cannot be read or decoded is reported on stderr and skipped; the exit code
+    is then 1.
     """
-    wanted = _algorithms(algorithms, DEFAULT_ALGORITHMS)
+    default = DEFAULT_TEXT_ALGORITHMS if as_text else DEFAULT_ALGORITHMS
+    wanted = _algorithms(algorithms, default, as_text)
     options = _options(fast, alpha, ignore_orientation, Frames.ALL if all_frames else Frames.FIRST)
     failed = done = 0
     rows: list[tuple[object, ...]] = []
     with output.progress(count=True) as bar:
         task = bar.add_task("hashing", total=None, rate="")
-        for result in hash_files(list_files(paths), wanted, options, _limits(), threads=threads):
+        for result in hash_files(
+            list_files(paths), wanted, options, _limits(), threads=threads, as_text=as_text
+        ):
             done += 1
             bar.update(task, advance=1)
             if result.hashes is None:
@@ -87,6 +101,8 @@ def hash_command(
                 output.json_line(_as_json(result.path, result.hashes))
             else:
                 rows += _rows(result.path, result.hashes)
+            if as_text and result.hashes is not None and result.hashes.reason:
+                click.echo(f"{result.path}: {result.hashes.reason}", err=True)
     if rows:
         output.table(("file", "content", "algorithm", "quality", "signal"), rows)
     if failed:
@@ -101,6 +117,7 @@ def hash_command(
 def compare(
     a: Path,
     b: Path,
+    as_text: bool,
     algorithms: tuple[str, ...],
     fast: bool,
     alpha: str,
@@ -111,9 +128,11 @@ def compare(
 
     No server is needed. A verdict is given only where both sides could be looked at.
     """
-    wanted = _algorithms(algorithms, _COMPUTED)
+    wanted = _algorithms(algorithms, _COMPUTED_OF_TEXT if as_text else _COMPUTED, as_text)
     options = _options(fast, alpha, ignore_orientation, Frames.FIRST)
-    sides = [_signals(hash_file(path, wanted, options, _limits())) for path in (a, b)]
+    sides = [
+        _signals(hash_file(path, wanted, options, _limits(), as_text=as_text)) for path in (a, b)
+    ]
     rows: list[dict[str, object]] = []
     for name in wanted:
         left, right = (side.get(name) for side in sides)
@@ -151,10 +170,10 @@ def _signals(result: FileHashes) -> dict[str, Signal]:
     return {signal.algorithm: signal for signal in result.hashes.signals}
 
 
-def _algorithms(named: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+def _algorithms(named: tuple[str, ...], default: tuple[str, ...], as_text: bool) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.lower() for name in named)) or default
     if "all" in names:
-        return _COMPUTED
+        return _COMPUTED_OF_TEXT if as_text else _COMPUTED
     for name in names:
         if not get_algorithm(name, field="--algorithm").computed:
             raise click.BadParameter(f"{name} is kept in banks but not computed here")
@@ -186,6 +205,7 @@ def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:
         "signals": [
             {"algorithm": s.algorithm, "signal": s.text, "quality": s.quality}
             | ({"frame": s.frame} if several else {})
+            | ({"variant": s.variant} if s.variant != "original" else {})
             for s in hashes.signals
         ],
     }
@@ -193,9 +213,16 @@ def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:
 
 def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
     media = hashes.media
-    kind = f"{media.media_type} {media.width}x{media.height}" if media else "not a picture"
+    kind = "not a picture"
+    if media is not None:
+        kind = f"{media.media_type} {media.width}x{media.height}" if media.width else "text"
     blank = ("", "")
     return [
-        (*((str(path), kind) if i == 0 else blank), s.algorithm, s.quality, s.text)
+        (*((str(path), kind) if i == 0 else blank), s.algorithm, s.quality, _short(s.text))
         for i, s in enumerate(hashes.signals)
     ]
+
+
+def _short(text: str) -> str:
+    """The grams of a text are thousands of digits, which --json has."""
+    return text if len(text) <= MAX_DIGITS_SHOWN else f"{text[:64]}... {len(text):,} digits"

@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -41,13 +42,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 
 
 def progress(*, count: bool = False) -> Progress:
-    """A progress bar on stderr, drawn only where a person is watching."""
-    amount = MofNCompleteColumn() if count else TaskProgressColumn()
+    """A progress bar on stderr, drawn only where a person is watching.
+
+    It counts things with `count`; else it shows a share, and the field `rate` that tasks then have.
+    """
+    columns: tuple[ProgressColumn, ...] = (
+        (MofNCompleteColumn(),)
+        if count
+        else (TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
+    )
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        amount,
-        TextColumn("{task.fields[rate]}"),
+        BarColumn(bar_width=20),
+        *columns,
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),

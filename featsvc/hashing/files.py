@@ -5,10 +5,13 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from featsvc.errors import FeatsvcError, InvalidInput
 from featsvc.hashing.content import ContentHashes, hash_content
+from featsvc.hashing.text import hash_text
+from featsvc.hashing.text_views import decode_text
 from featsvc.media import DecodeOptions, Limits
 
 
@@ -39,11 +42,21 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def hash_file(
-    path: Path, algorithms: Sequence[str], options: DecodeOptions, limits: Limits
+    path: Path,
+    algorithms: Sequence[str],
+    options: DecodeOptions,
+    limits: Limits,
+    *,
+    as_text: bool = False,
+    parts: bool = False,
 ) -> FileHashes:
-    """Hash one file; whatever is wrong with it is in the result."""
+    """Hash one file; whatever is wrong with it is in the result. `as_text`: it is UTF-8, and
+    `parts` are `hash_text`'s."""
     try:
-        return FileHashes(path, hash_content(_read(path, limits), algorithms, options, limits))
+        content = _read(path, limits)
+        if as_text:
+            return FileHashes(path, hash_text(decode_text(content), algorithms, parts=parts))
+        return FileHashes(path, hash_content(content, algorithms, options, limits))
     except FeatsvcError as exc:
         return FileHashes(path, None, exc)
 
@@ -55,17 +68,20 @@ def hash_files(
     limits: Limits,
     *,
     threads: int = 0,
+    as_text: bool = False,
 ) -> Generator[FileHashes, None, None]:
-    """Hash files over `threads` (0: one a core) and yield them in the order of `paths`.
+    """Hash files over `threads` (0: one a core) and yield them in the order of `paths`; texts as
+    entries store them.
 
     Reads at most a few files a thread ahead, so a folder of any size takes bounded memory.
     """
     workers = threads or os.cpu_count() or 1
+    job = partial(hash_file, as_text=as_text, parts=as_text)
     waiting: deque[Future[FileHashes]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="featsvc-hash") as pool:
         try:
             for path in paths:
-                waiting.append(pool.submit(hash_file, path, algorithms, options, limits))
+                waiting.append(pool.submit(job, path, algorithms, options, limits))
                 if len(waiting) >= 4 * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featsvc.banks.records import Revision
+from featsvc.banks.records import Head, Revision
 from featsvc.banks.store import BankStore
 from featsvc.banks.times import to_us
 from featsvc.banks.view import StoreView
@@ -159,7 +159,8 @@ class Follower:
         served = self._snapshot
         newest = self._store.head()
         segment = self._newer_segment()
-        if served is not None and newest.revision == served.revision and segment is None:
+        served_head = None if served is None else Head(served.revision, served.commit_time)
+        if newest == served_head and segment is None:
             self._contact = _Contact(newest.revision, datetime.now(UTC), None, lost=False)
             return
         started = time.perf_counter()
@@ -187,7 +188,11 @@ class Follower:
         if segment is not None and _is_of_this_store(segment, view):
             layers = Layers.on_segment(segment)
             since = segment.revision
-        elif self._layers is not None and self._snapshot is not None:
+        elif (
+            self._layers is not None
+            and self._snapshot is not None
+            and _is_same_history(self._snapshot, view)
+        ):
             layers, since = self._layers, self._snapshot.revision
         else:
             return Layers.on_rows(view.live_signals(), view.head.revision)
@@ -225,6 +230,14 @@ class Follower:
         last = self._contact
         if last is not None:
             self._contact = _Contact(last.revision, last.at, last.unserved_since, lost=True)
+
+
+def _is_same_history(served: Snapshot, view: StoreView) -> bool:
+    """False where a backup was restored under the service: revisions then mean other changes."""
+    same = not served.revision or view.commit_time_of(served.revision) == served.commit_time
+    if not same:
+        _log.warning("the bank store has another history than what is served; read anew")
+    return same
 
 
 def _is_of_this_store(segment: Segment, view: StoreView) -> bool:

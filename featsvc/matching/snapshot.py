@@ -107,6 +107,8 @@ class Snapshot:
         self.status = status
         self._rules = BankRules.of(banks)
         self._parts = tuple(parts)
+        self._vectors: tuple[str, ...] | None = None
+        """Kinds in the banks that are not OFF, once asked for: most requests search these."""
         self._answers = Answers(self._parts, self._rules)
         self._tables = {
             name: _Table.of(get_algorithm(name), searched)
@@ -128,9 +130,21 @@ class Snapshot:
 
     def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
         """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
-        banks = (self._rules.banks[i] for i in self._rules.searched(options))
+        if options.banks:
+            return self._vectors_in(self._rules.searched(options))
+        if self._vectors is None:
+            self._vectors = self._vectors_in(self._rules.searched(options))
+        return self._vectors
+
+    def _vectors_in(self, searched: Sequence[int]) -> tuple[str, ...]:
+        banks = (self._rules.banks[i] for i in searched)
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
         return tuple(sorted(name for name in names if get_algorithm(name).vector))
+
+    def value_bytes(self, algorithm: str) -> int:
+        """Length of the values that are searched, 0 where there are none, or of any length."""
+        table = self._tables.get(algorithm)
+        return table.length if table is not None else 0
 
     def check_held(self, algorithm: str, options: MatchOptions) -> None:
         """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer

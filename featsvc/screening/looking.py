@@ -59,7 +59,7 @@ def wanted_of_banks(
     variants = making(snapshot.query_variants(options))
     if algorithms:
         return replace(named(embedder, algorithms, classifiers), variants=variants)
-    held = {name: embedder.served(name) for name in snapshot.vectors_held(options)}
+    held = {name: _served(embedder, snapshot, name) for name in snapshot.vectors_held(options)}
     return Wanted(
         default_algorithms(b"", snapshot.algorithms),
         tuple(model for model in held.values() if model is not None),
@@ -67,6 +67,14 @@ def wanted_of_banks(
         tuple(name for name, model in held.items() if model is None),
         variants,
     )
+
+
+def _served(embedder: Embedder, snapshot: Snapshot, name: str) -> Model | None:
+    """The model whose vectors compare with those of the banks: of another length they are another
+    model's, which somebody gave the same name."""
+    model = embedder.served(name)
+    fits = model is not None and snapshot.value_bytes(name) in (0, 4 * model.dimensions)
+    return model if fits else None
 
 
 def wanted_of_text(
@@ -149,8 +157,8 @@ class Sight:
         if missing:
             outcome = ContentOutcome.DEGRADED
             reason = "; ".join(filter(None, (
-                f"banks hold vectors of {', '.join(missing)}, which this server does not serve: "
-                "they were not searched",
+                f"banks hold vectors of {', '.join(missing)}, which this server does not serve, or "
+                "of another length: they were not searched",
                 reason,
             )))  # fmt: skip
         return outcome, reason

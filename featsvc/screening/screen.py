@@ -220,13 +220,13 @@ class Screener:
 
     async def describe(
         self,
-        content: bytes,
+        content: Content,
         algorithms: Sequence[str],
         variants: MakeVariants = make_original,
         *,
         field: str,
     ) -> tuple[Signal, ...]:
-        """Hashes and vectors of one picture to be stored or compared; vectors of the original.
+        """Hashes and vectors of content to be stored or compared; vectors of the original.
 
         Raises what `look_at` does, and InvalidInput where a vector that was named is missing.
         """

@@ -6,6 +6,7 @@ time, which is all the flow control it needs; an export hands one piece at a tim
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,6 +32,7 @@ PROGRESS_INTERVAL_S = 0.2
 MAX_CHUNK_BYTES = 2**20
 SERVE_TIMEOUT_S = 30.0
 _BAD_ROWS_A_MESSAGE = 1000
+_CANCEL_DELAY_S = 0.05
 
 
 class BankLists:
@@ -52,7 +54,15 @@ class BankLists:
                 "options: the first message of an import must carry them", field="options"
             )
         options = opening.options
-        file = ListFile(_chunks(request_iterator), name=options.file_name, format=options.format)
+        gone = threading.Event()
+        file = ListFile(
+            _chunks(request_iterator),
+            name=options.file_name,
+            format=options.format,
+            size_bytes=options.file_bytes,
+            cut_off=gone.is_set,
+            keep_rejected=True,
+        )
         job = partial(
             self._store.import_entries,
             convert_banks.bank_id(options.parent, "options.parent"),
@@ -61,16 +71,30 @@ class BankLists:
             convert_banks.context(options.context),
         )
         importing = self._submit(job)
+        try:
+            async for answer in self._progress(file, importing):
+                yield answer
+        except (asyncio.CancelledError, GeneratorExit):
+            gone.set()
+            importing.add_done_callback(_forget)
+            raise
+
+    async def _progress(
+        self, file: ListFile, importing: "asyncio.Future[ImportResult]"
+    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+        """Messages until the import has ended, then its result, and again once it is served."""
         result = None
         while result is None:
             result = await _finished(importing)
-            bad = convert.bad_rows(file.take_rejected())
-            while len(bad) > _BAD_ROWS_A_MESSAGE:
-                yield banks_pb2.ImportEntriesResponse(bad=bad[:_BAD_ROWS_A_MESSAGE])
-                del bad[:_BAD_ROWS_A_MESSAGE]
-            if result:
-                await self._serve(result.revision)
-            yield _progress(file, result, bad)
+            bad = _rejected(file)
+            while len(bad) == _BAD_ROWS_A_MESSAGE:
+                yield _message(file, None, bad)
+                bad = _rejected(file)
+            yield _message(file, result, bad)
+        # A long list is committed well before it is served.
+        last = _message(file, result, [])
+        last.served = await self._serve(result.revision)
+        yield last
 
     async def ExportEntries(  # noqa: N802
         self, request: banks_pb2.ExportEntriesRequest, context: Context
@@ -121,11 +145,14 @@ class BankLists:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(queue.get(), 0.05)
 
-    async def _serve(self, revision: int) -> None:
+    async def _serve(self, revision: int) -> bool:
         """Let this worker see what it has just committed, so that a curator can try it at once."""
         if revision:
-            with contextlib.suppress(errors.TimedOut, errors.Unavailable):
+            try:
                 await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
+            except (errors.TimedOut, errors.Unavailable):
+                return False
+        return True
 
 
 async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
@@ -134,7 +161,17 @@ async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult |
     return importing.result() if done else None
 
 
-def _progress(
+def _rejected(file: ListFile) -> list[banks_pb2.BadRow]:
+    return convert.bad_rows(file.take_rejected(_BAD_ROWS_A_MESSAGE))
+
+
+def _forget(importing: "asyncio.Future[ImportResult]") -> None:
+    """Nobody waits for it any more; what it raises is that its file broke off."""
+    if not importing.cancelled():
+        importing.exception()
+
+
+def _message(
     file: ListFile, result: ImportResult | None, bad: list[banks_pb2.BadRow]
 ) -> banks_pb2.ImportEntriesResponse:
     message = convert.import_result(result) if result else banks_pb2.ImportEntriesResponse()
@@ -147,13 +184,15 @@ def _progress(
 def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator[bytes]:
     """The file's pieces, fetched from the event loop by the thread that imports.
 
-    A client that goes away makes the fetch raise, and so the import leave nothing behind.
+    To grpc the stream of a client that goes away ends like any other, and the call is cancelled a
+    moment later: so `ListFile` is told how much to expect, and asks whether the client is gone.
     """
     loop = asyncio.get_running_loop()
 
     async def fetch() -> bytes | None:
         message = await anext(aiter(requests), None)
         if message is None:
+            await asyncio.sleep(_CANCEL_DELAY_S)
             return None
         if message.WhichOneof("message") != "chunk":
             raise errors.InvalidInput("options: only the first message may carry them")
@@ -164,7 +203,10 @@ def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator
         return message.chunk
 
     def pieces() -> Iterator[bytes]:
-        while (chunk := asyncio.run_coroutine_threadsafe(fetch(), loop).result()) is not None:
+        # The next one is on its way while this one is parsed.
+        coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
+        while (chunk := coming.result()) is not None:
+            coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
             yield chunk
 
     return pieces()

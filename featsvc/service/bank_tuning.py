@@ -14,7 +14,7 @@ from featsvc.hashing.signals import Signal
 from featsvc.screening import Screener
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions.banks import bank_id
-from featsvc.service.conversions.signals import content_bytes, query_signal
+from featsvc.service.conversions.signals import content, query_signal
 from featsvc.v1 import banks_pb2
 
 Context = aio.ServicerContext[Any, Any]
@@ -77,7 +77,7 @@ class BankTuning:
             return signal
         try:
             signals = await self._screener.describe(
-                content_bytes(sample.content, "sample.content"), (algorithm,), field="sample"
+                content(sample.content, "sample.content"), (algorithm,), field="sample"
             )
         except errors.UnknownAlgorithm:
             # Not the sample's fault: nobody here computes it.

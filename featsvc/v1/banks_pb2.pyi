@@ -198,7 +198,7 @@ class DeleteBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class ImportOptions(_message.Message):
-    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "context")
+    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "context", "etag")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +209,7 @@ class ImportOptions(_message.Message):
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     parent: str
     format: str
     source: str
@@ -219,7 +220,8 @@ class ImportOptions(_message.Message):
     file_name: str
     file_bytes: int
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    etag: str
+    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ImportEntriesRequest(_message.Message):
     __slots__ = ("options", "chunk")
@@ -270,7 +272,7 @@ class ImportSummary(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad")
+    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served")
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     ROWS_READ_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +280,7 @@ class ImportEntriesResponse(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     rows_read: int
     summary: ImportSummary
@@ -285,7 +288,8 @@ class ImportEntriesResponse(_message.Message):
     format: str
     sha256: str
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
-    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
+    served: bool
+    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
     __slots__ = ("parent", "entries", "contents", "entry_variants", "context", "vector_models")
@@ -533,7 +537,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "step", "unreadable_samples", "low_quality_samples")
+    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "step", "unreadable_samples", "low_quality_samples", "bank_threshold")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -566,6 +570,7 @@ class EvaluateBankResponse(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    BANK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     positive_histogram: _containers.RepeatedScalarFieldContainer[int]
     negative_histogram: _containers.RepeatedScalarFieldContainer[int]
     thresholds: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.Threshold]
@@ -574,7 +579,8 @@ class EvaluateBankResponse(_message.Message):
     step: float
     unreadable_samples: int
     low_quality_samples: int
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., step: _Optional[float] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ...) -> None: ...
+    bank_threshold: float
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., step: _Optional[float] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., bank_threshold: _Optional[float] = ...) -> None: ...
 
 class CompareBanksRequest(_message.Message):
     __slots__ = ("parent", "other", "max_pairs")

@@ -161,7 +161,8 @@ class BankServiceServicer:
 
     def ImportEntries(self, request_iterator, context):
         """The first message opens the import, the others carry the file. One import is one revision
-        or nothing. Answers report progress; the last one is the result.
+        or nothing. Answers report progress; the one with the summary is the acknowledged result, and
+        the last one is the same again once the worker that answers serves it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

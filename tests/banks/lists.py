@@ -1,27 +1,18 @@
 """Hash lists made up for tests, and the samples."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 from featsvc.banks.list_file import ListFile
 from featsvc.banks.records import Entry
 from featsvc.banks.store import BankStore
 
-_SHARED = Path(
-    os.environ.get("FEATSVC_SHARED_DATA")
-    or Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-)
+_SAMPLES = Path(__file__).parent / "samples"
 
 
 def sample(name: str) -> bytes:
-    """A file of the shared samples; the test is skipped where they are not at hand."""
-    path = _SHARED / "hash-lists" / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; set FEATSVC_SHARED_DATA")
-    return path.read_bytes()
+    """A list in the shape of an exchange's; the hashes in it are made up."""
+    return (_SAMPLES / name).read_bytes()
 
 
 def hex_list(values: Iterable[int]) -> bytes:

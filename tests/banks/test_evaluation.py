@@ -1,7 +1,9 @@
 """Recall and false matches per threshold, against a count by hand."""
 
+import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,12 @@ from hypothesis import strategies as st
 from featsvc.banks.evaluation import evaluate, wilson
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput, NotFound
+from featsvc.hashing.compare import distance
+from featsvc.hashing.signals import Signal
+from featsvc.hashing.text import hash_text
+from featsvc.hashing.text_grams import grams_of
 from tests.banks.lists import hex_list, list_file, live
+from tests.texts import ENTRIES, leetspeak, negatives
 
 
 def flipped(value: int, bits: int, rng: random.Random) -> bytes:
@@ -93,3 +100,45 @@ def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
     assert rate.high is not None
     assert 0 <= rate.low <= rate.value + 1e-12
     assert rate.value - 1e-12 <= rate.high <= 1
+
+
+def missing(algorithm: str, query: bytes, entry: bytes) -> float:
+    """What the query lacks of an entry that is no longer than a window."""
+    if algorithm == "tlsh":
+        return distance(Signal(algorithm, query), Signal(algorithm, entry))
+    held, wanted = (set(grams_of(np.frombuffer(v, np.uint8)).tolist()) for v in (query, entry))
+    return len(wanted - held) / len(wanted)
+
+
+@pytest.mark.parametrize("algorithm", ["text", "tlsh"])
+def test_texts_are_evaluated_by_their_own_distance(store: BankStore, algorithm: str) -> None:
+    def value_of(text: str) -> bytes:
+        (signal,) = hash_text(text, [algorithm]).signals
+        return signal.value
+
+    rng = random.Random(3)
+    store.create_bank("b")
+    listed = [Signal(algorithm, value_of(text)).text for text in ENTRIES]
+    rows = "".join(f"{algorithm},{signal},{i}\n" for i, signal in enumerate(listed))
+    store.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
+    near = [value_of(leetspeak(text, rng, 0.2)) for text in ENTRIES]
+    apart = [min(missing(algorithm, v, value_of(text)) for text in ENTRIES) for v in near]
+    # A copy that is called good keeps the threshold down.
+    worst = int(np.argmax(apart))
+    far = [*(value_of(text) for text in negatives()[:200]), near[worst]]
+    samples = [(v, True) for v in near] + [(v, False) for v in far]
+    with store.view() as view:
+        found = evaluate(view, "b", algorithm, samples, 0.0)
+        loud = evaluate(view, "b", algorithm, samples, 0.5)
+    step, last = found.step, len(found.thresholds) - 1
+    steps = [math.ceil(d / step - 1e-6) for d in apart]
+    assert list(found.positive_histogram) == [steps.count(i) for i in range(max(steps) + 1)]
+    for place, effect in enumerate(found.thresholds):
+        assert effect.recall.value == sum(one <= place for one in steps) / len(ENTRIES)
+        assert effect.false_matches.value is not None
+        assert effect.false_matches.value >= (steps[worst] <= place) / len(far)
+    assert found.suggested is not None
+    assert found.suggested < apart[worst]
+    assert loud.suggested == pytest.approx(step * max(one for one in steps if one <= last))
+    if steps[worst] <= last:
+        assert [(e.external_id, count) for e, count in loud.noisy] == [(str(worst), 1)]

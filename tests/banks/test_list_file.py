@@ -1,11 +1,14 @@
 """Formats and the reading of files: what is accepted, what is a bad row, and where."""
 
 import hashlib
+import threading
+from collections import deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featsvc.banks import list_file as list_file_module
 from featsvc.banks.formats.csv_rows import MAX_OPEN_BYTES
 from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
 from featsvc.banks.formats.rows import ImportRow
@@ -172,3 +175,31 @@ def test_counts_and_hashes_what_it_read() -> None:
     assert (file.bytes_read, file.rows_read) == (len(content), 500)
     assert file.sha256 == hashlib.sha256(content).hexdigest()
     assert (file.name, file.format) == ("a.txt", "pdq-text")
+
+
+def test_no_bad_row_is_lost_to_a_slow_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_file_module, "MAX_REJECTED_WAITING", 10)
+    rows = [BadRow(line, "", "bad", "") for line in range(100)]
+    file = ListFile([], keep_rejected=True)
+    rejecting = threading.Thread(target=lambda: deque(map(file.reject, rows)))
+    rejecting.start()
+    taken: list[BadRow] = []
+    while len(taken) < len(rows):
+        taken += file.take_rejected(7)
+    rejecting.join()
+    assert taken == rows
+
+
+def test_a_reader_that_has_gone_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_file_module, "MAX_REJECTED_WAITING", 1)
+    file = ListFile([], keep_rejected=True, cut_off=lambda: True)
+    file.reject(BadRow(1, "", "bad", ""))
+    with pytest.raises(InvalidInput, match="broke off"):
+        file.reject(BadRow(2, "", "bad", ""))
+    assert ListFile([]).take_rejected(1) == []
+
+
+@pytest.mark.parametrize("size_bytes", [64, 66])
+def test_a_file_of_another_size_than_announced_breaks_off(size_bytes: int) -> None:
+    with pytest.raises(InvalidInput, match=f"after 65 of {size_bytes} bytes"):
+        list(ListFile([HASH.encode() + b"\n"], size_bytes=size_bytes))

@@ -1,5 +1,6 @@
 """The bank store on both databases."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
+from featsvc.banks import merging
 from featsvc.banks.records import (
     BankMode,
     BankSettings,
@@ -17,7 +20,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
 )
-from featsvc.banks.results import DEFAULT_IMPORT, ImportOptions, ImportResult
+from featsvc.banks.results import DEFAULT_IMPORT, EntryFilter, ImportOptions, ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,
@@ -218,6 +221,22 @@ def test_replace_withdraws_what_the_file_does_not_hold(bank: BankStore) -> None:
     assert bank.get_bank("other").entry_count == 1
 
 
+def test_a_large_import_leaves_every_index(
+    bank: BankStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_REBUILD_VERSIONS", 1)
+    told = "sql FROM sqlite_master" if "sqlite" in store_url else "indexdef FROM pg_indexes"
+    with bank.view() as view:
+        before = set(view.connection.scalars(text(f"SELECT {told}")))
+    bank.import_entries("b", list_file(hex_list(range(1, 3000))))
+    bank.import_entries("b", list_file(hex_list(range(2000, 6000))))
+    with bank.view() as view:
+        assert set(view.connection.scalars(text(f"SELECT {told}"))) == before
+    near = EntrySignal("pdq", (2500).to_bytes(32, "big"))
+    found = bank.list_entries("b", EntryFilter(near=near))
+    assert (found.total_entries, bank.get_bank("b").entry_count) == (1, 5999)
+
+
 def test_a_dry_run_tells_and_changes_nothing(bank: BankStore) -> None:
     import_text(bank, hex_list([1, 2]))
     result = import_text(bank, hex_list([2, 3]), ImportOptions(replace=True, dry_run=True))
@@ -362,5 +381,41 @@ def test_postgresql_away_is_unavailable_and_comes_back(postgres: PostgresServer)
             store.head()
     finally:
         postgres.start()
+    assert store.head().revision == 1
+    store.close()
+
+
+def test_a_file_that_was_moved_away_is_unavailable_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "banks.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()  # all of it into the one file
+    store = BankStore(f"sqlite:///{path}")
+    assert store.head().revision == 1
+    path.rename(tmp_path / "moved.db")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="gone or was replaced"):
+            store.create_bank("lost")
+        with pytest.raises(Unavailable):
+            store.head()
+    assert not path.exists()
+    (tmp_path / "moved.db").rename(path)
+    store.create_bank("kept")
+    assert store.head().revision == 2
+    store.close()
+
+
+def test_a_file_that_was_replaced_is_read_from_the_next_call_on(tmp_path: Path) -> None:
+    path, copy = tmp_path / "banks.db", tmp_path / "copy.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()
+    shutil.copy(path, copy)
+    store.create_bank("later")
+    store.close()
+    assert store.head().revision == 2
+    copy.rename(path)
+    with pytest.raises(Unavailable, match="replaced"):
+        store.head()
     assert store.head().revision == 1
     store.close()

@@ -9,10 +9,16 @@ from PIL import Image
 
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.hashing.pdq import compute_pdqf
+from featsvc.hashing.registry import get_algorithm
 from tests.hashing.photographs import PHOTOGRAPHS, noise, photograph
 
 DISTINCT = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg",
             "motorcycle_left.png", "camera.png", "coins.png", "page.png", "ihc.png")  # fmt: skip
+
+HELD_OUT = ("brick.png", "cell.png", "clock_motion.png", "coins.png", "grass.png",
+            "hubble_deep_field.jpg", "microaneurysms.png", "motorcycle_left.png", "retina.jpg",
+            "text.png")  # fmt: skip
+"""Those that `bench.vector_thresholds` tries its thresholds on."""
 
 
 def embed(pixels: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
@@ -81,3 +87,15 @@ def test_grey_equals_the_same_grey_in_rgb() -> None:
     for name in CLASSICAL:
         rgb = np.repeat(grey[:, :, None], 3, axis=2)
         np.testing.assert_allclose(embed(grey, name), embed(rgb, name), atol=1e-4)
+
+
+@pytest.mark.parametrize(("model", "recall"), [("pdqf@1", 0.8), ("gist@1", 0.8), ("hog@1", 0)])
+def test_default_thresholds_tell_copies_from_strangers(model: str, recall: float) -> None:
+    kind = get_algorithm(model)
+    pictures = [photograph(name) for name in HELD_OUT]
+    held = np.stack([embed(p, kind.base) for p in pictures])
+    copies = np.stack([embed(recompressed(p), kind.base) for p in pictures])
+    apart = 1 - held @ copies.T
+    own = np.eye(len(pictures), dtype=bool)
+    assert (apart[own] <= kind.default_threshold).mean() >= recall
+    assert (apart[~own] > kind.default_threshold).all()

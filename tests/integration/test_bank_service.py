@@ -1,5 +1,6 @@
 """BankService over the wire: masks, etags, retries, streams, samples."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,42 @@ def test_every_bad_row_is_streamed(client: Client) -> None:
     assert max(len(answer.bad) for answer in answers) <= 1000
     assert (answers[-1].summary.bad_rows, len(answers[-1].summary.bad)) == (2500, 1000)
     assert answers[-1].revision == 0
+
+
+@pytest.mark.parametrize("file_bytes", [0, 65 * 1000])
+def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_bytes: int) -> None:
+    bank = f"service-gone-{file_bytes}"
+    create(client, bank)
+    done = threading.Event()
+    options = banks_pb2.ImportOptions(parent=name(bank), skip_bad=True, file_bytes=file_bytes)
+    with Client(client.target) as other:
+
+        def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
+            yield banks_pb2.ImportEntriesRequest(options=options)
+            yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
+            done.wait(60)
+
+        call = other.banks.ImportEntries(requests())
+        while next(call).bytes_read < 130:
+            pass
+        call.cancel()
+        done.set()
+    # Nothing tells when the server has given it up; a fault would show within milliseconds.
+    time.sleep(1)
+    log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent=name(bank))).revisions
+    assert [line.action for line in log] == ["create"]
+
+
+@pytest.mark.parametrize("file_bytes", [64, 66])
+def test_a_file_of_another_size_than_announced_is_refused(client: Client, file_bytes: int) -> None:
+    bank = f"service-size-{file_bytes}"
+    create(client, bank)
+    options = banks_pb2.ImportOptions(parent=name(bank), file_bytes=file_bytes)
+    with pytest.raises(grpc.RpcError) as caught:
+        import_chunks(client, options, [b"%064x\n" % 1])
+    error = explain(caught.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILE_BROKE_OFF")
+    assert f"65 of {file_bytes}" in error.message
 
 
 def test_an_export_streams_back(client: Client) -> None:
@@ -189,3 +226,111 @@ def test_destructive_commands_show_and_ask(
     assert shown.entry_count == 1
     result = featsvc("bank", *changed, server=server.address, stdin="y\n")
     assert result.returncode == 0, result.stderr
+
+
+def test_every_change_with_a_request_id_happens_once(client: Client) -> None:
+    bank = name("service-once")
+    entry = banks_pb2.Entry(
+        external_id="a", signals=[banks_pb2.EntrySignal(algorithm="pdq", value="ab" * 32)]
+    )
+
+    def context(step: str) -> banks_pb2.ChangeContext:
+        return banks_pb2.ChangeContext(actor="ann", reason=step, request_id=f"once-{step}")
+
+    def newest() -> int:
+        log = banks_pb2.ListRevisionsRequest(parent="banks/-", page_size=1)
+        return int(client.banks.ListRevisions(log).revisions[0].revision)
+
+    update = banks_pb2.UpdateBankRequest(
+        bank=banks_pb2.Bank(name=bank, description="new"), context=context("update")
+    )
+    update.update_mask.paths.append("description")
+    calls: list[tuple[Any, Any]] = [
+        (
+            client.banks.CreateBank,
+            banks_pb2.CreateBankRequest(bank_id="service-once", context=context("create")),
+        ),
+        (client.banks.UpdateBank, update),
+        (
+            client.banks.AddEntries,
+            banks_pb2.AddEntriesRequest(parent=bank, entries=[entry], context=context("add")),
+        ),
+        (
+            client.banks.WithdrawEntries,
+            banks_pb2.WithdrawEntriesRequest(
+                parent=bank, external_ids=["a"], context=context("withdraw")
+            ),
+        ),
+        (
+            client.banks.RollbackBank,
+            banks_pb2.RollbackBankRequest(name=bank, context=context("rollback")),
+        ),
+        (
+            client.banks.DeleteBank,
+            banks_pb2.DeleteBankRequest(name=bank, force=True, context=context("delete")),
+        ),
+    ]
+    added = 0
+    for call, request in calls:
+        if isinstance(request, banks_pb2.RollbackBankRequest):
+            request.revision = added
+        first = call(request)
+        revision = newest()
+        assert call(request) == first
+        assert newest() == revision
+        if isinstance(request, banks_pb2.AddEntriesRequest):
+            added = first.revision
+    reused = banks_pb2.CreateBankRequest(bank_id="service-twice", context=context("create"))
+    with pytest.raises(grpc.RpcError) as caught:
+        client.banks.CreateBank(reused)
+    assert explain(caught.value).path == "context.request_id"
+
+
+def test_pages_hold_everything_once(client: Client) -> None:
+    create(client, "service-pages")
+    parent = name("service-pages")
+    options = banks_pb2.ImportOptions(parent=parent)
+    import_chunks(client, options, [b"".join(b"%064x\n" % n for n in range(250))])
+
+    def walk(call: Any, request: Any, field: str) -> list[int]:
+        sizes = []
+        while True:
+            page = call(request)
+            sizes.append(len(getattr(page, field)))
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return sizes
+
+    entries = banks_pb2.ListEntriesRequest(parent=parent)
+    assert walk(client.banks.ListEntries, entries, "entries") == [100, 100, 50]
+    changes = banks_pb2.DiffRevisionsRequest(parent=parent, page_size=125)
+    assert walk(client.banks.DiffRevisions, changes, "changes") == [125, 125]
+    log = banks_pb2.ListRevisionsRequest(parent=parent, page_size=1)
+    assert walk(client.banks.ListRevisions, log, "revisions") == [1, 1]
+    assert sum(walk(client.banks.ListBanks, banks_pb2.ListBanksRequest(page_size=2), "banks")) >= 1
+    for wrong in (
+        banks_pb2.ListEntriesRequest(parent=parent, page_size=1001),
+        banks_pb2.ListEntriesRequest(parent=parent, page_token="!"),  # noqa: S106 (no password)
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.banks.ListEntries(wrong)
+        assert explain(caught.value).path in ("page_size", "page_token")
+
+
+def test_an_import_with_an_old_etag_is_refused(client: Client) -> None:
+    made = create(client, "service-etag")
+    lines = [b"%064x\n" % 1]
+    import_chunks(client, banks_pb2.ImportOptions(parent=made.name, etag=made.etag), lines)
+    options = banks_pb2.ImportOptions(parent=made.name, etag=made.etag, replace=True)
+    with pytest.raises(grpc.RpcError) as caught:
+        import_chunks(client, options, [b"%064x\n" % 2])
+    assert explain(caught.value).code is grpc.StatusCode.ABORTED
+    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=made.name)).entry_count == 1
+
+
+def test_the_result_comes_at_the_commit_and_again_when_it_is_served(client: Client) -> None:
+    create(client, "service-served")
+    options = banks_pb2.ImportOptions(parent=name("service-served"))
+    *_, committed, served = import_chunks(client, options, [b"%064x\n" % 1])
+    assert (committed.revision, committed.summary.new_entries) == (served.revision, 1)
+    assert (committed.served, served.served) == (False, True)

@@ -345,6 +345,30 @@ def test_a_curator_adds_lists_and_tries_texts(server: Running, tmp_path: Path) -
     assert "Deposit" not in listed
 
 
+def test_texts_are_hashed_and_compared_without_a_server(tmp_path: Path) -> None:
+    lure, short = tmp_path / "lure.txt", tmp_path / "short.txt"
+    lure.write_text(ENTRIES[3], encoding="utf-8-sig")
+    short.write_text("Buy now!")
+    (tmp_path / "edited.txt").write_text(f"fwd: {ENTRIES[3].upper()}")
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
+    result = featsvc("hash", "--as-text", "--json", str(tmp_path))
+    assert result.returncode == 1
+    assert "latin1.txt: text: byte 0xe9 at offset 3 is not UTF-8" in result.stderr
+    assert "short.txt: the text is too short" in result.stderr
+    shown = {Path(s["file"]).name: s for s in map(json.loads, result.stdout.splitlines())}
+    assert [s["algorithm"] for s in shown["lure.txt"]["signals"]] == [
+        "text_sha256", "text", "md5", "sha256"
+    ]  # fmt: skip
+    assert shown["short.txt"]["outcome"] == "LOW_QUALITY"
+    table = featsvc("hash", "--as-text", str(lure)).stdout
+    assert "digits" in table
+    edited = str(tmp_path / "edited.txt")
+    compared = featsvc("compare", "--as-text", "--json", str(lure), edited).stdout
+    verdicts = {r["algorithm"]: r["verdict"] for r in map(json.loads, compared.splitlines())}
+    assert (verdicts["text"], verdicts["md5"]) == ("match", "no match")
+    assert "no signal" in featsvc("compare", str(lure), edited).stdout
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_bank_of_texts_is_exported_and_imported_again(
     server: Running, tmp_path: Path, kind: str
@@ -364,6 +388,28 @@ def test_a_bank_of_texts_is_exported_and_imported_again(
             client, EDITS["blanks"](ENTRIES[6], random.Random(0)), f"to-{kind}"
         ).matches
         assert found.external_id == "6"
+
+
+def test_a_threshold_for_texts_is_found_from_samples(server: Running, tmp_path: Path) -> None:
+    with server.client() as client:
+        create(client, "tuned")
+        add(client, "tuned", ENTRIES)
+    rng = random.Random(0)
+    for kind, texts in (
+        ("bad", [leetspeak(text, rng, 0.3) for text in ENTRIES]),
+        ("good", [*negatives()[:100], "short"]),
+    ):
+        (tmp_path / kind).mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / kind / f"{number}.txt").write_text(text)
+    result = featsvc(
+        *("bank", "evaluate", "tuned", "--algorithm", "text", "--sample", str(tmp_path)),
+        "--json", server=server.address,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert 0 < shown["suggested_threshold"] < 0.4
+    assert shown["unreadable_samples"] == 1
 
 
 def test_lists_of_exchanges_carry_tlsh_and_texts(server: Running, tmp_path: Path) -> None:

@@ -136,6 +136,17 @@ def test_a_vector_alone_is_added_matched_and_withdrawn(client: Client, bank: str
     assert failure(lambda: client.matching.Match(query)).reason == "VECTORS_NOT_HELD"
 
 
+def test_vectors_of_another_length_than_the_served_model(client: Client, bank: str) -> None:
+    """A curator's slip must not fail everybody's uploads, nor read as no match."""
+    vector = banks_pb2.EntryVector(model="odd@1", values=[1, 2, 3, 4, 5, 6, 7])
+    add(client, bank, vectors=[vector])
+    found = match(client, COFFEE)
+    assert found.outcome == types_pb2.OUTCOME_DEGRADED
+    assert "vectors of odd@1, which this server does not serve, or of another length" in (
+        found.outcome_reason
+    )
+
+
 def test_a_vector_that_no_searched_bank_holds_is_not_no_match(client: Client, bank: str) -> None:
     add(client, bank, COFFEE, "pdqf@1")
     value = np.ones(256, "<f4").tobytes()

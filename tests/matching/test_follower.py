@@ -1,5 +1,6 @@
 """The served snapshot follows the store, on both databases."""
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -149,3 +150,30 @@ def test_starting_without_a_store_fails_clearly(tmp_path: Path) -> None:
     store = BankStore(f"sqlite:///{tmp_path / 'file' / 'banks.db'}")
     with pytest.raises(Unavailable, match="bank store"):
         Follower(store).start()
+
+
+def test_a_restored_backup_is_served_as_it_is(tmp_path: Path) -> None:
+    path, backup = tmp_path / "banks.db", tmp_path / "backup.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.import_entries("b", list_file(hex_list(range(1, 6))))
+    store.close()
+    shutil.copy(path, backup)
+    store.import_entries("b", list_file(hex_list(range(6, 9))))
+    store.close()
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    assert served(follower.snapshot, range(20)) == set(range(1, 9))
+    path.rename(tmp_path / "away.db")
+    eventually(lambda: follower.status().staleness_ms > 50)
+    assert served(follower.snapshot, range(20)) == set(range(1, 9))
+    with pytest.raises(Unavailable, match="gone"):
+        store.create_bank("lost")
+    backup.rename(path)
+    eventually(lambda: served(follower.snapshot, range(20)) == set(range(1, 6)))
+    # A revision of the same number as one of the other history.
+    assert store.import_entries("b", list_file(hex_list([15]))).revision == 3
+    eventually(lambda: served(follower.snapshot, range(20)) == {*range(1, 6), 15})
+    eventually(lambda: follower.status().staleness_ms == 0)
+    follower.stop()
+    store.close()

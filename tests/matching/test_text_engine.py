@@ -1,22 +1,33 @@
 """The engines of texts: what they find, on disk and in layers too."""
 
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from featsvc.banks.records import NO_CONTEXT
+from featsvc.banks.results import ImportOptions
+from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut
 from featsvc.hashing.registry import get_algorithm
+from featsvc.hashing.signals import Signal
 from featsvc.hashing.text import hash_text
 from featsvc.hashing.tlsh import tlsh_distance
 from featsvc.matching.engines import build_engine, open_engine
+from featsvc.matching.follower import Follower
 from featsvc.matching.hits import TooManyHitsError
+from featsvc.matching.indexer import Indexer
 from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.text_engine import MinHashEngine
 from featsvc.matching.values import Ragged
+from tests.banks.lists import list_file
 from tests.matching.rows import row
 from tests.texts import EDITS, ENTRIES, negatives
 
@@ -139,6 +150,48 @@ def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
             if (d := tlsh_distance(query.tobytes(), value.tobytes())) <= radius
         }
         assert dict(zip(near.rows.tolist(), near.distances.tolist(), strict=True)) == expected
+
+
+def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
+    store: BankStore, tmp_path: Path
+) -> None:
+    def add(texts: Sequence[str]) -> None:
+        lines = [
+            json.dumps({"external_id": t, "signals": [{"algorithm": "raw_text", "signal": t}]})
+            for t in texts
+        ]
+        store.import_entries("b", list_file("\n".join(lines)), ImportOptions())
+
+    store.create_bank("b")
+    add(ENTRIES[:8])
+    Indexer(store, tmp_path).build()
+    add(ENTRIES[8:])
+    store.withdraw_entries("b", [], [ENTRIES[2], ENTRIES[9]], NO_CONTEXT)
+    follower = Follower(store, segments=tmp_path)
+    follower.start()
+    try:
+        status = {a.algorithm: a for a in follower.snapshot.status}["text"]
+        assert (status.entries, status.segment_revision > 0, status.delta_signals) == (10, True, 3)
+        assert status.bytes_mapped > 10_000
+        for number, text in enumerate(EDITED):
+            query = Signal("text", value_of(text))
+            found = [m.external_id for m in follower.snapshot.match([query]).matches]
+            assert found == ([] if number in (2, 9) else [ENTRIES[number]])
+    finally:
+        follower.stop()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=200), max_size=6), st.integers(0, 50))
+def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None:
+    texts = [*texts, "".join(chr(97 + (i * i + extra) % 26) for i in range(40 + extra))]
+    values = [s.value for text in texts for s in hash_text(text, ["text"]).signals]
+    engine = build_engine(TEXT, ragged(*values))
+    hits = engine.search(ragged(*values), 0.0)
+    begin = 0
+    for number, end in enumerate(hits.ends.tolist()):
+        assert number in hits.rows[begin:end]
+        begin = end
 
 
 def test_layers_of_texts_are_joined_and_thinned() -> None:

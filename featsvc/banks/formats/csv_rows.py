@@ -12,6 +12,7 @@ field may span lines, and a row is named by the line it begins on.
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from featsvc.banks.formats.lines import Lines
 from featsvc.banks.formats.rows import (
@@ -59,36 +60,32 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Raises InvalidInput where the header is not one of ours: no row could be trusted."""
     lines = Lines(chunks)
     parser = None
-    for line, fields, error in _rows(lines):
-        if parser is None:
-            if error:
-                raise InvalidInput(f"line {line}: {error}", field="header")
-            if not any(fields):
-                continue
+    for text in lines:
+        line, fields, error = lines.number, text.split(","), ""
+        if '"' in text:
+            fields, error = _quoted(text, lines)
+        if error and parser is None:
+            raise InvalidInput(f"line {line}: {error}", field="header")
+        if error:
+            yield bad_row(line, "", error, "")
+        elif not fields[0] and not "".join(fields).strip():
+            pass
+        elif parser is None:
             parser = _Parser(_columns(line, fields), tx="signal_type" in _names(fields[0]))
-        elif error:
-            yield bad_row(line, "", error, ",".join(fields))
-        elif any(fields) and not "".join(fields).isspace():
+        else:
             yield parser.parse(line, fields)
         if lines.bad:
             yield from lines.take_bad()
     yield from lines.take_bad()
 
 
-def _rows(lines: Lines) -> Iterator[tuple[int, list[str], str]]:
-    """Rows with the line they begin on, and what is wrong with those that are no CSV."""
-    for text in lines:
-        if '"' not in text:
-            yield lines.number, text.split(","), ""
-            continue
-        line = lines.number
-        try:
-            fields = next(csv.reader(_capped(text, lines), strict=True))
-        except (csv.Error, _RowTooLong) as exc:
-            # An open quote swallows what follows: begin anew on the line after.
-            yield line, [], f"not CSV: {exc}"
-        else:
-            yield line, fields, ""
+def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
+    """Fields of a row with quotes, which may go on over lines, and what is wrong with it."""
+    try:
+        return next(csv.reader(_capped(text, lines), strict=True)), ""
+    except (csv.Error, _RowTooLong) as exc:
+        # An open quote swallows what follows: begin anew on the line after.
+        return [], f"not CSV: {exc}"
 
 
 def _capped(first: str, lines: Lines) -> Iterator[str]:
@@ -134,8 +131,10 @@ class _Parser:
         where = {name: place for place, name in enumerate(columns)}
         self._algorithm, self._signal = where["algorithm"], where["signal"]
         self._external_id = where.get("external_id", -1)
-        self._rest = [where[name] for name in columns if name not in (*REQUIRED, "external_id")]
-        self._known: dict[tuple[str, ...], _Rest] = {}
+        rest = [where[name] for name in columns if name not in (*REQUIRED, "external_id")]
+        # One place gives a text, several a tuple of them; none, the algorithm's, does for none.
+        self._rest = itemgetter(*(rest or [self._algorithm]))
+        self._known: dict[object, _Rest] = {}
         self._algorithms: dict[str, str] = {}
 
     def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
@@ -147,7 +146,7 @@ class _Parser:
             algorithm = self._algorithms.get(name)
             if algorithm is None:
                 algorithm = self._algorithms[name] = listed_algorithm(name)
-            key = tuple([fields[place] for place in self._rest])
+            key = self._rest(fields)
             rest = self._known.get(key)
             if rest is None:
                 rest = self._remember(key, fields)
@@ -160,7 +159,7 @@ class _Parser:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
         return ImportRow(line, signals, external_id, *rest.fields)
 
-    def _remember(self, key: tuple[str, ...], fields: Sequence[str]) -> "_Rest":
+    def _remember(self, key: object, fields: Sequence[str]) -> "_Rest":
         if len(self._known) >= _CACHED_CELLS:
             self._known.clear()
         cells = dict(zip(self._columns, fields, strict=True))

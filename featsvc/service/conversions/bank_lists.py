@@ -17,6 +17,7 @@ def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:
         dry_run=message.dry_run,
         skip_bad=message.skip_bad,
         replace=message.replace,
+        etag=message.etag,
     )
 
 
@@ -72,6 +73,7 @@ def evaluation_message(
         negative_histogram=evaluation.negative_histogram,
         thresholds=[_threshold(effect) for effect in evaluation.thresholds],
         suggested_threshold=evaluation.suggested,
+        bank_threshold=evaluation.own,
         step=evaluation.step,
         noisy_entries=[
             banks_pb2.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
