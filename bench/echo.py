@@ -1,9 +1,11 @@
-"""A worker with one more method, which does nothing: what the server stack itself costs.
+"""A worker with two more methods: what the server stack itself costs, and the bare search in it.
 
     python -m bench.echo DATA_DIR
 
 `/featsvc.bench.Echo/Echo` takes and gives `google.protobuf.Empty`, through the same server,
-interceptor and event loop as every other method. Prints `serving on HOST:PORT`.
+interceptor and event loop as every other method. `Search` takes a `MatchRequest`, searches the
+largest index for its PDQ signal, applies no rule, and gives Empty: the least that a `Match` could
+cost. Prints `serving on HOST:PORT`.
 """
 
 import sys
@@ -11,40 +13,60 @@ from typing import Any
 from unittest import mock
 
 import grpc
+import numpy as np
 import uvloop
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
 from featsvc import worker
 from featsvc.config import load_config
+from featsvc.matching.follower import Follower
 from featsvc.processes import run_until_stopped
 from featsvc.service import mounts
 from featsvc.service.server import Mount
+from featsvc.v1 import matching_pb2
 
 METHOD = "/featsvc.bench.Echo/Echo"
+SEARCH = "/featsvc.bench.Echo/Search"
+_EMPTY = Empty()
 
 
 class Echo:
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
     async def echo(self, request: Empty, context: aio.ServicerContext[Any, Any]) -> Empty:
         return request
+
+    async def search(
+        self, request: matching_pb2.MatchRequest, context: aio.ServicerContext[Any, Any]
+    ) -> Empty:
+        query = np.frombuffer(bytes.fromhex(request.signal.value), np.uint8).reshape(1, -1)
+        index = self._follower.snapshot._parts[0].part.indexes["pdq"]
+        index.engine.search(query, index.kind.default_threshold)
+        return _EMPTY
 
 
 def register(servicer: object, server: aio.Server) -> None:
     assert isinstance(servicer, Echo)
-    handler = grpc.unary_unary_rpc_method_handler(
-        servicer.echo,
-        request_deserializer=Empty.FromString,
-        response_serializer=Empty.SerializeToString,
-    )
-    _, service, method = METHOD.split("/")
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {method: handler}),)
-    )
+    handlers = {
+        path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
+            behaviour,
+            request_deserializer=reads.FromString,
+            response_serializer=Empty.SerializeToString,
+        )
+        for path, behaviour, reads in (
+            (METHOD, servicer.echo, Empty),
+            (SEARCH, servicer.search, matching_pb2.MatchRequest),
+        )
+    }
+    service = METHOD.split("/")[1]
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
 
 def main(data_dir: str) -> None:
     def with_echo(*parts: Any, **more: Any) -> list[Mount]:
-        return [*mounts(*parts, **more), Mount(Echo(), register, METHOD.split("/")[1])]
+        return [*mounts(*parts, **more), Mount(Echo(parts[1]), register, METHOD.split("/")[1])]
 
     config = load_config(
         environ={}, overrides={"data_dir": data_dir, "server.listen": "127.0.0.1:0"}
