@@ -1,12 +1,14 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterable, Iterator
+import math
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import mul
 from pathlib import Path
 
 import click
-import numpy as np
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
@@ -27,8 +29,6 @@ from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import STDIN, read_text, text_options
 from featsvc.client import Client
 from featsvc.errors import InvalidInput
-from featsvc.hashing.signals import parse_value
-from featsvc.hashing.vectors import cosine_distances, vector_of
 from featsvc.v1 import banks_pb2, types_pb2
 
 MAX_CONTENT_BYTES = 32 * 2**20
@@ -157,12 +157,18 @@ def _signal(text: str) -> types_pb2.Signal:
     return types_pb2.Signal(algorithm=algorithm.lower(), value=value.strip().lower())
 
 
+def _cosine_distance(a: Sequence[float], b: Sequence[float]) -> float:
+    """1 - cosine, to the six decimals that the service compares."""
+    cosine: float = sum(map(mul, a, b)) / (math.hypot(*a) * math.hypot(*b))
+    return max(0.0, round(1 - cosine, 6))
+
+
 def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | None:
     if near is None:
         return None
     if vectors := [v.values for v in entry.vectors if v.model == near.algorithm]:
-        query = vector_of(parse_value(near.algorithm, near.value))
-        return min(float(d) for d in cosine_distances(query, np.array(vectors, np.float32)))
+        query = [value for (value,) in struct.iter_unpack("<f", bytes.fromhex(near.value))]
+        return min(_cosine_distance(query, vector) for vector in vectors)
     values = [s.value for s in entry.signals if s.algorithm == near.algorithm]
     if near.value in values:
         return 0

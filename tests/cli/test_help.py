@@ -1,5 +1,7 @@
 """Every command and flag is documented: in --help, and every command in the README or docs/."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -32,3 +34,9 @@ def test_a_command_is_documented(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
+
+
+def test_curating_loads_no_kernels() -> None:
+    """Its commands are run by hand, one after another, and only talk to a server."""
+    check = "import featsvc.cli.bank, featsvc.cli.match, sys; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
