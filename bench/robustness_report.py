@@ -46,7 +46,14 @@ class Measured:
 
 
 def _number(distance: float) -> str:
-    return f"{distance:.0f}" if distance >= 1 else f"{distance:.3f}"
+    if distance >= 1 or abs(distance) < 0.0005:
+        return f"{abs(distance):.0f}"
+    return f"{distance:.3f}"
+
+
+def _threshold(threshold: float) -> str:
+    """`none` where the nearest wrong entry is equal: no threshold is strict enough."""
+    return _number(threshold) if threshold >= 0 else "none"
 
 
 def write_csv(measured: Sequence[Measured], path: Path) -> None:
@@ -85,7 +92,7 @@ def _table(columns: Sequence[Measured]) -> list[str]:
     return [
         row("", [m.method for m in columns]),
         "|---" * (len(columns) + 1) + "|",
-        row("threshold", [_number(m.threshold) for m in columns]),
+        row("threshold", [_threshold(m.threshold) for m in columns]),
         *(row(edit, [f"{m.recall[edit]:.2f}" for m in columns]) for edit in EDITS),
         row("**overall**", [f"**{m.overall:.3f}**" for m in columns]),
         *(row(f"*{edit}*", [f"{m.recall[edit]:.2f}" for m in columns]) for edit in FURTHER),
@@ -140,7 +147,7 @@ def _heat_map(axes: Any, group: Sequence[Measured], title: str) -> None:
         colour = "black" if 0.2 < value < 0.93 else "white"
         text = f"{value:.2f}".removeprefix("0") if value < 1 else "1"
         axes.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
-    labels = [f"{m.method}\n≤ {_number(m.threshold)}, {100 * m.false_rate:.2f} %" for m in group]
+    labels = [f"{m.method}\n≤ {_threshold(m.threshold)}, {100 * m.false_rate:.2f} %" for m in group]
     axes.set_xticks(range(len(group)), labels, rotation=55, ha="right", fontsize=9)
     axes.axhline(len(EDITS) + 0.5, color="white", linewidth=4)
     axes.set_title(title[0].upper() + title[1:], fontsize=12)
