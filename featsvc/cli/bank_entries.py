@@ -243,7 +243,7 @@ def add(
             output.json_line(entry_json(entry))
         return
     show_entries(added)
-    click.echo(f"{len(added):,} entries in {bank_id}")
+    click.echo(f"{output.counted(len(added), 'entry', 'entries')} in {bank_id}")
     for entry in added:
         if {s.algorithm for s in entry.signals} == {"text_sha256"}:
             name = entry.external_id or last_part(entry.name)

@@ -180,7 +180,8 @@ def show_entries(
 def _signals_text(message: banks_pb2.Entry) -> str:
     """One a line; variants of the picture are only counted."""
     own = [s for s in message.signals if s.variant == "original"]
-    lines = [f"{s.algorithm}:{_short(s.value)}" for s in own]
+    # The grams of a text are not shown: nobody reads them.
+    lines = [f"{s.algorithm}:{_short(s.value)}" if s.value else s.algorithm for s in own]
     lines += [f"{v.model}: {len(v.values)} dimensions" for v in message.vectors]
     if len(own) < len(message.signals):
         lines.append(f"and {len(message.signals) - len(own)} variants")

@@ -306,5 +306,8 @@ def _print_matches(
             )
             for m in matches
         ),
-        title=f"{len(matches)}{'+' if truncated else ''} matches at bank revision {revision}",
+        title=(
+            f"{output.counted(len(matches), 'match', 'matches')}"
+            f"{' and more' if truncated else ''} at bank revision {revision}"
+        ),
     )

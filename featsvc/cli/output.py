@@ -37,8 +37,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
         numeric = any(isinstance(row[index], int | float) for row in cells)
         drawn.add_column(column, overflow="fold", justify="right" if numeric else "left")
     for row in cells:
-        drawn.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        drawn.add_row(*map(_cell, row))
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(drawn)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    # JSON has every digit; a person compares the first few.
+    return escape(str(round(value, 6) if isinstance(value, float) else value))
+
+
+def counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def progress(*, count: bool = False) -> Progress:
