@@ -130,13 +130,13 @@ def bench_banks_peer_index(benchmark: BenchmarkFixture, lists: dict[str, Path]) 
     """python-threatexchange: parse the text, add every hash to its PDQ index."""
     benchmark.group = f"import {ROWS:,} rows"
     try:
-        peer = importlib.import_module("threatexchange.signal_type.pdq.index2")
+        peer = importlib.import_module("threatexchange.signal_type.pdq.pdq_index2")
     except ImportError:
         pytest.skip("threatexchange is not installed; see `make bench`")
 
     def build() -> object:
-        entries = ((line.strip(), None) for line in lists["pdq-text"].open())
-        return peer.PDQIndex2(entries=entries)
+        with lists["pdq-text"].open() as file:
+            return peer.PDQIndex2(entries=((line.strip(), None) for line in file))
 
     pedantic: Any = benchmark.pedantic
     pedantic(build, rounds=1)

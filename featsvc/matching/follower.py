@@ -86,9 +86,11 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; the last snapshot stays."""
+        """Ends the thread and every `wait_for`; the last snapshot stays."""
         self._stopping.set()
         self._wake.set()
+        with self._swapped:
+            self._swapped.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -102,18 +104,23 @@ class Follower:
     def wait_for(self, revision: int, timeout_s: float) -> Snapshot:
         """The snapshot once it has come to `revision`: how a writer sees its own write.
 
-        Raises TimedOut; the write stands all the same.
+        Raises TimedOut, or Unavailable where the follower is stopped; the write stands all the
+        same.
         """
         self._wake.set()
         with self._swapped:
-            if not self._swapped.wait_for(
-                lambda: self.snapshot.revision >= revision, timeout=timeout_s
-            ):
-                raise TimedOut(
-                    f"banks: revision {revision} is committed, but not served within "
-                    f"{timeout_s:g} s; it will be"
-                )
-            return self.snapshot
+            ended = self._swapped.wait_for(
+                lambda: self.snapshot.revision >= revision or self._stopping.is_set(),
+                timeout=timeout_s,
+            )
+            if self.snapshot.revision >= revision:
+                return self.snapshot
+        if ended:
+            raise Unavailable(f"stopping: revision {revision} is committed, but not served here")
+        raise TimedOut(
+            f"banks: revision {revision} is committed, but not served within {timeout_s:g} s; "
+            "it will be"
+        )
 
     def status(self) -> FollowerStatus:
         """What is served, and how far it is behind the store."""

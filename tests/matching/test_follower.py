@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_starts_with_an_empty_store(follower: Follower) -> None:
 def test_nothing_is_served_before_the_start(store: BankStore) -> None:
     with pytest.raises(Unavailable, match="not loaded"):
         _ = Follower(store).snapshot
+
+
+def test_a_stop_waits_for_no_writer(store: BankStore) -> None:
+    """One that waits for its revision would hold the process up for its whole patience."""
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(follower.wait_for, 1, 3600)
+        follower.stop()
+        with pytest.raises(Unavailable, match="stopping"):
+            waiting.result()
 
 
 def test_a_writer_sees_its_own_write(store: BankStore, follower: Follower) -> None:
