@@ -163,7 +163,7 @@ def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
 
 def snapshot(values: Values) -> Snapshot:
     rows = (row(i + 1, value=bytes(v)) for i, v in enumerate(values))
-    layers = Layers.on_rows(rows, 1)
+    layers = Layers.on_rows(rows)
     return Snapshot(Head(1, from_us(0)), [bank()], layers.searched([bank()]), layers.status())
 
 

@@ -16,7 +16,6 @@ import msgspec
 from featsvc.errors import ConfigInvalid
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -93,11 +93,6 @@ def check_id(text: str, what: str, *, max_bytes: int = MAX_ENTITY_ID_BYTES) -> s
     return text
 
 
-def check_entity(ref: EntityRef, what: str) -> None:
-    """Raises InvalidInput where the id cannot be one."""
-    check_id(ref.id, f"{what}.id")
-
-
 def check_event(event: Event, *, now_ms: int, max_skew_ms: int) -> None:
     """Raises InvalidInput, naming the field; whether the type is known is not asked here."""
     check_id(event.event_id, "event_id", max_bytes=MAX_EVENT_ID_BYTES)

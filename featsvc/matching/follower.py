@@ -202,11 +202,11 @@ class Follower:
         ):
             layers, since = self._layers, self._snapshot.revision
         else:
-            return Layers.on_rows(view.live_signals(), view.head.revision)
+            return Layers.on_rows(view.live_signals())
         removed = view.versions_removed_since(since)
         layers = layers.advance(view.signals_added_since(since), removed)
         if segment is None and layers.segment is None and _outgrown(layers):
-            return Layers.on_rows(view.live_signals(), view.head.revision)
+            return Layers.on_rows(view.live_signals())
         return layers
 
     def _newer_segment(self) -> Segment | None:

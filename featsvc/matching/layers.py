@@ -67,10 +67,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The base at `base_revision` (a segment, or read from the store) and what came since."""
+    """The base (a segment, or read from the store) and what came since."""
 
     base: Layer
-    base_revision: int
     segment: Segment | None
     built_at: datetime
     newer: tuple[Layer, ...] = ()
@@ -78,11 +77,11 @@ class Layers:
     @classmethod
     def on_segment(cls, segment: Segment) -> "Layers":
         base = Layer.of(segment.part)
-        return cls(base, segment.revision, segment, datetime.now(UTC))
+        return cls(base, segment, datetime.now(UTC))
 
     @classmethod
-    def on_rows(cls, rows: Iterable[SignalRow], revision: int) -> "Layers":
-        return cls(Layer.of(build_part(rows)), revision, None, datetime.now(UTC))
+    def on_rows(cls, rows: Iterable[SignalRow]) -> "Layers":
+        return cls(Layer.of(build_part(rows)), None, datetime.now(UTC))
 
     @property
     def delta_signals(self) -> int:

@@ -204,7 +204,11 @@ class Screener:
 
         def job() -> tuple[Sight, tuple[MatchResult, int] | None]:
             sight = look_at(content, wanted, decode, self._limits, self._embedder)
-            return sight, None if sight.waiting else search(sight)
+            try:
+                return sight, None if sight.waiting else search(sight)
+            except BaseException:
+                sight.cancel()
+                raise
 
         (sight, found), queue_us = await self._pool.run(job)
         await sight.finish()

@@ -27,7 +27,7 @@ def snapshot(layers: Layers) -> Snapshot:
 def test_layers_hold_what_was_added_and_not_withdrawn(
     base: int, changes: list[tuple[int, list[int]]]
 ) -> None:
-    layers = Layers.on_rows([row(v) for v in range(1, base + 1)], 1)
+    layers = Layers.on_rows([row(v) for v in range(1, base + 1)])
     live = set(range(1, base + 1))
     newest = base
     for count, removed in changes:
@@ -45,7 +45,7 @@ def test_layers_hold_what_was_added_and_not_withdrawn(
 
 
 def test_layers_stay_few() -> None:
-    layers = Layers.on_rows([row(1)], 1)
+    layers = Layers.on_rows([row(1)])
     for version in range(2, 400):
         layers = layers.advance([row(version)], ())
     assert len(layers.newer) <= 6
@@ -54,7 +54,7 @@ def test_layers_stay_few() -> None:
 
 def test_status_counts_what_is_live() -> None:
     rows = [row(v) for v in range(1, 11)] + [row(11, algorithm="md5", value=bytes(16))]
-    layers = Layers.on_rows(rows, 1).advance([row(12), row(13)], [3, 4, 11, 99])
+    layers = Layers.on_rows(rows).advance([row(12), row(13)], [3, 4, 11, 99])
     md5, pdq = layers.status()
     assert (md5.algorithm, md5.entries, md5.signals, md5.withdrawn_signals) == ("md5", 0, 0, 1)
     assert (pdq.entries, pdq.signals, pdq.delta_signals, pdq.withdrawn_signals) == (10, 10, 2, 2)

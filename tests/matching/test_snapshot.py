@@ -94,7 +94,7 @@ def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
     banks = banks or (bank(),)
     ordered = sorted(entries, key=lambda e: e.id)
     half = len(ordered) // 2
-    layers = Layers.on_rows(rows_of(ordered[:half]), 1)
+    layers = Layers.on_rows(rows_of(ordered[:half]))
     layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
     return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
 

@@ -196,7 +196,7 @@ def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None
 
 def test_layers_of_texts_are_joined_and_thinned() -> None:
     """Added in many small layers, one withdrawn; a query finds what is live."""
-    layers = Layers.on_rows([], 0)
+    layers = Layers.on_rows([])
     for version, text in enumerate(ENTRIES, 1):
         layers = layers.advance([row(version, algorithm="text", value=value_of(text))], [])
     layers = layers.advance([], [3])
