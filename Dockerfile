@@ -8,7 +8,8 @@ RUN python -m venv /venv \
 COPY pyproject.toml README.md LICENSE ./
 COPY featsvc featsvc
 COPY kernels kernels
-RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+COPY client client
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./client . \
  && /venv/bin/python -m pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM python:3.11-slim-bookworm

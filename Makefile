@@ -6,7 +6,7 @@ PROTOS := $(wildcard proto/featsvc/v1/*.proto)
 PICTURE = $(wildcard $(VENV)/lib/python3*/site-packages/skimage/data/rocket.jpg)
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
-COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package featsvc-client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -19,9 +19,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed; try: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMP): requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+$(STAMP): requirements/dev.lock pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable client --editable .
 	@touch $@
 
 $(PEERS): requirements/peers.lock $(STAMP)
@@ -61,7 +61,7 @@ robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors
 fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing
 	$(BIN)/python -m tests.fuzz.media 20000
 
-protos: $(STAMP) ## regenerate featsvc/v1 from proto/
+protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos
 
 lock: ## resolve requirements/*.lock anew (needs uv)

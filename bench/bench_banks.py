@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 import pytest
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2
 from tests.integration.running import Running, running
 
 ROWS = int(os.environ.get("FEATSVC_BENCH_ROWS", "200000"))

@@ -18,6 +18,7 @@ import grpc
 import psutil
 import pytest
 import uvloop
+from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -28,7 +29,6 @@ from featsvc.accounts.events import clock_ms
 from featsvc.service.features import FeatureServicer
 from featsvc.service.metrics import Metrics
 from featsvc.service.server import Mount, Server
-from featsvc.v1 import features_pb2, features_pb2_grpc, types_pb2
 
 ECHO = "/featsvc.bench.Echo/Echo"
 GET = "/featsvc.v1.FeatureService/GetFeatures"

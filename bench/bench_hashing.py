@@ -21,10 +21,11 @@ from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq, hash_pdq_dihedral
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.planes import GreyPlane
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, make_query
+from featsvc.hashing.variants import make_query
 from featsvc.media import DecodeOptions, Limits
 from featsvc.media import Image as Decoded
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from tests.hashing.photographs import encode, photograph
 
 pdqhash = pytest.importorskip("pdqhash", reason="of the `peers` extra")

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from featsvc.banks.records import Head
-from featsvc.banks.times import from_us
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.signals import Signal
+from featsvc.banks.sql.times import from_us
 from featsvc.matching.engines import MultiIndexEngine, build_engine
 from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.snapshot import Snapshot
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.signal import Signal
 from tests.matching.rows import row
 from tests.matching.test_snapshot import bank
 

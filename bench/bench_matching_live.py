@@ -18,9 +18,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from featsvc.banks.store import BankStore
-from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
+from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 
 ENTRIES = 1_000_000

@@ -9,14 +9,14 @@ import io
 from collections.abc import Iterator
 
 import pytest
+from featsvc_client import Client
+from featsvc_client.v1 import features_pb2, screening_pb2, types_pb2
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.client import Client
 from featsvc.hashing.content import hash_content
-from featsvc.hashing.registry import DEFAULT_ALGORITHMS
 from featsvc.media import DecodeOptions, Limits
-from featsvc.v1 import features_pb2, screening_pb2, types_pb2
+from featsvc.signals.algorithms import DEFAULT_ALGORITHMS
 from tests.integration.running import Running, running
 from tests.photographs import photograph
 

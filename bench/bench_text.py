@@ -17,12 +17,12 @@ from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.hashing.text import hash_text
-from featsvc.hashing.text_grams import gram_hashes
-from featsvc.hashing.text_index import TextIndex
-from featsvc.hashing.text_views import view_text
-from featsvc.hashing.tlsh import tlsh_value
 from featsvc.matching.engines import TlshEngine
+from featsvc.signals.text import hash_text
+from featsvc.signals.text_grams import gram_hashes
+from featsvc.signals.text_index import TextIndex
+from featsvc.signals.text_views import view_text
+from featsvc.signals.tlsh import tlsh_value
 from tests.texts import EDITS, ENTRIES, negatives
 
 TEXTS = ENTRIES * 10

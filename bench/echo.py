@@ -15,6 +15,7 @@ from unittest import mock
 import grpc
 import numpy as np
 import uvloop
+from featsvc_client.v1 import matching_pb2
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
@@ -24,7 +25,6 @@ from featsvc.matching.follower import Follower
 from featsvc.processes import run_until_stopped
 from featsvc.service import mounts
 from featsvc.service.server import Mount
-from featsvc.v1 import matching_pb2
 
 METHOD = "/featsvc.bench.Echo/Echo"
 SEARCH = "/featsvc.bench.Echo/Search"

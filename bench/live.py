@@ -20,12 +20,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
+from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 
 from bench.unary import MATCH, fill, framed, query
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.matching.indexer import Indexer
-from featsvc.v1 import matching_pb2, matching_pb2_grpc
 from tests.banks.lists import list_file
 from tests.integration.running import Running, running
 

@@ -13,16 +13,10 @@ from featsvc.embedding import OnnxEmbedder
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.embedding.learned import Inference
 from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.registry import ALGORITHMS, QUALITY_FLOOR, Algorithm
-from featsvc.hashing.variants import (
-    QUERY_VARIANTS,
-    MakeVariants,
-    make_entry,
-    make_original,
-    making,
-    share_of,
-)
+from featsvc.hashing.variants import MakeVariants, make_entry, make_original, making
 from featsvc.media import Image as Decoded
+from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR, Algorithm
+from featsvc.signals.variants import QUERY_VARIANTS, share_of
 from tests.embedding.opennsfw import opennsfw_spec
 
 

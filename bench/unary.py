@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 
 import psutil
+from featsvc_client.v1 import matching_pb2, types_pb2
 
 from bench.echo import METHOD, SEARCH
 from featsvc.banks.records import BankSettings
 from featsvc.banks.store import BankStore
 from featsvc.matching.indexer import Indexer
-from featsvc.v1 import matching_pb2, types_pb2
 from tests.banks.lists import list_file
 
 ENTRIES = 1_000_000

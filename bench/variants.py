@@ -16,12 +16,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import psutil
+from featsvc_client import Client
+from featsvc_client.v1 import screening_pb2, types_pb2
 from PIL import Image
 
 from bench.unary import ENTRIES, fill
-from featsvc.client import Client
-from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS
-from featsvc.v1 import screening_pb2, types_pb2
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from tests.integration.running import running
 from tests.photographs import photograph
 

@@ -17,7 +17,7 @@ from PIL import Image
 from bench.edits import EDITS
 from bench.robustness_pictures import PHOTOGRAPHS
 from featsvc.embedding.classical import CLASSICAL, QUALITY_FLOOR, embed_classical
-from featsvc.hashing.registry import get_algorithm
+from featsvc.signals.algorithms import get_algorithm
 from tests.hashing.photographs import SKIMAGE_DATA
 
 Vectors = Mapping[str, NDArray[np.float32] | None]

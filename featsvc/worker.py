@@ -29,7 +29,7 @@ from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching.follower import Follower
 from featsvc.media import Limits
 from featsvc.processes import run_until_stopped
-from featsvc.screening import Screener, WorkPool
+from featsvc.requests import Screener, WorkPool
 from featsvc.service import mounts
 from featsvc.service.metrics import Metrics
 from featsvc.service.server import Server

@@ -11,9 +11,9 @@ from enum import Enum
 from typing import NamedTuple
 
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import format_value
-from featsvc.hashing.variants import query_variants
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import format_value
+from featsvc.signals.variants import query_variants
 
 MAX_EXTERNAL_ID_BYTES = 512
 MAX_SOURCE_BYTES = 512

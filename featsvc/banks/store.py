@@ -9,11 +9,10 @@ again when it is back.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from featsvc.banks import counting, editing, exporting, history, importing, searching, settings
-from featsvc.banks.database import Database
-from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.list_file import ListFile
-from featsvc.banks.pages import check_page_size, decode_number, decode_token, encode_token
+from featsvc.banks.curating import counting, editing, history, searching, settings
+from featsvc.banks.lists import exporting, importing
+from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import (
     NO_CONTEXT,
     Bank,
@@ -41,7 +40,9 @@ from featsvc.banks.results import (
     RolledBack,
     Withdrawn,
 )
-from featsvc.banks.view import StoreView, read_head
+from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.pages import check_page_size, decode_number, decode_token, encode_token
+from featsvc.banks.sql.view import StoreView, check_revision, read_head
 
 _NEWEST = 2**62
 
@@ -239,8 +240,8 @@ class BankStore:
         after = decode_token(page_token)
         with self.view() as view:
             newest = view.head.revision
-            older = from_revision and history.check_revision(from_revision, newest, "from_revision")
-            newer = history.check_revision(to_revision, newest, "to_revision")
+            older = from_revision and check_revision(from_revision, newest, "from_revision")
+            newer = check_revision(to_revision, newest, "to_revision")
             found, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
         token = encode_token(found[size - 1][0]) if len(found) > size else ""
         return DiffPage(tuple(change for _, change in found[:size]), token, total)

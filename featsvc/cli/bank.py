@@ -1,6 +1,7 @@
 """`featsvc bank`: what a curator does, over gRPC. Banks themselves here, the rest beside it."""
 
 import click
+from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
 from featsvc.cli.bank_entries import add, entries, find, quarantine, withdraw
@@ -24,7 +25,6 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.remote import connect, json_option, server_option
-from featsvc.v1 import banks_pb2
 
 MODES = click.Choice(["enforce", "shadow", "off"])
 

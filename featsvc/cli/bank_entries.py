@@ -9,6 +9,8 @@ from operator import mul
 from pathlib import Path
 
 import click
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, types_pb2
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
@@ -27,9 +29,7 @@ from featsvc.cli.curating import (
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import STDIN, read_text, text_options
-from featsvc.client import Client
 from featsvc.errors import InvalidInput
-from featsvc.v1 import banks_pb2, types_pb2
 
 MAX_CONTENT_BYTES = 32 * 2**20
 _ADD_BATCH = 1000

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import click
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
@@ -19,8 +21,6 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.remote import connect, json_option, server_option
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2
 
 _limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."

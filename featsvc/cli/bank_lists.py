@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2
 from rich.progress import Progress, TaskID
 
 from featsvc.cli import output
@@ -23,8 +25,6 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.remote import connect, json_option, server_option
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2
 
 CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20

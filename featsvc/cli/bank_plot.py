@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-
-from featsvc.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2
 
 try:
     import matplotlib

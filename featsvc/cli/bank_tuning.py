@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
 from featsvc.cli.bank_entries import MAX_CONTENT_BYTES
@@ -14,9 +15,8 @@ from featsvc.cli.curating import bank_argument, bank_name, entry_json, last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import find_algorithm
-from featsvc.hashing.text_views import decode_text
-from featsvc.v1 import banks_pb2
+from featsvc.signals.algorithms import find_algorithm
+from featsvc.signals.text_views import decode_text
 
 _GOOD = frozenset({"good", "known-good", "negative"})
 _BAD = frozenset({"bad", "known-bad", "positive", ""})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import click
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, types_pb2
 
 from featsvc.cli import output
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2, types_pb2
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -19,18 +19,18 @@ from typing import IO, cast
 
 import click
 import grpc
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-
-from featsvc.cli import output
-from featsvc.cli.match import features_json, number, variants_text
-from featsvc.cli.remote import connect
-from featsvc.client import Client
-from featsvc.v1 import (
+from featsvc_client import Client
+from featsvc_client.v1 import (
     banks_pb2,
     features_pb2,
     screening_pb2,
     types_pb2,
 )
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from featsvc.cli import output
+from featsvc.cli.match import features_json, number, variants_text
+from featsvc.cli.remote import connect
 
 BANK = "demo-photographs"
 KNOWN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")

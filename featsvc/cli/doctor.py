@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 import grpc
+from featsvc_client import explain
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from featsvc.client import explain
 from featsvc.errors import FeatsvcError
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 import click
+from featsvc_client.v1 import features_pb2, types_pb2
 
 from featsvc.accounts.definitions import load_definitions
 from featsvc.accounts.events import parse_event_line, parse_time
@@ -14,7 +15,6 @@ from featsvc.cli import output
 from featsvc.cli.match import features_json, split_names
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.errors import ConfigInvalid, InvalidInput
-from featsvc.v1 import features_pb2, types_pb2
 
 BATCH_EVENTS = 500
 MAX_LINE_CHARS = 2**20

@@ -10,17 +10,17 @@ import msgspec
 from featsvc.cli import output
 from featsvc.cli.remote import json_option
 from featsvc.config import load_config
-from featsvc.hashing.compare import distance
-from featsvc.hashing.content import ContentHashes
 from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
-from featsvc.hashing.registry import (
+from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
+from featsvc.signals.algorithms import (
     ALGORITHMS,
     DEFAULT_ALGORITHMS,
     DEFAULT_TEXT_ALGORITHMS,
     get_algorithm,
 )
-from featsvc.hashing.signals import Signal
-from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
+from featsvc.signals.distance import distance
+from featsvc.signals.hashes import ContentHashes
+from featsvc.signals.signal import Signal
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
+from featsvc_client import Client
+from featsvc_client.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
 from featsvc.cli import output
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import text_content, text_options
-from featsvc.client import Client
 from featsvc.errors import FeatsvcError
-from featsvc.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
 # The server's own limit is what counts; this only keeps a wrong file from filling memory.
 MAX_FILE_BYTES = 2**28

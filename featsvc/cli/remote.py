@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 
 import click
 import grpc
-
-from featsvc.client import DEFAULT_TARGET, Client, explain
+from featsvc_client import DEFAULT_TARGET, Client, explain
 
 F = TypeVar("F", bound=Callable[..., Any])
 

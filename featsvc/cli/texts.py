@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from featsvc_client.v1 import types_pb2
 
 from featsvc.cli.files import read_content
 from featsvc.errors import FeatsvcError
-from featsvc.hashing.text_views import MAX_TEXT_BYTES, decode_text
-from featsvc.v1 import types_pb2
+from featsvc.signals.text_views import MAX_TEXT_BYTES, decode_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,64 +1,18 @@
 """Pictures and files to signals: one decode serves every hash. Text: see `text`."""
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import cast
 
 from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.registry import Algorithm, get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
-
-
-class ContentOutcome(Enum):
-    """How signals are to be read; anything but OK means "could not look, or not fully"."""
-
-    OK = "ok"
-    LOW_QUALITY = "low_quality"
-    """At least one signal is under its quality floor."""
-    UNSUPPORTED_MEDIA = "unsupported_media"
-    """Not a picture format that is decoded: only byte hashes were computed."""
-    DEGRADED = "degraded"
-    """Searched banks hold vectors of a model that is not served: those were not looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """`width` and `height` in pixels as displayed; `frames` of an animation, else 1."""
-
-    media_type: str
-    width: int
-    height: int
-    frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContentHashes:
-    """`signals` by frame, then in the order of the algorithms asked for; `reason` where not OK.
-
-    `media` is None where the content is no picture, or where only byte hashes were asked for and
-    its header cannot be read.
-    """
-
-    outcome: ContentOutcome
-    reason: str
-    media: MediaInfo | None
-    signals: tuple[Signal, ...]
-    decode_us: int
-    hash_us: int
-
-
-BYTE_HASHES: dict[str, Callable[[bytes], bytes]] = {
-    # Exchanged lists are MD5 and SHA-1; nothing here relies on their strength.
-    "md5": lambda content: hashlib.md5(content, usedforsecurity=False).digest(),
-    "sha1": lambda content: hashlib.sha1(content, usedforsecurity=False).digest(),
-    "sha256": lambda content: hashlib.sha256(content).digest(),
-}
+from featsvc.signals.algorithms import Algorithm, get_algorithm
+from featsvc.signals.digests import BYTE_HASHES
+from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import ORIGINAL
 
 
 def hash_content(

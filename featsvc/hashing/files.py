@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from featsvc.errors import FeatsvcError, InvalidInput
-from featsvc.hashing.content import ContentHashes, hash_content
-from featsvc.hashing.text import hash_text
-from featsvc.hashing.text_views import decode_text
+from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.hashes import ContentHashes
+from featsvc.signals.text import hash_text
+from featsvc.signals.text_views import decode_text
 
 
 @dataclass(frozen=True, slots=True)

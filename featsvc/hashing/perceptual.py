@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from featsvc.hashing import imagehashes
 from featsvc.hashing.pdq import measure_quality
 from featsvc.hashing.planes import GreyPlane
-from featsvc.hashing.registry import Algorithm
-from featsvc.hashing.signals import Provenance, Signal
-from featsvc.hashing.variants import ORIGINAL, MakeVariants, make_original
+from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.media import Image
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import ORIGINAL
 
 _FROM_GREY: Mapping[str, Callable[[GreyPlane, int], imagehashes.Bits]] = {
     "phash": imagehashes.phash,
@@ -60,7 +61,7 @@ def hash_image(
     the short side). `variants` says which PDQ is made of, the original first.
     """
     picture = _Picture(image.pixels)
-    provenance = Provenance.of(image)
+    provenance = image.provenance
     signals: list[Signal] = []
     for kind in algorithms:
         for variant, value, quality in _values(picture, kind, variants):

@@ -1,12 +1,7 @@
-"""The one table of variants: bank settings, errors, `featsvc` and docs are fed from it.
+"""Pixels to PDQ's variants: turns, frames, crops and tilts of one decoded picture.
 
-A variant is a part or a turn of one decoded picture, hashed beside it, that finds copies whose
-own hash is far away. Query variants undo what a copier did (mirror, frame, screenshot); entry
-variants are what a copier may do (crops, tilts), made once, when a curator adds a picture. All
-but tilts are rectangles of the same buffer, hashed in place, by PDQ.
-
-Every further hash is a further chance to match by accident, so a variant matches only within its
-`share` of the threshold; where both sides are variants, within the smaller share.
+All but tilts are rectangles of the same buffer, hashed in place. Which there are, and what share
+of a threshold each is held to: `featsvc.signals.variants`.
 """
 
 import math
@@ -14,14 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from types import MappingProxyType
 
 import numpy as np
 from featsvc_kernels import framing, tilting
 from featsvc_kernels import pdq as kernels
 from numpy.typing import NDArray
 
-from featsvc.errors import InvalidInput
 from featsvc.hashing.pdq import (
     DIHEDRAL_VARIANTS,
     MIN_SIDE,
@@ -29,26 +22,26 @@ from featsvc.hashing.pdq import (
     hash_pdq,
     hash_pdq_dihedral,
 )
-from featsvc.hashing.registry import QUALITY_FLOOR
+from featsvc.signals.algorithms import QUALITY_FLOOR
+from featsvc.signals.variants import (
+    CENTRE_CROPS,
+    FILLS,
+    ORIGINAL,
+    RATIOS,
+    SIDE_CROPS,
+    SIDES,
+    TILT_SIDES,
+    TILTS,
+    VARIANTS,
+    centre_name,
+    ratio_name,
+    side_name,
+    tilt_name,
+)
 
 Pixels = NDArray[np.uint8]
 MakeVariants = Callable[[Pixels], Iterable[tuple[str, PdqHash]]]
 """Pixels -> name and PDQ of each variant, the original first."""
-
-ORIGINAL = "original"
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """`share`: of a bank's threshold, within which it matches. `query`, `entry`: the sides that
-    it is made on; `default`: whether a new bank asks for it."""
-
-    name: str
-    share: float
-    description: str
-    query: bool = False
-    entry: bool = False
-    default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,109 +62,6 @@ class Rectangle:
         return self.right - self.left
 
 
-# Of 31 bits: 27, 27, 29 and 29. Near 31 bits each bit less is 7.5 times fewer accidents among
-# random hashes, so 54 crops and tilts within 29 bits, or 11 query variants within 27 of them all,
-# are a smaller chance than one hash within 31. Chosen on one half of the photographs
-# (`make robustness`).
-TURN_SHARE = 0.88
-FRAME_SHARE = 0.88
-CROP_SHARE = 0.94
-TILT_SHARE = 0.94
-
-CENTRE_CROPS = (2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0)
-"""Per cent of each side's length that are off, half at each end."""
-SIDE_CROPS = (4, 8, 12, 16, 20)
-"""Per cent that are off one side."""
-RATIOS = ((1, 1), (4, 5), (5, 4), (4, 3), (3, 4), (16, 9), (9, 16))
-"""Width to height of what sites cut pictures to, about the centre."""
-
-TILTS = (1.5, 3.0, 4.5)
-"""Degrees, to either side."""
-
-_SIDES = ("top", "left", "bottom", "right")
-_TILT_SIDES = (("left", 1), ("right", -1))
-_FILLS = {"cut": 0, "black": 0, "white": 255}
-"""What shows in the corners of a tilted picture; `cut` magnifies it until nothing does."""
-
-
-def _centre_name(percent: float) -> str:
-    return f"crop_{percent:g}"
-
-
-def _side_name(side: str, percent: int) -> str:
-    return f"crop_{side}_{percent}"
-
-
-def _ratio_name(width: int, height: int) -> str:
-    return f"crop_{width}x{height}"
-
-
-def _tilt_name(side: str, degrees: float, fill: str) -> str:
-    return f"tilt_{side}_{degrees:g}_{fill}"
-
-
-VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {
-        v.name: v
-        for v in (
-            Variant(ORIGINAL, 1.0, "the picture as it is", query=True, entry=True, default=True),
-            Variant("flip_y", TURN_SHARE, "mirrored", query=True, default=True),
-            Variant("flip_x", TURN_SHARE, "upside down, mirrored", query=True),
-            Variant("rotate_90", TURN_SHARE, "turned a quarter left", query=True),
-            Variant("rotate_180", TURN_SHARE, "turned upside down", query=True),
-            Variant("rotate_270", TURN_SHARE, "turned a quarter right", query=True),
-            Variant("transpose", TURN_SHARE, "turned a quarter, mirrored", query=True),
-            Variant("transverse", TURN_SHARE, "turned a quarter, mirrored", query=True),
-            Variant(
-                "trimmed", FRAME_SHARE, "without plain bars around it", query=True, entry=True,
-                default=True,
-            ),
-            Variant(
-                "unframed", FRAME_SHARE, "the largest picture on a plain page: screenshots, "
-                "captions", query=True, default=True,
-            ),
-            Variant(
-                "trimmed_flip_y", FRAME_SHARE, "`trimmed`, mirrored", query=True, default=True
-            ),
-            Variant(
-                "unframed_flip_y", FRAME_SHARE, "`unframed`, mirrored", query=True, default=True
-            ),
-            *(
-                Variant(
-                    _centre_name(p), CROP_SHARE,
-                    f"{p:g} % of each side's length off, half at each end", entry=True,
-                )
-                for p in CENTRE_CROPS
-            ),
-            *(
-                Variant(_side_name(s, p), CROP_SHARE, f"{p} % off the {s}", entry=True)
-                for s in _SIDES for p in SIDE_CROPS
-            ),
-            *(
-                Variant(_ratio_name(w, h), CROP_SHARE, f"cut to {w}:{h} about the centre",
-                        entry=True)
-                for w, h in RATIOS
-            ),
-            *(
-                Variant(
-                    _tilt_name(side, degrees, fill), TILT_SHARE,
-                    f"tilted to the {side} by {degrees:g} degrees, {fill} corners", entry=True,
-                )
-                for side, _ in _TILT_SIDES for degrees in TILTS for fill in _FILLS
-            ),
-        )
-    }
-)  # fmt: skip
-
-QUERY_VARIANTS = tuple(v.name for v in VARIANTS.values() if v.query and v.name != ORIGINAL)
-DEFAULT_QUERY_VARIANTS = tuple(v for v in QUERY_VARIANTS if VARIANTS[v].default)
-_SETS: Mapping[str, tuple[str, ...]] = {
-    ORIGINAL: (),
-    "none": (),
-    "default": DEFAULT_QUERY_VARIANTS,
-    "all": QUERY_VARIANTS,
-}
-
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
 _FRAMES = ("trimmed", "unframed")
@@ -185,33 +75,6 @@ _NOTABLE = 0.01
 _MIN_CUT_AREA = 0.33
 _TILTED_SIDE = 384
 """Tilts are made of a plane with about so many pixels on its short side."""
-
-
-def query_variants(names: Iterable[str], *, field: str) -> tuple[str, ...]:
-    """Names of query variants, and of the sets `none`, `default` and `all`, to names of variants.
-
-    Each once, in the table's order, without `original`, which is always tried. Raises InvalidInput
-    for a name that is neither.
-    """
-    wanted: set[str] = set()
-    for name in names:
-        if name in _SETS:
-            wanted.update(_SETS[name])
-        elif name in QUERY_VARIANTS:
-            wanted.add(name)
-        else:
-            raise InvalidInput(
-                f"{field}: {name[:64]!r} is no query variant; name some of "
-                f"{', '.join(QUERY_VARIANTS)}, or one of the sets none, default, all",
-                field=field,
-            )
-    return tuple(name for name in QUERY_VARIANTS if name in wanted)
-
-
-def share_of(variant: str) -> float:
-    """Of the threshold. A name that is not in the table is a list's own: it has all of it."""
-    known = VARIANTS.get(variant)
-    return known.share if known else 1.0
 
 
 def make_original(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
@@ -284,14 +147,14 @@ def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
     for degrees in TILTS:
         sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
         cut = max(cosine + sine * height / width, cosine + sine * width / height)
-        for side, sign in _TILT_SIDES:
-            for fill, level in _FILLS.items():
+        for side, sign in TILT_SIDES:
+            for fill, level in FILLS.items():
                 zoom = cut if fill == "cut" else 1.0
                 tilting.tilt(plane, math.radians(sign * degrees), zoom, level, turned)
                 hashed = hash_pdq(turned)
                 if hashed.quality < QUALITY_FLOOR:
                     break
-                yield _tilt_name(side, degrees, fill), hashed
+                yield tilt_name(side, degrees, fill), hashed
 
 
 def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
@@ -320,17 +183,17 @@ def entry_rectangles(pixels: Pixels) -> dict[str, Rectangle]:
     height, width = pixels.shape[:2]
     found = {k: v for k, v in find_frames(pixels).items() if VARIANTS[k].entry}
     for percent in CENTRE_CROPS:
-        found[_centre_name(percent)] = _cut(height, width, *(percent / 200,) * 4)
-    for number, side in enumerate(_SIDES):
+        found[centre_name(percent)] = _cut(height, width, *(percent / 200,) * 4)
+    for number, side in enumerate(SIDES):
         for percent in SIDE_CROPS:
             off = [0.0] * 4
             off[number] = percent / 100
-            found[_side_name(side, percent)] = _cut(height, width, *off)
+            found[side_name(side, percent)] = _cut(height, width, *off)
     for w, h in RATIOS:
         across = max(0.0, 1 - height * w / h / width) / 2
         down = max(0.0, 1 - width * h / w / height) / 2
         if _NOTABLE < across + down < (1 - _MIN_CUT_AREA) / 2:
-            found[_ratio_name(w, h)] = _cut(height, width, down, across, down, across)
+            found[ratio_name(w, h)] = _cut(height, width, down, across, down, across)
     return {k: v for k, v in found.items() if min(v.height, v.width) >= MIN_SIDE}
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from featsvc.hashing.content import hash_content
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.text import hash_text
 from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.text import hash_text
 
 _SIDE = 64
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import Signal
 from featsvc.matching.finding import (
     Hit,
     Near,
@@ -19,6 +17,8 @@ from featsvc.matching.finding import (
 )
 from featsvc.matching.matches import MAX_EVIDENCE, Evidence, Match, MatchOptions, MatchResult
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
 _MAX_HITS_READ = 20_000

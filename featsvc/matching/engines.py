@@ -15,7 +15,6 @@ from featsvc_kernels import search as kernels
 from featsvc_kernels.tlsh import scan_tlsh
 from numpy.typing import NDArray
 
-from featsvc.hashing.registry import Algorithm, Distance
 from featsvc.matching.hits import (
     NO_HITS,
     Arrays,
@@ -41,6 +40,7 @@ from featsvc.matching.vector_engines import (
     as_vectors,
     build_vector_engine,
 )
+from featsvc.signals.algorithms import Algorithm, Distance
 
 _I64 = NDArray[np.int64]
 

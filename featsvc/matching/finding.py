@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
-from featsvc.hashing.variants import share_of
 from featsvc.matching.engines import applies
 from featsvc.matching.hits import Distances, Hits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Values
+from featsvc.signals.variants import share_of
 
 _I64 = NDArray[np.int64]
 

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from featsvc.banks.records import Head, Revision
+from featsvc.banks.sql.times import to_us
+from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
-from featsvc.banks.times import to_us
-from featsvc.banks.view import StoreView
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
 from featsvc.matching.indexer import has_indexer
 from featsvc.matching.layers import Layers

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from featsvc.banks.sql.times import to_us
+from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
-from featsvc.banks.times import to_us
-from featsvc.banks.view import StoreView
 from featsvc.errors import Conflict, FeatsvcError
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import collect, published, revision_of, write_segment

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
-from featsvc.banks.view import SignalRow, split_stored_labels
+from featsvc.banks.sql.view import SignalRow, split_stored_labels
 from featsvc.errors import DataCorrupt
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine
 from featsvc.matching.values import Ragged, Values, take
+from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
 
 NEVER_US = np.iinfo(np.int64).max
 QUARANTINED = 1

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, BankMode
 from featsvc.errors import NotFound
-from featsvc.hashing.registry import Algorithm
-from featsvc.hashing.variants import ORIGINAL, QUERY_VARIANTS, share_of
 from featsvc.matching.matches import DEFAULT_OPTIONS, MatchOptions, Variants
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.variants import ORIGINAL, QUERY_VARIANTS, share_of
 
 _MADE_KEPT = 256
 

@@ -50,10 +50,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
 from featsvc.matching.values import Ragged, Values
+from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
 
 FORMAT = 2
 MANIFEST = "manifest.json"

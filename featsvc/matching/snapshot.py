@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput, NotFound
-from featsvc.hashing.registry import ALGORITHMS, Algorithm, Distance, get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.variants import ORIGINAL
 from featsvc.matching.answers import Answers, Asked
 from featsvc.matching.finding import (
     Found,
@@ -41,6 +38,9 @@ from featsvc.matching.matches import (
 )
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
+from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Distance, get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import ORIGINAL
 
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""

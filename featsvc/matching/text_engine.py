@@ -1,6 +1,6 @@
 """The engine of texts: values that a query holds most of, however it is edited.
 
-What it finds, and what it may miss: `featsvc.hashing.text_index`.
+What it finds, and what it may miss: `featsvc.signals.text_index`.
 """
 
 import time
@@ -10,10 +10,10 @@ from featsvc_kernels import near_copies
 from numpy.typing import NDArray
 
 from featsvc.errors import TimedOut
-from featsvc.hashing.text_grams import Grams, grams_of
-from featsvc.hashing.text_index import TextIndex, nearest_of_each
 from featsvc.matching.hits import Arrays, Hits, check_room
 from featsvc.matching.values import Ragged, Values
+from featsvc.signals.text_grams import Grams, grams_of
+from featsvc.signals.text_index import TextIndex, nearest_of_each
 
 MAX_SEARCH_S = 10.0
 """Of one query; as long as a picture may take to decode. A post takes less than a millisecond."""

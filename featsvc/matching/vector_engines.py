@@ -9,7 +9,6 @@ import numpy as np
 from featsvc_kernels import projection as kernels
 from numpy.typing import NDArray
 
-from featsvc.hashing.vectors import FLOAT32, cosine_distances
 from featsvc.matching.hits import (
     MAX_HITS,
     Arrays,
@@ -21,6 +20,7 @@ from featsvc.matching.hits import (
     faiss_on_this_thread,
 )
 from featsvc.matching.values import Values
+from featsvc.signals.vectors import FLOAT32, cosine_distances
 
 Vectors = NDArray[np.float32]
 

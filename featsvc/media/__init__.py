@@ -1,7 +1,7 @@
 """Bytes to pixels, safely: formats told by content, limits before decoders, orientation, alpha."""
 
 from featsvc.media.decode import decode, decode_frames, probe
-from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits
+from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
 from featsvc.media.sniff import sniff
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Frames",
     "Image",
     "Limits",
+    "Provenance",
     "decode",
     "decode_frames",
     "probe",

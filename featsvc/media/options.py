@@ -103,6 +103,21 @@ def _too_large(what: str, unit: str, actual: int, limit: int, setting: str) -> M
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How the pixels of a signal were made, so that two can be compared fairly.
+
+    The fields are those of `Image`.
+    """
+
+    orientation: int = 0
+    orientation_applied: bool = False
+    fidelity: Fidelity = Fidelity.EXACT
+    alpha: Alpha = Alpha.WHITE
+    luma_plane: bool = False
+    scale_denominator: int = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
     """One decoded picture or frame, and how it was decoded.
@@ -126,3 +141,14 @@ class Image:
     alpha: Alpha = Alpha.WHITE
     luma_plane: bool = False
     scale_denominator: int = 1
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(
+            self.orientation,
+            self.orientation_applied,
+            self.fidelity,
+            self.alpha,
+            self.luma_plane,
+            self.scale_denominator,
+        )

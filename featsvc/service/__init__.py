@@ -1,17 +1,6 @@
 """gRPC, and nothing else: servicers, translation, the status table, the server's life."""
 
-from featsvc.accounts import FeatureStore
-from featsvc.banks.store import BankStore
-from featsvc.matching.follower import Follower
-from featsvc.screening import Screener
-from featsvc.service.banks import BankServicer
-from featsvc.service.features import FeatureServicer
-from featsvc.service.hashing import HashingServicer
-from featsvc.service.matching import MatchingServicer
-from featsvc.service.metrics import Metrics
-from featsvc.service.screening import ScreeningServicer
-from featsvc.service.server import Mount
-from featsvc.v1 import (
+from featsvc_client.v1 import (
     banks_pb2,
     banks_pb2_grpc,
     features_pb2,
@@ -23,6 +12,18 @@ from featsvc.v1 import (
     screening_pb2,
     screening_pb2_grpc,
 )
+
+from featsvc.accounts import FeatureStore
+from featsvc.banks.store import BankStore
+from featsvc.matching.follower import Follower
+from featsvc.requests import Screener
+from featsvc.service.banks import BankServicer
+from featsvc.service.features import FeatureServicer
+from featsvc.service.hashing import HashingServicer
+from featsvc.service.matching import MatchingServicer
+from featsvc.service.metrics import Metrics
+from featsvc.service.screening import ScreeningServicer
+from featsvc.service.server import Mount
 
 
 def mounts(

@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from featsvc_client.v1 import banks_pb2
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.list_file import ListFile
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.results import ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions import banks as convert_banks
-from featsvc.v1 import banks_pb2
 
 Context = aio.ServicerContext[Any, Any]
 

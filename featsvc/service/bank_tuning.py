@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from featsvc_client.v1 import banks_pb2
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.evaluation import MAX_SAMPLES, Evaluation, evaluate
-from featsvc.banks.formats.rows import algorithm_of
+from featsvc.banks.lists.formats.rows import algorithm_of
 from featsvc.banks.store import BankStore
-from featsvc.hashing.signals import Signal
-from featsvc.screening import Screener
+from featsvc.banks.tuning.evaluation import MAX_SAMPLES, Evaluation, evaluate
+from featsvc.requests import Screener
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions.banks import bank_id
 from featsvc.service.conversions.signals import content, query_signal
-from featsvc.v1 import banks_pb2
+from featsvc.signals.signal import Signal
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -8,20 +8,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
 from featsvc.banks.store import BankStore
-from featsvc.hashing.signals import Signal
 from featsvc.hashing.variants import make_entry, make_original
 from featsvc.matching.follower import Follower
-from featsvc.screening import Screener
+from featsvc.requests import Screener
 from featsvc.service.bank_lists import BankLists
 from featsvc.service.bank_tuning import BankTuning
 from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
 from featsvc.service.conversions.signals import vector_models
-from featsvc.v1 import banks_pb2, banks_pb2_grpc
+from featsvc.signals.signal import Signal
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from featsvc_client.v1 import features_pb2, features_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
 from featsvc.accounts import FeatureStore
 from featsvc.service.conversions import features as convert
-from featsvc.v1 import features_pb2, features_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
 

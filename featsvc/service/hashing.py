@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
 from grpc import aio
 
-from featsvc.hashing.registry import ALGORITHMS
 from featsvc.hashing.variants import make_dihedral, make_original
-from featsvc.screening import Screener
+from featsvc.requests import Screener
 from featsvc.service.conversions import signals as convert
-from featsvc.v1 import hashing_pb2, hashing_pb2_grpc
+from featsvc.signals.algorithms import ALGORITHMS
 
 Context = aio.ServicerContext[Any, Any]
 

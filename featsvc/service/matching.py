@@ -3,17 +3,17 @@
 from typing import Any
 
 import numpy as np
+from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from featsvc import errors
-from featsvc.hashing.content import ContentOutcome
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult
 from featsvc.matching.snapshot import Snapshot
-from featsvc.screening import Screener
+from featsvc.requests import Screener
 from featsvc.service.conversions import signals as convert
-from featsvc.v1 import matching_pb2, matching_pb2_grpc
+from featsvc.signals.hashes import ContentOutcome
 
 _LOW_QUALITY = "the signal is under its quality floor, so it was not matched; ask for it to be"
 

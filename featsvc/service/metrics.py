@@ -1,8 +1,7 @@
 """What is counted, for Prometheus. No label ever holds content, an id or a URL."""
 
+from featsvc_client.v1 import screening_pb2, types_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from featsvc.v1 import screening_pb2, types_pb2
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 

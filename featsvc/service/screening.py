@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from featsvc_client.v1 import screening_pb2, screening_pb2_grpc, types_pb2
 from grpc import aio
 
 from featsvc import errors
-from featsvc.screening import Account, Screener
+from featsvc.requests import Account, Screener
 from featsvc.service.conversions import features as convert_features
 from featsvc.service.conversions import signals as convert
 from featsvc.service.metrics import Metrics
 from featsvc.service.status import code_of
-from featsvc.v1 import screening_pb2, screening_pb2_grpc, types_pb2
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from featsvc.banks.list_file import ListFile
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.store import BankStore
 
 _LINES_A_CHUNK = 4000

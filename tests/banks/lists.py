@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from featsvc.banks.list_file import ListFile
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Entry
 from featsvc.banks.store import BankStore
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import BankMode, BankSettings, ChangeContext, Entry, EntrySignal
 from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, MatchKey
 from featsvc.banks.store import BankStore

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featsvc.banks.evaluation import evaluate, wilson
 from featsvc.banks.store import BankStore
+from featsvc.banks.tuning.evaluation import evaluate, wilson
 from featsvc.errors import InvalidInput, NotFound
-from featsvc.hashing.compare import distance
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.text import hash_text
-from featsvc.hashing.text_grams import grams_of
+from featsvc.signals.distance import distance
+from featsvc.signals.signal import Signal
+from featsvc.signals.text import hash_text
+from featsvc.signals.text_grams import grams_of
 from tests.banks.lists import hex_list, list_file, live
 from tests.texts import ENTRIES, leetspeak, negatives
 

@@ -10,12 +10,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.exporting import WRITERS
-from featsvc.banks.formats import FORMATS
-from featsvc.banks.formats.compression import MAX_RATIO, decompressed
-from featsvc.banks.formats.json_records import records
-from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.list_file import ListFile
+from featsvc.banks.lists.exporting import WRITERS
+from featsvc.banks.lists.formats import FORMATS
+from featsvc.banks.lists.formats.compression import MAX_RATIO, decompressed
+from featsvc.banks.lists.formats.json_records import records
+from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import BankSettings, Opinion
 from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from featsvc.banks.list_file import ListFile
-from featsvc.banks.schema import entries, entry_signals
+from featsvc.banks.lists.list_file import ListFile
+from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.store import BankStore
 from tests.banks.databases import DATABASES, PostgresServer
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featsvc.banks import list_file as list_file_module
-from featsvc.banks.formats.csv_rows import MAX_OPEN_BYTES
-from featsvc.banks.formats.lines import MAX_LINE_BYTES, Lines
-from featsvc.banks.formats.rows import ImportRow
-from featsvc.banks.list_file import ListFile
+from featsvc.banks.lists import list_file as list_file_module
+from featsvc.banks.lists.formats.csv_rows import MAX_OPEN_BYTES
+from featsvc.banks.lists.formats.lines import MAX_LINE_BYTES, Lines
+from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import EntrySignal, Opinion
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from featsvc.banks import migrations, schema
+from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
 from tests.banks.lists import hex_list, list_file, live

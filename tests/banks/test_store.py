@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from featsvc.banks import merging
+from featsvc.banks.lists import merging
 from featsvc.banks.records import (
     BankMode,
     BankSettings,

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from featsvc.banks.formats.csv_rows import MAX_OPEN_BYTES
-from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.lists.formats.csv_rows import MAX_OPEN_BYTES
+from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.text import STORED_ALGORITHMS, hash_text
+from featsvc.signals.signal import Signal
+from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 from tests.banks.lists import list_file, live
 from tests.banks.test_formats import rows_of
 from tests.texts import ENTRIES, negatives

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from featsvc.banks.evaluation import evaluate
-from featsvc.banks.formats.rows import ImportRow
+from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import ChangeContext, EntrySignal
 from featsvc.banks.results import EntryFilter, ImportOptions
 from featsvc.banks.store import BankStore
+from featsvc.banks.tuning.evaluation import evaluate
 from featsvc.errors import InvalidInput
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.vectors import vector_of, vector_value
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.vectors import vector_of, vector_value
 from tests.banks.lists import list_file, live
 
 LONG = "m" * 63 + "@2147483647"

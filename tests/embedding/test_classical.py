@@ -9,7 +9,7 @@ from PIL import Image
 
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.hashing.pdq import compute_pdqf
-from featsvc.hashing.registry import get_algorithm
+from featsvc.signals.algorithms import get_algorithm
 from tests.hashing.photographs import PHOTOGRAPHS, noise, photograph
 
 DISTINCT = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg",

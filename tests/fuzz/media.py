@@ -22,9 +22,10 @@ from PIL import Image
 
 from featsvc.errors import FeatsvcError
 from featsvc.hashing.content import hash_content
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.variants import QUERY_VARIANTS, make_entry, making
+from featsvc.hashing.variants import make_entry, making
 from featsvc.media import DecodeOptions, Frames, Limits
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.variants import QUERY_VARIANTS
 from tests.hashing.photographs import encode, noise
 
 LIMITS = Limits(max_content_bytes=2**20, max_pixels=4_000_000, max_frames=16, max_decode_ms=2_000)

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnknownAlgorithm
-from featsvc.hashing.content import ContentOutcome, MediaInfo, hash_content
+from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import DIHEDRAL_VARIANTS, hash_pdq
-from featsvc.hashing.registry import ALGORITHMS, DEFAULT_ALGORITHMS
 from featsvc.hashing.variants import make_dihedral
 from featsvc.media import DecodeOptions, Frames, Limits
+from featsvc.signals.algorithms import ALGORITHMS, DEFAULT_ALGORITHMS
+from featsvc.signals.hashes import ContentOutcome, MediaInfo
 from tests.hashing.photographs import encode, hamming, photograph
 
 PICTURE = Image.fromarray(photograph("coffee.png"))

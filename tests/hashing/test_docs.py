@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from featsvc.hashing.registry import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS
 from tests.hashing.photographs import encode, photograph
 
 PAGE = Path(__file__).parents[2] / "docs" / "hashing.md"

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from featsvc.hashing import imagehashes
-from featsvc.hashing.compare import matching_segments
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.planes import GreyPlane
-from featsvc.hashing.registry import ALGORITHMS, get_algorithm
-from featsvc.hashing.signals import Signal
 from featsvc.media import DecodeOptions, Limits, decode
 from featsvc.media import Image as Decoded
+from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
+from featsvc.signals.distance import matching_segments
+from featsvc.signals.signal import Signal
 from tests.hashing.photographs import PHOTOGRAPHS, encode, noise, photograph
 
 Oracle = Callable[[Image.Image, int], object]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq
-from featsvc.hashing.signals import Signal
 from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.signal import Signal
 from tests.hashing.photographs import encode, hamming, noise, photograph
 from tests.photographs import SHARED, needs_shared
 from tests.vectors.record_pdq import ask_pdqhash

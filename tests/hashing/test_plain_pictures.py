@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from featsvc.hashing.compare import distance
-from featsvc.hashing.content import ContentOutcome, hash_content
-from featsvc.hashing.registry import ALGORITHMS
-from featsvc.hashing.signals import Signal
+from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.distance import distance
+from featsvc.signals.hashes import ContentOutcome
+from featsvc.signals.signal import Signal
 from tests.hashing.photographs import PHOTOGRAPHS, SKIMAGE_DATA, encode
 
 # Drawings and scans of text are plain pictures themselves.

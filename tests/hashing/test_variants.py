@@ -9,24 +9,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from featsvc.errors import InvalidInput
-from featsvc.hashing.content import ContentOutcome, hash_content
+from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq
-from featsvc.hashing.registry import ALGORITHMS, QUALITY_FLOOR
-from featsvc.hashing.variants import (
+from featsvc.hashing.variants import entry_rectangles, find_frames, make_entry, make_query, making
+from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR
+from featsvc.signals.hashes import ContentOutcome
+from featsvc.signals.variants import (
     CENTRE_CROPS,
     DEFAULT_QUERY_VARIANTS,
     ORIGINAL,
     QUERY_VARIANTS,
     VARIANTS,
-    entry_rectangles,
-    find_frames,
-    make_entry,
-    make_query,
-    making,
     query_variants,
     share_of,
 )
-from featsvc.media import DecodeOptions, Limits
 from tests.hashing.photographs import encode, hamming, photograph
 
 EVERY = frozenset(QUERY_VARIANTS)

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from featsvc_client import Client
 
-from featsvc.client import Client
 from tests.integration.running import Running, running
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
+from featsvc_client.v1 import matching_pb2, matching_pb2_grpc, types_pb2
 
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
-from featsvc.v1 import matching_pb2, matching_pb2_grpc, types_pb2
 from tests.banks.lists import list_file
 from tests.integration.running import Running, running
 from tests.matching.rows import list_of, value

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from featsvc.client import Client
-from featsvc.v1 import matching_pb2
+from featsvc_client import Client
+from featsvc_client.v1 import matching_pb2
 
 START_TIMEOUT_S = 120
 

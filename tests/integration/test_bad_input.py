@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from PIL import Image
-
-from featsvc.client import Client, ServiceError, explain
-from featsvc.v1 import (
+from featsvc_client import Client, ServiceError, explain
+from featsvc_client.v1 import (
     banks_pb2,
     features_pb2,
     hashing_pb2,
@@ -18,6 +16,8 @@ from featsvc.v1 import (
     screening_pb2,
     types_pb2,
 )
+from PIL import Image
+
 from tests.photographs import photograph
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

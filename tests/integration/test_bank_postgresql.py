@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
 from featsvc.banks.records import Entry
 from featsvc.banks.store import BankStore
-from featsvc.client import Client, explain
-from featsvc.v1 import banks_pb2, matching_pb2, types_pb2
 from tests.banks.databases import PostgresServer, postgres_server
 from tests.integration.running import Running, running
 

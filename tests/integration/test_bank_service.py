@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
-from featsvc.client import Client, explain
-from featsvc.v1 import banks_pb2, matching_pb2, types_pb2
 from tests.integration.running import Running, featsvc
 from tests.photographs import edited, photograph
 

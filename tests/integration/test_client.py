@@ -4,9 +4,9 @@ import asyncio
 
 import grpc
 import pytest
+from featsvc_client import AsyncClient, Client, ServiceError, explain
+from featsvc_client.v1 import hashing_pb2, matching_pb2, types_pb2
 
-from featsvc.client import AsyncClient, Client, ServiceError, explain
-from featsvc.v1 import hashing_pb2, matching_pb2, types_pb2
 from tests.integration.running import Running
 
 REQUEST = matching_pb2.MatchRequest(signal=types_pb2.Signal(algorithm="pdq", value="abc"))

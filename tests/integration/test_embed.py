@@ -11,10 +11,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from featsvc_client import AsyncClient, Client, ServiceError, explain
+from featsvc_client.v1 import hashing_pb2, screening_pb2, types_pb2
 from PIL import Image
 
-from featsvc.client import AsyncClient, Client, ServiceError, explain
-from featsvc.v1 import hashing_pb2, screening_pb2, types_pb2
 from tests.embedding.onnx_files import channel_means, root_of_red_minus_green, write
 from tests.hashing.photographs import encode
 from tests.integration.running import Running, running

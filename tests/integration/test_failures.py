@@ -17,11 +17,11 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
-from featsvc.client import Client, explain
-from featsvc.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
 from tests.integration.running import Running, featsvc, running
 from tests.photographs import jpeg, photograph
 

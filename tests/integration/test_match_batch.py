@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import grpc
 import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import hashing_pb2, matching_pb2, types_pb2
 
-from featsvc.client import Client, explain
-from featsvc.v1 import hashing_pb2, matching_pb2, types_pb2
 from tests.integration.running import Running, featsvc
 from tests.matching.rows import list_of, value
 from tests.photographs import edited, photograph

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from featsvc_client.v1 import screening_pb2
 from google.protobuf import json_format
 
-from featsvc.v1 import screening_pb2
 from tests.integration.running import Running
 from tests.photographs import ROOT, edited
 

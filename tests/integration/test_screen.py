@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, features_pb2, hashing_pb2, screening_pb2, types_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2, features_pb2, hashing_pb2, screening_pb2, types_pb2
 from tests.integration.running import Running, featsvc, served_revision
 from tests.photographs import edited, photograph
 

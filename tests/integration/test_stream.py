@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import redis
+from featsvc_client.v1 import features_pb2, types_pb2
 
-from featsvc.v1 import features_pb2, types_pb2
 from tests.integration.running import running
 
 UPLOADS = features_pb2.GetFeaturesRequest(

@@ -14,15 +14,15 @@ from typing import Any
 
 import grpc
 import pytest
-
-from featsvc.client import Client, ServiceError, explain
-from featsvc.v1 import (
+from featsvc_client import Client, ServiceError, explain
+from featsvc_client.v1 import (
     banks_pb2,
     hashing_pb2,
     matching_pb2,
     screening_pb2,
     types_pb2,
 )
+
 from tests.integration.running import Running, featsvc, running
 from tests.photographs import ROOT
 from tests.texts import EDITS, ENTRIES, leetspeak, negatives

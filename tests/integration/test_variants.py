@@ -7,11 +7,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import banks_pb2, matching_pb2, screening_pb2, types_pb2
 from PIL import Image, ImageOps
 
-from featsvc.client import Client, explain
-from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, QUERY_VARIANTS
-from featsvc.v1 import banks_pb2, matching_pb2, screening_pb2, types_pb2
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, QUERY_VARIANTS
 from tests.integration.running import Running, featsvc
 from tests.photographs import ROOT, jpeg, photograph
 

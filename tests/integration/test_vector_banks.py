@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
-from featsvc.client import Client
-from featsvc.v1 import banks_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 from tests.integration.running import Running, featsvc, running
 from tests.integration.test_embed import failure, models_file, plain
 from tests.photographs import edited, photograph

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featsvc.hashing.text_index import TextIndex
+from featsvc.signals.text_index import TextIndex
 
 Grams = NDArray[np.uint32]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
-from featsvc.hashing.signals import Signal
 from featsvc.matching import vector_engines
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.segments import newest_segment
+from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of_both, vector
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from featsvc.banks.view import SignalRow
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.vectors import vector_value
+from featsvc.banks.sql.view import SignalRow
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.vectors import vector_value
 
 MODEL = "sscd@3"
 EXACTLY = MatchOptions(thresholds={"pdq": 0, MODEL: 0}, max_results=1000)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featsvc.hashing.registry import ALGORITHMS
 from featsvc.matching.engines import (
     ExactEngine,
     FaissFlatEngine,
@@ -21,6 +20,7 @@ from featsvc.matching.engines import (
 )
 from featsvc.matching.hits import Engine, Hits
 from featsvc.matching.plans import ChunkPlan
+from featsvc.signals.algorithms import ALGORITHMS
 
 Values = NDArray[np.uint8]
 PDQ = ALGORITHMS["pdq"]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut, Unavailable
-from featsvc.hashing.signals import Signal
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
+from featsvc.signals.signal import Signal
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from featsvc.banks.records import EntrySignal
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.variants import VARIANTS
 from featsvc.matching import hits, snapshot
 from featsvc.matching.finding import near
 from featsvc.matching.matches import MAX_EVIDENCE, Match, MatchOptions, Variants
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import VARIANTS
 from tests.matching.test_snapshot import ZERO, bank, entry, far, ids, match
 from tests.matching.test_snapshot import snapshot as snapshot_of
 

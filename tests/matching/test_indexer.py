@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict
-from featsvc.hashing.signals import Signal
 from featsvc.matching import follower as follower_module
 from featsvc.matching import indexer as indexer_module
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer, has_indexer
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import collect, newest_segment, published, write_segment
+from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
 

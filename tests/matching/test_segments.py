@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.errors import DataCorrupt
-from featsvc.hashing.registry import Algorithm, Distance, get_algorithm
 from featsvc.matching import parts, segments
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Arrays, Engine, Hits, as_rows
@@ -27,6 +26,7 @@ from featsvc.matching.segments import (
 )
 from featsvc.matching.values import Ragged, Values
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
+from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
 from tests.matching.rows import row, value, vector
 from tests.matching.test_vector_engines import unit
 

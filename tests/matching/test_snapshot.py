@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
-from featsvc.banks.schema import LABEL_SEPARATOR
-from featsvc.banks.times import to_us
-from featsvc.banks.view import SignalRow
+from featsvc.banks.sql.schema import LABEL_SEPARATOR
+from featsvc.banks.sql.times import to_us
+from featsvc.banks.sql.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.variants import QUERY_VARIANTS
-from featsvc.hashing.vectors import vector_value
 from featsvc.matching import answers, hits
 from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
 from featsvc.matching.snapshot import Snapshot
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import QUERY_VARIANTS
+from featsvc.signals.vectors import vector_value
 
 NOW = datetime.now(UTC)
 ZERO = bytes(32)

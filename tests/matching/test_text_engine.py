@@ -14,10 +14,6 @@ from featsvc.banks.records import NO_CONTEXT
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.text import hash_text
-from featsvc.hashing.tlsh import tlsh_distance
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.follower import Follower
 from featsvc.matching.hits import TooManyHitsError
@@ -27,6 +23,10 @@ from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.text_engine import MinHashEngine
 from featsvc.matching.values import Ragged
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.text import hash_text
+from featsvc.signals.tlsh import tlsh_distance
 from tests.banks.lists import list_file
 from tests.matching.rows import row
 from tests.texts import EDITS, ENTRIES, negatives

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.vectors import vector_value
 from featsvc.matching import hits as hits_module
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.hits import Hits, TooManyHitsError, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.vectors import vector_value
 
 SSCD = get_algorithm("sscd@3")
 

@@ -3,13 +3,13 @@
 from enum import IntEnum
 
 import pytest
+from featsvc_client.v1 import banks_pb2, features_pb2, types_pb2
 
 from featsvc.accounts import EventStatus, FeatureStatus
 from featsvc.banks.records import BankMode, Opinion
 from featsvc.errors import InvalidInput
-from featsvc.hashing.content import ContentOutcome
 from featsvc.service.conversions import banks, features, signals
-from featsvc.v1 import banks_pb2, features_pb2, types_pb2
+from featsvc.signals.hashes import ContentOutcome
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
 
 from featsvc.accounts import (
@@ -16,7 +17,6 @@ from featsvc.accounts import (
     load_definitions,
 )
 from featsvc.service.features import FeatureServicer
-from featsvc.v1 import features_pb2, features_pb2_grpc, types_pb2
 
 BATCH_BYTES = 2**19
 BATCHES = 160

@@ -1,4 +1,4 @@
-"""Writes featsvc/hashing/confusables.txt; run once for each new edition of the table.
+"""Writes featsvc/signals/confusables.txt; run once for each new edition of the table.
 
     pip install confusable-homoglyphs==3.3.1
     python -m tests.vectors.record_confusables

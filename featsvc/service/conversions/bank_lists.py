@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from featsvc.banks.evaluation import Evaluation, Rate, ThresholdEffect
+from featsvc_client.v1 import banks_pb2
+
 from featsvc.banks.records import BankMode
 from featsvc.banks.results import BadRow, BankMatches, ImportOptions, ImportResult, Overlap
+from featsvc.banks.tuning.evaluation import Evaluation, Rate, ThresholdEffect
 from featsvc.service.conversions.banks import entry_message
-from featsvc.v1 import banks_pb2
 
 
 def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:

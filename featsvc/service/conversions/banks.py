@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
+from featsvc_client.v1 import banks_pb2, types_pb2
 
 from featsvc import errors
-from featsvc.banks.formats.rows import ImportRow, algorithm_of, parse_listed_signal
+from featsvc.banks.curating.settings import SETTINGS
+from featsvc.banks.lists.formats.rows import ImportRow, algorithm_of, parse_listed_signal
 from featsvc.banks.records import (
     Bank,
     BankMode,
@@ -19,13 +21,11 @@ from featsvc.banks.records import (
     Revision,
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
-from featsvc.banks.settings import SETTINGS
-from featsvc.hashing.registry import get_algorithm
-from featsvc.hashing.signals import Signal
-from featsvc.hashing.variants import DEFAULT_QUERY_VARIANTS, query_variants
-from featsvc.hashing.vectors import vector_of, vector_value
 from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
-from featsvc.v1 import banks_pb2, types_pb2
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, query_variants
+from featsvc.signals.vectors import vector_of, vector_value
 
 _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,

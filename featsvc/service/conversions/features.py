@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from featsvc_client.v1 import features_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from featsvc import errors
@@ -13,7 +14,6 @@ from featsvc.accounts import (
     FeatureTable,
     Selection,
 )
-from featsvc.v1 import features_pb2, types_pb2
 
 
 def entity_refs(messages: Sequence[types_pb2.EntityRef]) -> list[EntityRef]:

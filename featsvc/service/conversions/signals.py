@@ -6,18 +6,13 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
+from featsvc_client.v1 import hashing_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from featsvc import errors
 from featsvc.banks.records import BankMode
 from featsvc.embedding import Embedding, Model, Score
-from featsvc.hashing.content import ContentOutcome, MediaInfo
-from featsvc.hashing.registry import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
-from featsvc.hashing.signals import Signal, format_value, parse_value
-from featsvc.hashing.text_views import check_text
-from featsvc.hashing.variants import ORIGINAL
-from featsvc.hashing.vectors import FLOAT32, vector_rows
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
@@ -27,7 +22,12 @@ from featsvc.matching.matches import (
     Variants,
 )
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
-from featsvc.v1 import hashing_pb2, types_pb2
+from featsvc.signals.algorithms import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
+from featsvc.signals.hashes import ContentOutcome, MediaInfo
+from featsvc.signals.signal import Signal, format_value, parse_value
+from featsvc.signals.text_views import check_text
+from featsvc.signals.variants import ORIGINAL
+from featsvc.signals.vectors import FLOAT32, vector_rows
 
 E = TypeVar("E", bound=int)
 T = TypeVar("T")

@@ -1,0 +1,154 @@
+"""Which entries of a bank: by id, label, source, nearness, as of any revision; overlap of two."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, and_, func, literal, select
+
+from featsvc.banks.records import Entry, EntrySignal
+from featsvc.banks.results import EntryFilter, Overlap
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
+from featsvc.banks.sql.vector_models import check_dimensions
+from featsvc.banks.sql.view import StoreView, check_revision, live_at
+from featsvc.errors import InvalidInput
+from featsvc.signals.algorithms import Distance, get_algorithm
+from featsvc.signals.vectors import FLOAT32, cosine_distances
+
+MAX_NEAR = 10_000
+"""Entries that one search by nearness finds; beyond, it asks for a smaller distance."""
+
+
+def find(
+    view: StoreView, bank_id: str, wanted: EntryFilter, *, after: int, limit: int
+) -> tuple[tuple[Entry, ...], int]:
+    """Entries with an id above `after`, by id, and how many there are in all.
+
+    Raises NotFound for the bank, InvalidInput for a revision that is yet to come.
+    """
+    bank = view.bank(bank_id)
+    condition = _condition(view, view.bank_key(bank_id), wanted)
+    if wanted == EntryFilter():
+        return view.entry_page(condition, after=after, limit=limit), bank.entry_count
+    if wanted.near is not None:
+        versions = _near(view, wanted.near, wanted.max_distance, condition)
+        condition = entries.c.version.in_(versions)
+    total = view.connection.scalar(select(func.count()).select_from(entries).where(condition))
+    return view.entry_page(condition, after=after, limit=limit), total or 0
+
+
+def _condition(view: StoreView, bank_key: int, wanted: EntryFilter) -> ColumnElement[bool]:
+    table = entries.c
+    revision = check_revision(wanted.revision, view.head.revision, "revision")
+    held = [table.bank_key == bank_key]
+    if wanted.show_withdrawn:
+        newer = entries.alias("newer")
+        superseded = select(newer.c.version).where(
+            newer.c.bank_key == bank_key,
+            newer.c.id == table.id,
+            newer.c.version > table.version,
+            newer.c.added_revision <= revision,
+        )
+        held += [table.added_revision <= revision, ~superseded.exists()]
+    elif wanted.revision:
+        held.append(live_at(revision))
+    else:
+        held.append(table.removed_revision.is_(None))
+    if wanted.external_id:
+        held += [
+            table.external_id == wanted.external_id,
+            # What the index is by.
+            table.identity == f"x{wanted.external_id}",
+        ]
+    if wanted.source:
+        held.append(table.source == wanted.source)
+    framed = literal(LABEL_SEPARATOR) + table.labels + literal(LABEL_SEPARATOR)
+    for label in wanted.labels:
+        framed_label = f"{LABEL_SEPARATOR}{label}{LABEL_SEPARATOR}"
+        # LIKE would take case for equal on one database and not on the other.
+        position = func.instr if view.connection.dialect.name == "sqlite" else func.strpos
+        held.append(position(framed, framed_label) > 0)
+    return and_(*held)
+
+
+def _near(
+    view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
+) -> list[int]:
+    kind = get_algorithm(signal.algorithm)
+    if not kind.vector and (kind.distance is not Distance.HAMMING or max_distance < 1):
+        held = and_(
+            entry_signals.c.algorithm == signal.algorithm,
+            entry_signals.c.value == signal.value,
+            value_prefix(entry_signals.c.value) == value_prefix(literal(signal.value)),
+        )
+        equal = select(entries.c.version).join(entry_signals).where(condition, held)
+        return list(view.connection.scalars(equal.limit(MAX_NEAR)))
+    query = np.frombuffer(signal.value, np.uint8)
+    found: list[int] = []
+    if kind.vector:
+        check_dimensions(view.connection, kind.name, len(query), field="near.value")
+    compare = cosines if kind.vector else hamming
+    for batch in view.signals_where(signal.algorithm, condition):
+        near = compare(query, values_of(batch)) <= max_distance
+        found += [batch[int(i)][0] for i in np.flatnonzero(near)]
+        if len(found) > MAX_NEAR:
+            raise InvalidInput(
+                f"max_distance: more than {MAX_NEAR} entries are within {max_distance:g}; "
+                "ask for a smaller one",
+                field="max_distance",
+            )
+    return sorted(set(found))
+
+
+def values_of(batch: Sequence[tuple[int, bytes]]) -> NDArray[np.uint8]:
+    """uint8[n, bytes] of (version, value) pairs of one algorithm of fixed size."""
+    return np.frombuffer(b"".join(value for _, value in batch), np.uint8).reshape(len(batch), -1)
+
+
+def hamming(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Differing bits of uint8[bytes] and every row of uint8[n, bytes]."""
+    ones: NDArray[np.int64] = np.bitwise_count(query ^ values).sum(axis=1, dtype=np.int64)
+    return ones
+
+
+def cosines(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """1 - cosine of a vector's value and every row of uint8[n, bytes]."""
+    return cosine_distances(query.view(FLOAT32), values.view(FLOAT32))
+
+
+def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> Overlap:
+    """Entries of a bank with a signal that is live in the other too, equal to the bit."""
+    bank, other = view.bank(bank_id), view.bank(other_id)
+    mine, theirs = entries.alias("mine"), entries.alias("theirs")
+    my_signals, their_signals = entry_signals.alias("s"), entry_signals.alias("t")
+    pairs = (
+        select(mine.c.version.label("mine"), func.min(theirs.c.version).label("theirs"))
+        .select_from(mine)
+        .join(my_signals, my_signals.c.version == mine.c.version)
+        .join(
+            their_signals,
+            and_(
+                value_prefix(their_signals.c.value) == value_prefix(my_signals.c.value),
+                their_signals.c.value == my_signals.c.value,
+                their_signals.c.algorithm == my_signals.c.algorithm,
+            ),
+        )
+        .join(theirs, theirs.c.version == their_signals.c.version)
+        .where(
+            mine.c.bank_key == view.bank_key(bank_id),
+            mine.c.removed_revision.is_(None),
+            theirs.c.bank_key == view.bank_key(other_id),
+            theirs.c.removed_revision.is_(None),
+        )
+        .group_by(mine.c.version)
+    )
+    shared = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
+    first = view.connection.execute(pairs.order_by(mine.c.version).limit(max_pairs)).all()
+    named = [row.mine for row in first] + [row.theirs for row in first]
+    found = {v.version: v.entry for v in view.versioned(entries.c.version.in_(named))}
+    return Overlap(
+        bank.entry_count,
+        shared,
+        other.entry_count,
+        tuple((found[row.mine], found[row.theirs]) for row in first),
+    )

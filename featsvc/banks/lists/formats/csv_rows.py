@@ -1,0 +1,221 @@
+"""Our CSV, and that of `tx dataset`. The header names the columns, in any order.
+
+    algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
+    signal_type,signal_str,collab,category,tags
+
+`algorithm` and `signal` (`signal_type` and `signal_str`) must be there. `signal` is hex, or the
+text of an algorithm that is only stored, or with `raw_text` the very text to be hashed; labels are
+separated by `;` (tags by blanks); opinion is positive, negative, disputed or empty; expire_time is
+ISO 8601 (UTC where it has no offset); withdrawn is true, false or empty. RFC 4180 quoting; a quoted
+field may span lines, and a row is named by the line it begins on.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+
+from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.rows import (
+    ImportRow,
+    bad_row,
+    check_row,
+    listed_algorithm,
+    parse_listed_signals,
+    parse_time,
+)
+from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
+from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
+
+REQUIRED = ("algorithm", "signal")
+COLUMNS = (
+    *REQUIRED, "external_id", "labels", "source", "opinion", "note", "expire_time", "variant",
+    "quality", "withdrawn",
+)  # fmt: skip
+# tx's columns -> ours, where there is one.
+_TX_COLUMNS = {
+    "signal_type": "algorithm", "signal_str": "signal", "collab": "source",
+    "category": "opinion", "tags": "labels",
+}  # fmt: skip
+_TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
+_FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
+_CACHED_CELLS = 10_000
+MAX_OPEN_BYTES = 64 * 1024
+"""Of a quoted field that spans lines: an open quote must not swallow the list."""
+
+
+def is_header(line: str) -> bool:
+    return all(name in _names(line) for name in REQUIRED)
+
+
+def is_tx_header(line: str) -> bool:
+    return {"signal_type", "signal_str"} <= set(_names(line))
+
+
+def _names(line: str) -> list[str]:
+    return [name.strip().strip('"').lower() for name in line.split(",")]
+
+
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
+    """Raises InvalidInput where the header is not one of ours: no row could be trusted."""
+    lines = Lines(chunks)
+    parser = None
+    for text in lines:
+        line, fields, error = lines.number, text.split(","), ""
+        if '"' in text:
+            fields, error = _quoted(text, lines)
+        if error and parser is None:
+            raise InvalidInput(f"line {line}: {error}", field="header")
+        if error:
+            yield bad_row(line, "", error, "")
+        elif not fields[0] and not "".join(fields).strip():
+            pass
+        elif parser is None:
+            parser = _Parser(_columns(line, fields), tx="signal_type" in _names(fields[0]))
+        else:
+            yield parser.parse(line, fields)
+        if lines.bad:
+            yield from lines.take_bad()
+    yield from lines.take_bad()
+
+
+def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
+    """Fields of a row with quotes, which may go on over lines, and what is wrong with it."""
+    try:
+        return next(csv.reader(_capped(text, lines), strict=True)), ""
+    except (csv.Error, _RowTooLong) as exc:
+        # An open quote swallows what follows: begin anew on the line after.
+        return [], f"not CSV: {exc}"
+
+
+def _capped(first: str, lines: Lines) -> Iterator[str]:
+    yield first + "\n"
+    taken = len(first)
+    for text in lines:
+        taken += len(text) + 1
+        if taken > MAX_OPEN_BYTES:
+            raise _RowTooLong
+        yield text + "\n"
+
+
+class _RowTooLong(Exception):
+    def __init__(self) -> None:
+        super().__init__(
+            f"the row spans lines and is longer than {MAX_OPEN_BYTES} bytes; is a quote left open?"
+        )
+
+
+def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in header)
+    if "signal_type" in names:
+        names = tuple(_TX_COLUMNS.get(name, name) for name in names)
+    for name in names:
+        if name not in COLUMNS:
+            raise InvalidInput(
+                f"line {line}: {name[:64]!r} is not a column of this format; known are "
+                f"{', '.join(COLUMNS)}",
+                field="header",
+            )
+    for name in (*REQUIRED, *names):
+        if names.count(name) != 1:
+            raise InvalidInput(f"line {line}: the column {name} must be there once", field="header")
+    return names
+
+
+class _Parser:
+    """Fields of a row to an `ImportRow`. What cells have in common is parsed once."""
+
+    def __init__(self, columns: tuple[str, ...], *, tx: bool) -> None:
+        self._columns = columns
+        self._tx = tx
+        where = {name: place for place, name in enumerate(columns)}
+        self._algorithm, self._signal = where["algorithm"], where["signal"]
+        self._external_id = where.get("external_id", -1)
+        rest = [where[name] for name in columns if name not in (*REQUIRED, "external_id")]
+        # One place gives a text, several a tuple of them; none, the algorithm's, does for none.
+        self._rest = itemgetter(*(rest or [self._algorithm]))
+        self._known: dict[object, _Rest] = {}
+        self._algorithms: dict[str, str] = {}
+
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
+        if len(fields) != len(self._columns):
+            reason = f"the row has {len(fields)} fields, the header has {len(self._columns)}"
+            return bad_row(line, "", reason, ",".join(fields))
+        try:
+            name = fields[self._algorithm]
+            algorithm = self._algorithms.get(name)
+            if algorithm is None:
+                algorithm = self._algorithms[name] = listed_algorithm(name)
+            key = self._rest(fields)
+            rest = self._known.get(key)
+            if rest is None:
+                rest = self._remember(key, fields)
+            signals = parse_listed_signals(
+                algorithm, fields[self._signal], variant=rest.variant, quality=rest.quality
+            )
+            external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
+            check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except InvalidInput as exc:
+            return bad_row(line, exc.field, str(exc), ",".join(fields))
+        return ImportRow(line, signals, external_id, *rest.fields)
+
+    def _remember(self, key: object, fields: Sequence[str]) -> "_Rest":
+        if len(self._known) >= _CACHED_CELLS:
+            self._known.clear()
+        cells = dict(zip(self._columns, fields, strict=True))
+        rest = self._known[key] = _Rest(cells, tx=self._tx)
+        return rest
+
+
+class _Rest:
+    """The cells besides algorithm, signal and external id. Raises InvalidInput."""
+
+    __slots__ = ("fields", "quality", "variant")
+
+    def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
+        opinion = cells.get("opinion", "").strip().lower()
+        labels = cells.get("labels", "")
+        if tx:
+            opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
+        expires = cells.get("expire_time", "").strip()
+        flag = cells.get("withdrawn", "").strip().lower()
+        if flag not in _FLAGS:
+            raise InvalidInput(f"withdrawn: {flag[:64]!r} is not true or false", field="withdrawn")
+        self.variant = cells.get("variant", "").strip() or "original"
+        if len(self.variant) > 32:
+            raise InvalidInput("variant: longer than 32 characters", field="variant")
+        self.quality = parse_quality(cells.get("quality", "").strip())
+        self.fields = (
+            split_labels(labels),
+            cells.get("source", "").strip(),
+            parse_opinion(opinion),
+            cells.get("note", "").strip(),
+            parse_time(expires, field="expire_time") if expires else None,
+            _FLAGS[flag],
+        )
+
+        check_row(ImportRow(0, (), "", *self.fields))
+
+
+def parse_quality(text: str) -> int | None:
+    """0 to 100; None for an empty text. Raises InvalidInput."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 3 or int(text) > 100:
+        raise InvalidInput(f"quality: {text[:64]!r} is not 0 to 100", field="quality")
+    return int(text)
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """`a; b` to ("a", "b"), each once."""
+    return tuple(dict.fromkeys(label for part in text.split(";") if (label := part.strip())))
+
+
+def parse_opinion(text: str) -> Opinion:
+    """Raises InvalidInput."""
+    try:
+        return Opinion(text.strip().lower())
+    except ValueError:
+        raise InvalidInput(
+            f"opinion: {text[:64]!r} is none of positive, negative, disputed", field="opinion"
+        ) from None

@@ -1,0 +1,105 @@
+"""A JSON document of any size whose records are the objects of one array: one at a time."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from featsvc.banks.lists.formats.lines import without_bom
+from featsvc.errors import InvalidInput
+
+MAX_RECORD_BYTES = 2**20
+_MAX_DEPTH = 64
+# A lone quote is a string whose end is not there yet. Possessive: nothing is kept to go back to,
+# which would be a hundred times what is read.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[{}\[\]]', re.DOTALL)
+
+
+def records(chunks: Iterable[bytes], key: str) -> Iterator[tuple[int, bytes]]:
+    """Each object of the array under `key` of the document, with the line it begins on.
+
+    Raises InvalidInput where the document breaks off, has no such array, or holds one value of
+    more than 1 MiB.
+    """
+    scanner = _Scanner(key.encode())
+    for chunk in without_bom(chunks):
+        yield from scanner.feed(chunk)
+    scanner.finish()
+
+
+class _Scanner:
+    """Follows the nesting; what is before `_used` is needed no more."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = b'"' + key + b'"'
+        self._data = b""
+        self._used = 0
+        self._begin = -1  # of the record that is open
+        self._line = 1
+        self._depth = 0
+        self._last_string = b""
+        self._in_array = self._found = self._ended = False
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        self._data += chunk
+        for token in _TOKEN.finditer(self._data):
+            kind = token.group()
+            if kind == b'"':
+                break
+            if kind in b"{[":
+                self._open(kind, token.start())
+            elif kind in b"}]":
+                if self._close():
+                    self._use(self._begin)
+                    yield self._line, self._data[self._begin : token.end()]
+                    self._begin = -1
+            elif self._depth == 1:
+                self._last_string = kind
+            if self._begin < 0:
+                self._use(token.end())
+        if self._begin >= 0:
+            # The record is read again from its beginning when more has come.
+            self._use(self._begin)
+            self._begin, self._depth = -1, 2
+        self._data, self._used = self._data[self._used :], 0
+        if len(self._data) > MAX_RECORD_BYTES:
+            raise InvalidInput(
+                f"line {self._line}: one value is longer than {MAX_RECORD_BYTES} bytes",
+                field="file",
+            )
+
+    def _open(self, kind: bytes, start: int) -> None:
+        if self._is_records(kind):
+            self._in_array = self._found = True
+        elif self._in_array and self._depth == 2:
+            self._begin = start
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise InvalidInput(f"file: nested deeper than {_MAX_DEPTH}", field="file")
+
+    def _close(self) -> bool:
+        """Whether that was the end of a record."""
+        self._depth -= 1
+        if self._depth == 1:
+            self._in_array = False
+        self._ended = self._depth == 0
+        return self._begin >= 0 and self._depth == 2
+
+    def _use(self, until: int) -> None:
+        self._line += self._data.count(b"\n", self._used, until)
+        self._used = until
+
+    def _is_records(self, kind: bytes) -> bool:
+        return (
+            kind == b"["
+            and self._depth == 1
+            and self._last_string == self._key
+            and not self._in_array
+        )
+
+    def finish(self) -> None:
+        name = self._key.decode()
+        if not self._ended:
+            raise InvalidInput(
+                f"line {self._line}: the JSON document ends in the middle", field="file"
+            )
+        if not self._found:
+            raise InvalidInput(f"file: the document has no array {name}", field="file")

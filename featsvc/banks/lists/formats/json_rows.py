@@ -1,0 +1,106 @@
+"""Our JSON Lines: one entry a line, with every field of it.
+
+    {"external_id": "a", "signals": [{"algorithm": "pdq", "signal": "f8f8..."}], "labels": ["x"],
+     "source": "", "opinion": "positive", "note": "", "expire_time": "2030-01-31T00:00:00Z"}
+
+A signal may have `variant` and `quality`; `"withdrawn": true` takes an entry back. Only `signals`
+must be there (for a withdrawal, or an `external_id`).
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from featsvc.banks.lists.formats.csv_rows import parse_opinion
+from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.rows import (
+    ImportRow,
+    bad_row,
+    check_row,
+    listed_algorithm,
+    parse_listed_signals,
+    parse_time,
+)
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
+from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
+
+
+class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    algorithm: str
+    signal: str
+    variant: str = "original"
+    quality: int | None = None
+
+
+class JsonEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    external_id: str = ""
+    signals: tuple[JsonSignal, ...] = ()
+    labels: tuple[str, ...] = ()
+    source: str = ""
+    opinion: str = ""
+    note: str = ""
+    expire_time: str = ""
+    withdrawn: bool = False
+
+
+_decoder = msgspec.json.Decoder(JsonEntry)
+
+
+def is_row(line: str) -> bool:
+    try:
+        found = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return bool(found.signals or found.external_id)
+
+
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
+    """Blank lines are skipped; the rest are rows."""
+    lines = Lines(chunks)
+    for line in lines:
+        if lines.bad:
+            yield from lines.take_bad()
+        if not line or line.isspace():
+            continue
+        try:
+            yield _row(lines.number, _decoder.decode(line))
+        except msgspec.DecodeError as exc:
+            _, _, column = str(exc).partition("`$.")
+            yield bad_row(lines.number, column.rstrip("`"), f"not an entry: {exc}", line)
+        except InvalidInput as exc:
+            yield bad_row(lines.number, exc.field, str(exc), line)
+    yield from lines.take_bad()
+
+
+def _row(line: int, entry: JsonEntry) -> ImportRow:
+    if not entry.signals and not (entry.withdrawn and entry.external_id):
+        raise InvalidInput("signals: an entry has at least one", field="signals")
+    if len(entry.signals) > MAX_ENTRY_SIGNALS:
+        raise InvalidInput(f"signals: at most {MAX_ENTRY_SIGNALS}", field="signals")
+    row = ImportRow(
+        line,
+        tuple(found for signal in entry.signals for found in _signals(signal)),
+        entry.external_id.strip(),
+        tuple(dict.fromkeys(label.strip() for label in entry.labels)),
+        entry.source.strip(),
+        parse_opinion(entry.opinion),
+        entry.note.strip(),
+        parse_time(entry.expire_time, field="expire_time") if entry.expire_time else None,
+        entry.withdrawn,
+    )
+    check_row(row)
+    return row
+
+
+def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
+    if len(signal.variant) > 32:
+        raise InvalidInput("variant: longer than 32 characters", field="signals")
+    if signal.quality is not None and not 0 <= signal.quality <= 100:
+        raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
+    return parse_listed_signals(
+        listed_algorithm(signal.algorithm),
+        signal.signal,
+        variant=signal.variant.strip() or "original",
+        quality=signal.quality,
+    )

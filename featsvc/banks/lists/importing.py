@@ -1,0 +1,87 @@
+"""A list into a bank: read it all, then apply it as one revision, or not at all."""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from featsvc.banks.lists import merging, staging
+from featsvc.banks.lists.list_file import ListFile
+from featsvc.banks.records import ChangeContext
+from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
+from featsvc.banks.sql.changes import (
+    Change,
+    Request,
+    bank_row,
+    check_etag,
+    find_answer,
+    keep_answer,
+    read_bank,
+)
+from featsvc.banks.sql.database import Database
+
+
+def import_list(
+    database: Database,
+    bank_id: str,
+    file: ListFile,
+    options: ImportOptions,
+    context: ChangeContext,
+) -> ImportResult:
+    """See `BankStore.import_entries`."""
+    request = Request(context, "import", bank_id, (file.name, options))
+    with database.read() as connection:
+        read_bank(connection, bank_id)
+        if answer := find_answer(connection, request, ImportResult):
+            return answer
+    with database.roomy_session() as connection, staging.staging_table(connection):
+        with connection.begin():
+            staged = staging.stage(connection, file, options)
+            summary = staged.summary
+            if refused := summary.bad_rows > 0 and not options.skip_bad:
+                return ImportResult(summary, 0, refused, file.format, file.sha256)
+            duplicates = staging.join_same_entries(connection, staged)
+        summary = replace(summary, duplicate_rows=duplicates)
+        with database.exclusive(connection) as transaction:
+            # The first call may have come this far while this one read the file again.
+            if answer := find_answer(connection, request, ImportResult):
+                return answer
+            result = _apply(connection, bank_id, file, options, context, summary)
+            file.check_whole()
+            if options.dry_run:
+                transaction.rollback()
+            else:
+                keep_answer(connection, request, result)
+            return result
+
+
+def _apply(
+    connection: Connection,
+    bank_id: str,
+    file: ListFile,
+    options: ImportOptions,
+    context: ChangeContext,
+    summary: ImportSummary,
+) -> ImportResult:
+    bank = bank_row(connection, bank_id)
+    check_etag(bank, options.etag)
+    elsewhere, safe = merging.count_elsewhere(connection, bank.key)
+    change = replace(
+        Change.begin(connection, bank_id, "import", context),
+        file_name=file.name,
+        file_sha256=file.sha256,
+    )
+    effect, unchanged = merging.merge(connection, change, bank.key, replace=options.replace)
+    summary = replace(
+        summary,
+        new_entries=effect.new,
+        changed_entries=effect.changed,
+        unchanged_entries=unchanged,
+        withdrawn_entries=effect.withdrawn,
+        in_other_banks=elsewhere,
+        in_safe_lists=safe,
+    )
+    changes = not (effect.nothing or options.dry_run)
+    if changes:
+        change.log(connection, effect)
+    revision = change.revision if changes else 0
+    return ImportResult(summary, revision, False, file.format, file.sha256)

@@ -1,0 +1,241 @@
+"""One engine for SQLite or PostgreSQL: snapshots to read, an exclusive turn to write.
+
+Everything in which the two databases differ lives here. Whatever keeps the database from
+answering becomes `Unavailable`; what the callers ask for wrongly they raise themselves.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Transaction, create_engine, event, make_url, select, text
+from sqlalchemy import exc as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from featsvc.banks.sql import migrations, schema
+from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
+
+_BUSY_TIMEOUT_MS = 30_000
+_CONNECT_TIMEOUT_S = 5
+# Random inserts into an index larger than the cache write its pages over and over.
+_BULK_CACHE_KIB = 128 * 1024
+# Any constant that nobody else locks: it only serialises those who create the tables.
+_SCHEMA_LOCK = 7_022_881_203
+
+
+class Database:
+    """Thread-safe. Connects on first use, so that it can be made while the database is away."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ConfigInvalid where the URL names no database that this store runs on."""
+        try:
+            parsed = make_url(url)
+        except sa.ArgumentError as exc:
+            raise ConfigInvalid(
+                "banks.url: not a database URL; write sqlite:///FILE or "
+                "postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+            ) from exc
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._path = _sqlite_path(parsed) if self.is_sqlite else None
+        if not self.is_sqlite and parsed.drivername != "postgresql+psycopg":
+            raise ConfigInvalid(
+                f"banks.url: {parsed.drivername} is not supported; use sqlite or postgresql+psycopg"
+            )
+        arguments: dict[str, object] = (
+            {"timeout": _BUSY_TIMEOUT_MS / 1000}
+            if self.is_sqlite
+            else {"connect_timeout": _CONNECT_TIMEOUT_S, "tcp_user_timeout": 10_000}
+        )
+        self._engine = create_engine(
+            parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, pool_timeout=30
+        )
+        if self.is_sqlite:
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        self._ready = False
+        self._file: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction in which every statement sees the same committed state."""
+        self._ensure_schema()
+        with guarded(), self._connect(write=False) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection without a transaction, for one that stages rows and then writes."""
+        self._ensure_schema()
+        with guarded(), self._connect(write=True) as connection:
+            # Temporary tables need no lock.
+            yield connection.execution_options(sqlite_begin="BEGIN")
+
+    @contextmanager
+    def roomy_session(self) -> Iterator[Connection]:
+        """The same with a page cache for bulk work; given back at the end."""
+        with self.session() as connection:
+            if self.is_sqlite:
+                _pragma(connection, f"cache_size=-{_BULK_CACHE_KIB}")
+            try:
+                yield connection
+            finally:
+                if self.is_sqlite and not connection.closed:
+                    _pragma(connection, "cache_size=-2000")
+                    _pragma(connection, "shrink_memory")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that holds the writers' lock; commits at the end."""
+        with self.session() as connection, self.exclusive(connection):
+            yield connection
+
+    @contextmanager
+    def exclusive(self, connection: Connection) -> Iterator[Transaction]:
+        """The same on a connection from `session`."""
+        connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        with connection.begin() as transaction:
+            if not self.is_sqlite:
+                connection.execute(select(schema.head).with_for_update())
+            yield transaction
+            self._check_file()
+
+    def _check_file(self) -> None:
+        """SQLite goes on with a file that was moved away or replaced: what it writes is lost.
+
+        Raises Unavailable; the next call opens what is there then.
+        """
+        if self._path is None or not self._ready:
+            return
+        found = _file_id(self._path)
+        if found == self._file:
+            return
+        if found is not None:
+            self._engine.dispose()
+            self._ready = False
+        raise Unavailable(
+            f"bank store: {self._path.name} is gone or was replaced; try again once it is back",
+            reason="BANK_STORE_UNAVAILABLE",
+        )
+
+    def _connect(self, *, write: bool) -> Connection:
+        self._check_file()
+        connection = self._engine.connect()
+        if self.is_sqlite:
+            begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+            return connection.execution_options(sqlite_begin=begin)
+        level = "READ COMMITTED" if write else "REPEATABLE READ"
+        return connection.execution_options(isolation_level=level, postgresql_readonly=not write)
+
+    def _ensure_schema(self) -> None:
+        """Migrate to this code's schema, one process at a time; refuse one that is newer."""
+        if self._ready:
+            return
+        with self._lock, guarded():
+            if self._ready:
+                return
+            if self._path is not None:
+                _make_folder(self._path.parent)
+            with self._connect(write=False) as connection, connection.begin():
+                current = migrations.current(connection) == migrations.HEAD
+            if not current:
+                self._migrate()
+            if self._path is not None:
+                self._file = _file_id(self._path)
+            self._ready = True
+
+    def _migrate(self) -> None:
+        with self._connect(write=True) as connection:
+            if self.is_sqlite:
+                # Where SQLite cannot alter a table it is rebuilt; what refers to it stays.
+                _pragma(connection, "foreign_keys=OFF")
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
+                    )
+                migrations.upgrade(connection)
+            if self.is_sqlite:
+                _pragma(connection, "foreign_keys=ON")
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what the driver raises into our errors."""
+    try:
+        yield
+    except (sa.OperationalError, sa.InterfaceError, sa.InternalError, sa.TimeoutError) as exc:
+        raise Unavailable(
+            f"bank store: the database did not answer ({_cause(exc)}); try again",
+            reason="BANK_STORE_UNAVAILABLE",
+        ) from exc
+    except sa.DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise Unavailable(
+                "bank store: the connection was lost; try again", reason="BANK_STORE_UNAVAILABLE"
+            ) from exc
+        if type(exc) is sa.DatabaseError:
+            raise DataCorrupt(f"bank store: {_cause(exc)}; restore the file from a backup") from exc
+        raise
+
+
+def _cause(exc: sa.SQLAlchemyError) -> str:
+    """The driver's first line: its own words, without statement and parameters."""
+    original = exc.orig if isinstance(exc, sa.DBAPIError) else exc
+    return str(original).strip().partition("\n")[0][:200]
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Unavailable(
+            f"bank store: its folder {folder} cannot be made: {exc.strerror}",
+            reason="BANK_STORE_UNAVAILABLE",
+        ) from exc
+
+
+def _sqlite_path(url: URL) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise ConfigInvalid("banks.url: SQLite needs a file that all workers can open, not memory")
+    return Path(url.database)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # The driver's own BEGIN would start transactions late and never as IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=FILE",
+    ):
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+
+def _pragma(connection: Connection, pragma: str) -> None:
+    """On the driver's connection: inside SQLAlchemy's transaction it would have no effect."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options()["sqlite_begin"])

@@ -1,0 +1,1 @@
+"""Which threshold a bank should have, from samples whose truth is known."""

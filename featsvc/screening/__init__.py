@@ -1,6 +1,0 @@
-"""One call that does all of it: content and account in; signals, matches and features out."""
-
-from featsvc.screening.pool import WorkPool
-from featsvc.screening.screen import Account, Looked, Screened, Screener, Timings
-
-__all__ = ["Account", "Looked", "Screened", "Screener", "Timings", "WorkPool"]

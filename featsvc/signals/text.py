@@ -1,0 +1,104 @@
+"""Text to signals.
+
+- `text`: grams of the folded view, for edited copies (`text_grams`).
+- `text_sha256`: SHA-256 of the plain view in UTF-8: equal for texts that read the same.
+- `tlsh`, and the byte hashes: of the text's UTF-8 as it was sent, as lists exchange them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from featsvc.errors import InvalidInput
+from featsvc.signals.algorithms import Algorithm, get_algorithm
+from featsvc.signals.digests import BYTE_HASHES
+from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
+from featsvc.signals.signal import Signal
+from featsvc.signals.text_grams import MAX_PARTS, MAX_STORED_GRAMS, query_value, stored_values
+from featsvc.signals.text_views import TextViews, check_text, view_text
+from featsvc.signals.tlsh import tlsh_value
+from featsvc.signals.variants import ORIGINAL
+
+STORED_ALGORITHMS = ("text_sha256", "text")
+"""What an entry is given of a text that a curator adds."""
+_MEDIA = MediaInfo("text/plain", 0, 0, 0)
+
+
+def hash_text(text: str, algorithms: Sequence[str], *, parts: bool = False) -> ContentHashes:
+    """Compute each of `algorithms` (registry names; a repeated one counts once).
+
+    `parts`: the `text` signals are those that an entry stores, a long text's in several variants;
+    otherwise there is one of the whole text, as a query wants it. Synchronous and thread-safe.
+
+    A text of which one of them cannot be made is LOW_QUALITY, and `reason` says which: a phrase
+    has only its digests. Raises UnknownAlgorithm, InvalidInput (no algorithm, one of pictures, an
+    empty text), MediaTooLarge (over 1 MiB; with `parts`, over MAX_STORED_GRAMS).
+    """
+    check_text(text)
+    kinds = _kinds(algorithms)
+    started = time.perf_counter_ns()
+    content = text.encode("utf-8", "surrogatepass")
+    views = view_text(text)
+    viewed = time.perf_counter_ns()
+    signals: list[Signal] = []
+    missing: list[str] = []
+    for kind in kinds:
+        values = _values(kind.name, views, content, parts)
+        if not values:
+            missing.append(_REASONS.get(kind.name, ""))
+        signals += [
+            Signal(kind.name, value, variant=ORIGINAL if i == 0 else f"part-{i + 1}")
+            for i, value in enumerate(values)
+        ]
+    outcome = ContentOutcome.LOW_QUALITY if missing else ContentOutcome.OK
+    hashed = time.perf_counter_ns()
+    return ContentHashes(
+        outcome, "; ".join(missing), _MEDIA, tuple(signals), (viewed - started) // 1000,
+        (hashed - viewed) // 1000,
+    )  # fmt: skip
+
+
+def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
+    kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(algorithms))
+    if not kinds:
+        raise InvalidInput("algorithms: name at least one", field="algorithms")
+    for kind in kinds:
+        if not kind.computed or kind.perceptual:
+            raise InvalidInput(
+                f"algorithms: {kind.name} is not computed of text; a text has text, text_sha256, "
+                "tlsh, md5, sha1 and sha256",
+                field="algorithms",
+            )
+    return kinds
+
+
+def _values(name: str, views: TextViews, content: bytes, parts: bool) -> list[bytes]:
+    if name == "text":
+        if not parts:
+            return _some(query_value(views.folded))
+        values = list(stored_values(views.folded))
+        if len(values) > MAX_PARTS:
+            raise InvalidInput(
+                f"text: reads as {len(views.folded):,} letters, the signals of one entry hold "
+                f"{MAX_STORED_GRAMS:,}; send it in pieces, or leave out the algorithm text",
+                reason="TEXT_TOO_LONG",
+                field="text",
+            )
+        return values
+    if name == "text_sha256":
+        return [views.digest] if views.plain else []
+    if name == "tlsh":
+        return _some(tlsh_value(content))
+    make: Callable[[bytes], bytes] = BYTE_HASHES[name]
+    return [make(content)]
+
+
+def _some(value: bytes | None) -> list[bytes]:
+    return [] if value is None else [value]
+
+
+_REASONS = {
+    "text": "the text is too short for copies of it to be told by their words (under about 19 "
+    "letters, or few different ones): only digests can match it",
+    "text_sha256": "nothing in the text reads as a letter or a number: text_sha256 has no digest",
+    "tlsh": "the text is too short (under 50 bytes) or too uniform for tlsh: it has no digest",
+}

@@ -1,0 +1,62 @@
+"""The bounded pool."""
+
+import asyncio
+import threading
+
+import pytest
+
+from featsvc.errors import Overloaded
+from featsvc.requests import WorkPool
+
+
+def test_a_full_queue_refuses_at_once_and_recovers() -> None:
+    async def scenario() -> None:
+        pool = WorkPool(threads=1, max_queue=2)
+        release = threading.Event()
+        waiting = [asyncio.ensure_future(pool.run(release.wait)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert pool.pending == 3
+        with pytest.raises(Overloaded) as caught:
+            await pool.run(lambda: None)
+        assert caught.value.retry_after_ms > 0
+        release.set()
+        assert [result for result, _ in await asyncio.gather(*waiting)] == [True] * 3
+        result, waited_us = await pool.run(lambda: 7)
+        assert result == 7
+        assert waited_us >= 0
+        pool.close()
+        assert pool.pending == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_job_whose_caller_left_never_runs() -> None:
+    async def scenario() -> None:
+        pool = WorkPool(threads=1, max_queue=8)
+        release = threading.Event()
+        ran: list[int] = []
+        first = asyncio.ensure_future(pool.run(release.wait))
+        second = asyncio.ensure_future(pool.run(lambda: ran.append(1)))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        await first
+        await pool.run(lambda: None)
+        pool.close()
+        assert ran == []
+        assert pool.pending == 0
+
+    asyncio.run(scenario())
+
+
+def test_an_error_passes_through_and_frees_its_place() -> None:
+    async def scenario() -> None:
+        pool = WorkPool(threads=1, max_queue=1)
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                await pool.run(lambda: 1 // 0)
+        pool.close()
+        assert pool.pending == 0
+
+    asyncio.run(scenario())

@@ -1,0 +1,96 @@
+"""Names, sizes, text forms and distances."""
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
+from featsvc.hashing.perceptual import pack_bits
+from featsvc.signals.algorithms import ALGORITHMS, Distance, get_algorithm
+from featsvc.signals.distance import distance
+from featsvc.signals.signal import Signal, parse_signal, parse_value
+
+HAMMING = [a for a in ALGORITHMS.values() if a.distance is Distance.HAMMING]
+
+
+def test_sizes_have_names() -> None:
+    assert get_algorithm("phash-16").bits == 256
+    assert get_algorithm("phash-16").default_threshold == 4 * ALGORITHMS["phash"].default_threshold
+    assert get_algorithm("whash_db4-16").bits == 22 * 22
+    assert get_algorithm("colorhash-4").bits == 56
+    assert get_algorithm("dhash-3").hex_digits == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["phash-8", "phash-1", "phash-33", "phash-016", "phash-", "phash-x", "whash-12", "pdq-8",
+     "md5-8", "colorhash-9", "phash-16-16", "PDQ", "", "phash-١٦", "x" * 9999],
+)  # fmt: skip
+def test_other_names_are_unknown(name: str) -> None:
+    with pytest.raises(UnknownAlgorithm, match="known are pdq"):
+        get_algorithm(name)
+
+
+@given(kind=st.sampled_from(HAMMING), data=st.data())
+def test_text_round_trips_and_is_imagehashs(kind: object, data: st.DataObject) -> None:
+    algorithm = get_algorithm(getattr(kind, "name"))  # noqa: B009
+    bits = data.draw(
+        st.lists(st.booleans(), min_size=algorithm.bits, max_size=algorithm.bits).map(np.array)
+    )
+    signal = Signal(algorithm.name, pack_bits(bits))
+    assert signal.text == str(imagehash.ImageHash(bits))
+    assert parse_value(algorithm.name, f" {signal.text.upper()}\n") == signal.value
+
+
+def test_segments_are_joined_by_commas() -> None:
+    text = "0123456789abcdef,fedcba9876543210"
+    signal = parse_signal(f"crop_resistant:{text}")
+    assert signal.text == text
+    assert len(signal.value) == 16
+    with pytest.raises(InvalidSignal, match="at most 180 segments, this one has 181"):
+        parse_value("crop_resistant", ",".join(["0" * 16] * 181))
+    with pytest.raises(InvalidSignal, match="16 hex digits, this one has 0"):
+        parse_value("crop_resistant", "0123456789abcdef,")
+
+
+def test_bad_values_are_named() -> None:
+    with pytest.raises(InvalidSignal, match="64 hex digits, this one has 3"):
+        parse_value("pdq", "abc")
+    with pytest.raises(InvalidSignal, match="'g' at position 2 is not"):
+        parse_value("phash", "0g" + "0" * 14)
+    with pytest.raises(InvalidSignal, match="42 bits, so its first digit is smaller"):
+        parse_value("colorhash", "f" * 11)
+    with pytest.raises(InvalidSignal, match="ALGORITHM:HEX"):
+        parse_signal("0123")
+
+
+@given(
+    kind=st.sampled_from(HAMMING),
+    values=st.tuples(*[st.binary(min_size=128, max_size=128)] * 3),
+)
+def test_hamming_is_a_metric(kind: object, values: tuple[bytes, bytes, bytes]) -> None:
+    algorithm = get_algorithm(getattr(kind, "name"))  # noqa: B009
+    a, b, c = (Signal(algorithm.name, v[: algorithm.bytes]) for v in values)
+    assert distance(a, a) == 0
+    assert distance(a, b) == distance(b, a)
+    assert distance(a, c) <= distance(a, b) + distance(b, c)
+    assert distance(a, b) == (int.from_bytes(a.value) ^ int.from_bytes(b.value)).bit_count()
+
+
+def test_equality_and_segments() -> None:
+    assert distance(Signal("md5", bytes(16)), Signal("md5", bytes(16))) == 0
+    assert distance(Signal("md5", bytes(16)), Signal("md5", b"x" * 16)) == 1
+    a = parse_signal("crop_resistant:ffffffffffffffff,0000000000000000")
+    b = parse_signal("crop_resistant:0000000000000007,00ff00ff00ff00ff")
+    assert distance(a, b) == 3
+
+
+def test_kinds_and_lengths_must_fit() -> None:
+    with pytest.raises(InvalidInput, match="do not compare"):
+        distance(Signal("pdq", bytes(32)), Signal("sha256", bytes(32)))
+    with pytest.raises(InvalidSignal, match="has 32 bytes, this one has 31"):
+        distance(Signal("pdq", bytes(31)), Signal("pdq", bytes(32)))
+    with pytest.raises(InvalidSignal, match="has 8 bytes"):
+        distance(Signal("crop_resistant", b""), Signal("crop_resistant", bytes(8)))

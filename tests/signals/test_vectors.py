@@ -1,0 +1,97 @@
+"""Vectors as the values of signals."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from featsvc.banks.records import check_threshold
+from featsvc.embedding.classical import CLASSICAL
+from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
+from featsvc.signals.algorithms import ALGORITHMS, Distance, find_algorithm, get_algorithm
+from featsvc.signals.distance import distance
+from featsvc.signals.signal import Signal, format_value, parse_value
+from featsvc.signals.vectors import vector_of, vector_value
+
+FLOATS = st.floats(-(2.0**40), 2.0**40, width=32)
+SSCD = get_algorithm("sscd@3")
+
+
+def test_the_built_in_models_are_in_the_table() -> None:
+    table = {a.name: a.dimensions for a in ALGORITHMS.values() if a.vector}
+    assert table == {model.id: model.dimensions for model in CLASSICAL.values()}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("sscd@1", True), ("my-model_2@2147483647", True), ("pdqf@2", True), ("sscd", False),
+        ("sscd@0", False), ("sscd@01", False), ("sscd@2147483648", False), ("@1", False),
+        ("a" * 63 + "@1", True), ("a" * 64 + "@1", False), ("../a@1", False), ("sscd@1\n", False),
+    ],
+)  # fmt: skip
+def test_a_vector_is_named_by_model_and_version(name: str, known: bool) -> None:
+    kind = find_algorithm(name)
+    assert (kind is not None) == known
+    if kind is not None:
+        assert (kind.distance, kind.dimensions, kind.opaque) == (Distance.COSINE, 0, False)
+        assert f"{kind.base}@{kind.version}" == kind.name == name
+
+
+@settings(max_examples=200, deadline=None)
+@given(arrays(np.float32, st.integers(1, 300), elements=FLOATS))
+def test_text_and_value_go_back_and_forth(values: np.ndarray) -> None:
+    if not math.hypot(*values.astype(float)) >= np.finfo(np.float32).tiny:
+        return
+    value = parse_value("sscd@3", values.tobytes().hex().upper())
+    assert abs(np.linalg.norm(vector_of(value).astype(float)) - 1) < 2e-7
+    # To normalise it again changes nothing, or a second import would find changed entries.
+    assert parse_value("sscd@3", format_value("sscd@3", value)) == value
+    assert distance(Signal("sscd@3", value), Signal("sscd@3", value)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, math.nan], "dimension 1 of a sscd@3 vector is nan"),
+        ([math.inf, 1], "dimension 0 of a sscd@3 vector is inf"),
+        ([0, 0], "all zeros"),
+        ([], "1 to 4096 dimensions, this one has 0"),
+        ([1] * 4097, "this one has 4097"),
+    ],
+)
+def test_what_has_no_direction_is_refused(values: list[float], message: str) -> None:
+    with pytest.raises(InvalidSignal, match=message):
+        parse_value("sscd@3", np.array(values, "<f4").tobytes().hex())
+
+
+def test_the_length_of_a_built_in_model_is_known() -> None:
+    with pytest.raises(InvalidSignal, match="value: a pdqf@1 vector has 256 dimensions, this one"):
+        parse_value("pdqf@1", np.ones(255, "<f4").tobytes().hex())
+    with pytest.raises(InvalidSignal, match="hex of float32 values, 8 digits each"):
+        parse_value("pdqf@1", "0" * 2047)
+    with pytest.raises(InvalidSignal, match="hex of float32 values"):
+        parse_value("pdqf@1", "xy" * 1024)
+
+
+def test_distance_is_one_minus_the_cosine() -> None:
+    one, half, none, other = (
+        Signal("sscd@3", vector_value(SSCD, np.array(v, np.float32)))
+        for v in ([2, 0], [1, 3**0.5], [0, 9], [-1, 0])
+    )
+    assert [distance(one, v) for v in (one, half, none, other)] == [0, 0.5, 1, 2]
+    with pytest.raises(InvalidInput, match="do not compare"):
+        distance(one, Signal("sscd@4", one.value))
+    with pytest.raises(InvalidSignal, match="has 4 bytes, this one has 8"):
+        distance(one, Signal("sscd@3", one.value[:4]))
+
+
+def test_thresholds_are_distances() -> None:
+    check_threshold("sscd@3", 2, field="t")
+    with pytest.raises(InvalidInput, match=r"t: 2\.1 is not within 0 to 2 for sscd@3"):
+        check_threshold("sscd@3", 2.1, field="t")
+    with pytest.raises(UnknownAlgorithm, match="vectors of other models as in sscd@1"):
+        check_threshold("sscd", 0.1, field="t")
