@@ -29,7 +29,7 @@ from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching.follower import Follower
 from featsvc.media import Limits
 from featsvc.processes import run_until_stopped
-from featsvc.requests import Screener, WorkPool
+from featsvc.requests import Runtime, WorkPool
 from featsvc.service import mounts
 from featsvc.service.metrics import Metrics
 from featsvc.service.server import Server
@@ -85,9 +85,14 @@ async def working(
         limits = Limits(**msgspec.structs.asdict(config.media))
         server = Server(
             mounts(
-                Screener(pool, follower, features, embedder, limits, tally),
-                follower,
-                features,
+                Runtime(
+                    pool=pool,
+                    follower=follower,
+                    features=features,
+                    embedder=embedder,
+                    limits=limits,
+                    tally=tally,
+                ),
                 store,
                 metrics,
                 worker=spec.number,

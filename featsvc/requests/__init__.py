@@ -1,6 +1,30 @@
-"""One call that does all of it: content and account in; signals, matches and features out."""
+"""Requests: one verb a file, each over the one `Runtime` of a worker; no wire."""
 
+from featsvc.requests.compare import Comparison, compare
+from featsvc.requests.embed import EmbedResult, embed
+from featsvc.requests.hash import compute_hashes, describe, describe_entry
+from featsvc.requests.look import ContentReport, look
+from featsvc.requests.match import match, match_batch
 from featsvc.requests.pool import WorkPool
-from featsvc.requests.screen import Account, Looked, Screened, Screener, Timings
+from featsvc.requests.runtime import Runtime
+from featsvc.requests.screen import AccountQuery, ScreenResult, Timings, screen
 
-__all__ = ["Account", "Looked", "Screened", "Screener", "Timings", "WorkPool"]
+__all__ = [
+    "AccountQuery",
+    "Comparison",
+    "ContentReport",
+    "EmbedResult",
+    "Runtime",
+    "ScreenResult",
+    "Timings",
+    "WorkPool",
+    "compare",
+    "compute_hashes",
+    "describe",
+    "describe_entry",
+    "embed",
+    "look",
+    "match",
+    "match_batch",
+    "screen",
+]

@@ -1,4 +1,4 @@
-"""How far two pieces of content, or two signals, are from each other."""
+"""Compare: how far two pieces of content, or two signals, are from each other."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from featsvc.errors import InvalidInput
 from featsvc.media import DecodeOptions, Frames, Limits
-from featsvc.requests.contents import Content, default_algorithms, hash_any
+from featsvc.requests.content import Content, default_algorithms, hash_any
+from featsvc.requests.runtime import Runtime
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
@@ -14,7 +15,7 @@ from featsvc.signals.signal import Signal
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """Two sides by one algorithm.
 
     `distance` is NaN where a side has no such signal: a file that is no picture is
@@ -35,7 +36,7 @@ def compare_sides(
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
-) -> tuple[Compared, ...]:
+) -> tuple[Comparison, ...]:
     """Content or a signal on either side, by each of `algorithms`.
 
     None means those that both sides have: a signal its own, content the default set. Synchronous
@@ -91,13 +92,27 @@ def _signals(
     return {side.algorithm: side}
 
 
-def _compare(name: str, a: Signal | None, b: Signal | None) -> Compared:
+def _compare(name: str, a: Signal | None, b: Signal | None) -> Comparison:
     kind = get_algorithm(name)
     threshold = float(kind.default_threshold)
     if a is None or b is None:
         missing = ContentOutcome.LOW_QUALITY if kind.textual else ContentOutcome.UNSUPPORTED_MEDIA
-        return Compared(name, math.nan, threshold, False, missing)
+        return Comparison(name, math.nan, threshold, False, missing)
     apart = distance(a, b)
     if a.low_quality or b.low_quality:
-        return Compared(name, apart, threshold, False, ContentOutcome.LOW_QUALITY)
-    return Compared(name, apart, threshold, apart <= threshold, ContentOutcome.OK)
+        return Comparison(name, apart, threshold, False, ContentOutcome.LOW_QUALITY)
+    return Comparison(name, apart, threshold, apart <= threshold, ContentOutcome.OK)
+
+
+async def compare(
+    runtime: Runtime,
+    a: Content | Signal,
+    b: Content | Signal,
+    algorithms: Sequence[str],
+    decode: DecodeOptions,
+) -> tuple[Comparison, ...]:
+    """The distances of two sides, in one hop; see `compare_sides`."""
+    compared, _ = await runtime.pool.run(
+        lambda: compare_sides(a, b, algorithms, decode, runtime.limits)
+    )
+    return compared

@@ -13,10 +13,8 @@ from featsvc_client.v1 import (
     screening_pb2_grpc,
 )
 
-from featsvc.accounts import FeatureStore
 from featsvc.banks.store import BankStore
-from featsvc.matching.follower import Follower
-from featsvc.requests import Screener
+from featsvc.requests import Runtime
 from featsvc.service.banks import BankServicer
 from featsvc.service.features import FeatureServicer
 from featsvc.service.hashing import HashingServicer
@@ -26,39 +24,31 @@ from featsvc.service.screening import ScreeningServicer
 from featsvc.service.server import Mount
 
 
-def mounts(
-    screener: Screener,
-    follower: Follower,
-    features: FeatureStore,
-    store: BankStore,
-    metrics: Metrics,
-    *,
-    worker: int = 0,
-) -> list[Mount]:
+def mounts(runtime: Runtime, store: BankStore, metrics: Metrics, *, worker: int = 0) -> list[Mount]:
     """The five services over their parts; `worker` is its number among those of one port."""
     return [
         Mount(
-            ScreeningServicer(screener, metrics),
+            ScreeningServicer(runtime, metrics),
             screening_pb2_grpc.add_ScreeningServiceServicer_to_server,
             screening_pb2.DESCRIPTOR.services_by_name["ScreeningService"].full_name,
         ),
         Mount(
-            HashingServicer(screener),
+            HashingServicer(runtime),
             hashing_pb2_grpc.add_HashingServiceServicer_to_server,
             hashing_pb2.DESCRIPTOR.services_by_name["HashingService"].full_name,
         ),
         Mount(
-            MatchingServicer(screener, follower, worker),
+            MatchingServicer(runtime, worker),
             matching_pb2_grpc.add_MatchingServiceServicer_to_server,
             matching_pb2.DESCRIPTOR.services_by_name["MatchingService"].full_name,
         ),
         Mount(
-            FeatureServicer(features),
+            FeatureServicer(runtime.features),
             features_pb2_grpc.add_FeatureServiceServicer_to_server,
             features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
         ),
         Mount(
-            BankServicer(store, follower, screener),
+            BankServicer(runtime, store),
             banks_pb2_grpc.add_BankServiceServicer_to_server,
             banks_pb2.DESCRIPTOR.services_by_name["BankService"].full_name,
         ),

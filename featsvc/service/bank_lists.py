@@ -1,4 +1,4 @@
-"""The part of BankService that streams: import and export.
+"""Lists through streams: what ImportEntries and ExportEntries of `BankServicer` do.
 
 The store is synchronous. An import reads the request stream from its own thread, one message at a
 time, which is all the flow control it needs; an export hands one piece at a time to the loop.
@@ -7,13 +7,12 @@ time, which is all the flow control it needs; an export hands one piece at a tim
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from featsvc_client.v1 import banks_pb2
-from grpc import aio
 
 from featsvc import errors
 from featsvc.banks.lists.list_file import ListFile
@@ -22,8 +21,6 @@ from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions import banks as convert_banks
-
-Context = aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
 
@@ -35,8 +32,8 @@ _BAD_ROWS_A_MESSAGE = 1000
 _CANCEL_DELAY_S = 0.05
 
 
-class BankLists:
-    """ImportEntries and ExportEntries."""
+class ListStreams:
+    """Imports and exports of one worker, on threads of their own."""
 
     def __init__(self, store: BankStore, follower: Follower) -> None:
         self._store = store
@@ -45,10 +42,11 @@ class BankLists:
         self._threads = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="bank-list")
         self._streams = 0
 
-    async def ImportEntries(  # noqa: N802
-        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
-        opening = await anext(aiter(request_iterator), None)
+    async def import_entries(
+        self, requests: AsyncIterator[banks_pb2.ImportEntriesRequest]
+    ) -> AsyncGenerator[banks_pb2.ImportEntriesResponse, None]:
+        """Progress, then the result, and the result again once it is served."""
+        opening = await anext(aiter(requests), None)
         if opening is None or opening.WhichOneof("message") != "options":
             raise errors.InvalidInput(
                 "options: the first message of an import must carry them", field="options"
@@ -56,7 +54,7 @@ class BankLists:
         options = opening.options
         gone = threading.Event()
         file = ListFile(
-            _chunks(request_iterator),
+            _chunks(requests),
             name=options.file_name,
             format=options.format,
             size_bytes=options.file_bytes,
@@ -93,12 +91,13 @@ class BankLists:
             yield _message(file, result, bad)
         # A long list is committed well before it is served.
         last = _message(file, result, [])
-        last.served = await self._serve(result.revision)
+        last.served = await serve(self._follower, result.revision)
         yield last
 
-    async def ExportEntries(  # noqa: N802
-        self, request: banks_pb2.ExportEntriesRequest, context: Context
-    ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
+    async def export_entries(
+        self, request: banks_pb2.ExportEntriesRequest
+    ) -> AsyncGenerator[banks_pb2.ExportEntriesResponse, None]:
+        """What is dropped, then the list in pieces."""
         bank_id = convert_banks.bank_id(request.parent, "parent")
         export = await asyncio.to_thread(
             self._store.export_entries, bank_id, request.format or "csv", request.revision
@@ -144,15 +143,6 @@ class BankLists:
             while not producing.done():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(queue.get(), 0.05)
-
-    async def _serve(self, revision: int) -> bool:
-        """Let this worker see what it has just committed, so that a curator can try it at once."""
-        if revision:
-            try:
-                await asyncio.to_thread(self._follower.wait_for, revision, SERVE_TIMEOUT_S)
-            except (errors.TimedOut, errors.Unavailable):
-                return False
-        return True
 
 
 async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
@@ -210,3 +200,13 @@ def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator
             yield chunk
 
     return pieces()
+
+
+async def serve(follower: Follower, revision: int) -> bool:
+    """Let this worker see what it has just committed, so that a curator can try it at once."""
+    if revision:
+        try:
+            await asyncio.to_thread(follower.wait_for, revision, SERVE_TIMEOUT_S)
+        except (errors.TimedOut, errors.Unavailable):
+            return False
+    return True

@@ -5,7 +5,8 @@ acknowledges it also serves, so that a curator can try it at once.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
@@ -14,10 +15,10 @@ from grpc import aio
 from featsvc import errors
 from featsvc.banks.store import BankStore
 from featsvc.hashing.variants import make_entry, make_original
-from featsvc.matching.follower import Follower
-from featsvc.requests import Screener
-from featsvc.service.bank_lists import BankLists
-from featsvc.service.bank_tuning import BankTuning
+from featsvc.requests import Runtime, describe_entry
+from featsvc.service.bank_lists import ListStreams, serve
+from featsvc.service.bank_tuning import evaluate_bank
+from featsvc.service.conversions import bank_lists as convert_lists
 from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
 from featsvc.service.conversions.signals import vector_models
@@ -26,12 +27,22 @@ from featsvc.signals.signal import Signal
 Context = aio.ServicerContext[Any, Any]
 
 
-class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
-    """Banks, entries and history here; the rest in the bases."""
+DEFAULT_DAYS = 7
+DEFAULT_ROWS = 100
+MAX_ROWS = 1000
 
-    def __init__(self, store: BankStore, follower: Follower, screener: Screener) -> None:
-        BankLists.__init__(self, store, follower)
-        BankTuning.__init__(self, store, screener)
+
+class BankServicer(banks_pb2_grpc.BankServiceServicer):
+    """Every method of BankService; streams and evaluation are in files of their own."""
+
+    def __init__(self, runtime: Runtime, store: BankStore) -> None:
+        self._runtime = runtime
+        self._store = store
+        self._lists = ListStreams(store, runtime.follower)
+
+    async def _serve(self, revision: int) -> None:
+        """Let this worker see what it has just committed."""
+        await serve(self._runtime.follower, revision)
 
     async def CreateBank(  # noqa: N802
         self, request: banks_pb2.CreateBankRequest, context: Context
@@ -103,7 +114,8 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
         hashed: list[Sequence[Signal]] = [()] * len(request.entries)
         for index, content in enumerate(request.contents):
             if content.WhichOneof("kind"):
-                hashed[index] = await self._screener.describe_entry(
+                hashed[index] = await describe_entry(
+                    self._runtime,
                     convert_content(content, f"contents[{index}]"),
                     models,
                     variants,
@@ -227,3 +239,50 @@ class BankServicer(BankLists, BankTuning, banks_pb2_grpc.BankServiceServicer):
             restored_entries=done.restored_entries,
             withdrawn_entries=done.withdrawn_entries,
         )
+
+    async def ImportEntries(  # noqa: N802
+        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
+    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+        async with aclosing(self._lists.import_entries(request_iterator)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def ExportEntries(  # noqa: N802
+        self, request: banks_pb2.ExportEntriesRequest, context: Context
+    ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
+        async with aclosing(self._lists.export_entries(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def EvaluateBank(  # noqa: N802
+        self, request_iterator: AsyncIterator[banks_pb2.EvaluateBankRequest], context: Context
+    ) -> banks_pb2.EvaluateBankResponse:
+        return await evaluate_bank(self._runtime, self._store, request_iterator)
+
+    async def CompareBanks(  # noqa: N802
+        self, request: banks_pb2.CompareBanksRequest, context: Context
+    ) -> banks_pb2.CompareBanksResponse:
+        overlap = await asyncio.to_thread(
+            self._store.overlap,
+            convert.bank_id(request.parent, "parent"),
+            convert.bank_id(request.other, "other"),
+            max_pairs=_rows(request.max_pairs, "max_pairs"),
+        )
+        return convert_lists.overlap_message(overlap)
+
+    async def ListMatchCounts(  # noqa: N802
+        self, request: banks_pb2.ListMatchCountsRequest, context: Context
+    ) -> banks_pb2.ListMatchCountsResponse:
+        found = await asyncio.to_thread(
+            self._store.match_counts,
+            convert.bank_id(request.parent, "parent"),
+            days=request.days or DEFAULT_DAYS,
+            limit=_rows(request.max_entries, "max_entries"),
+        )
+        return convert_lists.match_counts_message(found)
+
+
+def _rows(asked: int, field: str) -> int:
+    if asked > MAX_ROWS:
+        raise errors.InvalidInput(f"{field}: {asked}, at most {MAX_ROWS}", field=field)
+    return asked or DEFAULT_ROWS

@@ -6,7 +6,7 @@ from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
 from grpc import aio
 
 from featsvc.hashing.variants import make_dihedral, make_original
-from featsvc.requests import Screener
+from featsvc.requests import Runtime, compare, compute_hashes, embed
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.algorithms import ALGORITHMS
 
@@ -14,13 +14,14 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
-    def __init__(self, screener: Screener) -> None:
-        self._screener = screener
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     async def Hash(  # noqa: N802
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
-        hashes = await self._screener.hash(
+        hashes = await compute_hashes(
+            self._runtime,
             convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
@@ -37,7 +38,8 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def Embed(  # noqa: N802
         self, request: hashing_pb2.EmbedRequest, context: Context
     ) -> hashing_pb2.EmbedResponse:
-        found = await self._screener.embed(
+        found = await embed(
+            self._runtime,
             convert.content_bytes(request.content),
             request.models,
             convert.decode_options(request.decode),
@@ -55,7 +57,8 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def Compare(  # noqa: N802
         self, request: hashing_pb2.CompareRequest, context: Context
     ) -> hashing_pb2.CompareResponse:
-        compared = await self._screener.compare(
+        compared = await compare(
+            self._runtime,
             convert.compare_side(request.a, "a"),
             convert.compare_side(request.b, "b"),
             convert.algorithm_names(request.algorithms),
@@ -80,6 +83,6 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
         return hashing_pb2.ListAlgorithmsResponse(
             algorithms=[
                 *(convert.algorithm_message(a) for a in ALGORITHMS.values() if not a.vector),
-                *(convert.model_message(m) for m in self._screener.models),
+                *(convert.model_message(m) for m in self._runtime.embedder.models.values()),
             ]
         )

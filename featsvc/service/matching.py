@@ -8,10 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from featsvc import errors
-from featsvc.matching.follower import Follower
 from featsvc.matching.matches import BatchResult
 from featsvc.matching.snapshot import Snapshot
-from featsvc.requests import Screener
+from featsvc.requests import Runtime, look, match, match_batch
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.hashes import ContentOutcome
 
@@ -21,9 +20,8 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
-    def __init__(self, screener: Screener, follower: Follower, worker: int) -> None:
-        self._screener = screener
-        self._follower = follower
+    def __init__(self, runtime: Runtime, worker: int) -> None:
+        self._runtime = runtime
         self._worker = worker
 
     async def Match(  # noqa: N802
@@ -32,7 +30,8 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         options = convert.match_options(request.options)
         match request.WhichOneof("query"):
             case "content":
-                looked = await self._screener.look(
+                looked = await look(
+                    self._runtime,
                     convert.content(request.content),
                     convert.algorithm_names(request.algorithms),
                     convert.decode_options(request.decode),
@@ -48,7 +47,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
-                result, revision, commit_time = await self._screener.match(signal, options)
+                result, revision, commit_time = await match(self._runtime, signal, options)
                 return matching_pb2.MatchResponse(
                     outcome=convert.outcome(
                         ContentOutcome.LOW_QUALITY if result.low_quality else ContentOutcome.OK
@@ -68,14 +67,14 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         algorithm, values = convert.packed_signals(
             request.algorithm, request.signals, request.dimensions
         )
-        return await self._screener.match_batch(
-            algorithm, values, convert.match_options(request.options), _batch_message
+        return await match_batch(
+            self._runtime, algorithm, values, convert.match_options(request.options), _batch_message
         )
 
     async def GetIndexStatus(  # noqa: N802
         self, request: matching_pb2.GetIndexStatusRequest, context: Context
     ) -> matching_pb2.GetIndexStatusResponse:
-        status = self._follower.status()
+        status = self._runtime.follower.status()
         staleness = Duration()
         staleness.FromMilliseconds(status.staleness_ms)
         return matching_pb2.GetIndexStatusResponse(

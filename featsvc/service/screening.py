@@ -8,7 +8,7 @@ from featsvc_client.v1 import screening_pb2, screening_pb2_grpc, types_pb2
 from grpc import aio
 
 from featsvc import errors
-from featsvc.requests import Account, Screener
+from featsvc.requests import AccountQuery, Runtime, screen
 from featsvc.service.conversions import features as convert_features
 from featsvc.service.conversions import signals as convert
 from featsvc.service.metrics import Metrics
@@ -23,8 +23,8 @@ MAX_IN_FLIGHT = 64
 
 
 class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
-    def __init__(self, screener: Screener, metrics: Metrics) -> None:
-        self._screener = screener
+    def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
+        self._runtime = runtime
         self._metrics = metrics
 
     async def Screen(  # noqa: N802
@@ -68,12 +68,13 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
 
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
-        screened = await self._screener.screen(
+        screened = await screen(
+            self._runtime,
             convert.content(request.content),
             convert.algorithm_names(request.algorithms),
             convert.decode_options(request.decode),
             convert.match_options(request.options),
-            Account(
+            AccountQuery(
                 entities=convert_features.entity_refs(request.entities),
                 selection=convert_features.selection(request.features),
                 record=(
@@ -84,23 +85,23 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             ),
             request.models,
         )
-        looked = screened.looked
+        report = screened.report
         response = screening_pb2.ScreenResponse(
             request_id=request.request_id,
-            content_outcome=convert.outcome(looked.outcome),
-            content_outcome_reason=looked.reason,
-            media=convert.media_info(looked.hashes.media),
-            signals=convert.original_messages(looked.signals),
-            matches=[convert.match_message(m) for m in looked.result.matches],
-            matches_truncated=looked.result.truncated,
-            watermark=convert.watermark(looked.revision, looked.commit_time),
-            scores=map(convert.score_message, looked.scores),
+            content_outcome=convert.outcome(report.outcome),
+            content_outcome_reason=report.reason,
+            media=convert.media_info(report.hashes.media),
+            signals=convert.original_messages(report.signals),
+            matches=[convert.match_message(m) for m in report.result.matches],
+            matches_truncated=report.result.truncated,
+            watermark=convert.watermark(report.revision, report.commit_time),
+            scores=map(convert.score_message, report.scores),
             features_outcome_reason=screened.features_degraded,
             timings=screening_pb2.ScreenTimings(
-                queue_us=looked.queue_us,
-                decode_us=looked.hashes.decode_us,
-                hash_us=looked.hashes.hash_us,
-                match_us=looked.match_us,
+                queue_us=report.queue_us,
+                decode_us=report.hashes.decode_us,
+                hash_us=report.hashes.hash_us,
+                match_us=report.match_us,
                 features_us=screened.timings.features_us,
                 total_us=screened.timings.total_us,
             ),

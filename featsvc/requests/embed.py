@@ -1,0 +1,55 @@
+"""Embed: one picture in; vectors and scores out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featsvc.embedding import Embedded, Model, Started
+from featsvc.errors import InvalidInput, UnsupportedMedia
+from featsvc.media import DecodeOptions, decode
+from featsvc.requests.runtime import Runtime
+from featsvc.signals.hashes import ContentOutcome, MediaInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """Vectors and scores of one picture; `embedded` and `media` are None where it is none."""
+
+    outcome: ContentOutcome
+    reason: str
+    media: MediaInfo | None
+    embedded: Embedded | None
+
+
+async def embed(
+    runtime: Runtime, content: bytes, models: Sequence[str], options: DecodeOptions
+) -> EmbedResult:
+    """Vectors and scores of one picture, of the first frame of an animation.
+
+    The picture is decoded and prepared in one hop to the pool; learned models then run on
+    threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
+    """
+    chosen = runtime.embedder.select(models)
+
+    def job() -> tuple[MediaInfo, Started]:
+        image = decode(content, options, runtime.limits)
+        media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+        return media, runtime.embedder.start(image, chosen)
+
+    try:
+        (media, started), _ = await runtime.pool.run(job)
+    except UnsupportedMedia as exc:
+        return EmbedResult(ContentOutcome.UNSUPPORTED_MEDIA, str(exc), None, None)
+    embedded = await started.finish()
+    outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
+    return EmbedResult(outcome, embedded.reason, media, embedded)
+
+
+def select_classifiers(runtime: Runtime, names: Sequence[str]) -> Sequence[Model]:
+    """Raises InvalidInput for a model without scores."""
+    models = runtime.embedder.select(names) if names else ()
+    for model in models:
+        if not model.labels:
+            raise InvalidInput(
+                f"models: {model.id} gives no scores; ask Embed for its vector", field="models"
+            )
+    return models

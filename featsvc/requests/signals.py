@@ -1,0 +1,149 @@
+"""Signals of one piece of content: hashes, vectors and scores from one decode.
+
+Classical vectors are made where the picture is hashed; learned ones are queued there and waited for
+later, so that rows of concurrent callers run in one batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featsvc.embedding import Embedder, Model, Score, Started
+from featsvc.errors import InvalidInput
+from featsvc.hashing.content import hash_content
+from featsvc.media import DecodeOptions, Image, Limits, Provenance
+from featsvc.requests.content import Content, hash_any
+from featsvc.requests.plan import ContentPlan
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.hashes import ContentHashes, ContentOutcome
+from featsvc.signals.signal import Signal
+from featsvc.signals.vectors import vector_value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    frame: int
+    provenance: Provenance
+    started: Started
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContentSignals:
+    """What came of a look. `hashes` is there; the rest once `waiting` is over or `finish` has
+    returned."""
+
+    plan: ContentPlan
+    hashes: ContentHashes
+    _seen: tuple[_Seen, ...]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether vectors are still being made."""
+        learned = {model.name for model in self.plan.vectors}
+        return any(not learned.isdisjoint(seen.started.queued) for seen in self._seen)
+
+    async def finish(self) -> None:
+        """Wait for the learned models. Raises what they raise; nothing is left running."""
+        try:
+            for seen in self._seen:
+                await seen.started.finish()
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Take back what is still queued."""
+        for seen in self._seen:
+            seen.started.cancel()
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """Hashes, then vectors, both by frame."""
+        vectors = tuple(s for seen in self._seen for s in _vectors(seen, self.plan.vectors))
+        return (*self.hashes.signals, *vectors)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """Of the first frame, by the classifiers that were asked."""
+        asked = {model.id for model in self.plan.classifiers}
+        found = self._seen[0].started.result().scores if self._seen else ()
+        return tuple(score for score in found if score.model in asked)
+
+    def outcome(self) -> tuple[ContentOutcome, str]:
+        """How signals and matches are to be read, and why."""
+        hashes, missing = self.hashes, self.plan.missing
+        if hashes.outcome is ContentOutcome.UNSUPPORTED_MEDIA:
+            return hashes.outcome, hashes.reason
+        outcome, reason = hashes.outcome, hashes.reason
+        if outcome is ContentOutcome.OK and (reason := self._fault()):
+            outcome = ContentOutcome.LOW_QUALITY
+        if missing:
+            outcome = ContentOutcome.DEGRADED
+            reason = "; ".join(filter(None, (
+                f"banks hold vectors of {', '.join(missing)}, which this server does not serve, or "
+                "of another length: they were not searched",
+                reason,
+            )))  # fmt: skip
+        return outcome, reason
+
+    def _fault(self) -> str:
+        """Why vectors are missing or of low quality; empty where all is well."""
+        if not self.plan.vectors:
+            return ""
+        vectors = self.plan.vectors
+        return next(filter(None, (s.started.result(vectors).reason for s in self._seen)), "")
+
+    def check_vectors(self, field: str) -> None:
+        """Raises InvalidInput where a vector that was asked for is not there."""
+        made = {signal.algorithm for signal in self.signals}
+        for model in self.plan.vectors:
+            if model.id not in made:
+                reason = self.outcome()[1]
+                raise InvalidInput(f"{field}: no vector of {model.id}: {reason}", field=field)
+
+
+def make_signals(
+    content: Content, plan: ContentPlan, options: DecodeOptions, limits: Limits, embedder: Embedder
+) -> ContentSignals:
+    """Decode once, hash, make classical vectors, queue learned ones. Synchronous, thread-safe.
+
+    Raises what `hash_any` raises, and Overloaded where a learned model would be late.
+    """
+    if isinstance(content, str):
+        return ContentSignals(plan, hash_any(content, plan.hashes, options, limits), ())
+    seen: list[_Seen] = []
+
+    def see(image: Image) -> None:
+        if models := plan.vectors if seen else plan.models:
+            started = embedder.start(image, models)
+            seen.append(_Seen(image.frame, image.provenance, started))
+
+    try:
+        hashes = hash_content(
+            content,
+            plan.hashes,
+            options,
+            limits,
+            plan.variants,
+            see=see if plan.models else None,
+            grey_suffices=plan.grey_suffices,
+        )
+    except BaseException:
+        for one in seen:
+            one.started.cancel()
+        raise
+    return ContentSignals(plan, hashes, tuple(seen))
+
+
+def _vectors(seen: _Seen, models: Sequence[Model]) -> Sequence[Signal]:
+    # Classifiers may still be at work.
+    made = seen.started.result(models)
+    values = {embedding.model: embedding.values for embedding in made.embeddings}
+    signals = []
+    for model in models:
+        if model.id in values:
+            kind = get_algorithm(model.id)
+            quality = None if kind.quality_floor is None else seen.started.quality
+            value = vector_value(kind, values[model.id])
+            signals.append(
+                Signal(kind.name, value, quality, frame=seen.frame, provenance=seen.provenance)
+            )
+    return signals
