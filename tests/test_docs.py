@@ -29,3 +29,14 @@ def test_links_lead_somewhere() -> None:
     for page in (*pages, *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+(?:\.[a-z]+)?)`", text))
+    places = [ROOT, ROOT / "featsvc"]
+    gone = {
+        n for n in named if not any((p / n).exists() or (p / f"{n}.py").exists() for p in places)
+    }
+    assert len(named) > 20
+    assert gone == set()
