@@ -126,7 +126,7 @@ def test_every_mode_hashes_as_its_decoded_pixels(mode: str) -> None:
     image = decode(content, DecodeOptions(), Limits())
     seen = Image.fromarray(image.pixels)
     for signal in hash_image(image, [ALGORITHMS[name] for name in EVERY_BUT_SEGMENTS]):
-        kind = ALGORITHMS[signal.algorithm]
+        kind = signal.algorithm
         # colorhash wants a picture that converts to HSV.
         oracle_input = seen.convert("RGB") if kind.base == "colorhash" else seen
         assert signal.text == str(ORACLES[kind.base](oracle_input, kind.size))
