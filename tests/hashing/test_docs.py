@@ -33,7 +33,7 @@ def algorithm_table() -> str:
 def test_the_table_is_the_registry() -> None:
     found = re.search(r"<!-- algorithms -->\n(.*?)\n<!-- /algorithms -->", PAGE.read_text(), re.S)
     assert found is not None
-    assert found[1] == algorithm_table()
+    assert found[1] == algorithm_table(), f"{PAGE.name} should have\n{algorithm_table()}"
 
 
 def test_the_example_runs(
