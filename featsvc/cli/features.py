@@ -124,7 +124,7 @@ def get(
     if as_of is not None:
         request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
     with connect(server) as client:
-        table = client.features.GetFeatures(request)
+        table = client.features.GetFeatures(request).features
     for row, ref in enumerate(refs):
         values = features_json(table, row)
         if as_json:

@@ -8,6 +8,7 @@ from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
 from featsvc.cli import output
+from featsvc.cli.curating import last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import text_content, text_options
@@ -175,8 +176,8 @@ def number(value: float) -> int | float:
 def match_json(match: types_pb2.Match) -> dict[str, object]:
     """A match as the command promises it."""
     return {
-        "bank": match.bank,
-        "entry_id": match.entry_id,
+        "bank": last_part(match.bank),
+        "entry_id": last_part(match.entry),
         "external_id": match.external_id,
         "algorithm": match.algorithm,
         "distance": number(match.distance),
@@ -204,9 +205,7 @@ def match_json(match: types_pb2.Match) -> dict[str, object]:
     }
 
 
-def features_json(
-    table: features_pb2.GetFeaturesResponse, row: int
-) -> dict[str, dict[str, object]]:
+def features_json(table: features_pb2.FeatureTable, row: int) -> dict[str, dict[str, object]]:
     """One entity's features: name -> value (null where there is none) and status."""
     features: dict[str, dict[str, object]] = {}
     for column in table.columns:
@@ -293,11 +292,11 @@ def _print_matches(
         ("bank", "mode", "external id", "algorithm", "distance", "threshold", "variant", "labels"),
         (
             (
-                m.bank,
+                last_part(m.bank),
                 _name(types_pb2.BankMode, m.mode, "BANK_MODE_")
                 + (" suppressed" if m.suppressed else "")
                 + (" safe" if m.safe else ""),
-                m.external_id or m.entry_id,
+                m.external_id or last_part(m.entry),
                 m.algorithm,
                 number(m.distance),
                 number(m.threshold),

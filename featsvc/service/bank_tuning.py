@@ -91,7 +91,7 @@ class BankTuning:
     ) -> banks_pb2.CompareBanksResponse:
         overlap = await asyncio.to_thread(
             self._store.overlap,
-            bank_id(request.parent, "parent"),
+            bank_id(request.name),
             bank_id(request.other, "other"),
             max_pairs=_rows(request.max_pairs, "max_pairs"),
         )

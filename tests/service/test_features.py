@@ -131,9 +131,11 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
         request = features_pb2.DeleteEntityRequest(entity=ACCOUNT)
         assert (await servicer.DeleteEntity(request, context)).deleted
         assert not (await servicer.DeleteEntity(request, context)).deleted
-        table = await servicer.GetFeatures(
+        answer = await servicer.GetFeatures(
             features_pb2.GetFeaturesRequest(entities=[ACCOUNT]), context
         )
+        table = answer.features
+        assert list(table.freshness_us) == [-1]
         statuses = {status for column in table.columns for status in column.statuses}
         assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
         await store.close()

@@ -15,6 +15,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
     update,
 )
 
@@ -81,15 +82,18 @@ def withdraw(
     context: ChangeContext,
     *,
     dry_run: bool,
+    source: str | None,
 ) -> Withdrawn:
     """See `BankStore.withdraw_entries`."""
     _check_number(len(entry_ids) + len(external_ids), "names")
-    arguments = tuple(entry_ids), tuple(external_ids), dry_run
+    arguments: tuple[object, ...] = (tuple(entry_ids), tuple(external_ids), dry_run)
+    if source is not None:
+        arguments = (*arguments, source)
 
     def change() -> Withdrawn:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids)
-        versions |= _live_external(connection, bank.key, external_ids)
+        versions |= _live_external(connection, bank.key, external_ids, source)
         revision = Change.begin(connection, bank_id, "withdraw", context)
         remove(connection, revision, entries.c.version.in_(versions))
         signals = signals_removed(connection, bank.key, revision.revision)
@@ -215,13 +219,16 @@ def _live_versions(connection: Connection, bank_key: int, ids: Sequence[int]) ->
     return {row.version for row in rows}
 
 
-def _live_external(connection: Connection, bank_key: int, ids: Sequence[str]) -> set[int]:
+def _live_external(
+    connection: Connection, bank_key: int, ids: Sequence[str], source: str | None
+) -> set[int]:
     identities = [staging.identity_of(one, ()) for one in ids if one]
     rows = connection.execute(
         select(entries.c.external_id, entries.c.version).where(
             entries.c.bank_key == bank_key,
             entries.c.identity.in_(identities),
             entries.c.removed_revision.is_(None),
+            true() if source is None else entries.c.source == source,
         )
     ).all()
     if missing := set(ids) - {row.external_id for row in rows}:
