@@ -1,6 +1,6 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path

@@ -76,6 +76,13 @@ def test_withdrawing_is_all_or_nothing(bank: BankStore) -> None:
         bank.withdraw_entries("b", [first])
 
 
+def test_withdrawing_by_external_id_minds_the_source(bank: BankStore) -> None:
+    bank.add_entries("b", [row(100, "a", source="s")])
+    with pytest.raises(NotFound, match="'a'"):
+        bank.withdraw_entries("b", external_ids=["a"], source="t")
+    assert bank.withdraw_entries("b", external_ids=["a"], source="s").entries == 1
+
+
 def test_quarantine_is_seen_by_a_follower_and_released(bank: BankStore) -> None:
     first = ids(bank)[0]
     before = bank.head().revision
@@ -198,6 +205,12 @@ def test_entries_are_found(bank: BankStore) -> None:
     def numbers(wanted: EntryFilter) -> list[int]:
         page = bank.list_entries("b", wanted)
         assert page.total_entries == len(page.entries)
+        near = [signal for signal in (wanted.near,) if signal]
+        assert page.distances == tuple(
+            (int.from_bytes(signal.value) ^ int.from_bytes(e.signals[0].value)).bit_count()
+            for signal in near
+            for e in page.entries
+        )
         return [int.from_bytes(e.signals[0].value) for e in page.entries]
 
     assert numbers(EntryFilter(external_id="a")) == [0b111 << 8]

@@ -146,7 +146,10 @@ def test_a_database_that_goes_away_and_comes_back(
             except grpc.RpcError:
                 time.sleep(0.1)
         assert answer is not None
-        while matches(other, number + 1) != ["banks/away", "banks/away"] and time.monotonic() < deadline:
+        while (
+            matches(other, number + 1) != ["banks/away", "banks/away"]
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         assert matches(other, number + 1) == ["banks/away", "banks/away"]
         while staleness_ms(client) and time.monotonic() < deadline:
