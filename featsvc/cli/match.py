@@ -70,7 +70,7 @@ def match(
             request.signal.CopyFrom(types_pb2.Signal(algorithm=algorithm, value=value))
         response = client.matching.Match(request)
         _say_if_behind(client, response.watermark.revision)
-    outcome = _name(types_pb2.Outcome, response.outcome)
+    outcome = _outcome(response.outcome)
     if as_json:
         output.json_line(
             {
@@ -123,8 +123,8 @@ def screen(
     with connect(server) as client:
         response = client.screening.Screen(request)
         _say_if_behind(client, response.watermark.revision)
-    outcome = _name(types_pb2.Outcome, response.content_outcome)
-    features_outcome = _name(types_pb2.Outcome, response.features_outcome)
+    outcome = _outcome(response.content_outcome)
+    features_outcome = _outcome(response.features_outcome)
     features = features_json(response.features, 0)
     timings = {
         field.name: getattr(response.timings, field.name)
@@ -182,7 +182,7 @@ def match_json(match: types_pb2.Match) -> dict[str, object]:
         "algorithm": match.algorithm,
         "distance": number(match.distance),
         "threshold": number(match.threshold),
-        "mode": _name(types_pb2.BankMode, match.mode, "BANK_MODE_"),
+        "mode": output.enum_name(types_pb2.BankMode, match.mode, "BANK_MODE_"),
         "labels": list(match.labels),
         "source": match.source,
         "entry_signal": match.entry_signal,
@@ -212,7 +212,9 @@ def features_json(table: features_pb2.FeatureTable, row: int) -> dict[str, dict[
         value = column.values[row]
         features[column.name] = {
             "value": None if value != value else number(value),  # noqa: PLR0124 (NaN)
-            "status": _name(features_pb2.FeatureStatus, column.statuses[row], "FEATURE_STATUS_"),
+            "status": output.enum_name(
+                features_pb2.FeatureStatus, column.statuses[row], "FEATURE_STATUS_"
+            ),
         }
     return features
 
@@ -222,9 +224,8 @@ def _signal_json(signal: types_pb2.Signal) -> dict[str, object]:
     return {"algorithm": signal.algorithm, "signal": signal.value, "quality": quality}
 
 
-def _name(enum: type, value: int, prefix: str = "OUTCOME_") -> str:
-    name: str = enum.Name(value)  # type: ignore[attr-defined]
-    return name.removeprefix(prefix)
+def _outcome(value: int) -> str:
+    return output.enum_name(types_pb2.Outcome, value, "OUTCOME_")
 
 
 def _content(
@@ -293,7 +294,7 @@ def _print_matches(
         (
             (
                 last_part(m.bank),
-                _name(types_pb2.BankMode, m.mode, "BANK_MODE_")
+                output.enum_name(types_pb2.BankMode, m.mode, "BANK_MODE_")
                 + (" suppressed" if m.suppressed else "")
                 + (" safe" if m.safe else ""),
                 m.external_id or last_part(m.entry),

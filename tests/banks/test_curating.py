@@ -51,6 +51,10 @@ def test_added_entries_come_back_and_change_by_external_id(bank: BankStore) -> N
 def test_wrong_entries_are_named(bank: BankStore) -> None:
     with pytest.raises(InvalidInput, match=r"entries\[0\]\.signals"):
         bank.add_entries("b", [ImportRow(0, ())])
+    variants = [EntrySignal("pdq", n.to_bytes(32, "big"), f"v{n}") for n in range(257)]
+    with pytest.raises(InvalidInput, match="257 with variants, at most 256"):
+        bank.add_entries("b", [ImportRow(0, tuple(variants))])
+    assert bank.add_entries("b", [ImportRow(0, tuple(variants[:256]))]).revision
     with pytest.raises(InvalidInput, match="1 to 1000"):
         bank.add_entries("b", [])
     with pytest.raises(NotFound):

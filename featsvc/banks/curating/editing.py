@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from featsvc.banks.lists import merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
-from featsvc.banks.records import MAX_SIGNALS, ChangeContext
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext
 from featsvc.banks.results import Added, Quarantined, Withdrawn
 from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
@@ -52,6 +52,12 @@ def add(
         if not row.signals or originals > MAX_SIGNALS:
             raise InvalidInput(
                 f"entries[{row.line}].signals: {originals}, must be 1 to {MAX_SIGNALS}",
+                field=f"entries[{row.line}].signals",
+            )
+        if len(row.signals) > MAX_ENTRY_SIGNALS:
+            raise InvalidInput(
+                f"entries[{row.line}].signals: {len(row.signals)} with variants, at most "
+                f"{MAX_ENTRY_SIGNALS}",
                 field=f"entries[{row.line}].signals",
             )
     request = Request(context, "add", bank_id, tuple(rows))
