@@ -35,9 +35,15 @@ class Key(NamedTuple):
     name: str
     number: int = 0
 
-    def __str__(self) -> str:
-        numbered = f" number {self.number}" if self.kind in ("field", "enum value") else ""
-        return f"{self.kind} {self.name}{numbered}"
+    @property
+    def numbered(self) -> bool:
+        return self.kind in ("field", "enum value")
+
+    def told(self, facts: Mapping[str, str]) -> str:
+        """As people call it."""
+        if self.numbered:
+            return f"{self.kind} {facts['name']} = {self.number} of {self.name}"
+        return f"{self.kind} {self.name}"
 
 
 @dataclass(slots=True)
@@ -84,9 +90,12 @@ def breaks(recorded: Contract, current: Contract) -> list[str]:
 
 def additions(recorded: Contract, current: Contract) -> list[str]:
     """What is not in `recorded` as it is, where nothing breaks: new things and reservations."""
-    lines = [f"{key} is new" for key in current.facts if key not in recorded.facts]
-    lines += [f"{key} is reserved now" for key in recorded.facts if key not in current.facts]
-    return lines + [line.replace("no longer", "now") for line in _freed(current, recorded)]
+    new = [
+        f"{key.told(facts)} is new"
+        for key, facts in current.facts.items()
+        if key not in recorded.facts
+    ]
+    return new + [line.replace("no longer", "now") for line in _freed(current, recorded)]
 
 
 def record(current: FileDescriptorSet, path: Path = RECORDED) -> list[str]:
@@ -116,12 +125,10 @@ def _lost(recorded: Contract, current: Contract) -> Iterator[str]:
         if key in current.facts:
             continue
         kept = current.reserved.get(key.name)
-        if key.kind in ("field", "enum value") and kept is not None:
-            if facts["name"] in kept.names and kept.covers(key.number, key.number):
-                continue
-            yield f"{key}, {facts['name']!r}, is gone; reserve both its number and its name"
-        else:
-            yield f"{key} is gone or has another name"
+        if not key.numbered or kept is None:
+            yield f"{key.told(facts)} is gone or has another name"
+        elif facts["name"] not in kept.names or not kept.covers(key.number, key.number):
+            yield f"{key.told(facts)} is gone; reserve both its number and its name"
 
 
 def _changed(recorded: Contract, current: Contract) -> Iterator[str]:
@@ -129,7 +136,7 @@ def _changed(recorded: Contract, current: Contract) -> Iterator[str]:
         for what, was in facts.items():
             now = current.facts.get(key, facts)[what]
             if now != was:
-                yield f"{key}: {what} was {was or 'none'}, is {now or 'none'}"
+                yield f"{key.told(facts)}: {what} was {was or 'none'}, is {now or 'none'}"
 
 
 def _freed(recorded: Contract, current: Contract) -> Iterator[str]:

@@ -356,4 +356,6 @@ def test_additions_are_recorded_and_breaks_are_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == kept
     now.file[0].message_type.add(name="New")
     assert record(now, path) == ["message featsvc.v1.New is new"]
+    now.file[0].message_type[0].field.add(name="yet", json_name="yet", number=4999, type=8, label=1)
+    assert record(now, path) == ["field yet = 4999 of featsvc.v1.Content is new"]
     assert record(now, path) == []

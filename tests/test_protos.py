@@ -68,6 +68,7 @@ def test_everything_has_a_comment(commented: FileDescriptorSet) -> None:
 
 
 def test_a_comment_that_goes_is_missed(commented: FileDescriptorSet) -> None:
+    bare = set(uncommented(commented))
     for number, file in enumerate(commented.file):
         named = dict(things(file))
         for place, location in enumerate(file.source_code_info.location):
@@ -75,7 +76,8 @@ def test_a_comment_that_goes_is_missed(commented: FileDescriptorSet) -> None:
                 one = FileDescriptorSet(file=[commented.file[number]])
                 bared = one.file[0].source_code_info.location[place]
                 bared.leading_comments = bared.trailing_comments = ""
-                assert uncommented(one) == [f"{file.name}: {name}"]
+                assert f"{file.name}: {name}" in uncommented(one)
+                assert len(set(uncommented(one)) - bare) <= 1
 
 
 @cache
