@@ -117,7 +117,7 @@ def screen(
     request = screening_pb2.ScreenRequest(
         content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
-        features=selection,
+        selection=selection,
         options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
     )
     with connect(server) as client:

@@ -76,7 +76,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             convert.match_options(request.options),
             Account(
                 entities=convert_features.entity_refs(request.entities),
-                selection=convert_features.selection(request.features),
+                selection=convert_features.selection(request.selection),
                 record=(
                     convert_features.event(request.record_event)
                     if request.HasField("record_event")

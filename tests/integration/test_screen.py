@@ -41,7 +41,7 @@ def request(
         request_id=name,
         content=types_pb2.Content(data=data),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
-        features=features_pb2.FeatureSelection(features=["uploads_1h", "upload_bytes_1h"]),
+        selection=features_pb2.FeatureSelection(features=["uploads_1h", "upload_bytes_1h"]),
         options=types_pb2.MatchOptions(banks=[BANK]),
     )
     if event_id:

@@ -12,11 +12,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ScreenRequest(_message.Message):
-    __slots__ = ("request_id", "content", "entities", "features", "algorithms", "decode", "options", "record_event", "models")
+    __slots__ = ("request_id", "content", "entities", "selection", "algorithms", "decode", "options", "record_event", "models")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
-    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
     ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
     DECODE_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -25,13 +25,13 @@ class ScreenRequest(_message.Message):
     request_id: str
     content: _types_pb2.Content
     entities: _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityRef]
-    features: _features_pb2.FeatureSelection
+    selection: _features_pb2.FeatureSelection
     algorithms: _containers.RepeatedScalarFieldContainer[str]
     decode: _types_pb2.DecodeOptions
     options: _types_pb2.MatchOptions
     record_event: _features_pb2.Event
     models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., features: _Optional[_Union[_features_pb2.FeatureSelection, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., record_event: _Optional[_Union[_features_pb2.Event, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., selection: _Optional[_Union[_features_pb2.FeatureSelection, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., record_event: _Optional[_Union[_features_pb2.Event, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScreenResponse(_message.Message):
     __slots__ = ("request_id", "content_outcome", "content_outcome_reason", "media", "signals", "matches", "matches_truncated", "watermark", "features_outcome", "features_outcome_reason", "features", "scores", "event_result", "timings")
