@@ -173,8 +173,20 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     """Raises UnknownAlgorithm or InvalidSignal."""
     algorithm = message.algorithm.strip().lower()
     value = parse_value(algorithm, message.value, field=f"{field}.value")
+    check_version(algorithm, message.algorithm_version, field)
     quality = message.quality if message.HasField("quality") else None
     return Signal(algorithm, value, quality)
+
+
+def check_version(algorithm: str, version: int, field: str) -> None:
+    """Raises InvalidSignal for a version that is not this server's; 0 means this server's."""
+    own = get_algorithm(algorithm).version
+    if version not in (0, own):
+        raise errors.InvalidSignal(
+            f"{field}.algorithm_version: {version}, this server computes version {own} of "
+            f"{algorithm}; values of different versions do not compare, hash the content anew",
+            field=f"{field}.algorithm_version",
+        )
 
 
 def packed_signals(
@@ -289,8 +301,8 @@ def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermar
 
 def match_message(match: Match) -> types_pb2.Match:
     return types_pb2.Match(
-        bank=match.bank,
-        entry_id=str(match.entry_id),
+        bank=f"banks/{match.bank}",
+        entry=f"banks/{match.bank}/entries/{match.entry_id}",
         external_id=match.external_id,
         algorithm=match.algorithm,
         distance=match.distance,
