@@ -144,7 +144,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             list(request.external_ids),
             convert.context(request.context),
             dry_run=request.dry_run,
-            source=request.source or None,
+            source=request.source if request.HasField("source") else None,
         )
         await self._serve(done.revision)
         return banks_pb2.WithdrawEntriesResponse(
