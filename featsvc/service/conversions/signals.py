@@ -349,7 +349,7 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
 
 def model_message(model: Model) -> hashing_pb2.Algorithm:
     return hashing_pb2.Algorithm(
-        name=model.name,
+        name=model.id,
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
         version=model.version,
         computed=True,
