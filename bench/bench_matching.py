@@ -135,7 +135,7 @@ def bench_matching_threatexchange(benchmark: BenchmarkFixture, peer: str, answer
     if answer == "no match":
         queries = np.random.default_rng(1).integers(0, 256, (100, 32), dtype=np.uint8)
     if peer == "featsvc":
-        signals = cycle([Signal("pdq", bytes(q)) for q in queries])
+        signals = cycle([Signal(PDQ, bytes(q)) for q in queries])
         served = snapshot(values)
         benchmark.pedantic(
             served.match, setup=lambda: (([next(signals)],), {}), rounds=2000, warmup_rounds=20
@@ -194,7 +194,7 @@ def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     metadata = sum(c.nbytes for c in columns) + index.entry.nbytes + index.variant.nbytes
     print(f"\nmetadata: {metadata / len(values):.1f} bytes an entry, external ids included")
     path = write_segment(tmp_path, part, 1, 1)
-    query = Signal("pdq", bytes(queries[0]))
+    query = Signal(PDQ, bytes(queries[0]))
 
     def restart() -> None:
         layers = Layers.on_segment(open_segment(path))

@@ -20,11 +20,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 
 ENTRIES = 1_000_000
 
+PDQ = get_algorithm("pdq")
 _WORKER = """
 import sys, numpy as np
 from pathlib import Path
@@ -112,7 +114,7 @@ def bench_live_rebuild(
     times: list[float] = []
 
     def once() -> None:
-        signal = Signal("pdq", rng.bytes(32))
+        signal = Signal(PDQ, rng.bytes(32))
         started = time.perf_counter()
         follower.snapshot.match([signal])
         times.append(time.perf_counter() - started)

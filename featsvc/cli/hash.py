@@ -26,8 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_DIGITS_SHOWN = 256
 
-_COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.computed and not kind.textual)
-_COMPUTED_OF_TEXT = tuple(n for n, k in ALGORITHMS.items() if k.computed and not k.perceptual)
+_COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.of_files)
+_COMPUTED_OF_TEXT = tuple(n for n, kind in ALGORITHMS.items() if kind.of_texts)
 
 
 def _decode_options(command: F) -> F:
@@ -167,7 +167,7 @@ def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
 def _signals(result: FileHashes) -> dict[str, Signal]:
     if result.hashes is None:
         raise click.ClickException(f"{result.path}: {result.error}")
-    return {signal.algorithm: signal for signal in result.hashes.signals}
+    return {signal.algorithm.name: signal for signal in result.hashes.signals}
 
 
 def _algorithms(named: tuple[str, ...], default: tuple[str, ...], as_text: bool) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:
         "height": media.height if media else None,
         "outcome": hashes.outcome.name,
         "signals": [
-            {"algorithm": s.algorithm, "signal": s.text, "quality": s.quality}
+            {"algorithm": s.algorithm.name, "signal": s.text, "quality": s.quality}
             | ({"frame": s.frame} if several else {})
             | ({"variant": s.variant} if s.variant != "original" else {})
             for s in hashes.signals
@@ -218,7 +218,7 @@ def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
         kind = f"{media.media_type} {media.width}x{media.height}" if media.width else "text"
     blank = ("", "")
     return [
-        (*((str(path), kind) if i == 0 else blank), s.algorithm, s.quality, _short(s.text))
+        (*((str(path), kind) if i == 0 else blank), s.algorithm.name, s.quality, _short(s.text))
         for i, s in enumerate(hashes.signals)
     ]
 

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import cast
 
 from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.variants import MakeVariants, make_original
 from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
-from featsvc.signals.algorithms import Algorithm, get_algorithm
-from featsvc.signals.digests import BYTE_HASHES
+from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
+from featsvc.signals.computing import ByteHash, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import ORIGINAL
@@ -39,16 +40,16 @@ def hash_content(
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
     MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
-    kinds = _computed_kinds(algorithms)
+    kinds = _kinds_of_files(tuple(algorithms))
     if not kinds and see is None:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
-    perceptual = tuple(kind for kind in kinds if kind.perceptual)
+    perceptual = [kind for kind in kinds if kind.kind is Kind.PICTURE]
     clock = _Clock()
     media: MediaInfo | None = None
     signals: list[Signal] = []
     outcome, reason = ContentOutcome.OK, ""
     if perceptual or see is not None:
-        luma = grey_suffices and all(kind.base == "pdq" for kind in perceptual)
+        luma = grey_suffices and all(kind.luma_suffices for kind in perceptual)
         try:
             for image in decode_frames(content, options, limits, luma_suffices=luma):
                 clock.decoded()
@@ -63,35 +64,34 @@ def hash_content(
     else:
         media = _describe(content, limits)
     clock.decoded()
-    signals += [
-        Signal(kind.name, BYTE_HASHES[kind.name](content)) for kind in kinds if not kind.perceptual
-    ]
+    for kind in kinds:
+        if kind.kind is Kind.BYTES:
+            digest: ByteHash = resolve(kind.compute)
+            signals.append(Signal(kind, digest(content)))
     rank = {kind.name: i for i, kind in enumerate(kinds)}
-    signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm]))
+    signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm.name]))
     clock.hashed()
     if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
         outcome = ContentOutcome.LOW_QUALITY
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
 
 
-def _computed_kinds(names: Sequence[str]) -> tuple[Algorithm, ...]:
+@lru_cache(maxsize=64)
+def _kinds_of_files(names: tuple[str, ...]) -> tuple[Algorithm, ...]:
+    """Most requests name the same few, or none."""
     kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(names))
     for kind in kinds:
-        if kind.vector:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is a vector; Embed computes it, not Hash",
-                field="algorithms",
-            )
-        if not kind.computed:
-            raise UnknownAlgorithm(
-                f"algorithms: {kind.name} is kept in banks but not computed here; leave it out",
-                field="algorithms",
-            )
-        if kind.textual:
+        if kind.of_files:
+            continue
+        if kind.kind is Kind.TEXT:
             raise InvalidInput(
                 f"algorithms: {kind.name} is computed of text alone; send the text as content.text",
                 field="algorithms",
             )
+        why = "is kept in banks but not computed here; leave it out"
+        if kind.kind is Kind.VECTOR:
+            why = "is a vector; Embed computes it, not Hash"
+        raise UnknownAlgorithm(f"algorithms: {kind.name} {why}", field="algorithms")
     return kinds
 
 
@@ -137,12 +137,12 @@ def _find_fault(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> s
     """Why the picture could not be looked at fully; empty where it could."""
     for signal in signals:
         if signal.low_quality and signal.variant == ORIGINAL:
-            floor = cast(int, get_algorithm(signal.algorithm).quality_floor)
+            floor = cast(int, signal.algorithm.quality_floor)
             return (
-                f"{signal.algorithm} quality {signal.quality} is under its floor of {floor}: "
+                f"{signal.algorithm.name} quality {signal.quality} is under its floor of {floor}: "
                 "too little structure to match on, so it is not matched unless asked for"
             )
-    made = {signal.algorithm for signal in signals}
+    made = {signal.algorithm.name for signal in signals}
     for kind in perceptual:
         if kind.name not in made:
             return f"the picture is too small for {kind.name}: it gives no signal"

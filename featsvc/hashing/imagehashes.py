@@ -1,8 +1,9 @@
 """The hashes of the `imagehash` library, bit for bit, from a grey plane or from colours.
 
-Each returns its bits as a bool array in the order in which `imagehash` writes them.
+Bits are bool arrays in the order in which `imagehash` writes them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image as PillowImage
 from PIL import ImageFilter
 
 from featsvc.hashing import transforms
+from featsvc.hashing.picture import Bits, Made, Picture, of_grey, pack_bits
 from featsvc.hashing.planes import GreyPlane
-
-Bits = NDArray[np.bool_]
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.variants import ORIGINAL
 
 _HIGH_FREQUENCY_FACTOR = 4
 # Of 0..255 summed: far above float64's noise, far below the distance of distinct values.
@@ -23,12 +25,14 @@ _CERTAIN = 1e-6
 _EXACT_SCALE = 2048
 
 
+@of_grey
 def average_hash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.average_hash`: brighter than the mean; (size, size)."""
     pixels = plane.thumbnail(size, size)
     return np.asarray(pixels > pixels.mean())
 
 
+@of_grey
 def phash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.phash`: low frequencies above their median; (size, size)."""
     side = size * _HIGH_FREQUENCY_FACTOR
@@ -37,6 +41,7 @@ def phash(plane: GreyPlane, size: int) -> Bits:
     return np.asarray(low > np.median(low))
 
 
+@of_grey
 def phash_simple(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.phash_simple`: low frequencies of rows above their mean; (size, size)."""
     side = size * _HIGH_FREQUENCY_FACTOR
@@ -44,12 +49,18 @@ def phash_simple(plane: GreyPlane, size: int) -> Bits:
     return np.asarray(low > low.mean())
 
 
+@of_grey
 def dhash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.dhash`: brighter than the pixel to the left; (size, size)."""
+    return _differences(plane, size)
+
+
+def _differences(plane: GreyPlane, size: int) -> Bits:
     pixels = plane.thumbnail(size + 1, size)
     return np.asarray(pixels[:, 1:] > pixels[:, :-1])
 
 
+@of_grey
 def dhash_vertical(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.dhash_vertical`: brighter than the pixel above; (size, size)."""
     pixels = plane.thumbnail(size, size + 1)
@@ -62,6 +73,7 @@ def wavelet_scale(plane: GreyPlane, size: int) -> int:
     return max(natural, size)
 
 
+@of_grey
 def whash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.whash(mode="haar")`: low-pass band above its median; (size, size).
 
@@ -79,6 +91,7 @@ def whash(plane: GreyPlane, size: int) -> Bits:
     return _above_median_exactly(pixels, transforms.HAAR, scale, size)
 
 
+@of_grey
 def whash_db4(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.whash(mode="db4")`: the same with Daubechies' wavelet; a larger square of bits.
 
@@ -110,8 +123,13 @@ def _above_median_exactly(
     return np.asarray(band > np.median(band))
 
 
-def colorhash(pixels: NDArray[np.uint8], binbits: int) -> Bits:
-    """`imagehash.colorhash` of RGB (H, W, 3) or grey (H, W): 14 shares of `binbits` bits each."""
+def colorhash(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
+    """`imagehash.colorhash`: 14 shares of `size` bits each."""
+    yield ORIGINAL, pack_bits(colour_shares(picture.pixels, kind.size)), picture.quality
+
+
+def colour_shares(pixels: NDArray[np.uint8], binbits: int) -> Bits:
+    """Of RGB (H, W, 3) or grey (H, W): 14 shares of `binbits` bits each."""
     counts = np.empty(colour.BINS, np.int64)
     if pixels.ndim == 2:
         counts[:] = 0
@@ -182,9 +200,9 @@ def _smoothed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def crop_resistant_hash(plane: GreyPlane, size: int) -> tuple[Bits, ...]:
+def crop_resistant_hash(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
     """`imagehash.crop_resistant_hash`: the dhash of each segment's box."""
-    return tuple(
-        dhash(plane.crop(box.top, box.left, box.bottom, box.right), size)
-        for box in find_boxes(plane)
-    )
+    plane = picture.grey
+    boxes = (plane.crop(b.top, b.left, b.bottom, b.right) for b in find_boxes(plane))
+    value = b"".join(pack_bits(_differences(box, kind.size)) for box in boxes)
+    yield ORIGINAL, value, picture.quality

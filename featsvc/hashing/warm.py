@@ -22,10 +22,9 @@ def warm() -> None:
     """
     ramp = np.arange(_SIDE * _SIDE * 3, dtype=np.uint32) * 2654435761 >> 24
     picture = PillowImage.fromarray(ramp.astype(np.uint8).reshape(_SIDE, _SIDE, 3))
-    computed = {name: kind for name, kind in ALGORITHMS.items() if kind.computed}
-    names = tuple(name for name, kind in computed.items() if not kind.textual)
+    names = [name for name, kind in ALGORITHMS.items() if kind.of_files]
     for name in _FORMATS:
         content = io.BytesIO()
         picture.save(content, name)
         hash_content(content.getvalue(), names, DecodeOptions(), Limits())
-    hash_text("What a text is hashed by.", [n for n, k in computed.items() if not k.perceptual])
+    hash_text("What a text is hashed by.", [n for n, k in ALGORITHMS.items() if k.of_texts])

@@ -17,7 +17,7 @@ from featsvc.matching.finding import (
 )
 from featsvc.matching.matches import MAX_EVIDENCE, Evidence, Match, MatchOptions, MatchResult
 from featsvc.matching.rules import BankRules, Thresholds
-from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.signal import Signal
 
 # A query that hits a larger cluster is answered from its nearest hits, and said to be truncated.
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     near: Sequence[Near]
 
     @property
-    def algorithm(self) -> str:
+    def algorithm(self) -> Algorithm:
         return self.signals[0].algorithm
 
     @property
@@ -127,7 +127,7 @@ class Answers:
         for one, hit in nearest:
             place = hit.part, hit.entry
             if options.top_k:
-                mine = found_by[one.algorithm]
+                mine = found_by[one.algorithm.name]
                 if place not in mine and len(mine) >= options.top_k:
                     continue
                 mine.add(place)
@@ -158,7 +158,7 @@ class Answers:
     ) -> Match:
         """The entry of `hit`, its nearest signal."""
         part = self._parts[hit.part].part
-        index, entries, tables = part.indexes[query.algorithm], part.entries, part.tables
+        index, entries, tables = part.indexes[query.algorithm.name], part.entries, part.tables
         bank = self._rules.banks[hit.bank]
         entry_variant = tables.variants[index.variant.item(hit.signal)]
         return Match(
@@ -168,7 +168,7 @@ class Answers:
             algorithm=query.algorithm,
             distance=hit.distance,
             threshold=thresholds.at(hit.bank, entry_variant),
-            threshold_overridden=query.algorithm in options.thresholds,
+            threshold_overridden=query.algorithm.name in options.thresholds,
             query_variant=query.variant,
             entry_variant=entry_variant,
             mode=bank.mode,
@@ -184,7 +184,7 @@ class Answers:
 
     def _evidence(self, one: Asked, hit: Hit) -> Evidence:
         part = self._parts[hit.part].part
-        index = part.indexes[one.algorithm]
+        index = part.indexes[one.algorithm.name]
         entry_variant = part.tables.variants[index.variant.item(hit.signal)]
         return Evidence(
             one.algorithm,
@@ -201,4 +201,4 @@ class Answers:
 
 
 def _span(one: Asked) -> int:
-    return get_algorithm(one.algorithm).largest_distance or 1
+    return one.algorithm.largest_distance or 1

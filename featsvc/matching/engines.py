@@ -9,6 +9,7 @@ one. Those of vectors are in `vector_engines`, that of texts in `text_engine`.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from featsvc_kernels import search as kernels
@@ -40,7 +41,15 @@ from featsvc.matching.vector_engines import (
     as_vectors,
     build_vector_engine,
 )
-from featsvc.signals.algorithms import Algorithm, Distance
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.distance import (
+    CONTAINMENT,
+    COSINE,
+    EQUALITY,
+    HAMMING,
+    TLSH,
+    Distance,
+)
 
 _I64 = NDArray[np.int64]
 
@@ -220,39 +229,24 @@ class FaissFlatEngine:
         return Hits(limits[1:].astype(np.int64), rows, distances.astype(np.int64))
 
 
-_OPENED: Mapping[str, Callable[[Arrays], Engine]] = {
-    ExactEngine.name: ExactEngine,
-    ScanEngine.name: ScanEngine,
-    TlshEngine.name: TlshEngine,
-    MinHashEngine.name: MinHashEngine,
-    FlatVectorEngine.name: FlatVectorEngine,
-    ProjectionEngine.name: ProjectionEngine,
-}
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The engines of one distance.
+
+    `build` makes the one for values of a kind, by their number, or as a bank's choice says;
+    `opened` makes one from its arrays, by its name; `choices` are those of a bank that mean
+    values of this distance (`banks.records.ENGINES`); `quick`: a search at the default threshold
+    is always short.
+    """
+
+    build: Callable[[Algorithm, Values, str], Engine]
+    opened: Mapping[str, Callable[[Algorithm, Arrays], Engine]]
+    choices: tuple[str, ...] = ()
+    quick: bool = False
 
 
-def applies(choice: str, kind: Algorithm) -> bool:
-    """Whether a bank's choice of engine means values of that kind."""
-    if kind.vector:
-        return choice in ("faiss", "scan")
-    return kind.distance is Distance.HAMMING and choice != "auto"
-
-
-def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
-    """The engine for `values`: by distance and size, or as a bank chose it."""
-    if kind.vector:
-        return build_vector_engine(as_vectors(as_rows(values)), choice)
-    if kind.distance is Distance.CONTAINMENT:
-        return MinHashEngine.build(values)
-    values = as_rows(values)
-    if kind.distance is Distance.EQUALITY:
-        return ExactEngine.build(values)
-    words = to_words(values)
-    if kind.distance is Distance.TLSH:
-        return TlshEngine({"words": words})
-    return _hamming_engine(kind, words, choice)
-
-
-def _hamming_engine(kind: Algorithm, words: NDArray[np.uint64], choice: str) -> Engine:
+def _build_hamming(kind: Algorithm, values: Values, choice: str) -> Engine:
+    words = to_words(as_rows(values))
     if choice == "faiss":
         return FaissFlatEngine({"words": words})
     plan = choose_plan(kind.bits, len(words), int(kind.default_threshold))
@@ -264,12 +258,55 @@ def _hamming_engine(kind: Algorithm, words: NDArray[np.uint64], choice: str) -> 
     return MultiIndexEngine.build(words, plan)
 
 
+FAMILIES: Mapping[Distance, Family] = MappingProxyType(
+    {
+        HAMMING: Family(
+            build=_build_hamming,
+            opened={
+                ScanEngine.name: lambda _, arrays: ScanEngine(arrays),
+                MultiIndexEngine.name: lambda kind, arrays: MultiIndexEngine(kind.bits, arrays),
+                FaissFlatEngine.name: lambda _, arrays: FaissFlatEngine(arrays),
+            },
+            choices=("faiss", "scan", "multi-index"),
+            quick=True,
+        ),
+        EQUALITY: Family(
+            build=lambda _, values, choice: ExactEngine.build(as_rows(values)),
+            opened={ExactEngine.name: lambda _, arrays: ExactEngine(arrays)},
+            quick=True,
+        ),
+        TLSH: Family(
+            build=lambda _, values, choice: TlshEngine({"words": to_words(as_rows(values))}),
+            opened={TlshEngine.name: lambda _, arrays: TlshEngine(arrays)},
+        ),
+        CONTAINMENT: Family(
+            build=lambda _, values, choice: MinHashEngine.build(values),
+            opened={MinHashEngine.name: lambda _, arrays: MinHashEngine(arrays)},
+        ),
+        COSINE: Family(
+            build=lambda _, values, choice: build_vector_engine(
+                as_vectors(as_rows(values)), choice
+            ),
+            opened={
+                FlatVectorEngine.name: lambda _, arrays: FlatVectorEngine(arrays),
+                ProjectionEngine.name: lambda _, arrays: ProjectionEngine(arrays),
+            },
+            choices=("faiss", "scan"),
+        ),
+    }
+)
+"""Every distance of an algorithm that is matched."""
+
+
+def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
+    """The engine for `values`: by distance and size, or as a bank chose it."""
+    return FAMILIES[kind.distance].build(kind, values, choice)
+
+
 def open_engine(name: str, kind: Algorithm, arrays: Arrays) -> Engine:
     """The engine that `arrays` were taken from. Raises KeyError where one of them is missing or
-    the name is none, ValueError where they do not fit."""
-    if name == MultiIndexEngine.name:
-        return MultiIndexEngine(kind.bits, arrays)
-    return _OPENED[name](arrays)
+    the name is none of the kind's distance, ValueError where they do not fit."""
+    return FAMILIES[kind.distance].opened[name](kind, arrays)
 
 
 @dataclass(frozen=True, slots=True)

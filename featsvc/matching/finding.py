@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
-from featsvc.matching.engines import applies
+from featsvc.matching.engines import FAMILIES
 from featsvc.matching.hits import Distances, Hits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
@@ -103,7 +103,8 @@ class SearchedPart:
     def hits(self, index: SignalIndex, queries: Values, radius: float) -> Hits:
         """Of every engine of an index of this part; those of a bank come from the one it chose."""
         hits = index.engine.search(queries, radius)
-        choices = [chosen for chosen in self.choices if applies(chosen[0], index.kind)]
+        known = FAMILIES[index.kind.distance].choices
+        choices = [chosen for chosen in self.choices if chosen[0] in known]
         return self._with_choices(index, choices, hits, queries, radius) if choices else hits
 
     def _with_choices(

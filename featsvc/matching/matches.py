@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import BankMode, check_labels, check_threshold
 from featsvc.errors import InvalidInput
+from featsvc.signals.algorithms import Algorithm
 
 DEFAULT_MAX_RESULTS = 100
 MAX_RESULTS = 1000
@@ -71,7 +72,7 @@ class Evidence(NamedTuple):
     """One more signal of an entry that matched. A tuple, as `Match` is: some are made for every
     match, in microseconds that count."""
 
-    algorithm: str
+    algorithm: Algorithm
     distance: float
     threshold: float
     query_variant: str
@@ -91,7 +92,7 @@ class Match(NamedTuple):
     bank: str
     entry_id: int
     external_id: str
-    algorithm: str
+    algorithm: Algorithm
     distance: float
     threshold: float
     threshold_overridden: bool

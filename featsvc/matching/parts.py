@@ -20,7 +20,7 @@ from featsvc.errors import DataCorrupt
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine
 from featsvc.matching.values import Ragged, Values, take
-from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import Algorithm, get_algorithm
 
 NEVER_US = np.iinfo(np.int64).max
 QUARANTINED = 1
@@ -61,7 +61,8 @@ class Tables:
 class SignalIndex:
     """Signals of one algorithm: row of `values` -> row of the entry, place of the variant.
 
-    `values` are uint8 (n, bytes), of a vector its float32 values; `Ragged` for CONTAINMENT.
+    `values` are uint8 (n, bytes), of a vector its float32 values; `Ragged` where they have any
+    length.
     """
 
     kind: Algorithm
@@ -198,7 +199,7 @@ def _values(rows: _SignalRows) -> Values:
     # No copy is made: those of a million vectors are a gigabyte.
     data = np.frombuffer(rows.values, np.uint8)
     data.flags.writeable = False
-    if rows.kind.distance is Distance.CONTAINMENT:
+    if not rows.kind.distance.rows:
         return Ragged(data, np.array(rows.ends, np.int64))
     count = len(rows.entry)
     width = rows.kind.bytes or rows.ends[0]

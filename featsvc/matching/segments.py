@@ -53,11 +53,12 @@ from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
 from featsvc.matching.values import Ragged, Values
-from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import Algorithm, get_algorithm
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
+_FORMS = ("values", "words", "vectors")
 _DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "|i1", "<f4"})
 
 _log = logging.getLogger(__name__)
@@ -277,12 +278,10 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
 
 def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:
     """Raises KeyError where they are not there, ValueError where they have another form."""
-    if kind.distance is Distance.CONTAINMENT:
+    if not kind.distance.rows:
         return Ragged(arrays["values"], arrays["ends"])
-    if kind.vector:
-        values = arrays["vectors"].view(np.uint8)
-    else:
-        values = arrays["values"] if "values" in arrays else arrays["words"].view(np.uint8)
+    form = next((name for name in _FORMS if name in arrays), _FORMS[0])
+    values = arrays[form].view(np.uint8)
     if values.ndim != 2 or values.shape[1] < kind.bytes:
         raise ValueError(f"{kind.name} values of another shape")
     return values[:, : kind.bytes or None]

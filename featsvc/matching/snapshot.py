@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput, NotFound
 from featsvc.matching.answers import Answers, Asked
+from featsvc.matching.engines import FAMILIES
 from featsvc.matching.finding import (
     Found,
     Searched,
@@ -38,14 +39,13 @@ from featsvc.matching.matches import (
 )
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
-from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import ORIGINAL
 
 QUICK_SIGNALS = 2_000_000
 """A scan of so many, the worst that can become of a query, takes about a millisecond."""
 _QUICK_HITS = 64
-_QUICK = (Distance.HAMMING, Distance.EQUALITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,19 @@ class _Table(NamedTuple):
         few = sum(len(index.entry) for *_, index in searched) <= QUICK_SIGNALS
         chosen = any(part.choices for _, part, _ in searched)
         length = kind.bytes or (lengths[0] if lengths else 0)
-        return cls(kind, searched, length, few and not chosen and kind.distance in _QUICK)
+        quick = few and not chosen and FAMILIES[kind.distance].quick
+        return cls(kind, searched, length, quick)
+
+    @classmethod
+    def empty(cls, kind: Algorithm) -> "_Table":
+        """No entry has such a signal. Raises InvalidInput where none ever matches."""
+        if not kind.matched:
+            raise InvalidInput(
+                f"signal: {kind.name} is stored but never matched; use one of "
+                f"{', '.join(a.name for a in ALGORITHMS.values() if a.matched)}",
+                field="signal",
+            )
+        return cls(kind, (), kind.bytes, FAMILIES[kind.distance].quick)
 
     def check(self, length: int) -> None:
         """Raises InvalidInput for a value of that many bytes."""
@@ -114,15 +126,12 @@ class Snapshot:
             name: _Table.of(get_algorithm(name), searched)
             for name, searched in searched_for(parts).items()
         }
+        self.algorithms = tuple(sorted(self._tables))
+        """Those that any entry has a signal of."""
 
     @property
     def banks(self) -> tuple[Bank, ...]:
         return self._rules.banks
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """Those that any entry has a signal of."""
-        return tuple(sorted(self._tables))
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Variants worth hashing for this request. Raises NotFound."""
@@ -139,22 +148,22 @@ class Snapshot:
     def _vectors_in(self, searched: Sequence[int]) -> tuple[str, ...]:
         banks = (self._rules.banks[i] for i in searched)
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
-        return tuple(sorted(name for name in names if get_algorithm(name).vector))
+        return tuple(sorted(name for name in names if get_algorithm(name).kind is Kind.VECTOR))
 
     def value_bytes(self, algorithm: str) -> int:
         """Length of the values that are searched, 0 where there are none, or of any length."""
         table = self._tables.get(algorithm)
         return table.length if table is not None else 0
 
-    def check_held(self, algorithm: str, options: MatchOptions) -> None:
+    def check_held(self, kind: Algorithm, options: MatchOptions) -> None:
         """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
         without matches would read as if some had been compared."""
-        if not get_algorithm(algorithm).vector:
+        if kind.kind is not Kind.VECTOR:
             return
         held = self.vectors_held(options)
-        if algorithm not in held:
+        if kind.name not in held:
             raise NotFound(
-                f"signal: no searched bank holds vectors of {algorithm}; they hold "
+                f"signal: no searched bank holds vectors of {kind.name}; they hold "
                 f"{', '.join(held) or 'no vectors'}, and those of other models do not compare",
                 reason="VECTORS_NOT_HELD",
                 field="signal",
@@ -165,8 +174,8 @@ class Snapshot:
     ) -> MatchResult:
         """Entries near to any of the signals, which are all of ONE piece of content.
 
-        Raises NotFound for an unknown bank, UnknownAlgorithm, and InvalidInput for a value of the
-        wrong length or an algorithm that is stored but never matched.
+        Raises NotFound for an unknown bank, and InvalidInput for a value of the wrong length or an
+        algorithm that is stored but never matched.
         """
         # Raises for a bank that is not there, signals or none.
         self._rules.searched(options)
@@ -174,7 +183,8 @@ class Snapshot:
         # Those that are searched alike are searched at once.
         together: dict[tuple[str, int, int], tuple[_Table, Thresholds, list[Signal]]] = {}
         for signal in signals:
-            table = self._table(signal.algorithm)
+            kind = signal.algorithm
+            table = self._tables.get(kind.name) or _Table.empty(kind)
             table.check(len(signal.value))
             original = signal.variant == ORIGINAL
             if signal.low_quality and not (options.match_low_quality and original):
@@ -182,7 +192,7 @@ class Snapshot:
                 low_quality |= original
                 continue
             thresholds = self._rules.thresholds(table.kind, signal.variant, options)
-            key = signal.algorithm, len(signal.value), id(thresholds)
+            key = kind.name, len(signal.value), id(thresholds)
             together.setdefault(key, (table, thresholds, []))[2].append(signal)
         asked = [
             one
@@ -196,7 +206,7 @@ class Snapshot:
         it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
         the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
         """
-        table = self._table(signal.algorithm)
+        table = self._tables.get(signal.algorithm.name) or _Table.empty(signal.algorithm)
         thresholds = self._rules.thresholds(table.kind, signal.variant, options)
         wide = thresholds.largest > table.kind.default_threshold
         if wide or not table.quick or signal.low_quality:
@@ -205,12 +215,9 @@ class Snapshot:
         asked = _ask(table, (signal,), thresholds)
         return None if asked[0].hits > _QUICK_HITS else self._answers.result(asked, options, False)
 
-    def _table(self, algorithm: str) -> _Table:
-        return self._tables.get(algorithm) or _Table.of(_matched_kind(algorithm), ())
-
     def match_batch(
         self,
-        algorithm: str,
+        kind: Algorithm,
         values: NDArray[np.uint8],
         options: MatchOptions = DEFAULT_OPTIONS,
     ) -> BatchResult:
@@ -219,9 +226,8 @@ class Snapshot:
         The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
         InvalidInput where all of them match more than 1,048,576 entries.
         """
-        table = self._table(algorithm)
-        kind = table.kind
-        if kind.distance is Distance.CONTAINMENT:
+        table = self._tables.get(kind.name) or _Table.empty(kind)
+        if not kind.distance.rows:
             raise InvalidInput(
                 f"algorithm: {kind.name} values have different lengths, so they do not pack; "
                 "send them one by one",
@@ -284,7 +290,7 @@ class Snapshot:
         """Each signal that matched once (twice where it is suppressed for some queries only)."""
         keys = np.stack([found.part, found.signal, suppressed.astype(np.int64)], axis=1)
         _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        query = Signal(kind.name, b"")
+        query = Signal(kind, b"")
         matches = tuple(
             self._answers.match(query, thresholds, found.hit(i), options, suppressed.item(i))
             for i in first.tolist()
@@ -306,20 +312,9 @@ def _ask(table: _Table, signals: Sequence[Signal], thresholds: Thresholds) -> Se
 def _queries(kind: Algorithm, signals: Sequence[Signal]) -> Values:
     """In the form of the values that they are compared with."""
     data = np.frombuffer(b"".join([signal.value for signal in signals]), np.uint8)
-    if kind.distance is Distance.CONTAINMENT:
+    if not kind.distance.rows:
         return Ragged(data, np.cumsum([len(signal.value) for signal in signals], dtype=np.int64))
     return data.reshape(len(signals), -1)
-
-
-def _matched_kind(algorithm: str) -> Algorithm:
-    kind = get_algorithm(algorithm)
-    if not kind.matched:
-        raise InvalidInput(
-            f"signal: {kind.name} is stored but never matched; use one of "
-            f"{', '.join(a.name for a in ALGORITHMS.values() if a.matched)}",
-            field="signal",
-        )
-    return kind
 
 
 def _check_answer(matches: int) -> None:

@@ -8,7 +8,7 @@ from featsvc.errors import InvalidInput
 from featsvc.media import DecodeOptions, Frames, Limits
 from featsvc.requests.content import Content, default_algorithms, hash_any
 from featsvc.requests.runtime import Runtime
-from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
@@ -55,7 +55,7 @@ def compare_sides(
 
 
 def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, ...]:
-    named = dict.fromkeys(side.algorithm for side in (a, b) if isinstance(side, Signal))
+    named = dict.fromkeys(side.algorithm.name for side in (a, b) if isinstance(side, Signal))
     if len(named) > 1:
         raise InvalidInput(
             f"b.signal: {' and '.join(named)} do not compare; hash both with one algorithm",
@@ -81,22 +81,23 @@ def _signals(
 ) -> dict[str, Signal]:
     if not isinstance(side, Signal):
         hashed = hash_any(side, algorithms, options, limits)
-        return {signal.algorithm: signal for signal in hashed.signals}
-    others = [name for name in algorithms if name != side.algorithm]
+        return {signal.algorithm.name: signal for signal in hashed.signals}
+    others = [name for name in algorithms if name != side.algorithm.name]
     if others:
         raise InvalidInput(
-            f"{field}.signal: is a {side.algorithm} signal and has no {others[0][:64]}; "
+            f"{field}.signal: is a {side.algorithm.name} signal and has no {others[0][:64]}; "
             "send the content instead",
             field=f"{field}.signal",
         )
-    return {side.algorithm: side}
+    return {side.algorithm.name: side}
 
 
 def _compare(name: str, a: Signal | None, b: Signal | None) -> Comparison:
     kind = get_algorithm(name)
     threshold = float(kind.default_threshold)
     if a is None or b is None:
-        missing = ContentOutcome.LOW_QUALITY if kind.textual else ContentOutcome.UNSUPPORTED_MEDIA
+        of_text = kind.kind is Kind.TEXT
+        missing = ContentOutcome.LOW_QUALITY if of_text else ContentOutcome.UNSUPPORTED_MEDIA
         return Comparison(name, math.nan, threshold, False, missing)
     apart = distance(a, b)
     if a.low_quality or b.low_quality:

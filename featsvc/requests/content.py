@@ -1,6 +1,7 @@
 """Content of either kind: files (bytes) and text (str); each has hashes that the other has not."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from featsvc.hashing.content import hash_content
@@ -30,8 +31,11 @@ def hash_any(
 
 def default_algorithms(content: Content, held: Iterable[str] = ()) -> tuple[str, ...]:
     """The default set, and what else of such content the banks hold and this build computes."""
-    text = isinstance(content, str)
+    return _default_names(isinstance(content, str), tuple(held))
+
+
+@lru_cache(maxsize=64)
+def _default_names(text: bool, held: tuple[str, ...]) -> tuple[str, ...]:
     named = DEFAULT_TEXT_ALGORITHMS if text else DEFAULT_ALGORITHMS
     kinds = (get_algorithm(name) for name in held if name not in named)
-    other = (k.name for k in kinds if k.computed and not (k.perceptual if text else k.textual))
-    return (*named, *other)
+    return (*named, *(k.name for k in kinds if (k.of_texts if text else k.of_files)))

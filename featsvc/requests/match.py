@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.requests.runtime import Runtime
+from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.signal import Signal
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ async def match(
 
 async def match_batch(
     runtime: Runtime,
-    algorithm: str,
+    kind: Algorithm,
     values: NDArray[np.uint8],
     options: MatchOptions,
     answer: Callable[[BatchResult, Snapshot], T],
@@ -44,8 +45,8 @@ async def match_batch(
     `answer` runs on the same thread: writing a large answer down takes as long as finding it.
     """
     snapshot = runtime.follower.snapshot
-    snapshot.check_held(algorithm, options)
+    snapshot.check_held(kind, options)
     result, _ = await runtime.pool.run(
-        lambda: answer(snapshot.match_batch(algorithm, values, options), snapshot)
+        lambda: answer(snapshot.match_batch(kind, values, options), snapshot)
     )
     return result

@@ -9,7 +9,7 @@ from featsvc.hashing.variants import MakeVariants, make_original, making
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
 from featsvc.requests.content import default_algorithms
-from featsvc.signals.algorithms import find_algorithm
+from featsvc.signals.algorithms import Kind, find_algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def plan_named(
     embedder: Embedder, algorithms: Sequence[str], classifiers: Sequence[Model] = ()
 ) -> ContentPlan:
     """Hashes and vectors by name. Raises UnknownAlgorithm for a model that is not served here."""
-    vectors = [name for name in algorithms if (k := find_algorithm(name)) is not None and k.vector]
+    kinds = {name: find_algorithm(name) for name in algorithms}
+    vectors = [name for name, k in kinds.items() if k is not None and k.kind is Kind.VECTOR]
     return ContentPlan(
         tuple(name for name in algorithms if name not in vectors),
         embedder.select(vectors) if vectors else (),

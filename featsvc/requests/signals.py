@@ -93,7 +93,7 @@ class ContentSignals:
 
     def check_vectors(self, field: str) -> None:
         """Raises InvalidInput where a vector that was asked for is not there."""
-        made = {signal.algorithm for signal in self.signals}
+        made = {signal.algorithm.name for signal in self.signals}
         for model in self.plan.vectors:
             if model.id not in made:
                 reason = self.outcome()[1]
@@ -144,6 +144,6 @@ def _vectors(seen: _Seen, models: Sequence[Model]) -> Sequence[Signal]:
             quality = None if kind.quality_floor is None else seen.started.quality
             value = vector_value(kind, values[model.id])
             signals.append(
-                Signal(kind.name, value, quality, frame=seen.frame, provenance=seen.provenance)
+                Signal(kind, value, quality, frame=seen.frame, provenance=seen.provenance)
             )
     return signals

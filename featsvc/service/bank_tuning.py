@@ -59,9 +59,9 @@ async def _sample_signal(
     """None where the content gives none. Raises InvalidInput for a wrong signal."""
     if sample.WhichOneof("kind") == "signal":
         signal = query_signal(sample.signal)
-        if signal.algorithm != algorithm:
+        if signal.algorithm.name != algorithm:
             raise errors.InvalidInput(
-                f"sample.signal: is {signal.algorithm}, the evaluation is of {algorithm}",
+                f"sample.signal: is {signal.algorithm.name}, the evaluation is of {algorithm}",
                 field="sample.signal",
             )
         return signal

@@ -8,7 +8,7 @@ from grpc import aio
 from featsvc.hashing.variants import make_dihedral, make_original
 from featsvc.requests import Runtime, compare, compute_hashes, embed
 from featsvc.service.conversions import signals as convert
-from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS, Kind
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -82,7 +82,11 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     ) -> hashing_pb2.ListAlgorithmsResponse:
         return hashing_pb2.ListAlgorithmsResponse(
             algorithms=[
-                *(convert.algorithm_message(a) for a in ALGORITHMS.values() if not a.vector),
+                *(
+                    convert.algorithm_message(a)
+                    for a in ALGORITHMS.values()
+                    if a.kind is not Kind.VECTOR
+                ),
                 *(convert.model_message(m) for m in self._runtime.embedder.models.values()),
             ]
         )

@@ -64,11 +64,11 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
     async def MatchBatch(  # noqa: N802
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
-        algorithm, values = convert.packed_signals(
+        kind, values = convert.packed_signals(
             request.algorithm, request.signals, request.dimensions
         )
         return await match_batch(
-            self._runtime, algorithm, values, convert.match_options(request.options), _batch_message
+            self._runtime, kind, values, convert.match_options(request.options), _batch_message
         )
 
     async def GetIndexStatus(  # noqa: N802

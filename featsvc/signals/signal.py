@@ -1,20 +1,10 @@
 """A signal: one hash of one piece of content, and its text form."""
 
-import contextlib
-import re
 from dataclasses import dataclass
 
 from featsvc.errors import InvalidSignal
 from featsvc.media import Provenance
-from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
-from featsvc.signals.text_grams import parse_grams
-from featsvc.signals.tlsh import format_tlsh, parse_tlsh
-from featsvc.signals.vectors import parse_vector
-
-_NOT_HEX = re.compile(r"[^0-9a-f]")
-
-MAX_SEGMENTS = 180
-"""As many regions of more than 500 pixels fit into 300 x 300."""
+from featsvc.signals.algorithms import Algorithm, get_algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +18,7 @@ class Signal:
     not made from pixels here.
     """
 
-    algorithm: str
+    algorithm: Algorithm
     value: bytes
     quality: int | None = None
     variant: str = "original"
@@ -38,32 +28,21 @@ class Signal:
     @property
     def text(self) -> str:
         """Lower-case hex, or as the algorithm's users write it; segments are joined by commas."""
-        return format_value(self.algorithm, self.value)
+        return self.algorithm.distance.format(self.algorithm, self.value)
 
     @property
     def low_quality(self) -> bool:
         """Whether the quality is known and under the algorithm's floor."""
         if self.quality is None:
             return False
-        floor = get_algorithm(self.algorithm).quality_floor
+        floor = self.algorithm.quality_floor
         return floor is not None and self.quality < floor
 
 
 def format_value(algorithm: str, value: bytes) -> str:
     """The text form of a value, as lists carry it. Raises UnknownAlgorithm."""
     kind = get_algorithm(algorithm)
-    if len(value) * 8 == kind.bits and kind.distance is not Distance.TLSH:
-        return value.hex()
-    if kind.opaque:
-        return value.decode()
-    if kind.distance.fractional:
-        return value.hex()
-    if kind.distance is Distance.TLSH:
-        return format_tlsh(value)
-    skipped = 2 * kind.bytes - kind.hex_digits
-    return ",".join(
-        value[i : i + kind.bytes].hex()[skipped:] for i in range(0, len(value), kind.bytes)
-    )
+    return kind.distance.format(kind, value)
 
 
 def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
@@ -73,54 +52,7 @@ def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
     the length or the first bad character.
     """
     kind = get_algorithm(algorithm, field=field)
-    if text and len(text) * 4 == kind.bits:
-        # Nearly every value, in a fraction of the time; blanks within make it too short.
-        with contextlib.suppress(ValueError):
-            value = bytes.fromhex(text)
-            if len(value) * 8 == kind.bits:
-                return value
-    if kind.opaque:
-        raise InvalidSignal(
-            f"{field}: {algorithm} is kept as text and never compared; name another algorithm",
-            field=field,
-        )
-    parts = [text.strip().lower()]
-    if kind.vector:
-        return parse_vector(kind, parts[0], field=field)
-    if kind.distance is Distance.CONTAINMENT:
-        return parse_grams(parts[0], field=field)
-    if kind.distance is Distance.TLSH:
-        return parse_tlsh(parts[0], field=field)
-    if kind.distance is Distance.SEGMENTS:
-        parts = [part.strip() for part in parts[0].split(",")]
-        if len(parts) > MAX_SEGMENTS:
-            raise InvalidSignal(
-                f"{field}: a {algorithm} signal has at most {MAX_SEGMENTS} segments, "
-                f"this one has {len(parts)}",
-                field=field,
-            )
-    return b"".join(_parse_hex(kind, part, field) for part in parts)
-
-
-def _parse_hex(kind: Algorithm, digits: str, field: str) -> bytes:
-    if len(digits) != kind.hex_digits:
-        raise InvalidSignal(
-            f"{field}: a {kind.name} signal has {kind.hex_digits} hex digits, "
-            f"this one has {len(digits)}",
-            field=field,
-        )
-    if bad := _NOT_HEX.search(digits):
-        raise InvalidSignal(
-            f"{field}: {bad.group()!r} at position {bad.start() + 1} is not a hex digit",
-            field=field,
-        )
-    number = int(digits, 16)
-    if number >> kind.bits:
-        raise InvalidSignal(
-            f"{field}: a {kind.name} signal has {kind.bits} bits, so its first digit is smaller",
-            field=field,
-        )
-    return number.to_bytes(kind.bytes)
+    return kind.distance.parse(kind, text, field=field)
 
 
 def parse_signal(text: str, *, field: str = "signal") -> Signal:
@@ -130,5 +62,5 @@ def parse_signal(text: str, *, field: str = "signal") -> Signal:
         raise InvalidSignal(
             f"{field}: write a signal as ALGORITHM:HEX, for example pdq:f8f8f0...", field=field
         )
-    algorithm = algorithm.strip().lower()
-    return Signal(algorithm, parse_value(algorithm, value, field=field))
+    kind = get_algorithm(algorithm.strip().lower(), field=field)
+    return Signal(kind, kind.distance.parse(kind, value, field=field))

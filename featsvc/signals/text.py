@@ -6,15 +6,15 @@
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import Algorithm, get_algorithm
-from featsvc.signals.digests import BYTE_HASHES
+from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
+from featsvc.signals.computing import ByteHash, ReadText, TextHash, TextValues, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.signals.signal import Signal
 from featsvc.signals.text_grams import MAX_PARTS, MAX_STORED_GRAMS, query_value, stored_values
-from featsvc.signals.text_views import TextViews, check_text, view_text
+from featsvc.signals.text_views import check_text, view_text
 from featsvc.signals.tlsh import tlsh_value
 from featsvc.signals.variants import ORIGINAL
 
@@ -36,17 +36,16 @@ def hash_text(text: str, algorithms: Sequence[str], *, parts: bool = False) -> C
     check_text(text)
     kinds = _kinds(algorithms)
     started = time.perf_counter_ns()
-    content = text.encode("utf-8", "surrogatepass")
-    views = view_text(text)
+    read = ReadText(text.encode("utf-8", "surrogatepass"), view_text(text), parts)
     viewed = time.perf_counter_ns()
     signals: list[Signal] = []
     missing: list[str] = []
     for kind in kinds:
-        values = _values(kind.name, views, content, parts)
+        values, reason = _values(kind, read)
         if not values:
-            missing.append(_REASONS.get(kind.name, ""))
+            missing.append(reason)
         signals += [
-            Signal(kind.name, value, variant=ORIGINAL if i == 0 else f"part-{i + 1}")
+            Signal(kind, value, variant=ORIGINAL if i == 0 else f"part-{i + 1}")
             for i, value in enumerate(values)
         ]
     outcome = ContentOutcome.LOW_QUALITY if missing else ContentOutcome.OK
@@ -62,43 +61,59 @@ def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
     if not kinds:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
     for kind in kinds:
-        if not kind.computed or kind.perceptual:
+        if not kind.of_texts:
+            # Those of texts alone first.
+            made = sorted(
+                (a for a in ALGORITHMS.values() if a.of_texts), key=lambda a: a.kind is Kind.BYTES
+            )
+            *names, last = (a.name for a in made)
             raise InvalidInput(
-                f"algorithms: {kind.name} is not computed of text; a text has text, text_sha256, "
-                "tlsh, md5, sha1 and sha256",
+                f"algorithms: {kind.name} is not computed of text; a text has {', '.join(names)} "
+                f"and {last}",
                 field="algorithms",
             )
     return kinds
 
 
-def _values(name: str, views: TextViews, content: bytes, parts: bool) -> list[bytes]:
-    if name == "text":
-        if not parts:
-            return _some(query_value(views.folded))
-        values = list(stored_values(views.folded))
-        if len(values) > MAX_PARTS:
-            raise InvalidInput(
-                f"text: reads as {len(views.folded):,} letters, the signals of one entry hold "
-                f"{MAX_STORED_GRAMS:,}; send it in pieces, or leave out the algorithm text",
-                reason="TEXT_TOO_LONG",
-                field="text",
-            )
-        return values
-    if name == "text_sha256":
-        return [views.digest] if views.plain else []
-    if name == "tlsh":
-        return _some(tlsh_value(content))
-    make: Callable[[bytes], bytes] = BYTE_HASHES[name]
-    return [make(content)]
+def _values(kind: Algorithm, text: ReadText) -> TextValues:
+    if kind.kind is Kind.BYTES:
+        digest: ByteHash = resolve(kind.compute)
+        return (digest(text.content),), ""
+    make: TextHash = resolve(kind.compute)
+    return make(text)
+
+
+def grams(text: ReadText) -> TextValues:
+    """The algorithm `text`. Raises InvalidInput for more than an entry stores."""
+    reason = (
+        "the text is too short for copies of it to be told by their words (under about 19 "
+        "letters, or few different ones): only digests can match it"
+    )
+    folded = text.views.folded
+    if not text.parts:
+        return _some(query_value(folded)), reason
+    values = list(stored_values(folded))
+    if len(values) > MAX_PARTS:
+        raise InvalidInput(
+            f"text: reads as {len(folded):,} letters, the signals of one entry hold "
+            f"{MAX_STORED_GRAMS:,}; send it in pieces, or leave out the algorithm text",
+            reason="TEXT_TOO_LONG",
+            field="text",
+        )
+    return values, reason
+
+
+def plain_digest(text: ReadText) -> TextValues:
+    """The algorithm `text_sha256`."""
+    reason = "nothing in the text reads as a letter or a number: text_sha256 has no digest"
+    return [text.views.digest] if text.views.plain else [], reason
+
+
+def tlsh(text: ReadText) -> TextValues:
+    """The algorithm `tlsh`."""
+    reason = "the text is too short (under 50 bytes) or too uniform for tlsh: it has no digest"
+    return _some(tlsh_value(text.content)), reason
 
 
 def _some(value: bytes | None) -> list[bytes]:
     return [] if value is None else [value]
-
-
-_REASONS = {
-    "text": "the text is too short for copies of it to be told by their words (under about 19 "
-    "letters, or few different ones): only digests can match it",
-    "text_sha256": "nothing in the text reads as a letter or a number: text_sha256 has no digest",
-    "tlsh": "the text is too short (under 50 bytes) or too uniform for tlsh: it has no digest",
-}

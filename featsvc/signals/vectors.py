@@ -5,12 +5,17 @@ Their text form is the lower-case hex of those bytes.
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import InvalidSignal
-from featsvc.signals.algorithms import MAX_DIMENSIONS, Algorithm
+
+if TYPE_CHECKING:
+    from featsvc.signals.algorithms import Algorithm
+
+MAX_DIMENSIONS = 4096
 
 FLOAT32 = np.dtype("<f4")
 _HEX = re.compile(r"[0-9a-f]*")
@@ -19,7 +24,7 @@ _ROUNDING = 2e-7
 _BLOCK_ROWS = 4096
 
 
-def parse_vector(kind: Algorithm, digits: str, *, field: str = "value") -> bytes:
+def parse_vector(kind: "Algorithm", digits: str, *, field: str = "value") -> bytes:
     """Lower-case hex to the normalised value. Raises InvalidSignal, as `vector_value` does."""
     if len(digits) % 8 or not _HEX.fullmatch(digits):
         raise InvalidSignal(
@@ -30,7 +35,7 @@ def parse_vector(kind: Algorithm, digits: str, *, field: str = "value") -> bytes
     return vector_value(kind, np.frombuffer(bytes.fromhex(digits), FLOAT32), field=field)
 
 
-def vector_value(kind: Algorithm, values: NDArray[np.floating], *, field: str = "value") -> bytes:
+def vector_value(kind: "Algorithm", values: NDArray[np.floating], *, field: str = "value") -> bytes:
     """The value of a signal from `values` (d,) of any length but 0.
 
     Raises InvalidSignal for another number of dimensions than the model's, values that are no
@@ -59,7 +64,7 @@ def vector_value(kind: Algorithm, values: NDArray[np.floating], *, field: str = 
 
 
 def vector_rows(
-    kind: Algorithm, rows: NDArray[np.float32], *, field: str = "signals"
+    kind: "Algorithm", rows: NDArray[np.float32], *, field: str = "signals"
 ) -> NDArray[np.uint8]:
     """Values uint8 (n, 4 d) of `rows` float32 (n, d); raises as `vector_value`, naming the row."""
     exact = rows.astype(np.float64)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from featsvc.banks.store import BankStore
 from featsvc.banks.tuning.evaluation import evaluate, wilson
 from featsvc.errors import InvalidInput, NotFound
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.distance import distance
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
@@ -105,7 +106,8 @@ def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
 def missing(algorithm: str, query: bytes, entry: bytes) -> float:
     """What the query lacks of an entry that is no longer than a window."""
     if algorithm == "tlsh":
-        return distance(Signal(algorithm, query), Signal(algorithm, entry))
+        kind = get_algorithm(algorithm)
+        return distance(Signal(kind, query), Signal(kind, entry))
     held, wanted = (set(grams_of(np.frombuffer(v, np.uint8)).tolist()) for v in (query, entry))
     return len(wanted - held) / len(wanted)
 
@@ -118,7 +120,7 @@ def test_texts_are_evaluated_by_their_own_distance(store: BankStore, algorithm: 
 
     rng = random.Random(3)
     store.create_bank("b")
-    listed = [Signal(algorithm, value_of(text)).text for text in ENTRIES]
+    listed = [Signal(get_algorithm(algorithm), value_of(text)).text for text in ENTRIES]
     rows = "".join(f"{algorithm},{signal},{i}\n" for i, signal in enumerate(listed))
     store.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
     near = [value_of(leetspeak(text, rng, 0.2)) for text in ENTRIES]

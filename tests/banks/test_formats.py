@@ -2,16 +2,17 @@
 
 import gzip
 import json
+import re
 from collections import deque
 from collections.abc import Iterator
 
+import click
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.lists.exporting import WRITERS
-from featsvc.banks.lists.formats import FORMATS
+from featsvc.banks.lists.formats import FORMATS, detect
 from featsvc.banks.lists.formats.compression import MAX_RATIO, decompressed
 from featsvc.banks.lists.formats.json_records import records
 from featsvc.banks.lists.formats.rows import ImportRow
@@ -19,8 +20,10 @@ from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import BankSettings, Opinion
 from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore
+from featsvc.cli.bank_lists import export
 from featsvc.errors import InvalidInput
 from tests.banks.lists import hex_list, list_file, live, sample
+from tests.photographs import ROOT
 
 HASH = "0123456789abcdef" * 4
 
@@ -94,6 +97,8 @@ def test_tx_samples() -> None:
 
 
 SAMPLES = {
+    "ours.csv": ("csv", {"case-1", "case-2", "case-3", ""}, 5),
+    "ours.jsonl": ("jsonl", {"case-1", "case-2", ""}, 4),
     "ncmec.xml": ("ncmec-xml", {"42-image1", "42-image3", "42-image4", "42-video1"}, 10),
     "stopncii.json": ("stopncii", {""}, 3),
     "techagainstterrorism.json": ("tat", {"2819", "2820", "2822"}, 3),
@@ -102,6 +107,30 @@ SAMPLES = {
     "tx_local_file.txt": ("tx", {""}, 4),
     "pdq_hex.txt": ("pdq-text", {"", "path/with, comma.jpg"}, 4),
 }
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_a_sample_and_is_told_by_it(name: str) -> None:
+    samples = [file for file, (format_name, *_) in SAMPLES.items() if format_name == name]
+    assert samples, f"put a {name} file into tests/banks/samples, and a row into SAMPLES"
+    for file in samples:
+        assert detect(sample(file)) == name
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_its_row_in_the_guide_and_the_contract(name: str) -> None:
+    guide = (ROOT / "docs" / "curators.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", guide, re.M)
+    assert f"`{name}`" in ", ".join(rows).split(", "), f"docs/curators.md has no row of {name}"
+    contract = (ROOT / "proto" / "featsvc" / "v1" / "banks.proto").read_text()
+    written = FORMATS[name].write is not None
+    told = 2 if written else 1
+    assert contract.count(f'"{name}"') >= told, f"banks.proto: `format` does not name {name}"
+    choices = next(p for p in export.params if p.name == "file_format").type
+    assert isinstance(choices, click.Choice)
+    assert (name in choices.choices) == written, f"featsvc bank export --format: {name}"
+    taking_out = guide.partition("## Taking lists out")[2].partition("\n## ")[0]
+    assert not written or f"`{name}`" in taking_out, f"docs/curators.md: what drops {name}?"
 
 
 @pytest.mark.parametrize("packed", ["plain", "gzip", "zstd"])
@@ -316,32 +345,44 @@ def test_too_many_fingerprints_are_a_bad_row() -> None:
 # There and back
 
 
+_RICH = {"labels": ["x", "y z"], "source": "s", "opinion": "disputed", "note": 'a, "b"\nc',
+         "expire_time": "2031-02-03T04:05:06.000007+00:00"}  # fmt: skip
+_CROP = {"algorithm": "pdq", "signal": "ab" * 32, "variant": "crop", "quality": 7}
+_MD5 = {"algorithm": "md5", "signal": "12" * 16}
+_PDQ = {"algorithm": "pdq", "signal": HASH}
+_OTHER = {"algorithm": "pdq", "signal": "cd" * 32}
+CARRIED: dict[str, list[dict[str, object]]] = {
+    "pdq-text": [{"signals": [_PDQ]}, {"external_id": "dir/x, y.jpg", "signals": [_OTHER]}],
+    "tx": [{"signals": [_PDQ]}, {"signals": [_MD5]}],
+    "csv": [
+        {"signals": [_PDQ]},
+        {"signals": [_MD5]},
+        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_RICH},
+    ],
+    "jsonl": [
+        {"signals": [_PDQ]},
+        {"signals": [_MD5]},
+        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_RICH},
+        {"signals": [_CROP, {"algorithm": "pdna", "signal": "a+b="}], "note": "n"},
+    ],
+}
+"""Entries of everything that a format can carry."""
+WRITTEN = [known.name for known in FORMATS.values() if known.write]
+
+
 def full_bank(store: BankStore, format_name: str) -> None:
-    """A bank of everything that a format can carry."""
+    assert format_name in CARRIED, f"say in CARRIED what {format_name} can carry"
     store.create_bank("b")
-    rich = {"labels": ["x", "y z"], "source": "s", "opinion": "disputed", "note": 'a, "b"\nc',
-            "expire_time": "2031-02-03T04:05:06.000007+00:00"}  # fmt: skip
-    crop = {"algorithm": "pdq", "signal": "ab" * 32, "variant": "crop", "quality": 7}
-    md5 = {"algorithm": "md5", "signal": "12" * 16}
-    entries: list[dict[str, object]] = [{"signals": [{"algorithm": "pdq", "signal": HASH}]}]
-    if format_name == "pdq-text":
-        pdq = {"algorithm": "pdq", "signal": "cd" * 32}
-        entries.append({"external_id": "dir/x, y.jpg", "signals": [pdq]})
-    if format_name in ("tx", "csv", "jsonl"):
-        entries.append({"signals": [md5]})
-    if format_name in ("csv", "jsonl"):
-        entries.append({"external_id": "ï, 1", "signals": [crop, md5], **rich})
-    if format_name == "jsonl":
-        entries.append({"signals": [crop, {"algorithm": "pdna", "signal": "a+b="}], "note": "n"})
-    content = "".join(json.dumps(entry) + "\n" for entry in entries)
-    assert store.import_entries("b", list_file(content)).summary.new_entries == len(entries)
+    content = "".join(json.dumps(entry) + "\n" for entry in CARRIED[format_name])
+    summary = store.import_entries("b", list_file(content)).summary
+    assert summary.new_entries == len(CARRIED[format_name])
 
 
 def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
     return b"".join(store.export_entries(bank, format_name, revision).chunks)
 
 
-@pytest.mark.parametrize("format_name", WRITERS)
+@pytest.mark.parametrize("format_name", WRITTEN)
 def test_an_export_imports_into_the_same(store: BankStore, format_name: str) -> None:
     full_bank(store, format_name)
     assert store.export_entries("b", format_name).dropped_fields == ()

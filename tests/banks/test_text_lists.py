@@ -9,17 +9,22 @@ from featsvc.banks.lists.formats.csv_rows import MAX_OPEN_BYTES
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 from tests.banks.lists import list_file, live
 from tests.banks.test_formats import rows_of
 from tests.texts import ENTRIES, negatives
 
+TEXT = get_algorithm("text")
+
 DIGEST = "T1" + "5FD0A9" + "0123456789ABCDEF" * 4
 
 
 def stored(text: str) -> list[tuple[str, bytes]]:
-    return [(s.algorithm, s.value) for s in hash_text(text, STORED_ALGORITHMS, parts=True).signals]
+    return [
+        (s.algorithm.name, s.value) for s in hash_text(text, STORED_ALGORITHMS, parts=True).signals
+    ]
 
 
 def signals(row: ImportRow) -> list[tuple[str, bytes]]:
@@ -117,4 +122,4 @@ def test_parts_and_digests_survive_an_export_of_json_lines(store: BankStore) -> 
     assert [(s.algorithm, s.value) for s in entries["3"].signals] == stored(book)
     assert [s.algorithm for s in entries["4"].signals] == ["text_sha256"]
     assert isinstance(entries["3"].signals[1].text, str)
-    assert Signal("text", entries["3"].signals[1].value).text == entries["3"].signals[1].text
+    assert Signal(TEXT, entries["3"].signals[1].value).text == entries["3"].signals[1].text

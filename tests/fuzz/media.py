@@ -24,7 +24,7 @@ from featsvc.errors import FeatsvcError
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.variants import make_entry, making
 from featsvc.media import DecodeOptions, Frames, Limits
-from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS, Kind
 from featsvc.signals.variants import QUERY_VARIANTS
 from tests.hashing.photographs import encode, noise
 
@@ -35,7 +35,7 @@ HANG_S = 10.0
 """Budget of decoding, and ample time to hash what came of it."""
 MAX_RSS_BYTES = 1_500 * 2**20
 BATCH = 500
-PERCEPTUAL = tuple(name for name, kind in ALGORITHMS.items() if kind.perceptual)
+PERCEPTUAL = tuple(name for name, kind in ALGORITHMS.items() if kind.kind is Kind.PICTURE)
 # Every algorithm now and then, the common request for the rest.
 REQUESTS = (("pdq", "md5"),) * 9 + (PERCEPTUAL,)
 

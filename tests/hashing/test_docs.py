@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS, Kind
 from tests.hashing.photographs import encode, photograph
 
 PAGE = Path(__file__).parents[2] / "docs" / "hashing.md"
@@ -17,14 +17,14 @@ def algorithm_table() -> str:
         "| name | bits | distance | threshold | quality floor | matched |",
         "|---|---|---|---|---|---|",
     ]
-    for kind in (a for a in ALGORITHMS.values() if not a.vector):
-        if kind.opaque:
+    for kind in (a for a in ALGORITHMS.values() if a.kind is not Kind.VECTOR):
+        if kind.kind is Kind.STORED:
             lines.append(f"| `{kind.name}` | any | none | | | stored only |")
             continue
         floor = "" if kind.quality_floor is None else str(kind.quality_floor)
         matched = "yes" if kind.matched else "no"
         lines.append(
-            f"| `{kind.name}` | {kind.bits or 'any'} | {kind.distance.value} "
+            f"| `{kind.name}` | {kind.bits or 'any'} | {kind.distance.name} "
             f"| {kind.default_threshold} | {floor} | {matched} |"
         )
     return "\n".join(lines)
@@ -33,7 +33,7 @@ def algorithm_table() -> str:
 def test_the_table_is_the_registry() -> None:
     found = re.search(r"<!-- algorithms -->\n(.*?)\n<!-- /algorithms -->", PAGE.read_text(), re.S)
     assert found is not None
-    assert found[1] == algorithm_table()
+    assert found[1] == algorithm_table(), f"{PAGE.name} should have\n{algorithm_table()}"
 
 
 def test_the_example_runs(

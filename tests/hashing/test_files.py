@@ -38,7 +38,7 @@ def test_results_come_in_order_with_errors_in_place(folder: Path) -> None:
     assert isinstance(by_name["broken.png"].error, MediaCorrupt)
     assert isinstance(by_name["empty"].error, InvalidInput)
     assert by_name["note.txt"].hashes is not None
-    assert [s.algorithm for s in by_name["note.txt"].hashes.signals] == ["md5"]
+    assert [s.algorithm.name for s in by_name["note.txt"].hashes.signals] == ["md5"]
     assert sum(r.error is None for r in results) == 22
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
-from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS, Kind
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
@@ -16,7 +16,7 @@ from tests.hashing.photographs import PHOTOGRAPHS, SKIMAGE_DATA, encode
 
 # Drawings and scans of text are plain pictures themselves.
 BANK = [n for n in PHOTOGRAPHS if not n.startswith(("chess", "horse", "logo", "page", "phantom"))]
-PERCEPTUAL = tuple(a.name for a in ALGORITHMS.values() if a.perceptual)
+PERCEPTUAL = tuple(a.name for a in ALGORITHMS.values() if a.kind is Kind.PICTURE)
 
 
 def solids() -> Iterator[Image.Image]:
@@ -74,6 +74,6 @@ def test_plain_pictures_match_no_photograph() -> None:
     bank = [signals_of((SKIMAGE_DATA / name).read_bytes()) for name in BANK]
     for content in set(contents) - set(low):
         for plain, entry in itertools.product(signals_of(content), itertools.chain(*bank)):
-            if plain.algorithm == entry.algorithm and ALGORITHMS[plain.algorithm].matched:
-                threshold = ALGORITHMS[plain.algorithm].default_threshold
-                assert distance(plain, entry) > threshold, plain.algorithm
+            if plain.algorithm is entry.algorithm and plain.algorithm.matched:
+                threshold = plain.algorithm.default_threshold
+                assert distance(plain, entry) > threshold, plain.algorithm.name

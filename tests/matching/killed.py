@@ -20,6 +20,7 @@ from featsvc.matching import vector_engines
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.segments import newest_segment
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of_both, vector
@@ -70,7 +71,7 @@ def main(folder: Path, kills: int) -> None:
         follower = Follower(store, segments=segments)
         follower.start()
         assert held(follower.snapshot, _NUMBERS) == wanted, f"kill {kill}"
-        some = Signal(MODEL, vector(low))
+        some = Signal(get_algorithm(MODEL), vector(low))
         assert follower.snapshot.match([some], EXACTLY).matches, f"kill {kill}: no vectors"
         follower.stop()
         set_aside = len(list(segments.glob("corrupt-*")))

@@ -12,6 +12,8 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.vectors import vector_value
 
+PDQ = get_algorithm("pdq")
+
 MODEL = "sscd@3"
 EXACTLY = MatchOptions(thresholds={"pdq": 0, MODEL: 0}, max_results=1000)
 
@@ -41,8 +43,12 @@ def row(version: int, number: int | None = None, *, bank: str = "b", **fields: o
 
 def held(snapshot: Snapshot, numbers: Iterable[int], options: MatchOptions = EXACTLY) -> set[int]:
     """Which of the numbers the snapshot finds, exactly, by hash, and by vector the same."""
-    found = {n for n in numbers if snapshot.match([Signal("pdq", value(n))], options).matches}
-    by_vector = {n for n in numbers if snapshot.match([Signal(MODEL, vector(n))], options).matches}
+    found = {n for n in numbers if snapshot.match([Signal(PDQ, value(n))], options).matches}
+    by_vector = {
+        n
+        for n in numbers
+        if snapshot.match([Signal(get_algorithm(MODEL), vector(n))], options).matches
+    }
     assert by_vector in (found, set()), "hashes and vectors of an entry were served apart"
     return found
 

@@ -123,8 +123,9 @@ def test_engines_are_chosen_by_size_and_choice() -> None:
 
 def test_an_engine_opens_from_its_arrays() -> None:
     values = np.random.default_rng(3).integers(0, 256, (5_000, 32), dtype=np.uint8)
-    for made in (*engines(values, 256)[:3], ExactEngine.build(values)):
-        again = open_engine(made.name, PDQ, made.arrays)
+    exact = ALGORITHMS["sha256"], ExactEngine.build(values)
+    for kind, made in (*((PDQ, engine) for engine in engines(values, 256)), exact):
+        again = open_engine(made.name, kind, made.arrays)
         assert pairs(again.search(values[:5], 20)) == pairs(made.search(values[:5], 20))
     odd = replace(PDQ, bits=72)
     assert open_engine("scan", odd, {"words": to_words(values[:, :9])}).name == "scan"

@@ -17,9 +17,12 @@ from featsvc.errors import TimedOut, Unavailable
 from featsvc.matching.follower import Follower
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file
+
+PDQ = get_algorithm("pdq")
 
 
 def value(number: int) -> bytes:
@@ -29,7 +32,7 @@ def value(number: int) -> bytes:
 def served(snapshot: Snapshot, numbers: range) -> set[int]:
     """Which of the numbers the snapshot holds, by exact match."""
     exactly = MatchOptions(thresholds={"pdq": 0})
-    return {n for n in numbers if snapshot.match([Signal("pdq", value(n))], exactly).matches}
+    return {n for n in numbers if snapshot.match([Signal(PDQ, value(n))], exactly).matches}
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -51,7 +54,7 @@ def test_starts_with_an_empty_store(follower: Follower) -> None:
     status = follower.status()
     assert (status.served_revision, status.committed_revision, status.staleness_ms) == (0, 0, 0)
     assert status.algorithms == ()
-    assert follower.snapshot.match([Signal("pdq", value(1))]).matches == ()
+    assert follower.snapshot.match([Signal(PDQ, value(1))]).matches == ()
 
 
 def test_nothing_is_served_before_the_start(store: BankStore) -> None:

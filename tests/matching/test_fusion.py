@@ -9,10 +9,14 @@ from featsvc.banks.records import EntrySignal
 from featsvc.matching import hits, snapshot
 from featsvc.matching.finding import near
 from featsvc.matching.matches import MAX_EVIDENCE, Match, MatchOptions, Variants
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import VARIANTS
 from tests.matching.test_snapshot import ZERO, bank, entry, far, ids, match
 from tests.matching.test_snapshot import snapshot as snapshot_of
+
+PDQ = get_algorithm("pdq")
+MD5 = get_algorithm("md5")
 
 ALL = ("flip_y", "trimmed", "unframed")
 TURN = int(31 * VARIANTS["flip_y"].share)
@@ -25,7 +29,9 @@ def crop(distance: int, name: str = "crop_5") -> EntrySignal:
 
 
 def evidence(found: Match) -> list[tuple[str, float, str, str]]:
-    return [(e.algorithm, e.distance, e.query_variant, e.entry_variant) for e in found.evidence]
+    return [
+        (e.algorithm.name, e.distance, e.query_variant, e.entry_variant) for e in found.evidence
+    ]
 
 
 def test_shares_are_stricter_for_turns_than_for_crops() -> None:
@@ -41,7 +47,7 @@ def test_a_variant_has_its_share_of_the_threshold_and_the_answer_says_so(whole: 
         limit = int(whole * share)
         for beside in ((), (entry(9, far(200)),)):
             made = [entry(i, crop(i, known)) for i in (limit, limit + 1)] + list(beside)
-            found = match(snapshot_of(made, searched), Signal("pdq", ZERO, variant=query))
+            found = match(snapshot_of(made, searched), Signal(PDQ, ZERO, variant=query))
             assert [(m.distance, m.threshold) for m in found] == [(limit, limit)], (query, known)
             assert (found[0].query_variant, found[0].entry_variant) == (query, known)
 
@@ -54,7 +60,7 @@ def test_a_request_that_sets_the_threshold_sets_what_variants_share() -> None:
 
 def test_batches_hold_entry_variants_to_their_share() -> None:
     found = snapshot_of([entry(1, crop(CROP)), entry(2, crop(CROP + 1)), entry(3, far(31))])
-    result = found.match_batch("pdq", np.zeros((2, 32), np.uint8))
+    result = found.match_batch(PDQ, np.zeros((2, 32), np.uint8))
     assert [(m.entry_id, m.threshold) for m in result.entries] == [(1, CROP), (3, 31)]
     assert result.offsets.tolist() == [0, 2, 4]
 
@@ -62,7 +68,7 @@ def test_batches_hold_entry_variants_to_their_share() -> None:
 def test_an_entry_met_by_many_variants_counts_once_nearest_first() -> None:
     made = [entry(1, far(9), crop(2), crop(12, "crop_10")), entry(2, far(5))]
     found = snapshot_of(made, bank(query_variants=ALL))
-    queries = Signal("pdq", ZERO), Signal("pdq", far(3), variant="flip_y")
+    queries = Signal(PDQ, ZERO), Signal(PDQ, far(3), variant="flip_y")
     first, second = match(found, *queries)
     assert (first.entry_id, first.distance, first.query_variant) == (1, 1, "flip_y")
     assert (first.query_signal, first.entry_variant) == (far(3), "crop_5")
@@ -81,14 +87,14 @@ def test_algorithms_are_ordered_by_their_share_of_differing_bits() -> None:
     """4 of 64 bits are more than 15 of 256, and fewer than 17."""
     phash = EntrySignal("phash", bytes(7) + b"\x0f")
     made = [entry(1, far(17), phash), entry(2, far(15)), entry(3, EntrySignal("md5", bytes(16)))]
-    queries = Signal("pdq", ZERO), Signal("phash", PHASH), Signal("md5", bytes(16))
+    queries = Signal(PDQ, ZERO), Signal(get_algorithm("phash"), PHASH), Signal(MD5, bytes(16))
     found = match(snapshot_of(made), *queries)
-    assert [(m.entry_id, m.algorithm) for m in found] == [(3, "md5"), (2, "pdq"), (1, "phash")]
+    assert [(m.entry_id, m.algorithm.name) for m in found] == [(3, "md5"), (2, "pdq"), (1, "phash")]
     assert evidence(found[2]) == [("pdq", 17, "original", "original")]
 
 
 def test_frames_of_an_animation_meet_in_one_finding() -> None:
-    frames = [Signal("pdq", far(d), frame=i) for i, d in enumerate((8, 3, 20))]
+    frames = [Signal(PDQ, far(d), frame=i) for i, d in enumerate((8, 3, 20))]
     (one,) = match(snapshot_of([entry(1, ZERO)]), *frames)
     assert (one.distance, one.frame, one.query_signal) == (3, 1, far(3))
     assert [e.distance for e in one.evidence] == [8, 20]
@@ -98,7 +104,7 @@ def test_the_same_content_in_several_banks_is_a_finding_in_each() -> None:
     made = [entry(1, ZERO, crop(1)), entry(2, ZERO, crop(1), bank_id="c")]
     banks = bank(), bank("c", thresholds={"pdq": 10}, query_variants=ALL)
     found = match(
-        snapshot_of(made, *banks), Signal("pdq", ZERO), Signal("pdq", far(2), variant="trimmed")
+        snapshot_of(made, *banks), Signal(PDQ, ZERO), Signal(PDQ, far(2), variant="trimmed")
     )
     assert [(m.bank, m.threshold, len(m.evidence)) for m in found] == [("b", 31, 1), ("c", 10, 3)]
     assert {e.threshold for e in found[1].evidence} == {8, 9}, "each with its own share of 10"
@@ -107,26 +113,26 @@ def test_the_same_content_in_several_banks_is_a_finding_in_each() -> None:
 def test_a_safe_list_suppresses_through_a_variant() -> None:
     made = [entry(1, ZERO), entry(2, ZERO, bank_id="s")]
     found = snapshot_of(made, bank(), bank("s", safe=True, query_variants=ALL))
-    original = Signal("pdq", far(4))
+    original = Signal(PDQ, far(4))
     assert not match(found, original, banks=("b",))[0].suppressed
-    flipped = Signal("pdq", ZERO, variant="flip_y")
+    flipped = Signal(PDQ, ZERO, variant="flip_y")
     assert [m.suppressed for m in match(found, original, flipped) if m.bank == "b"] == [True]
 
 
 def test_a_poor_variant_is_not_matched_and_not_the_contents_fault() -> None:
     found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
-    poor = Signal("pdq", ZERO, quality=49, variant="trimmed")
-    result = found.match([Signal("pdq", far(99), quality=90), poor])
+    poor = Signal(PDQ, ZERO, quality=49, variant="trimmed")
+    result = found.match([Signal(PDQ, far(99), quality=90), poor])
     assert (result.matches, result.low_quality) == ((), False)
     assert found.match([poor], MatchOptions(match_low_quality=True)).matches == ()
-    good = Signal("pdq", ZERO, quality=50, variant="trimmed")
-    result = found.match([Signal("pdq", far(99), quality=10), good])
+    good = Signal(PDQ, ZERO, quality=50, variant="trimmed")
+    result = found.match([Signal(PDQ, far(99), quality=10), good])
     assert (ids(result.matches), result.low_quality) == ([1], True)
 
 
 def test_evidence_is_capped() -> None:
     made = entry(1, *(crop(i % 9, name) for i, name in enumerate(VARIANTS) if "crop" in name))
-    signals = [Signal("pdq", ZERO), Signal("pdq", far(1), variant="flip_y")]
+    signals = [Signal(PDQ, ZERO), Signal(PDQ, far(1), variant="flip_y")]
     (one,) = match(snapshot_of([made], bank(query_variants=ALL)), *signals)
     assert len(one.evidence) == MAX_EVIDENCE
     distances = [one.distance, *(e.distance for e in one.evidence)]
@@ -143,7 +149,7 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
         return near(parts, queries, radius)
 
     monkeypatch.setattr(snapshot, "near", counted)
-    queries = [Signal("pdq", far(i), variant=v) for i, v in enumerate(("original", *ALL))]
+    queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(("original", *ALL))]
     found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
     assert len(match(found, *queries)[0].evidence) == 3
     assert searched == [1, 3]
@@ -152,7 +158,7 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
 def test_too_many_hits_at_once_are_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 5)) for i in range(40)]
     found = snapshot_of(made, bank(query_variants=ALL))
-    queries = [Signal("pdq", far(i), variant=v) for i, v in enumerate(ALL)]
+    queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(ALL)]
     whole = match(found, *queries)
     monkeypatch.setattr(hits, "MAX_HITS", 30)
     assert match(found, *queries) == whole
@@ -161,7 +167,7 @@ def test_too_many_hits_at_once_are_asked_for_in_halves(monkeypatch: pytest.Monke
 
 def test_all_variants_reach_banks_that_name_none() -> None:
     found = snapshot_of([entry(1, ZERO)])
-    flipped = Signal("pdq", ZERO, variant="flip_y")
+    flipped = Signal(PDQ, ZERO, variant="flip_y")
     assert match(found, flipped) == ()
     (one,) = match(found, flipped, variants=Variants.ALL)
     assert (one.query_variant, one.threshold) == ("flip_y", TURN)

@@ -23,6 +23,7 @@ from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer, has_indexer
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import collect, newest_segment, published, write_segment
+from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
@@ -199,7 +200,7 @@ def test_added_withdrawn_and_compacted_in_any_order(
             in_bank = replaced(EXACTLY, banks=(name,))
             assert held(served, range(60), in_bank) == wanted
             for number in wanted:
-                assert served.match([Signal(MODEL, vector(number))], in_bank).matches
+                assert served.match([Signal(get_algorithm(MODEL), vector(number))], in_bank).matches
     finally:
         follower.stop()
 

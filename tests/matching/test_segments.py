@@ -26,7 +26,8 @@ from featsvc.matching.segments import (
 )
 from featsvc.matching.values import Ragged, Values
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
-from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
+from featsvc.signals.distance import CONTAINMENT
 from tests.matching.rows import row, value, vector
 from tests.matching.test_vector_engines import unit
 
@@ -74,7 +75,7 @@ def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
 
 def projected(kind: Algorithm, values: Values) -> Engine:
     """As if there were many."""
-    if kind.vector:
+    if kind.kind is Kind.VECTOR:
         return ProjectionEngine.build(as_vectors(as_rows(values)))
     return build_engine(kind, values)
 
@@ -193,7 +194,7 @@ def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
 
 def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The form that texts take; an engine that finds what is equal stands for theirs."""
-    kind = replace(get_algorithm("md5"), name="text", distance=Distance.CONTAINMENT, bits=0)
+    kind = replace(get_algorithm("md5"), name="text", distance=CONTAINMENT, bits=0)
     monkeypatch.setattr(segments, "get_algorithm", lambda _: kind)
     monkeypatch.setattr(segments, "open_engine", lambda _name, _kind, arrays: Equal(arrays))
     monkeypatch.setattr(parts, "get_algorithm", lambda _: kind)

@@ -174,7 +174,7 @@ def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
         assert (status.entries, status.segment_revision > 0, status.delta_signals) == (10, True, 3)
         assert status.bytes_mapped > 10_000
         for number, text in enumerate(EDITED):
-            query = Signal("text", value_of(text))
+            query = Signal(TEXT, value_of(text))
             found = [m.external_id for m in follower.snapshot.match([query]).matches]
             assert found == ([] if number in (2, 9) else [ENTRIES[number]])
     finally:

@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
-from featsvc.hashing.perceptual import pack_bits
-from featsvc.signals.algorithms import ALGORITHMS, Distance, get_algorithm
+from featsvc.hashing.picture import pack_bits
+from featsvc.signals import distance as distances
+from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.distance import distance
 from featsvc.signals.signal import Signal, parse_signal, parse_value
 
-HAMMING = [a for a in ALGORITHMS.values() if a.distance is Distance.HAMMING]
+MD5 = get_algorithm("md5")
+PDQ = get_algorithm("pdq")
+SHA256 = get_algorithm("sha256")
+CROP_RESISTANT = get_algorithm("crop_resistant")
+
+HAMMING = [a for a in ALGORITHMS.values() if a.distance is distances.HAMMING]
 
 
 def test_sizes_have_names() -> None:
@@ -39,7 +45,7 @@ def test_text_round_trips_and_is_imagehashs(kind: object, data: st.DataObject) -
     bits = data.draw(
         st.lists(st.booleans(), min_size=algorithm.bits, max_size=algorithm.bits).map(np.array)
     )
-    signal = Signal(algorithm.name, pack_bits(bits))
+    signal = Signal(algorithm, pack_bits(bits))
     assert signal.text == str(imagehash.ImageHash(bits))
     assert parse_value(algorithm.name, f" {signal.text.upper()}\n") == signal.value
 
@@ -72,7 +78,7 @@ def test_bad_values_are_named() -> None:
 )
 def test_hamming_is_a_metric(kind: object, values: tuple[bytes, bytes, bytes]) -> None:
     algorithm = get_algorithm(getattr(kind, "name"))  # noqa: B009
-    a, b, c = (Signal(algorithm.name, v[: algorithm.bytes]) for v in values)
+    a, b, c = (Signal(algorithm, v[: algorithm.bytes]) for v in values)
     assert distance(a, a) == 0
     assert distance(a, b) == distance(b, a)
     assert distance(a, c) <= distance(a, b) + distance(b, c)
@@ -80,8 +86,8 @@ def test_hamming_is_a_metric(kind: object, values: tuple[bytes, bytes, bytes]) -
 
 
 def test_equality_and_segments() -> None:
-    assert distance(Signal("md5", bytes(16)), Signal("md5", bytes(16))) == 0
-    assert distance(Signal("md5", bytes(16)), Signal("md5", b"x" * 16)) == 1
+    assert distance(Signal(MD5, bytes(16)), Signal(MD5, bytes(16))) == 0
+    assert distance(Signal(MD5, bytes(16)), Signal(MD5, b"x" * 16)) == 1
     a = parse_signal("crop_resistant:ffffffffffffffff,0000000000000000")
     b = parse_signal("crop_resistant:0000000000000007,00ff00ff00ff00ff")
     assert distance(a, b) == 3
@@ -89,8 +95,8 @@ def test_equality_and_segments() -> None:
 
 def test_kinds_and_lengths_must_fit() -> None:
     with pytest.raises(InvalidInput, match="do not compare"):
-        distance(Signal("pdq", bytes(32)), Signal("sha256", bytes(32)))
+        distance(Signal(PDQ, bytes(32)), Signal(SHA256, bytes(32)))
     with pytest.raises(InvalidSignal, match="has 32 bytes, this one has 31"):
-        distance(Signal("pdq", bytes(31)), Signal("pdq", bytes(32)))
+        distance(Signal(PDQ, bytes(31)), Signal(PDQ, bytes(32)))
     with pytest.raises(InvalidSignal, match="has 8 bytes"):
-        distance(Signal("crop_resistant", b""), Signal("crop_resistant", bytes(8)))
+        distance(Signal(CROP_RESISTANT, b""), Signal(CROP_RESISTANT, bytes(8)))

@@ -11,17 +11,18 @@ from hypothesis.extra.numpy import arrays
 from featsvc.banks.records import check_threshold
 from featsvc.embedding.classical import CLASSICAL
 from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
-from featsvc.signals.algorithms import ALGORITHMS, Distance, find_algorithm, get_algorithm
-from featsvc.signals.distance import distance
+from featsvc.signals.algorithms import ALGORITHMS, Kind, find_algorithm, get_algorithm
+from featsvc.signals.distance import COSINE, distance
 from featsvc.signals.signal import Signal, format_value, parse_value
 from featsvc.signals.vectors import vector_of, vector_value
 
 FLOATS = st.floats(-(2.0**40), 2.0**40, width=32)
 SSCD = get_algorithm("sscd@3")
+SSCD_4 = get_algorithm("sscd@4")
 
 
 def test_the_built_in_models_are_in_the_table() -> None:
-    table = {a.name: a.dimensions for a in ALGORITHMS.values() if a.vector}
+    table = {a.name: a.dimensions for a in ALGORITHMS.values() if a.kind is Kind.VECTOR}
     assert table == {model.id: model.dimensions for model in CLASSICAL.values()}
 
 
@@ -37,7 +38,7 @@ def test_a_vector_is_named_by_model_and_version(name: str, known: bool) -> None:
     kind = find_algorithm(name)
     assert (kind is not None) == known
     if kind is not None:
-        assert (kind.distance, kind.dimensions, kind.opaque) == (Distance.COSINE, 0, False)
+        assert (kind.kind, kind.distance, kind.dimensions) == (Kind.VECTOR, COSINE, 0)
         assert f"{kind.base}@{kind.version}" == kind.name == name
 
 
@@ -50,7 +51,7 @@ def test_text_and_value_go_back_and_forth(values: np.ndarray) -> None:
     assert abs(np.linalg.norm(vector_of(value).astype(float)) - 1) < 2e-7
     # To normalise it again changes nothing, or a second import would find changed entries.
     assert parse_value("sscd@3", format_value("sscd@3", value)) == value
-    assert distance(Signal("sscd@3", value), Signal("sscd@3", value)) == 0
+    assert distance(Signal(SSCD, value), Signal(SSCD, value)) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,14 +80,14 @@ def test_the_length_of_a_built_in_model_is_known() -> None:
 
 def test_distance_is_one_minus_the_cosine() -> None:
     one, half, none, other = (
-        Signal("sscd@3", vector_value(SSCD, np.array(v, np.float32)))
+        Signal(SSCD, vector_value(SSCD, np.array(v, np.float32)))
         for v in ([2, 0], [1, 3**0.5], [0, 9], [-1, 0])
     )
     assert [distance(one, v) for v in (one, half, none, other)] == [0, 0.5, 1, 2]
     with pytest.raises(InvalidInput, match="do not compare"):
-        distance(one, Signal("sscd@4", one.value))
+        distance(one, Signal(SSCD_4, one.value))
     with pytest.raises(InvalidSignal, match="has 4 bytes, this one has 8"):
-        distance(one, Signal("sscd@3", one.value[:4]))
+        distance(one, Signal(SSCD, one.value[:4]))
 
 
 def test_thresholds_are_distances() -> None:

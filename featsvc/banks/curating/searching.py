@@ -12,8 +12,7 @@ from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, va
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView, VersionedEntry, check_revision, live_at
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import Distance, get_algorithm
-from featsvc.signals.vectors import FLOAT32, cosine_distances
+from featsvc.signals.algorithms import get_algorithm
 
 MAX_NEAR = 10_000
 """Entries that one search by nearness finds; beyond, it asks for a smaller distance."""
@@ -83,7 +82,8 @@ def _near(
 ) -> dict[int, float]:
     """Version -> distance of its nearest signal, where that is near enough."""
     kind = get_algorithm(signal.algorithm)
-    if not kind.vector and (kind.distance is not Distance.HAMMING or max_distance < 1):
+    apart = kind.distance
+    if not apart.scans or (max_distance < 1 and not apart.fractional):
         held = and_(
             entry_signals.c.algorithm == signal.algorithm,
             entry_signals.c.value == signal.value,
@@ -93,13 +93,12 @@ def _near(
         return dict.fromkeys(view.connection.scalars(equal.limit(MAX_NEAR)), 0.0)
     query = np.frombuffer(signal.value, np.uint8)
     found: dict[int, float] = {}
-    if kind.vector:
+    if not kind.bytes:
         check_dimensions(view.connection, kind.name, len(query), field="near.value")
-    compare = cosines if kind.vector else hamming
     for batch in view.signals_where(signal.algorithm, condition):
-        apart = compare(query, values_of(batch))
-        for i in np.flatnonzero(apart <= max_distance).tolist():
-            version, distance = batch[i][0], float(apart[i])
+        distances = apart.to_all(query, values_of(batch))
+        for i in np.flatnonzero(distances <= max_distance).tolist():
+            version, distance = batch[i][0], float(distances[i])
             found[version] = min(distance, found.get(version, distance))
         if len(found) > MAX_NEAR:
             raise InvalidInput(
@@ -113,17 +112,6 @@ def _near(
 def values_of(batch: Sequence[tuple[int, bytes]]) -> NDArray[np.uint8]:
     """uint8[n, bytes] of (version, value) pairs of one algorithm of fixed size."""
     return np.frombuffer(b"".join(value for _, value in batch), np.uint8).reshape(len(batch), -1)
-
-
-def hamming(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Differing bits of uint8[bytes] and every row of uint8[n, bytes]."""
-    ones: NDArray[np.int64] = np.bitwise_count(query ^ values).sum(axis=1, dtype=np.int64)
-    return ones
-
-
-def cosines(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """1 - cosine of a vector's value and every row of uint8[n, bytes]."""
-    return cosine_distances(query.view(FLOAT32), values.view(FLOAT32))
 
 
 def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> Overlap:

@@ -1,27 +1,16 @@
 """A bank as a list again, in the formats that `formats` reads; streamed, by entry id."""
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from featsvc.banks.lists.formats.csv_rows import COLUMNS
-from featsvc.banks.lists.formats.json_rows import JsonEntry, JsonSignal
-from featsvc.banks.lists.formats.tx_local import SIGNAL_TYPES
-from featsvc.banks.records import Entry
+from featsvc.banks.lists.formats import Writer, get_written_format
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.sql.view import StoreView, check_revision, live_at
-from featsvc.errors import InvalidInput
 
 _CHUNK_BYTES = 256 * 1024
-_LINE_BREAK = re.compile(r"[\r\n]")
-_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,99 +23,28 @@ class Export:
 
 def export(database: Database, bank_id: str, format_name: str, revision: int) -> Export:
     """See `BankStore.export_entries`."""
-    chosen = WRITERS.get(format_name)
-    if chosen is None:
-        raise InvalidInput(
-            f"format: {format_name[:64]!r} cannot be written; known are {', '.join(WRITERS)}",
-            field="format",
-        )
+    chosen, write = get_written_format(format_name)
     with database.read() as connection:
         view = StoreView(connection)
         revision = check_revision(revision, view.head.revision, "revision")
         live = and_(entries.c.bank_key == view.bank_key(bank_id), live_at(revision))
         dropped = tuple(name for name in chosen.drops if _present(connection, live, name))
-    return Export(dropped, _chunks(database, live, chosen))
+    return Export(dropped, _chunks(database, live, chosen.header, write))
 
 
-def _chunks(database: Database, live: ColumnElement[bool], writer: "_Writer") -> Iterator[bytes]:
-    buffer = bytearray(writer.header)
+def _chunks(
+    database: Database, live: ColumnElement[bool], header: bytes, write: Writer
+) -> Iterator[bytes]:
+    buffer = bytearray(header)
     with database.read() as connection:
         for entry in StoreView(connection).entries_where(live, by_id=True):
-            for line in writer.lines(entry):
+            for line in write(entry):
                 buffer += line
             if len(buffer) >= _CHUNK_BYTES:
                 yield bytes(buffer)
                 buffer.clear()
     if buffer:
         yield bytes(buffer)
-
-
-class _Writer(NamedTuple):
-    header: bytes
-    lines: Callable[[Entry], Iterable[bytes]]
-    drops: tuple[str, ...]
-
-
-def _json_lines(entry: Entry) -> Iterable[bytes]:
-    found = JsonEntry(
-        external_id=entry.external_id,
-        signals=tuple(JsonSignal(s.algorithm, s.text, s.variant, s.quality) for s in entry.signals),
-        labels=entry.labels,
-        source=entry.source,
-        opinion=entry.opinion.value,
-        note=entry.note,
-        expire_time="" if entry.expire_time is None else entry.expire_time.isoformat(),
-    )
-    yield _encoder.encode(found) + b"\n"
-
-
-def _csv_lines(entry: Entry) -> Iterable[bytes]:
-    text = io.StringIO()
-    expires = "" if entry.expire_time is None else entry.expire_time.isoformat()
-    csv.writer(text, lineterminator="\n").writerows(
-        (
-            *(s.algorithm, s.text, entry.external_id, ";".join(entry.labels), entry.source),
-            *(
-                entry.opinion.value,
-                entry.note,
-                expires,
-                "" if s.variant == "original" else s.variant,
-            ),
-            *("" if s.quality is None else s.quality, ""),
-        )
-        for s in entry.signals
-    )
-    yield text.getvalue().encode()
-
-
-def _tx_lines(entry: Entry) -> Iterable[bytes]:
-    for s in entry.signals:
-        yield f"{SIGNAL_TYPES.get(s.algorithm, s.algorithm)} {s.text}\n".encode()
-
-
-def _pdq_lines(entry: Entry) -> Iterable[bytes]:
-    carried = entry.external_id and not _LINE_BREAK.search(entry.external_id)
-    path = f",{entry.external_id}" if carried else ""
-    return (f"{s.text}{path}\n".encode() for s in entry.signals if s.algorithm == "pdq")
-
-
-_ENTRY_FIELDS = ("labels", "source", "opinion", "note", "expire_time")
-_SIGNAL_FIELDS = ("variant", "quality", "quarantined")
-
-WRITERS = {
-    "csv": _Writer(
-        (",".join(COLUMNS) + "\n").encode(),
-        _csv_lines,
-        ("grouped signals", "labels with ;", "quarantined"),
-    ),
-    "jsonl": _Writer(b"", _json_lines, ("quarantined",)),
-    "tx": _Writer(
-        b"", _tx_lines, ("external_id", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals")
-    ),
-    "pdq-text": _Writer(
-        b"", _pdq_lines, ("other algorithms", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals")
-    ),
-}
 
 
 def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bool:

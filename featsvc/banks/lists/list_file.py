@@ -68,8 +68,7 @@ class ListFile:
                 break
         if not self.format:
             self.format = formats.detect(bytes(head[: formats.HEAD_BYTES]))
-        read = formats.get_format(self.format)
-        rows = read(chain((bytes(head),), chunks))
+        rows = formats.get_format(self.format).read(chain((bytes(head),), chunks))
         for self.rows_read, row in enumerate(rows, 1):
             yield row
 

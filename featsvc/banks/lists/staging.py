@@ -33,7 +33,8 @@ from featsvc.banks.sql.schema import (
 from featsvc.banks.sql.times import from_us, to_us
 from featsvc.banks.sql.view import split_stored_labels
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import ALGORITHMS, Distance
+from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.distance import HAMMING
 
 if TYPE_CHECKING:
     # A store on SQLite starts without it, 100 ms sooner.
@@ -48,7 +49,7 @@ MAX_HASHES = 2**23
 """64 MiB; larger files are searched for duplicates by the database."""
 _COLUMNS = ("row", "identity", "digest", "external_id", "details", "value")
 _DETAIL_COLUMNS = tuple(column.name for column in import_details.columns)
-_HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is Distance.HAMMING)
+_HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 Row = tuple[object, ...]

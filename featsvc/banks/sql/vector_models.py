@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 from featsvc.banks.sql.changes import Change, bank_row, signals_removed
 from featsvc.banks.sql.schema import import_details, import_rows, vector_models
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.algorithms import Kind, get_algorithm
 
 
 def check_vectors(connection: Connection, change: Change) -> None:
@@ -19,7 +19,7 @@ def check_vectors(connection: Connection, change: Change) -> None:
     the store holds or ever held of it, or where the bank would hold two versions of a model.
     """
     staged = connection.scalars(select(import_details.c.algorithm).distinct())
-    names = [name for name in staged if get_algorithm(name).vector]
+    names = [name for name in staged if get_algorithm(name).kind is Kind.VECTOR]
     if not names:
         return
     _check_lengths(connection, names)
@@ -70,7 +70,8 @@ def _check_versions(connection: Connection, change: Change, names: Iterable[str]
     for name in names:
         kind = get_algorithm(name)
         for other in sorted(held - {name}):
-            if get_algorithm(other).vector and get_algorithm(other).base == kind.base:
+            its = get_algorithm(other)
+            if its.kind is kind.kind and its.base == kind.base:
                 raise InvalidInput(
                     f"signals: vectors of {name} and {other} do not compare, and a bank holds one "
                     f"version of a model; use a bank of its own for {name}, or replace the others "

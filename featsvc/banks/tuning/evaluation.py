@@ -20,7 +20,7 @@ from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.tuning.measures import Measure, Values, measure_of
 from featsvc.errors import InvalidInput
-from featsvc.signals.algorithms import Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 
 MAX_SAMPLES = 100_000
 MAX_NOISY = 20
@@ -105,7 +105,7 @@ def evaluate(
         )
     bank = view.bank(bank_id)
     condition = _matching(view, bank)
-    if kind.vector and not bank.signal_counts.get(algorithm):
+    if kind.kind is Kind.VECTOR and not bank.signal_counts.get(algorithm):
         raise InvalidInput(
             f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
         )
@@ -113,7 +113,7 @@ def evaluate(
     importlib.import_module("faiss").omp_set_num_threads(1)
     queries = _rows(kind, [value for value, _ in samples])
     negative = _rows(kind, [value for value, belongs in samples if not belongs])
-    if kind.vector and samples:
+    if kind.kind is Kind.VECTOR and samples:
         check_dimensions(view.connection, kind.name, queries.shape[1], field="sample")
     positive = np.array([belongs for _, belongs in samples], np.bool_)
     nearest = _nearest(view, algorithm, condition, queries, measure)
@@ -164,7 +164,7 @@ def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:
 
 
 def _rows(kind: Algorithm, values: Sequence[bytes]) -> Values:
-    if kind.distance is Distance.CONTAINMENT:
+    if not kind.distance.rows:
         return list(values)
     sizes = {len(value) for value in values} | ({kind.bytes} if kind.bytes else set())
     if len(sizes) > 1:

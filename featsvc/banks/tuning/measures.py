@@ -5,15 +5,17 @@ TEXT_STEP for texts.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
 
-from featsvc.signals.algorithms import Algorithm, Distance
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.distance import CONTAINMENT, COSINE, HAMMING, TLSH, Distance
 from featsvc.signals.text_grams import grams_of
 from featsvc.signals.text_index import TextIndex
 from featsvc.signals.tlsh import tlsh_words
@@ -49,13 +51,6 @@ class Measure(Protocol):
     ) -> Iterator[NDArray[np.int64]]:
         """Of each query, the rows of the values within the threshold."""
         ...
-
-
-def measure_of(kind: Algorithm) -> Measure | None:
-    """None where values are equal or not, and nothing between."""
-    if kind.distance is Distance.HAMMING:
-        return _Hamming(kind.bits)
-    return _MEASURES.get(kind.distance)
 
 
 class _Hamming:
@@ -173,8 +168,18 @@ def _searched(
         yield index.search(grams_of(np.frombuffer(query, np.uint8)), radius)
 
 
-_MEASURES: dict[Distance, Measure] = {
-    Distance.COSINE: _Cosine(),
-    Distance.TLSH: _Tlsh(),
-    Distance.CONTAINMENT: _Containment(),
-}
+MEASURES: Mapping[Distance, Callable[[Algorithm], Measure]] = MappingProxyType(
+    {
+        HAMMING: lambda kind: _Hamming(kind.bits),
+        COSINE: lambda _: _Cosine(),
+        TLSH: lambda _: _Tlsh(),
+        CONTAINMENT: lambda _: _Containment(),
+    }
+)
+"""Of the distances that are more than equal or not."""
+
+
+def measure_of(kind: Algorithm) -> Measure | None:
+    """None where values are equal or not, and nothing between."""
+    make = MEASURES.get(kind.distance)
+    return make(kind) if make else None

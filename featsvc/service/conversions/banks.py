@@ -28,7 +28,7 @@ from featsvc.service.conversions.signals import (
     shown_value,
     timestamp,
 )
-from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, ORIGINAL, query_variants
 from featsvc.signals.vectors import vector_of, vector_value
@@ -117,13 +117,13 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
         signals=[
             banks_pb2.EntrySignal(
                 algorithm=s.algorithm,
-                value=s.text if whole else shown_value(s.algorithm, s.value),
+                value=s.text if whole else shown_value(get_algorithm(s.algorithm), s.value),
                 variant=s.variant,
                 quality=s.quality,
                 algorithm_version=s.version or get_algorithm(s.algorithm).version,
             )
             for s in entry.signals
-            if not get_algorithm(s.algorithm).vector
+            if get_algorithm(s.algorithm).kind is not Kind.VECTOR
         ],
         vectors=[
             banks_pb2.EntryVector(
@@ -133,7 +133,7 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
                 quality=s.quality,
             )
             for s in entry.signals
-            if get_algorithm(s.algorithm).vector
+            if get_algorithm(s.algorithm).kind is Kind.VECTOR
         ],
         labels=entry.labels,
         source=entry.source,
@@ -170,7 +170,7 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
     if message.HasField("near"):
         algorithm = algorithm_of(message.near.algorithm, field="near.algorithm")
         near = parse_listed_signal(algorithm, message.near.value, field="near.value")
-        check_version(algorithm, message.near.algorithm_version, "near")
+        check_version(get_algorithm(algorithm), message.near.algorithm_version, "near")
     return EntryFilter(
         external_id=message.external_id,
         labels=tuple(message.labels),
@@ -187,7 +187,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
     where = f"entries[{index}]"
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
-    signals += [EntrySignal(s.algorithm, s.value, s.variant, s.quality) for s in hashed]
+    signals += [EntrySignal(s.algorithm.name, s.value, s.variant, s.quality) for s in hashed]
     expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     return ImportRow(
         index,
@@ -204,7 +204,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
 def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput."""
     algorithm = algorithm_of(message.algorithm, field=f"{where}.algorithm")
-    check_version(algorithm, message.algorithm_version, where)
+    check_version(get_algorithm(algorithm), message.algorithm_version, where)
     variant, quality = _variant(message, where)
     return parse_listed_signal(
         algorithm, message.value, field=f"{where}.value", variant=variant, quality=quality
@@ -214,7 +214,7 @@ def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
 def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
-    if not kind.vector:
+    if kind.kind is not Kind.VECTOR:
         raise errors.InvalidInput(
             f"{where}.model: {kind.name} is no model of vectors; write model and version as in "
             "pdqf@1",

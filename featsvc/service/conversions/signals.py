@@ -22,12 +22,20 @@ from featsvc.matching.matches import (
     Variants,
 )
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
-from featsvc.signals.algorithms import MAX_DIMENSIONS, Algorithm, Distance, get_algorithm
+from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
+from featsvc.signals.distance import (
+    CONTAINMENT,
+    COSINE,
+    EQUALITY,
+    HAMMING,
+    OPAQUE,
+    SEGMENTS,
+    TLSH,
+)
 from featsvc.signals.hashes import ContentOutcome, MediaInfo
-from featsvc.signals.signal import Signal, format_value, parse_value
+from featsvc.signals.signal import Signal
 from featsvc.signals.text_views import check_text
 from featsvc.signals.variants import ORIGINAL
-from featsvc.signals.vectors import FLOAT32, vector_rows
 
 E = TypeVar("E", bound=int)
 T = TypeVar("T")
@@ -70,12 +78,13 @@ MODE = {
     BankMode.OFF: types_pb2.BANK_MODE_OFF,
 }
 _DISTANCE = {
-    Distance.HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
-    Distance.EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
-    Distance.SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
-    Distance.COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
-    Distance.CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
-    Distance.TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
+    HAMMING: hashing_pb2.Algorithm.DISTANCE_HAMMING,
+    EQUALITY: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
+    OPAQUE: hashing_pb2.Algorithm.DISTANCE_EQUALITY,
+    SEGMENTS: hashing_pb2.Algorithm.DISTANCE_SEGMENTS,
+    COSINE: hashing_pb2.Algorithm.DISTANCE_COSINE,
+    CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
+    TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
 
 
@@ -146,7 +155,7 @@ def vector_models(names: Iterable[str]) -> tuple[str, ...]:
     """Models by name and version, each once. Raises InvalidInput for what is none."""
     models = algorithm_names(names)
     for name in models:
-        if not get_algorithm(name, field="vector_models").vector:
+        if get_algorithm(name, field="vector_models").kind is not Kind.VECTOR:
             raise errors.InvalidInput(
                 f"vector_models: {name} is no model; write model and version as in pdqf@1",
                 field="vector_models",
@@ -171,35 +180,34 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
 
 def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     """Raises UnknownAlgorithm or InvalidSignal."""
-    algorithm = message.algorithm.strip().lower()
-    value = parse_value(algorithm, message.value, field=f"{field}.value")
-    check_version(algorithm, message.algorithm_version, field)
+    kind = get_algorithm(message.algorithm.strip().lower(), field=f"{field}.value")
+    value = kind.distance.parse(kind, message.value, field=f"{field}.value")
+    check_version(kind, message.algorithm_version, field)
     quality = message.quality if message.HasField("quality") else None
-    return Signal(algorithm, value, quality)
+    return Signal(kind, value, quality)
 
 
-def check_version(algorithm: str, version: int, field: str) -> None:
+def check_version(kind: Algorithm, version: int, field: str) -> None:
     """Raises InvalidSignal for a version that is not this server's; 0 means this server's."""
-    own = get_algorithm(algorithm).version
-    if version not in (0, own):
+    if version not in (0, kind.version):
         raise errors.InvalidSignal(
-            f"{field}.algorithm_version: {version}, this server computes version {own} of "
-            f"{algorithm}; values of different versions do not compare, hash the content anew",
+            f"{field}.algorithm_version: {version}, this server computes version {kind.version} of "
+            f"{kind.name}; values of different versions do not compare, hash the content anew",
             field=f"{field}.algorithm_version",
         )
 
 
 def packed_signals(
     algorithm: str, signals: bytes, dimensions: int
-) -> tuple[str, NDArray[np.uint8]]:
-    """The name as the registry has it, and signals side by side as uint8 (n, bytes); vectors of
+) -> tuple[Algorithm, NDArray[np.uint8]]:
+    """The algorithm, and signals side by side as uint8 (n, bytes); vectors of
     length 1, whatever they were. `dimensions` is read where the registry does not know them.
 
     Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
     vector without direction, InvalidInput past the cap.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
-    width = kind.bytes or (4 * min(dimensions, MAX_DIMENSIONS) if kind.vector else 0)
+    width = kind.distance.row_bytes(kind, dimensions)
     if not width:
         raise errors.InvalidInput(
             f"dimensions: {kind.name} signals have no length that this server knows; say how many "
@@ -217,9 +225,7 @@ def packed_signals(
         raise errors.InvalidInput(
             f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
         )
-    if kind.vector:
-        values = vector_rows(kind, values.view(FLOAT32))
-    return kind.name, values
+    return kind, kind.distance.packed(kind, values)
 
 
 def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
@@ -245,11 +251,9 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
     )
 
 
-def shown_value(algorithm: str, value: bytes) -> str:
+def shown_value(kind: Algorithm, value: bytes) -> str:
     """The text form; empty for vectors and texts' grams, which would be most of an answer."""
-    if get_algorithm(algorithm).distance.fractional:
-        return ""
-    return format_value(algorithm, value)
+    return kind.distance.format(kind, value) if kind.distance.shown else ""
 
 
 def signal_message(signal: Signal) -> types_pb2.Signal:
@@ -259,12 +263,12 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
 def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
     low = signal.low_quality
     message = types_pb2.Signal(
-        algorithm=signal.algorithm,
+        algorithm=signal.algorithm.name,
         value=value,
         quality=signal.quality,
         outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
         variant=signal.variant,
-        algorithm_version=get_algorithm(signal.algorithm).version,
+        algorithm_version=signal.algorithm.version,
         frame=signal.frame,
     )
     if signal.provenance is not None:
@@ -289,8 +293,7 @@ def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
 
 def matched_signal(signal: Signal) -> types_pb2.Signal:
     """A query as an answer shows it. A whole book's grams would be megabytes."""
-    text = get_algorithm(signal.algorithm).distance is Distance.CONTAINMENT
-    return _signal_message(signal, "" if text else signal.text)
+    return _signal_message(signal, signal.text if signal.algorithm.distance.rows else "")
 
 
 @lru_cache(maxsize=4)
@@ -304,7 +307,7 @@ def match_message(match: Match) -> types_pb2.Match:
         bank=f"banks/{match.bank}",
         entry=f"banks/{match.bank}/entries/{match.entry_id}",
         external_id=match.external_id,
-        algorithm=match.algorithm,
+        algorithm=match.algorithm.name,
         distance=match.distance,
         threshold=match.threshold,
         threshold_overridden=match.threshold_overridden,
@@ -324,7 +327,7 @@ def match_message(match: Match) -> types_pb2.Match:
 
 def evidence_message(evidence: Evidence) -> types_pb2.Evidence:
     return types_pb2.Evidence(
-        algorithm=evidence.algorithm,
+        algorithm=evidence.algorithm.name,
         distance=evidence.distance,
         threshold=evidence.threshold,
         query_variant=evidence.query_variant,

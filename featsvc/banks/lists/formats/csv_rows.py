@@ -11,6 +11,7 @@ field may span lines, and a row is named by the line it begins on.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
@@ -23,7 +24,7 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Opinion, check_text
+from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Entry, Opinion, check_text
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
@@ -32,6 +33,7 @@ COLUMNS = (
     *REQUIRED, "external_id", "labels", "source", "opinion", "note", "expire_time", "variant",
     "quality", "withdrawn",
 )  # fmt: skip
+HEADER = (",".join(COLUMNS) + "\n").encode()
 # tx's columns -> ours, where there is one.
 _TX_COLUMNS = {
     "signal_type": "algorithm", "signal_str": "signal", "collab": "source",
@@ -219,3 +221,23 @@ def parse_opinion(text: str) -> Opinion:
         raise InvalidInput(
             f"opinion: {text[:64]!r} is none of positive, negative, disputed", field="opinion"
         ) from None
+
+
+def write(entry: Entry) -> Iterable[bytes]:
+    """One row a signal, after `HEADER`."""
+    text = io.StringIO()
+    expires = "" if entry.expire_time is None else entry.expire_time.isoformat()
+    csv.writer(text, lineterminator="\n").writerows(
+        (
+            *(s.algorithm, s.text, entry.external_id, ";".join(entry.labels), entry.source),
+            *(
+                entry.opinion.value,
+                entry.note,
+                expires,
+                "" if s.variant == "original" else s.variant,
+            ),
+            *("" if s.quality is None else s.quality, ""),
+        )
+        for s in entry.signals
+    )
+    yield text.getvalue().encode()

@@ -21,7 +21,7 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, Entry, EntrySignal
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
@@ -45,6 +45,7 @@ class JsonEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 _decoder = msgspec.json.Decoder(JsonEntry)
+_encoder = msgspec.json.Encoder()
 
 
 def is_row(line: str) -> bool:
@@ -104,3 +105,16 @@ def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
         variant=signal.variant.strip() or "original",
         quality=signal.quality,
     )
+
+
+def write(entry: Entry) -> Iterable[bytes]:
+    found = JsonEntry(
+        external_id=entry.external_id,
+        signals=tuple(JsonSignal(s.algorithm, s.text, s.variant, s.quality) for s in entry.signals),
+        labels=entry.labels,
+        source=entry.source,
+        opinion=entry.opinion.value,
+        note=entry.note,
+        expire_time="" if entry.expire_time is None else entry.expire_time.isoformat(),
+    )
+    yield _encoder.encode(found) + b"\n"

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 
 from featsvc.banks.lists.formats.lines import Lines
 from featsvc.banks.lists.formats.rows import ImportRow, bad_row, check_row, parse_listed_signal
+from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
 _ROW = re.compile(r"\s*[0-9a-f]{64}\s*(,|$)", re.IGNORECASE | re.ASCII)
+_LINE_BREAK = re.compile(r"[\r\n]")
 
 
 def is_row(line: str) -> bool:
@@ -34,3 +36,9 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
         else:
             yield row
     yield from lines.take_bad()
+
+
+def write(entry: Entry) -> Iterable[bytes]:
+    carried = entry.external_id and not _LINE_BREAK.search(entry.external_id)
+    path = f",{entry.external_id}" if carried else ""
+    return (f"{s.text}{path}\n".encode() for s in entry.signals if s.algorithm == "pdq")

@@ -13,9 +13,8 @@ from featsvc.banks.records import (
     check_text,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput, InvalidSignal
+from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
-from featsvc.signals.signal import parse_value
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 
 ROW_CHARS = 256
@@ -60,7 +59,6 @@ ALIASES = {
 }  # fmt: skip
 RAW_TEXT = "raw_text"
 """How lists name a text itself (ThreatExchange's TEXT_STRING): it is hashed here and forgotten."""
-MAX_OPAQUE_CHARS = 16 * 1024
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
 """Of those whose hex is whole bytes: what is read without a detour."""
 
@@ -94,7 +92,7 @@ def parse_listed_signals(
     hashes = hash_text(text, STORED_ALGORITHMS, parts=True)
     if not hashes.signals:
         raise InvalidInput(f"{field}: {hashes.reason}", field=field)
-    return tuple(EntrySignal(s.algorithm, s.value, s.variant) for s in hashes.signals)
+    return tuple(EntrySignal(s.algorithm.name, s.value, s.variant) for s in hashes.signals)
 
 
 def parse_listed_signal(
@@ -105,7 +103,7 @@ def parse_listed_signal(
     variant: str = "original",
     quality: int | None = None,
 ) -> EntrySignal:
-    """A signal of any algorithm of the table, opaque ones too. Raises InvalidSignal."""
+    """A signal of any algorithm, those that are only stored too. Raises InvalidSignal."""
     if len(text) == _HEX_DIGITS.get(algorithm):
         try:
             value = bytes.fromhex(text)
@@ -114,15 +112,9 @@ def parse_listed_signal(
         # Blanks inside would make it shorter.
         if len(value) * 2 == len(text):
             return EntrySignal(algorithm, value, variant, quality)
-    if not get_algorithm(algorithm).opaque:
-        return EntrySignal(algorithm, parse_value(algorithm, text, field=field), variant, quality)
-    text = text.strip()
-    if not text or len(text) > MAX_OPAQUE_CHARS or not (text.isascii() and text.isprintable()):
-        raise InvalidSignal(
-            f"{field}: a {algorithm} signal is 1 to {MAX_OPAQUE_CHARS} printable ASCII characters",
-            field=field,
-        )
-    return EntrySignal(algorithm, text.encode(), variant, quality)
+    kind = get_algorithm(algorithm)
+    value = kind.distance.parse_listed(kind, text, field=field)
+    return EntrySignal(algorithm, value, variant, quality)
 
 
 def bad_row(line: int, column: str, reason: str, row: str) -> BadRow:

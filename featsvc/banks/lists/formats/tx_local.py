@@ -12,12 +12,13 @@ from featsvc.banks.lists.formats.rows import (
     listed_algorithm,
     parse_listed_signals,
 )
+from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 
 # How tx names ours.
-SIGNAL_TYPES = {"md5": "video_md5", "tlsh": "text_tlsh"}
+_SIGNAL_TYPES = {"md5": "video_md5", "tlsh": "text_tlsh"}
 
 
 def is_row(line: str) -> bool:
@@ -45,3 +46,8 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
         else:
             yield ImportRow(lines.number, signals)
     yield from lines.take_bad()
+
+
+def write(entry: Entry) -> Iterable[bytes]:
+    for s in entry.signals:
+        yield f"{_SIGNAL_TYPES.get(s.algorithm, s.algorithm)} {s.text}\n".encode()
