@@ -10,7 +10,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo serve bench robustness fuzz protos lock clean
+.PHONY: help install test lint demo serve bench robustness fuzz protos contract lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,9 @@ fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos
+
+contract: $(STAMP) ## record additions to proto/; refuses what breaks clients
+	$(BIN)/python -m tests.contract
 
 lock: ## resolve requirements/*.lock anew (needs uv)
 	$(COMPILE) --extra dev -o requirements/dev.lock pyproject.toml

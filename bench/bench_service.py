@@ -54,6 +54,6 @@ def bench_service_screen(benchmark: BenchmarkFixture, client: Client, size: str,
     request = screening_pb2.ScreenRequest(content=types_pb2.Content(data=data))
     if how == "Screen with features":
         request.entities.add(entity="account", id="bench")
-        request.features.CopyFrom(features_pb2.FeatureSelection(features=["uploads_1h"]))
+        request.selection.CopyFrom(features_pb2.FeatureSelection(features=["uploads_1h"]))
     response = benchmark(client.screening.Screen, request)
     assert response.content_outcome == types_pb2.OUTCOME_OK

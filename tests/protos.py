@@ -1,4 +1,4 @@
-"""Generates the stubs from proto/: `python -m tests.protos` (`make protos`) writes them.
+"""Compiles proto/: `python -m tests.protos` (`make protos`) writes the client's stubs.
 
 The drift test generates into a folder of its own and compares.
 """
@@ -9,6 +9,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[1]
@@ -21,21 +22,29 @@ def generate(out: Path) -> None:
 
     protoc derives imports from the path of the .proto; the stubs live in the client's package.
     """
-    files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "proto").rglob("*.proto"))
-    google = resources.files("grpc_tools") / "_proto"
     (out / STUBS).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = ["protoc", f"-I{ROOT / 'proto'}", f"-I{google}"]
-        arguments += [
-            f"--{kind}={scratch}" for kind in ("python_out", "pyi_out", "grpc_python_out")
-        ]
-        if protoc.main(arguments + [f.removeprefix("proto/") for f in files]) != 0:
-            sys.exit("protoc failed; its message is above")
+        _protoc(*(f"--{kind}={scratch}" for kind in ("python_out", "pyi_out", "grpc_python_out")))
         for made in Path(scratch, "featsvc/v1").iterdir():
             # types.proto defines no service, so its service stub is empty.
             if made.name != "types_pb2_grpc.py":
                 text = _IMPORT.sub("from featsvc_client.v1 import", made.read_text())
                 (out / STUBS / made.name).write_text(text)
+
+
+def descriptors(*, comments: bool = False) -> FileDescriptorSet:
+    """The files of proto/ without what they import, with or without their comments."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch, "set")
+        _protoc(f"--descriptor_set_out={out}", *(["--include_source_info"] if comments else []))
+        return FileDescriptorSet.FromString(out.read_bytes())
+
+
+def _protoc(*options: str) -> None:
+    files = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto"))
+    google = resources.files("grpc_tools") / "_proto"
+    if protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{google}", *options, *files]) != 0:
+        sys.exit("protoc failed; its message is above")
 
 
 if __name__ == "__main__":

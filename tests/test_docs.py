@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from featsvc_client.v1 import types_pb2
 
 from tests.photographs import ROOT
 
@@ -22,6 +23,11 @@ def test_a_reason_is_documented(reason: str) -> None:
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_metric_is_documented(metric: str) -> None:
     assert f"`{metric}" in (ROOT / "docs" / "operations.md").read_text()
+
+
+@pytest.mark.parametrize("outcome", types_pb2.Outcome.keys()[1:])
+def test_an_outcome_is_documented(outcome: str) -> None:
+    assert f"`{outcome}`" in (ROOT / "docs" / "errors.md").read_text()
 
 
 def test_links_lead_somewhere() -> None:

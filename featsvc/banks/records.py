@@ -150,13 +150,15 @@ class Bank(BankSettings):
 class EntrySignal(NamedTuple):
     """One hash or vector of an entry; `value` is that of a `hashing.Signal`.
 
-    Of an opaque algorithm it is the text itself. A tuple, since a list has millions.
+    Of an opaque algorithm it is the text itself. `version` is the algorithm's, 0 that which this
+    build computes. A tuple, since a list has millions.
     """
 
     algorithm: str
     value: bytes
     variant: str = "original"
     quality: int | None = None
+    version: int = 0
 
     @property
     def text(self) -> str:

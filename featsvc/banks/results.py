@@ -97,9 +97,12 @@ class BankPage:
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
+    """`distances`: where nearness was asked for, that of each entry's nearest signal."""
+
     entries: tuple[Entry, ...]
     next_page_token: str
     total_entries: int
+    distances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,10 +141,12 @@ class BankStore:
         size = check_page_size(page_size)
         after = decode_number(page_token)
         with self.view() as view:
-            found, total = searching.find(view, bank_id, wanted, after=after, limit=size + 1)
+            found, distances, total = searching.find(
+                view, bank_id, wanted, after=after, limit=size + 1
+            )
         page = found[:size]
         token = encode_token(str(page[-1].id)) if len(found) > size else ""
-        return EntryPage(page, token, total)
+        return EntryPage(page, token, total, distances[:size])
 
     def export_entries(self, bank_id: str, format_name: str, revision: int = 0) -> exporting.Export:
         """The bank's entries as a list, by id. Raises InvalidInput for the format or revision."""
@@ -187,11 +189,16 @@ class BankStore:
         context: ChangeContext = NO_CONTEXT,
         *,
         dry_run: bool = False,
+        source: str | None = None,
     ) -> Withdrawn:
-        """All of them or none. Raises NotFound for a bank or an entry that is not live."""
+        """All of them or none; with a `source`, external ids of that source only.
+
+        Raises NotFound for a bank or an entry that is not live.
+        """
         return editing.withdraw(
-            self._database, bank_id, entry_ids, external_ids, context, dry_run=dry_run
-        )
+            self._database, bank_id, entry_ids, external_ids, context,
+            dry_run=dry_run, source=source,
+        )  # fmt: skip
 
     def quarantine_entries(
         self,

@@ -1,11 +1,8 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
-import math
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from operator import mul
 from pathlib import Path
 
 import click
@@ -45,19 +42,22 @@ _labels_option = click.option(
 
 def pages(
     client: Client, request: banks_pb2.ListEntriesRequest, limit: int
-) -> tuple[list[banks_pb2.Entry], int]:
-    """At most `limit` entries, and how many there are."""
+) -> tuple[list[banks_pb2.Entry], list[float], int]:
+    """At most `limit` entries, how near each is where the request says near, and how many there
+    are."""
     found: list[banks_pb2.Entry] = []
+    distances: list[float] = []
     total = 0
     while len(found) < limit:
         request.page_size = min(PAGE, limit - len(found))
         page = client.banks.ListEntries(request)
         found += page.entries
+        distances += page.distances
         total = page.total_entries
         request.page_token = page.next_page_token
         if not page.next_page_token:
             break
-    return found, total
+    return found, distances, total
 
 
 @click.command()
@@ -91,7 +91,7 @@ def entries(
         show_withdrawn=withdrawn,
     )
     with connect(server) as client:
-        found, total = pages(client, request, limit)
+        found, _, total = pages(client, request, limit)
     if as_json:
         for message in found:
             output.json_line(entry_json(message))
@@ -134,8 +134,9 @@ def find(
                 parent=bank_name(bank_id), external_id=external_id, labels=labels, near=near,
                 max_distance=distance,
             )  # fmt: skip
-            for entry in pages(client, request, limit)[0]:
-                found.append((_distance(near, entry), entry))
+            entries, distances, _ = pages(client, request, limit)
+            for i, entry in enumerate(entries):
+                found.append((_distance(near, distances[i]) if near else None, entry))
     found.sort(key=lambda pair: pair[0] or 0)
     found = found[:limit]
     if as_json:
@@ -157,27 +158,9 @@ def _signal(text: str) -> types_pb2.Signal:
     return types_pb2.Signal(algorithm=algorithm.lower(), value=value.strip().lower())
 
 
-def _cosine_distance(a: Sequence[float], b: Sequence[float]) -> float:
-    """1 - cosine, to the six decimals that the service compares."""
-    cosine: float = sum(map(mul, a, b)) / (math.hypot(*a) * math.hypot(*b))
-    return max(0.0, round(1 - cosine, 6))
-
-
-def _distance(near: types_pb2.Signal | None, entry: banks_pb2.Entry) -> float | None:
-    if near is None:
-        return None
-    if vectors := [v.values for v in entry.vectors if v.model == near.algorithm]:
-        query = [value for (value,) in struct.iter_unpack("<f", bytes.fromhex(near.value))]
-        return min(_cosine_distance(query, vector) for vector in vectors)
-    values = [s.value for s in entry.signals if s.algorithm == near.algorithm]
-    if near.value in values:
-        return 0
-    try:
-        bits = int(near.value, 16)
-        return min(((int(v, 16) ^ bits).bit_count() for v in values), default=None)
-    except ValueError:
-        # Of an algorithm that is text, found by another spelling of it.
-        return 0
+def _distance(near: types_pb2.Signal, distance: float) -> float:
+    """As the command shows it: bits are whole."""
+    return distance if "@" in near.algorithm else int(distance)
 
 
 @click.command()
@@ -388,15 +371,18 @@ def quarantine(
     as_json: bool,
 ) -> None:
     """Keep entries (by number) from matching without withdrawing them."""
+    parent, context = bank_name(bank_id), change_context(reason)
+    names = [f"{parent}/entries/{number}" for number in entry_ids]
     with connect(server) as client:
-        done = client.banks.QuarantineEntries(
-            banks_pb2.QuarantineEntriesRequest(
-                parent=bank_name(bank_id),
-                names=[f"{bank_name(bank_id)}/entries/{number}" for number in entry_ids],
-                release=release,
-                context=change_context(reason),
+        done: banks_pb2.QuarantineEntriesResponse | banks_pb2.ReleaseEntriesResponse
+        if release:
+            done = client.banks.ReleaseEntries(
+                banks_pb2.ReleaseEntriesRequest(parent=parent, names=names, context=context)
             )
-        )
+        else:
+            done = client.banks.QuarantineEntries(
+                banks_pb2.QuarantineEntriesRequest(parent=parent, names=names, context=context)
+            )
     if as_json:
         output.json_line(
             {"bank": bank_id, "changed_entries": done.changed_entries, "revision": done.revision}

@@ -111,7 +111,7 @@ def diff(bank_id: str, older: int, newer: int, limit: int, server: str, as_json:
         for page in _diff_pages(client, bank_id, older, newer):
             total = page.total_changes
             for change in page.changes:
-                kind = kinds.Name(change.kind).removeprefix("KIND_").lower()
+                kind = output.enum_name(kinds, change.kind, "KIND_").lower()
                 found.append((kind, change.entry))
             if len(found) >= limit:
                 break

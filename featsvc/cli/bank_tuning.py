@@ -119,7 +119,7 @@ def _requests(
     yield banks_pb2.EvaluateBankRequest(options=options)
     with output.progress(count=True) as bar:
         for sample in bar.track(samples, description="samples"):
-            message = banks_pb2.Sample(positive=sample.bad, id=sample.name[-256:])
+            message = banks_pb2.Sample(positive=sample.bad)
             if sample.signal:
                 _, _, value = sample.signal.rpartition(":")
                 message.signal.algorithm = options.algorithm
@@ -311,7 +311,7 @@ def overlap(bank_id: str, other_id: str, limit: int, server: str, as_json: bool)
     with connect(server) as client:
         found = client.banks.CompareBanks(
             banks_pb2.CompareBanksRequest(
-                parent=bank_name(bank_id), other=bank_name(other_id), max_pairs=limit
+                name=bank_name(bank_id), other=bank_name(other_id), max_pairs=limit
             )
         )
     if as_json:

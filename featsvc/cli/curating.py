@@ -88,7 +88,7 @@ def all_banks(client: Client) -> Iterator[banks_pb2.Bank]:
 
 
 def mode_name(message: banks_pb2.Bank) -> str:
-    return types_pb2.BankMode.Name(message.mode).removeprefix("BANK_MODE_")
+    return output.enum_name(types_pb2.BankMode, message.mode, "BANK_MODE_")
 
 
 def bank_json(message: banks_pb2.Bank) -> dict[str, object]:
@@ -121,7 +121,7 @@ def show_bank(message: banks_pb2.Bank, as_json: bool) -> None:
 
 
 def opinion_name(message: banks_pb2.Entry) -> str:
-    name = banks_pb2.Opinion.Name(message.opinion).removeprefix("OPINION_").lower()
+    name = output.enum_name(banks_pb2.Opinion, message.opinion, "OPINION_").lower()
     return "" if name == "unspecified" else name
 
 

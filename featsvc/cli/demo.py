@@ -207,7 +207,7 @@ def _request(upload: Upload, number_: int) -> screening_pb2.ScreenRequest:
     request = screening_pb2.ScreenRequest(
         content=types_pb2.Content(data=upload.content),
         entities=[types_pb2.EntityRef(entity="account", id=upload.account)],
-        features=features_pb2.FeatureSelection(features=SHOWN_FEATURES),
+        selection=features_pb2.FeatureSelection(features=SHOWN_FEATURES),
         options=types_pb2.MatchOptions(banks=[BANK]),
     )
     event = request.record_event

@@ -83,7 +83,7 @@ def ingest(file: TextIO, skip_bad: bool, server: str, as_json: bool) -> None:
             request = features_pb2.IngestEventsRequest(events=[event for _, event in batch])
             results = client.features.IngestEvents(request).results
             for (number, _), result in zip(batch, results, strict=True):
-                name = features_pb2.EventResult.Status.Name(result.status).removeprefix("STATUS_")
+                name = output.enum_name(features_pb2.EventResult.Status, result.status, "STATUS_")
                 counts[name] = counts.get(name, 0) + 1
                 if result.reason:
                     click.echo(f"{file.name}:{number}: {name}: {result.reason}", err=True)
@@ -124,7 +124,7 @@ def get(
     if as_of is not None:
         request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
     with connect(server) as client:
-        table = client.features.GetFeatures(request)
+        table = client.features.GetFeatures(request).features
     for row, ref in enumerate(refs):
         values = features_json(table, row)
         if as_json:

@@ -8,6 +8,7 @@ from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
 from featsvc.cli import output
+from featsvc.cli.curating import last_part
 from featsvc.cli.files import read_content
 from featsvc.cli.remote import connect, json_option, server_option
 from featsvc.cli.texts import text_content, text_options
@@ -69,7 +70,7 @@ def match(
             request.signal.CopyFrom(types_pb2.Signal(algorithm=algorithm, value=value))
         response = client.matching.Match(request)
         _say_if_behind(client, response.watermark.revision)
-    outcome = _name(types_pb2.Outcome, response.outcome)
+    outcome = _outcome(response.outcome)
     if as_json:
         output.json_line(
             {
@@ -116,14 +117,14 @@ def screen(
     request = screening_pb2.ScreenRequest(
         content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
-        features=selection,
+        selection=selection,
         options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
     )
     with connect(server) as client:
         response = client.screening.Screen(request)
         _say_if_behind(client, response.watermark.revision)
-    outcome = _name(types_pb2.Outcome, response.content_outcome)
-    features_outcome = _name(types_pb2.Outcome, response.features_outcome)
+    outcome = _outcome(response.content_outcome)
+    features_outcome = _outcome(response.features_outcome)
     features = features_json(response.features, 0)
     timings = {
         field.name: getattr(response.timings, field.name)
@@ -175,13 +176,13 @@ def number(value: float) -> int | float:
 def match_json(match: types_pb2.Match) -> dict[str, object]:
     """A match as the command promises it."""
     return {
-        "bank": match.bank,
-        "entry_id": match.entry_id,
+        "bank": last_part(match.bank),
+        "entry_id": last_part(match.entry),
         "external_id": match.external_id,
         "algorithm": match.algorithm,
         "distance": number(match.distance),
         "threshold": number(match.threshold),
-        "mode": _name(types_pb2.BankMode, match.mode, "BANK_MODE_"),
+        "mode": output.enum_name(types_pb2.BankMode, match.mode, "BANK_MODE_"),
         "labels": list(match.labels),
         "source": match.source,
         "entry_signal": match.entry_signal,
@@ -204,16 +205,16 @@ def match_json(match: types_pb2.Match) -> dict[str, object]:
     }
 
 
-def features_json(
-    table: features_pb2.GetFeaturesResponse, row: int
-) -> dict[str, dict[str, object]]:
+def features_json(table: features_pb2.FeatureTable, row: int) -> dict[str, dict[str, object]]:
     """One entity's features: name -> value (null where there is none) and status."""
     features: dict[str, dict[str, object]] = {}
     for column in table.columns:
         value = column.values[row]
         features[column.name] = {
             "value": None if value != value else number(value),  # noqa: PLR0124 (NaN)
-            "status": _name(features_pb2.FeatureStatus, column.statuses[row], "FEATURE_STATUS_"),
+            "status": output.enum_name(
+                features_pb2.FeatureStatus, column.statuses[row], "FEATURE_STATUS_"
+            ),
         }
     return features
 
@@ -223,9 +224,8 @@ def _signal_json(signal: types_pb2.Signal) -> dict[str, object]:
     return {"algorithm": signal.algorithm, "signal": signal.value, "quality": quality}
 
 
-def _name(enum: type, value: int, prefix: str = "OUTCOME_") -> str:
-    name: str = enum.Name(value)  # type: ignore[attr-defined]
-    return name.removeprefix(prefix)
+def _outcome(value: int) -> str:
+    return output.enum_name(types_pb2.Outcome, value, "OUTCOME_")
 
 
 def _content(
@@ -293,11 +293,11 @@ def _print_matches(
         ("bank", "mode", "external id", "algorithm", "distance", "threshold", "variant", "labels"),
         (
             (
-                m.bank,
-                _name(types_pb2.BankMode, m.mode, "BANK_MODE_")
+                last_part(m.bank),
+                output.enum_name(types_pb2.BankMode, m.mode, "BANK_MODE_")
                 + (" suppressed" if m.suppressed else "")
                 + (" safe" if m.safe else ""),
-                m.external_id or m.entry_id,
+                m.external_id or last_part(m.entry),
                 m.algorithm,
                 number(m.distance),
                 number(m.threshold),

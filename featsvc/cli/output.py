@@ -27,6 +27,16 @@ def json_line(value: object) -> None:
     click.echo(_encoder.encode(value).decode())
 
 
+def enum_name(enum: type, value: int, prefix: str) -> str:
+    """The name without its prefix; UNKNOWN and the number for a value that is newer than this
+    command."""
+    try:
+        name: str = enum.Name(value)  # type: ignore[attr-defined]
+    except ValueError:
+        return f"UNKNOWN_{value}"
+    return name.removeprefix(prefix)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """A table with numbers to the right; on a pipe it is as wide as it needs to be."""
     cells = list(rows)

@@ -144,6 +144,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             list(request.external_ids),
             convert.context(request.context),
             dry_run=request.dry_run,
+            source=request.source if request.HasField("source") else None,
         )
         await self._serve(done.revision)
         return banks_pb2.WithdrawEntriesResponse(
@@ -161,10 +162,25 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             bank_id,
             convert.entry_ids(bank_id, request.names),
             convert.context(request.context),
-            release=request.release,
         )
         await self._serve(done.revision)
         return banks_pb2.QuarantineEntriesResponse(
+            changed_entries=done.entries, revision=done.revision
+        )
+
+    async def ReleaseEntries(  # noqa: N802
+        self, request: banks_pb2.ReleaseEntriesRequest, context: Context
+    ) -> banks_pb2.ReleaseEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        done = await asyncio.to_thread(
+            self._store.quarantine_entries,
+            bank_id,
+            convert.entry_ids(bank_id, request.names),
+            convert.context(request.context),
+            release=True,
+        )
+        await self._serve(done.revision)
+        return banks_pb2.ReleaseEntriesResponse(
             changed_entries=done.entries, revision=done.revision
         )
 
@@ -186,6 +202,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         )
         return banks_pb2.ListEntriesResponse(
             entries=[convert.entry_message(e) for e in page.entries],
+            distances=page.distances,
             next_page_token=page.next_page_token,
             total_entries=page.total_entries,
         )
@@ -264,7 +281,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     ) -> banks_pb2.CompareBanksResponse:
         overlap = await asyncio.to_thread(
             self._store.overlap,
-            convert.bank_id(request.parent, "parent"),
+            convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
             max_pairs=_rows(request.max_pairs, "max_pairs"),
         )

@@ -56,7 +56,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             convert.selection(request.selection),
             convert.as_of_ms(request),
         )
-        return convert.feature_table(table)
+        return features_pb2.GetFeaturesResponse(features=convert.feature_table(table))
 
     async def ListFeatures(  # noqa: N802
         self, request: features_pb2.ListFeaturesRequest, context: Context

@@ -192,7 +192,7 @@ class Gate(aio.ServerInterceptor):
         if not isinstance(exc, errors.FeatsvcError):
             if not isinstance(exc, Exception):
                 return
-            exc = _incident(name, exc)
+            exc = incident(name, exc)
         self._count(name, started, code_of(exc).name)
         status = status_of(exc)
         details = (("grpc-status-details-bin", status.SerializeToString()),)
@@ -203,7 +203,8 @@ class Gate(aio.ServerInterceptor):
         self._metrics.seconds.labels(name).observe(time.perf_counter() - started)
 
 
-def _incident(name: str, exc: Exception) -> errors.FeatsvcError:
+def incident(name: str, exc: Exception) -> errors.FeatsvcError:
+    """A bug as the error to answer with; its place goes to the log under the same number."""
     number = secrets.token_hex(4)
     frames = "".join(traceback.format_tb(exc.__traceback__))
     log.error("incident %s: %s in %s\n%s", number, type(exc).__name__, name, frames)

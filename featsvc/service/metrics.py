@@ -52,4 +52,4 @@ class Metrics:
                 self.outcomes.labels(part, name).inc()
         for match in response.matches:
             mode = types_pb2.BankMode.Name(match.mode).removeprefix("BANK_MODE_")
-            self.matches.labels(match.bank, mode).inc()
+            self.matches.labels(match.bank.removeprefix("banks/"), mode).inc()

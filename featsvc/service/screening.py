@@ -11,8 +11,9 @@ from featsvc import errors
 from featsvc.requests import AccountQuery, Runtime, screen
 from featsvc.service.conversions import features as convert_features
 from featsvc.service.conversions import signals as convert
+from featsvc.service.interceptor import incident
 from featsvc.service.metrics import Metrics
-from featsvc.service.status import code_of
+from featsvc.service.status import screen_error
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -42,10 +43,10 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             answer = screening_pb2.ScreenStreamResponse(request_id=request.request_id)
             try:
                 answer.response.CopyFrom(await self._screen(request))
-            except errors.FeatsvcError as exc:
-                answer.error.code = code_of(exc).value[0]
-                answer.error.reason = exc.reason
-                answer.error.message = str(exc)
+            except Exception as exc:
+                if not isinstance(exc, errors.FeatsvcError):
+                    exc = incident("ScreenStream", exc)
+                answer.error.CopyFrom(screen_error(exc))
             answers.put_nowait(answer)
 
         async def read() -> None:
@@ -76,7 +77,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             convert.match_options(request.options),
             AccountQuery(
                 entities=convert_features.entity_refs(request.entities),
-                selection=convert_features.selection(request.features),
+                selection=convert_features.selection(request.selection),
                 record=(
                     convert_features.event(request.record_event)
                     if request.HasField("record_event")

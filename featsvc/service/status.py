@@ -1,10 +1,15 @@
-"""From an error to its gRPC status: one table, one function.
+"""From an error to what a caller is told: one table, one function.
 
-Details follow google.rpc: `ErrorInfo` always (a stable reason for programs), `BadRequest` where a
-field is to blame, `RetryInfo` where trying again may help.
+A unary call has a status, whose details follow google.rpc: `ErrorInfo` always (a stable reason
+for programs), `BadRequest` where a field is to blame, `RetryInfo` where trying again may help. A
+request of a stream has a `ScreenError`, which says the same.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import grpc
+from featsvc_client.v1 import screening_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -36,24 +41,57 @@ def code_of(error: errors.FeatsvcError) -> grpc.StatusCode:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
-    """The whole status with its details."""
-    message = str(error)[:_MAX_MESSAGE_CHARS]
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    ]
-    if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=message
-        )
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """`field` is empty where none is to blame, `retry_delay` None where a retry will not help."""
+
+    code: int
+    reason: str
+    message: str
+    field: str
+    retry_delay: Duration | None
+    metadata: Mapping[str, str]
+
+
+def _tell(error: errors.FeatsvcError) -> _Told:
+    delay = None
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=code_of(error).value[0], message=message)
+    message = str(error)[:_MAX_MESSAGE_CHARS]
+    code = code_of(error).value[0]
+    return _Told(code, error.reason, message, error.field, delay, error.metadata)
+
+
+def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
+    """The whole status with its details."""
+    told = _tell(error)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=told.reason, domain=DOMAIN, metadata=told.metadata)
+    ]
+    if told.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=told.field, description=told.message
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if told.retry_delay is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=told.retry_delay))
+    status = status_pb2.Status(code=told.code, message=told.message)
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def screen_error(error: errors.FeatsvcError) -> screening_pb2.ScreenError:
+    """The same for one request of a stream."""
+    told = _tell(error)
+    return screening_pb2.ScreenError(
+        code=told.code,
+        reason=told.reason,
+        message=told.message,
+        field=told.field,
+        retry_delay=told.retry_delay,
+        metadata=told.metadata,
+    )

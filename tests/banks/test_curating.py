@@ -51,6 +51,10 @@ def test_added_entries_come_back_and_change_by_external_id(bank: BankStore) -> N
 def test_wrong_entries_are_named(bank: BankStore) -> None:
     with pytest.raises(InvalidInput, match=r"entries\[0\]\.signals"):
         bank.add_entries("b", [ImportRow(0, ())])
+    variants = [EntrySignal("pdq", n.to_bytes(32, "big"), f"v{n}") for n in range(257)]
+    with pytest.raises(InvalidInput, match="257 with variants, at most 256"):
+        bank.add_entries("b", [ImportRow(0, tuple(variants))])
+    assert bank.add_entries("b", [ImportRow(0, tuple(variants[:256]))]).revision
     with pytest.raises(InvalidInput, match="1 to 1000"):
         bank.add_entries("b", [])
     with pytest.raises(NotFound):
@@ -74,6 +78,13 @@ def test_withdrawing_is_all_or_nothing(bank: BankStore) -> None:
     assert bank.get_entry("b", first).removed_revision == done.revision
     with pytest.raises(NotFound):
         bank.withdraw_entries("b", [first])
+
+
+def test_withdrawing_by_external_id_minds_the_source(bank: BankStore) -> None:
+    bank.add_entries("b", [row(100, "a", source="s")])
+    with pytest.raises(NotFound, match="'a'"):
+        bank.withdraw_entries("b", external_ids=["a"], source="t")
+    assert bank.withdraw_entries("b", external_ids=["a"], source="s").entries == 1
 
 
 def test_quarantine_is_seen_by_a_follower_and_released(bank: BankStore) -> None:
@@ -198,6 +209,12 @@ def test_entries_are_found(bank: BankStore) -> None:
     def numbers(wanted: EntryFilter) -> list[int]:
         page = bank.list_entries("b", wanted)
         assert page.total_entries == len(page.entries)
+        near = [signal for signal in (wanted.near,) if signal]
+        assert page.distances == tuple(
+            (int.from_bytes(signal.value) ^ int.from_bytes(e.signals[0].value)).bit_count()
+            for signal in near
+            for e in page.entries
+        )
         return [int.from_bytes(e.signals[0].value) for e in page.entries]
 
     assert numbers(EntryFilter(external_id="a")) == [0b111 << 8]

@@ -23,7 +23,7 @@ def engine_of(url: str) -> sa.Engine:
 
 def test_head_is_the_newest_script() -> None:
     config = Config()
-    config.set_main_option("script_location", "featsvc.banks:migrations")
+    config.set_main_option("script_location", "featsvc.banks.sql:migrations")
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
 
@@ -79,7 +79,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def _make_stage_1(url: str) -> None:
     """The first revision's tables, and the version as stage 1 kept it, with one entry."""
     config = Config()
-    config.set_main_option("script_location", "featsvc.banks:migrations")
+    config.set_main_option("script_location", "featsvc.banks.sql:migrations")
     config.set_main_option("path_separator", "os")
     engine = engine_of(url)
     with engine.begin() as connection:

@@ -138,6 +138,9 @@ def test_entries_are_found_by_a_vector_near_theirs(store: BankStore) -> None:
     query = EntrySignal("sscd@1", vector_value(get_algorithm("sscd@1"), near))
     found = store.list_entries("b", EntryFilter(near=query, max_distance=0.05))
     assert [e.external_id for e in found.entries] == ["x3"]
+    cosine = near @ vector(3) / np.linalg.norm(near) / np.linalg.norm(vector(3))
+    (distance,) = found.distances
+    assert distance == pytest.approx(1 - cosine, abs=2e-6)
     with pytest.raises(InvalidInput, match="has 9 dimensions, vectors of sscd@1 have 8"):
         store.list_entries("b", EntryFilter(near=signal("sscd@1", 1, 9), max_distance=0.05))
 

@@ -154,9 +154,9 @@ def test_account_id_of_10_kb(client: Client) -> None:
 
 def test_unknown_feature(client: Client) -> None:
     request = screen_request(photograph("rocket.jpg").read_bytes())
-    request.features.features.append("uploads_1y")
+    request.selection.features.append("uploads_1y")
     error = failure(lambda: client.screening.Screen(request))
-    assert error.code is INVALID
+    assert (error.code, error.path) == (INVALID, "selection.features")
     assert "uploads_1y" in error.message
 
 

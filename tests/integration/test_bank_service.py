@@ -163,8 +163,9 @@ def test_pictures_are_added_tried_counted_and_quarantined(client: Client) -> Non
     quarantine = banks_pb2.QuarantineEntriesRequest(parent=name("service-add"), names=[entry.name])
     assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
     assert matches() == []
-    quarantine.release = True
-    assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
+    release = banks_pb2.ReleaseEntriesRequest(parent=name("service-add"), names=[entry.name])
+    assert client.banks.ReleaseEntries(release).changed_entries == 1
+    assert client.banks.ReleaseEntries(release).changed_entries == 0
     assert matches() == ["rocket"]
 
 

@@ -89,9 +89,9 @@ def failure(call: Callable[[], object]) -> ServiceError:
 def test_models_are_listed_with_their_dimensions(client: Client) -> None:
     listed = client.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest()).algorithms
     dimensions = {a.name: (a.version, a.dimensions) for a in listed if a.dimensions}
-    assert dimensions["pdqf"] == (1, 256)
-    assert dimensions["gist"] == (1, 512)
-    assert dimensions["means"] == (3, 3)
+    assert dimensions["pdqf@1"] == (1, 256)
+    assert dimensions["gist@1"] == (1, 512)
+    assert dimensions["means@3"] == (3, 3)
     assert all(a.distance == hashing_pb2.Algorithm.DISTANCE_COSINE for a in listed if a.dimensions)
 
 

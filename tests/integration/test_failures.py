@@ -98,7 +98,7 @@ def test_events_survive_a_killed_valkey(data_dir: Path) -> None:
         deadline = time.monotonic() + 20
         while not values and time.monotonic() < deadline:
             try:
-                values += client.features.GetFeatures(request, timeout=5).columns[0].values
+                values += client.features.GetFeatures(request, timeout=5).features.columns[0].values
             except grpc.RpcError as exc:
                 codes.append(exc.code())
                 time.sleep(0.05)

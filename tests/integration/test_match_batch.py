@@ -56,9 +56,7 @@ def test_a_batch_answers_in_columns_what_match_answers_one_by_one(
         )
         columns = range(answer.offsets[i], answer.offsets[i + 1])
         found = [(answer.entries[answer.entry_index[j]], answer.distances[j]) for j in columns]
-        assert [(m.entry_id, d) for m, d in found] == [
-            (m.entry_id, m.distance) for m in one.matches
-        ]
+        assert [(m.entry, d) for m, d in found] == [(m.entry, m.distance) for m in one.matches]
         for mine, theirs in zip((m for m, _ in found), one.matches, strict=True):
             assert (mine.bank, mine.threshold, mine.mode, mine.entry_signal) == (
                 theirs.bank, theirs.threshold, theirs.mode, theirs.entry_signal,

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(server: Running, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", ROOT / "client")))
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

@@ -41,7 +41,7 @@ def request(
         request_id=name,
         content=types_pb2.Content(data=data),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
-        features=features_pb2.FeatureSelection(features=["uploads_1h", "upload_bytes_1h"]),
+        selection=features_pb2.FeatureSelection(features=["uploads_1h", "upload_bytes_1h"]),
         options=types_pb2.MatchOptions(banks=[BANK]),
     )
     if event_id:
@@ -59,7 +59,9 @@ def test_an_edited_copy_is_found_with_everything_about_it(client: Client, bank: 
     assert response.request_id == "r1"
     assert response.content_outcome == types_pb2.OUTCOME_OK
     (match,) = response.matches
-    assert (match.bank, match.external_id, match.algorithm) == (bank, "coffee.png", "pdq")
+    assert match.bank == f"banks/{bank}"
+    assert match.entry.startswith(f"banks/{bank}/entries/")
+    assert (match.external_id, match.algorithm) == ("coffee.png", "pdq")
     assert match.distance <= match.threshold == 31
     assert list(match.labels) == ["test", "photo"]
     assert match.mode == types_pb2.BANK_MODE_ENFORCE

@@ -35,7 +35,7 @@ def test_events_of_the_stream_become_features(data_dir: Path) -> None:
         while not server.exists("uploads:dead"):
             assert time.monotonic() < give_up
             time.sleep(0.02)
-        while client.features.GetFeatures(UPLOADS).columns[0].values[0] < 3:
+        while client.features.GetFeatures(UPLOADS).features.columns[0].values[0] < 3:
             assert time.monotonic() < give_up
             time.sleep(0.02)
         (group,) = server.xinfo_groups("uploads")

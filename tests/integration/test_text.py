@@ -461,7 +461,7 @@ def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
     shown = ""
     for command in commands:
         written, _, stdin = command.replace("lures", "guided").partition(" < ")
-        path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", ROOT / "client")))
         result = subprocess.run(
             [sys.executable, "-m", *shlex.split(written)],
             cwd=tmp_path,

@@ -7,7 +7,7 @@ from featsvc_client.v1 import banks_pb2, features_pb2, types_pb2
 
 from featsvc.accounts import EventStatus, FeatureStatus
 from featsvc.banks.records import BankMode, Opinion
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.service.conversions import banks, features, signals
 from featsvc.signals.hashes import ContentOutcome
 
@@ -80,3 +80,41 @@ def test_caps_of_a_match(options: types_pb2.MatchOptions) -> None:
 
 def test_bank_modes_default_to_enforce() -> None:
     assert banks.settings(banks_pb2.Bank()).mode is BankMode.ENFORCE
+
+
+def entry(**signal: object) -> banks_pb2.Entry:
+    made = banks_pb2.EntrySignal(algorithm="pdq", value="ab" * 32, **signal)  # type: ignore[arg-type]
+    return banks_pb2.Entry(signals=[made])
+
+
+@pytest.mark.parametrize(
+    ("signal", "field"),
+    [
+        ({"frame": 3}, "frame"),
+        ({"time_us": 0}, "time_us"),
+        ({"variant": "x" * 33}, "variant"),
+        ({"quality": 101}, "quality"),
+    ],
+)
+def test_what_an_entry_cannot_hold_is_refused(signal: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        banks.new_entry(2, entry(**signal), ())
+    assert caught.value.field == f"entries[2].signals[0].{field}"
+    if field in ("frame", "time_us"):
+        vector = banks_pb2.EntryVector(model="pdqf@1", values=[1] * 256, **signal)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match=r"vectors\[0\].*no signals of frames"):
+            banks.new_entry(0, banks_pb2.Entry(vectors=[vector]), ())
+
+
+def test_a_signal_of_another_version_does_not_compare() -> None:
+    same = [banks.new_entry(0, entry(algorithm_version=v), ()).signals for v in (0, 1)]
+    assert same[0] == same[1]
+    with pytest.raises(InvalidSignal, match="version 1 of pdq; values of different versions"):
+        banks.new_entry(0, entry(algorithm_version=2), ())
+    query = types_pb2.Signal(algorithm="PDQ", value="ab" * 32, algorithm_version=2)
+    with pytest.raises(InvalidSignal) as caught:
+        signals.query_signal(query)
+    assert caught.value.field == "signal.algorithm_version"
+    with pytest.raises(InvalidSignal) as caught:
+        banks.entry_filter(banks_pb2.ListEntriesRequest(near=query))
+    assert caught.value.field == "near.algorithm_version"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
@@ -23,19 +23,20 @@ BATCHES = 160
 ACCOUNT = types_pb2.EntityRef(entity="account", id="a1")
 
 
-def serve(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
+async def serving(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
     """Run a test's body with a stub of the service over `store`."""
+    server = aio.server()
+    features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureServicer(store), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await body(features_pb2_grpc.FeatureServiceStub(channel))
+    await server.stop(None)
 
-    async def main() -> None:
-        server = aio.server()
-        features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureServicer(store), server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await body(features_pb2_grpc.FeatureServiceStub(channel))
-        await server.stop(None)
 
-    asyncio.run(main())
+def serve(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
+    """The same with a loop of its own."""
+    asyncio.run(serving(store, body))
 
 
 class SlowStore:
@@ -119,24 +120,27 @@ def test_every_feature_is_described(tmp_path: Path) -> None:
 
 
 def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
-    async def main() -> None:
+    async def body(stub: Any) -> None:
+        event = features_pb2.Event(event_id="e1", type="upload", entities={"account": "a1"})
+        event.time.GetCurrentTime()
+        await stub.IngestEvents(features_pb2.IngestEventsRequest(events=[event]))
+        read = features_pb2.GetFeaturesRequest(entities=[ACCOUNT])
+        (freshness_us,) = (await stub.GetFeatures(read)).features.freshness_us
+        assert 0 <= freshness_us < 60_000_000
+        request = features_pb2.DeleteEntityRequest(entity=ACCOUNT)
+        assert (await stub.DeleteEntity(request)).deleted
+        assert not (await stub.DeleteEntity(request)).deleted
+        table = (await stub.GetFeatures(read)).features
+        assert list(table.freshness_us) == [-1]
+        statuses = {status for column in table.columns for status in column.statuses}
+        assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
+
+    async def with_a_store() -> None:
         valkey = EmbeddedValkey(tmp_path)
         await valkey.start()
         store = FeatureStore(valkey.url, load_definitions())
-        servicer = FeatureServicer(store)
-        context = cast(Any, None)
-        event = features_pb2.Event(event_id="e1", type="upload", entities={"account": "a1"})
-        event.time.GetCurrentTime()
-        await servicer.IngestEvents(features_pb2.IngestEventsRequest(events=[event]), context)
-        request = features_pb2.DeleteEntityRequest(entity=ACCOUNT)
-        assert (await servicer.DeleteEntity(request, context)).deleted
-        assert not (await servicer.DeleteEntity(request, context)).deleted
-        table = await servicer.GetFeatures(
-            features_pb2.GetFeaturesRequest(entities=[ACCOUNT]), context
-        )
-        statuses = {status for column in table.columns for status in column.statuses}
-        assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
+        await serving(store, body)
         await store.close()
         await valkey.stop()
 
-    asyncio.run(main())
+    asyncio.run(with_a_store())

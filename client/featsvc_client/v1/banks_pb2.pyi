@@ -72,28 +72,38 @@ class Bank(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., mode: _Optional[_Union[_types_pb2.BankMode, str]] = ..., safe: _Optional[bool] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., query_variants: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., entry_count: _Optional[int] = ..., signal_count: _Optional[int] = ..., signal_counts: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class EntrySignal(_message.Message):
-    __slots__ = ("algorithm", "value", "variant", "quality")
+    __slots__ = ("algorithm", "value", "variant", "quality", "algorithm_version", "frame", "time_us")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     value: str
     variant: str
     quality: int
-    def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ...) -> None: ...
+    algorithm_version: int
+    frame: int
+    time_us: int
+    def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ..., algorithm_version: _Optional[int] = ..., frame: _Optional[int] = ..., time_us: _Optional[int] = ...) -> None: ...
 
 class EntryVector(_message.Message):
-    __slots__ = ("model", "values", "variant", "quality")
+    __slots__ = ("model", "values", "variant", "quality", "frame", "time_us")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
     model: str
     values: _containers.RepeatedScalarFieldContainer[float]
     variant: str
     quality: int
-    def __init__(self, model: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ...) -> None: ...
+    frame: int
+    time_us: int
+    def __init__(self, model: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ..., frame: _Optional[int] = ..., time_us: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("name", "external_id", "signals", "vectors", "labels", "source", "opinion", "note", "expire_time", "added_revision", "removed_revision", "create_time", "quarantined")
@@ -198,7 +208,7 @@ class DeleteBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class ImportOptions(_message.Message):
-    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "context", "etag")
+    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "etag", "context")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -208,8 +218,8 @@ class ImportOptions(_message.Message):
     REPLACE_FIELD_NUMBER: _ClassVar[int]
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     parent: str
     format: str
     source: str
@@ -219,9 +229,9 @@ class ImportOptions(_message.Message):
     replace: bool
     file_name: str
     file_bytes: int
-    context: ChangeContext
     etag: str
-    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class ImportEntriesRequest(_message.Message):
     __slots__ = ("options", "chunk")
@@ -292,20 +302,20 @@ class ImportEntriesResponse(_message.Message):
     def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
-    __slots__ = ("parent", "entries", "contents", "entry_variants", "context", "vector_models")
+    __slots__ = ("parent", "entries", "contents", "entry_variants", "vector_models", "context")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
     ENTRY_VARIANTS_FIELD_NUMBER: _ClassVar[int]
-    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     VECTOR_MODELS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     parent: str
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     contents: _containers.RepeatedCompositeFieldContainer[_types_pb2.Content]
     entry_variants: bool
-    context: ChangeContext
     vector_models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., vector_models: _Optional[_Iterable[str]] = ...) -> None: ...
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., vector_models: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class AddEntriesResponse(_message.Message):
     __slots__ = ("entries", "revision")
@@ -316,18 +326,20 @@ class AddEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class WithdrawEntriesRequest(_message.Message):
-    __slots__ = ("parent", "names", "external_ids", "dry_run", "context")
+    __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     parent: str
     names: _containers.RepeatedScalarFieldContainer[str]
     external_ids: _containers.RepeatedScalarFieldContainer[str]
+    source: str
     dry_run: bool
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class WithdrawEntriesResponse(_message.Message):
     __slots__ = ("withdrawn_entries", "withdrawn_signals", "revision")
@@ -370,14 +382,16 @@ class ListEntriesRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., external_id: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., near: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., max_distance: _Optional[float] = ..., source: _Optional[str] = ..., revision: _Optional[int] = ..., show_withdrawn: _Optional[bool] = ...) -> None: ...
 
 class ListEntriesResponse(_message.Message):
-    __slots__ = ("entries", "next_page_token", "total_entries")
+    __slots__ = ("entries", "distances", "next_page_token", "total_entries")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    distances: _containers.RepeatedScalarFieldContainer[float]
     next_page_token: str
     total_entries: int
-    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_entries: _Optional[int] = ...) -> None: ...
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., distances: _Optional[_Iterable[float]] = ..., next_page_token: _Optional[str] = ..., total_entries: _Optional[int] = ...) -> None: ...
 
 class ExportEntriesRequest(_message.Message):
     __slots__ = ("parent", "format", "revision")
@@ -517,16 +531,14 @@ class EvaluateOptions(_message.Message):
     def __init__(self, name: _Optional[str] = ..., algorithm: _Optional[str] = ..., max_false_match_rate: _Optional[float] = ...) -> None: ...
 
 class Sample(_message.Message):
-    __slots__ = ("content", "signal", "positive", "id")
+    __slots__ = ("content", "signal", "positive")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     POSITIVE_FIELD_NUMBER: _ClassVar[int]
-    ID_FIELD_NUMBER: _ClassVar[int]
     content: _types_pb2.Content
     signal: _types_pb2.Signal
     positive: bool
-    id: str
-    def __init__(self, content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., signal: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., positive: _Optional[bool] = ..., id: _Optional[str] = ...) -> None: ...
+    def __init__(self, content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., signal: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., positive: _Optional[bool] = ...) -> None: ...
 
 class EvaluateBankRequest(_message.Message):
     __slots__ = ("options", "sample")
@@ -537,7 +549,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "thresholds", "suggested_threshold", "noisy_entries", "step", "unreadable_samples", "low_quality_samples", "bank_threshold")
+    __slots__ = ("positive_histogram", "negative_histogram", "step", "thresholds", "suggested_threshold", "bank_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -564,33 +576,33 @@ class EvaluateBankResponse(_message.Message):
         def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., matches: _Optional[int] = ...) -> None: ...
     POSITIVE_HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     SUGGESTED_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    BANK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
-    STEP_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
-    BANK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     positive_histogram: _containers.RepeatedScalarFieldContainer[int]
     negative_histogram: _containers.RepeatedScalarFieldContainer[int]
+    step: float
     thresholds: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.Threshold]
     suggested_threshold: float
+    bank_threshold: float
     noisy_entries: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.NoisyEntry]
-    step: float
     unreadable_samples: int
     low_quality_samples: int
-    bank_threshold: float
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., step: _Optional[float] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., bank_threshold: _Optional[float] = ...) -> None: ...
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., step: _Optional[float] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., bank_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ...) -> None: ...
 
 class CompareBanksRequest(_message.Message):
-    __slots__ = ("parent", "other", "max_pairs")
-    PARENT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("name", "other", "max_pairs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
     MAX_PAIRS_FIELD_NUMBER: _ClassVar[int]
-    parent: str
+    name: str
     other: str
     max_pairs: int
-    def __init__(self, parent: _Optional[str] = ..., other: _Optional[str] = ..., max_pairs: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., other: _Optional[str] = ..., max_pairs: _Optional[int] = ...) -> None: ...
 
 class CompareBanksResponse(_message.Message):
     __slots__ = ("entries", "shared_entries", "other_entries", "pairs")
@@ -612,18 +624,34 @@ class CompareBanksResponse(_message.Message):
     def __init__(self, entries: _Optional[int] = ..., shared_entries: _Optional[int] = ..., other_entries: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[CompareBanksResponse.Pair, _Mapping]]] = ...) -> None: ...
 
 class QuarantineEntriesRequest(_message.Message):
-    __slots__ = ("parent", "names", "release", "context")
+    __slots__ = ("parent", "names", "context")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
-    RELEASE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     parent: str
     names: _containers.RepeatedScalarFieldContainer[str]
-    release: bool
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., release: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class QuarantineEntriesResponse(_message.Message):
+    __slots__ = ("changed_entries", "revision")
+    CHANGED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    changed_entries: int
+    revision: int
+    def __init__(self, changed_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ReleaseEntriesRequest(_message.Message):
+    __slots__ = ("parent", "names", "context")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+
+class ReleaseEntriesResponse(_message.Message):
     __slots__ = ("changed_entries", "revision")
     CHANGED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]

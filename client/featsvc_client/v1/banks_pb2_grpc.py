@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class BankServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
+    unless that takes more than 30 s.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -119,6 +121,11 @@ class BankServiceStub:
                 request_serializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.FromString,
                 _registered_method=True)
+        self.ReleaseEntries = channel.unary_unary(
+                '/featsvc.v1.BankService/ReleaseEntries',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesResponse.FromString,
+                _registered_method=True)
         self.ListMatchCounts = channel.unary_unary(
                 '/featsvc.v1.BankService/ListMatchCounts',
                 request_serializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.SerializeToString,
@@ -127,34 +134,41 @@ class BankServiceStub:
 
 
 class BankServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
+    unless that takes more than 30 s.
+    """
 
     def CreateBank(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates an empty bank. An id that is taken is ALREADY_EXISTS.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBank(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One bank and what is live in it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBanks(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Every bank, by id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateBank(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes some settings.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBank(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Withdraws the entries of a bank and takes it off the list; its history stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -162,77 +176,93 @@ class BankServiceServicer:
     def ImportEntries(self, request_iterator, context):
         """The first message opens the import, the others carry the file. One import is one revision
         or nothing. Answers report progress; the one with the summary is the acknowledged result, and
-        the last one is the same again once the worker that answers serves it.
+        the last one is the same again once the worker that answers serves it. A worker runs eight
+        imports and exports at once; one more is RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddEntries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds entries, or changes those of the same external id and source; all of them or none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawEntries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Withdraws entries, all of them or none: they match no more, their history stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEntry(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The newest version of one entry, live or withdrawn, with everything it holds.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Entries of a bank that fit a filter, by id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportEntries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The entries of a bank as a file.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRevisions(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The log of changes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiffRevisions(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What became of the entries of a bank between two revisions.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackBank(self, request, context):
-        """Restores the entries of an earlier revision, as a new one.
+        """Restores the entries of an earlier revision, as a new one; settings stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EvaluateBank(self, request_iterator, context):
-        """Distances of samples to the bank, and what each threshold would do.
+        """Distances of samples to the bank, and what each threshold would do. The first message has the
+        options, each other one a sample.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompareBanks(self, request, context):
-        """Entries of a bank with a signal that is live in another bank too.
+        """Entries of a bank with a signal that is live in another bank too, equal to the bit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def QuarantineEntries(self, request, context):
-        """Keeps entries from matching without withdrawing them, or releases them.
+        """Keeps entries from matching without withdrawing them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseEntries(self, request, context):
+        """Lets entries that were quarantined match again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -333,6 +363,11 @@ def add_BankServiceServicer_to_server(servicer, server):
                     request_deserializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.SerializeToString,
             ),
+            'ReleaseEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseEntries,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesResponse.SerializeToString,
+            ),
             'ListMatchCounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMatchCounts,
                     request_deserializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.FromString,
@@ -347,7 +382,9 @@ def add_BankServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BankService:
-    """Missing associated documentation comment in .proto file."""
+    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
+    unless that takes more than 30 s.
+    """
 
     @staticmethod
     def CreateBank(request,
@@ -798,6 +835,33 @@ class BankService:
             '/featsvc.v1.BankService/QuarantineEntries',
             featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesRequest.SerializeToString,
             featsvc_dot_v1_dot_banks__pb2.QuarantineEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.BankService/ReleaseEntries',
+            featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesRequest.SerializeToString,
+            featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,19 +27,20 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/features.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x0e\x41ttributeValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x42\x06\n\x04kind\"\xbb\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x1f.featsvc.v1.Event.EntitiesEntry\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.featsvc.v1.Event.AttributesEntry\x1a/\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.featsvc.v1.AttributeValue:\x02\x38\x01\"E\n\x13IngestEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Event\x12\x0b\n\x03tag\x18\x02 \x01(\t\"M\n\x14IngestEventsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.featsvc.v1.EventResult\x12\x0b\n\x03tag\x18\x02 \x01(\t\"\xef\x01\n\x0b\x45ventResult\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.featsvc.v1.EventResult.Status\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9f\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x13\n\x0fSTATUS_TOO_LATE\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\x12\x12\n\x0eSTATUS_IGNORED\x10\x05\x12\x15\n\x11STATUS_INCOMPLETE\x10\x06\"1\n\x10\x46\x65\x61tureSelection\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x0b\n\x03set\x18\x02 \x01(\t\"\x99\x01\n\x12GetFeaturesRequest\x12\'\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x15.featsvc.v1.EntityRef\x12/\n\tselection\x18\x02 \x01(\x0b\x32\x1c.featsvc.v1.FeatureSelection\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12+\n\x08statuses\x18\x03 \x03(\x0e\x32\x19.featsvc.v1.FeatureStatus\"\x82\x01\n\x13GetFeaturesResponse\x12*\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x19.featsvc.v1.FeatureColumn\x12\x14\n\x0c\x66reshness_ms\x18\x02 \x03(\x03\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x13ListFeaturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x14ListFeaturesResponse\x12/\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1d.featsvc.v1.FeatureDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x02\n\x11\x46\x65\x61tureDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x13\n\x0b\x61ggregation\x18\x03 \x01(\t\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x62ucket\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nevent_type\x18\x06 \x01(\t\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x08 \x01(\r\x12*\n\x07max_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nexpression\x18\n \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x0c\n\x04sets\x18\x0c \x03(\tB\n\n\x08_default\"<\n\x13\x44\x65leteEntityRequest\x12%\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x15.featsvc.v1.EntityRef\"\'\n\x14\x44\x65leteEntityResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08*\xe7\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_SATURATED\x10\x05\x12\x1b\n\x17\x46\x45\x41TURE_STATUS_DEGRADED\x10\x06\x32\xb5\x03\n\x0e\x46\x65\x61tureService\x12Q\n\x0cIngestEvents\x12\x1f.featsvc.v1.IngestEventsRequest\x1a .featsvc.v1.IngestEventsResponse\x12Z\n\x11IngestEventStream\x12\x1f.featsvc.v1.IngestEventsRequest\x1a .featsvc.v1.IngestEventsResponse(\x01\x30\x01\x12N\n\x0bGetFeatures\x12\x1e.featsvc.v1.GetFeaturesRequest\x1a\x1f.featsvc.v1.GetFeaturesResponse\x12Q\n\x0cListFeatures\x12\x1f.featsvc.v1.ListFeaturesRequest\x1a .featsvc.v1.ListFeaturesResponse\x12Q\n\x0c\x44\x65leteEntity\x12\x1f.featsvc.v1.DeleteEntityRequest\x1a .featsvc.v1.DeleteEntityResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/features.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x0e\x41ttributeValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x42\x06\n\x04kind\"\xbb\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x1f.featsvc.v1.Event.EntitiesEntry\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.featsvc.v1.Event.AttributesEntry\x1a/\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.featsvc.v1.AttributeValue:\x02\x38\x01\"E\n\x13IngestEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Event\x12\x0b\n\x03tag\x18\x02 \x01(\t\"M\n\x14IngestEventsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.featsvc.v1.EventResult\x12\x0b\n\x03tag\x18\x02 \x01(\t\"\xef\x01\n\x0b\x45ventResult\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.featsvc.v1.EventResult.Status\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9f\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x13\n\x0fSTATUS_TOO_LATE\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\x12\x12\n\x0eSTATUS_IGNORED\x10\x05\x12\x15\n\x11STATUS_INCOMPLETE\x10\x06\"1\n\x10\x46\x65\x61tureSelection\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x0b\n\x03set\x18\x02 \x01(\t\"\x99\x01\n\x12GetFeaturesRequest\x12\'\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x15.featsvc.v1.EntityRef\x12/\n\tselection\x18\x02 \x01(\x0b\x32\x1c.featsvc.v1.FeatureSelection\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x13GetFeaturesResponse\x12*\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x18.featsvc.v1.FeatureTable\"{\n\x0c\x46\x65\x61tureTable\x12*\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x19.featsvc.v1.FeatureColumn\x12\x14\n\x0c\x66reshness_us\x18\x02 \x03(\x03\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12+\n\x08statuses\x18\x03 \x03(\x0e\x32\x19.featsvc.v1.FeatureStatus\"<\n\x13ListFeaturesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x14ListFeaturesResponse\x12/\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1d.featsvc.v1.FeatureDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x02\n\x11\x46\x65\x61tureDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x13\n\x0b\x61ggregation\x18\x03 \x01(\t\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x62ucket\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nevent_type\x18\x06 \x01(\t\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x08 \x01(\r\x12*\n\x07max_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nexpression\x18\n \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x0c\n\x04sets\x18\x0c \x03(\tB\n\n\x08_default\"<\n\x13\x44\x65leteEntityRequest\x12%\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x15.featsvc.v1.EntityRef\"\'\n\x14\x44\x65leteEntityResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08*\xe7\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_SATURATED\x10\x05\x12\x1b\n\x17\x46\x45\x41TURE_STATUS_DEGRADED\x10\x06\x32\xb5\x03\n\x0e\x46\x65\x61tureService\x12Q\n\x0cIngestEvents\x12\x1f.featsvc.v1.IngestEventsRequest\x1a .featsvc.v1.IngestEventsResponse\x12Z\n\x11IngestEventStream\x12\x1f.featsvc.v1.IngestEventsRequest\x1a .featsvc.v1.IngestEventsResponse(\x01\x30\x01\x12N\n\x0bGetFeatures\x12\x1e.featsvc.v1.GetFeaturesRequest\x1a\x1f.featsvc.v1.GetFeaturesResponse\x12Q\n\x0cListFeatures\x12\x1f.featsvc.v1.ListFeaturesRequest\x1a .featsvc.v1.ListFeaturesResponse\x12Q\n\x0c\x44\x65leteEntity\x12\x1f.featsvc.v1.DeleteEntityRequest\x1a .featsvc.v1.DeleteEntityResponseB\x18P\x01Z\x14\x66\x65\x61tsvc/v1;featsvcv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featsvc.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'P\001Z\024featsvc/v1;featsvcv1'
   _globals['_EVENT_ENTITIESENTRY']._loaded_options = None
   _globals['_EVENT_ENTITIESENTRY']._serialized_options = b'8\001'
   _globals['_EVENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_EVENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_FEATURESTATUS']._serialized_start=1941
-  _globals['_FEATURESTATUS']._serialized_end=2172
+  _globals['_FEATURESTATUS']._serialized_start=2000
+  _globals['_FEATURESTATUS']._serialized_end=2231
   _globals['_ATTRIBUTEVALUE']._serialized_start=130
   _globals['_ATTRIBUTEVALUE']._serialized_end=204
   _globals['_EVENT']._serialized_start=207
@@ -60,20 +61,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURESELECTION']._serialized_end=965
   _globals['_GETFEATURESREQUEST']._serialized_start=968
   _globals['_GETFEATURESREQUEST']._serialized_end=1121
-  _globals['_FEATURECOLUMN']._serialized_start=1123
-  _globals['_FEATURECOLUMN']._serialized_end=1213
-  _globals['_GETFEATURESRESPONSE']._serialized_start=1216
-  _globals['_GETFEATURESRESPONSE']._serialized_end=1346
-  _globals['_LISTFEATURESREQUEST']._serialized_start=1348
-  _globals['_LISTFEATURESREQUEST']._serialized_end=1408
-  _globals['_LISTFEATURESRESPONSE']._serialized_start=1410
-  _globals['_LISTFEATURESRESPONSE']._serialized_end=1506
-  _globals['_FEATUREDEFINITION']._serialized_start=1509
-  _globals['_FEATUREDEFINITION']._serialized_end=1835
-  _globals['_DELETEENTITYREQUEST']._serialized_start=1837
-  _globals['_DELETEENTITYREQUEST']._serialized_end=1897
-  _globals['_DELETEENTITYRESPONSE']._serialized_start=1899
-  _globals['_DELETEENTITYRESPONSE']._serialized_end=1938
-  _globals['_FEATURESERVICE']._serialized_start=2175
-  _globals['_FEATURESERVICE']._serialized_end=2612
+  _globals['_GETFEATURESRESPONSE']._serialized_start=1123
+  _globals['_GETFEATURESRESPONSE']._serialized_end=1188
+  _globals['_FEATURETABLE']._serialized_start=1190
+  _globals['_FEATURETABLE']._serialized_end=1313
+  _globals['_FEATURECOLUMN']._serialized_start=1315
+  _globals['_FEATURECOLUMN']._serialized_end=1405
+  _globals['_LISTFEATURESREQUEST']._serialized_start=1407
+  _globals['_LISTFEATURESREQUEST']._serialized_end=1467
+  _globals['_LISTFEATURESRESPONSE']._serialized_start=1469
+  _globals['_LISTFEATURESRESPONSE']._serialized_end=1565
+  _globals['_FEATUREDEFINITION']._serialized_start=1568
+  _globals['_FEATUREDEFINITION']._serialized_end=1894
+  _globals['_DELETEENTITYREQUEST']._serialized_start=1896
+  _globals['_DELETEENTITYREQUEST']._serialized_end=1956
+  _globals['_DELETEENTITYRESPONSE']._serialized_start=1958
+  _globals['_DELETEENTITYRESPONSE']._serialized_end=1997
+  _globals['_FEATURESERVICE']._serialized_start=2234
+  _globals['_FEATURESERVICE']._serialized_end=2671
 # @@protoc_insertion_point(module_scope)

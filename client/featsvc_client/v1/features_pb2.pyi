@@ -125,6 +125,22 @@ class GetFeaturesRequest(_message.Message):
     as_of: _timestamp_pb2.Timestamp
     def __init__(self, entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., selection: _Optional[_Union[FeatureSelection, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class GetFeaturesResponse(_message.Message):
+    __slots__ = ("features",)
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    features: FeatureTable
+    def __init__(self, features: _Optional[_Union[FeatureTable, _Mapping]] = ...) -> None: ...
+
+class FeatureTable(_message.Message):
+    __slots__ = ("columns", "freshness_us", "as_of")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_US_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[FeatureColumn]
+    freshness_us: _containers.RepeatedScalarFieldContainer[int]
+    as_of: _timestamp_pb2.Timestamp
+    def __init__(self, columns: _Optional[_Iterable[_Union[FeatureColumn, _Mapping]]] = ..., freshness_us: _Optional[_Iterable[int]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class FeatureColumn(_message.Message):
     __slots__ = ("name", "values", "statuses")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -134,16 +150,6 @@ class FeatureColumn(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[float]
     statuses: _containers.RepeatedScalarFieldContainer[FeatureStatus]
     def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., statuses: _Optional[_Iterable[_Union[FeatureStatus, str]]] = ...) -> None: ...
-
-class GetFeaturesResponse(_message.Message):
-    __slots__ = ("columns", "freshness_ms", "as_of")
-    COLUMNS_FIELD_NUMBER: _ClassVar[int]
-    FRESHNESS_MS_FIELD_NUMBER: _ClassVar[int]
-    AS_OF_FIELD_NUMBER: _ClassVar[int]
-    columns: _containers.RepeatedCompositeFieldContainer[FeatureColumn]
-    freshness_ms: _containers.RepeatedScalarFieldContainer[int]
-    as_of: _timestamp_pb2.Timestamp
-    def __init__(self, columns: _Optional[_Iterable[_Union[FeatureColumn, _Mapping]]] = ..., freshness_ms: _Optional[_Iterable[int]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListFeaturesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class FeatureServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -62,7 +63,8 @@ class FeatureServiceStub:
 
 
 class FeatureServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """
 
     def IngestEvents(self, request, context):
         """Applies a batch of events; each has its own outcome.
@@ -72,7 +74,8 @@ class FeatureServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def IngestEventStream(self, request_iterator, context):
-        """The same as a stream: one answer a request, in order, with the client's tag.
+        """The same as a stream: one answer a request, in order, with the client's tag. A request that
+        IngestEvents would refuse ends the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +139,8 @@ def add_FeatureServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeatureService:
-    """Missing associated documentation comment in .proto file."""
+    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """
 
     @staticmethod
     def IngestEvents(request,

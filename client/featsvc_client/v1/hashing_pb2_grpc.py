@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class HashingServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Computes signals without searching for them.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -57,7 +58,8 @@ class HashingServiceStub:
 
 
 class HashingServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Computes signals without searching for them.
+    """
 
     def Hash(self, request, context):
         """Hashes one piece of content. Content is decoded once, whatever is asked for.
@@ -67,7 +69,7 @@ class HashingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Vectors and classifier scores.
+        """Vectors and classifier scores of one picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +121,8 @@ def add_HashingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HashingService:
-    """Missing associated documentation comment in .proto file."""
+    """Computes signals without searching for them.
+    """
 
     @staticmethod
     def Hash(request,

@@ -42,34 +42,34 @@ class MatchResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ...) -> None: ...
 
 class MatchBatchRequest(_message.Message):
-    __slots__ = ("algorithm", "signals", "options", "dimensions")
+    __slots__ = ("algorithm", "dimensions", "signals", "options")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
-    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
+    dimensions: int
     signals: bytes
     options: _types_pb2.MatchOptions
-    dimensions: int
-    def __init__(self, algorithm: _Optional[str] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., dimensions: _Optional[int] = ...) -> None: ...
+    def __init__(self, algorithm: _Optional[str] = ..., dimensions: _Optional[int] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ...) -> None: ...
 
 class MatchBatchResponse(_message.Message):
-    __slots__ = ("offsets", "distances", "entry_index", "entries", "truncated_queries", "watermark", "fractional_distances")
+    __slots__ = ("offsets", "distances", "fractional_distances", "entry_index", "entries", "truncated_queries", "watermark")
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    FRACTIONAL_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     ENTRY_INDEX_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_QUERIES_FIELD_NUMBER: _ClassVar[int]
     WATERMARK_FIELD_NUMBER: _ClassVar[int]
-    FRACTIONAL_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     offsets: _containers.RepeatedScalarFieldContainer[int]
     distances: _containers.RepeatedScalarFieldContainer[int]
+    fractional_distances: _containers.RepeatedScalarFieldContainer[float]
     entry_index: _containers.RepeatedScalarFieldContainer[int]
     entries: _containers.RepeatedCompositeFieldContainer[_types_pb2.Match]
     truncated_queries: _containers.RepeatedScalarFieldContainer[int]
     watermark: _types_pb2.Watermark
-    fractional_distances: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, offsets: _Optional[_Iterable[int]] = ..., distances: _Optional[_Iterable[int]] = ..., entry_index: _Optional[_Iterable[int]] = ..., entries: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated_queries: _Optional[_Iterable[int]] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., fractional_distances: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, offsets: _Optional[_Iterable[int]] = ..., distances: _Optional[_Iterable[int]] = ..., fractional_distances: _Optional[_Iterable[float]] = ..., entry_index: _Optional[_Iterable[int]] = ..., entries: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated_queries: _Optional[_Iterable[int]] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ...) -> None: ...
 
 class GetIndexStatusRequest(_message.Message):
     __slots__ = ()

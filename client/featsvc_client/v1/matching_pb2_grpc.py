@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class MatchingServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Searches the banks.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -52,7 +53,8 @@ class MatchingServiceStub:
 
 
 class MatchingServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Searches the banks.
+    """
 
     def Match(self, request, context):
         """Matches one piece of content or one signal.
@@ -103,7 +105,8 @@ def add_MatchingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MatchingService:
-    """Missing associated documentation comment in .proto file."""
+    """Searches the banks.
+    """
 
     @staticmethod
     def Match(request,

@@ -24,25 +24,31 @@ _sym_db = _symbol_database.Default()
 
 from featsvc_client.v1 import features_pb2 as featsvc_dot_v1_dot_features__pb2
 from featsvc_client.v1 import types_pb2 as featsvc_dot_v1_dot_types__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x61tsvc/v1/screening.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/types.proto\"\xc5\x02\n\rScreenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x13.featsvc.v1.Content\x12\'\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x15.featsvc.v1.EntityRef\x12.\n\x08\x66\x65\x61tures\x18\x04 \x01(\x0b\x32\x1c.featsvc.v1.FeatureSelection\x12\x12\n\nalgorithms\x18\x05 \x03(\t\x12)\n\x06\x64\x65\x63ode\x18\x06 \x01(\x0b\x32\x19.featsvc.v1.DecodeOptions\x12)\n\x07options\x18\x07 \x01(\x0b\x32\x18.featsvc.v1.MatchOptions\x12\'\n\x0crecord_event\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Event\x12\x0e\n\x06models\x18\t \x03(\t\"\xa7\x04\n\x0eScreenResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x0f\x63ontent_outcome\x18\x02 \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x1e\n\x16\x63ontent_outcome_reason\x18\x03 \x01(\t\x12$\n\x05media\x18\x04 \x01(\x0b\x32\x15.featsvc.v1.MediaInfo\x12#\n\x07signals\x18\x05 \x03(\x0b\x32\x12.featsvc.v1.Signal\x12\"\n\x07matches\x18\x06 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x19\n\x11matches_truncated\x18\x07 \x01(\x08\x12(\n\twatermark\x18\x08 \x01(\x0b\x32\x15.featsvc.v1.Watermark\x12-\n\x10\x66\x65\x61tures_outcome\x18\t \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x1f\n\x17\x66\x65\x61tures_outcome_reason\x18\n \x01(\t\x12\x31\n\x08\x66\x65\x61tures\x18\x0b \x01(\x0b\x32\x1f.featsvc.v1.GetFeaturesResponse\x12!\n\x06scores\x18\x0c \x03(\x0b\x32\x11.featsvc.v1.Score\x12-\n\x0c\x65vent_result\x18\r \x01(\x0b\x32\x17.featsvc.v1.EventResult\x12*\n\x07timings\x18\x0e \x01(\x0b\x32\x19.featsvc.v1.ScreenTimings\"~\n\rScreenTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x11\n\tdecode_us\x18\x02 \x01(\x04\x12\x0f\n\x07hash_us\x18\x03 \x01(\x04\x12\x10\n\x08match_us\x18\x04 \x01(\x04\x12\x13\n\x0b\x66\x65\x61tures_us\x18\x05 \x01(\x04\x12\x10\n\x08total_us\x18\x06 \x01(\x04\"\x8e\x01\n\x14ScreenStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.featsvc.v1.ScreenResponseH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.featsvc.v1.ScreenErrorH\x00\x42\x08\n\x06result\"<\n\x0bScreenError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t2\xa4\x01\n\x10ScreeningService\x12?\n\x06Screen\x12\x19.featsvc.v1.ScreenRequest\x1a\x1a.featsvc.v1.ScreenResponse\x12O\n\x0cScreenStream\x12\x19.featsvc.v1.ScreenRequest\x1a .featsvc.v1.ScreenStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x61tsvc/v1/screening.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc6\x02\n\rScreenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x13.featsvc.v1.Content\x12\'\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x15.featsvc.v1.EntityRef\x12/\n\tselection\x18\x04 \x01(\x0b\x32\x1c.featsvc.v1.FeatureSelection\x12\x12\n\nalgorithms\x18\x05 \x03(\t\x12)\n\x06\x64\x65\x63ode\x18\x06 \x01(\x0b\x32\x19.featsvc.v1.DecodeOptions\x12)\n\x07options\x18\x07 \x01(\x0b\x32\x18.featsvc.v1.MatchOptions\x12\'\n\x0crecord_event\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Event\x12\x0e\n\x06models\x18\t \x03(\t\"\xa0\x04\n\x0eScreenResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x0f\x63ontent_outcome\x18\x02 \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x1e\n\x16\x63ontent_outcome_reason\x18\x03 \x01(\t\x12$\n\x05media\x18\x04 \x01(\x0b\x32\x15.featsvc.v1.MediaInfo\x12#\n\x07signals\x18\x05 \x03(\x0b\x32\x12.featsvc.v1.Signal\x12\"\n\x07matches\x18\x06 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x19\n\x11matches_truncated\x18\x07 \x01(\x08\x12(\n\twatermark\x18\x08 \x01(\x0b\x32\x15.featsvc.v1.Watermark\x12-\n\x10\x66\x65\x61tures_outcome\x18\t \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x1f\n\x17\x66\x65\x61tures_outcome_reason\x18\n \x01(\t\x12*\n\x08\x66\x65\x61tures\x18\x0b \x01(\x0b\x32\x18.featsvc.v1.FeatureTable\x12!\n\x06scores\x18\x0c \x03(\x0b\x32\x11.featsvc.v1.Score\x12-\n\x0c\x65vent_result\x18\r \x01(\x0b\x32\x17.featsvc.v1.EventResult\x12*\n\x07timings\x18\x0e \x01(\x0b\x32\x19.featsvc.v1.ScreenTimings\"~\n\rScreenTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x11\n\tdecode_us\x18\x02 \x01(\x04\x12\x0f\n\x07hash_us\x18\x03 \x01(\x04\x12\x10\n\x08match_us\x18\x04 \x01(\x04\x12\x13\n\x0b\x66\x65\x61tures_us\x18\x05 \x01(\x04\x12\x10\n\x08total_us\x18\x06 \x01(\x04\"\x8e\x01\n\x14ScreenStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.featsvc.v1.ScreenResponseH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.featsvc.v1.ScreenErrorH\x00\x42\x08\n\x06result\"\xe5\x01\n\x0bScreenError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x08metadata\x18\x06 \x03(\x0b\x32%.featsvc.v1.ScreenError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xa4\x01\n\x10ScreeningService\x12?\n\x06Screen\x12\x19.featsvc.v1.ScreenRequest\x1a\x1a.featsvc.v1.ScreenResponse\x12O\n\x0cScreenStream\x12\x19.featsvc.v1.ScreenRequest\x1a .featsvc.v1.ScreenStreamResponse(\x01\x30\x01\x42\x18P\x01Z\x14\x66\x65\x61tsvc/v1;featsvcv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featsvc.v1.screening_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_SCREENREQUEST']._serialized_start=94
-  _globals['_SCREENREQUEST']._serialized_end=419
-  _globals['_SCREENRESPONSE']._serialized_start=422
-  _globals['_SCREENRESPONSE']._serialized_end=973
-  _globals['_SCREENTIMINGS']._serialized_start=975
-  _globals['_SCREENTIMINGS']._serialized_end=1101
-  _globals['_SCREENSTREAMRESPONSE']._serialized_start=1104
-  _globals['_SCREENSTREAMRESPONSE']._serialized_end=1246
-  _globals['_SCREENERROR']._serialized_start=1248
-  _globals['_SCREENERROR']._serialized_end=1308
-  _globals['_SCREENINGSERVICE']._serialized_start=1311
-  _globals['_SCREENINGSERVICE']._serialized_end=1475
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'P\001Z\024featsvc/v1;featsvcv1'
+  _globals['_SCREENERROR_METADATAENTRY']._loaded_options = None
+  _globals['_SCREENERROR_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_SCREENREQUEST']._serialized_start=126
+  _globals['_SCREENREQUEST']._serialized_end=452
+  _globals['_SCREENRESPONSE']._serialized_start=455
+  _globals['_SCREENRESPONSE']._serialized_end=999
+  _globals['_SCREENTIMINGS']._serialized_start=1001
+  _globals['_SCREENTIMINGS']._serialized_end=1127
+  _globals['_SCREENSTREAMRESPONSE']._serialized_start=1130
+  _globals['_SCREENSTREAMRESPONSE']._serialized_end=1272
+  _globals['_SCREENERROR']._serialized_start=1275
+  _globals['_SCREENERROR']._serialized_end=1504
+  _globals['_SCREENERROR_METADATAENTRY']._serialized_start=1457
+  _globals['_SCREENERROR_METADATAENTRY']._serialized_end=1504
+  _globals['_SCREENINGSERVICE']._serialized_start=1507
+  _globals['_SCREENINGSERVICE']._serialized_end=1671
 # @@protoc_insertion_point(module_scope)

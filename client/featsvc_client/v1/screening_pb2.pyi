@@ -1,5 +1,8 @@
+import datetime
+
 from featsvc_client.v1 import features_pb2 as _features_pb2
 from featsvc_client.v1 import types_pb2 as _types_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -9,11 +12,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ScreenRequest(_message.Message):
-    __slots__ = ("request_id", "content", "entities", "features", "algorithms", "decode", "options", "record_event", "models")
+    __slots__ = ("request_id", "content", "entities", "selection", "algorithms", "decode", "options", "record_event", "models")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
-    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
     ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
     DECODE_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -22,13 +25,13 @@ class ScreenRequest(_message.Message):
     request_id: str
     content: _types_pb2.Content
     entities: _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityRef]
-    features: _features_pb2.FeatureSelection
+    selection: _features_pb2.FeatureSelection
     algorithms: _containers.RepeatedScalarFieldContainer[str]
     decode: _types_pb2.DecodeOptions
     options: _types_pb2.MatchOptions
     record_event: _features_pb2.Event
     models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., features: _Optional[_Union[_features_pb2.FeatureSelection, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., record_event: _Optional[_Union[_features_pb2.Event, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., selection: _Optional[_Union[_features_pb2.FeatureSelection, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., record_event: _Optional[_Union[_features_pb2.Event, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScreenResponse(_message.Message):
     __slots__ = ("request_id", "content_outcome", "content_outcome_reason", "media", "signals", "matches", "matches_truncated", "watermark", "features_outcome", "features_outcome_reason", "features", "scores", "event_result", "timings")
@@ -56,11 +59,11 @@ class ScreenResponse(_message.Message):
     watermark: _types_pb2.Watermark
     features_outcome: _types_pb2.Outcome
     features_outcome_reason: str
-    features: _features_pb2.GetFeaturesResponse
+    features: _features_pb2.FeatureTable
     scores: _containers.RepeatedCompositeFieldContainer[_types_pb2.Score]
     event_result: _features_pb2.EventResult
     timings: ScreenTimings
-    def __init__(self, request_id: _Optional[str] = ..., content_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., content_outcome_reason: _Optional[str] = ..., media: _Optional[_Union[_types_pb2.MediaInfo, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., matches_truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., features_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., features_outcome_reason: _Optional[str] = ..., features: _Optional[_Union[_features_pb2.GetFeaturesResponse, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_types_pb2.Score, _Mapping]]] = ..., event_result: _Optional[_Union[_features_pb2.EventResult, _Mapping]] = ..., timings: _Optional[_Union[ScreenTimings, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., content_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., content_outcome_reason: _Optional[str] = ..., media: _Optional[_Union[_types_pb2.MediaInfo, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., matches_truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., features_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., features_outcome_reason: _Optional[str] = ..., features: _Optional[_Union[_features_pb2.FeatureTable, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_types_pb2.Score, _Mapping]]] = ..., event_result: _Optional[_Union[_features_pb2.EventResult, _Mapping]] = ..., timings: _Optional[_Union[ScreenTimings, _Mapping]] = ...) -> None: ...
 
 class ScreenTimings(_message.Message):
     __slots__ = ("queue_us", "decode_us", "hash_us", "match_us", "features_us", "total_us")
@@ -89,11 +92,24 @@ class ScreenStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[ScreenResponse, _Mapping]] = ..., error: _Optional[_Union[ScreenError, _Mapping]] = ...) -> None: ...
 
 class ScreenError(_message.Message):
-    __slots__ = ("code", "reason", "message")
+    __slots__ = ("code", "reason", "message", "field", "retry_delay", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     code: int
     reason: str
     message: str
-    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    field: str
+    retry_delay: _duration_pb2.Duration
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., retry_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ScreeningServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Screens uploads before they are published.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -47,7 +48,8 @@ class ScreeningServiceStub:
 
 
 class ScreeningServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Screens uploads before they are published.
+    """
 
     def Screen(self, request, context):
         """Screens one upload.
@@ -58,7 +60,8 @@ class ScreeningServiceServicer:
 
     def ScreenStream(self, request_iterator, context):
         """Screens many: answers carry the request id and may come out of order. One that fails
-        carries its error; the stream goes on.
+        carries its error; the stream goes on. At most 64 run at once, the next one is read when one is
+        answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +89,8 @@ def add_ScreeningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScreeningService:
-    """Missing associated documentation comment in .proto file."""
+    """Screens uploads before they are published.
+    """
 
     @staticmethod
     def Screen(request,

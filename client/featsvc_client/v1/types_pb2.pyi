@@ -17,6 +17,9 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_LOW_QUALITY: _ClassVar[Outcome]
     OUTCOME_UNSUPPORTED_MEDIA: _ClassVar[Outcome]
     OUTCOME_DEGRADED: _ClassVar[Outcome]
+    OUTCOME_NOT_SEARCHED: _ClassVar[Outcome]
+    OUTCOME_CORRUPT_MEDIA: _ClassVar[Outcome]
+    OUTCOME_UNSTABLE: _ClassVar[Outcome]
 
 class BankMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -29,6 +32,9 @@ OUTCOME_OK: Outcome
 OUTCOME_LOW_QUALITY: Outcome
 OUTCOME_UNSUPPORTED_MEDIA: Outcome
 OUTCOME_DEGRADED: Outcome
+OUTCOME_NOT_SEARCHED: Outcome
+OUTCOME_CORRUPT_MEDIA: Outcome
+OUTCOME_UNSTABLE: Outcome
 BANK_MODE_UNSPECIFIED: BankMode
 BANK_MODE_ENFORCE: BankMode
 BANK_MODE_SHADOW: BankMode
@@ -97,7 +103,7 @@ class Provenance(_message.Message):
     def __init__(self, orientation: _Optional[int] = ..., orientation_applied: _Optional[bool] = ..., fidelity: _Optional[_Union[DecodeOptions.Fidelity, str]] = ..., alpha: _Optional[_Union[DecodeOptions.Alpha, str]] = ..., luma_plane: _Optional[bool] = ..., scale_denominator: _Optional[int] = ...) -> None: ...
 
 class Signal(_message.Message):
-    __slots__ = ("algorithm", "value", "quality", "outcome", "variant", "algorithm_version", "frame", "provenance")
+    __slots__ = ("algorithm", "value", "quality", "outcome", "variant", "algorithm_version", "frame", "time_us", "provenance")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +111,7 @@ class Signal(_message.Message):
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_VERSION_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     value: str
@@ -113,8 +120,9 @@ class Signal(_message.Message):
     variant: str
     algorithm_version: int
     frame: int
+    time_us: int
     provenance: Provenance
-    def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., quality: _Optional[int] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., variant: _Optional[str] = ..., algorithm_version: _Optional[int] = ..., frame: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    def __init__(self, algorithm: _Optional[str] = ..., value: _Optional[str] = ..., quality: _Optional[int] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., variant: _Optional[str] = ..., algorithm_version: _Optional[int] = ..., frame: _Optional[int] = ..., time_us: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
 
 class MediaInfo(_message.Message):
     __slots__ = ("media_type", "width", "height", "frames")
@@ -175,44 +183,50 @@ class MatchOptions(_message.Message):
     def __init__(self, banks: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Iterable[_Union[ThresholdOverride, _Mapping]]] = ..., max_results: _Optional[int] = ..., match_low_quality: _Optional[bool] = ..., variants: _Optional[_Union[MatchOptions.Variants, str]] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class Match(_message.Message):
-    __slots__ = ("bank", "entry_id", "external_id", "algorithm", "distance", "threshold", "threshold_overridden", "query_variant", "entry_variant", "mode", "labels", "source", "entry_signal", "query_signal", "frame", "safe", "suppressed", "evidence")
+    __slots__ = ("bank", "entry", "external_id", "source", "labels", "mode", "safe", "suppressed", "algorithm", "distance", "threshold", "threshold_overridden", "query_signal", "query_variant", "frame", "time_us", "entry_signal", "entry_variant", "entry_frame", "entry_time_us", "evidence")
     BANK_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    SAFE_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_OVERRIDDEN_FIELD_NUMBER: _ClassVar[int]
-    QUERY_VARIANT_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_VARIANT_FIELD_NUMBER: _ClassVar[int]
-    MODE_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_SIGNAL_FIELD_NUMBER: _ClassVar[int]
     QUERY_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    QUERY_VARIANT_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
-    SAFE_FIELD_NUMBER: _ClassVar[int]
-    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_VARIANT_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FRAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_TIME_US_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     bank: str
-    entry_id: str
+    entry: str
     external_id: str
+    source: str
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    mode: BankMode
+    safe: bool
+    suppressed: bool
     algorithm: str
     distance: float
     threshold: float
     threshold_overridden: bool
-    query_variant: str
-    entry_variant: str
-    mode: BankMode
-    labels: _containers.RepeatedScalarFieldContainer[str]
-    source: str
-    entry_signal: str
     query_signal: str
+    query_variant: str
     frame: int
-    safe: bool
-    suppressed: bool
+    time_us: int
+    entry_signal: str
+    entry_variant: str
+    entry_frame: int
+    entry_time_us: int
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
-    def __init__(self, bank: _Optional[str] = ..., entry_id: _Optional[str] = ..., external_id: _Optional[str] = ..., algorithm: _Optional[str] = ..., distance: _Optional[float] = ..., threshold: _Optional[float] = ..., threshold_overridden: _Optional[bool] = ..., query_variant: _Optional[str] = ..., entry_variant: _Optional[str] = ..., mode: _Optional[_Union[BankMode, str]] = ..., labels: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., entry_signal: _Optional[str] = ..., query_signal: _Optional[str] = ..., frame: _Optional[int] = ..., safe: _Optional[bool] = ..., suppressed: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ...) -> None: ...
+    def __init__(self, bank: _Optional[str] = ..., entry: _Optional[str] = ..., external_id: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., mode: _Optional[_Union[BankMode, str]] = ..., safe: _Optional[bool] = ..., suppressed: _Optional[bool] = ..., algorithm: _Optional[str] = ..., distance: _Optional[float] = ..., threshold: _Optional[float] = ..., threshold_overridden: _Optional[bool] = ..., query_signal: _Optional[str] = ..., query_variant: _Optional[str] = ..., frame: _Optional[int] = ..., time_us: _Optional[int] = ..., entry_signal: _Optional[str] = ..., entry_variant: _Optional[str] = ..., entry_frame: _Optional[int] = ..., entry_time_us: _Optional[int] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("algorithm", "distance", "threshold", "query_variant", "entry_variant", "entry_signal")

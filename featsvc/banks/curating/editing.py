@@ -15,12 +15,13 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
     update,
 )
 
 from featsvc.banks.lists import merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
-from featsvc.banks.records import MAX_SIGNALS, ChangeContext
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext
 from featsvc.banks.results import Added, Quarantined, Withdrawn
 from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
@@ -53,6 +54,12 @@ def add(
                 f"entries[{row.line}].signals: {originals}, must be 1 to {MAX_SIGNALS}",
                 field=f"entries[{row.line}].signals",
             )
+        if len(row.signals) > MAX_ENTRY_SIGNALS:
+            raise InvalidInput(
+                f"entries[{row.line}].signals: {len(row.signals)} with variants, at most "
+                f"{MAX_ENTRY_SIGNALS}",
+                field=f"entries[{row.line}].signals",
+            )
     request = Request(context, "add", bank_id, tuple(rows))
     with database.session() as connection, staging.staging_table(connection):
         with connection.begin():
@@ -81,15 +88,18 @@ def withdraw(
     context: ChangeContext,
     *,
     dry_run: bool,
+    source: str | None,
 ) -> Withdrawn:
     """See `BankStore.withdraw_entries`."""
     _check_number(len(entry_ids) + len(external_ids), "names")
-    arguments = tuple(entry_ids), tuple(external_ids), dry_run
+    arguments: tuple[object, ...] = (tuple(entry_ids), tuple(external_ids), dry_run)
+    if source is not None:
+        arguments = (*arguments, source)
 
     def change() -> Withdrawn:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids)
-        versions |= _live_external(connection, bank.key, external_ids)
+        versions |= _live_external(connection, bank.key, external_ids, source)
         revision = Change.begin(connection, bank_id, "withdraw", context)
         remove(connection, revision, entries.c.version.in_(versions))
         signals = signals_removed(connection, bank.key, revision.revision)
@@ -215,13 +225,16 @@ def _live_versions(connection: Connection, bank_key: int, ids: Sequence[int]) ->
     return {row.version for row in rows}
 
 
-def _live_external(connection: Connection, bank_key: int, ids: Sequence[str]) -> set[int]:
+def _live_external(
+    connection: Connection, bank_key: int, ids: Sequence[str], source: str | None
+) -> set[int]:
     identities = [staging.identity_of(one, ()) for one in ids if one]
     rows = connection.execute(
         select(entries.c.external_id, entries.c.version).where(
             entries.c.bank_key == bank_key,
             entries.c.identity.in_(identities),
             entries.c.removed_revision.is_(None),
+            true() if source is None else entries.c.source == source,
         )
     ).all()
     if missing := set(ids) - {row.external_id for row in rows}:

@@ -1,6 +1,6 @@
 """Which entries of a bank: by id, label, source, nearness, as of any revision; overlap of two."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from featsvc.banks.records import Entry, EntrySignal
 from featsvc.banks.results import EntryFilter, Overlap
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
 from featsvc.banks.sql.vector_models import check_dimensions
-from featsvc.banks.sql.view import StoreView, check_revision, live_at
+from featsvc.banks.sql.view import StoreView, VersionedEntry, check_revision, live_at
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import get_algorithm
 
@@ -20,20 +20,27 @@ MAX_NEAR = 10_000
 
 def find(
     view: StoreView, bank_id: str, wanted: EntryFilter, *, after: int, limit: int
-) -> tuple[tuple[Entry, ...], int]:
-    """Entries with an id above `after`, by id, and how many there are in all.
+) -> tuple[tuple[Entry, ...], tuple[float, ...], int]:
+    """Entries with an id above `after`, by id; how near each is, where `wanted` asks for nearness;
+    and how many entries there are in all.
 
     Raises NotFound for the bank, InvalidInput for a revision that is yet to come.
     """
     bank = view.bank(bank_id)
     condition = _condition(view, view.bank_key(bank_id), wanted)
-    if wanted == EntryFilter():
-        return view.entry_page(condition, after=after, limit=limit), bank.entry_count
     if wanted.near is not None:
-        versions = _near(view, wanted.near, wanted.max_distance, condition)
-        condition = entries.c.version.in_(versions)
+        apart = _near(view, wanted.near, wanted.max_distance, condition)
+        page = view.version_page(entries.c.version.in_(apart), after=after, limit=limit)
+        return _entries(page), tuple(apart[v.version] for v in page), len(apart)
+    page = view.version_page(condition, after=after, limit=limit)
+    if wanted == EntryFilter():
+        return _entries(page), (), bank.entry_count
     total = view.connection.scalar(select(func.count()).select_from(entries).where(condition))
-    return view.entry_page(condition, after=after, limit=limit), total or 0
+    return _entries(page), (), total or 0
+
+
+def _entries(page: Iterable[VersionedEntry]) -> tuple[Entry, ...]:
+    return tuple(found.entry for found in page)
 
 
 def _condition(view: StoreView, bank_key: int, wanted: EntryFilter) -> ColumnElement[bool]:
@@ -72,7 +79,8 @@ def _condition(view: StoreView, bank_key: int, wanted: EntryFilter) -> ColumnEle
 
 def _near(
     view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
-) -> list[int]:
+) -> dict[int, float]:
+    """Version -> distance of its nearest signal, where that is near enough."""
     kind = get_algorithm(signal.algorithm)
     apart = kind.distance
     if not apart.scans or (max_distance < 1 and not apart.fractional):
@@ -82,21 +90,23 @@ def _near(
             value_prefix(entry_signals.c.value) == value_prefix(literal(signal.value)),
         )
         equal = select(entries.c.version).join(entry_signals).where(condition, held)
-        return list(view.connection.scalars(equal.limit(MAX_NEAR)))
+        return dict.fromkeys(view.connection.scalars(equal.limit(MAX_NEAR)), 0.0)
     query = np.frombuffer(signal.value, np.uint8)
-    found: list[int] = []
+    found: dict[int, float] = {}
     if not kind.bytes:
         check_dimensions(view.connection, kind.name, len(query), field="near.value")
     for batch in view.signals_where(signal.algorithm, condition):
-        near = apart.to_all(query, values_of(batch)) <= max_distance
-        found += [batch[int(i)][0] for i in np.flatnonzero(near)]
+        distances = apart.to_all(query, values_of(batch))
+        for i in np.flatnonzero(distances <= max_distance).tolist():
+            version, distance = batch[i][0], float(distances[i])
+            found[version] = min(distance, found.get(version, distance))
         if len(found) > MAX_NEAR:
             raise InvalidInput(
                 f"max_distance: more than {MAX_NEAR} entries are within {max_distance:g}; "
                 "ask for a smaller one",
                 field="max_distance",
             )
-    return sorted(set(found))
+    return found
 
 
 def values_of(batch: Sequence[tuple[int, bytes]]) -> NDArray[np.uint8]:

@@ -59,7 +59,7 @@ def identity_of(external_id: str, signals: Sequence[EntrySignal]) -> str:
     """What makes two rows the same entry; see `schema`."""
     if external_id:
         return "x" + external_id
-    algorithm, value, _, _ = signals[0]
+    algorithm, value, *_ = signals[0]
     if len(value) > 64:
         return f"s{algorithm}:{hashlib.blake2b(value, digest_size=32).hexdigest()}"
     return f"s{algorithm}:{value.hex()}"
@@ -98,7 +98,7 @@ class Stager:
         if withdrawn:
             return [(key, identity, b"", external_id, WITHDRAWN, b"")]
         if len(signals) == 1:
-            ((algorithm, value, variant, quality),) = signals
+            ((algorithm, value, variant, quality, _),) = signals
             self.signals.append(hash(value))
             shared = (labels, source, opinion, note, expire_time, algorithm, variant, quality)
             # Comparing with the row before is faster than hashing eight fields.
@@ -114,7 +114,7 @@ class Stager:
     def _several(self, key: int, identity: str, row: ImportRow) -> list[Row]:
         found = []
         digests = []
-        for algorithm, value, variant, quality in row.signals:
+        for algorithm, value, variant, quality, _ in row.signals:
             self.signals.append(hash(value))
             shared = (*row[3:8], algorithm, variant, quality)
             details = self._known.get(shared) or self._prepare(row, shared)

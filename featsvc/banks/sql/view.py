@@ -78,9 +78,9 @@ class StoreView:
             )
         return found[0]
 
-    def entry_page(
+    def version_page(
         self, condition: ColumnElement[bool], *, after: int, limit: int
-    ) -> tuple[Entry, ...]:
+    ) -> list[VersionedEntry]:
         """Entries for which it holds with an id above `after`, by id."""
         versions = (
             select(entries.c.version)
@@ -88,8 +88,8 @@ class StoreView:
             .order_by(entries.c.id)
             .limit(limit)
         )
-        found = self.entries_where(entries.c.version.in_(versions))
-        return tuple(sorted(found, key=attrgetter("id")))
+        found = self.versioned(entries.c.version.in_(versions))
+        return sorted(found, key=attrgetter("entry.id"))
 
     def live_entries(self) -> Iterator[Entry]:
         """Every live entry of every bank, streamed."""

@@ -21,12 +21,19 @@ from featsvc.banks.records import (
     Revision,
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
-from featsvc.service.conversions.signals import MODE, choose, shown_value, timestamp
+from featsvc.service.conversions.signals import (
+    MODE,
+    check_version,
+    choose,
+    shown_value,
+    timestamp,
+)
 from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.signal import Signal
-from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, query_variants
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, ORIGINAL, query_variants
 from featsvc.signals.vectors import vector_of, vector_value
 
+MAX_VARIANT_CHARS = 32
 _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,
     **{wire: mode for mode, wire in MODE.items()},
@@ -113,6 +120,7 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
                 value=s.text if whole else shown_value(get_algorithm(s.algorithm), s.value),
                 variant=s.variant,
                 quality=s.quality,
+                algorithm_version=s.version or get_algorithm(s.algorithm).version,
             )
             for s in entry.signals
             if get_algorithm(s.algorithm).kind is not Kind.VECTOR
@@ -162,6 +170,7 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
     if message.HasField("near"):
         algorithm = algorithm_of(message.near.algorithm, field="near.algorithm")
         near = parse_listed_signal(algorithm, message.near.value, field="near.value")
+        check_version(get_algorithm(algorithm), message.near.algorithm_version, "near")
     return EntryFilter(
         external_id=message.external_id,
         labels=tuple(message.labels),
@@ -176,16 +185,7 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
 def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
     """An entry to add, with the signals of its picture. Raises InvalidInput."""
     where = f"entries[{index}]"
-    signals = [
-        parse_listed_signal(
-            algorithm_of(s.algorithm, field=f"{where}.signals[{i}].algorithm"),
-            s.value,
-            field=f"{where}.signals[{i}].value",
-            variant=s.variant or "original",
-            quality=s.quality if s.HasField("quality") else None,
-        )
-        for i, s in enumerate(message.signals)
-    ]
+    signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
     signals += [EntrySignal(s.algorithm.name, s.value, s.variant, s.quality) for s in hashed]
     expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
@@ -201,6 +201,16 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
     )
 
 
+def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
+    """Raises UnknownAlgorithm, InvalidSignal, InvalidInput."""
+    algorithm = algorithm_of(message.algorithm, field=f"{where}.algorithm")
+    check_version(get_algorithm(algorithm), message.algorithm_version, where)
+    variant, quality = _variant(message, where)
+    return parse_listed_signal(
+        algorithm, message.value, field=f"{where}.value", variant=variant, quality=quality
+    )
+
+
 def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
@@ -211,8 +221,31 @@ def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
             field=f"{where}.model",
         )
     value = vector_value(kind, np.array(message.values, np.float32), field=f"{where}.values")
+    return EntrySignal(kind.name, value, *_variant(message, where))
+
+
+def _variant(
+    message: banks_pb2.EntrySignal | banks_pb2.EntryVector, where: str
+) -> tuple[str, int | None]:
+    """Variant and quality. Raises InvalidInput, also for a signal of a frame."""
+    if message.frame or message.HasField("time_us"):
+        place = "time_us" if message.HasField("time_us") else "frame"
+        raise errors.InvalidInput(
+            f"{where}.{place}: this version stores no signals of frames; leave frame and time_us "
+            "out",
+            field=f"{where}.{place}",
+        )
+    variant = message.variant.strip() or ORIGINAL
+    if len(variant) > MAX_VARIANT_CHARS:
+        raise errors.InvalidInput(
+            f"{where}.variant: longer than {MAX_VARIANT_CHARS} characters", field=f"{where}.variant"
+        )
     quality = message.quality if message.HasField("quality") else None
-    return EntrySignal(kind.name, value, message.variant or "original", quality)
+    if quality is not None and quality > 100:
+        raise errors.InvalidInput(
+            f"{where}.quality: {quality} is not 0 to 100", field=f"{where}.quality"
+        )
+    return variant, quality
 
 
 def entry_ids(parent: str, names: Iterable[str]) -> list[int]:

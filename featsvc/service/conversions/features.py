@@ -52,7 +52,7 @@ def event_result(result: EventResult) -> features_pb2.EventResult:
     )
 
 
-def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
+def feature_table(table: FeatureTable) -> features_pb2.FeatureTable:
     as_of = Timestamp()
     as_of.FromMilliseconds(table.as_of_ms)
     # The domain numbers its statuses as the wire does.
@@ -62,9 +62,8 @@ def feature_table(table: FeatureTable) -> features_pb2.GetFeaturesResponse:
             table.names, table.values.tolist(), table.statuses.tolist(), strict=True
         )
     ]
-    return features_pb2.GetFeaturesResponse(
-        columns=columns, freshness_ms=table.freshness_ms.tolist(), as_of=as_of
-    )
+    freshness = [ms * 1000 if ms >= 0 else -1 for ms in table.freshness_ms.tolist()]
+    return features_pb2.FeatureTable(columns=columns, freshness_us=freshness, as_of=as_of)
 
 
 def definition(feature: FeatureInfo) -> features_pb2.FeatureDefinition:

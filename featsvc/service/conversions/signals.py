@@ -182,8 +182,19 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     """Raises UnknownAlgorithm or InvalidSignal."""
     kind = get_algorithm(message.algorithm.strip().lower(), field=f"{field}.value")
     value = kind.distance.parse(kind, message.value, field=f"{field}.value")
+    check_version(kind, message.algorithm_version, field)
     quality = message.quality if message.HasField("quality") else None
     return Signal(kind, value, quality)
+
+
+def check_version(kind: Algorithm, version: int, field: str) -> None:
+    """Raises InvalidSignal for a version that is not this server's; 0 means this server's."""
+    if version not in (0, kind.version):
+        raise errors.InvalidSignal(
+            f"{field}.algorithm_version: {version}, this server computes version {kind.version} of "
+            f"{kind.name}; values of different versions do not compare, hash the content anew",
+            field=f"{field}.algorithm_version",
+        )
 
 
 def packed_signals(
@@ -293,8 +304,8 @@ def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermar
 
 def match_message(match: Match) -> types_pb2.Match:
     return types_pb2.Match(
-        bank=match.bank,
-        entry_id=str(match.entry_id),
+        bank=f"banks/{match.bank}",
+        entry=f"banks/{match.bank}/entries/{match.entry_id}",
         external_id=match.external_id,
         algorithm=match.algorithm.name,
         distance=match.distance,
@@ -341,7 +352,7 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
 
 def model_message(model: Model) -> hashing_pb2.Algorithm:
     return hashing_pb2.Algorithm(
-        name=model.name,
+        name=model.id,
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
         version=model.version,
         computed=True,

@@ -1,0 +1,114 @@
+"""Entries over the wire: found by distance, withdrawn by source, compared, undone."""
+
+from typing import Any
+
+import grpc
+import pytest
+from featsvc_client import Client, explain
+from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
+
+from tests.integration.running import Running, featsvc
+
+
+def value(number: int) -> str:
+    return f"{number:064x}"
+
+
+def bank(client: Client, bank_id: str, *entries: banks_pb2.Entry) -> str:
+    """A new bank with entries; its name."""
+    client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id=bank_id))
+    name = f"banks/{bank_id}"
+    if entries:
+        client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=name, entries=entries))
+    return name
+
+
+def entry(number: int, external_id: str = "", **fields: Any) -> banks_pb2.Entry:
+    signal = banks_pb2.EntrySignal(algorithm="pdq", value=value(number))
+    return banks_pb2.Entry(signals=[signal], external_id=external_id, **fields)
+
+
+def test_entries_near_a_signal_come_with_their_distances(server: Running, client: Client) -> None:
+    name = bank(client, "entries-near", *(entry(n) for n in (0b1, 0b111, 0b11111, 0xFFFF)))
+    request = banks_pb2.ListEntriesRequest(
+        parent=name,
+        near=types_pb2.Signal(algorithm="pdq", value=value(0b11)),
+        max_distance=3,
+        page_size=2,
+    )
+    first = client.banks.ListEntries(request)
+    assert (list(first.distances), first.total_entries) == ([1, 1], 3)
+    request.page_token = first.next_page_token
+    second = client.banks.ListEntries(request)
+    assert (list(second.distances), len(second.entries)) == ([3], 1)
+    request.Clear()
+    request.parent = name
+    assert not client.banks.ListEntries(request).distances
+    options = ("--signal", f"pdq:{value(3)}", "--distance", "3", "--bank", "entries-near")
+    found = featsvc("bank", "find", *options, "--json", server=server.address)
+    assert [line.rpartition('"distance":')[2] for line in found.stdout.splitlines()] == [
+        "1}", "1}", "3}",
+    ]  # fmt: skip
+
+
+def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None:
+    name = bank(client, "entries-source", entry(1, "a", source="x"), entry(2, "b", source="y"))
+    request = banks_pb2.WithdrawEntriesRequest(parent=name, external_ids=["a", "b"], source="x")
+    with pytest.raises(grpc.RpcError) as caught:
+        client.banks.WithdrawEntries(request)
+    assert explain(caught.value).code is grpc.StatusCode.NOT_FOUND
+    request.external_ids[:] = ["a"]
+    assert client.banks.WithdrawEntries(request).withdrawn_entries == 1
+    rest = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries
+    assert [e.external_id for e in rest] == ["b"]
+
+
+def test_signals_say_their_version_and_have_no_time_yet(client: Client) -> None:
+    name = bank(client, "entries-version", entry(1))
+    (listed,) = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries
+    (signal,) = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=listed.name)).signals
+    assert (signal.algorithm_version, signal.HasField("time_us")) == (1, False)
+    of_a_frame = entry(2)
+    of_a_frame.signals[0].time_us = 40_000
+    with pytest.raises(grpc.RpcError) as caught:
+        client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=name, entries=[of_a_frame]))
+    assert explain(caught.value).path == "entries[0].signals[0].time_us"
+
+
+def test_a_match_names_bank_and_entry_as_other_calls_take_them(client: Client) -> None:
+    name = bank(client, "entries-names", entry(2**255 - 2**60, "a"))
+    for wanted in (name, "entries-names"):
+        request = matching_pb2.MatchRequest(
+            signal=types_pb2.Signal(algorithm="pdq", value=value(2**255 - 2**60)),
+            options=types_pb2.MatchOptions(banks=[wanted]),
+        )
+        (match,) = client.matching.Match(request).matches
+        assert match.bank == name
+        assert client.banks.GetBank(banks_pb2.GetBankRequest(name=match.bank)).entry_count == 1
+        found = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=match.entry))
+        assert (found.name, found.external_id) == (match.entry, "a")
+
+
+def test_banks_are_compared_diffed_and_rolled_back(client: Client) -> None:
+    mine = bank(client, "entries-mine", entry(1), entry(2))
+    other = bank(client, "entries-other", entry(2), entry(3), entry(4))
+    banks = client.banks.ListBanks(banks_pb2.ListBanksRequest(page_size=1000)).banks
+    assert {mine, other} <= {b.name for b in banks}
+    shared = client.banks.CompareBanks(banks_pb2.CompareBanksRequest(name=mine, other=other))
+    assert (shared.entries, shared.shared_entries, shared.other_entries) == (2, 1, 3)
+    ((pair_mine, pair_other),) = [(p.entry, p.other) for p in shared.pairs]
+    assert pair_mine.signals == pair_other.signals
+    before = client.banks.GetBank(banks_pb2.GetBankRequest(name=mine)).revision
+    client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=mine, entries=[entry(9)]))
+    diff = client.banks.DiffRevisions(
+        banks_pb2.DiffRevisionsRequest(parent=mine, from_revision=before)
+    )
+    ((kind, signals),) = [(c.kind, [s.value for s in c.entry.signals]) for c in diff.changes]
+    assert (kind, signals) == (banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED, [value(9)])
+    undone = client.banks.RollbackBank(banks_pb2.RollbackBankRequest(name=mine, revision=before))
+    assert (undone.withdrawn_entries, undone.restored_entries) == (1, 0)
+    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=mine)).entry_count == 2
+    log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-", page_size=1))
+    assert [(r.bank, r.revision, r.action) for r in log.revisions] == [
+        (mine, undone.revision, "rollback")
+    ]
