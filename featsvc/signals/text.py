@@ -62,17 +62,18 @@ def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
     for kind in kinds:
         if not kind.of_texts:
-            # Those of texts alone first.
-            made = sorted(
-                (a for a in ALGORITHMS.values() if a.of_texts), key=lambda a: a.kind is Kind.BYTES
-            )
-            *names, last = (a.name for a in made)
             raise InvalidInput(
-                f"algorithms: {kind.name} is not computed of text; a text has {', '.join(names)} "
-                f"and {last}",
+                f"algorithms: {kind.name} is not computed of text; a text has {_names_of_texts()}",
                 field="algorithms",
             )
     return kinds
+
+
+def _names_of_texts() -> str:
+    """Those that are of texts alone first."""
+    made = [kind for kind in ALGORITHMS.values() if kind.of_texts]
+    *names, last = (kind.name for kind in sorted(made, key=lambda kind: kind.of_files))
+    return f"{', '.join(names)} and {last}"
 
 
 def _values(kind: Algorithm, text: ReadText) -> TextValues:

@@ -5,6 +5,9 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import isfunction
+from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featsvc.banks.lists import formats
 from featsvc.banks.lists.formats import FORMATS, detect
 from featsvc.banks.lists.formats.compression import MAX_RATIO, decompressed
 from featsvc.banks.lists.formats.json_records import records
@@ -115,6 +119,14 @@ def test_every_format_has_a_sample_and_is_told_by_it(name: str) -> None:
     assert samples, f"put a {name} file into tests/banks/samples, and a row into SAMPLES"
     for file in samples:
         assert detect(sample(file)) == name
+
+
+def test_every_reader_is_in_the_table() -> None:
+    named = {known.read for known in FORMATS.values()}
+    for path in Path(formats.__file__).parent.glob("*.py"):
+        for name, made in vars(import_module(f"{formats.__name__}.{path.stem}")).items():
+            if isfunction(made) and name.startswith("read"):
+                assert made in named, f"lists/formats/__init__.py: no row of {path.stem}.{name}"
 
 
 @pytest.mark.parametrize("name", FORMATS)
