@@ -18,12 +18,13 @@ from sqlalchemy import (
     update,
 )
 
-from featsvc.banks.lists import merging, staging
+from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import MAX_SIGNALS, ChangeContext
 from featsvc.banks.results import Added, Quarantined, Withdrawn
 from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.identity import identity_of
 from featsvc.banks.sql.schema import entries, entry_signals, import_rows
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import InvalidInput, NotFound
@@ -56,7 +57,7 @@ def add(
     request = Request(context, "add", bank_id, tuple(rows))
     with database.session() as connection, staging.staging_table(connection):
         with connection.begin():
-            staging.join_same_entries(connection, staging.stage_rows(connection, rows))
+            joining.join_same_entries(connection, staging.stage_rows(connection, rows))
         with database.exclusive(connection):
             return once(connection, request, Added, lambda: _add(connection, bank_id, context))
 
@@ -216,7 +217,7 @@ def _live_versions(connection: Connection, bank_key: int, ids: Sequence[int]) ->
 
 
 def _live_external(connection: Connection, bank_key: int, ids: Sequence[str]) -> set[int]:
-    identities = [staging.identity_of(one, ()) for one in ids if one]
+    identities = [identity_of(one, ()) for one in ids if one]
     rows = connection.execute(
         select(entries.c.external_id, entries.c.version).where(
             entries.c.bank_key == bank_key,
