@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, literal, select
 
 from featsvc.banks.records import Entry, EntrySignal
 from featsvc.banks.results import EntryFilter, Overlap
+from featsvc.banks.sql.identity import has_external_id
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView, check_revision, live_at
@@ -33,6 +34,10 @@ def find(
     if wanted.near is not None:
         versions = _near(view, wanted.near, wanted.max_distance, condition)
         condition = entries.c.version.in_(versions)
+    elif wanted.external_id:
+        # Apart from the page: ordered by id, the database would walk through the bank.
+        versions = list(view.connection.scalars(select(entries.c.version).where(condition)))
+        condition = entries.c.version.in_(versions)
     total = view.connection.scalar(select(func.count()).select_from(entries).where(condition))
     return view.entry_page(condition, after=after, limit=limit), total or 0
 
@@ -55,11 +60,7 @@ def _condition(view: StoreView, bank_key: int, wanted: EntryFilter) -> ColumnEle
     else:
         held.append(table.removed_revision.is_(None))
     if wanted.external_id:
-        held += [
-            table.external_id == wanted.external_id,
-            # What the index is by.
-            table.identity == f"x{wanted.external_id}",
-        ]
+        held.append(has_external_id(wanted.external_id, wanted.source or None))
     if wanted.source:
         held.append(table.source == wanted.source)
     framed = literal(LABEL_SEPARATOR) + table.labels + literal(LABEL_SEPARATOR)

@@ -63,7 +63,8 @@ class Stager:
 
     def rows(self, number: int, row: ImportRow) -> list[StagedRow]:
         signals, external_id = row.signals, row.external_id
-        identity = identity_of(external_id, signals)
+        source = row.source or self._options.source
+        identity = identity_of(external_id, source, signals)
         self.identities.append(hash(identity))
         key = number * ROW_ORDINALS
         if row.withdrawn:

@@ -19,8 +19,10 @@ Times are microseconds since 1970 UTC, labels one string joined by U+001F, thres
 small structures JSON text: both databases compare and index these alike.
 
 `entries.identity` says what makes two imported rows the same entry of a bank: `x` + the external
-id where there is one, else `s` + `algorithm:hex` of the first signal. `entries.digest` covers
-everything a curator can give an entry, so that "unchanged" is one comparison.
+id where there is one, and U+001F + the source where the entry has one, else `s` + `algorithm:hex`
+of the first signal. In the external id U+001E is written U+001E `0`, and U+001F U+001E `1`: the
+sources of an id are one range. `entries.digest` covers everything a curator can give an entry, so
+that "unchanged" is one comparison.
 """
 
 from sqlalchemy import (
@@ -51,6 +53,9 @@ _Key = BigInteger().with_variant(Integer(), "sqlite")
 
 # Longer for the ids of models; SQLite heeds no length, and would copy the table to change it.
 _Algorithm = String(32).with_variant(String(80), "postgresql")
+
+# Ordered by bytes, as SQLite does: other orders of PostgreSQL have no ranges by prefix.
+_Identity = String().with_variant(String(collation="C"), "postgresql")
 
 metadata = MetaData()
 
@@ -97,7 +102,7 @@ entries = Table(
     Column("version", _Key, primary_key=True, autoincrement=False),
     Column("id", BigInteger, nullable=False),
     Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
-    Column("identity", String, nullable=False),
+    Column("identity", _Identity, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
     Column("labels", String, nullable=False),
@@ -211,7 +216,7 @@ import_rows = Table(
     "import_rows",
     _temporary,
     Column("row", _Key, primary_key=True, autoincrement=False),
-    Column("identity", String, nullable=False),
+    Column("identity", _Identity, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
     Column("details", Integer, nullable=False),
