@@ -29,6 +29,14 @@ QUERIES = (
     f"phash-16:{5:064x}", "sscd@3:" + "0000803f" + "00000000" * 7,
 )  # fmt: skip
 _HEADER = b"algorithm,signal,external_id,labels,source,note,variant,quality\n"
+LIST = (
+    _HEADER
+    + (
+        f"pdq,{1:064x},2819,x;y,feed,,,90\nmd5,{7:032x},2819,,feed,,,\npdq,{2:064x},two,,,n,,\n"
+        f"pdq,{3:064x},,z,partner,,,\npdq,{6:064x},us,,feed,,,\n"
+        f"phash-16,{5:064x},us\x1ffeed,,,,,\npdq,{4:064x},rs\x1e0,,feed,,,\n"
+    ).encode()
+)
 _VECTOR = '{"external_id":"v","signals":[{"algorithm":"sscd@3","signal":"%s"}]}\n'
 
 
@@ -42,12 +50,7 @@ def write(store: BankStore) -> None:
 
     store.create_bank("a", BankSettings(mode=BankMode.SHADOW, thresholds={"pdq": 20}))
     store.create_bank("b")
-    rows = (
-        f"pdq,{1:064x},2819,x;y,feed,,,90\nmd5,{7:032x},2819,,,,,\npdq,{2:064x},two,,,n,,\n"
-        f"pdq,{3:064x},,z,partner,,,\npdq,{6:064x},us,,feed,,,\n"
-        f"phash-16,{5:064x},us\x1ffeed,,,,,\npdq,{4:064x},rs\x1e0,,feed,,,\n"
-    )
-    give("a", _HEADER + rows.encode())
+    give("a", LIST)
     give("b", _HEADER + f"pdq,{1:064x},2819,,,,flip_x,\n".encode(), ImportOptions(source="feed"))
     give("b", (_VECTOR % ("0000803f" + "00000000" * 7)).encode())
     give("a", _HEADER + f"pdq,{'f' * 64},2819,x,partner,moved,,\n".encode())

@@ -15,11 +15,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
 from tests.banks.lists import SAMPLES, hex_list, list_file, live
-from tests.banks.record_store import read
+from tests.banks.record_store import LIST, read
 
 
 def _config(connection: sa.Connection) -> Config:
@@ -28,6 +29,9 @@ def _config(connection: sa.Connection) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+_COMPARED = {"compare_type": True, "compare_server_default": True}
 
 
 def engine_of(url: str) -> sa.Engine:
@@ -49,7 +53,7 @@ def test_migrated_tables_are_those_of_the_code(store_url: str) -> None:
     with engine.connect() as connection, warnings.catch_warnings():
         # SQLite does not tell what an index by an expression is by.
         warnings.filterwarnings("ignore", message=".*expression-based index.*")
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts=_COMPARED)
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
     found = [d for d in differences if "entry_signals_value" not in repr(d)]
@@ -129,6 +133,8 @@ def test_a_store_of_schema_0003_answers_as_before(tmp_path: Path) -> None:
         connection.executescript(statements)
     store = BankStore(f"sqlite:///{path}")
     assert read(store) == json.loads(recorded.read_text())
+    again = store.import_entries("a", list_file(LIST), ImportOptions(dry_run=True)).summary
+    assert (again.unchanged_entries, again.new_entries) == (5, 1), "one of six was withdrawn"
     # Of two entries with this id, one is of no source and ends as the other's source begins.
     assert store.withdraw_entries("a", (), ["us"], source="feed").entries == 1
     assert store.rollback_bank("a", 9).restored_entries == 1

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
-from featsvc.banks.records import MAX_SIGNALS, ChangeContext
+from featsvc.banks.records import MAX_SIGNALS, ChangeContext, stored_version
 from featsvc.banks.results import Added, Quarantined, Withdrawn
 from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
@@ -48,6 +48,9 @@ def add(
     _check_number(len(rows), "entries")
     for row in rows:
         check_row(row)
+        for signal in row.signals:
+            field = f"entries[{row.line}].signals"
+            stored_version(signal.algorithm, signal.version, field=field)
         originals = sum(1 for signal in row.signals if signal.variant == "original")
         if not row.signals or originals > MAX_SIGNALS:
             raise InvalidInput(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, func, literal, select
 
-from featsvc.banks.records import Entry, EntrySignal
+from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import EntryFilter, Overlap
 from featsvc.banks.sql.identity import has_external_id
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
@@ -76,9 +76,11 @@ def _near(
     view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
 ) -> list[int]:
     kind = get_algorithm(signal.algorithm)
+    version = stored_version(signal.algorithm, signal.version, field="near.version")
     if not kind.vector and (kind.distance is not Distance.HAMMING or max_distance < 1):
         held = and_(
             entry_signals.c.algorithm == signal.algorithm,
+            entry_signals.c.algorithm_version == version,
             entry_signals.c.value == signal.value,
             value_prefix(entry_signals.c.value) == value_prefix(literal(signal.value)),
         )
@@ -90,8 +92,8 @@ def _near(
         check_dimensions(view.connection, kind.name, len(query), field="near.value")
     compare = cosines if kind.vector else hamming
     for batch in view.signals_where(signal.algorithm, condition):
-        near = compare(query, values_of(batch)) <= max_distance
-        found += [batch[int(i)][0] for i in np.flatnonzero(near)]
+        near = compare(query, _rows(batch.values)) <= max_distance
+        found += [batch.versions[i] for i in np.flatnonzero(near).tolist()]
         if len(found) > MAX_NEAR:
             raise InvalidInput(
                 f"max_distance: more than {MAX_NEAR} entries are within {max_distance:g}; "
@@ -101,9 +103,9 @@ def _near(
     return sorted(set(found))
 
 
-def values_of(batch: Sequence[tuple[int, bytes]]) -> NDArray[np.uint8]:
-    """uint8[n, bytes] of (version, value) pairs of one algorithm of fixed size."""
-    return np.frombuffer(b"".join(value for _, value in batch), np.uint8).reshape(len(batch), -1)
+def _rows(values: Sequence[bytes]) -> NDArray[np.uint8]:
+    """uint8[n, bytes] of values of one size."""
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
 
 
 def hamming(query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -132,6 +134,7 @@ def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> 
                 value_prefix(their_signals.c.value) == value_prefix(my_signals.c.value),
                 their_signals.c.value == my_signals.c.value,
                 their_signals.c.algorithm == my_signals.c.algorithm,
+                their_signals.c.algorithm_version == my_signals.c.algorithm_version,
             ),
         )
         .join(theirs, theirs.c.version == their_signals.c.version)

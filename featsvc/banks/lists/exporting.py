@@ -10,14 +10,15 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from featsvc.banks.lists.formats.csv_rows import COLUMNS
+from featsvc.banks.lists.formats.csv_rows import COLUMNS, Cells
 from featsvc.banks.lists.formats.json_rows import JsonEntry, JsonSignal
 from featsvc.banks.lists.formats.tx_local import SIGNAL_TYPES
-from featsvc.banks.records import Entry
+from featsvc.banks.records import Entry, EntrySignal
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.sql.view import StoreView, check_revision, live_at
 from featsvc.errors import InvalidInput
+from featsvc.signals.algorithms import get_algorithm
 
 _CHUNK_BYTES = 256 * 1024
 _LINE_BREAK = re.compile(r"[\r\n]")
@@ -70,7 +71,10 @@ class _Writer(NamedTuple):
 def _json_lines(entry: Entry) -> Iterable[bytes]:
     found = JsonEntry(
         external_id=entry.external_id,
-        signals=tuple(JsonSignal(s.algorithm, s.text, s.variant, s.quality) for s in entry.signals),
+        signals=tuple(
+            JsonSignal(s.algorithm, s.text, s.variant, s.quality, _other_version(s))
+            for s in entry.signals
+        ),
         labels=entry.labels,
         source=entry.source,
         opinion=entry.opinion.value,
@@ -80,19 +84,28 @@ def _json_lines(entry: Entry) -> Iterable[bytes]:
     yield _encoder.encode(found) + b"\n"
 
 
+def _other_version(signal: EntrySignal) -> int:
+    """0 for the one of this build."""
+    current = get_algorithm(signal.algorithm).version
+    return 0 if signal.version == current else signal.version
+
+
 def _csv_lines(entry: Entry) -> Iterable[bytes]:
     text = io.StringIO()
+    labels = ";".join(entry.labels)
     expires = "" if entry.expire_time is None else entry.expire_time.isoformat()
     csv.writer(text, lineterminator="\n").writerows(
-        (
-            *(s.algorithm, s.text, entry.external_id, ";".join(entry.labels), entry.source),
-            *(
-                entry.opinion.value,
-                entry.note,
-                expires,
-                "" if s.variant == "original" else s.variant,
-            ),
-            *("" if s.quality is None else s.quality, ""),
+        Cells(
+            algorithm=s.algorithm,
+            signal=s.text,
+            external_id=entry.external_id,
+            labels=labels,
+            source=entry.source,
+            opinion=entry.opinion.value,
+            note=entry.note,
+            expire_time=expires,
+            variant="" if s.variant == "original" else s.variant,
+            quality="" if s.quality is None else str(s.quality),
         )
         for s in entry.signals
     )
@@ -111,13 +124,13 @@ def _pdq_lines(entry: Entry) -> Iterable[bytes]:
 
 
 _ENTRY_FIELDS = ("labels", "source", "opinion", "note", "expire_time")
-_SIGNAL_FIELDS = ("variant", "quality", "quarantined")
+_SIGNAL_FIELDS = ("variant", "quality", "version", "quarantined")
 
 WRITERS = {
     "csv": _Writer(
         (",".join(COLUMNS) + "\n").encode(),
         _csv_lines,
-        ("grouped signals", "labels with ;", "quarantined"),
+        ("grouped signals", "labels with ;", "version", "quarantined"),
     ),
     "jsonl": _Writer(b"", _json_lines, ("quarantined",)),
     "tx": _Writer(
@@ -129,9 +142,20 @@ WRITERS = {
 }
 
 
+def _other_versions(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    """Whether any signal is of another version of its algorithm than this build's."""
+    signals = entry_signals.c
+    found = connection.execute(
+        select(signals.algorithm, signals.algorithm_version).where(condition).distinct()
+    )
+    return any(get_algorithm(row.algorithm).version != row.algorithm_version for row in found)
+
+
 def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bool:
     """Whether any entry has it. Signals are grouped where an entry has several and no id."""
     mine = and_(live, entry_signals.c.version == entries.c.version)
+    if name == "version":
+        return _other_versions(connection, mine)
     several = select(func.count()).where(entry_signals.c.version == entries.c.version)
     conditions = {
         "other algorithms": and_(mine, entry_signals.c.algorithm != "pdq"),

@@ -17,8 +17,8 @@ from featsvc.banks.sql.schema import (
     row_number,
     row_ordinal,
 )
+from featsvc.banks.sql.stored import split_stored_labels
 from featsvc.banks.sql.times import from_us
-from featsvc.banks.sql.view import split_stored_labels
 from featsvc.errors import InvalidInput
 
 _JOIN_BATCH = 1_000
@@ -110,7 +110,9 @@ def _join(connection: Connection, identities: list[str], stager: Stager) -> None
         .order_by(table.row)
     )
     for row in rows:
-        signal = EntrySignal(row.algorithm, row.value, row.variant, row.quality)
+        signal = EntrySignal(
+            row.algorithm, row.value, row.variant, row.quality, row.algorithm_version
+        )
         labels = split_stored_labels(row.labels)
         if row.identity not in joined:
             parsed = ImportRow(

@@ -6,7 +6,7 @@ from array import array
 from typing import NamedTuple
 
 from featsvc.banks.lists.formats.rows import ImportRow
-from featsvc.banks.records import EntrySignal
+from featsvc.banks.records import EntrySignal, first_version, stored_version
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql.identity import identity_of
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS, WITHDRAWN
@@ -33,6 +33,7 @@ class DetailsRow(NamedTuple):
     algorithm: str
     variant: str
     quality: int | None
+    algorithm_version: int
 
 
 class _Details(NamedTuple):
@@ -99,9 +100,9 @@ class Stager:
     def _details_of(self, row: ImportRow, signal: EntrySignal) -> _Details:
         shared = (
             row.labels, row.source, row.opinion, row.note, row.expire_time,
-            signal.algorithm, signal.variant, signal.quality,
+            signal.algorithm, signal.variant, signal.quality, signal.version,
         )  # fmt: skip
-        # Comparing with the row before is faster than hashing eight fields.
+        # Comparing with the row before is faster than hashing nine fields.
         if shared != self._last:
             self._last = shared
             self._last_details = self._known.get(shared) or self._prepare(shared, row, signal)
@@ -111,9 +112,13 @@ class Stager:
         labels = tuple(dict.fromkeys((*row.labels, *self._options.labels)))
         source = row.source or self._options.source
         expire_us = None if row.expire_time is None else to_us(row.expire_time)
+        algorithm = signal.algorithm
+        version = stored_version(algorithm, signal.version, field="signals")
+        # A first version is not named: what was stored before there were any is alike.
+        told = algorithm if version == first_version(algorithm) else f"{algorithm}\1{version}"
         parts = (
             "\1".join(sorted(labels)), source, row.opinion.value, row.note, str(expire_us),
-            signal.algorithm, signal.variant, str(signal.quality), "",
+            told, signal.variant, str(signal.quality), "",
         )  # fmt: skip
         if len(self._known) >= _DETAILS_KEPT:
             self._known.clear()
@@ -127,9 +132,10 @@ class Stager:
                 opinion=row.opinion.value,
                 note=row.note,
                 expire_time=expire_us,
-                algorithm=signal.algorithm,
+                algorithm=algorithm,
                 variant=signal.variant,
                 quality=signal.quality,
+                algorithm_version=version,
             )
         )
         self._next_key += 1

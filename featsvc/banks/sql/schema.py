@@ -5,7 +5,8 @@
     banks           settings and live counts; a deleted bank stays, with a removed_revision
     entries         one row per VERSION of an entry: live at revision r where
                     added_revision <= r < removed_revision (NULL: still live)
-    entry_signals   the signals of each version
+    entry_signals   the signals of each version, each with the version of its algorithm: values of
+                    different ones do not compare
     vector_models   the length of the vectors of each model
     revisions       the log: who, when, why, from which file
     requests        what a request id was answered with, so that a retry is answered alike
@@ -140,6 +141,8 @@ entry_signals = Table(
     Column("value", LargeBinary, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
+    # Not small: models' versions are theirs.
+    Column("algorithm_version", Integer, nullable=False, server_default=text("1")),
     sqlite_with_rowid=False,
 )
 
@@ -240,6 +243,7 @@ import_details = Table(
     Column("algorithm", _Algorithm, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
+    Column("algorithm_version", Integer, nullable=False),
     prefixes=["TEMPORARY"],
 )
 row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)

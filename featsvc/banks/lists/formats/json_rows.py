@@ -3,8 +3,9 @@
     {"external_id": "a", "signals": [{"algorithm": "pdq", "signal": "f8f8..."}], "labels": ["x"],
      "source": "", "opinion": "positive", "note": "", "expire_time": "2030-01-31T00:00:00Z"}
 
-A signal may have `variant` and `quality`; `"withdrawn": true` takes an entry back. Only `signals`
-must be there (for a withdrawal, or an `external_id`).
+A signal may have `variant`, `quality` and the `version` of its algorithm, which must be this
+build's; `"withdrawn": true` takes an entry back. Only `signals` must be there (for a withdrawal, or
+an `external_id`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal, stored_version
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
@@ -31,6 +32,7 @@ class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     signal: str
     variant: str = "original"
     quality: int | None = None
+    version: int = 0
 
 
 class JsonEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -98,8 +100,11 @@ def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
         raise InvalidInput("variant: longer than 32 characters", field="signals")
     if signal.quality is not None and not 0 <= signal.quality <= 100:
         raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
+    algorithm = listed_algorithm(signal.algorithm)
+    if signal.version:
+        stored_version(algorithm, signal.version, field="signals")
     return parse_listed_signals(
-        listed_algorithm(signal.algorithm),
+        algorithm,
         signal.signal,
         variant=signal.variant.strip() or "original",
         quality=signal.quality,

@@ -2,6 +2,9 @@
 
 On PostgreSQL identities are ordered by their bytes, as on SQLite, so that the sources of an id are
 one range of the index.
+
+A signal keeps the version of the algorithm that made it. Those of hashes were all 1 so far; that of
+a vector's model stands in its name.
 """
 
 import sqlalchemy as sa
@@ -14,6 +17,7 @@ _LIVE = sa.text("removed_revision IS NULL")
 
 
 def upgrade() -> None:
+    _add_algorithm_versions()
     # Without the index: on the way a new identity may be what another entry's is still.
     op.drop_index("entries_live", "entries")
     if op.get_bind().dialect.name == "postgresql":
@@ -23,6 +27,25 @@ def upgrade() -> None:
         "entries_live", "entries", ["bank_key", "identity"], unique=True,
         sqlite_where=_LIVE, postgresql_where=_LIVE,
     )  # fmt: skip
+
+
+def _add_algorithm_versions() -> None:
+    one = sa.text("1")
+    op.add_column(
+        "entry_signals",
+        sa.Column("algorithm_version", sa.Integer, nullable=False, server_default=one),
+    )
+    models = sa.table("vector_models", sa.column("model", sa.String))
+    columns = sa.column("algorithm", sa.String), sa.column("algorithm_version", sa.Integer)
+    signals = sa.table("entry_signals", *columns)
+    for model in op.get_bind().scalars(sa.select(models.c.model)).all():
+        number = int(model.partition("@")[2])
+        if number != 1:
+            op.execute(
+                sa.update(signals)
+                .where(signals.c.algorithm == model)
+                .values(algorithm_version=number)
+            )
 
 
 def _rewrite_identities() -> None:
