@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import format_value
 from featsvc.signals.variants import query_variants
@@ -148,10 +148,10 @@ class Bank(BankSettings):
 
 
 class EntrySignal(NamedTuple):
-    """One hash or vector of an entry; `value` is that of a `hashing.Signal`.
+    """One hash or vector of an entry; `value` is that of a `signals.Signal`.
 
-    Of an opaque algorithm it is the text itself. `version` is the algorithm's, 0 that which this
-    build computes. A tuple, since a list has millions.
+    Of an opaque algorithm it is the text itself. `version` is the algorithm's that made it, 0 for
+    this build's; of an entry that was read it is never 0. A tuple, since a list has millions.
     """
 
     algorithm: str
@@ -160,10 +160,36 @@ class EntrySignal(NamedTuple):
     quality: int | None = None
     version: int = 0
 
+    def __repr__(self) -> str:
+        # Retries are told by it: what names no version reads as it did before there were any.
+        fields = zip(self._fields, self, strict=True)
+        shown = ", ".join(f"{k}={v!r}" for k, v in fields if k != "version" or v)
+        return f"EntrySignal({shown})"
+
     @property
     def text(self) -> str:
         """As lists carry it: lower-case hex, or the text of an opaque algorithm."""
         return format_value(self.algorithm, self.value)
+
+
+def stored_version(algorithm: str, version: int, *, field: str) -> int:
+    """What is stored for a signal's version, 0 for this build's: the algorithm's own.
+
+    Raises InvalidSignal for any other, UnknownAlgorithm.
+    """
+    current = get_algorithm(algorithm, field=field).version
+    if version not in (0, current):
+        raise InvalidSignal(
+            f"{field}: {algorithm} version {version}; values of different versions do not "
+            f"compare; this build has {algorithm} version {current}",
+            field=field,
+        )
+    return current
+
+
+def first_version(algorithm: str) -> int:
+    """That of values from before versions were kept: a model's stands in its name."""
+    return int(algorithm.partition("@")[2] or 1)
 
 
 @dataclass(frozen=True, slots=True)

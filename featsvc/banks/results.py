@@ -59,6 +59,7 @@ class ImportSummary:
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """How to import. `source` and `labels` are given to rows: the source where a row has none.
+    With its external id it says which entry a row is, withdrawals too.
 
     With an `etag` the bank must still be what its reader saw.
     """

@@ -175,7 +175,7 @@ class BankStore:
     def add_entries(
         self, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext = NO_CONTEXT
     ) -> Added:
-        """Add entries, or change those of the same external id (or signal).
+        """Add entries, or change those of the same external id and source (or signal).
 
         Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index.
         """
@@ -188,17 +188,23 @@ class BankStore:
         external_ids: Sequence[str] = (),
         context: ChangeContext = NO_CONTEXT,
         *,
-        dry_run: bool = False,
         source: str | None = None,
+        dry_run: bool = False,
     ) -> Withdrawn:
-        """All of them or none; with a `source`, external ids of that source only.
+        """All of them or none; an external id names the entries of every source that gave it.
 
-        Raises NotFound for a bank or an entry that is not live.
+        With a `source` only entries from it ("": those without one). Raises NotFound for a bank or
+        an entry that is not live, or not from there.
         """
         return editing.withdraw(
-            self._database, bank_id, entry_ids, external_ids, context,
-            dry_run=dry_run, source=source,
-        )  # fmt: skip
+            self._database,
+            bank_id,
+            entry_ids,
+            external_ids,
+            context,
+            source=source,
+            dry_run=dry_run,
+        )
 
     def quarantine_entries(
         self,

@@ -52,7 +52,7 @@ class Layer:
 
     def live_rows(self) -> Iterable[SignalRow]:
         dead = set(self.part.entries.version[self.dead].tolist())
-        return (row for row in self.rows if row[0] not in dead)
+        return (row for row in self.rows if row.version not in dead)
 
     def dead_signals(self, algorithm: str) -> tuple[int, int]:
         """Signals and entries of the algorithm that are withdrawn."""

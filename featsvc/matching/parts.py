@@ -7,7 +7,9 @@ Strings that many entries share (sources, label sets, variants, bank ids) are ke
 entry's row costs 41 bytes and its external id, a signal's row 6 bytes, beside the engine's arrays.
 """
 
+import logging
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
-from featsvc.banks.sql.view import SignalRow, split_stored_labels
+from featsvc.banks.sql.stored import split_stored_labels
+from featsvc.banks.sql.view import SignalRow
 from featsvc.errors import DataCorrupt
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine
 from featsvc.matching.values import Ragged, Values, take
 from featsvc.signals.algorithms import Algorithm, get_algorithm
+
+_log = logging.getLogger(__name__)
 
 NEVER_US = np.iinfo(np.int64).max
 QUARANTINED = 1
@@ -127,6 +132,7 @@ class _SignalRows:
     def __init__(self, kind: Algorithm) -> None:
         self.kind = kind
         self.any_length = not kind.bytes
+        self.version = kind.version
         self.values = bytearray()
         self.ends = array("q")
         self.entry = array("I")
@@ -137,39 +143,45 @@ BuildEngine = Callable[[Algorithm, Values], Engine]
 
 
 def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
-    """From signals by version. Those of kinds that are never matched leave no trace but their
-    entry's row. Raises UnknownAlgorithm for one that this featsvc does not know: to leave it out
-    would read as "no match"."""
+    """From signals by version.
+
+    Those of kinds that are never matched leave no trace but their entry's row; nor do those of
+    another version of their algorithm than this build's, which do not compare with what it
+    computes: the log says how many. Raises UnknownAlgorithm for one that this featsvc does not
+    know: to leave it out would read as "no match".
+    """
     version, entry_id, expire, ends = array("q"), array("q"), array("q"), array("q")
     source, labels, bank, flags = array("I"), array("I"), array("H"), array("B")
     names = bytearray()
     banks, sources, label_sets, variants = _Places(), _Places(), _Places(), _Places()
     signals: dict[str, _SignalRows] = {}
+    others: Counter[tuple[str, int]] = Counter()
     last = -1
-    for (
-        row_version, row_id, row_bank, external_id, row_labels, row_source, opinion, quarantined,
-        expire_us, algorithm, value, variant,
-    ) in rows:  # fmt: skip
-        if row_version != last:
-            last = row_version
-            version.append(row_version)
-            entry_id.append(row_id)
-            expire.append(NEVER_US if expire_us is None else expire_us)
-            names += external_id.encode()
+    for row in rows:
+        if row.version != last:
+            last = row.version
+            version.append(last)
+            entry_id.append(row.id)
+            expire.append(NEVER_US if row.expire_time is None else row.expire_time)
+            names += row.external_id.encode()
             ends.append(len(names))
-            source.append(sources[row_source])
-            labels.append(label_sets[row_labels])
-            bank.append(banks[row_bank])
-            negative = NEGATIVE if opinion == Opinion.NEGATIVE.value else 0
-            flags.append(negative | (QUARANTINED if quarantined else 0))
+            source.append(sources[row.source])
+            labels.append(label_sets[row.labels])
+            bank.append(banks[row.bank_id])
+            negative = NEGATIVE if row.opinion == Opinion.NEGATIVE.value else 0
+            flags.append(negative | (QUARANTINED if row.quarantined else 0))
+        algorithm = row.algorithm
         mine = signals.get(algorithm)
         if mine is None:
             mine = signals[algorithm] = _SignalRows(get_algorithm(algorithm))
-        mine.values += value
+        if row.algorithm_version != mine.version:
+            others[algorithm, row.algorithm_version] += 1
+            continue
+        mine.values += row.value
         if mine.any_length:
             mine.ends.append(len(mine.values))
         mine.entry.append(len(version) - 1)
-        mine.variant.append(variants[variant])
+        mine.variant.append(variants[row.variant])
     entries = EntryColumns(
         version=np.array(version, np.int64),
         id=np.array(entry_id, np.int64),
@@ -187,11 +199,23 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
         tuple(split_stored_labels(stored) for stored in label_sets.place),
         tuple(variants.place),
     )
+    _warn(others)
     indexes = {}
     for name, mine in sorted(signals.items()):
-        if mine.kind.matched:
+        if mine.kind.matched and mine.entry:
             indexes[name] = _index(mine, build)
     return Part(entries, tables, indexes)
+
+
+def _warn(others: Mapping[tuple[str, int], int]) -> None:
+    """Of signals that are not compared."""
+    for (algorithm, version), count in sorted(others.items()):
+        kind = get_algorithm(algorithm)
+        if kind.matched:
+            _log.warning(
+                "%d signals of %s version %d are not compared: this build has version %d",
+                count, algorithm, version, kind.version,
+            )  # fmt: skip
 
 
 def _values(rows: _SignalRows) -> Values:

@@ -5,7 +5,7 @@ A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
     manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
                         "format": 2, "revision": r, "commit_time_us": t, "entries": n,
                         "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
-                        "algorithms": {<name>: {"engine": e, "signals": k}}}}
+                        "algorithms": {<name>: {"engine": e, "signals": k, "version": v}}}}
     tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
     entries.<column>, <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
 
@@ -49,11 +49,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.banks.records import first_version
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
 from featsvc.matching.values import Ragged, Values
-from featsvc.signals.algorithms import Algorithm, get_algorithm
+from featsvc.signals.algorithms import Algorithm, find_algorithm, get_algorithm
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -75,8 +76,11 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class _Index(msgspec.Struct, frozen=True):
+    """`version` is the algorithm's, 0 where a featsvc wrote it that kept none."""
+
     engine: str
     signals: int
+    version: int = 0
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -118,7 +122,7 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
     files["tables.json"] = _File("|u1", (len(tables),), _crc(tables))
     manifest = _Manifest(
         FORMAT, revision, commit_time_us, len(part), files,
-        {n: _Index(i.engine.name, len(i.entry)) for n, i in part.indexes.items()},
+        {n: _Index(i.engine.name, len(i.entry), i.kind.version) for n, i in part.indexes.items()},
     )  # fmt: skip
     text = _canonical(manifest)
     _write(building / MANIFEST, b'{"checksum":"%s","segment":%s}' % (_crc(text).encode(), text))
@@ -297,6 +301,13 @@ def _read_manifest(path: Path) -> _Manifest:
         raise DataCorrupt(f"segment {path.name}: {MANIFEST}: {exc}; rebuild it") from exc
     if manifest.format != FORMAT:
         raise OtherFormatError(f"segment {path.name} has format {manifest.format}, not {FORMAT}")
+    for name, index in manifest.algorithms.items():
+        kind = find_algorithm(name)
+        version = index.version or first_version(name)
+        if kind is not None and kind.version != version:
+            raise OtherFormatError(
+                f"segment {path.name} holds {name} version {version}, this build has {kind.version}"
+            )
     return manifest
 
 

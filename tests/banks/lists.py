@@ -7,12 +7,12 @@ from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Entry
 from featsvc.banks.store import BankStore
 
-_SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parent / "samples"
 
 
 def sample(name: str) -> bytes:
     """A list in the shape of an exchange's; the hashes in it are made up."""
-    return (_SAMPLES / name).read_bytes()
+    return (SAMPLES / name).read_bytes()
 
 
 def hex_list(values: Iterable[int]) -> bytes:

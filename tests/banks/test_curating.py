@@ -200,7 +200,7 @@ def test_diff_tells_by_content(bank: BankStore) -> None:
 
 
 def _is(entry: Entry, number: int) -> bool:
-    return entry.signals == (pdq(number),)
+    return entry.signals == (pdq(number)._replace(version=1),)
 
 
 def test_entries_are_found(bank: BankStore) -> None:

@@ -1,6 +1,10 @@
 """A database of stage 1 becomes what the code says, with its data."""
 
+import gzip
+import json
+import sqlite3
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +15,23 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
-from tests.banks.lists import hex_list, list_file, live
+from tests.banks.lists import SAMPLES, hex_list, list_file, live
+from tests.banks.record_store import LIST, read
+
+
+def _config(connection: sa.Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "featsvc.banks.sql:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+_COMPARED = {"compare_type": True, "compare_server_default": True}
 
 
 def engine_of(url: str) -> sa.Engine:
@@ -36,7 +53,7 @@ def test_migrated_tables_are_those_of_the_code(store_url: str) -> None:
     with engine.connect() as connection, warnings.catch_warnings():
         # SQLite does not tell what an index by an expression is by.
         warnings.filterwarnings("ignore", message=".*expression-based index.*")
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts=_COMPARED)
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
     found = [d for d in differences if "entry_signals_value" not in repr(d)]
@@ -78,13 +95,9 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 def _make_stage_1(url: str) -> None:
     """The first revision's tables, and the version as stage 1 kept it, with one entry."""
-    config = Config()
-    config.set_main_option("script_location", "featsvc.banks.sql:migrations")
-    config.set_main_option("path_separator", "os")
     engine = engine_of(url)
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(_config(connection), "0001")
         for statement in (
             "DROP TABLE alembic_version",
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)",
@@ -110,3 +123,97 @@ def _make_stage_1(url: str) -> None:
             {"value": b"\x01" * 32},
         )
     engine.dispose()
+
+
+def test_a_store_of_schema_0003_answers_as_before(tmp_path: Path) -> None:
+    recorded = SAMPLES / "store-0003.json"
+    path = tmp_path / "banks.db"
+    statements = gzip.decompress(recorded.with_suffix(".sql.gz").read_bytes()).decode()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(statements)
+    store = BankStore(f"sqlite:///{path}")
+    assert read(store) == json.loads(recorded.read_text())
+    again = store.import_entries("a", list_file(LIST), ImportOptions(dry_run=True)).summary
+    assert (again.unchanged_entries, again.new_entries) == (5, 1), "one of six was withdrawn"
+    # Of two entries with this id, one is of no source and ends as the other's source begins.
+    assert store.withdraw_entries("a", (), ["us"], source="feed").entries == 1
+    assert store.rollback_bank("a", 9).restored_entries == 1
+    assert store.rollback_bank("a", 6).withdrawn_entries == 1
+    now = {(e.external_id, e.source): e.note for e in live(store).values() if e.bank_id == "a"}
+    assert now == {
+        ("2819", "partner"): "moved", ("two", ""): "n", ("", "partner"): "", ("us", "feed"): "",
+        ("us\x1ffeed", ""): "", ("rs\x1e0", "feed"): "",
+    }  # fmt: skip
+    assert store.get_bank("a").entry_count == len(now)
+    store.rollback_bank("a", 9)
+    before, after = json.loads(recorded.read_text())["matches"], read(store)["matches"]
+    # What came back came later, so of equal distances it is last.
+    assert {q: sorted(m) for q, m in after.items()} == {q: sorted(m) for q, m in before.items()}
+    store.close()
+
+
+def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
+    """Ids that hold the separator, or look like another's identity; live ones and withdrawn."""
+    rows = [
+        (1, "xa", "a", "feed", None), (2, "xa\x1ffeed", "a\x1ffeed", "", None),
+        (3, "xb\x1e0", "b\x1e0", "s\x1f\x1e", 3), (4, "xc", "c", "", None),
+        (5, "spdq:" + "05" * 32, "", "feed", None), (6, "xb\x1e0", "b\x1e0", "s\x1f\x1e", None),
+    ]  # fmt: skip
+    engine = engine_of(store_url)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0003")
+        connection.execute(sa.text("UPDATE head SET revision = 3, next_version = 7"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO banks VALUES (1, 'b', '', '', 'enforce', false, '{}', '[]', 'auto', "
+                "1, 3, 1, 1, 5, '{\"pdq\": 5}', NULL)"
+            )
+        )
+        for revision in (1, 2, 3):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO revisions VALUES (:r, :r, 'b', 'add', '', '', '', '', '', 0, 0, "
+                    "0, :first)"
+                ),
+                {"r": revision, "first": 6 if revision == 3 else 1},
+            )
+        for version, identity, external_id, source, removed in rows:
+            connection.execute(
+                sa.text(
+                    "INSERT INTO entries VALUES (:v, :id, 1, :i, :d, :x, '', :s, '', '', NULL, "
+                    "false, 4, :added, :removed)"
+                ),
+                {"v": version, "id": min(version, 5), "i": identity, "d": bytes([version]),
+                 "x": external_id, "s": source, "added": 3 if version == 6 else 2,
+                 "removed": removed},
+            )  # fmt: skip
+            connection.execute(
+                sa.text("INSERT INTO entry_signals VALUES (:v, 0, 'pdq', :b, 'original', NULL)"),
+                {"v": version, "b": bytes([version]) * 32},
+            )
+    engine.dispose()
+    store = BankStore(store_url)
+    with store.view() as view:
+        rewritten = view.connection.execute(sa.text("SELECT version, identity FROM entries"))
+        found = {row.version: row.identity for row in rewritten}
+    assert found == {
+        1: "xa\x1ffeed", 2: "xa\x1e1feed", 3: "xb\x1e00\x1fs\x1f\x1e", 4: "xc",
+        5: "spdq:" + "05" * 32, 6: "xb\x1e00\x1fs\x1f\x1e",
+    }  # fmt: skip
+    assert store.withdraw_entries("b", (), ["a"]).entries == 1
+    assert store.withdraw_entries("b", (), ["b\x1e0"], source="s\x1f\x1e").entries == 1
+    assert store.rollback_bank("b", 2).restored_entries == 2
+    values = {e.external_id: e.signals[0].value[0] for e in live(store).values()}
+    assert values == {"a": 1, "a\x1ffeed": 2, "b\x1e0": 3, "c": 4, "": 5}
+    store.close()
+
+
+def test_identities_are_ordered_by_bytes(store_url: str) -> None:
+    """As SQLite orders them; PostgreSQL only where it is told so."""
+    with closing(BankStore(store_url)) as store, store.view() as view:
+        if view.connection.dialect.name == "sqlite":
+            return
+        collation = sa.inspect(view.connection).get_columns("entries")
+        (found,) = [c["type"].collation for c in collation if c["name"] == "identity"]  # type: ignore[attr-defined]
+        wanted = schema.entries.c.identity.type.dialect_impl(view.connection.dialect)
+        assert found == wanted.collation == "C"  # type: ignore[attr-defined]

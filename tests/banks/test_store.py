@@ -254,7 +254,7 @@ def test_every_field_survives(bank: BankStore) -> None:
     )
     import_text(bank, content)
     (entry,) = live(bank).values()
-    assert entry.signals == (EntrySignal("pdq", b"\xab" * 32, "crop", 77),)
+    assert entry.signals == (EntrySignal("pdq", b"\xab" * 32, "crop", 77, version=1),)
     assert (entry.external_id, entry.labels, entry.source) == ("ïd", ("l1", "l2"), "s")
     assert (entry.opinion, entry.note) == (Opinion.DISPUTED, "n")
     assert entry.expire_time == datetime(2031, 2, 3, 4, 5, 6, 7, UTC)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -31,14 +32,16 @@ def vector(number: int) -> bytes:
     return vector_value(get_algorithm(MODEL), made)
 
 
-def row(version: int, number: int | None = None, *, bank: str = "b", **fields: object) -> SignalRow:
+def row(version: int, number: int | None = None, *, bank: str = "b", **fields: Any) -> SignalRow:
     """Entry `version` of one PDQ signal."""
-    made = {
-        "external_id": f"x{version}", "labels": "", "source": "", "opinion": "",
-        "quarantined": False, "expire_time": None, "algorithm": "pdq",
-        "value": value(version if number is None else number), "variant": "original", **fields,
-    }  # fmt: skip
-    return (version, version, bank, *made.values())  # type: ignore[return-value]
+    made = SignalRow(
+        version=version, id=version, bank_id=bank, external_id=f"x{version}", labels="", source="",
+        opinion="", quarantined=False, expire_time=None, algorithm="pdq",
+        value=value(version if number is None else number), variant="original",
+        algorithm_version=0,
+    )._replace(**fields)  # fmt: skip
+    current = get_algorithm(made.algorithm).version
+    return made if made.algorithm_version else made._replace(algorithm_version=current)
 
 
 def held(snapshot: Snapshot, numbers: Iterable[int], options: MatchOptions = EXACTLY) -> set[int]:

@@ -246,3 +246,16 @@ def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) ->
     assert not list(tmp_path.glob("corrupt-*"))
     assert collect(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_segment_of_another_version_of_an_algorithm_is_built_anew(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, made(5), 7, 1)
+    relabel(path, ',"version":1', "")
+    assert len(open_segment(path).part) == len(made(5)), "as written before versions were kept"
+    other = write_segment(tmp_path, made(5), 8, 1)
+    relabel(other, '"version":1', '"version":2')
+    with pytest.raises(OtherFormatError, match="version 2, this build has 1"):
+        open_segment(other)
+    found = newest_segment(tmp_path)
+    assert found is not None
+    assert found.path == path

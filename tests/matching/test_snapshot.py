@@ -86,10 +86,10 @@ def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fi
 
 def rows_of(entries: Sequence[Entry]) -> list[SignalRow]:
     return [
-        (
+        SignalRow(
             e.id, e.id, e.bank_id, e.external_id, LABEL_SEPARATOR.join(e.labels), e.source,
             e.opinion.value, e.quarantined, None if e.expire_time is None else to_us(e.expire_time),
-            s.algorithm, s.value, s.variant,
+            s.algorithm, s.value, s.variant, get_algorithm(s.algorithm).version,
         )
         for e in entries
         for s in e.signals

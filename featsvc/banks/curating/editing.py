@@ -15,16 +15,16 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    true,
     update,
 )
 
-from featsvc.banks.lists import merging, staging
+from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext, stored_version
 from featsvc.banks.results import Added, Quarantined, Withdrawn
 from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.schema import entries, entry_signals, import_rows
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import InvalidInput, NotFound
@@ -48,6 +48,9 @@ def add(
     _check_number(len(rows), "entries")
     for row in rows:
         check_row(row)
+        for signal in row.signals:
+            field = f"entries[{row.line}].signals"
+            stored_version(signal.algorithm, signal.version, field=field)
         originals = sum(1 for signal in row.signals if signal.variant == "original")
         if not row.signals or originals > MAX_SIGNALS:
             raise InvalidInput(
@@ -63,7 +66,7 @@ def add(
     request = Request(context, "add", bank_id, tuple(rows))
     with database.session() as connection, staging.staging_table(connection):
         with connection.begin():
-            staging.join_same_entries(connection, staging.stage_rows(connection, rows))
+            joining.join_same_entries(connection, staging.stage_rows(connection, rows))
         with database.exclusive(connection):
             return once(connection, request, Added, lambda: _add(connection, bank_id, context))
 
@@ -87,18 +90,18 @@ def withdraw(
     external_ids: Sequence[str],
     context: ChangeContext,
     *,
-    dry_run: bool,
     source: str | None,
+    dry_run: bool,
 ) -> Withdrawn:
     """See `BankStore.withdraw_entries`."""
     _check_number(len(entry_ids) + len(external_ids), "names")
-    arguments: tuple[object, ...] = (tuple(entry_ids), tuple(external_ids), dry_run)
+    arguments: tuple[object, ...] = tuple(entry_ids), tuple(external_ids), dry_run
     if source is not None:
-        arguments = (*arguments, source)
+        arguments = *arguments, source
 
     def change() -> Withdrawn:
         bank = bank_row(connection, bank_id)
-        versions = _live_versions(connection, bank.key, entry_ids)
+        versions = _live_versions(connection, bank.key, entry_ids, source)
         versions |= _live_external(connection, bank.key, external_ids, source)
         revision = Change.begin(connection, bank_id, "withdraw", context)
         remove(connection, revision, entries.c.version.in_(versions))
@@ -209,17 +212,21 @@ def copy_versions(
 _WRITTEN = frozenset({"version", "quarantined", "added_revision", "removed_revision"})
 
 
-def _live_versions(connection: Connection, bank_key: int, ids: Sequence[int]) -> set[int]:
-    rows = connection.execute(
-        select(entries.c.id, entries.c.version).where(
-            entries.c.bank_key == bank_key,
-            entries.c.id.in_(ids),
-            entries.c.removed_revision.is_(None),
-        )
-    ).all()
+def _live_versions(
+    connection: Connection, bank_key: int, ids: Sequence[int], source: str | None = None
+) -> set[int]:
+    found = select(entries.c.id, entries.c.version).where(
+        entries.c.bank_key == bank_key,
+        entries.c.id.in_(ids),
+        entries.c.removed_revision.is_(None),
+    )
+    if source is not None:
+        found = found.where(entries.c.source == source)
+    rows = connection.execute(found).all()
     if missing := set(ids) - {row.id for row in rows}:
         raise NotFound(
-            f"names: entry {min(missing)} is not live in this bank; list its entries",
+            f"names: entry {min(missing)} is not live in this bank{_from(source)}; "
+            "list its entries",
             field="names",
         )
     return {row.version for row in rows}
@@ -228,21 +235,22 @@ def _live_versions(connection: Connection, bank_key: int, ids: Sequence[int]) ->
 def _live_external(
     connection: Connection, bank_key: int, ids: Sequence[str], source: str | None
 ) -> set[int]:
-    identities = [staging.identity_of(one, ()) for one in ids if one]
-    rows = connection.execute(
-        select(entries.c.external_id, entries.c.version).where(
-            entries.c.bank_key == bank_key,
-            entries.c.identity.in_(identities),
-            entries.c.removed_revision.is_(None),
-            true() if source is None else entries.c.source == source,
-        )
-    ).all()
+    named = [one for one in ids if one]
+    found = live_of_external_ids(bank_key, named, source)
+    rows = connection.execute(found).all() if named else []
     if missing := set(ids) - {row.external_id for row in rows}:
         raise NotFound(
-            f"external_ids: {min(missing)[:64]!r} is not live in this bank; list its entries",
+            f"external_ids: {min(missing)[:64]!r} is not live in this bank{_from(source)}; "
+            "list its entries",
             field="external_ids",
         )
     return {row.version for row in rows}
+
+
+def _from(source: str | None) -> str:
+    if source is None:
+        return ""
+    return f" from the source {source[:64]!r}" if source else " without a source"
 
 
 def _check_number(number: int, field: str) -> None:

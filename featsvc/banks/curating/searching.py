@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, func, literal, select
 
-from featsvc.banks.records import Entry, EntrySignal
+from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import EntryFilter, Overlap
+from featsvc.banks.sql.identity import has_external_id
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, value_prefix
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView, VersionedEntry, check_revision, live_at
@@ -32,6 +33,10 @@ def find(
         apart = _near(view, wanted.near, wanted.max_distance, condition)
         page = view.version_page(entries.c.version.in_(apart), after=after, limit=limit)
         return _entries(page), tuple(apart[v.version] for v in page), len(apart)
+    if wanted.external_id:
+        # Apart from the page: ordered by id, the database would walk through the bank.
+        versions = list(view.connection.scalars(select(entries.c.version).where(condition)))
+        condition = entries.c.version.in_(versions)
     page = view.version_page(condition, after=after, limit=limit)
     if wanted == EntryFilter():
         return _entries(page), (), bank.entry_count
@@ -61,11 +66,7 @@ def _condition(view: StoreView, bank_key: int, wanted: EntryFilter) -> ColumnEle
     else:
         held.append(table.removed_revision.is_(None))
     if wanted.external_id:
-        held += [
-            table.external_id == wanted.external_id,
-            # What the index is by.
-            table.identity == f"x{wanted.external_id}",
-        ]
+        held.append(has_external_id(wanted.external_id, wanted.source or None))
     if wanted.source:
         held.append(table.source == wanted.source)
     framed = literal(LABEL_SEPARATOR) + table.labels + literal(LABEL_SEPARATOR)
@@ -82,10 +83,12 @@ def _near(
 ) -> dict[int, float]:
     """Version -> distance of its nearest signal, where that is near enough."""
     kind = get_algorithm(signal.algorithm)
+    version = stored_version(signal.algorithm, signal.version, field="near.version")
     apart = kind.distance
     if not apart.scans or (max_distance < 1 and not apart.fractional):
         held = and_(
             entry_signals.c.algorithm == signal.algorithm,
+            entry_signals.c.algorithm_version == version,
             entry_signals.c.value == signal.value,
             value_prefix(entry_signals.c.value) == value_prefix(literal(signal.value)),
         )
@@ -96,9 +99,9 @@ def _near(
     if not kind.bytes:
         check_dimensions(view.connection, kind.name, len(query), field="near.value")
     for batch in view.signals_where(signal.algorithm, condition):
-        distances = apart.to_all(query, values_of(batch))
+        distances = apart.to_all(query, _rows(batch.values))
         for i in np.flatnonzero(distances <= max_distance).tolist():
-            version, distance = batch[i][0], float(distances[i])
+            version, distance = batch.versions[i], float(distances[i])
             found[version] = min(distance, found.get(version, distance))
         if len(found) > MAX_NEAR:
             raise InvalidInput(
@@ -109,9 +112,9 @@ def _near(
     return found
 
 
-def values_of(batch: Sequence[tuple[int, bytes]]) -> NDArray[np.uint8]:
-    """uint8[n, bytes] of (version, value) pairs of one algorithm of fixed size."""
-    return np.frombuffer(b"".join(value for _, value in batch), np.uint8).reshape(len(batch), -1)
+def _rows(values: Sequence[bytes]) -> NDArray[np.uint8]:
+    """uint8[n, bytes] of values of one size."""
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
 
 
 def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> Overlap:
@@ -129,6 +132,7 @@ def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> 
                 value_prefix(their_signals.c.value) == value_prefix(my_signals.c.value),
                 their_signals.c.value == my_signals.c.value,
                 their_signals.c.algorithm == my_signals.c.algorithm,
+                their_signals.c.algorithm_version == my_signals.c.algorithm_version,
             ),
         )
         .join(theirs, theirs.c.version == their_signals.c.version)

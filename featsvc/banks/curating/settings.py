@@ -22,7 +22,7 @@ from featsvc.banks.sql.changes import (
 )
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import banks, entries
-from featsvc.banks.sql.view import bank_of
+from featsvc.banks.sql.stored import bank_of
 from featsvc.errors import AlreadyExists, InvalidInput
 
 SETTINGS = tuple(field.name for field in fields(BankSettings))

@@ -9,6 +9,7 @@ from featsvc.banks.lists.formats import Writer, get_written_format
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.sql.view import StoreView, check_revision, live_at
+from featsvc.signals.algorithms import get_algorithm
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -47,9 +48,20 @@ def _chunks(
         yield bytes(buffer)
 
 
+def _other_versions(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    """Whether any signal is of another version of its algorithm than this build's."""
+    signals = entry_signals.c
+    found = connection.execute(
+        select(signals.algorithm, signals.algorithm_version).where(condition).distinct()
+    )
+    return any(get_algorithm(row.algorithm).version != row.algorithm_version for row in found)
+
+
 def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bool:
     """Whether any entry has it. Signals are grouped where an entry has several and no id."""
     mine = and_(live, entry_signals.c.version == entries.c.version)
+    if name == "version":
+        return _other_versions(connection, mine)
     several = select(func.count()).where(entry_signals.c.version == entries.c.version)
     conditions = {
         "other algorithms": and_(mine, entry_signals.c.algorithm != "pdq"),

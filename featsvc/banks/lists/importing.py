@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from featsvc.banks.lists import merging, staging
+from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import ChangeContext
 from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
@@ -39,7 +39,7 @@ def import_list(
             summary = staged.summary
             if refused := summary.bad_rows > 0 and not options.skip_bad:
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
-            duplicates = staging.join_same_entries(connection, staged)
+            duplicates = joining.join_same_entries(connection, staged)
         summary = replace(summary, duplicate_rows=duplicates)
         with database.exclusive(connection) as transaction:
             # The first call may have come this far while this one read the file again.

@@ -171,7 +171,7 @@ def _insert_versions(connection: Connection, change: Change, bank_key: int) -> N
     )  # fmt: skip
     connection.execute(
         insert(entry_signals).from_select(
-            ["version", "ordinal", "algorithm", "value", "variant", "quality"],
+            ["version", "ordinal", "algorithm", "value", "variant", "quality", "algorithm_version"],
             select(
                 version,
                 row_ordinal,
@@ -179,6 +179,7 @@ def _insert_versions(connection: Connection, change: Change, bank_key: int) -> N
                 staged.value,
                 details.variant,
                 details.quality,
+                details.algorithm_version,
             )
             .select_from(source)
             .where(~staged.unchanged)
@@ -203,6 +204,7 @@ def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
                 value_prefix(entry_signals.c.value) == value_prefix(staged.value),
                 entry_signals.c.value == staged.value,
                 entry_signals.c.algorithm == import_details.c.algorithm,
+                entry_signals.c.algorithm_version == import_details.c.algorithm_version,
             ),
         )
         .join(entries, entries.c.version == entry_signals.c.version)

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from featsvc.banks.records import Bank, ChangeContext
 from featsvc.banks.sql.schema import banks, entries, entry_signals, head, requests, revisions
+from featsvc.banks.sql.stored import bank_of, no_bank
 from featsvc.banks.sql.times import now_us
-from featsvc.banks.sql.view import bank_of, no_bank
 from featsvc.errors import Conflict, InvalidInput
 
 T = TypeVar("T")

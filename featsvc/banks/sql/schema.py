@@ -5,7 +5,8 @@
     banks           settings and live counts; a deleted bank stays, with a removed_revision
     entries         one row per VERSION of an entry: live at revision r where
                     added_revision <= r < removed_revision (NULL: still live)
-    entry_signals   the signals of each version
+    entry_signals   the signals of each version, each with the version of its algorithm: values of
+                    different ones do not compare
     vector_models   the length of the vectors of each model
     revisions       the log: who, when, why, from which file
     requests        what a request id was answered with, so that a retry is answered alike
@@ -19,8 +20,10 @@ Times are microseconds since 1970 UTC, labels one string joined by U+001F, thres
 small structures JSON text: both databases compare and index these alike.
 
 `entries.identity` says what makes two imported rows the same entry of a bank: `x` + the external
-id where there is one, else `s` + `algorithm:hex` of the first signal. `entries.digest` covers
-everything a curator can give an entry, so that "unchanged" is one comparison.
+id where there is one, and U+001F + the source where the entry has one, else `s` + `algorithm:hex`
+of the first signal. In the external id U+001E is written U+001E `0`, and U+001F U+001E `1`: the
+sources of an id are one range. `entries.digest` covers everything a curator can give an entry, so
+that "unchanged" is one comparison.
 """
 
 from sqlalchemy import (
@@ -51,6 +54,9 @@ _Key = BigInteger().with_variant(Integer(), "sqlite")
 
 # Longer for the ids of models; SQLite heeds no length, and would copy the table to change it.
 _Algorithm = String(32).with_variant(String(80), "postgresql")
+
+# Ordered by bytes, as SQLite does: other orders of PostgreSQL have no ranges by prefix.
+_Identity = String().with_variant(String(collation="C"), "postgresql")
 
 metadata = MetaData()
 
@@ -97,7 +103,7 @@ entries = Table(
     Column("version", _Key, primary_key=True, autoincrement=False),
     Column("id", BigInteger, nullable=False),
     Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
-    Column("identity", String, nullable=False),
+    Column("identity", _Identity, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
     Column("labels", String, nullable=False),
@@ -135,6 +141,8 @@ entry_signals = Table(
     Column("value", LargeBinary, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
+    # Not small: models' versions are theirs.
+    Column("algorithm_version", Integer, nullable=False, server_default=text("1")),
     sqlite_with_rowid=False,
 )
 
@@ -211,7 +219,7 @@ import_rows = Table(
     "import_rows",
     _temporary,
     Column("row", _Key, primary_key=True, autoincrement=False),
-    Column("identity", String, nullable=False),
+    Column("identity", _Identity, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
     Column("details", Integer, nullable=False),
@@ -235,6 +243,7 @@ import_details = Table(
     Column("algorithm", _Algorithm, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
+    Column("algorithm_version", Integer, nullable=False),
     prefixes=["TEMPORARY"],
 )
 row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)

@@ -1,37 +1,71 @@
 """Reads of the bank store, all at one revision."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.types import NullType
 
 from featsvc.banks.records import (
     Bank,
-    BankMode,
     Entry,
-    EntrySignal,
     Head,
-    Opinion,
     Revision,
 )
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, banks, entries, entry_signals, head, revisions
+from featsvc.banks.sql.schema import banks, entries, entry_signals, head, revisions
+from featsvc.banks.sql.stored import StoredRow, bank_of, entry_of, no_bank, revision_of
 from featsvc.banks.sql.times import from_us
 from featsvc.errors import InvalidInput, NotFound
+from featsvc.signals.algorithms import get_algorithm
 
 _STREAMED = {"yield_per": 5_000}
 
 _LIVE_BANK = banks.c.removed_revision.is_(None)
 
-SignalRow = tuple[int, int, str, str, str, str, str, bool, int | None, str, bytes, str]
-"""version, entry id, bank id, external id, labels (as stored), source, opinion, quarantined, expiry
-(microseconds), algorithm, value, variant. A plain tuple: an index reads millions."""
 
-_Row = Row[tuple[object, ...]]
+class SignalRow(NamedTuple):
+    """What an index reads of one signal. `labels` as stored, `expire_time` in microseconds,
+    `quarantined` as true or false as the driver says it."""
+
+    version: int
+    id: int
+    bank_id: str
+    external_id: str
+    labels: str
+    source: str
+    opinion: str
+    quarantined: bool
+    expire_time: int | None
+    algorithm: str
+    value: bytes
+    variant: str
+    algorithm_version: int
+
+
+# `SignalRow._make` would count the fields of each of millions.
+_named = partial(tuple.__new__, SignalRow)
+
+
+class SignalBatch(NamedTuple):
+    """Signals of one algorithm: value i is of the entry's version i."""
+
+    versions: list[int]
+    values: list[bytes]
 
 
 class VersionedEntry(NamedTuple):
@@ -152,11 +186,13 @@ class StoreView:
                 entries.c.labels,
                 entries.c.source,
                 entries.c.opinion,
-                entries.c.quarantined,
+                # As the driver gives them: SQLAlchemy would look at each again.
+                type_coerce(entries.c.quarantined, Integer),
                 entries.c.expire_time,
                 entry_signals.c.algorithm,
-                entry_signals.c.value,
+                type_coerce(entry_signals.c.value, NullType),
                 entry_signals.c.variant,
+                entry_signals.c.algorithm_version,
             )
             .join(banks, banks.c.key == entries.c.bank_key)
             .join(entry_signals, entry_signals.c.version == entries.c.version)
@@ -165,7 +201,7 @@ class StoreView:
         )
         rows = self.connection.execute(query, execution_options=_STREAMED)
         for batch in rows.partitions():
-            yield from cast(Iterable[SignalRow], batch)
+            yield from map(_named, batch)
 
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
         """The log below revision `before`, newest first; of one bank, or of all where empty."""
@@ -177,16 +213,21 @@ class StoreView:
 
     def signals_where(
         self, algorithm: str, condition: ColumnElement[bool]
-    ) -> Iterator[Sequence[tuple[int, bytes]]]:
-        """Versions and values of one algorithm in batches, for entries for which it holds."""
+    ) -> Iterator[SignalBatch]:
+        """Those of one algorithm in its present version, for entries for which it holds."""
+        signals = entry_signals.c
         rows = self.connection.execute(
-            select(entries.c.version, entry_signals.c.value)
-            .join(entry_signals, entry_signals.c.version == entries.c.version)
-            .where(condition, entry_signals.c.algorithm == algorithm),
+            select(entries.c.version, signals.value)
+            .join(entry_signals, signals.version == entries.c.version)
+            .where(
+                condition,
+                signals.algorithm == algorithm,
+                signals.algorithm_version == get_algorithm(algorithm).version,
+            ),
             execution_options=_STREAMED,
         )
         for batch in rows.partitions():
-            yield [(row.version, row.value) for row in batch]
+            yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
     def entries_where(
         self, condition: ColumnElement[bool], *, by_id: bool = False
@@ -207,6 +248,7 @@ class StoreView:
                 entry_signals.c.value,
                 entry_signals.c.variant,
                 entry_signals.c.quality,
+                entry_signals.c.algorithm_version,
             )
             .join(banks, banks.c.key == entries.c.bank_key)
             .join(entry_signals, entry_signals.c.version == entries.c.version)
@@ -217,7 +259,7 @@ class StoreView:
         for version, signals in groupby(rows, key=attrgetter("version")):
             yield VersionedEntry(version, entry_of(signals))
 
-    def _bank_row(self, bank_id: str) -> _Row:
+    def _bank_row(self, bank_id: str) -> StoredRow:
         row = self.connection.execute(
             select(banks).where(banks.c.id == bank_id, _LIVE_BANK)
         ).first()
@@ -248,73 +290,6 @@ def first_version_after(connection: Connection, revision: int) -> int:
 def read_head(connection: Connection) -> Head:
     row = connection.execute(select(head)).one()
     return Head(row.revision, from_us(row.commit_time) if row.revision else None)
-
-
-def bank_of(row: _Row) -> Bank:
-    counts: dict[str, int] = json.loads(row.signal_counts)
-    return Bank(
-        id=row.id,
-        display_name=row.display_name,
-        description=row.description,
-        mode=BankMode(row.mode),
-        safe=row.safe,
-        thresholds=MappingProxyType(json.loads(row.thresholds)),
-        query_variants=tuple(json.loads(row.query_variants)),
-        engine=row.engine,
-        etag=f"{row.settings_revision:x}-{row.revision:x}",
-        revision=row.revision,
-        create_time=from_us(row.create_time),
-        update_time=from_us(row.update_time),
-        entry_count=row.entry_count,
-        signal_counts=MappingProxyType(counts),
-    )
-
-
-def entry_of(rows: Iterable[_Row]) -> Entry:
-    """One version of an entry from its rows, one a signal."""
-    rows = list(rows)
-    row = rows[0]
-    return Entry(
-        id=row.id,
-        bank_id=row.bank_id,
-        external_id=row.external_id,
-        signals=tuple(EntrySignal(r.algorithm, r.value, r.variant, r.quality) for r in rows),
-        labels=split_stored_labels(row.labels),
-        source=row.source,
-        opinion=Opinion(row.opinion),
-        note=row.note,
-        expire_time=None if row.expire_time is None else from_us(row.expire_time),
-        added_revision=row.added_revision,
-        removed_revision=row.removed_revision,
-        quarantined=row.quarantined,
-        create_time=from_us(row.create_time),
-    )
-
-
-def revision_of(row: _Row) -> Revision:
-    return Revision(
-        revision=row.revision,
-        commit_time=from_us(row.commit_time),
-        bank_id=row.bank_id,
-        action=row.action,
-        actor=row.actor,
-        reason=row.reason,
-        file_name=row.file_name,
-        file_sha256=row.file_sha256,
-        added_entries=row.added_entries,
-        withdrawn_entries=row.withdrawn_entries,
-        changed_entries=row.changed_entries,
-    )
-
-
-def no_bank(bank_id: str) -> NotFound:
-    return NotFound(
-        f"bank: there is no {bank_id[:64]!r}; list the banks, or create it", field="bank"
-    )
-
-
-def split_stored_labels(stored: str) -> tuple[str, ...]:
-    return tuple(stored.split(LABEL_SEPARATOR)) if stored else ()
 
 
 def check_revision(revision: int, newest: int, field: str) -> int:

@@ -181,14 +181,16 @@ def _blocks(
 ) -> Iterator[tuple[list[int], Values]]:
     """Versions and values, so many at a time that a search pays."""
     kind = get_algorithm(algorithm)
-    rows: list[tuple[int, bytes]] = []
+    versions: list[int] = []
+    values: list[bytes] = []
     for batch in view.signals_where(algorithm, condition):
-        rows += batch
-        if len(rows) >= _BLOCK_ROWS:
-            yield [version for version, _ in rows], _rows(kind, [value for _, value in rows])
-            rows = []
-    if rows:
-        yield [version for version, _ in rows], _rows(kind, [value for _, value in rows])
+        versions += batch.versions
+        values += batch.values
+        if len(versions) >= _BLOCK_ROWS:
+            yield versions, _rows(kind, values)
+            versions, values = [], []
+    if versions:
+        yield versions, _rows(kind, values)
 
 
 def _nearest(

@@ -57,7 +57,7 @@ class Format:
 
 
 _ENTRY_FIELDS = ("labels", "source", "opinion", "note", "expire_time")
-_SIGNAL_FIELDS = ("variant", "quality", "quarantined")
+_SIGNAL_FIELDS = ("variant", "quality", "version", "quarantined")
 
 _TABLE = (
     Format(
@@ -66,7 +66,7 @@ _TABLE = (
         told=lambda head: csv_rows.is_header(head.lines[0]),
         write=csv_rows.write,
         header=csv_rows.HEADER,
-        drops=("grouped signals", "labels with ;", "quarantined"),
+        drops=("grouped signals", "labels with ;", "version", "quarantined"),
     ),
     Format(
         name="jsonl",

@@ -14,6 +14,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 from featsvc.banks.lists.formats.lines import Lines
 from featsvc.banks.lists.formats.rows import (
@@ -28,11 +29,25 @@ from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Entry, Opinion, check_t
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
+
+class Cells(NamedTuple):
+    """A row as it is written, in the order of the columns."""
+
+    algorithm: str
+    signal: str
+    external_id: str = ""
+    labels: str = ""
+    source: str = ""
+    opinion: str = ""
+    note: str = ""
+    expire_time: str = ""
+    variant: str = ""
+    quality: str = ""
+    withdrawn: str = ""
+
+
 REQUIRED = ("algorithm", "signal")
-COLUMNS = (
-    *REQUIRED, "external_id", "labels", "source", "opinion", "note", "expire_time", "variant",
-    "quality", "withdrawn",
-)  # fmt: skip
+COLUMNS = Cells._fields
 HEADER = (",".join(COLUMNS) + "\n").encode()
 # tx's columns -> ours, where there is one.
 _TX_COLUMNS = {
@@ -159,7 +174,10 @@ class _Parser:
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
-        return ImportRow(line, signals, external_id, *rest.fields)
+        return ImportRow(
+            line, signals, external_id, rest.labels, rest.source, rest.opinion, rest.note,
+            rest.expire_time, rest.withdrawn,
+        )  # fmt: skip
 
     def _remember(self, key: object, fields: Sequence[str]) -> "_Rest":
         if len(self._known) >= _CACHED_CELLS:
@@ -172,7 +190,9 @@ class _Parser:
 class _Rest:
     """The cells besides algorithm, signal and external id. Raises InvalidInput."""
 
-    __slots__ = ("fields", "quality", "variant")
+    __slots__ = (
+        "expire_time", "labels", "note", "opinion", "quality", "source", "variant", "withdrawn",
+    )  # fmt: skip
 
     def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
         opinion = cells.get("opinion", "").strip().lower()
@@ -187,16 +207,13 @@ class _Rest:
         if len(self.variant) > 32:
             raise InvalidInput("variant: longer than 32 characters", field="variant")
         self.quality = parse_quality(cells.get("quality", "").strip())
-        self.fields = (
-            split_labels(labels),
-            cells.get("source", "").strip(),
-            parse_opinion(opinion),
-            cells.get("note", "").strip(),
-            parse_time(expires, field="expire_time") if expires else None,
-            _FLAGS[flag],
-        )
-
-        check_row(ImportRow(0, (), "", *self.fields))
+        self.labels = split_labels(labels)
+        self.source = cells.get("source", "").strip()
+        self.opinion = parse_opinion(opinion)
+        self.note = cells.get("note", "").strip()
+        self.expire_time = parse_time(expires, field="expire_time") if expires else None
+        self.withdrawn = _FLAGS[flag]
+        check_row(ImportRow(0, (), labels=self.labels, source=self.source, note=self.note))
 
 
 def parse_quality(text: str) -> int | None:
@@ -226,17 +243,20 @@ def parse_opinion(text: str) -> Opinion:
 def write(entry: Entry) -> Iterable[bytes]:
     """One row a signal, after `HEADER`."""
     text = io.StringIO()
+    labels = ";".join(entry.labels)
     expires = "" if entry.expire_time is None else entry.expire_time.isoformat()
     csv.writer(text, lineterminator="\n").writerows(
-        (
-            *(s.algorithm, s.text, entry.external_id, ";".join(entry.labels), entry.source),
-            *(
-                entry.opinion.value,
-                entry.note,
-                expires,
-                "" if s.variant == "original" else s.variant,
-            ),
-            *("" if s.quality is None else s.quality, ""),
+        Cells(
+            algorithm=s.algorithm,
+            signal=s.text,
+            external_id=entry.external_id,
+            labels=labels,
+            source=entry.source,
+            opinion=entry.opinion.value,
+            note=entry.note,
+            expire_time=expires,
+            variant="" if s.variant == "original" else s.variant,
+            quality="" if s.quality is None else str(s.quality),
         )
         for s in entry.signals
     )

@@ -3,8 +3,9 @@
     {"external_id": "a", "signals": [{"algorithm": "pdq", "signal": "f8f8..."}], "labels": ["x"],
      "source": "", "opinion": "positive", "note": "", "expire_time": "2030-01-31T00:00:00Z"}
 
-A signal may have `variant` and `quality`; `"withdrawn": true` takes an entry back. Only `signals`
-must be there (for a withdrawal, or an `external_id`).
+A signal may have `variant`, `quality` and the `version` of its algorithm, which must be this
+build's; `"withdrawn": true` takes an entry back. Only `signals` must be there (for a withdrawal, or
+an `external_id`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,9 +22,10 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, Entry, EntrySignal
+from featsvc.banks.records import MAX_ENTRY_SIGNALS, Entry, EntrySignal, stored_version
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
+from featsvc.signals.algorithms import get_algorithm
 
 
 class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -31,6 +33,7 @@ class JsonSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     signal: str
     variant: str = "original"
     quality: int | None = None
+    version: int = 0
 
 
 class JsonEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -99,8 +102,11 @@ def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
         raise InvalidInput("variant: longer than 32 characters", field="signals")
     if signal.quality is not None and not 0 <= signal.quality <= 100:
         raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
+    algorithm = listed_algorithm(signal.algorithm)
+    if signal.version:
+        stored_version(algorithm, signal.version, field="signals")
     return parse_listed_signals(
-        listed_algorithm(signal.algorithm),
+        algorithm,
         signal.signal,
         variant=signal.variant.strip() or "original",
         quality=signal.quality,
@@ -110,7 +116,10 @@ def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
 def write(entry: Entry) -> Iterable[bytes]:
     found = JsonEntry(
         external_id=entry.external_id,
-        signals=tuple(JsonSignal(s.algorithm, s.text, s.variant, s.quality) for s in entry.signals),
+        signals=tuple(
+            JsonSignal(s.algorithm, s.text, s.variant, s.quality, _other_version(s))
+            for s in entry.signals
+        ),
         labels=entry.labels,
         source=entry.source,
         opinion=entry.opinion.value,
@@ -118,3 +127,9 @@ def write(entry: Entry) -> Iterable[bytes]:
         expire_time="" if entry.expire_time is None else entry.expire_time.isoformat(),
     )
     yield _encoder.encode(found) + b"\n"
+
+
+def _other_version(signal: EntrySignal) -> int:
+    """0 for the one of this build."""
+    current = get_algorithm(signal.algorithm).version
+    return 0 if signal.version == current else signal.version

@@ -23,10 +23,10 @@ ROW_CHARS = 256
 class ImportRow(NamedTuple):
     """One row of a list: an entry, or a part of one.
 
-    Rows of one file with the same external id are one entry: their signals and labels are
-    joined, the first row's other fields stand. A row that is `withdrawn` takes back the entry of
-    its external id, or else of its signal, and what earlier rows of the file said of it. A tuple,
-    since a list has millions.
+    Rows of one file with the same external id and source are one entry: their signals and labels
+    are joined, the first row's other fields stand. A row that is `withdrawn` takes back the entry
+    of its external id and source, or else of its signal, and what earlier rows of the file said of
+    it. A tuple, since a list has millions.
     """
 
     line: int

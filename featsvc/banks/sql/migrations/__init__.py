@@ -6,7 +6,7 @@ from sqlalchemy import Connection, inspect, text
 
 from featsvc.errors import DataCorrupt
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `versions`; a test holds it to that."""
 
 

@@ -1,0 +1,84 @@
+"""Rows of the tables as records."""
+
+import json
+from collections.abc import Iterable
+from types import MappingProxyType
+
+from sqlalchemy import Row
+
+from featsvc.banks.records import Bank, BankMode, Entry, EntrySignal, Opinion, Revision
+from featsvc.banks.sql.schema import LABEL_SEPARATOR
+from featsvc.banks.sql.times import from_us
+from featsvc.errors import NotFound
+
+StoredRow = Row[tuple[object, ...]]
+
+
+def bank_of(row: StoredRow) -> Bank:
+    counts: dict[str, int] = json.loads(row.signal_counts)
+    return Bank(
+        id=row.id,
+        display_name=row.display_name,
+        description=row.description,
+        mode=BankMode(row.mode),
+        safe=row.safe,
+        thresholds=MappingProxyType(json.loads(row.thresholds)),
+        query_variants=tuple(json.loads(row.query_variants)),
+        engine=row.engine,
+        etag=f"{row.settings_revision:x}-{row.revision:x}",
+        revision=row.revision,
+        create_time=from_us(row.create_time),
+        update_time=from_us(row.update_time),
+        entry_count=row.entry_count,
+        signal_counts=MappingProxyType(counts),
+    )
+
+
+def entry_of(rows: Iterable[StoredRow]) -> Entry:
+    """One version of an entry from its rows, one a signal."""
+    rows = list(rows)
+    row = rows[0]
+    return Entry(
+        id=row.id,
+        bank_id=row.bank_id,
+        external_id=row.external_id,
+        signals=tuple(
+            EntrySignal(r.algorithm, r.value, r.variant, r.quality, r.algorithm_version)
+            for r in rows
+        ),
+        labels=split_stored_labels(row.labels),
+        source=row.source,
+        opinion=Opinion(row.opinion),
+        note=row.note,
+        expire_time=None if row.expire_time is None else from_us(row.expire_time),
+        added_revision=row.added_revision,
+        removed_revision=row.removed_revision,
+        quarantined=row.quarantined,
+        create_time=from_us(row.create_time),
+    )
+
+
+def revision_of(row: StoredRow) -> Revision:
+    return Revision(
+        revision=row.revision,
+        commit_time=from_us(row.commit_time),
+        bank_id=row.bank_id,
+        action=row.action,
+        actor=row.actor,
+        reason=row.reason,
+        file_name=row.file_name,
+        file_sha256=row.file_sha256,
+        added_entries=row.added_entries,
+        withdrawn_entries=row.withdrawn_entries,
+        changed_entries=row.changed_entries,
+    )
+
+
+def no_bank(bank_id: str) -> NotFound:
+    return NotFound(
+        f"bank: there is no {bank_id[:64]!r}; list the banks, or create it", field="bank"
+    )
+
+
+def split_stored_labels(stored: str) -> tuple[str, ...]:
+    return tuple(stored.split(LABEL_SEPARATOR)) if stored else ()

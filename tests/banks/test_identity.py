@@ -1,0 +1,248 @@
+"""An entry is told by bank, source and external id: the same id from two sources is two entries."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.records import ChangeContext, EntrySignal
+from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, Withdrawn
+from featsvc.banks.sql.identity import external_identity
+from featsvc.banks.store import BankStore
+from featsvc.errors import InvalidInput, NotFound
+from tests.banks.lists import list_file, live
+
+HEADER = "algorithm,signal,external_id,source,withdrawn\n"
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    """Id 2819 of three origins, and another id that begins alike."""
+    store.create_bank("b")
+    for number, source in enumerate(("feed", "partner", "")):
+        give(store, f"pdq,{number:064x},2819,{source},", f"pdq,{number:063x}f,28191,{source},")
+    return store
+
+
+def give(store: BankStore, *rows: str, source: str = "", replace: bool = False) -> object:
+    file = list_file(HEADER + "\n".join(rows) + "\n")
+    return store.import_entries("b", file, ImportOptions(source=source, replace=replace)).summary
+
+
+def held(store: BankStore) -> set[tuple[str, str]]:
+    """External id and source of what is live."""
+    return {(entry.external_id, entry.source) for entry in live(store).values()}
+
+
+ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(ids, ids, st.text() | st.just(""), st.text() | st.just(""))
+def test_no_two_entries_share_an_identity(one: str, other: str, source: str, second: str) -> None:
+    same = (one, source) == (other, second)
+    assert (external_identity(one, source) == external_identity(other, second)) == same
+    assert external_identity(one, "") <= external_identity(one, source)
+    assert external_identity(one, source) < external_identity(one, "") + "\x20"
+
+
+def test_two_sources_of_an_id_are_two_entries(bank: BankStore) -> None:
+    every = {(name, source) for name in ("2819", "28191") for source in ("feed", "partner", "")}
+    assert held(bank) == every
+    assert bank.get_bank("b").entry_count == 6
+    found = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
+    give(bank, f"pdq,{7:064x},2819,feed,")
+    now = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
+    assert now["feed"].id == found["feed"].id
+    assert now["feed"].signals[0].value == (7).to_bytes(32)
+    assert {s: now[s] for s in ("partner", "")} == {s: found[s] for s in ("partner", "")}
+
+
+def test_an_import_without_a_source_of_its_own_takes_the_options(bank: BankStore) -> None:
+    same = give(bank, f"pdq,{0:064x},2819,,", f"pdq,{1:064x},2819,partner,", source="feed")
+    assert "unchanged_entries=2" in repr(same)
+    new = give(bank, f"pdq,{0:064x},2819,,", source="other")
+    assert "new_entries=1" in repr(new)
+    assert ("2819", "feed") in held(bank)
+    assert ("2819", "other") in held(bank)
+
+
+def test_rows_of_a_file_are_joined_within_their_source(store: BankStore) -> None:
+    store.create_bank("b")
+    give(
+        store, f"pdq,{1:064x},a,feed,", f"md5,{1:032x},a,feed,", f"pdq,{2:064x},a,,",
+        f"md5,{2:032x},a,partner,", source="partner",
+    )  # fmt: skip
+    joined = {e.source: {s.algorithm for s in e.signals} for e in live(store).values()}
+    assert joined == {"feed": {"pdq", "md5"}, "partner": {"pdq", "md5"}}
+
+
+def test_a_file_withdraws_within_its_own_source(bank: BankStore) -> None:
+    give(bank, f"pdq,{0:064x},2819,feed,true")
+    assert ("2819", "feed") not in held(bank)
+    give(bank, f"pdq,{0:064x},2819,,true", source="partner")
+    give(bank, f"pdq,{0:064x},28191,,true")
+    assert held(bank) == {("2819", ""), ("28191", "feed"), ("28191", "partner")}
+
+
+def test_replace_keeps_what_the_file_names_of_that_source(bank: BankStore) -> None:
+    give(bank, f"pdq,{0:064x},2819,feed,", f"pdq,{9:064x},28191,new,", replace=True)
+    assert held(bank) == {("2819", "feed"), ("28191", "new")}
+
+
+def test_added_entries_change_those_of_their_source(bank: BankStore) -> None:
+    before = {e.source: e.id for e in live(bank).values() if e.external_id == "2819"}
+    signals = (EntrySignal("pdq", b"\x07" * 32),)
+    row = ImportRow(0, signals, external_id="2819", source="partner")
+    added = bank.add_entries("b", [row, row._replace(line=1, source="other")])
+    ids = {entry.source: entry.id for entry in added.entries}
+    assert ids["partner"] == before["partner"]
+    assert ids["other"] not in before.values()
+    assert len(added.entries) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ("feed", {"partner", ""}),
+        ("", {"feed", "partner"}),
+        (None, set()),
+    ],
+)
+def test_withdrawal_by_source_or_of_all(
+    bank: BankStore, source: str | None, left: set[str]
+) -> None:
+    done = bank.withdraw_entries("b", (), ["2819"], source=source)
+    assert done.entries == 3 - len(left)
+    assert {s for name, s in held(bank) if name == "2819"} == left
+    assert len([name for name, _ in held(bank) if name == "28191"]) == 3
+    assert bank.get_bank("b").entry_count == 3 + len(left)
+
+
+def test_a_withdrawal_names_nothing_of_another_source(bank: BankStore) -> None:
+    with pytest.raises(NotFound, match="'2819' is not live in this bank from the source 'x'"):
+        bank.withdraw_entries("b", (), ["2819"], source="x")
+    bank.withdraw_entries("b", (), ["2819"], source="")
+    with pytest.raises(NotFound, match="'2819' is not live in this bank without a source"):
+        bank.withdraw_entries("b", (), ["2819", "28191"], source="")
+    entry = next(e for e in live(bank).values() if e.source == "feed")
+    with pytest.raises(NotFound, match=f"entry {entry.id} is not live in this bank from"):
+        bank.withdraw_entries("b", [entry.id], source="partner")
+    assert bank.withdraw_entries("b", [entry.id], source="feed").entries == 1
+
+
+def test_many_ids_are_withdrawn_at_once(store: BankStore) -> None:
+    store.create_bank("b")
+    give(store, *(f"pdq,{n:064x},i{n},{'feed' if n % 2 else ''}," for n in range(1500)))
+    names = [f"i{n}" for n in range(1000)]
+    assert store.withdraw_entries("b", (), names, dry_run=True).entries == 1000
+    assert store.withdraw_entries("b", (), names).entries == 1000
+    assert len(held(store)) == 500
+
+
+def test_entries_are_listed_by_id_and_source(bank: BankStore) -> None:
+    def found(external_id: str, source: str = "") -> list[str]:
+        wanted = EntryFilter(external_id=external_id, source=source)
+        return sorted(entry.source for entry in bank.list_entries("b", wanted).entries)
+
+    assert found("2819") == ["", "feed", "partner"]
+    assert found("2819", "feed") == ["feed"]
+    assert found("281") == found("2819\x1ffeed") == []
+
+
+def test_control_characters_in_ids_are_kept_apart(store: BankStore) -> None:
+    store.create_bank("b")
+    names = ["a", "a\x1e", "a\x1f", "a\x1ffeed", "a\x1e1feed", "a\x01", "a\x1f\x1e", "a\x1e0"]
+    rows = [
+        ImportRow(i, (EntrySignal("pdq", bytes([i] * 32)),), external_id=name, source=source)
+        for i, (name, source) in enumerate((n, s) for n in names for s in ("", "feed"))
+    ]
+    assert len(store.add_entries("b", rows).entries) == 16
+    for name in names:
+        listed = store.list_entries("b", EntryFilter(external_id=name)).entries
+        assert [(e.external_id, e.source) for e in listed] == [(name, ""), (name, "feed")]
+        assert store.withdraw_entries("b", (), [name]).entries == 2
+    assert held(store) == set()
+
+
+def test_undo_and_diff_tell_sources_apart(bank: BankStore) -> None:
+    before = live(bank)
+    revision = bank.head().revision
+    give(bank, f"pdq,{0:064x},2819,feed,true", f"pdq,{5:064x},2819,partner,")
+    changes = bank.diff_revisions("b", revision).changes
+    assert {(c.kind, c.entry.source) for c in changes} == {
+        (ChangeKind.WITHDRAWN, "feed"), (ChangeKind.CHANGED, "partner"),
+    }  # fmt: skip
+    done = bank.rollback_bank("b", revision)
+    assert (done.restored_entries, done.withdrawn_entries) == (2, 0)
+    now = live(bank)
+    assert {k: e.signals for k, e in now.items()} == {k: e.signals for k, e in before.items()}
+    assert bank.get_bank("b").entry_count == 6
+
+
+def test_a_retry_is_known_with_and_without_a_source(bank: BankStore) -> None:
+    context = ChangeContext(request_id="r")
+    first = bank.withdraw_entries("b", (), ["2819"], context, source="feed")
+    assert bank.withdraw_entries("b", (), ["2819"], context, source="feed") == first
+    with pytest.raises(InvalidInput, match="another call"):
+        bank.withdraw_entries("b", (), ["2819"], context)
+
+
+@contextmanager
+def plans(store: BankStore, of: str) -> Iterator[list[str]]:
+    """How the database reads what `of` is in, for every statement of the store meanwhile."""
+    found: list[str] = []
+    asked: list[tuple[str, object]] = []
+
+    def ask(_c: object, _k: object, statement: str, parameters: object, *_: object) -> None:
+        if re.search(of, statement) and statement.startswith(("SELECT", "WITH")):
+            asked.append((statement, parameters))
+
+    with store._database.read() as connection:
+        engine = connection.engine
+    sa.event.listen(engine, "before_cursor_execute", ask)
+    try:
+        yield found
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", ask)
+    with store._database.read() as connection:
+        explain = "EXPLAIN QUERY PLAN "
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            explain = "EXPLAIN "
+        for statement, parameters in asked:
+            rows = connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
+            found.append("\n".join(str(row[-1]) for row in rows))
+
+
+def _list(store: BankStore) -> object:
+    return store.list_entries("b", EntryFilter(external_id="2819")).total_entries
+
+
+def _withdraw(source: str | None, number: int) -> Callable[[BankStore], Withdrawn]:
+    def call(store: BankStore) -> Withdrawn:
+        names = ["2819", *(f"i{n}" for n in range(number - 1))]
+        return store.withdraw_entries("b", (), names, source=source, dry_run=True)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "call", [_list, _withdraw(None, 1), _withdraw(None, 1000), _withdraw("", 1000)]
+)
+def test_ids_are_looked_up_by_the_index(
+    bank: BankStore, call: Callable[[BankStore], object]
+) -> None:
+    give(bank, *(f"pdq,{n:064x},i{n},," for n in range(20_000)))
+    with plans(bank, r"entries\.identity (>=|=|IN)") as found:
+        assert call(bank)
+    (plan,) = found
+    assert "SCAN entries" not in plan
+    assert "Seq Scan on entries" not in plan
+    by_sqlite = r"SEARCH entries USING INDEX entries_live \(bank_key=\? AND identity[>=]"
+    by_postgresql = r"Scan (using|on) entries_live .*\n.*Index Cond: .*bank_key = .*identity"
+    assert re.search(f"{by_sqlite}|{by_postgresql}", plan), plan
