@@ -140,16 +140,24 @@ class Near(NamedTuple):
     hits: Hits
 
 
-Searched: TypeAlias = Sequence[tuple[int, SearchedPart, SignalIndex]]
-"""Of one algorithm: the parts that have it, each with its number among all of them."""
+class Place(NamedTuple):
+    """Where signals of one algorithm are: in part `number` of all."""
+
+    number: int
+    searched: SearchedPart
+    signals: SignalIndex
+
+
+Searched: TypeAlias = Sequence[Place]
+"""Of one algorithm: the parts that have it."""
 
 
 def searched_for(parts: Sequence[SearchedPart]) -> dict[str, Searched]:
     """By algorithm."""
-    found: dict[str, list[tuple[int, SearchedPart, SignalIndex]]] = {}
+    found: dict[str, list[Place]] = {}
     for number, searched in enumerate(parts):
         for name, index in searched.part.indexes.items():
-            found.setdefault(name, []).append((number, searched, index))
+            found.setdefault(name, []).append(Place(number, searched, index))
     return {name: tuple(places) for name, places in found.items()}
 
 
