@@ -167,13 +167,13 @@ def near(searched_parts: Searched, queries: Values, radius: float) -> list[Near]
     `queries` have the form of the index's values.
     """
     found: list[Near] = []
-    for number, searched, index in searched_parts:
-        if searched.choices:
-            hits = searched.hits(index, queries, radius)
+    for place in searched_parts:
+        if place.searched.choices:
+            hits = place.searched.hits(place.signals, queries, radius)
         else:
-            hits = index.engine.search(queries, radius)
+            hits = place.signals.engine.search(queries, radius)
         if len(hits.rows):
-            found.append(Near(number, searched, index, hits))
+            found.append(Near(place.number, place.searched, place.signals, hits))
     return found
 
 

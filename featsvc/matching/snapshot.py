@@ -93,14 +93,6 @@ class _Table(NamedTuple):
             )
 
 
-class _Group(NamedTuple):
-    """Signals that are searched alike."""
-
-    table: _Table
-    thresholds: Thresholds
-    signals: list[Signal]
-
-
 class _FoundBatch(NamedTuple):
     """What is returned of each query, whether it is suppressed, and which queries were cut."""
 
@@ -189,7 +181,7 @@ class Snapshot:
         self._rules.searched(options)
         low_quality = False
         # Those that are searched alike are searched at once.
-        together: dict[tuple[str, int, int], _Group] = {}
+        together: dict[tuple[str, int, int], tuple[_Table, Thresholds, list[Signal]]] = {}
         for signal in signals:
             table = self._table(signal.algorithm)
             table.check(len(signal.value))
@@ -200,14 +192,12 @@ class Snapshot:
                 continue
             thresholds = self._rules.thresholds(table.kind, signal.variant, options)
             key = signal.algorithm, len(signal.value), id(thresholds)
-            group = together.get(key)
-            if group is None:
-                group = together[key] = _Group(table, thresholds, [])
-            group.signals.append(signal)
+            _, _, group = together.setdefault(key, (table, thresholds, []))
+            group.append(signal)
         asked = [
             one
-            for group in together.values()
-            for one in _ask(group.table, group.signals, group.thresholds)
+            for table, thresholds, group in together.values()
+            for one in _ask(table, group, thresholds)
         ]
         return self._answers.result(asked, options, low_quality)
 
