@@ -256,8 +256,8 @@ class BankStore:
             older = from_revision and check_revision(from_revision, newest, "from_revision")
             newer = check_revision(to_revision, newest, "to_revision")
             found, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
-        token = encode_token(found[size - 1][0]) if len(found) > size else ""
-        return DiffPage(tuple(change for _, change in found[:size]), token, total)
+        token = encode_token(found[size - 1].identity) if len(found) > size else ""
+        return DiffPage(tuple(one.change for one in found[:size]), token, total)
 
     def rollback_bank(
         self,

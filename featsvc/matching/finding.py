@@ -141,16 +141,24 @@ class Near(NamedTuple):
     hits: Hits
 
 
-Searched: TypeAlias = Sequence[tuple[int, SearchedPart, SignalIndex]]
-"""Of one algorithm: the parts that have it, each with its number among all of them."""
+class Place(NamedTuple):
+    """Where signals of one algorithm are: in part `number` of all."""
+
+    number: int
+    searched: SearchedPart
+    signals: SignalIndex
+
+
+Searched: TypeAlias = Sequence[Place]
+"""Of one algorithm: the parts that have it."""
 
 
 def searched_for(parts: Sequence[SearchedPart]) -> dict[str, Searched]:
     """By algorithm."""
-    found: dict[str, list[tuple[int, SearchedPart, SignalIndex]]] = {}
+    found: dict[str, list[Place]] = {}
     for number, searched in enumerate(parts):
         for name, index in searched.part.indexes.items():
-            found.setdefault(name, []).append((number, searched, index))
+            found.setdefault(name, []).append(Place(number, searched, index))
     return {name: tuple(places) for name, places in found.items()}
 
 
@@ -160,13 +168,13 @@ def near(searched_parts: Searched, queries: Values, radius: float) -> list[Near]
     `queries` have the form of the index's values.
     """
     found: list[Near] = []
-    for number, searched, index in searched_parts:
-        if searched.choices:
-            hits = searched.hits(index, queries, radius)
+    for place in searched_parts:
+        if place.searched.choices:
+            hits = place.searched.hits(place.signals, queries, radius)
         else:
-            hits = index.engine.search(queries, radius)
+            hits = place.signals.engine.search(queries, radius)
         if len(hits.rows):
-            found.append(Near(number, searched, index, hits))
+            found.append(Near(place.number, place.searched, place.signals, hits))
     return found
 
 

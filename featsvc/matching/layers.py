@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
-from featsvc.banks.sql.view import SignalRow
+from featsvc.banks.sql.stored import SignalRow
 from featsvc.matching.finding import SearchedPart
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import Segment

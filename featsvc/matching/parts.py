@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
-from featsvc.banks.sql.stored import split_stored_labels
-from featsvc.banks.sql.view import SignalRow
+from featsvc.banks.sql.stored import SignalRow, split_stored_labels
 from featsvc.errors import DataCorrupt
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine

@@ -77,9 +77,10 @@ class _Table(NamedTuple):
 
     @classmethod
     def of(cls, kind: Algorithm, searched: Searched) -> "_Table":
-        lengths = [i.values.shape[1] for *_, i in searched if not isinstance(i.values, Ragged)]
-        few = sum(len(index.entry) for *_, index in searched) <= QUICK_SIGNALS
-        chosen = any(part.choices for _, part, _ in searched)
+        values = [place.signals.values for place in searched]
+        lengths = [v.shape[1] for v in values if not isinstance(v, Ragged)]
+        few = sum(len(place.signals.entry) for place in searched) <= QUICK_SIGNALS
+        chosen = any(place.searched.choices for place in searched)
         length = kind.bytes or (lengths[0] if lengths else 0)
         quick = few and not chosen and FAMILIES[kind.distance].quick
         return cls(kind, searched, length, quick)
@@ -102,6 +103,14 @@ class _Table(NamedTuple):
                 f"signal: a {self.kind.name} value has {self.length} bytes, this one has {length}",
                 field="signal",
             )
+
+
+class _FoundBatch(NamedTuple):
+    """What is returned of each query, whether it is suppressed, and which queries were cut."""
+
+    found: Found
+    suppressed: NDArray[np.bool_]
+    truncated: tuple[int, ...]
 
 
 class Snapshot:
@@ -193,7 +202,8 @@ class Snapshot:
                 continue
             thresholds = self._rules.thresholds(table.kind, signal.variant, options)
             key = kind.name, len(signal.value), id(thresholds)
-            together.setdefault(key, (table, thresholds, []))[2].append(signal)
+            _, _, group = together.setdefault(key, (table, thresholds, []))
+            group.append(signal)
         asked = [
             one
             for table, thresholds, group in together.values()
@@ -250,20 +260,20 @@ class Snapshot:
         values: NDArray[np.uint8],
         thresholds: Thresholds,
         options: MatchOptions,
-    ) -> tuple[Found, NDArray[np.bool_], tuple[int, ...]]:
-        """What is returned of each query, whether it is suppressed, and which queries were cut.
-
-        Half of the queries at a time where all of them hit too much to hold.
-        """
+    ) -> _FoundBatch:
+        """Half of the queries at a time where all of them hit too much to hold."""
         try:
             hits = near(table.searched, values, thresholds.largest)
         except TooManyHitsError:
             half = len(values) // 2
             one = self._find_batch(table, values[:half], thresholds, options)
             two = self._find_batch(table, values[half:], thresholds, options)
-            _check_answer(len(one[0]) + len(two[0]))
-            cut = (*one[2], *(query + half for query in two[2]))
-            return one[0].followed_by(two[0], half), np.concatenate([one[1], two[1]]), cut
+            _check_answer(len(one.found) + len(two.found))
+            return _FoundBatch(
+                one.found.followed_by(two.found, half),
+                np.concatenate([one.suppressed, two.suppressed]),
+                (*one.truncated, *(query + half for query in two.truncated)),
+            )
         found = passing(hits, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
         suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
@@ -277,7 +287,8 @@ class Snapshot:
         truncated = tuple(np.unique(found.query[(place >= limit) & (place < wanted)]).tolist())
         found = found.take(place < limit)
         _check_answer(len(found))
-        return found, suppressing[found.query] & ~self._rules.safe[found.bank], truncated
+        suppressed = suppressing[found.query] & ~self._rules.safe[found.bank]
+        return _FoundBatch(found, suppressed, truncated)
 
     def _batch_entries(
         self,

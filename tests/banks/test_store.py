@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from featsvc.banks.lists import merging
 from featsvc.banks.records import (
@@ -21,6 +21,8 @@ from featsvc.banks.records import (
     Opinion,
 )
 from featsvc.banks.results import DEFAULT_IMPORT, EntryFilter, ImportOptions, ImportResult
+from featsvc.banks.sql.schema import entries
+from featsvc.banks.sql.stored import EntryRow
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,
@@ -312,6 +314,14 @@ def test_writers_take_turns_and_a_follower_sees_each_change_once(store: BankStor
         thread.join()
     assert seen == 14
     assert set(held.values()) == set(live(store).values())
+
+
+def test_rows_are_named_as_they_are_read(store: BankStore) -> None:
+    names = [column.name for column in entries.columns]
+    assert list(EntryRow._fields[: len(names)]) == names
+    with store.view() as view:
+        kept = inspect(view.connection).get_columns("entries")
+    assert [column["name"] for column in kept] == names
 
 
 def test_a_view_stays_at_its_revision(bank: BankStore) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featsvc.banks.sql.view import SignalRow
+from featsvc.banks.sql.stored import SignalRow
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
 from featsvc.banks.sql.schema import LABEL_SEPARATOR
+from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.times import to_us
-from featsvc.banks.sql.view import SignalRow
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
 from featsvc.matching import answers, hits
 from featsvc.matching import snapshot as snapshot_module

@@ -1,5 +1,7 @@
 """Reads and undoing along the revisions: log, diff, rollback."""
 
+from typing import NamedTuple
+
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 
 from featsvc.banks.curating.editing import copy_versions, remove
@@ -12,10 +14,15 @@ from featsvc.banks.sql.view import StoreView, check_revision, first_version_afte
 from featsvc.errors import InvalidInput
 
 
+class IdentityChange(NamedTuple):
+    identity: str
+    change: EntryChange
+
+
 def diff(
     view: StoreView, bank_id: str, older: int, newer: int, *, after: str, limit: int
-) -> tuple[list[tuple[str, EntryChange]], int]:
-    """Changes of identities above `after`, with their identity, in its order; and how many in all.
+) -> tuple[list[IdentityChange], int]:
+    """Changes of identities above `after`, in their order; and how many there are in all.
 
     Told by identity: an entry that was withdrawn and given again alike did not change.
     """
@@ -51,7 +58,8 @@ def diff(
     for row in page:
         kind = ChangeKind.CHANGED if row.old and row.new else ChangeKind.ADDED
         kind = kind if row.new else ChangeKind.WITHDRAWN
-        changes.append((row.identity, EntryChange(kind, found[row.new or row.old].entry)))
+        change = EntryChange(kind, found[row.new or row.old].entry)
+        changes.append(IdentityChange(row.identity, change))
     return changes, total
 
 

@@ -103,9 +103,10 @@ def _count_weak(rows: Iterable[ImportRow]) -> tuple[int, int]:
     never = 0
     for row in rows:
         for signal in row.signals:
-            if signal.algorithm in _HAMMING:
-                hamming[signal.algorithm].append(signal.value)
-            elif signal.algorithm in _NEVER_MATCHED:
+            algorithm = signal.algorithm
+            if algorithm in _HAMMING:
+                hamming[algorithm].append(signal.value)
+            elif algorithm in _NEVER_MATCHED:
                 never += 1
     return sum(map(_low_information, hamming.values())), never
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -28,7 +27,16 @@ from featsvc.banks.records import (
     Revision,
 )
 from featsvc.banks.sql.schema import banks, entries, entry_signals, head, revisions
-from featsvc.banks.sql.stored import StoredRow, bank_of, entry_of, no_bank, revision_of
+from featsvc.banks.sql.stored import (
+    SignalRow,
+    StoredRow,
+    bank_of,
+    entry_of,
+    entry_row,
+    no_bank,
+    revision_of,
+    signal_row,
+)
 from featsvc.banks.sql.times import from_us
 from featsvc.errors import InvalidInput, NotFound
 from featsvc.signals.algorithms import get_algorithm
@@ -36,29 +44,6 @@ from featsvc.signals.algorithms import get_algorithm
 _STREAMED = {"yield_per": 5_000}
 
 _LIVE_BANK = banks.c.removed_revision.is_(None)
-
-
-class SignalRow(NamedTuple):
-    """What an index reads of one signal. `labels` as stored, `expire_time` in microseconds,
-    `quarantined` as true or false as the driver says it."""
-
-    version: int
-    id: int
-    bank_id: str
-    external_id: str
-    labels: str
-    source: str
-    opinion: str
-    quarantined: bool
-    expire_time: int | None
-    algorithm: str
-    value: bytes
-    variant: str
-    algorithm_version: int
-
-
-# `SignalRow._make` would count the fields of each of millions.
-_named = partial(tuple.__new__, SignalRow)
 
 
 class SignalBatch(NamedTuple):
@@ -201,7 +186,7 @@ class StoreView:
         )
         rows = self.connection.execute(query, execution_options=_STREAMED)
         for batch in rows.partitions():
-            yield from map(_named, batch)
+            yield from map(signal_row, batch)
 
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
         """The log below revision `before`, newest first; of one bank, or of all where empty."""
@@ -256,7 +241,7 @@ class StoreView:
             .order_by(*order, entry_signals.c.ordinal)
         )
         rows = self.connection.execute(query, execution_options=_STREAMED)
-        for version, signals in groupby(rows, key=attrgetter("version")):
+        for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
             yield VersionedEntry(version, entry_of(signals))
 
     def _bank_row(self, bank_id: str) -> StoredRow:
