@@ -27,7 +27,7 @@ from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.snapshot import Snapshot
-from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.signal import Signal
 from tests.matching.rows import row
 from tests.matching.test_snapshot import bank
@@ -181,7 +181,7 @@ def bench_matching_batch(benchmark: BenchmarkFixture, million: Snapshot, how: st
         index = million._parts[0].part.indexes["pdq"].engine
         benchmark(index.search, queries, RADIUS)
     else:
-        benchmark(million.match_batch, "pdq", queries)
+        benchmark(million.match_batch, get_algorithm("pdq"), queries)
 
 
 def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
