@@ -15,7 +15,7 @@ from importlinter import Contract, ContractCheck, fields, output
 
 LIBRARIES = frozenset({"PIL", "alembic", "grpc", "numba", "redis", "rich", "sqlalchemy"})
 """Those whose users are counted; FAISS and onnxruntime are imported where they are used."""
-_ENTRY = frozenset({"featsvc", "featsvc.__main__"})
+_ENTRY = frozenset({"featsvc.__main__"})
 _FOR_ALL = frozenset({"featsvc", "featsvc.errors"})
 _ROW = re.compile(r"^\| (?P<rooms>`[^|]+) \|[^|]+\|(?P<knows>[^|]+)\|$", re.MULTILINE)
 _NAME = re.compile(r"`([^`]+)`")
@@ -59,7 +59,12 @@ def find_faults(table: Mapping[str, frozenset[str]], imports: Mapping[str, set[s
     for module in sorted(imports.keys() - _ENTRY):
         room = room_of(module, table)
         if not room and any(other.startswith(f"{module}.") for other in table):
-            # A package of rooms, with nothing of its own.
+            # A package of rooms has nothing of its own: what it imported, all could take from it.
+            faults += [
+                f"{module} imports {imported}: it is a package of rooms, which imports none"
+                for imported in sorted(imports[module])
+                if imported in LIBRARIES or room_of(imported, table)
+            ]
             continue
         if not room:
             faults.append(f"{module}: lies in no room of the table")

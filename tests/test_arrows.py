@@ -1,5 +1,7 @@
 """The import rule finds what it is there to find; `make lint` runs it on the project."""
 
+import pytest
+
 from tests.arrows import find_faults, module_of, read_table
 from tests.photographs import ROOT
 
@@ -51,6 +53,13 @@ def test_a_module_without_a_room_is_a_fault() -> None:
     assert find_faults(TABLE, KEPT | {"featsvc.new": set()}) == [
         "featsvc.new: lies in no room of the table"
     ]
+
+
+@pytest.mark.parametrize("package", ["featsvc", "featsvc.mid"])
+@pytest.mark.parametrize("imported", ["featsvc.low.deep", "sqlalchemy"])
+def test_a_package_of_rooms_hands_nothing_on(package: str, imported: str) -> None:
+    (fault,) = find_faults(TABLE, KEPT | {package: {imported, "json"}})
+    assert fault.startswith(f"{package} imports {imported}: it is a package of rooms")
 
 
 def test_a_name_that_is_no_room_is_a_fault() -> None:
