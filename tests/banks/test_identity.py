@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import ChangeContext, EntrySignal
 from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, Withdrawn
-from featsvc.banks.sql.identity import external_identity
+from featsvc.banks.sql.identity import external_identity, identity_of
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput, NotFound
 from tests.banks.lists import list_file, live
@@ -48,6 +49,13 @@ def test_no_two_entries_share_an_identity(one: str, other: str, source: str, sec
     assert (external_identity(one, source) == external_identity(other, second)) == same
     assert external_identity(one, "") <= external_identity(one, source)
     assert external_identity(one, source) < external_identity(one, "") + "\x20"
+
+
+def test_long_values_are_told_by_a_digest_as_stores_hold_them() -> None:
+    # What is stored already must be found again: neither the bound nor the form may change.
+    exactly, longer = (identity_of("", "", (EntrySignal("m@1", b"\1" * n),)) for n in (64, 65))
+    assert exactly == "sm@1:" + "01" * 64
+    assert longer == "sm@1:" + blake2b(b"\1" * 65, digest_size=32).hexdigest()
 
 
 def test_two_sources_of_an_id_are_two_entries(bank: BankStore) -> None:
@@ -246,3 +254,17 @@ def test_ids_are_looked_up_by_the_index(
     by_sqlite = r"SEARCH entries USING INDEX entries_live \(bank_key=\? AND identity[>=]"
     by_postgresql = r"Scan (using|on) entries_live .*\n.*Index Cond: .*bank_key = .*identity"
     assert re.search(f"{by_sqlite}|{by_postgresql}", plan), plan
+
+
+def test_joined_rows_keep_the_limit_of_labels(store: BankStore) -> None:
+    store.create_bank("b")
+    header = "algorithm,signal,external_id,labels\n"
+
+    def rows(count: int) -> str:
+        parts = (range(20), range(20, count))
+        labels = (";".join(f"l{n}" for n in part) for part in parts)
+        return header + "".join(f"pdq,{n:064x},a,{text}\n" for n, text in enumerate(labels))
+
+    store.import_entries("b", list_file(rows(32)))
+    with pytest.raises(InvalidInput, match="entry 'a': 33 labels, at most 32"):
+        store.import_entries("b", list_file(rows(33)))

@@ -16,7 +16,7 @@ from featsvc.matching.engines import FAMILIES, build_engine, open_engine
 from featsvc.matching.hits import Engine
 from featsvc.matching.values import Ragged, Values
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm
-from featsvc.signals.distance import CONTAINMENT, Distance
+from featsvc.signals.distance import CONTAINMENT, COSINE, EQUALITY, HAMMING, Distance
 from featsvc.signals.text import hash_text
 from featsvc.signals.text_grams import grams_of
 from tests.signals.values import values_of
@@ -106,3 +106,17 @@ def test_every_engine_is_reached_and_documented(distance: Distance, data: st.Dat
     assert {engine.name for engine in made} == FAMILIES[distance].opened.keys()
     for name in FAMILIES[distance].opened:
         assert re.search(rf"^\| `{name}`", DOCS.read_text(), re.M), f"{DOCS.name}: no row of {name}"
+
+
+def test_a_family_heeds_the_choices_that_mean_it() -> None:
+    # One that it does not name is passed over, and nobody is told.
+    heeded = {distance: set(family.choices) for distance, family in FAMILIES.items()}
+    assert {distance: choices for distance, choices in heeded.items() if choices} == {
+        HAMMING: {"faiss", "scan", "multi-index"},
+        COSINE: {"faiss", "scan"},
+    }
+
+
+def test_searches_on_the_event_loop_are_short_ones() -> None:
+    quick = {distance for distance, family in FAMILIES.items() if family.quick}
+    assert quick == {HAMMING, EQUALITY}

@@ -96,3 +96,9 @@ def test_thresholds_are_distances() -> None:
         check_threshold("sscd@3", 2.1, field="t")
     with pytest.raises(UnknownAlgorithm, match="vectors of other models as in sscd@1"):
         check_threshold("sscd", 0.1, field="t")
+
+
+def test_packed_vectors_are_no_longer_than_single_ones() -> None:
+    kind = get_algorithm("sscd@1")
+    widths = [COSINE.row_bytes(kind, n) for n in (0, 512, 4096, 4097, 2**31)]
+    assert widths == [0, 2048, 16384, 16384, 16384]
