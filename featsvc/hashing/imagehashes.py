@@ -171,15 +171,15 @@ class Box:
 def find_boxes(plane: GreyPlane) -> tuple[Box, ...]:
     """The segments of `imagehash.crop_resistant_hash`, bright ones first, in pixels of `plane`."""
     side = _SEGMENTATION_SIDE
-    found = np.empty((side * side // _MIN_SEGMENT_PIXELS, 5), np.int64)
+    found = np.empty((side * side // _MIN_SEGMENT_PIXELS, segments.SEGMENT_COLUMNS), np.int64)
     count = segments.find_segments(
         _smoothed(plane.thumbnail(side, side)), _SEGMENT_THRESHOLD, _MIN_SEGMENT_PIXELS, found
     )
     if count == 0:
-        found[0, :4], count = (0, 0, side - 1, side - 1), 1
+        found[0, : segments.PIXELS], count = (0, 0, side - 1, side - 1), 1
     scale_y, scale_x = plane.height / side, plane.width / side
     boxes = []
-    for top, left, bottom, right in found[:count, :4].tolist():
+    for top, left, bottom, right in found[:count, : segments.PIXELS].tolist():
         # Pillow's crop rounds half to even, as Python does.
         boxes.append(
             Box(

@@ -64,7 +64,7 @@ class Rectangle:
 
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
-_FRAMES = ("trimmed", "unframed")
+_FRAMES = {"trimmed": framing.TRIMMED, "unframed": framing.UNFRAMED}
 _FRAMED = frozenset(f"{name}{turn}" for name in _FRAMES for turn in ("", "_flip_y"))
 _GRID = 128
 """Grid lines on the short side, about, that frames are looked for on."""
@@ -166,11 +166,12 @@ def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
     rows, channels = _rows(pixels)
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // _GRID)
-    lines = np.empty((len(_FRAMES), 4), np.int64)
+    lines = np.empty((framing.FRAMES, 4), np.int64)
     framing.find_frames(rows, channels, step, lines)
     found: dict[str, Rectangle] = {}
     known = [Rectangle(0, 0, height, width)]
-    for name, (top, left, bottom, right) in zip(_FRAMES, lines.tolist(), strict=True):
+    for name, row in _FRAMES.items():
+        top, left, bottom, right = lines[row].tolist()
         rectangle = Rectangle(top, left, bottom, right)
         if _is_picture(rectangle, height, width) and all(_differs(rectangle, k) for k in known):
             known.append(rectangle)
