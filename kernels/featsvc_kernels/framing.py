@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
-from featsvc_kernels.rectangles import BOTTOM, LEFT, RIGHT, TOP
+from featsvc_kernels.pictures import BOTTOM, LEFT, RGB, RIGHT, TOP
 
 NEAR = 12
 """Levels (of 255) that noise may put between a plain area and its median."""
@@ -53,7 +53,7 @@ def _read_line(
     line: NDArray[np.uint8],
 ) -> int:
     """The grid line `at` along `side` (a row for top and bottom) within `rectangle`; its length."""
-    green = 1 if channels == 3 else 0
+    green = 1 if channels == RGB else 0
     if side in (TOP, BOTTOM):
         first, count = rectangle[LEFT], rectangle[RIGHT] - rectangle[LEFT]
         for k in range(count):
@@ -169,7 +169,7 @@ def _largest_picture(
     rectangle: NDArray[np.int64],
 ) -> None:
     """Narrow `rectangle` to the largest block off the page; to nothing where there is none."""
-    green = 1 if channels == 3 else 0
+    green = 1 if channels == RGB else 0
     top, left = rectangle[TOP], rectangle[LEFT]
     page = np.empty((rectangle[BOTTOM] - top, rectangle[RIGHT] - left), np.uint8)
     for y in range(page.shape[0]):
@@ -209,7 +209,7 @@ def _sharpen_edge(
     Of those between the last grid line of the frame and the first of the picture, the one that
     differs most from the one before it.
     """
-    green = 1 if channels == 3 else 0
+    green = 1 if channels == RGB else 0
     row_wise = side in (TOP, BOTTOM)
     last = pixels.shape[0] if row_wise else pixels.shape[1] // channels
     grid_line = rectangle[side]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.framing import FLAT_PER_CENT, GAP_SHARE, NEAR, RING_PER_CENT
-from featsvc_kernels.rectangles import BOTTOM, LEFT, RIGHT, TOP
+from featsvc_kernels.pictures import BOTTOM, LEFT, RIGHT, TOP, is_grey
 
 Rectangle = tuple[int, int, int, int]
 
@@ -73,7 +73,7 @@ def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Recta
     top, left, bottom, right = rectangle
     if top == bottom or left == right:
         return 0, 0, 0, 0
-    plane = (pixels[..., 1] if pixels.ndim == 3 else pixels).astype(int)
+    plane = (pixels if is_grey(pixels) else pixels[..., 1]).astype(int)
     rows = plane[:, left * step : (right - 1) * step + 1 : step]
     columns = plane.T[:, top * step : (bottom - 1) * step + 1 : step]
 
@@ -89,7 +89,7 @@ def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Recta
 
 def find_frames(pixels: NDArray[np.uint8], step: int) -> tuple[Rectangle, Rectangle]:
     """The trimmed and the unframed rectangle of RGB (H, W, 3) or grey (H, W)."""
-    plane = (pixels[..., 1] if pixels.ndim == 3 else pixels)[::step, ::step]
+    plane = (pixels if is_grey(pixels) else pixels[..., 1])[::step, ::step]
     height, width = plane.shape
     trimmed, level = peel(plane, (0, 0, height, width))
     unframed = trimmed

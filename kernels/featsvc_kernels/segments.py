@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
-from featsvc_kernels.rectangles import BOTTOM, LEFT, RIGHT, TOP
+from featsvc_kernels.pictures import BOTTOM, LEFT, RIGHT, TOP
 
 PIXELS = 4
 """The column of `segments` after those of a rectangle."""
