@@ -20,7 +20,8 @@ import pytest
 import redis
 import redis.asyncio
 import uvloop
-from featsvc_kernels import fold as kernels
+from featsvc_kernels import fold_codes as codes
+from featsvc_kernels.fold import fold
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from featsvc.accounts import (
@@ -340,14 +341,18 @@ def bench_fold_kernel(benchmark: BenchmarkFixture) -> None:
             parts.append(b"".join(struct.pack("<II", newest - buckets + 1 + k, 2) for k in kept))
     lengths = np.array([len(part) for part in parts] * 1000, np.int64)
     words = np.frombuffer(b"".join(parts) * 1000, "<u4")
-    plan = []
+    plan = np.zeros((8 * len(windows), codes.PLAN_COLUMNS), np.int64)
     for state in range(8):
-        for window in windows:
+        for w, window in enumerate(windows):
             ring = next(i for i, (width, n) in enumerate(shapes) if window <= width * (n - 1))
             width, buckets = shapes[ring]
-            plan.append([1 + state * 4 + ring, kernels.COUNT, width, buckets, window, 0])
+            row = plan[state * len(windows) + w]
+            row[codes.PART] = 1 + state * 4 + ring
+            row[codes.AGGREGATION] = codes.COUNT
+            row[codes.WIDTH_MS], row[codes.BUCKETS] = width, buckets
+            row[codes.WINDOW_MS] = window
     values, statuses = np.empty((56, 1000)), np.empty((56, 1000), np.uint8)
     freshness = np.empty(1000, np.int64)
-    arguments = np.array(plan, np.int64), np.zeros(56), NOW_MS, values, statuses, freshness
-    benchmark(lambda: kernels.fold(words, lengths, *arguments))
-    assert (statuses == kernels.PRESENT).all()
+    arguments = plan, np.zeros(56), NOW_MS, values, statuses, freshness
+    benchmark(lambda: fold(words, lengths, *arguments))
+    assert (statuses == codes.PRESENT).all()

@@ -2,6 +2,7 @@
 
 import math
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ MAX_TEXT_BYTES = 256
 MAX_ENTITIES = 16
 MAX_ATTRIBUTES = 64
 EARLIEST_TIME_MS = 946_684_800_000
+_MAX_TIME_DIGITS = 15
 """2000-01-01: anything older is a clock or a unit gone wrong (seconds taken for milliseconds)."""
 
 Attribute = float | str | bool
@@ -85,7 +87,7 @@ def check_id(text: str, what: str, *, max_bytes: int = MAX_ENTITY_ID_BYTES) -> s
         )
     if not text.isprintable():
         for position, character in enumerate(text):
-            if ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0:
+            if unicodedata.category(character) == "Cc":
                 raise InvalidInput(
                     f"{what}: control character U+{ord(character):04X} at position {position + 1}",
                     field=what,
@@ -167,7 +169,7 @@ def parse_time(value: int | float | str, *, field: str = "time") -> int:
     if isinstance(value, str):
         text = value.strip()
         if text.isascii() and text.isdigit():
-            return int(text) if len(text) <= 15 else _bad_time(value, field)
+            return int(text) if len(text) <= _MAX_TIME_DIGITS else _bad_time(value, field)
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

@@ -14,32 +14,10 @@ import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+
+from featsvc_kernels.fold_codes import MAX_STACK, Op
 
 MAX_EXPRESSION_CHARS = 1000
-MAX_STACK = 32
-
-
-class Op(IntEnum):
-    """Instructions of the postfix program; the numbers are shared with the kernel."""
-
-    CONSTANT = 0
-    FEATURE = 1
-    ADD = 2
-    SUBTRACT = 3
-    MULTIPLY = 4
-    DIVIDE = 5
-    NEGATE = 6
-    LESS = 7
-    LESS_EQUAL = 8
-    GREATER = 9
-    GREATER_EQUAL = 10
-    EQUAL = 11
-    NOT_EQUAL = 12
-    MINIMUM = 13
-    MAXIMUM = 14
-    COALESCE = 15
-
 
 _BINARY: dict[type[ast.operator], Op] = {
     ast.Add: Op.ADD,

@@ -68,7 +68,7 @@ LIFETIME_MS = 0
 
 
 class StateKind(IntEnum):
-    """What a state keeps per bucket. The numbers are shared with ingest.lua and the fold kernel."""
+    """What a state keeps per bucket. The numbers are shared with ingest.lua."""
 
     COUNT = 0
     SUM = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from featsvc_kernels import fold as kernels
+from featsvc_kernels import fold_codes as codes
 from numpy.typing import NDArray
 
 from featsvc.accounts.definitions import Definitions, Derived, Feature, State
@@ -27,17 +27,17 @@ from featsvc.accounts.link import Command
 from featsvc.errors import InvalidInput
 
 _AGGREGATION_CODES = {
-    "count": kernels.COUNT,
-    "sum": kernels.SUM,
-    "mean": kernels.MEAN,
-    "stddev": kernels.STDDEV,
-    "min": kernels.MIN,
-    "max": kernels.MAX,
-    "first": kernels.FIRST,
-    "last": kernels.LAST,
-    "age_of_first": kernels.AGE_OF_FIRST,
-    "age_of_last": kernels.AGE_OF_LAST,
-    "distinct": kernels.DISTINCT,
+    "count": codes.COUNT,
+    "sum": codes.SUM,
+    "mean": codes.MEAN,
+    "stddev": codes.STDDEV,
+    "min": codes.MIN,
+    "max": codes.MAX,
+    "first": codes.FIRST,
+    "last": codes.LAST,
+    "age_of_first": codes.AGE_OF_FIRST,
+    "age_of_last": codes.AGE_OF_LAST,
+    "distinct": codes.DISTINCT,
 }
 _LIST_LETTER = "u"
 _FOR_EVER_MS = 2**53
@@ -202,8 +202,8 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
             windowed.setdefault(name, len(windowed))
     features = [definitions.features[name] for name in windowed]
     kept_ms = _kept_ms(definitions)
-    parts = {META_FIELD: 0}
-    folding = np.zeros((len(features), 6), np.int64)
+    parts = {META_FIELD: codes.META_PART}
+    folding = np.zeros((len(features), codes.PLAN_COLUMNS), np.int64)
     for row, feature in enumerate(features):
         distinct = feature.aggregation == "distinct"
         letter = _LIST_LETTER if distinct else feature.ring.letter
@@ -211,14 +211,12 @@ def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> Re
         width_ms, buckets = feature.ring.width_ms, feature.ring.buckets
         if distinct and width_ms:  # a list of exact times, which reaches back its longest window
             width_ms, buckets = 1, kept_ms[feature.state] + 1
-        folding[row] = (
-            part,
-            _AGGREGATION_CODES[feature.aggregation],
-            width_ms,
-            buckets,
-            feature.window_ms,
-            feature.max_age_ms,
-        )
+        folding[row, codes.PART] = part
+        folding[row, codes.AGGREGATION] = _AGGREGATION_CODES[feature.aggregation]
+        folding[row, codes.WIDTH_MS] = width_ms
+        folding[row, codes.BUCKETS] = buckets
+        folding[row, codes.WINDOW_MS] = feature.window_ms
+        folding[row, codes.MAX_AGE_MS] = feature.max_age_ms
     rows = {**windowed, **{one.name: len(windowed) + i for i, one in enumerate(derived)}}
     return ReadPlan(
         entity=entity,
@@ -256,7 +254,7 @@ def _derive_arguments(
     for one in derived:
         expression = one.expression
         for op, argument in zip(expression.ops, expression.arguments, strict=True):
-            is_feature = op == 1
+            is_feature = op == codes.Op.FEATURE
             arguments.append(
                 windowed[expression.features[int(argument)]] if is_feature else argument
             )

@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 from featsvc_kernels.fold import derive, fold
+from featsvc_kernels.fold_codes import PLAN_COLUMNS
 from numpy.typing import NDArray
 
 from featsvc.accounts.definitions import Definitions, Feature
@@ -241,7 +242,7 @@ def warm() -> None:
     fold(
         np.zeros(0, np.uint32),
         nothing,
-        np.zeros((0, 6), np.int64),
+        np.zeros((0, PLAN_COLUMNS), np.int64),
         np.zeros(0),
         0,
         *empty,

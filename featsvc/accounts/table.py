@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from featsvc_kernels import fold_codes as codes
 from numpy.typing import NDArray
 
 
 class FeatureStatus(IntEnum):
     """How a value is to be read; the numbers are those of `FeatureStatus` on the wire."""
 
-    PRESENT = 1
-    NULL_VALUE = 2
-    NOT_FOUND = 3
-    OUTSIDE_MAX_AGE = 4
-    SATURATED = 5
+    PRESENT = codes.PRESENT
+    NULL_VALUE = codes.NULL_VALUE
+    NOT_FOUND = codes.NOT_FOUND
+    OUTSIDE_MAX_AGE = codes.OUTSIDE_MAX_AGE
+    SATURATED = codes.SATURATED
     DEGRADED = 6
 
 

@@ -14,6 +14,7 @@ from featsvc.cli import output
 F = TypeVar("F", bound=Callable[..., Any])
 
 PAGE = 1000
+_SHOWN_CHARS = 64
 
 
 def bank_argument(command: F) -> F:
@@ -190,7 +191,7 @@ def _signals_text(message: banks_pb2.Entry) -> str:
 
 def _short(value: str) -> str:
     """Signals of any size that a table can hold whole are shown whole."""
-    return value if len(value) <= 64 else value[:61] + "..."
+    return value if len(value) <= _SHOWN_CHARS else value[: _SHOWN_CHARS - 3] + "..."
 
 
 def _state(message: banks_pb2.Entry) -> str:

@@ -15,12 +15,16 @@ from featsvc_kernels import embedding as kernels
 from featsvc_kernels import gist as gist_kernels
 from featsvc_kernels import hog as hog_kernels
 from featsvc_kernels import pdq as pdq_kernels
+from featsvc_kernels.pictures import as_rows
 from numpy.typing import NDArray
 
 from featsvc.embedding.models import Model
 
 Vector = NDArray[np.float32]
 
+_FLAT = 1e-2
+"""Coefficients under it are what rounding leaves of a flat picture: their roots would look like
+one."""
 QUALITY_FLOOR = 50
 """Under it (PDQ's quality, 0 to 100) a picture has too little structure to compare vectors."""
 
@@ -44,7 +48,7 @@ CLASSICAL: Mapping[str, Model] = MappingProxyType(
 
 def downsample(pixels: NDArray[np.uint8]) -> Vector:
     """PDQ's (64, 64) luma, 0 to 255, of RGB (H, W, 3) or grey (H, W) pixels, 1x1 at least."""
-    rows, channels = _rows(pixels)
+    rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     block = np.empty((pdq_kernels.SAMPLES, pdq_kernels.SAMPLES), np.float32)
     pdq_kernels.pdq_downsample(rows, channels, 0, 0, height, width, block)
@@ -60,8 +64,7 @@ def compute_pdqf(block: Vector) -> Vector | None:
     """PDQF (256,) of a (64, 64) block; None where there is nothing but one colour."""
     coefficients = np.empty((pdq_kernels.COEFFICIENTS, pdq_kernels.COEFFICIENTS), np.float32)
     pdq_kernels.pdq_dct(block, coefficients)
-    # A flat picture leaves rounding, whose root would look like a picture.
-    if np.abs(coefficients).max() < 1e-2:
+    if np.abs(coefficients).max() < _FLAT:
         return None
     values = np.empty(coefficients.size, np.float32)
     kernels.pdqf(coefficients, values)
@@ -84,7 +87,7 @@ def compute_hog(block: Vector) -> Vector | None:
 
 def compute_colour_layout(pixels: NDArray[np.uint8]) -> Vector | None:
     """Colour layout (58,) of RGB (H, W, 3) or grey (H, W) pixels; None for all mid-grey."""
-    rows, channels = _rows(pixels)
+    rows, channels = as_rows(pixels)
     values = np.empty(colour_kernels.DIMENSIONS, np.float32)
     colour_kernels.colour_layout(rows, channels, values)
     return _normalised(values)
@@ -120,12 +123,6 @@ def warm() -> None:
 @cache
 def _gist_filters() -> tuple[Vector, Vector]:
     return gist_kernels.gabor_bank(), gist_kernels.prefilter()
-
-
-def _rows(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """Pixels as rows of interleaved bytes, and the number of channels."""
-    channels = 1 if pixels.ndim == 2 else 3
-    return np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1), channels
 
 
 def _normalised(values: Vector) -> Vector | None:

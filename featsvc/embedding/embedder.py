@@ -14,6 +14,7 @@ from featsvc.errors import ConfigInvalid, InvalidInput, UnknownAlgorithm
 from featsvc.media import Image
 
 MAX_MODELS_PER_REQUEST = 16
+_SHOWN_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +122,7 @@ class Embedder:
         model = self.models.get(name.partition("@")[0])
         if model is None or name not in (model.name, model.id):
             known = ", ".join(one.id for one in self.models.values())
-            shown = name if len(name) <= 64 else name[:61] + "..."
+            shown = name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 3] + "..."
             raise UnknownAlgorithm(
                 f"models: unknown model {shown!r}; served are {known}. Learned models are "
                 "declared in embed.models_file and need the extra featsvc[embed]",

@@ -137,7 +137,7 @@ class OnnxEmbedder:
                 f"{self._where} takes {found}; only models with one tensor(float) input are run"
             )
         shape, wanted = inputs[0].shape, self.preprocessing.shape
-        fits = len(shape) == 4 and all(
+        fits = len(shape) == 1 + len(wanted) and all(
             not isinstance(have, int) or have == want
             for have, want in zip(shape[1:], wanted, strict=True)
         )

@@ -8,6 +8,8 @@ Field numbers: `onnx.proto`, ModelProto.graph = 7, GraphProto.output = 12, Value
 
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 _LENGTH_DELIMITED = 2
+_MORE = 0x80  # the bit of a varint's byte that says another follows
+_LOW = _MORE - 1
 
 
 def with_output(model: bytes, tensor: str) -> bytes:
@@ -33,8 +35,8 @@ def _message(field: int, content: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
+    while value > _LOW:
+        out.append(value & _LOW | _MORE)
         value >>= 7
     out.append(value)
     return bytes(out)
@@ -68,7 +70,7 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
     while True:
         byte = view[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        value |= (byte & _LOW) << shift
+        if byte < _MORE:
             return value, at
         shift += 7

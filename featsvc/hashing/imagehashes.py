@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from featsvc_kernels import colour, resample, segments, wavelet
+from featsvc_kernels.pictures import RGB, is_grey
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageFilter
@@ -131,12 +132,12 @@ def colorhash(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
 def colour_shares(pixels: NDArray[np.uint8], binbits: int) -> Bits:
     """Of RGB (H, W, 3) or grey (H, W): 14 shares of `binbits` bits each."""
     counts = np.empty(colour.BINS, np.int64)
-    if pixels.ndim == 2:
+    if is_grey(pixels):
         counts[:] = 0
-        dark = int(np.count_nonzero(pixels < 32))
+        dark = int(np.count_nonzero(pixels < colour.DARK))
         counts[colour.BLACK], counts[colour.GREY] = dark, pixels.size - dark
     else:
-        colour.count_colours(np.ascontiguousarray(pixels).reshape(-1, 3), counts)
+        colour.count_colours(np.ascontiguousarray(pixels).reshape(-1, RGB), counts)
     total = pixels.shape[0] * pixels.shape[1]
     levels = 1 << binbits
     coloured = max(1, int(counts[colour.FAINT :].sum()))
@@ -171,15 +172,15 @@ class Box:
 def find_boxes(plane: GreyPlane) -> tuple[Box, ...]:
     """The segments of `imagehash.crop_resistant_hash`, bright ones first, in pixels of `plane`."""
     side = _SEGMENTATION_SIDE
-    found = np.empty((side * side // _MIN_SEGMENT_PIXELS, 5), np.int64)
+    found = np.empty((side * side // _MIN_SEGMENT_PIXELS, segments.SEGMENT_COLUMNS), np.int64)
     count = segments.find_segments(
         _smoothed(plane.thumbnail(side, side)), _SEGMENT_THRESHOLD, _MIN_SEGMENT_PIXELS, found
     )
     if count == 0:
-        found[0, :4], count = (0, 0, side - 1, side - 1), 1
+        found[0, : segments.PIXELS], count = (0, 0, side - 1, side - 1), 1
     scale_y, scale_x = plane.height / side, plane.width / side
     boxes = []
-    for top, left, bottom, right in found[:count, :4].tolist():
+    for top, left, bottom, right in found[:count, : segments.PIXELS].tolist():
         # Pillow's crop rounds half to even, as Python does.
         boxes.append(
             Box(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from featsvc_kernels import pdq as kernels
+from featsvc_kernels.pictures import as_rows
 from numpy.typing import NDArray
 
 MIN_SIDE = 5
@@ -31,8 +32,7 @@ def _transform(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:
     """Coefficients (16, 16), packed bits (32,) and quality."""
     height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else 3
-    rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    rows, channels = as_rows(pixels)
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
     quality = kernels.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)

@@ -4,6 +4,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from featsvc_kernels import resample
+from featsvc_kernels.pictures import as_rows, is_grey
 from numpy.typing import NDArray
 
 _CACHED_LENGTH = 8192
@@ -59,11 +60,10 @@ class GreyPlane:
         """`pixels`: RGB (H, W, 3) or grey (H, W) uint8; any memory layout."""
         self.height, self.width = int(pixels.shape[0]), int(pixels.shape[1])
         self._plane = _empty_plane(self.height, self.width)
-        if pixels.ndim == 3:
-            rows = np.ascontiguousarray(pixels).reshape(self.height, 3 * self.width)
-            resample.to_grey(rows, self.width, self._plane)
-        else:
+        if is_grey(pixels):
             self._plane[: self.height, : self.width] = pixels
+        else:
+            resample.to_grey(as_rows(pixels)[0], self.width, self._plane)
 
     @property
     def pixels(self) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 from featsvc_kernels import framing, tilting
 from featsvc_kernels import pdq as kernels
+from featsvc_kernels.pictures import as_rows
 from numpy.typing import NDArray
 
 from featsvc.hashing.pdq import (
@@ -64,7 +65,7 @@ class Rectangle:
 
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
-_FRAMES = ("trimmed", "unframed")
+_FRAMES = {"trimmed": framing.TRIMMED, "unframed": framing.UNFRAMED}
 _FRAMED = frozenset(f"{name}{turn}" for name in _FRAMES for turn in ("", "_flip_y"))
 _GRID = 128
 """Grid lines on the short side, about, that frames are looked for on."""
@@ -93,7 +94,7 @@ def making(wanted: frozenset[str]) -> MakeVariants:
 
 def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
     """The original and those of `wanted` that the picture has: most have no frame."""
-    rows, channels = _rows(pixels)
+    rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     whole = Rectangle(0, 0, height, width)
     if min(height, width) < MIN_SIDE:
@@ -117,7 +118,7 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
 
 def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
     """The original, then every entry variant that has a quality to match on and a new value."""
-    rows, channels = _rows(pixels)
+    rows, channels = as_rows(pixels)
     if min(pixels.shape[:2]) < MIN_SIDE or _is_mere_frame(rows, channels, find_frames(pixels)):
         yield from make_original(pixels)
         return
@@ -163,14 +164,15 @@ def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
     Left out is what differs too little from the whole or from the one before, or is too small to
     be the picture.
     """
-    rows, channels = _rows(pixels)
+    rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // _GRID)
-    lines = np.empty((len(_FRAMES), 4), np.int64)
+    lines = np.empty((framing.FRAMES, 4), np.int64)
     framing.find_frames(rows, channels, step, lines)
     found: dict[str, Rectangle] = {}
     known = [Rectangle(0, 0, height, width)]
-    for name, (top, left, bottom, right) in zip(_FRAMES, lines.tolist(), strict=True):
+    for name, row in _FRAMES.items():
+        top, left, bottom, right = lines[row].tolist()
         rectangle = Rectangle(top, left, bottom, right)
         if _is_picture(rectangle, height, width) and all(_differs(rectangle, k) for k in known):
             known.append(rectangle)
@@ -217,13 +219,6 @@ def _differs(a: Rectangle, b: Rectangle) -> bool:
     down = abs(a.top - b.top) + abs(a.bottom - b.bottom)
     across = abs(a.left - b.left) + abs(a.right - b.right)
     return down > _NOTABLE * a.height or across > _NOTABLE * a.width
-
-
-def _rows(pixels: Pixels) -> tuple[Pixels, int]:
-    """The rows as bytes side by side, and how many bytes make a pixel."""
-    height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else 3
-    return np.ascontiguousarray(pixels).reshape(height, width * channels), channels
 
 
 def _is_mere_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle]) -> bool:

@@ -318,17 +318,22 @@ class _ProbeTable:
 
     @classmethod
     def of(cls, plan: ChunkPlan, radius: int) -> "_ProbeTable":
-        rows: list[tuple[int, ...]] = []
+        chunks = np.empty((len(plan.widths), kernels.CHUNK_COLUMNS), np.int64)
         parts: list[NDArray[np.uint32]] = []
         bit = base = taken = 0
-        for width, r in zip(plan.widths, plan.radii(radius), strict=True):
+        for row, width, r in zip(chunks, plan.widths, plan.radii(radius), strict=True):
             mine = masks(width, r)
-            rows.append((bit, width, base, taken, len(mine), r))
+            row[kernels.FIRST_BIT] = bit
+            row[kernels.WIDTH] = width
+            row[kernels.STARTS_BASE] = base
+            row[kernels.MASKS_BASE] = taken
+            row[kernels.MASKS] = len(mine)
+            row[kernels.RADIUS] = r
             parts.append(mine)
             bit += width
             base += 2**width + 1
             taken += len(mine)
-        return cls(np.array(rows, np.int64), np.concatenate(parts))
+        return cls(chunks, np.concatenate(parts))
 
 
 class _Scratch(threading.local):

@@ -69,7 +69,7 @@ class Found:
 
     def nearest_first(self) -> "Found":
         """By query, then distance, then part and row, which is the order of arrival."""
-        if len(self) < 2:
+        if len(self) <= 1:
             return self
         return self.take(np.lexsort((self.signal, self.part, self.distance, self.query)))
 

@@ -59,6 +59,7 @@ from featsvc.signals.algorithms import Algorithm, find_algorithm, get_algorithm
 FORMAT = 2
 MANIFEST = "manifest.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
+_TABLE_DIMENSIONS = 2
 _FORMS = ("values", "words", "vectors")
 _DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "|i1", "<f4"})
 
@@ -286,7 +287,7 @@ def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:
         return Ragged(arrays["values"], arrays["ends"])
     form = next((name for name in _FORMS if name in arrays), _FORMS[0])
     values = arrays[form].view(np.uint8)
-    if values.ndim != 2 or values.shape[1] < kind.bytes:
+    if values.ndim != _TABLE_DIMENSIONS or values.shape[1] < kind.bytes:
         raise ValueError(f"{kind.name} values of another shape")
     return values[:, : kind.bytes or None]
 

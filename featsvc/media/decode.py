@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from featsvc.errors import InvalidInput, UnsupportedMedia
 from featsvc.media import headers, jpeg, pillow
-from featsvc.media.exif import apply_orientation
+from featsvc.media.exif import apply_orientation, swaps_sides
 from featsvc.media.options import DecodeOptions, Fidelity, Frames, Image, Limits
 from featsvc.media.sniff import AVIF, HEIC, JPEG, sniff
 
@@ -96,7 +96,7 @@ def _decode_jpeg(
     applied = orientation > 0 and not options.ignore_orientation
     if applied:
         pixels = apply_orientation(pixels, orientation)
-    turned = applied and orientation >= 5
+    turned = applied and swaps_sides(orientation)
     return Image(
         media_type=JPEG,
         width=header.height if turned else header.width,

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _INVERSE = {6: 8, 8: 6}
+_LAST = 8
+_FIRST_TURNED = 5
 
 
 def parse_orientation(exif: bytes) -> int:
@@ -25,16 +27,26 @@ def parse_orientation(exif: bytes) -> int:
         for i in range(count):
             tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * i)
             if tag == _ORIENTATION_TAG:
-                return value if kind == _SHORT and 1 <= value <= 8 else 0
+                return value if kind == _SHORT and is_orientation(value) else 0
     except struct.error:
         return 0
     return 0
 
 
+def is_orientation(value: int) -> bool:
+    """Whether EXIF knows it."""
+    return 1 <= value <= _LAST
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Whether the width as stored is the height as displayed."""
+    return orientation >= _FIRST_TURNED
+
+
 def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Pixels (H, W) or (H, W, 3) as displayed; C-contiguous. 0 and 1 change nothing."""
     turned = pixels
-    if orientation >= 5:
+    if swaps_sides(orientation):
         turned = turned.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from featsvc.errors import MediaCorrupt
 from featsvc.media import sniff
 
+# JPEG: markers of a frame header (SOF0 to SOF15 without DHT, JPG and DAC), and those that no length
+# follows.
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FILL = 0xFF
+_STANDALONE = frozenset({0x00, 0x01, _FILL, *range(0xD0, 0xD9)})
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
+_BMP_CORE_BYTES = 12
+"""Of the oldest header, the only one whose sizes have 16 bits."""
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -28,18 +38,18 @@ def read_header(content: bytes, media_type: str, max_frames: int) -> Header:
 
 
 def _jpeg(content: bytes, _: int) -> tuple[int, int, int]:
-    """The first frame header (SOF0 to SOF15 without DHT, JPG and DAC)."""
+    """The first frame header."""
     at = 2
     while True:
         at = content.find(b"\xff", at)
         if at < 0 or at + 9 > len(content):
             raise IndexError
         marker = content[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker in _FRAME_HEADERS:
             height, width = struct.unpack_from(">HH", content, at + 5)
             return width, height, 1
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2
+        if marker in _STANDALONE:
+            at += 1 if marker == _FILL else 2
         else:
             at += 2 + max(struct.unpack_from(">H", content, at + 2)[0], 2)
 
@@ -64,12 +74,12 @@ def _gif(content: bytes, most: int) -> tuple[int, int, int]:
     frames = 0
     while at < len(content) and frames < most:
         block = content[at]
-        if block == 0x2C and at + 10 <= len(content):
+        if block == _GIF_IMAGE and at + 10 <= len(content):
             x, y, w, h, flags = struct.unpack_from("<HHHHB", content, at + 1)
             width, height = max(width, x + w), max(height, y + h)
             frames += 1
             at += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-        elif block == 0x21:
+        elif block == _GIF_EXTENSION:
             at += 2
         else:
             break
@@ -81,7 +91,7 @@ def _gif(content: bytes, most: int) -> tuple[int, int, int]:
 
 def _bmp(content: bytes, _: int) -> tuple[int, int, int]:
     (size,) = struct.unpack_from("<I", content, 14)
-    if size == 12:
+    if size == _BMP_CORE_BYTES:
         width, height = struct.unpack_from("<HH", content, 18)
     else:
         width, height = struct.unpack_from("<ii", content, 18)
@@ -126,12 +136,14 @@ def _tiff(content: bytes, most: int) -> tuple[int, int, int]:
         for i in range(count):
             where = entries + i * entry_bytes
             tag, kind = struct.unpack_from(order + "HH", content, where)
-            if tag in (256, 257):
+            if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
                 value = struct.unpack_from(
-                    order + ("H" if kind == 3 else "I"), content, where + (12 if big else 8)
+                    order + ("H" if kind == _TIFF_SHORT else "I"),
+                    content,
+                    where + (12 if big else 8),
                 )[0]
                 page_width, page_height = (
-                    (value, page_height) if tag == 256 else (page_width, value)
+                    (value, page_height) if tag == _TIFF_WIDTH else (page_width, value)
                 )
         if page_width * page_height > width * height:
             width, height = page_width, page_height

@@ -13,6 +13,7 @@ from featsvc.media.exif import parse_orientation
 SHORT_SIDE = 512
 """Below this many pixels on the short side PDQ wants full-size RGB (measured: design.md)."""
 
+_MARKER = 0xFF  # what every marker begins with, and may be filled up with
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
@@ -50,14 +51,14 @@ def read_orientation(content: bytes) -> int:
     """EXIF orientation, 1 to 8, or 0; looks no further than the first scan."""
     at = 2
     while at + 4 <= len(content):
-        if content[at] != 0xFF:
+        if content[at] != _MARKER:
             at = content.find(b"\xff", at)
             if at < 0:
                 return 0
             continue
         marker = content[at + 1]
-        if marker in _STANDALONE or marker in (0x00, 0xFF):
-            at += 1 if marker == 0xFF else 2
+        if marker in _STANDALONE or marker in (0x00, _MARKER):
+            at += 1 if marker == _MARKER else 2
             continue
         if marker in (_SOI, _EOI, _SOS):
             return 0

@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, TimedOut
 from featsvc.media import sniff
-from featsvc.media.exif import parse_orientation, undo_orientation
+from featsvc.media.exif import is_orientation, parse_orientation, undo_orientation
 from featsvc.media.options import Alpha
 
 PLUGINS = {
@@ -142,7 +142,7 @@ class Picture:
             if isinstance(picture, TiffImagePlugin.TiffImageFile):
                 # Pillow turns TIFF by itself, and forgets the tag.
                 tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
-                orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 0
+                orientation = tag if isinstance(tag, int) and is_orientation(tag) else 0
                 return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
             pixels = _to_pixels(picture, alpha)
             if self._media_type == sniff.HEIC:

@@ -16,6 +16,7 @@ MAX_EVENTS = 10_000
 MAX_ENTITIES = 1000
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 100
+_MAX_TOKEN_DIGITS = 9
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
@@ -67,7 +68,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             )
         # Definitions are fixed while the server runs, so a token is simply where to go on.
         token = request.page_token or "0"
-        if not token.isascii() or not token.isdigit() or len(token) > 9:
+        if not token.isascii() or not token.isdigit() or len(token) > _MAX_TOKEN_DIGITS:
             raise errors.InvalidInput(
                 "page_token: not one that this server gave; begin anew without a token",
                 field="page_token",

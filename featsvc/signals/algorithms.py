@@ -127,6 +127,8 @@ QUALITY_FLOOR = 50
 """Meta's advice for PDQ. The measure is of the picture, so it holds for every perceptual hash."""
 
 MAX_SIZE = 32
+_SIZE_DIGITS = len(str(MAX_SIZE))
+_SHOWN_CHARS = 64
 """Largest `hash_size`: 1,024 bits."""
 MAX_BINBITS = 8
 
@@ -337,7 +339,7 @@ def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
     """As `find_algorithm`. Raises UnknownAlgorithm, listing what is known."""
     if (known := find_algorithm(name)) is not None:
         return known
-    shown = name if len(name) <= 64 else name[:61] + "..."
+    shown = name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 3] + "..."
     raise UnknownAlgorithm(
         f"{field}: unknown algorithm {shown!r}; known are {', '.join(ALGORITHMS)}, "
         f"sizes as in phash-16 (2 to {MAX_SIZE}; powers of two for whash; "
@@ -350,7 +352,9 @@ def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
 def _sized(name: str) -> Algorithm | None:
     """`phash-16` from `phash`; None where it is no such name. Thresholds grow with the bits."""
     base, hyphen, digits = name.partition("-")
-    canonical = digits.isascii() and digits.isdigit() and len(digits) <= 2 and digits[0] != "0"
+    canonical = (
+        digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS and digits[0] != "0"
+    )
     plain = ALGORITHMS.get(base)
     if not hyphen or not canonical or plain is None or plain.sizes is None:
         return None

@@ -36,6 +36,7 @@ MAX_STORED_GRAMS = PART_GRAMS + (MAX_PARTS - 1) * (
 )
 """61,696: about as many letters, some twenty pages."""
 _LAYOUT = b"\x01"
+_GRAM_DIGITS = 8
 _LITTLE = np.dtype("<u4")
 _NOT_HEX = re.compile(r"[^0-9a-f]")
 
@@ -80,7 +81,7 @@ def parse_grams(digits: str, *, field: str = "value") -> bytes:
             f"{field}: {bad.group()!r} at position {bad.start() + 1} is not a hex digit",
             field=field,
         )
-    if not digits.startswith(_LAYOUT.hex()) or len(digits) % 8 != 2:
+    if not digits.startswith(_LAYOUT.hex()) or len(digits) % _GRAM_DIGITS != len(_LAYOUT.hex()):
         raise InvalidSignal(
             f"{field}: a text signal is 01 and 8 hex digits a gram; this one begins with "
             f"{digits[:2]!r} and has {len(digits)}",

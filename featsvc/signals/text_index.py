@@ -43,7 +43,7 @@ class TextIndex:
             and lists & (lists - 1) == 0
             and int(self.starts[-1]) == len(self.postings)
             and not (self.starts[1:] < self.starts[:-1]).any()
-            and (not passages or int(self.postings[:, 1].max()) < passages)
+            and (not passages or int(self.postings[:, near_copies.PASSAGE].max()) < passages)
         )
         if not fits:
             raise ValueError("arrays of a text index that do not fit each other")

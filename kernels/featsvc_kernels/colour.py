@@ -16,9 +16,13 @@ from featsvc_kernels.jit import kernel
 BINS = 16
 """Black, grey, 6 hues faint, 6 hues bright, coloured but neither; the last one stays 0."""
 BLACK, GREY, FAINT, BRIGHT, NEITHER = 0, 1, 2, 8, 14
+DARK = 32
+"""Black is what is under this 8-bit grey."""
 
 # Counts of a chunk fit into 8 bits, so that one vector instruction counts 64 pixels.
 _CHUNK = 192
+_FIRST_BRIGHT = 171
+"""Of 8-bit saturations."""
 
 _f32, _u8 = np.float32, np.uint8
 
@@ -36,7 +40,9 @@ _GREEN_SLACK = np.float32(0 if _reached(np.float32(1) + _EDGE, 43) else 1)
 _BLUE_SLACK = np.float32(0 if _reached(np.float32(3) + _EDGE, 128) else 1)
 _RED_SLACK = np.float32(0 if _reached(_EDGE - np.float32(1), 213) else 1)
 # Saturation 171 of 255 is 57/85; 85 and 170 are a third and two, which round upwards.
-_BRIGHT_SLACK = np.float32(0 if float(np.float32(57) / np.float32(85)) * 255.0 >= 171 else 1)
+_BRIGHT_SLACK = np.float32(
+    0 if float(np.float32(57) / np.float32(85)) * 255.0 >= _FIRST_BRIGHT else 1
+)
 
 
 @kernel()
@@ -62,7 +68,7 @@ def _bin_of(red: np.float32, green: np.float32, blue: np.float32) -> np.float32:
     found = found if _f32(85) * spread - _f32(57) * high >= _BRIGHT_SLACK else _f32(NEITHER)
     found = found if _f32(3) * spread >= _f32(2) * high else _f32(FAINT) + hue
     found = found if _f32(3) * spread >= high else _f32(GREY)
-    return _f32(BLACK) if weighed < _f32(32 << 16) else found
+    return _f32(BLACK) if weighed < _f32(DARK << 16) else found
 
 
 @kernel("(Array(uint8, 2, 'C', True), int64[::1])")

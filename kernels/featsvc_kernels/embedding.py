@@ -22,6 +22,9 @@ def pdqf(coefficients: NDArray[np.float32], values: NDArray[np.float32]) -> None
         values[k] = np.sqrt(c) if c > _f32(0) else -np.sqrt(-c)
 
 
+_SHORTEST_SQUARED = 1e-12
+
+
 @kernel("boolean(float32[::1])")
 def normalise(values: NDArray[np.float32]) -> bool:
     """To Euclidean length 1, in place; False (and unchanged) where there is no direction.
@@ -31,7 +34,7 @@ def normalise(values: NDArray[np.float32]) -> bool:
     total = 0.0
     for v in values:
         total += np.float64(v) * np.float64(v)
-    if not 1e-12 <= total < np.inf:
+    if not _SHORTEST_SQUARED <= total < np.inf:
         return False
     scale = 1.0 / np.sqrt(total)
     for i in range(values.size):

@@ -1,34 +1,50 @@
 """Packed rings of buckets to feature values, and derived features over those.
 
-The byte layout is told in `featsvc.accounts.layout`. Feature statuses and aggregation codes are
-the module's constants; their numbers are shared with `featsvc.accounts`.
+The byte layout is told in `featsvc.accounts.layout`; statuses, aggregations, columns of plans and
+opcodes are in `featsvc_kernels.fold_codes`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc_kernels.fold_codes import (
+    AGE_OF_FIRST,
+    AGE_OF_LAST,
+    AGGREGATION,
+    BUCKETS,
+    COUNT,
+    DISTINCT,
+    FIRST,
+    LAST,
+    MAX_AGE_MS,
+    MAX_STACK,
+    MEAN,
+    META_PART,
+    MIN,
+    NOT_FOUND,
+    NULL_VALUE,
+    OUTSIDE_MAX_AGE,
+    PART,
+    PRESENT,
+    SATURATED,
+    STDDEV,
+    SUM,
+    WIDTH_MS,
+    WINDOW_MS,
+    Op,
+)
 from featsvc_kernels.jit import kernel
 
-PRESENT = 1
-NULL_VALUE = 2
-NOT_FOUND = 3
-OUTSIDE_MAX_AGE = 4
-SATURATED = 5
-
-COUNT = 0
-SUM = 1
-MEAN = 2
-STDDEV = 3
-MIN = 4
-MAX = 5
-FIRST = 6
-LAST = 7
-AGE_OF_FIRST = 8
-AGE_OF_LAST = 9
-DISTINCT = 10
-
-MAX_STACK = 32
 _NEVER_MS = 2**62
+
+# Sizes in words of 32 bits. A record begins with its bucket's number.
+_META_WORDS = 4
+_COUNT_WORDS = 2
+_VALUE_WORDS = 3  # of SUM, MIN and MAX
+_TIMED_WORDS = 5  # of FIRST and LAST
+_MOMENTS_WORDS = 6
+_EVICTED_WORDS = 2  # what a list of distinct members begins with
+_MEMBER_WORDS = 4
 
 _WORDS = "Array(uint32, 1, 'C', readonly=True)"
 _I64 = "Array(int64, 1, 'C', readonly=True)"
@@ -48,11 +64,11 @@ def _distinct(
 ) -> tuple[float, int]:
     """Members last seen after `after_ms`, and whether that is all of them."""
     seen = 0
-    at = end - 4
-    while at >= begin + 2 and _double(words, at + 2) > after_ms:
+    at = end - _MEMBER_WORDS
+    while at >= begin + _EVICTED_WORDS and _double(words, at + 2) > after_ms:
         seen += 1
-        at -= 4
-    evicted = _double(words, begin) if end - begin >= 2 else 0.0
+        at -= _MEMBER_WORDS
+    evicted = _double(words, begin) if end - begin >= _EVICTED_WORDS else 0.0
     return float(seen), SATURATED if evicted > after_ms and evicted > 0.0 else PRESENT
 
 
@@ -65,7 +81,7 @@ def _moments(
     n = 0.0
     mean = 0.0
     m2 = 0.0
-    at = end - 6
+    at = end - _MOMENTS_WORDS
     while at >= begin and words[at] >= low:
         if words[at] <= high:
             k = float(words[at + 1])
@@ -73,7 +89,7 @@ def _moments(
             m2 += _double(words, at + 4) + delta * delta * n * k / (n + k)
             n += k
             mean += delta * k / n
-        at -= 6
+        at -= _MOMENTS_WORDS
     if n == 0.0:
         return np.nan, NULL_VALUE
     return (np.sqrt(m2 / n) if stddev else mean), PRESENT
@@ -97,24 +113,24 @@ def _one(
         return _moments(words, begin, end, low, high, aggregation == STDDEV)
     total = 0.0
     if aggregation == COUNT:
-        at = end - 2
+        at = end - _COUNT_WORDS
         while at >= begin and words[at] > high:
-            at -= 2
+            at -= _COUNT_WORDS
         while at >= begin and words[at] >= low:
             total += words[at + 1]
-            at -= 2
+            at -= _COUNT_WORDS
         return total, PRESENT
     if aggregation == SUM:
-        at = end - 3
+        at = end - _VALUE_WORDS
         while at >= begin and words[at] > high:
-            at -= 3
+            at -= _VALUE_WORDS
         while at >= begin and words[at] >= low:
             total += _double(words, at + 1)
-            at -= 3
+            at -= _VALUE_WORDS
         return total, PRESENT
     found = False
     if aggregation in (FIRST, LAST):
-        at = end - 5
+        at = end - _TIMED_WORDS
         while at >= begin and words[at] >= low:
             # The last event of a bucket may lie before the window, and then none is in it; the
             # first may as well, and then stands for those after it.
@@ -123,17 +139,17 @@ def _one(
                 total = _double(words, at + 3)
                 if aggregation == LAST:
                     break
-            at -= 5
+            at -= _TIMED_WORDS
         return (total, PRESENT) if found else (np.nan, NULL_VALUE)
     smallest = aggregation in (MIN, AGE_OF_FIRST)
-    at = end - 3
+    at = end - _VALUE_WORDS
     while at >= begin and words[at] >= low:
         if words[at] <= high:
             value = _double(words, at + 1)
             if not found or (value < total if smallest else value > total):
                 total = value
             found = True
-        at -= 3
+        at -= _VALUE_WORDS
     if aggregation in (AGE_OF_FIRST, AGE_OF_LAST):
         if total <= after_ms and aggregation == AGE_OF_LAST:
             found = False
@@ -157,11 +173,10 @@ def fold(
 ) -> bool:
     """Fold E entities of P parts each into F features.
 
-    `words` (n,) uint32: all parts, end to end, entity by entity; part 0 is the meta record, an
-    absent part is empty. `lengths` (E * P,) int64: of each part, in bytes. `plan` (F, 6) int64:
-    part, aggregation, ring width ms (0 for lifetime), ring buckets, window ms, max age ms (0 for
-    none). `defaults` (F,) stand in for entities that are not found. `as_of_ms`: where the windows
-    end.
+    `words` (n,) uint32: all parts, end to end, entity by entity; META_PART is the meta record, an
+    absent part is empty. `lengths` (E * P,) int64: of each part, in bytes. `plan`
+    (F, PLAN_COLUMNS) int64: the columns of `fold_codes`. `defaults` (F,) stand in for entities
+    that are not found. `as_of_ms`: where the windows end.
 
     Writes `values` (F, E) float64, NaN where the status has no value, `statuses` (F, E) uint8 and
     `freshness_ms` (E,) int64, -1 for an unknown entity. A window that begins before what the ring
@@ -181,20 +196,20 @@ def fold(
     pruned_ms = np.full(features, _NEVER_MS)
     after_ms = np.full(features, -1.0)
     for f in range(features):
-        width_ms = plan[f, 2]
+        width_ms = plan[f, WIDTH_MS]
         if width_ms > 0:
-            lows[f] = (as_of_ms - plan[f, 4]) // width_ms
+            lows[f] = (as_of_ms - plan[f, WINDOW_MS]) // width_ms
             highs[f] = as_of_ms // width_ms
-            pruned_ms[f] = (lows[f] + plan[f, 3]) * width_ms
-            after_ms[f] = as_of_ms - plan[f, 4]
+            pruned_ms[f] = (lows[f] + plan[f, BUCKETS]) * width_ms
+            after_ms[f] = as_of_ms - plan[f, WINDOW_MS]
     for e in range(entities):
         offsets[0] = offsets[parts]
         for p in range(parts):
             if lengths[e * parts + p] & 3:
                 return False
             offsets[p + 1] = offsets[p] + (lengths[e * parts + p] >> 2)
-        meta = offsets[0]
-        if offsets[1] - meta < 4:
+        meta = offsets[META_PART]
+        if offsets[META_PART + 1] - meta < _META_WORDS:
             freshness_ms[e] = -1
             for f in range(features):
                 values[f, e] = defaults[f]
@@ -204,19 +219,19 @@ def fold(
         reference_ms = np.int64(_double(words, meta + 2))
         freshness_ms[e] = age_ms
         for f in range(features):
-            if plan[f, 5] > 0 and age_ms > plan[f, 5]:
+            if plan[f, MAX_AGE_MS] > 0 and age_ms > plan[f, MAX_AGE_MS]:
                 values[f, e] = np.nan
                 statuses[f, e] = OUTSIDE_MAX_AGE
             elif reference_ms >= pruned_ms[f]:
                 values[f, e] = np.nan
                 statuses[f, e] = NULL_VALUE
             else:
-                part = plan[f, 0]
+                part = plan[f, PART]
                 values[f, e], statuses[f, e] = _one(
                     words,
                     offsets[part],
                     offsets[part + 1],
-                    plan[f, 1],
+                    plan[f, AGGREGATION],
                     lows[f],
                     highs[f],
                     after_ms[f],
@@ -232,27 +247,27 @@ def _missing(status: int) -> bool:
 
 @kernel()
 def _combine(op: int, a: float, b: float) -> float:  # noqa: PLR0911 - one line an operator
-    if op == 2:
+    if op == Op.ADD:
         return a + b
-    if op == 3:
+    if op == Op.SUBTRACT:
         return a - b
-    if op == 4:
+    if op == Op.MULTIPLY:
         return a * b
-    if op == 5:
+    if op == Op.DIVIDE:
         return a / b
-    if op == 7:
+    if op == Op.LESS:
         return 1.0 if a < b else 0.0
-    if op == 8:
+    if op == Op.LESS_EQUAL:
         return 1.0 if a <= b else 0.0
-    if op == 9:
+    if op == Op.GREATER:
         return 1.0 if a > b else 0.0
-    if op == 10:
+    if op == Op.GREATER_EQUAL:
         return 1.0 if a >= b else 0.0
-    if op == 11:
+    if op == Op.EQUAL:
         return 1.0 if a == b else 0.0
-    if op == 12:
+    if op == Op.NOT_EQUAL:
         return 1.0 if a != b else 0.0
-    if op == 13:
+    if op == Op.MINIMUM:
         return min(a, b)
     return max(a, b)
 
@@ -269,10 +284,10 @@ def derive(
 ) -> None:
     """Run D postfix programs over folded rows; writes rows first_row .. first_row + D.
 
-    `ops`, `arguments` (n,): the programs end to end, codes of `featsvc.accounts.expressions.Op`;
-    the argument of FEATURE (1) is a row of `values`. `starts` (D + 1,). `defaults` (D,).
-    `values`, `statuses` (rows, E). A missing operand makes the result missing except in COALESCE
-    (15); a result that is not finite is NULL_VALUE; an operand that is SATURATED shows.
+    `ops`, `arguments` (n,): the programs end to end, codes of `fold_codes.Op`; the
+    argument of FEATURE is a row of `values`. `starts` (D + 1,). `defaults` (D,).
+    `values`, `statuses` (rows, E). A missing operand makes the result missing except in COALESCE;
+    a result that is not finite is NULL_VALUE; an operand that is SATURATED shows.
     """
     stack = np.empty(MAX_STACK, np.float64)
     marks = np.empty(MAX_STACK, np.uint8)
@@ -286,17 +301,17 @@ def derive(
             top = -1
             for i in range(starts[d], starts[d + 1]):
                 op = ops[i]
-                if op == 0:
+                if op == Op.CONSTANT:
                     top += 1
                     stack[top] = arguments[i]
                     marks[top] = PRESENT
-                elif op == 1:
+                elif op == Op.FEATURE:
                     top += 1
                     stack[top] = values[np.int64(arguments[i]), e]
                     marks[top] = statuses[np.int64(arguments[i]), e]
-                elif op == 6:
+                elif op == Op.NEGATE:
                     stack[top] = -stack[top]
-                elif op == 15:
+                elif op == Op.COALESCE:
                     top -= 1
                     if _missing(marks[top]):
                         stack[top] = stack[top + 1]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
+from featsvc_kernels.pictures import BOTTOM, LEFT, RGB, RIGHT, TOP
 
 NEAR = 12
 """Levels (of 255) that noise may put between a plain area and its median."""
@@ -31,12 +32,14 @@ GAP_SHARE = 50
 """A run of picture lines goes on over a gap of 1 / 50 of the grid."""
 
 _i64 = np.int64
-_TOP, _LEFT, _BOTTOM, _RIGHT = 0, 1, 2, 3
+TRIMMED, UNFRAMED = 0, 1
+"""Rows of what `find_frames` writes."""
+FRAMES = 2
 
 
 @kernel()
 def _is_empty(rectangle: NDArray[np.int64]) -> bool:
-    return bool(rectangle[_TOP] == rectangle[_BOTTOM] or rectangle[_LEFT] == rectangle[_RIGHT])
+    return bool(rectangle[TOP] == rectangle[BOTTOM] or rectangle[LEFT] == rectangle[RIGHT])
 
 
 @kernel()
@@ -50,13 +53,13 @@ def _read_line(
     line: NDArray[np.uint8],
 ) -> int:
     """The grid line `at` along `side` (a row for top and bottom) within `rectangle`; its length."""
-    green = 1 if channels == 3 else 0
-    if side in (_TOP, _BOTTOM):
-        first, count = rectangle[_LEFT], rectangle[_RIGHT] - rectangle[_LEFT]
+    green = 1 if channels == RGB else 0
+    if side in (TOP, BOTTOM):
+        first, count = rectangle[LEFT], rectangle[RIGHT] - rectangle[LEFT]
         for k in range(count):
             line[k] = pixels[at * step, (first + k) * step * channels + green]
     else:
-        first, count = rectangle[_TOP], rectangle[_BOTTOM] - rectangle[_TOP]
+        first, count = rectangle[TOP], rectangle[BOTTOM] - rectangle[TOP]
         for k in range(count):
             line[k] = pixels[(first + k) * step, at * step * channels + green]
     return int(count)
@@ -99,18 +102,18 @@ def _peel(
     A rectangle that is flat all through becomes empty.
     """
     peeled = -1
-    for side in (_TOP, _BOTTOM, _LEFT, _RIGHT):
+    for side in (TOP, BOTTOM, LEFT, RIGHT):
         level = -1
         far = rectangle[(side + 2) % 4]
         while rectangle[side] != far:
-            at = rectangle[side] if side < _BOTTOM else rectangle[side] - 1
+            at = rectangle[side] if side < BOTTOM else rectangle[side] - 1
             count = _read_line(pixels, channels, step, side, at, rectangle, line)
             if level < 0:
                 level = _median(line[:count], counts)
             if not _is_flat(line[:count], level):
                 break
             peeled = level
-            rectangle[side] += 1 if side < _BOTTOM else -1
+            rectangle[side] += 1 if side < BOTTOM else -1
     return peeled
 
 
@@ -127,7 +130,7 @@ def _ring_level(
     counts[:] = 0
     total = 0
     for side in range(4):
-        at = rectangle[side] if side < _BOTTOM else rectangle[side] - 1
+        at = rectangle[side] if side < BOTTOM else rectangle[side] - 1
         count = _read_line(pixels, channels, step, side, at, rectangle, line)
         for value in line[:count]:
             counts[value] += 1
@@ -166,9 +169,9 @@ def _largest_picture(
     rectangle: NDArray[np.int64],
 ) -> None:
     """Narrow `rectangle` to the largest block off the page; to nothing where there is none."""
-    green = 1 if channels == 3 else 0
-    top, left = rectangle[_TOP], rectangle[_LEFT]
-    page = np.empty((rectangle[_BOTTOM] - top, rectangle[_RIGHT] - left), np.uint8)
+    green = 1 if channels == RGB else 0
+    top, left = rectangle[TOP], rectangle[LEFT]
+    page = np.empty((rectangle[BOTTOM] - top, rectangle[RIGHT] - left), np.uint8)
     for y in range(page.shape[0]):
         row = pixels[(top + y) * step]
         for x in range(page.shape[1]):
@@ -193,8 +196,8 @@ def _largest_picture(
         x0, x1 = x0 + first, x0 + end
         if before == (y0, y1, x0, x1):
             break
-    rectangle[_TOP], rectangle[_BOTTOM] = top + y0, top + y1
-    rectangle[_LEFT], rectangle[_RIGHT] = left + x0, left + x1
+    rectangle[TOP], rectangle[BOTTOM] = top + y0, top + y1
+    rectangle[LEFT], rectangle[RIGHT] = left + x0, left + x1
 
 
 @kernel()
@@ -206,13 +209,13 @@ def _sharpen_edge(
     Of those between the last grid line of the frame and the first of the picture, the one that
     differs most from the one before it.
     """
-    green = 1 if channels == 3 else 0
-    row_wise = side in (_TOP, _BOTTOM)
+    green = 1 if channels == RGB else 0
+    row_wise = side in (TOP, BOTTOM)
     last = pixels.shape[0] if row_wise else pixels.shape[1] // channels
     grid_line = rectangle[side]
     if grid_line == 0 or grid_line * step >= last:
         return int(min(grid_line * step, last))
-    across = _LEFT if row_wise else _TOP
+    across = LEFT if row_wise else TOP
     best, best_sum = grid_line * step, _i64(-1)
     for at in range((grid_line - 1) * step + 1, grid_line * step + 1):
         difference = _i64(0)
@@ -246,7 +249,8 @@ def _to_pixels(
 def find_frames(
     pixels: NDArray[np.uint8], channels: int, step: int, rectangles: NDArray[np.int64]
 ) -> None:
-    """Write the `trimmed` and the `unframed` rectangle of a picture into `rectangles` (2, 4).
+    """Write the `trimmed` and the `unframed` rectangle of a picture into `rectangles`
+    (FRAMES, 4), rows TRIMMED and UNFRAMED.
 
     `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1), 1x1 at least;
     `step` >= 1. A rectangle is top, left, bottom, right in pixels, the last two exclusive: the
@@ -256,9 +260,9 @@ def find_frames(
     width = -(-(pixels.shape[1] // channels) // step)
     line = np.empty(max(height, width), np.uint8)
     counts = np.empty(256, np.int64)
-    trimmed, unframed = rectangles[0], rectangles[1]
+    trimmed, unframed = rectangles[TRIMMED], rectangles[UNFRAMED]
     trimmed[:] = 0
-    trimmed[_BOTTOM], trimmed[_RIGHT] = height, width
+    trimmed[BOTTOM], trimmed[RIGHT] = height, width
     level = _peel(pixels, channels, step, trimmed, line, counts)
     unframed[:] = trimmed
     if not _is_empty(trimmed):

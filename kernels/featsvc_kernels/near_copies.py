@@ -12,7 +12,7 @@ several passages. A passage that shares two bands with a window is judged by **c
     owners     uint32 (P,)      the row of the entry that each passage is of
     keys       uint32 (P, 64)   its band keys
     starts     uint32 (2**b + 1,) where the postings begin whose keys have these b highest bits
-    postings   uint32 (64 P, 2) key and passage, by the b highest bits of the key
+    postings   uint32 (64 P, 2) KEY and PASSAGE, by the b highest bits of the key
 """
 
 import numpy as np
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from featsvc_kernels.jit import kernel
 from featsvc_kernels.minhash import BANDS, MINIMA, band_keys, block_minima
 
+KEY, PASSAGE = 0, 1
+"""Columns of `postings`."""
 BLOCK = 32
 PASSAGE_BLOCKS = 16
 PASSAGE_STEP = PASSAGE_BLOCKS // 2
@@ -131,8 +133,8 @@ def post_keys(
             # From the back: the end of a list moves down to its beginning.
             place = starts[(key >> shift) + 1] - _u32(1)
             starts[(key >> shift) + 1] = place
-            postings[place, 0] = key
-            postings[place, 1] = p
+            postings[place, KEY] = key
+            postings[place, PASSAGE] = p
     # Every end has become its list's beginning: move them back by one list.
     for i in range(starts.size - 1):
         starts[i] = starts[i + 1]
@@ -236,8 +238,8 @@ def find_near_copies(
                 key = keys[band]
                 at, end = starts[key >> shift], starts[(key >> shift) + _u32(1)]
                 while at < end:
-                    p = postings[at, 1]
-                    same = postings[at, 0] == key
+                    p = postings[at, PASSAGE]
+                    same = postings[at, KEY] == key
                     at += _u32(1)
                     if not same:
                         continue

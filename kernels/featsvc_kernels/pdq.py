@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
+from featsvc_kernels.pictures import RGB
 
 SAMPLES = 64
 """Samples a side of the down-sampled picture."""
@@ -136,7 +137,7 @@ def pdq_downsample(
     for i in range(SAMPLES):
         taps = row_stops[i] - row_starts[i]
         _weigh_rows(pixels, top + row_starts[i], left * channels, row_weights[i, :taps], line)
-        if channels == 3:
+        if channels == RGB:
             for x in range(width):
                 luma[x] = red * line[3 * x] + green * line[3 * x + 1] + blue * line[3 * x + 2]
         else:
@@ -191,7 +192,7 @@ def _luma_lines(
         taps = stops[i] - starts[i]
         _weigh_rows(pixels, top + starts[i], left * channels, weights[i, :taps], line)
         luma = lines[i]
-        if channels == 3:
+        if channels == RGB:
             for x in range(width):
                 luma[x] = red * line[3 * x] + green * line[3 * x + 1] + blue * line[3 * x + 2]
         else:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc_kernels import fold as codes
+from featsvc_kernels import fold_codes as codes
+from featsvc_kernels.fold_codes import Op
 
 Result = tuple[float, int]
 NOTHING: Result = (float("nan"), codes.NULL_VALUE)
@@ -31,7 +32,12 @@ def fold_one(
     if not meta:
         return default, codes.NOT_FOUND
     newest, reference = np.frombuffer(meta, "<f8")
-    _, aggregation, width, buckets, window, max_age = (int(x) for x in plan)
+    aggregation, width, buckets, window, max_age = (
+        int(plan[column])
+        for column in (
+            codes.AGGREGATION, codes.WIDTH_MS, codes.BUCKETS, codes.WINDOW_MS, codes.MAX_AGE_MS
+        )
+    )  # fmt: skip
     if max_age and as_of_ms - newest > max_age:
         return float("nan"), codes.OUTSIDE_MAX_AGE
     after = as_of_ms - window if width else -1
@@ -84,18 +90,18 @@ def _aggregate(  # noqa: PLR0911 - one an aggregation
 
 
 _OPERATORS: dict[int, Callable[[float, float], float]] = {
-    2: operator.add,
-    3: operator.sub,
-    4: operator.mul,
-    5: operator.truediv,
-    7: operator.lt,
-    8: operator.le,
-    9: operator.gt,
-    10: operator.ge,
-    11: operator.eq,
-    12: operator.ne,
-    13: min,
-    14: max,
+    Op.ADD: operator.add,
+    Op.SUBTRACT: operator.sub,
+    Op.MULTIPLY: operator.mul,
+    Op.DIVIDE: operator.truediv,
+    Op.LESS: operator.lt,
+    Op.LESS_EQUAL: operator.le,
+    Op.GREATER: operator.gt,
+    Op.GREATER_EQUAL: operator.ge,
+    Op.EQUAL: operator.eq,
+    Op.NOT_EQUAL: operator.ne,
+    Op.MINIMUM: min,
+    Op.MAXIMUM: max,
 }
 _MISSING = (codes.NULL_VALUE, codes.OUTSIDE_MAX_AGE, codes.NOT_FOUND)
 
@@ -106,11 +112,11 @@ def derive_one(
     """One derived feature of one known entity; `program` pairs ops with arguments."""
     stack: list[Result] = []
     for op, argument in program:
-        if op == 0:
+        if op == Op.CONSTANT:
             stack.append((argument, codes.PRESENT))
-        elif op == 1:
+        elif op == Op.FEATURE:
             stack.append((values[int(argument)], statuses[int(argument)]))
-        elif op == 6:
+        elif op == Op.NEGATE:
             value, status = stack.pop()
             stack.append((-value, status))
         else:
@@ -121,7 +127,7 @@ def derive_one(
 
 
 def _operate(op: int, left: Result, right: Result) -> Result:
-    if op == 15:
+    if op == Op.COALESCE:
         return right if left[1] in _MISSING else left
     missing = [status for _, status in (left, right) if status in _MISSING]
     if missing:

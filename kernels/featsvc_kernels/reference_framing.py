@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.framing import FLAT_PER_CENT, GAP_SHARE, NEAR, RING_PER_CENT
+from featsvc_kernels.pictures import BOTTOM, LEFT, RIGHT, TOP, is_grey
 
 Rectangle = tuple[int, int, int, int]
 
@@ -21,7 +22,7 @@ def cut(plane: NDArray[np.uint8], rectangle: Rectangle) -> NDArray[np.uint8]:
 def peel(plane: NDArray[np.uint8], rectangle: Rectangle) -> tuple[Rectangle, int]:
     """Without the flat lines of one level of each side, and the last level taken off."""
     edges, peeled = list(rectangle), -1
-    for side in (0, 2, 1, 3):
+    for side in (TOP, BOTTOM, LEFT, RIGHT):
         lines = sides(cut(plane, (edges[0], edges[1], edges[2], edges[3])))[side].astype(int)
         if not lines.size:
             break
@@ -30,7 +31,7 @@ def peel(plane: NDArray[np.uint8], rectangle: Rectangle) -> tuple[Rectangle, int
         flat = 100 * near >= FLAT_PER_CENT * lines.shape[1]
         count = len(flat) if flat.all() else int(flat.argmin())
         peeled = level if count else peeled
-        edges[side] += count if side < 2 else -count
+        edges[side] += count if side in (TOP, LEFT) else -count
     return (edges[0], edges[1], edges[2], edges[3]), peeled
 
 
@@ -72,7 +73,7 @@ def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Recta
     top, left, bottom, right = rectangle
     if top == bottom or left == right:
         return 0, 0, 0, 0
-    plane = (pixels[..., 1] if pixels.ndim == 3 else pixels).astype(int)
+    plane = (pixels if is_grey(pixels) else pixels[..., 1]).astype(int)
     rows = plane[:, left * step : (right - 1) * step + 1 : step]
     columns = plane.T[:, top * step : (bottom - 1) * step + 1 : step]
 
@@ -88,7 +89,7 @@ def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Recta
 
 def find_frames(pixels: NDArray[np.uint8], step: int) -> tuple[Rectangle, Rectangle]:
     """The trimmed and the unframed rectangle of RGB (H, W, 3) or grey (H, W)."""
-    plane = (pixels[..., 1] if pixels.ndim == 3 else pixels)[::step, ::step]
+    plane = (pixels if is_grey(pixels) else pixels[..., 1])[::step, ::step]
     height, width = plane.shape
     trimmed, level = peel(plane, (0, 0, height, width))
     unframed = trimmed

@@ -9,8 +9,8 @@ chunk i, for else they would differ in at least sum(r_i + 1) bits. A radius of -
 Layouts, shared by all kernels:
 
     values     uint64 (N, W)  hashes; bit j of a hash is bit j % 64 of word j // 64
-    chunks     int64 (C, 6)   per chunk: first bit, width (1 to 31), base in `starts`, base in
-                              `masks`, number of masks, radius r_i
+    chunks     int64          (C, CHUNK_COLUMNS), per chunk: first bit, width (1 to 31), base in
+                              `starts`, base in `masks`, number of masks, radius r_i
     starts     uint32         per chunk 2**width + 1 entries: where the posting list of each key
                               begins and ends, within the chunk's N postings
     postings   uint32 (C * N) rows, chunk after chunk, by key
@@ -25,7 +25,18 @@ from numpy.typing import NDArray
 from featsvc_kernels.jit import kernel
 from featsvc_kernels.popcount import popcount, prefetch_item
 
+# Columns of `chunks`.
+FIRST_BIT = 0
+WIDTH = 1
+STARTS_BASE = 2
+MASKS_BASE = 3
+MASKS = 4
+RADIUS = 5
+CHUNK_COLUMNS = 6
+
 GAVE_UP = -1
+_BEGIN, _END = 0, 1  # columns of `spans`
+_WORD_BITS = 64
 _CACHED_STARTS = 1 << 19
 """Tables of fewer starts (2 MB) are in the second-level cache most of the time."""
 
@@ -55,8 +66,8 @@ def _key(words: NDArray[np.uint64], first_bit: int, width: int) -> int:
     word = first_bit >> 6
     shift = first_bit & 63
     bits = words[word] >> np.uint64(shift)
-    if shift + width > 64:
-        bits |= words[word + 1] << np.uint64(64 - shift)
+    if shift + width > _WORD_BITS:
+        bits |= words[word + 1] << np.uint64(_WORD_BITS - shift)
     return int(bits & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)))
 
 
@@ -154,9 +165,9 @@ def _verify(
             continue
         fresh = True
         for c in range(chunk):
-            first_bit, width = chunks[c, 0], chunks[c, 1]
+            first_bit, width = chunks[c, FIRST_BIT], chunks[c, WIDTH]
             differing = _key(values[row], first_bit, width) ^ _key(query, first_bit, width)
-            if popcount(np.uint64(differing)) <= chunks[c, 5]:
+            if popcount(np.uint64(differing)) <= chunks[c, RADIUS]:
                 fresh = False
                 break
         if fresh:
@@ -189,44 +200,44 @@ def _probe_one(
     count, words = values.shape
     if starts.size > _CACHED_STARTS:
         for c in range(chunks.shape[0]):
-            if chunks[c, 5] >= 0:
-                key = _key(query, chunks[c, 0], chunks[c, 1])
-                base, mask = chunks[c, 2], chunks[c, 3]
-                for k in range(chunks[c, 4]):
+            if chunks[c, RADIUS] >= 0:
+                key = _key(query, chunks[c, FIRST_BIT], chunks[c, WIDTH])
+                base, mask = chunks[c, STARTS_BASE], chunks[c, MASKS_BASE]
+                for k in range(chunks[c, MASKS]):
                     prefetch_item(starts, base + (key ^ int(masks[mask + k])))
     # Lists that hold something move to the front of their chunk's spans, without a branch.
     expected = 0
     first = 0
     for c in range(chunks.shape[0]):
-        if chunks[c, 5] >= 0:
-            key = _key(query, chunks[c, 0], chunks[c, 1])
-            base, mask = chunks[c, 2], chunks[c, 3]
+        if chunks[c, RADIUS] >= 0:
+            key = _key(query, chunks[c, FIRST_BIT], chunks[c, WIDTH])
+            base, mask = chunks[c, STARTS_BASE], chunks[c, MASKS_BASE]
             postings_base = c * count
             lists = first
-            for k in range(chunks[c, 4]):
+            for k in range(chunks[c, MASKS]):
                 slot = base + (key ^ int(masks[mask + k]))
                 begin = postings_base + int(starts[slot])
                 end = postings_base + int(starts[slot + 1])
-                spans[lists, 0] = begin
-                spans[lists, 1] = end
+                spans[lists, _BEGIN] = begin
+                spans[lists, _END] = end
                 prefetch_item(postings, begin)
                 expected += end - begin
                 lists += int(end > begin)
-            first += chunks[c, 4]
+            first += chunks[c, MASKS]
             # A chunk's last span is a list, or says (negative) how many of the spans are none.
             if lists < first:
-                spans[first - 1, 1] = lists - first
+                spans[first - 1, _END] = lists - first
     if expected > give_up:
         return GAVE_UP
     first = 0
     for c in range(chunks.shape[0]):
-        if chunks[c, 5] < 0:
+        if chunks[c, RADIUS] < 0:
             continue
         waiting = 0
-        last = first + chunks[c, 4]
-        lists = last if spans[last - 1, 1] >= 0 else last + spans[last - 1, 1]
+        last = first + chunks[c, MASKS]
+        lists = last if spans[last - 1, _END] >= 0 else last + spans[last - 1, _END]
         for probe in range(first, lists):
-            for i in range(spans[probe, 0], spans[probe, 1]):
+            for i in range(spans[probe, _BEGIN], spans[probe, _END]):
                 row = postings[i]
                 prefetch_item(flat, int(row) * words)
                 candidates[waiting] = row

@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
+from featsvc_kernels.pictures import BOTTOM, LEFT, RIGHT, TOP
+
+PIXELS = 4
+"""The column of `segments` after those of a rectangle."""
+SEGMENT_COLUMNS = 5
 
 
 @kernel()
@@ -69,16 +74,16 @@ def _flood(
     kind = bright[start // width, start % width]
     queue[0] = start
     free[start // width, start % width] = False
-    box[0], box[1], box[2], box[3] = height, width, -1, -1
+    box[TOP], box[LEFT], box[BOTTOM], box[RIGHT] = height, width, -1, -1
     head, tail = 0, 1
     while head < tail:
         y, x = queue[head] // width, queue[head] % width
         head += 1
-        box[0], box[1] = min(box[0], y), min(box[1], x)
-        box[2], box[3] = max(box[2], y), max(box[3], x)
-        for step in range(4):
-            ny = y + (step == 0) - (step == 1)
-            nx = x + (step == 2) - (step == 3)
+        box[TOP], box[LEFT] = min(box[TOP], y), min(box[LEFT], x)
+        box[BOTTOM], box[RIGHT] = max(box[BOTTOM], y), max(box[RIGHT], x)
+        for side in (TOP, LEFT, BOTTOM, RIGHT):
+            ny = y + (side == BOTTOM) - (side == TOP)
+            nx = x + (side == RIGHT) - (side == LEFT)
             inside = 0 <= ny < height and 0 <= nx < width
             if inside and free[ny, nx] and bright[ny, nx] == kind:
                 free[ny, nx] = False
@@ -93,7 +98,8 @@ def find_segments(
 ) -> int:
     """Boxes of the regions of more than `min_size` pixels in `grey` (H, W); returns how many.
 
-    `segments` (>= H * W / min_size, 5) is written: top, left, bottom, right (inclusive), pixels.
+    `segments` (>= H * W / min_size, SEGMENT_COLUMNS) is written: a rectangle, its last row and
+    column inside, and PIXELS.
     Regions brighter than `threshold` come first, each kind in raster order of its first pixel.
 
     The oracle stops looking for dark regions once the pixels it has seen, a frame of
@@ -116,7 +122,7 @@ def find_segments(
             size = _flood(bright, free, queue, start, box)
             seen += size if size > 1 else 0
             if size > min_size:
-                segments[found, :4] = box
-                segments[found, 4] = size
+                segments[found, :PIXELS] = box
+                segments[found, PIXELS] = size
                 found += 1
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
+from featsvc_kernels.pictures import RGB
 
 _f32 = np.float32
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -30,7 +31,7 @@ def shrink(pixels: NDArray[np.uint8], channels: int, factor: int, plane: NDArray
         for row in range(y * factor, (y + 1) * factor):
             for x in range(width):
                 for at in range(x * factor, (x + 1) * factor):
-                    if channels == 3:
+                    if channels == RGB:
                         sums[x] += (
                             red * _f32(pixels[row, 3 * at])
                             + green * _f32(pixels[row, 3 * at + 1])

@@ -1,14 +1,9 @@
 """The language of derived features."""
 
 import pytest
+from featsvc_kernels.fold_codes import MAX_STACK, Op
 
-from featsvc.accounts.expressions import (
-    MAX_STACK,
-    Expression,
-    ExpressionError,
-    Op,
-    parse_expression,
-)
+from featsvc.accounts.expressions import Expression, ExpressionError, parse_expression
 
 
 def parse(text: str) -> Expression:

@@ -4,7 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from featsvc_kernels import fold as k
+from featsvc_kernels import fold_codes as k
+from featsvc_kernels.fold import derive, fold
+from featsvc_kernels.fold_codes import Op
 from featsvc_kernels.reference_fold import derive_one, fold_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +57,20 @@ def members(times: list[int], evicted_ms: float) -> bytes:
     return struct.pack("<d", evicted_ms) + body
 
 
+def plan_of(
+    aggregation: int, width_ms: int, buckets: int, window_ms: int, max_age_ms: int = 0
+) -> np.ndarray:
+    """The plan of one feature, whose ring or list is part 1."""
+    plan = np.zeros((1, k.PLAN_COLUMNS), np.int64)
+    plan[0, k.PART] = 1
+    plan[0, k.AGGREGATION] = aggregation
+    plan[0, k.WIDTH_MS] = width_ms
+    plan[0, k.BUCKETS] = buckets
+    plan[0, k.WINDOW_MS] = window_ms
+    plan[0, k.MAX_AGE_MS] = max_age_ms
+    return plan
+
+
 def run_fold(
     entities: list[list[bytes]], plan: np.ndarray, defaults: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,7 +81,7 @@ def run_fold(
     values = np.empty((len(plan), len(entities)))
     statuses = np.empty(values.shape, np.uint8)
     freshness = np.empty(len(entities), np.int64)
-    assert k.fold(words, lengths, plan, defaults, AS_OF_MS, values, statuses, freshness)
+    assert fold(words, lengths, plan, defaults, AS_OF_MS, values, statuses, freshness)
     return values, statuses, freshness
 
 
@@ -92,7 +108,7 @@ def test_fold_equals_its_twin(
     rng = np.random.default_rng(seed)
     width, buckets = shape
     window = int(spans * width * (buckets - 1))
-    plan = np.array([[1, code, width, buckets, window, max_age_ms]], np.int64)
+    plan = plan_of(code, width, buckets, window, max_age_ms)
     defaults = np.array([-7.0])
     entities = []
     for some in entity_ages:
@@ -111,9 +127,9 @@ def test_fold_equals_its_twin(
 
 
 def test_fold_of_nothing() -> None:
-    values, _, _ = run_fold([], np.zeros((0, 6), np.int64), np.zeros(0))
+    values, _, _ = run_fold([], np.zeros((0, k.PLAN_COLUMNS), np.int64), np.zeros(0))
     assert values.shape == (0, 0)
-    plan = np.array([[1, k.COUNT, 10_000, 37, 60_000, 0]], np.int64)
+    plan = plan_of(k.COUNT, 10_000, 37, 60_000)
     values, statuses, freshness = run_fold([[b"", b""]], plan, np.array([np.nan]))
     assert np.isnan(values[0, 0])
     assert (statuses[0, 0], freshness[0]) == (k.NOT_FOUND, -1)
@@ -123,13 +139,13 @@ def test_fold_of_more_than_65535_entities() -> None:
     now_bucket = AS_OF_MS // 10_000
     meta = struct.pack("<dd", AS_OF_MS, AS_OF_MS)
     entity = [meta, struct.pack("<IIII", now_bucket - 1, 2, now_bucket, 1)]
-    plan = np.array([[1, k.COUNT, 10_000, 37, 60_000, 0]], np.int64)
+    plan = plan_of(k.COUNT, 10_000, 37, 60_000)
     values, _, _ = run_fold([entity] * 70_000, plan, np.zeros(1))
     assert (values == 3).all()
 
 
 def test_a_window_that_begins_before_the_ring_is_null() -> None:
-    plan = np.array([[1, k.COUNT, 10_000, 37, 360_000, 0]], np.int64)
+    plan = plan_of(k.COUNT, 10_000, 37, 360_000)
     later = struct.pack("<dd", AS_OF_MS + 20_000, AS_OF_MS + 20_000)
     _, statuses, _ = run_fold([[later, b""]], plan, np.zeros(1))
     assert statuses[0, 0] == k.NULL_VALUE
@@ -139,14 +155,14 @@ def test_the_spread_of_near_equal_large_values_does_not_cancel() -> None:
     """1e9 and 1e9 + 1 in two buckets: a sum of squares would lose the difference."""
     part = struct.pack("<IIdd", 100, 1, 1e9, 0.0) + struct.pack("<IIdd", 101, 1, 1e9 + 1, 0.0)
     meta = struct.pack("<dd", AS_OF_MS, 0)
-    plan = np.array([[1, k.STDDEV, 0, 1, 0, 0]], np.int64)
+    plan = plan_of(k.STDDEV, 0, 1, 0)
     part = part.replace(struct.pack("<I", 100), struct.pack("<I", 0), 1)
     part = part.replace(struct.pack("<I", 101), struct.pack("<I", 0), 1)
     values, _, _ = run_fold([[meta, part]], plan, np.zeros(1))
     assert values[0, 0] == 0.5
 
 
-operations = st.sampled_from([2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15])
+operations = st.sampled_from(sorted(set(Op) - {Op.CONSTANT, Op.FEATURE, Op.NEGATE}))
 marks = st.sampled_from([k.PRESENT, k.NULL_VALUE, k.OUTSIDE_MAX_AGE, k.SATURATED])
 
 
@@ -155,10 +171,10 @@ def programs(draw: st.DrawFn, depth: int = 3) -> list[tuple[int, float]]:
     """Postfix programs over four features."""
     if depth == 0 or draw(st.booleans()):
         if draw(st.booleans()):
-            return [(0, draw(st.sampled_from([0.0, 1.0, -2.5, 1e308])))]
-        return [(1, float(draw(st.integers(0, 3))))]
+            return [(Op.CONSTANT, draw(st.sampled_from([0.0, 1.0, -2.5, 1e308])))]
+        return [(Op.FEATURE, float(draw(st.integers(0, 3))))]
     if draw(st.integers(0, 5)) == 0:
-        return [*draw(programs(depth - 1)), (6, 0.0)]
+        return [*draw(programs(depth - 1)), (Op.NEGATE, 0.0)]
     left, right = draw(programs(depth - 1)), draw(programs(depth - 1))
     return [*left, *right, (draw(operations), 0.0)]
 
@@ -175,7 +191,7 @@ def test_derive_equals_its_twin(
     ops = np.array([op for op, _ in program], np.int64)
     arguments = np.array([argument for _, argument in program])
     starts = np.array([0, len(program)], np.int64)
-    k.derive(ops, arguments, starts, np.array([np.nan]), 4, values, statuses)
+    derive(ops, arguments, starts, np.array([np.nan]), 4, values, statuses)
     wanted, status = derive_one(program, values[:4, 0].tolist(), statuses[:4, 0].tolist())
     assert statuses[4, 0] == status
     assert values[4, 0] == pytest.approx(wanted, nan_ok=True)
@@ -184,14 +200,14 @@ def test_derive_equals_its_twin(
 def test_derive_gives_the_default_for_an_unknown_entity() -> None:
     values = np.zeros((2, 1))
     statuses = np.full((2, 1), k.NOT_FOUND, np.uint8)
-    program = np.array([1], np.int64), np.zeros(1), np.array([0, 1], np.int64)
-    k.derive(*program, np.array([4.5]), 1, values, statuses)
+    program = np.array([Op.FEATURE], np.int64), np.zeros(1), np.array([0, 1], np.int64)
+    derive(*program, np.array([4.5]), 1, values, statuses)
     assert (values[1, 0], statuses[1, 0]) == (4.5, k.NOT_FOUND)
 
 
 @pytest.mark.parametrize("lengths", [[16, 7], [16], [16, 8, 8], [16, 4]])
 def test_parts_that_cannot_be_ours_are_refused(lengths: list[int]) -> None:
-    plan = np.array([[1, k.COUNT, 10_000, 37, 60_000, 0]], np.int64)
+    plan = plan_of(k.COUNT, 10_000, 37, 60_000)
     outputs = np.zeros((1, 1)), np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)
     words = np.zeros(6, np.uint32)
-    assert not k.fold(words, np.array(lengths, np.int64), plan, np.zeros(1), AS_OF_MS, *outputs)
+    assert not fold(words, np.array(lengths, np.int64), plan, np.zeros(1), AS_OF_MS, *outputs)

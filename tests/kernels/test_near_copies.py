@@ -96,7 +96,7 @@ def test_postings_are_found_by_their_key() -> None:
         (int(key), p) for p, row in enumerate(keys) for key in row
     )
     for prefix in range(2**9):
-        held = postings[starts[prefix] : starts[prefix + 1], 0]
+        held = postings[starts[prefix] : starts[prefix + 1], near_copies.KEY]
         assert (held >> 23 == prefix).all()
 
 

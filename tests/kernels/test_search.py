@@ -51,18 +51,20 @@ def probe(
     scratch: int = 3,
 ) -> list[list[tuple[int, int]]]:
     """With tables made the slow way; the radius is what the chunks' radii allow."""
-    chunks: list[tuple[int, ...]] = []
+    chunks = np.empty((len(widths), search.CHUNK_COLUMNS), np.int64)
     starts: list[NDArray[np.uint32]] = []
     postings: list[int] = []
     masks: list[list[int]] = []
     bit = 0
-    for width, r in zip(widths, radii, strict=True):
+    for row, width, r in zip(chunks, widths, radii, strict=True):
         mine = [
             sum(1 << b for b in bits)
             for k in range(r + 1)
             for bits in combinations(range(width), k)
         ]
-        chunks.append((bit, width, sum(map(len, starts)), sum(map(len, masks)), len(mine), r))
+        row[search.FIRST_BIT], row[search.WIDTH], row[search.RADIUS] = bit, width, r
+        row[search.STARTS_BASE] = sum(map(len, starts))
+        row[search.MASKS_BASE], row[search.MASKS] = sum(map(len, masks)), len(mine)
         lists = reference_search.post(values, bit, width)
         starts.append(np.cumsum([0, *(len(rows) for rows in lists)]).astype(np.uint32))
         postings += [row for rows in lists for row in rows]
@@ -74,7 +76,7 @@ def probe(
     ends = np.empty(len(queries), np.int64)
     rows, distances = np.empty(room, np.int64), np.empty(room, np.int64)
     done = search.probe(
-        values, queries, radius, np.array(chunks, np.int64), np.concatenate(starts),
+        values, queries, radius, chunks, np.concatenate(starts),
         np.array(postings, np.uint32), flat_masks, give_up,
         np.empty((len(flat_masks), 2), np.int64), np.empty(scratch, np.uint32), 0,
         ends, rows, distances,

@@ -8,6 +8,8 @@ from sqlalchemy import ColumnElement, Select, String, and_, column, literal, or_
 from featsvc.banks.records import EntrySignal
 from featsvc.banks.sql.schema import entries
 
+_MAX_WHOLE_BYTES = 64
+"""Of a value that stands in an identity as it is; of a longer one its digest does."""
 _BEFORE_SOURCE = "\x1f"
 _PAST_SOURCES = "\x20"
 """Above every identity of an external id, whatever its source: `_BEFORE_SOURCE` plus one."""
@@ -18,7 +20,7 @@ def identity_of(external_id: str, source: str, signals: Sequence[EntrySignal]) -
     if external_id:
         return external_identity(external_id, source)
     first = signals[0]
-    if len(first.value) > 64:
+    if len(first.value) > _MAX_WHOLE_BYTES:
         return f"s{first.algorithm}:{hashlib.blake2b(first.value, digest_size=32).hexdigest()}"
     return f"s{first.algorithm}:{first.value.hex()}"
 

@@ -7,6 +7,7 @@ from featsvc.errors import InvalidInput
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+_MAX_DIGITS = 18
 
 
 def check_page_size(asked: int) -> int:
@@ -34,7 +35,7 @@ def decode_token(token: str) -> str:
 def decode_number(token: str) -> int:
     """A token of a number; 0 for none. Raises InvalidInput."""
     text = decode_token(token)
-    if text and not (text.isascii() and text.isdecimal() and len(text) < 19):
+    if text and not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
         raise _bad_token()
     return int(text or 0)
 

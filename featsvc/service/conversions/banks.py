@@ -11,6 +11,8 @@ from featsvc import errors
 from featsvc.banks.curating.settings import SETTINGS
 from featsvc.banks.lists.formats.rows import ImportRow, algorithm_of, parse_listed_signal
 from featsvc.banks.records import (
+    MAX_QUALITY,
+    MAX_VARIANT_CHARS,
     Bank,
     BankMode,
     BankSettings,
@@ -33,7 +35,7 @@ from featsvc.signals.signal import Signal
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, ORIGINAL, query_variants
 from featsvc.signals.vectors import vector_of, vector_value
 
-MAX_VARIANT_CHARS = 32
+_MAX_ID_DIGITS = 18
 _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,
     **{wire: mode for mode, wire in MODE.items()},
@@ -56,14 +58,12 @@ def bank_id(name: str, field: str = "name") -> str:
 
 def entry_id(name: str) -> tuple[str, int]:
     """The ids in `banks/{bank}/entries/{entry}`. Raises InvalidInput."""
-    parts = name.split("/")
-    number = parts[3] if len(parts) == 4 else ""
-    shaped = parts[0] == "banks" and len(parts) == 4 and parts[2] == "entries"
-    if not shaped or not (number.isascii() and number.isdigit() and len(number) <= 18):
-        raise errors.InvalidInput(
-            f"name: {name[:80]!r} is not banks/BANK/entries/NUMBER", field="name"
-        )
-    return parts[1], int(number)
+    match name.split("/"):
+        case ["banks", bank, "entries", number] if (
+            number.isascii() and number.isdigit() and len(number) <= _MAX_ID_DIGITS
+        ):
+            return bank, int(number)
+    raise errors.InvalidInput(f"name: {name[:80]!r} is not banks/BANK/entries/NUMBER", field="name")
 
 
 def settings(message: banks_pb2.Bank) -> BankSettings:
@@ -241,7 +241,7 @@ def _variant(
             f"{where}.variant: longer than {MAX_VARIANT_CHARS} characters", field=f"{where}.variant"
         )
     quality = message.quality if message.HasField("quality") else None
-    if quality is not None and quality > 100:
+    if quality is not None and quality > MAX_QUALITY:
         raise errors.InvalidInput(
             f"{where}.quality: {quality} is not 0 to 100", field=f"{where}.quality"
         )

@@ -25,7 +25,14 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_EXTERNAL_ID_BYTES, Entry, Opinion, check_text
+from featsvc.banks.records import (
+    MAX_EXTERNAL_ID_BYTES,
+    MAX_QUALITY,
+    MAX_VARIANT_CHARS,
+    Entry,
+    Opinion,
+    check_text,
+)
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
@@ -57,6 +64,7 @@ _TX_COLUMNS = {
 _TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
 _FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
 _CACHED_CELLS = 10_000
+_QUALITY_DIGITS = len(str(MAX_QUALITY))
 MAX_OPEN_BYTES = 64 * 1024
 """Of a quoted field that spans lines: an open quote must not swallow the list."""
 
@@ -204,8 +212,10 @@ class _Rest:
         if flag not in _FLAGS:
             raise InvalidInput(f"withdrawn: {flag[:64]!r} is not true or false", field="withdrawn")
         self.variant = cells.get("variant", "").strip() or "original"
-        if len(self.variant) > 32:
-            raise InvalidInput("variant: longer than 32 characters", field="variant")
+        if len(self.variant) > MAX_VARIANT_CHARS:
+            raise InvalidInput(
+                f"variant: longer than {MAX_VARIANT_CHARS} characters", field="variant"
+            )
         self.quality = parse_quality(cells.get("quality", "").strip())
         self.labels = split_labels(labels)
         self.source = cells.get("source", "").strip()
@@ -220,7 +230,11 @@ def parse_quality(text: str) -> int | None:
     """0 to 100; None for an empty text. Raises InvalidInput."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 3 or int(text) > 100:
+    if (
+        not (text.isascii() and text.isdigit())
+        or len(text) > _QUALITY_DIGITS
+        or int(text) > MAX_QUALITY
+    ):
         raise InvalidInput(f"quality: {text[:64]!r} is not 0 to 100", field="quality")
     return int(text)
 

@@ -8,6 +8,8 @@ from featsvc.errors import InvalidInput
 
 MAX_RECORD_BYTES = 2**20
 _MAX_DEPTH = 64
+_RECORD_DEPTH = 2
+"""Records stand in an array, the array in an object."""
 # A lone quote is a string whose end is not there yet. Possessive: nothing is kept to go back to,
 # which would be a hundred times what is read.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[{}\[\]]', re.DOTALL)
@@ -58,7 +60,7 @@ class _Scanner:
         if self._begin >= 0:
             # The record is read again from its beginning when more has come.
             self._use(self._begin)
-            self._begin, self._depth = -1, 2
+            self._begin, self._depth = -1, _RECORD_DEPTH
         self._data, self._used = self._data[self._used :], 0
         if len(self._data) > MAX_RECORD_BYTES:
             raise InvalidInput(
@@ -69,7 +71,7 @@ class _Scanner:
     def _open(self, kind: bytes, start: int) -> None:
         if self._is_records(kind):
             self._in_array = self._found = True
-        elif self._in_array and self._depth == 2:
+        elif self._in_array and self._depth == _RECORD_DEPTH:
             self._begin = start
         self._depth += 1
         if self._depth > _MAX_DEPTH:
@@ -81,7 +83,7 @@ class _Scanner:
         if self._depth == 1:
             self._in_array = False
         self._ended = self._depth == 0
-        return self._begin >= 0 and self._depth == 2
+        return self._begin >= 0 and self._depth == _RECORD_DEPTH
 
     def _use(self, until: int) -> None:
         self._line += self._data.count(b"\n", self._used, until)

@@ -22,7 +22,14 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, Entry, EntrySignal, stored_version
+from featsvc.banks.records import (
+    MAX_ENTRY_SIGNALS,
+    MAX_QUALITY,
+    MAX_VARIANT_CHARS,
+    Entry,
+    EntrySignal,
+    stored_version,
+)
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import get_algorithm
@@ -98,9 +105,9 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
 
 
 def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
-    if len(signal.variant) > 32:
-        raise InvalidInput("variant: longer than 32 characters", field="signals")
-    if signal.quality is not None and not 0 <= signal.quality <= 100:
+    if len(signal.variant) > MAX_VARIANT_CHARS:
+        raise InvalidInput(f"variant: longer than {MAX_VARIANT_CHARS} characters", field="signals")
+    if signal.quality is not None and not 0 <= signal.quality <= MAX_QUALITY:
         raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
     algorithm = listed_algorithm(signal.algorithm)
     if signal.version:

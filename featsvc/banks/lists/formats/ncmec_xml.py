@@ -26,6 +26,8 @@ from featsvc.errors import InvalidInput
 MAX_PENDING_BYTES = 2**20
 _MAX_TEXT_CHARS = 64 * 1024
 _MAX_DEPTH = 64
+_RECORD_DEPTH = 2
+"""Elements that a record stands in."""
 _PIECE_BYTES = 64 * 1024
 _RECORDS = {"image": False, "video": False, "deletedImage": True, "deletedVideo": True}
 
@@ -107,10 +109,10 @@ class _Reader:
                 "queryResult of NCMEC's hash sharing",
                 field="file",
             )
-        if len(self._path) == 2 and name in _RECORDS:
+        if len(self._path) == _RECORD_DEPTH and name in _RECORDS:
             self._record = _Record(self._parser.CurrentLineNumber)
         elif self._record is not None:
-            if name == "member" and len(self._path) == 3:
+            if name == "member" and len(self._path) == _RECORD_DEPTH + 1:
                 self._record.member = attributes.get("id", "")
             elif name == "negativeFeedback":
                 self._record.disputed = True

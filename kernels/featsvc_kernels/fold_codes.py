@@ -1,0 +1,62 @@
+"""Every number that `fold`, its twin and `featsvc.accounts` share, named here and nowhere else."""
+
+from enum import IntEnum
+
+# Statuses of a feature's value.
+PRESENT = 1
+NULL_VALUE = 2
+NOT_FOUND = 3
+OUTSIDE_MAX_AGE = 4
+SATURATED = 5
+
+# Aggregations.
+COUNT = 0
+SUM = 1
+MEAN = 2
+STDDEV = 3
+MIN = 4
+MAX = 5
+FIRST = 6
+LAST = 7
+AGE_OF_FIRST = 8
+AGE_OF_LAST = 9
+DISTINCT = 10
+
+META_PART = 0
+"""Which of an entity's parts is the meta record."""
+
+# Columns of a plan, which has one row a feature.
+PART = 0
+"""Which of an entity's parts holds the feature's ring or list."""
+AGGREGATION = 1
+WIDTH_MS = 2
+"""Of a bucket of the ring, 0 for lifetime."""
+BUCKETS = 3
+WINDOW_MS = 4
+MAX_AGE_MS = 5
+"""0 for none."""
+PLAN_COLUMNS = 6
+
+MAX_STACK = 32
+"""Values that a postfix program may hold at once."""
+
+
+class Op(IntEnum):
+    """Instructions of a postfix program."""
+
+    CONSTANT = 0
+    FEATURE = 1
+    ADD = 2
+    SUBTRACT = 3
+    MULTIPLY = 4
+    DIVIDE = 5
+    NEGATE = 6
+    LESS = 7
+    LESS_EQUAL = 8
+    GREATER = 9
+    GREATER_EQUAL = 10
+    EQUAL = 11
+    NOT_EQUAL = 12
+    MINIMUM = 13
+    MAXIMUM = 14
+    COALESCE = 15
