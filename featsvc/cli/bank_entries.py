@@ -1,5 +1,6 @@
 """`featsvc bank entries, find, add, withdraw, quarantine`: single entries."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -287,7 +288,8 @@ def _add_requests(
 
 def _content(thing: str) -> bytes:
     """The bytes of a file; none for a signal."""
-    if not Path(thing).is_file():
+    # Unlike Path.is_file, it takes a name that is too long for a file as none: a vector's hex.
+    if not os.path.isfile(thing):
         if ":" not in thing:
             raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
         return b""

@@ -1,5 +1,5 @@
 """Numba kernels: pure functions over NumPy arrays, compiled, GIL-free.
 
 Every kernel is declared with `kernel` (`featsvc_kernels.jit`), has an obvious NumPy twin in
-`featsvc_kernels.reference`, and leaves validation to its caller.
+module `reference_*` beside it, and leaves validation to its caller.
 """

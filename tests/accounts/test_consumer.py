@@ -32,7 +32,7 @@ def consume(
     retry_after_ms: int = 10_000,
 ) -> None:
     async def main() -> None:
-        store = FeatureStore(url, definitions)
+        store = FeatureStore(url, definitions, timeout_ms=10_000)
         consumer = StreamConsumer(url, store, retry_after_ms=retry_after_ms, max_tries=3)
         task = asyncio.create_task(consumer.run())
         async with asyncio.timeout(20):

@@ -36,7 +36,7 @@ def test_events_survive_a_restart(tmp_path: Path, shipped: Definitions) -> None:
         for round_ in (1, 2):
             server = EmbeddedValkey(tmp_path)
             await server.start()
-            store = FeatureStore(server.url, shipped)
+            store = FeatureStore(server.url, shipped, timeout_ms=10_000)
             await store.ingest([upload(round_)])
             table = await store.get([ACCOUNT], ONE)
             assert table.values[0, 0] == round_
@@ -51,7 +51,7 @@ def test_kill_9_under_load_comes_back_by_itself(tmp_path: Path, shipped: Definit
     async def main() -> None:
         server = EmbeddedValkey(tmp_path)
         await server.start()
-        store = FeatureStore(server.url, shipped)
+        store = FeatureStore(server.url, shipped, timeout_ms=10_000)
         applied = (await store.ingest([upload(n) for n in range(10)])).copy()
         assert len(applied) == 10
         failures = 0

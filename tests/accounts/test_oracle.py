@@ -156,7 +156,7 @@ def test_every_value_is_within_its_bound(
     everything = load(everything_toml)
 
     async def main() -> None:
-        store = FeatureStore(url, everything, clock=lambda: NOW_MS)
+        store = FeatureStore(url, everything, clock=lambda: NOW_MS, timeout_ms=10_000)
         logs: dict[tuple[str, str], dict[str, Event]] = {}
         for batch in batches:
             for event, result in zip(batch, await store.ingest(batch), strict=True):

@@ -78,7 +78,7 @@ def run(
     """Run a test's body with a store whose clock stands still."""
 
     async def main() -> None:
-        store = FeatureStore(url, definitions, clock=lambda: NOW_MS)
+        store = FeatureStore(url, definitions, clock=lambda: NOW_MS, timeout_ms=10_000)
         try:
             await body(store)
         finally:

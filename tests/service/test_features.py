@@ -138,7 +138,7 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
     async def with_a_store() -> None:
         valkey = EmbeddedValkey(tmp_path)
         await valkey.start()
-        store = FeatureStore(valkey.url, load_definitions())
+        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=10_000)
         await serving(store, body)
         await store.close()
         await valkey.stop()
