@@ -39,8 +39,8 @@ class Key(NamedTuple):
     def numbered(self) -> bool:
         return self.kind in ("field", "enum value")
 
-    def told(self, facts: Mapping[str, str]) -> str:
-        """As people call it."""
+    def described(self, facts: Mapping[str, str]) -> str:
+        """What messages call it."""
         if self.numbered:
             return f"{self.kind} {facts['name']} = {self.number} of {self.name}"
         return f"{self.kind} {self.name}"
@@ -91,7 +91,7 @@ def breaks(recorded: Contract, current: Contract) -> list[str]:
 def additions(recorded: Contract, current: Contract) -> list[str]:
     """What is not in `recorded` as it is, where nothing breaks: new things and reservations."""
     new = [
-        f"{key.told(facts)} is new"
+        f"{key.described(facts)} is new"
         for key, facts in current.facts.items()
         if key not in recorded.facts
     ]
@@ -126,9 +126,9 @@ def _lost(recorded: Contract, current: Contract) -> Iterator[str]:
             continue
         kept = current.reserved.get(key.name)
         if not key.numbered or kept is None:
-            yield f"{key.told(facts)} is gone or has another name"
+            yield f"{key.described(facts)} is gone or has another name"
         elif facts["name"] not in kept.names or not kept.covers(key.number, key.number):
-            yield f"{key.told(facts)} is gone; reserve both its number and its name"
+            yield f"{key.described(facts)} is gone; reserve both its number and its name"
 
 
 def _changed(recorded: Contract, current: Contract) -> Iterator[str]:
@@ -136,7 +136,7 @@ def _changed(recorded: Contract, current: Contract) -> Iterator[str]:
         for what, was in facts.items():
             now = current.facts.get(key, facts)[what]
             if now != was:
-                yield f"{key.told(facts)}: {what} was {was or 'none'}, is {now or 'none'}"
+                yield f"{key.described(facts)}: {what} was {was or 'none'}, is {now or 'none'}"
 
 
 def _freed(recorded: Contract, current: Contract) -> Iterator[str]:

@@ -18,8 +18,8 @@ MAX_TEXT_BYTES = 256
 MAX_ENTITIES = 16
 MAX_ATTRIBUTES = 64
 EARLIEST_TIME_MS = 946_684_800_000
-_MAX_TIME_DIGITS = 15
 """2000-01-01: anything older is a clock or a unit gone wrong (seconds taken for milliseconds)."""
+_MAX_TIME_DIGITS = 15
 
 Attribute = float | str | bool
 

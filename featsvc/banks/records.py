@@ -163,7 +163,7 @@ class EntrySignal(NamedTuple):
     version: int = 0
 
     def __repr__(self) -> str:
-        # Retries are told by it: what names no version reads as it did before there were any.
+        # It identifies retries: a signal without a version reads as it did before versions.
         fields = zip(self._fields, self, strict=True)
         shown = ", ".join(f"{k}={v!r}" for k, v in fields if k != "version" or v)
         return f"EntrySignal({shown})"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 import msgspec
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -27,11 +28,11 @@ def json_line(value: object) -> None:
     click.echo(_encoder.encode(value).decode())
 
 
-def enum_name(enum: type, value: int, prefix: str) -> str:
+def enum_name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:
     """The name without its prefix; UNKNOWN and the number for a value that is newer than this
     command."""
     try:
-        name: str = enum.Name(value)  # type: ignore[attr-defined]
+        name = enum.Name(value)
     except ValueError:
         return f"UNKNOWN_{value}"
     return name.removeprefix(prefix)

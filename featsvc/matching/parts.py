@@ -207,7 +207,7 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
 
 
 def _warn(others: Mapping[tuple[str, int], int]) -> None:
-    """Of signals that are not compared."""
+    """Log the signals that are not compared."""
     for (algorithm, version), count in sorted(others.items()):
         kind = get_algorithm(algorithm)
         if kind.matched:

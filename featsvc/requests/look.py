@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from featsvc.embedding import Model, Score
 from featsvc.matching.matches import MatchOptions, MatchResult
@@ -36,6 +37,14 @@ class ContentReport:
     match_us: int
 
 
+class _Searched(NamedTuple):
+    """Signals, which take time to write down where they are vectors, and what is near them."""
+
+    signals: tuple[Signal, ...]
+    result: MatchResult
+    match_us: int
+
+
 async def look(
     runtime: Runtime,
     content: Content,
@@ -54,13 +63,13 @@ async def look(
     else:
         plan = plan_for_banks(snapshot, runtime.embedder, options, algorithms, classifiers)
 
-    def search(made: ContentSignals) -> tuple[MatchResult, int]:
+    def search(made: ContentSignals) -> _Searched:
         signals = made.signals
         started = time.perf_counter_ns()
         result = runtime.count(snapshot.match(signals, options))
-        return result, (time.perf_counter_ns() - started) // 1000
+        return _Searched(signals, result, (time.perf_counter_ns() - started) // 1000)
 
-    def job() -> tuple[ContentSignals, tuple[MatchResult, int] | None]:
+    def job() -> tuple[ContentSignals, _Searched | None]:
         made = make_signals(content, plan, decode, runtime.limits, runtime.embedder)
         try:
             return made, None if made.waiting else search(made)
@@ -73,9 +82,8 @@ async def look(
     if found is None:
         again, waited_us = await runtime.pool.run(lambda: search(made))
         found, queue_us = again, queue_us + waited_us
-    result, match_us = found
     outcome, reason = made.outcome()
     return ContentReport(
-        made.hashes, outcome, reason, made.signals, made.scores, result,
-        snapshot.revision, snapshot.commit_time, queue_us, match_us,
+        made.hashes, outcome, reason, found.signals, made.scores, found.result,
+        snapshot.revision, snapshot.commit_time, queue_us, found.match_us,
     )  # fmt: skip

@@ -20,7 +20,9 @@ from featsvc.signals.vectors import vector_value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
+class _StartedFrame:
+    """One frame, its vectors and scores made or on their way."""
+
     frame: int
     provenance: Provenance
     started: Started
@@ -28,43 +30,43 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContentSignals:
-    """What came of a look. `hashes` is there; the rest once `waiting` is over or `finish` has
+    """What one decode gave. `hashes` is there; the rest once `waiting` is over or `finish` has
     returned."""
 
     plan: ContentPlan
     hashes: ContentHashes
-    _seen: tuple[_Seen, ...]
+    _frames: tuple[_StartedFrame, ...]
 
     @property
     def waiting(self) -> bool:
         """Whether vectors are still being made."""
         learned = {model.name for model in self.plan.vectors}
-        return any(not learned.isdisjoint(seen.started.queued) for seen in self._seen)
+        return any(not learned.isdisjoint(frame.started.queued) for frame in self._frames)
 
     async def finish(self) -> None:
         """Wait for the learned models. Raises what they raise; nothing is left running."""
         try:
-            for seen in self._seen:
-                await seen.started.finish()
+            for frame in self._frames:
+                await frame.started.finish()
         finally:
             self.cancel()
 
     def cancel(self) -> None:
         """Take back what is still queued."""
-        for seen in self._seen:
-            seen.started.cancel()
+        for frame in self._frames:
+            frame.started.cancel()
 
     @property
     def signals(self) -> tuple[Signal, ...]:
         """Hashes, then vectors, both by frame."""
-        vectors = tuple(s for seen in self._seen for s in _vectors(seen, self.plan.vectors))
+        vectors = tuple(s for frame in self._frames for s in _vectors(frame, self.plan.vectors))
         return (*self.hashes.signals, *vectors)
 
     @property
     def scores(self) -> tuple[Score, ...]:
         """Of the first frame, by the classifiers that were asked."""
         asked = {model.id for model in self.plan.classifiers}
-        found = self._seen[0].started.result().scores if self._seen else ()
+        found = self._frames[0].started.result().scores if self._frames else ()
         return tuple(score for score in found if score.model in asked)
 
     def outcome(self) -> tuple[ContentOutcome, str]:
@@ -89,7 +91,7 @@ class ContentSignals:
         if not self.plan.vectors:
             return ""
         vectors = self.plan.vectors
-        return next(filter(None, (s.started.result(vectors).reason for s in self._seen)), "")
+        return next(filter(None, (f.started.result(vectors).reason for f in self._frames)), "")
 
     def check_vectors(self, field: str) -> None:
         """Raises InvalidInput where a vector that was asked for is not there."""
@@ -109,12 +111,12 @@ def make_signals(
     """
     if isinstance(content, str):
         return ContentSignals(plan, hash_any(content, plan.hashes, options, limits), ())
-    seen: list[_Seen] = []
+    seen: list[_StartedFrame] = []
 
     def see(image: Image) -> None:
         if models := plan.vectors if seen else plan.models:
             started = embedder.start(image, models)
-            seen.append(_Seen(image.frame, image.provenance, started))
+            seen.append(_StartedFrame(image.frame, image.provenance, started))
 
     try:
         hashes = hash_content(
@@ -133,17 +135,17 @@ def make_signals(
     return ContentSignals(plan, hashes, tuple(seen))
 
 
-def _vectors(seen: _Seen, models: Sequence[Model]) -> Sequence[Signal]:
+def _vectors(frame: _StartedFrame, models: Sequence[Model]) -> Sequence[Signal]:
     # Classifiers may still be at work.
-    made = seen.started.result(models)
+    made = frame.started.result(models)
     values = {embedding.model: embedding.values for embedding in made.embeddings}
     signals = []
     for model in models:
         if model.id in values:
             kind = get_algorithm(model.id)
-            quality = None if kind.quality_floor is None else seen.started.quality
+            quality = None if kind.quality_floor is None else frame.started.quality
             value = vector_value(kind, values[model.id])
             signals.append(
-                Signal(kind, value, quality, frame=seen.frame, provenance=seen.provenance)
+                Signal(kind, value, quality, frame=frame.frame, provenance=frame.provenance)
             )
     return signals

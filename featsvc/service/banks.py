@@ -13,11 +13,12 @@ from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
+from featsvc.banks.results import Quarantined
 from featsvc.banks.store import BankStore
 from featsvc.hashing.variants import make_entry, make_original
 from featsvc.requests import Runtime, describe_entry
+from featsvc.service.bank_evaluation import evaluate_bank
 from featsvc.service.bank_lists import ListStreams, serve
-from featsvc.service.bank_tuning import evaluate_bank
 from featsvc.service.conversions import bank_lists as convert_lists
 from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
@@ -156,14 +157,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def QuarantineEntries(  # noqa: N802
         self, request: banks_pb2.QuarantineEntriesRequest, context: Context
     ) -> banks_pb2.QuarantineEntriesResponse:
-        bank_id = convert.bank_id(request.parent, "parent")
-        done = await asyncio.to_thread(
-            self._store.quarantine_entries,
-            bank_id,
-            convert.entry_ids(bank_id, request.names),
-            convert.context(request.context),
-        )
-        await self._serve(done.revision)
+        done = await self._quarantine(request, release=False)
         return banks_pb2.QuarantineEntriesResponse(
             changed_entries=done.entries, revision=done.revision
         )
@@ -171,18 +165,27 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def ReleaseEntries(  # noqa: N802
         self, request: banks_pb2.ReleaseEntriesRequest, context: Context
     ) -> banks_pb2.ReleaseEntriesResponse:
+        done = await self._quarantine(request, release=True)
+        return banks_pb2.ReleaseEntriesResponse(
+            changed_entries=done.entries, revision=done.revision
+        )
+
+    async def _quarantine(
+        self,
+        request: banks_pb2.QuarantineEntriesRequest | banks_pb2.ReleaseEntriesRequest,
+        *,
+        release: bool,
+    ) -> Quarantined:
         bank_id = convert.bank_id(request.parent, "parent")
         done = await asyncio.to_thread(
             self._store.quarantine_entries,
             bank_id,
             convert.entry_ids(bank_id, request.names),
             convert.context(request.context),
-            release=True,
+            release=release,
         )
         await self._serve(done.revision)
-        return banks_pb2.ReleaseEntriesResponse(
-            changed_entries=done.entries, revision=done.revision
-        )
+        return done
 
     async def GetEntry(  # noqa: N802
         self, request: banks_pb2.GetEntryRequest, context: Context

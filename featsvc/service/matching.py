@@ -30,7 +30,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         options = convert.match_options(request.options)
         match request.WhichOneof("query"):
             case "content":
-                looked = await look(
+                report = await look(
                     self._runtime,
                     convert.content(request.content),
                     convert.algorithm_names(request.algorithms),
@@ -38,12 +38,12 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     options,
                 )
                 return matching_pb2.MatchResponse(
-                    outcome=convert.outcome(looked.outcome),
-                    outcome_reason=looked.reason,
-                    matches=[convert.match_message(m) for m in looked.result.matches],
-                    truncated=looked.result.truncated,
-                    watermark=convert.watermark(looked.revision, looked.commit_time),
-                    signals=convert.original_messages(looked.signals),
+                    outcome=convert.outcome(report.outcome),
+                    outcome_reason=report.reason,
+                    matches=[convert.match_message(m) for m in report.result.matches],
+                    truncated=report.result.truncated,
+                    watermark=convert.watermark(report.revision, report.commit_time),
+                    signals=convert.original_messages(report.signals),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)

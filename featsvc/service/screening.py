@@ -44,6 +44,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             try:
                 answer.response.CopyFrom(await self._screen(request))
             except Exception as exc:
+                # A bug in one request does not end the stream for the others.
                 if not isinstance(exc, errors.FeatsvcError):
                     exc = incident("ScreenStream", exc)
                 answer.error.CopyFrom(screen_error(exc))

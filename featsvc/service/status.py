@@ -1,4 +1,4 @@
-"""From an error to what a caller is told: one table, one function.
+"""From an error to what a caller gets: one table, one function.
 
 A unary call has a status, whose details follow google.rpc: `ErrorInfo` always (a stable reason
 for programs), `BadRequest` where a field is to blame, `RetryInfo` where trying again may help. A
@@ -42,7 +42,7 @@ def code_of(error: errors.FeatsvcError) -> grpc.StatusCode:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Facts:
     """`field` is empty where none is to blame, `retry_delay` None where a retry will not help."""
 
     code: int
@@ -53,30 +53,30 @@ class _Told:
     metadata: Mapping[str, str]
 
 
-def _tell(error: errors.FeatsvcError) -> _Told:
+def _facts_of(error: errors.FeatsvcError) -> _Facts:
     delay = None
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
     message = str(error)[:_MAX_MESSAGE_CHARS]
     code = code_of(error).value[0]
-    return _Told(code, error.reason, message, error.field, delay, error.metadata)
+    return _Facts(code, error.reason, message, error.field, delay, error.metadata)
 
 
 def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
     """The whole status with its details."""
-    told = _tell(error)
+    facts = _facts_of(error)
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=told.reason, domain=DOMAIN, metadata=told.metadata)
+        error_details_pb2.ErrorInfo(reason=facts.reason, domain=DOMAIN, metadata=facts.metadata)
     ]
-    if told.field:
+    if facts.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=told.field, description=told.message
+            field=facts.field, description=facts.message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if told.retry_delay is not None:
-        details.append(error_details_pb2.RetryInfo(retry_delay=told.retry_delay))
-    status = status_pb2.Status(code=told.code, message=told.message)
+    if facts.retry_delay is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=facts.retry_delay))
+    status = status_pb2.Status(code=facts.code, message=facts.message)
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -86,12 +86,12 @@ def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
 
 def screen_error(error: errors.FeatsvcError) -> screening_pb2.ScreenError:
     """The same for one request of a stream."""
-    told = _tell(error)
+    facts = _facts_of(error)
     return screening_pb2.ScreenError(
-        code=told.code,
-        reason=told.reason,
-        message=told.message,
-        field=told.field,
-        retry_delay=told.retry_delay,
-        metadata=told.metadata,
+        code=facts.code,
+        reason=facts.reason,
+        message=facts.message,
+        field=facts.field,
+        retry_delay=facts.retry_delay,
+        metadata=facts.metadata,
     )

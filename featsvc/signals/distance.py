@@ -5,6 +5,7 @@ code wants to know of an algorithm's values it asks of its distance.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,30 +39,28 @@ MAX_SEGMENTS = 180
 MAX_STORED_CHARS = 16 * 1024
 
 
-class Distance:
-    """One way to compare two values of a kind. Here: values that are told apart and no more.
+class Distance(ABC):
+    """One way to read, write and compare the values of a kind.
 
     `fractional`: distances are floats, otherwise whole numbers; `rows`: the values of a kind have
-    one length, so that they pack as rows; `shown`: short enough that answers show them; `scans`:
-    `to_all` is there.
+    one length, so that they pack as rows; `shown`: short enough that answers show them.
     """
 
     name: ClassVar[str]
     fractional: ClassVar[bool] = False
     rows: ClassVar[bool] = True
     shown: ClassVar[bool] = True
-    scans: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return self.name.upper()
 
+    @abstractmethod
     def largest(self, kind: "Algorithm") -> int:
         """Of any two values of the kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
         """Text form to value: in any case, blanks around it allowed. Raises InvalidSignal."""
-        raise NotImplementedError
 
     def parse_listed(self, kind: "Algorithm", text: str, *, field: str = "signal") -> bytes:
         """The same for a list, which also holds what is never compared. Raises InvalidSignal."""
@@ -71,13 +70,9 @@ class Distance:
         """Text form of a value, as lists carry it."""
         return value.hex()
 
+    @abstractmethod
     def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
         """0 to `largest`. Raises InvalidSignal for lengths that do not fit."""
-        raise NotImplementedError
-
-    def to_all(self, query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[Any]:
-        """From `query` uint8 (bytes,) to each row of `values` uint8 (n, bytes)."""
-        raise NotImplementedError
 
     def row_bytes(self, kind: "Algorithm", dimensions: int) -> int:
         """Length of a row where values come packed; 0 where nothing tells it."""
@@ -86,6 +81,14 @@ class Distance:
     def packed(self, kind: "Algorithm", rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Rows as they came, uint8 (n, bytes), to values. Raises InvalidSignal, naming the row."""
         return rows
+
+
+class ScannedDistance(Distance):
+    """One that is taken to many values at once, without an index."""
+
+    @abstractmethod
+    def to_all(self, query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[Any]:
+        """From `query` uint8 (bytes,) to each row of `values` uint8 (n, bytes)."""
 
 
 class _Digits(Distance):
@@ -111,11 +114,10 @@ class _Digits(Distance):
         )
 
 
-class _Hamming(_Digits):
+class _Hamming(_Digits, ScannedDistance):
     """Number of differing bits."""
 
     name = "hamming"
-    scans = True
 
     def largest(self, kind: "Algorithm") -> int:
         return kind.bits
@@ -205,13 +207,12 @@ class _Segments(_Digits):
         return nearest
 
 
-class _Cosine(Distance):
+class _Cosine(ScannedDistance):
     """Of vectors: 1 - cosine, 0 to 2. A threshold is such a distance, not a cosine."""
 
     name = "cosine"
     fractional = True
     shown = False
-    scans = True
 
     def largest(self, kind: "Algorithm") -> int:
         return 2

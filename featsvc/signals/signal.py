@@ -45,16 +45,6 @@ def format_value(algorithm: str, value: bytes) -> str:
     return kind.distance.format(kind, value)
 
 
-def parse_value(algorithm: str, text: str, *, field: str = "value") -> bytes:
-    """Hex in any case, blanks around it allowed, to packed bytes.
-
-    A vector is normalised; TLSH may have its `T1`. Raises UnknownAlgorithm, or InvalidSignal naming
-    the length or the first bad character.
-    """
-    kind = get_algorithm(algorithm, field=field)
-    return kind.distance.parse(kind, text, field=field)
-
-
 def parse_signal(text: str, *, field: str = "signal") -> Signal:
     """`pdq:HEX` to a Signal. Raises UnknownAlgorithm or InvalidSignal."""
     algorithm, colon, value = text.strip().partition(":")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from featsvc.errors import InvalidSignal
 from featsvc.service.conversions.signals import algorithm_message
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
-from featsvc.signals.distance import DISTANCES, HAMMING, OPAQUE, Distance
+from featsvc.signals.distance import COSINE, DISTANCES, HAMMING, OPAQUE, Distance, ScannedDistance
 from tests.signals.values import VALUES, values_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -95,10 +95,15 @@ def test_distances_keep_their_laws(kind: Algorithm, data: st.DataObject) -> None
     # What is equal or not is 0 or 1, and 1 is out of any threshold's reach.
     assert 0 <= apart <= (kind.largest_distance or 1)
     assert kind.distance.fractional or apart == int(apart)
-    if kind.distance.scans:
+    if isinstance(kind.distance, ScannedDistance):
         query, rows = (np.frombuffer(v, np.uint8) for v in (a, a + b))
         all_of_them = kind.distance.to_all(query, rows.reshape(2, -1))
         assert all_of_them.tolist() == [0, apart]
+
+
+def test_hashes_of_pictures_and_vectors_are_scanned() -> None:
+    scanned = {one for one in DISTANCES.values() if isinstance(one, ScannedDistance)}
+    assert scanned == {HAMMING, COSINE}
 
 
 @every_kind

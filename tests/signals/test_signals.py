@@ -11,7 +11,8 @@ from featsvc.hashing.picture import pack_bits
 from featsvc.signals import distance as distances
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.distance import distance
-from featsvc.signals.signal import Signal, parse_signal, parse_value
+from featsvc.signals.signal import Signal, parse_signal
+from tests.signals.values import parse_value
 
 MD5 = get_algorithm("md5")
 PDQ = get_algorithm("pdq")

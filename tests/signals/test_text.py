@@ -13,7 +13,7 @@ from featsvc.errors import InvalidInput, InvalidSignal, MediaTooLarge, UnknownAl
 from featsvc.signals.algorithms import DEFAULT_TEXT_ALGORITHMS
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
-from featsvc.signals.signal import Signal, format_value, parse_signal, parse_value
+from featsvc.signals.signal import Signal, format_value, parse_signal
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 from featsvc.signals.text_grams import (
     MAX_PARTS,
@@ -24,6 +24,7 @@ from featsvc.signals.text_grams import (
     stored_values,
 )
 from featsvc.signals.text_views import view_text
+from tests.signals.values import parse_value
 from tests.texts import EDITS, ENTRIES
 
 ALL = ("text_sha256", "text", "tlsh", "md5", "sha1", "sha256")

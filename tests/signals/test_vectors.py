@@ -13,8 +13,9 @@ from featsvc.embedding.classical import CLASSICAL
 from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
 from featsvc.signals.algorithms import ALGORITHMS, Kind, find_algorithm, get_algorithm
 from featsvc.signals.distance import COSINE, distance
-from featsvc.signals.signal import Signal, format_value, parse_value
+from featsvc.signals.signal import Signal, format_value
 from featsvc.signals.vectors import vector_of, vector_value
+from tests.signals.values import parse_value
 
 FLOATS = st.floats(-(2.0**40), 2.0**40, width=32)
 SSCD = get_algorithm("sscd@3")

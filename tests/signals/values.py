@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from hypothesis import strategies as st
 
-from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.algorithms import Algorithm, get_algorithm
 from featsvc.signals.distance import (
     CONTAINMENT,
     COSINE,
@@ -58,3 +58,9 @@ VALUES: Mapping[Distance, Draw] = {
 def values_of(kind: Algorithm) -> st.SearchStrategy[bytes]:
     assert kind.distance in VALUES, f"draw values of {kind.distance!r} in tests/signals/values.py"
     return VALUES[kind.distance](kind)
+
+
+def parse_value(algorithm: str, text: str) -> bytes:
+    """The value of a text form, by the distance of the algorithm of that name."""
+    kind = get_algorithm(algorithm)
+    return kind.distance.parse(kind, text)

@@ -14,6 +14,7 @@ from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView, VersionedEntry, check_revision, live_at
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.distance import ScannedDistance
 
 MAX_NEAR = 10_000
 """Entries that one search by nearness finds; beyond, it asks for a smaller distance."""
@@ -85,7 +86,7 @@ def _near(
     kind = get_algorithm(signal.algorithm)
     version = stored_version(signal.algorithm, signal.version, field="near.version")
     apart = kind.distance
-    if not apart.scans or (max_distance < 1 and not apart.fractional):
+    if not isinstance(apart, ScannedDistance) or (max_distance < 1 and not apart.fractional):
         held = and_(
             entry_signals.c.algorithm == signal.algorithm,
             entry_signals.c.algorithm_version == version,
@@ -101,8 +102,8 @@ def _near(
     for batch in view.signals_where(signal.algorithm, condition):
         distances = apart.to_all(query, _rows(batch.values))
         for i in np.flatnonzero(distances <= max_distance).tolist():
-            version, distance = batch.versions[i], float(distances[i])
-            found[version] = min(distance, found.get(version, distance))
+            mine, distance = batch.versions[i], float(distances[i])
+            found[mine] = min(distance, found.get(mine, distance))
         if len(found) > MAX_NEAR:
             raise InvalidInput(
                 f"max_distance: more than {MAX_NEAR} entries are within {max_distance:g}; "

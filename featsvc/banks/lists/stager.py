@@ -46,8 +46,8 @@ class _Details(NamedTuple):
 class Stager:
     """Rows of a list in, rows of the temporary tables out.
 
-    `identities` and `signals` collect 64-bit hashes, by which a file without duplicates is told
-    without sorting it; past `MAX_HASHES` they are given up.
+    `identities` and `signals` collect 64-bit hashes, which show a file without duplicates
+    without sorting its rows; past `MAX_HASHES` they are given up.
     """
 
     def __init__(self, options: ImportOptions) -> None:
@@ -114,11 +114,11 @@ class Stager:
         expire_us = None if row.expire_time is None else to_us(row.expire_time)
         algorithm = signal.algorithm
         version = stored_version(algorithm, signal.version, field="signals")
-        # A first version is not named: what was stored before there were any is alike.
-        told = algorithm if version == first_version(algorithm) else f"{algorithm}\1{version}"
+        # A first version is left out: entries stored before versions have the same digest.
+        versioned = algorithm if version == first_version(algorithm) else f"{algorithm}\1{version}"
         parts = (
             "\1".join(sorted(labels)), source, row.opinion.value, row.note, str(expire_us),
-            told, signal.variant, str(signal.quality), "",
+            versioned, signal.variant, str(signal.quality), "",
         )  # fmt: skip
         if len(self._known) >= _DETAILS_KEPT:
             self._known.clear()

@@ -27,7 +27,7 @@ def identity_of(external_id: str, source: str, signals: Sequence[EntrySignal]) -
 
 def external_identity(external_id: str, source: str) -> str:
     """That of an entry with an external id, from that source; "" where it has none."""
-    # Nearly no id holds a control character; this tells at once.
+    # Nearly no id holds a control character; this check is fast.
     if not external_id.isprintable():
         external_id = external_id.replace("\x1e", "\x1e0").replace("\x1f", "\x1e1")
     return f"x{external_id}{_BEFORE_SOURCE}{source}" if source else f"x{external_id}"

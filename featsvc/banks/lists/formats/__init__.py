@@ -1,6 +1,6 @@
 """Hash-list formats: bytes in, one `ImportRow` or `BadRow` at a time out, in constant memory.
 
-`FORMATS` is the one table of them, in the order in which they are told by content; some are
+`FORMATS` is the one table of them, in the order in which detection asks them; some are
 written too. To add one: write a module with its functions, name them in a row here, put a sample
 into `tests/banks/samples` and a row into docs/curators.md. Tests that go over the table ask for
 each.
@@ -41,7 +41,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format. `opens` and `told` say whether a head is of it, see `Head`.
+    """One format. `opens` and `detects` say whether a head is of it, see `Head`.
 
     Where it is written: `write`, after `header`, and `drops`: what an entry may have and the format
     cannot carry, as `exporting` names it.
@@ -49,7 +49,7 @@ class Format:
 
     name: str
     read: Reader
-    told: Callable[[Head], bool]
+    detects: Callable[[Head], bool]
     opens: str = ""
     write: Writer | None = None
     header: bytes = b""
@@ -63,7 +63,7 @@ _TABLE = (
     Format(
         name="csv",
         read=csv_rows.read,
-        told=lambda head: csv_rows.is_header(head.lines[0]),
+        detects=lambda head: csv_rows.is_header(head.lines[0]),
         write=csv_rows.write,
         header=csv_rows.HEADER,
         drops=("grouped signals", "labels with ;", "version", "quarantined"),
@@ -73,7 +73,7 @@ _TABLE = (
         read=json_rows.read,
         opens="{",
         # An entry of many vectors is a longer line than the head.
-        told=lambda head: (
+        detects=lambda head: (
             any(map(json_rows.is_row, head.lines))
             or head.text.startswith(('{"external_id":', '{"signals":'))
         ),
@@ -83,19 +83,19 @@ _TABLE = (
     Format(
         name="tx-dataset",
         read=csv_rows.read,
-        told=lambda head: csv_rows.is_tx_header(head.lines[0]),
+        detects=lambda head: csv_rows.is_tx_header(head.lines[0]),
     ),
     Format(
         name="tx",
         read=tx_local.read,
-        told=lambda head: any(map(tx_local.is_row, head.lines)),
+        detects=lambda head: any(map(tx_local.is_row, head.lines)),
         write=tx_local.write,
         drops=("external_id", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals"),
     ),
     Format(
         name="pdq-text",
         read=pdq_text.read,
-        told=lambda head: any(map(pdq_text.is_row, head.lines)),
+        detects=lambda head: any(map(pdq_text.is_row, head.lines)),
         write=pdq_text.write,
         drops=("other algorithms", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals"),
     ),
@@ -103,25 +103,27 @@ _TABLE = (
         name="ncmec-xml",
         read=ncmec_xml.read,
         opens="<",
-        told=lambda head: "queryResult" in head.text or "<!DOCTYPE" in head.text,
+        detects=lambda head: "queryResult" in head.text or "<!DOCTYPE" in head.text,
     ),
     Format(
         name="stopncii",
         read=feeds.read_stopncii,
         opens="{",
-        told=lambda head: head.has("hashRecords"),
+        detects=lambda head: head.has("hashRecords"),
     ),
     Format(
         name="tat",
         read=feeds.read_tat,
         opens="{",
-        told=lambda head: head.has("results", "hash_digest") or head.has("results", "checkpoint"),
+        detects=lambda head: (
+            head.has("results", "hash_digest") or head.has("results", "checkpoint")
+        ),
     ),
     Format(
         name="threat-updates",
         read=feeds.read_threat_updates,
         opens="{",
-        told=lambda head: head.has("data", "indicator") or head.has("data", "paging"),
+        detects=lambda head: head.has("data", "indicator") or head.has("data", "paging"),
     ),
 )
 
@@ -163,7 +165,7 @@ def detect(start: bytes) -> str:
     lines = (line for line in text.splitlines() if line.strip())
     head = Head(text, tuple(islice(lines, _LINES_LOOKED_AT)))
     for known in FORMATS.values():
-        if text and head.opens(known.opens) and known.told(head):
+        if text and head.opens(known.opens) and known.detects(head):
             return known.name
     raise InvalidInput(
         f"file: told no format by its content; name one of {', '.join(FORMATS)}. Our CSV "

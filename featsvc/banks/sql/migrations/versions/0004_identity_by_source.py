@@ -1,4 +1,4 @@
-"""An entry is told by bank, source and external id: two sources may give the same id.
+"""Bank, source and external id identify an entry: two sources may give the same id.
 
 On PostgreSQL identities are ordered by their bytes, as on SQLite, so that the sources of an id are
 one range of the index.
