@@ -2,7 +2,8 @@
 
 Each row is a room (a folder or a file), and its last column names what the room may import: other
 rooms, and the libraries of `LIBRARIES`. An import that the table does not allow breaks the
-contract, and so does an arrow that nothing uses, a module without a room, and a circle.
+contract, and so does an arrow that nothing uses, a module without a room, a circle, and an arrow
+down the table.
 """
 
 import re
@@ -85,7 +86,20 @@ def find_faults(table: Mapping[str, frozenset[str]], imports: Mapping[str, set[s
         TopologicalSorter(table).prepare()
     except CycleError as exc:
         faults.append("a circle: " + " -> ".join(exc.args[1]))
+    else:
+        faults += find_arrows_down(table)
     return faults
+
+
+def find_arrows_down(table: Mapping[str, frozenset[str]]) -> list[str]:
+    """Rooms that know one which stands below them: whoever reads down meets it too early."""
+    rooms = list(table)
+    return [
+        f"{room}: knows {other}, which stands below it; move its row up"
+        for place, room in enumerate(rooms)
+        for other in rooms[place + 1 :]
+        if other in table[room]
+    ]
 
 
 class TableContract(Contract):

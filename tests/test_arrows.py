@@ -74,5 +74,14 @@ def test_a_circle_is_a_fault() -> None:
     assert faults[0].startswith("a circle: ")
 
 
+def test_an_arrow_down_the_table_is_a_fault() -> None:
+    upside_down = dict(reversed(TABLE.items()))
+    faults = find_faults(upside_down, KEPT)
+    assert faults == [
+        f"featsvc.mid.{room}: knows featsvc.low, which stands below it; move its row up"
+        for room in "ba"
+    ]
+
+
 def test_the_table_of_the_project_is_not_empty() -> None:
     assert len(read_table((ROOT / "ARCHITECTURE.md").read_text())) > 20

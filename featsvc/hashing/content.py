@@ -26,7 +26,7 @@ def hash_content(
     see: Callable[[Image], None] | None = None,
     grey_suffices: bool = True,
 ) -> ContentHashes:
-    """Compute each of `algorithms` (registry names; a repeated one counts once).
+    """Compute each of `algorithms` (names of the table; a repeated one counts once).
 
     `variants` makes PDQ's variants beside the original (`featsvc.hashing.variants`), whose own
     quality is no part of the outcome; `options.frames` says whether every frame of an animation

@@ -24,7 +24,7 @@ _MEDIA = MediaInfo("text/plain", 0, 0, 0)
 
 
 def hash_text(text: str, algorithms: Sequence[str], *, parts: bool = False) -> ContentHashes:
-    """Compute each of `algorithms` (registry names; a repeated one counts once).
+    """Compute each of `algorithms` (names of the table; a repeated one counts once).
 
     `parts`: the `text` signals are those that an entry stores, a long text's in several variants;
     otherwise there is one of the whole text, as a query wants it. Synchronous and thread-safe.

@@ -201,7 +201,7 @@ def packed_signals(
     algorithm: str, signals: bytes, dimensions: int
 ) -> tuple[Algorithm, NDArray[np.uint8]]:
     """The algorithm, and signals side by side as uint8 (n, bytes); vectors of
-    length 1, whatever they were. `dimensions` is read where the registry does not know them.
+    length 1, whatever they were. `dimensions` is read where the table has none.
 
     Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
     vector without direction, InvalidInput past the cap.
