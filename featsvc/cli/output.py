@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +20,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+if TYPE_CHECKING:
+    # Private to protobuf, and named by every generated stub.
+    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -28,7 +32,7 @@ def json_line(value: object) -> None:
     click.echo(_encoder.encode(value).decode())
 
 
-def enum_name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:
+def enum_name(enum: "EnumTypeWrapper", value: int, prefix: str) -> str:
     """The name without its prefix; UNKNOWN and the number for a value that is newer than this
     command."""
     try:
