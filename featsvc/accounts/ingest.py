@@ -31,7 +31,7 @@ Target = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class IngestCall:
     """One script call: an entity, and which events of the batch it applies."""
 
     key: bytes
@@ -95,7 +95,7 @@ class IngestBatch:
         n = len(self._events)
         return [range(at, min(at + EVENTS_PER_TRIP, n)) for at in range(0, n, EVENTS_PER_TRIP)]
 
-    def calls(self, trip: range) -> list[Call]:
+    def calls(self, trip: range) -> list[IngestCall]:
         """One script call for each entity that the trip's events are about."""
         by_target: dict[Target, list[tuple[int, int]]] = {}
         for i in trip:
@@ -103,7 +103,7 @@ class IngestBatch:
                 by_target.setdefault(target, []).append((i, position))
         return [self._call(target, members) for target, members in by_target.items()]
 
-    def _call(self, target: Target, events: list[tuple[int, int]]) -> Call:
+    def _call(self, target: Target, events: list[tuple[int, int]]) -> IngestCall:
         entity, entity_id = target
         plan, first_state = self._plans[entity].packed(
             frozenset(self._events[i].type for i, _ in events)
@@ -131,9 +131,9 @@ class IngestBatch:
         key = entity_key(definitions, entity, entity_id)
         hashes = b"".join(ids + members)
         command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
-        return Call(key, command, [i for i, _ in events])
+        return IngestCall(key, command, [i for i, _ in events])
 
-    def settle(self, trip: range, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
+    def settle(self, trip: range, calls: Sequence[IngestCall], replies: Sequence[Reply]) -> None:
         """Merge what the calls of a trip answered into one result an event."""
         outcomes: dict[int, list[int]] = {}
         reason = ""

@@ -112,7 +112,7 @@ class _Group:
     places: list[int]
 
 
-class Read:
+class FeatureRead:
     """`keys` and `commands` go out together; fold() takes their replies, table() gives the rest."""
 
     def __init__(

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
+from featsvc.accounts.coalescing import ReadCoalescer
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
@@ -18,11 +19,10 @@ from featsvc.accounts.events import (
     check_id,
     clock_ms,
 )
-from featsvc.accounts.gathering import ReadGathering
 from featsvc.accounts.ingest import MAX_EVENTS, IngestBatch
 from featsvc.accounts.link import Command, ConnectionLost, Reply
 from featsvc.accounts.plan import IngestPlan, entity_key
-from featsvc.accounts.read import Read, ReadPlans, check_entities
+from featsvc.accounts.read import FeatureRead, ReadPlans, check_entities
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.toml_source import did_you_mean
 from featsvc.accounts.topology import connect
@@ -82,7 +82,7 @@ class FeatureStore:
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
         self._read_plans = ReadPlans(definitions)
-        self._gathering = ReadGathering(self._read)
+        self._coalescer = ReadCoalescer(self._read)
 
     async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
         """Apply up to 10,000 events; one result each, in order.
@@ -114,7 +114,7 @@ class FeatureStore:
     ) -> FeatureTable:
         """Features of 1 to 1,000 entities; windows end at `as_of_ms`, now where None."""
         self._check(entities, selection, as_of_ms)
-        return await self._gathering.get(entities, selection, as_of_ms)
+        return await self._coalescer.get(entities, selection, as_of_ms)
 
     def degraded(
         self, entities: Sequence[EntityRef], selection: Selection = ALL, as_of_ms: int | None = None
@@ -122,7 +122,7 @@ class FeatureStore:
         """The table that `get` would give, with every value DEGRADED: for while it cannot."""
         self._check(entities, selection, as_of_ms)
         as_of_ms = self._clock() if as_of_ms is None else as_of_ms
-        names = Read(self._read_plans, entities, selection, as_of_ms).names
+        names = FeatureRead(self._read_plans, entities, selection, as_of_ms).names
         return degraded_table(names, len(entities), as_of_ms)
 
     async def record_and_get(
@@ -142,7 +142,7 @@ class FeatureStore:
             now_ms = self._clock()
             ahead = now_ms < event.time_ms <= now_ms + self._max_skew_ms
             as_of_ms = event.time_ms if ahead else now_ms
-        read = Read(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
         trip = range(1)
         calls = batch.calls(trip)
         replies = await self._execute(
@@ -192,7 +192,7 @@ class FeatureStore:
         """Let go of every connection."""
         await self._topology.close()
 
-    async def _finish(self, read: Read, replies: Sequence[Reply]) -> FeatureTable:
+    async def _finish(self, read: FeatureRead, replies: Sequence[Reply]) -> FeatureTable:
         """Fold; only entities with a saturated distinct count cost a second trip."""
         _raise_if_any_failed(replies)
         read.fold(replies)
@@ -240,7 +240,7 @@ class FeatureStore:
         """One checked read."""
         if as_of_ms is None:
             as_of_ms = self._clock()
-        read = Read(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
         return await self._finish(read, await self._execute(read.keys, read.commands))
 
     def _check_ref(self, ref: EntityRef) -> None:

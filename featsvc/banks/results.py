@@ -159,13 +159,13 @@ class DiffPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddResult:
     entries: tuple[Entry, ...]
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
+class WithdrawResult:
     """`revision` is 0 for a dry run."""
 
     entries: int
@@ -174,7 +174,7 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class QuarantineResult:
     """`entries` that were not so before."""
 
     entries: int
@@ -182,7 +182,7 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack:
+class RollbackResult:
     """`revision` is 0 for a dry run, or where nothing differs."""
 
     revision: int

@@ -25,7 +25,7 @@ from featsvc.banks.records import (
 from featsvc.banks.results import (
     DEFAULT_IMPORT,
     NO_FILTER,
-    Added,
+    AddResult,
     BankMatches,
     BankPage,
     DiffPage,
@@ -35,10 +35,10 @@ from featsvc.banks.results import (
     ImportResult,
     MatchKey,
     Overlap,
-    Quarantined,
+    QuarantineResult,
     RevisionPage,
-    RolledBack,
-    Withdrawn,
+    RollbackResult,
+    WithdrawResult,
 )
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.pages import check_page_size, decode_number, decode_token, encode_token
@@ -103,7 +103,7 @@ class BankStore:
         *,
         etag: str = "",
         force: bool = False,
-    ) -> Withdrawn:
+    ) -> WithdrawResult:
         """Withdraw its entries and take it off the list; its history stays.
 
         Raises NotFound, Conflict for the etag, InvalidInput where it has entries without `force`.
@@ -174,7 +174,7 @@ class BankStore:
 
     def add_entries(
         self, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext = NO_CONTEXT
-    ) -> Added:
+    ) -> AddResult:
         """Add entries, or change those of the same external id and source (or signal).
 
         Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index.
@@ -190,7 +190,7 @@ class BankStore:
         *,
         source: str | None = None,
         dry_run: bool = False,
-    ) -> Withdrawn:
+    ) -> WithdrawResult:
         """All of them or none; an external id names the entries of every source that gave it.
 
         With a `source` only entries from it ("": those without one). Raises NotFound for a bank or
@@ -213,7 +213,7 @@ class BankStore:
         context: ChangeContext = NO_CONTEXT,
         *,
         release: bool = False,
-    ) -> Quarantined:
+    ) -> QuarantineResult:
         """Keep entries from matching, or `release` them. Raises NotFound."""
         return editing.quarantine(self._database, bank_id, entry_ids, context, release=release)
 
@@ -267,7 +267,7 @@ class BankStore:
         *,
         etag: str = "",
         dry_run: bool = False,
-    ) -> RolledBack:
+    ) -> RollbackResult:
         """Restore the entries of an earlier revision as a new one; settings stay.
 
         Raises NotFound, InvalidInput for the revision, Conflict for the etag.

@@ -2,7 +2,7 @@
 
 from featsvc.embedding.batching import BatchingOptions
 from featsvc.embedding.classical import GREY_SUFFICES, warm
-from featsvc.embedding.embedder import Embedded, Embedder, Started
+from featsvc.embedding.embedder import Embedder, PendingEmbeddings, PictureEmbeddings
 from featsvc.embedding.learned import OnnxEmbedder
 from featsvc.embedding.model_file import ModelSpec, read_models
 from featsvc.embedding.models import Embedding, Model, Score
@@ -11,15 +11,15 @@ from featsvc.embedding.preprocessing import Preprocessing
 __all__ = [
     "GREY_SUFFICES",
     "BatchingOptions",
-    "Embedded",
     "Embedder",
     "Embedding",
     "Model",
     "ModelSpec",
     "OnnxEmbedder",
+    "PendingEmbeddings",
+    "PictureEmbeddings",
     "Preprocessing",
     "Score",
-    "Started",
     "read_models",
     "warm",
 ]

@@ -60,7 +60,7 @@ class _Waiting(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class Lane(Generic[T]):
+class ModelQueue(Generic[T]):
     """The queue of one model; made by `MicroBatcher.add`.
 
     `run` takes a batch (N, ...) and gives N results; an error among them is that row's alone.
@@ -99,7 +99,7 @@ class MicroBatcher:
     def __init__(self, options: BatchingOptions) -> None:
         self._options = options
         self._max_wait_s = min(options.max_wait_ms, options.max_latency_ms / 4) / 1000
-        self._lanes: list[Lane[object]] = []
+        self._lanes: list[ModelQueue[object]] = []
         self._changed = threading.Condition()
         self._running_s = 0.0
         self._free = options.threads
@@ -117,15 +117,15 @@ class MicroBatcher:
         *,
         row_s: float,
         max_batch: int | None = None,
-    ) -> Lane[T]:
+    ) -> ModelQueue[T]:
         """A lane for one model; `row_s` is a first guess, `max_batch` what the model can take."""
         most = min(max_batch or self._options.max_batch, self._options.max_batch)
-        lane = Lane(run, most, max(row_s, _LEAST_ROW_S))
+        lane = ModelQueue(run, most, max(row_s, _LEAST_ROW_S))
         with self._changed:
             self._lanes.append(lane)  # type: ignore[arg-type]  # only ever handed its own results
         return lane
 
-    def submit(self, lane: Lane[T], row: Row) -> Future[T]:
+    def submit(self, lane: ModelQueue[T], row: Row) -> Future[T]:
         """Queue one row. Raises Overloaded where it would be late, Unavailable once closed.
 
         The future raises what `run` gave for the row or raised.
@@ -156,7 +156,7 @@ class MicroBatcher:
         for thread in self._threads:
             thread.join()
 
-    def _admit(self, lane: Lane[T]) -> None:
+    def _admit(self, lane: ModelQueue[T]) -> None:
         """Raises Overloaded where a new row of `lane` is expected to break the bound."""
         queued_s = sum(len(one.waiting) * one.slow_row_s for one in self._lanes)
         batch_s = self._size(lane) * lane.slow_row_s
@@ -173,12 +173,12 @@ class MicroBatcher:
                 retry_after_ms=math.ceil(max(late_ms, 1000 * batch_s)),
             )
 
-    def _size(self, lane: Lane[T]) -> int:
+    def _size(self, lane: ModelQueue[T]) -> int:
         """Most rows of a batch: what the model takes and a quarter of the bound holds."""
         within_bound = int(self._options.max_latency_ms / 4000 / lane.row_s)
         return max(1, min(lane.max_batch, within_bound))
 
-    def _due(self, lane: Lane[object]) -> float:
+    def _due(self, lane: ModelQueue[object]) -> float:
         """When the batch that waits in `lane` closes."""
         oldest = lane.waiting[0].since
         missing = self._size(lane) - len(lane.waiting)
@@ -186,7 +186,7 @@ class MicroBatcher:
             return oldest
         return oldest + min(self._max_wait_s, lane.row_s, missing * lane.gap_s)
 
-    def _next(self) -> tuple[Lane[object], list[_Waiting[object]]] | None:
+    def _next(self) -> tuple[ModelQueue[object], list[_Waiting[object]]] | None:
         """Wait for a batch and take it; None once closed. Holds the lock."""
         while not self._closed:
             lanes = [lane for lane in self._lanes if lane.waiting]
@@ -227,7 +227,7 @@ class MicroBatcher:
                 lane.batches += 1
 
 
-def _run(lane: Lane[object], batch: list[_Waiting[object]]) -> float:
+def _run(lane: ModelQueue[object], batch: list[_Waiting[object]]) -> float:
     """Run a batch and hand out its results; returns the seconds it took."""
     started = time.monotonic()
     try:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from featsvc.embedding.batching import BatchingOptions, Lane, MicroBatcher
+from featsvc.embedding.batching import BatchingOptions, MicroBatcher, ModelQueue
 from featsvc.embedding.classical import CLASSICAL, QUALITY_FLOOR, embed_classical
 from featsvc.embedding.learned import Inference, OnnxEmbedder
 from featsvc.embedding.models import Embedding, Model, Score
@@ -18,7 +18,7 @@ _SHOWN_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
+class PictureEmbeddings:
     """What the models made of one picture, in the order they were asked for.
 
     `reason` says why the vectors are not to be relied on, or why one is missing; empty where all
@@ -31,7 +31,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Started:
+class PendingEmbeddings:
     """Models at work on one picture: the classical ones are done, the learned ones queued.
 
     `quality` is PDQ's, None where no classical one was asked for.
@@ -43,7 +43,7 @@ class Started:
     reason: str
     quality: int | None
 
-    async def finish(self) -> Embedded:
+    async def finish(self) -> PictureEmbeddings:
         """Wait for the learned models. Raises what they raise; nothing is left running."""
         try:
             await asyncio.gather(*map(asyncio.wrap_future, self.queued.values()))
@@ -56,7 +56,7 @@ class Started:
         for future in self.queued.values():
             future.cancel()
 
-    def result(self, models: Sequence[Model] | None = None) -> Embedded:
+    def result(self, models: Sequence[Model] | None = None) -> PictureEmbeddings:
         """What all of them made, or those of `models`, once none of these is at work any more."""
         wanted = self.models if models is None else models
         names = {model.name for model in wanted}
@@ -73,7 +73,7 @@ class Started:
                 Score(model.id, label, score)
                 for label, score in zip(model.labels, inference.scores, strict=True)
             ]
-        return Embedded(tuple(embeddings), tuple(scores), reason)
+        return PictureEmbeddings(tuple(embeddings), tuple(scores), reason)
 
 
 class Embedder:
@@ -93,7 +93,7 @@ class Embedder:
         )
         """By name, in the order they are listed."""
         self._batcher = MicroBatcher(options or BatchingOptions(1)) if learned else None
-        self._lanes: dict[str, Lane[Inference]] = {}
+        self._lanes: dict[str, ModelQueue[Inference]] = {}
         if self._batcher is not None:
             for name, one in self._learned.items():
                 self._lanes[name] = self._batcher.add(
@@ -130,7 +130,7 @@ class Embedder:
             )
         return model
 
-    def start(self, image: Image, models: Sequence[Model]) -> Started:
+    def start(self, image: Image, models: Sequence[Model]) -> PendingEmbeddings:
         """Compute the classical ones on this thread, prepare and queue the learned ones.
 
         Raises Overloaded where a learned one would be late; nothing is left queued then.
@@ -156,7 +156,7 @@ class Embedder:
             for future in queued.values():
                 future.cancel()
             raise
-        return Started(tuple(models), done, queued, reason, quality)
+        return PendingEmbeddings(tuple(models), done, queued, reason, quality)
 
     def close(self) -> None:
         """Cancel what waits, finish what runs."""

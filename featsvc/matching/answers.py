@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featsvc.matching.finding import (
-    Hit,
-    Near,
-    SearchedPart,
-    passing,
-    passing_few,
-    with_labels,
-)
 from featsvc.matching.matches import MAX_EVIDENCE, Evidence, Match, MatchOptions, MatchResult
+from featsvc.matching.part_search import (
+    AcceptedHit,
+    PartHits,
+    PartView,
+    apply_rules,
+    apply_rules_to_few,
+    filter_labels,
+)
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.signal import Signal
@@ -29,12 +29,12 @@ _NOTHING = MatchResult((), False, low_quality=False)
 _NOTHING_POOR = MatchResult((), False, low_quality=True)
 
 
-class Asked(NamedTuple):
+class AlgorithmQuery(NamedTuple):
     """Query signals of one algorithm, the thresholds that apply, and what is near them."""
 
     signals: Sequence[Signal]
     thresholds: Thresholds
-    near: Sequence[Near]
+    near: Sequence[PartHits]
 
     @property
     def algorithm(self) -> Algorithm:
@@ -49,20 +49,20 @@ class Asked(NamedTuple):
 class Answers:
     """Makes the answers of a snapshot from its parts and its rules."""
 
-    def __init__(self, parts: Sequence[SearchedPart], rules: BankRules) -> None:
+    def __init__(self, parts: Sequence[PartView], rules: BankRules) -> None:
         self._parts = tuple(parts)
         self._rules = rules
 
     def result(
-        self, asked: Sequence[Asked], options: MatchOptions, low_quality: bool
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions, low_quality: bool
     ) -> MatchResult:
         """Of signals that are all of ONE piece of content."""
-        hits = sum([one.hits for one in asked])
+        hits = sum([one.hits for one in queries])
         if not hits:
             return _NOTHING_POOR if low_quality else _NOTHING
         if hits > FEW:
-            return self._many(asked, options, low_quality)
-        nearest, suppressing = self._few(asked, options)
+            return self._many(queries, options, low_quality)
+        nearest, suppressing = self._few(queries, options)
         if len(nearest) == 1:
             ((one, hit),) = nearest
             match = self.match(one.signals[hit.query], one.thresholds, hit, options, suppressing)
@@ -71,14 +71,14 @@ class Answers:
         return MatchResult(matches, truncated, low_quality)
 
     def _few(
-        self, asked: Sequence[Asked], options: MatchOptions
-    ) -> tuple[list[tuple[Asked, Hit]], bool]:
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions
+    ) -> tuple[list[tuple[AlgorithmQuery, AcceptedHit]], bool]:
         """Nearest first, and whether a safe list suppresses."""
         now_us = time.time_ns() // 1000
         nearest = [
             (one, hit)
-            for one in asked
-            for hit in passing_few(one.near, self._rules, one.thresholds, now_us)
+            for one in queries
+            for hit in apply_rules_to_few(one.near, self._rules, one.thresholds, now_us)
         ]
         suppressing = self._rules.suppressing and any(
             self._rules.acting_safe[hit.bank] for _, hit in nearest
@@ -86,41 +86,45 @@ class Answers:
         if options.labels:
             wanted = frozenset(options.labels)
             nearest = [pair for pair in nearest if wanted.issubset(self._labels(pair[1]))]
-        if len(asked) > 1:
+        if len(queries) > 1:
             nearest.sort(key=lambda pair: pair[1].distance / _span(pair[0]))
         return nearest, suppressing
 
     def _many(
-        self, asked: Sequence[Asked], options: MatchOptions, low_quality: bool
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions, low_quality: bool
     ) -> MatchResult:
         """In columns."""
         now_us = time.time_ns() // 1000
         found = [
-            passing(one.near, self._rules, one.thresholds, now_us).nearest_first() for one in asked
+            apply_rules(one.near, self._rules, one.thresholds, now_us).nearest_first()
+            for one in queries
         ]
         suppressing = self._rules.suppressing and any(
             self._rules.acting_safe[one.bank].any() for one in found
         )
         if options.labels:
             wanted = frozenset(options.labels)
-            found = [with_labels(self._parts, one, wanted) for one in found]
+            found = [filter_labels(self._parts, one, wanted) for one in found]
         # By share of the largest distance, so that algorithms compare.
-        share = np.concatenate([f.distance / _span(a) for a, f in zip(asked, found, strict=True)])
-        which = np.repeat(np.arange(len(asked)), [len(one) for one in found])
+        share = np.concatenate([f.distance / _span(a) for a, f in zip(queries, found, strict=True)])
+        which = np.repeat(np.arange(len(queries)), [len(one) for one in found])
         at = np.concatenate([np.arange(len(one)) for one in found])
         order = np.argsort(share, kind="stable")[:_MAX_HITS_READ]
         nearest = (
-            (asked[i], found[i].hit(row))
+            (queries[i], found[i].hit(row))
             for i, row in zip(which[order].tolist(), at[order].tolist(), strict=True)
         )
         matches, cut = self._by_entry(nearest, options, suppressing)
         return MatchResult(matches, cut or len(share) > _MAX_HITS_READ, low_quality)
 
     def _by_entry(
-        self, nearest: Iterable[tuple[Asked, Hit]], options: MatchOptions, suppressing: bool
+        self,
+        nearest: Iterable[tuple[AlgorithmQuery, AcceptedHit]],
+        options: MatchOptions,
+        suppressing: bool,
     ) -> tuple[tuple[Match, ...], bool]:
         """One match an entry, and whether some were cut. Hits come nearest first."""
-        first: dict[tuple[int, int], tuple[Asked, Hit]] = {}
+        first: dict[tuple[int, int], tuple[AlgorithmQuery, AcceptedHit]] = {}
         evidence: dict[tuple[int, int], list[Evidence]] = {}
         found_by: dict[str, set[tuple[int, int]]] = defaultdict(set)
         cut = False
@@ -151,7 +155,7 @@ class Answers:
         self,
         query: Signal,
         thresholds: Thresholds,
-        hit: Hit,
+        hit: AcceptedHit,
         options: MatchOptions,
         suppressing: bool,
         evidence: Sequence[Evidence] = (),
@@ -182,7 +186,7 @@ class Answers:
             frame=query.frame,
         )
 
-    def _evidence(self, one: Asked, hit: Hit) -> Evidence:
+    def _evidence(self, one: AlgorithmQuery, hit: AcceptedHit) -> Evidence:
         part = self._parts[hit.part].part
         index = part.indexes[one.algorithm.name]
         entry_variant = part.tables.variants[index.variant.item(hit.signal)]
@@ -195,10 +199,10 @@ class Answers:
             index.values[hit.signal].tobytes(),
         )
 
-    def _labels(self, hit: Hit) -> tuple[str, ...]:
+    def _labels(self, hit: AcceptedHit) -> tuple[str, ...]:
         part = self._parts[hit.part].part
         return part.tables.labels[part.entries.labels.item(hit.entry)]
 
 
-def _span(one: Asked) -> int:
+def _span(one: AlgorithmQuery) -> int:
     return one.algorithm.largest_distance or 1

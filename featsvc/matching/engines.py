@@ -20,7 +20,7 @@ from featsvc.matching.hits import (
     NO_HITS,
     Arrays,
     Engine,
-    Hits,
+    RawHits,
     as_rows,
     check_room,
     ends_of,
@@ -90,10 +90,10 @@ class ExactEngine:
         order = np.argsort(keys, kind="stable").astype(np.uint32)
         return cls({"values": values, "keys": keys[order], "order": order})
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         queries = as_rows(queries)
         if radius < 0 or not len(self._keys):
-            return Hits.none(len(queries))
+            return RawHits.none(len(queries))
         wanted = _leading_number(queries)
         low = np.searchsorted(self._keys, wanted, "left")
         counts = np.searchsorted(self._keys, wanted, "right") - low
@@ -103,7 +103,7 @@ class ExactEngine:
         rows = self._order[low[query] + within].astype(np.int64)
         equal = (self._values[rows] == queries[query]).all(axis=1)
         ends = ends_of(query[equal], len(queries))
-        return Hits(ends, rows[equal], np.zeros(int(equal.sum()), np.int64))
+        return RawHits(ends, rows[equal], np.zeros(int(equal.sum()), np.int64))
 
 
 class ScanEngine:
@@ -116,9 +116,9 @@ class ScanEngine:
         self.arrays = arrays
         self._words = np.asarray(arrays["words"], np.uint64)
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         if radius < 0:
-            return Hits.none(len(queries))
+            return RawHits.none(len(queries))
         words = to_words(as_rows(queries))
         return _collect(self._kernel, (self._words, words, int(radius)), len(queries))
 
@@ -171,9 +171,9 @@ class MultiIndexEngine:
         }  # fmt: skip
         return cls(plan.bits, arrays)
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         if radius < 0:
-            return Hits.none(len(queries))
+            return RawHits.none(len(queries))
         radius = int(radius)
         table = self._tables[radius] if radius in self._tables else self._table(radius)
         if table is None:
@@ -218,15 +218,15 @@ class FaissFlatEngine:
         self._index = faiss_on_this_thread().IndexBinaryFlat(values.shape[1] * 8)
         self._index.add(values)
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         if radius < 0:
-            return Hits.none(len(queries))
+            return RawHits.none(len(queries))
         faiss_on_this_thread()
         # FAISS returns what is strictly nearer than its radius.
         limits, distances, rows = self._index.range_search(
             to_words(as_rows(queries)).view(np.uint8), int(radius) + 1
         )
-        return Hits(limits[1:].astype(np.int64), rows, distances.astype(np.int64))
+        return RawHits(limits[1:].astype(np.int64), rows, distances.astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,10 +352,10 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-_ONE_WITHOUT = Hits.none(1)
+_ONE_WITHOUT = RawHits.none(1)
 
 
-def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> Hits:
+def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> RawHits:
     """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
     rows, distances = _scratch.rows, _scratch.distances
     ends = _scratch.end if queries == 1 else np.empty(queries, np.int64)
@@ -374,16 +374,16 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
         ends = ends.copy()
     count = ends[-1] if queries else 0
     if count == 0:
-        return Hits(ends, NO_HITS, NO_HITS)
-    return Hits(ends, rows[:count].copy(), distances[:count].copy())
+        return RawHits(ends, NO_HITS, NO_HITS)
+    return RawHits(ends, rows[:count].copy(), distances[:count].copy())
 
 
-def _in_order(hits: Hits, order: NDArray[np.intp]) -> Hits:
+def _in_order(hits: RawHits, order: NDArray[np.intp]) -> RawHits:
     """Hits of queries that were searched in `order`, in the order they were asked in."""
     counts = np.diff(hits.ends, prepend=0)
     query = np.repeat(order, counts)
     back = np.argsort(query, kind="stable")
-    return Hits(ends_of(query, len(order)), hits.rows[back], hits.distances[back])
+    return RawHits(ends_of(query, len(order)), hits.rows[back], hits.distances[back])
 
 
 def _leading_number(values: NDArray[np.uint8]) -> NDArray[np.uint64]:

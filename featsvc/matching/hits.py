@@ -20,7 +20,7 @@ Distances: TypeAlias = NDArray[Any]
 """int64 of whole distances, float64 of fractional ones."""
 
 
-class Hits(NamedTuple):
+class RawHits(NamedTuple):
     """Query q hit `rows[ends[q - 1]:ends[q]]` (0 for the first) at those `distances`, in no
     particular order. A tuple: it is made for every query, in microseconds that count."""
 
@@ -29,11 +29,11 @@ class Hits(NamedTuple):
     distances: Distances
 
     @classmethod
-    def none(cls, queries: int) -> "Hits":
+    def none(cls, queries: int) -> "RawHits":
         return cls(np.zeros(queries, np.int64), NO_HITS, NO_HITS)
 
 
-class TooManyHitsError(Exception):
+class TooManyHits(Exception):
     """Several queries hit more than MAX_HITS rows together: ask for fewer at once."""
 
 
@@ -48,7 +48,7 @@ class Engine(Protocol):
         """What it can be made from again."""
         ...
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         """Every row within `radius` (inclusive; negative: none) of each of `queries`, which have
         the form of the values; an approximate engine may miss some.
 
@@ -57,11 +57,11 @@ class Engine(Protocol):
         ...
 
 
-class _Told(threading.local):
+class _ThreadState(threading.local):
     faiss = False
 
 
-_told = _Told()
+_thread_state = _ThreadState()
 
 
 def as_rows(values: Values) -> NDArray[np.uint8]:
@@ -79,15 +79,15 @@ def faiss_on_this_thread() -> Any:
     banks hold hashes starts sooner without it.
     """
     faiss = importlib.import_module("faiss")
-    if not _told.faiss:
+    if not _thread_state.faiss:
         faiss.omp_set_num_threads(1)
-        _told.faiss = True
+        _thread_state.faiss = True
     return faiss
 
 
 def check_room(hits: int, queries: int) -> None:
     if hits > MAX_HITS and queries > 1:
-        raise TooManyHitsError
+        raise TooManyHits
 
 
 def ends_of(query: NDArray[np.intp], queries: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.stored import SignalRow
-from featsvc.matching.finding import SearchedPart
+from featsvc.matching.part_search import PartView
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import Segment
 from featsvc.matching.snapshot import AlgorithmStatus
@@ -102,8 +102,8 @@ class Layers:
                 newer.append(Layer.of(build_part(joined), joined))
         return replace(self, base=base, newer=tuple(newer))
 
-    def searched(self, banks: Sequence[Bank]) -> tuple[SearchedPart, ...]:
-        return tuple(SearchedPart.of(la.part, la.dead, banks) for la in (self.base, *self.newer))
+    def searched(self, banks: Sequence[Bank]) -> tuple[PartView, ...]:
+        return tuple(PartView.of(la.part, la.dead, banks) for la in (self.base, *self.newer))
 
     def status(self) -> tuple[AlgorithmStatus, ...]:
         """Per algorithm, by name."""

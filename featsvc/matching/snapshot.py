@@ -16,18 +16,9 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank, Head
 from featsvc.errors import InvalidInput, NotFound
-from featsvc.matching.answers import Answers, Asked
+from featsvc.matching.answers import AlgorithmQuery, Answers
 from featsvc.matching.engines import FAMILIES
-from featsvc.matching.finding import (
-    Found,
-    Searched,
-    SearchedPart,
-    near,
-    passing,
-    searched_for,
-    with_labels,
-)
-from featsvc.matching.hits import TooManyHitsError
+from featsvc.matching.hits import TooManyHits
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
@@ -36,6 +27,15 @@ from featsvc.matching.matches import (
     Match,
     MatchOptions,
     MatchResult,
+)
+from featsvc.matching.part_search import (
+    AcceptedHits,
+    IndexedParts,
+    PartView,
+    apply_rules,
+    filter_labels,
+    parts_by_algorithm,
+    search_parts,
 )
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Ragged, Values
@@ -71,12 +71,12 @@ class _Table(NamedTuple):
     """
 
     kind: Algorithm
-    searched: Searched
+    searched: IndexedParts
     length: int
     quick: bool
 
     @classmethod
-    def of(cls, kind: Algorithm, searched: Searched) -> "_Table":
+    def of(cls, kind: Algorithm, searched: IndexedParts) -> "_Table":
         values = [place.signals.values for place in searched]
         lengths = [v.shape[1] for v in values if not isinstance(v, Ragged)]
         few = sum(len(place.signals.entry) for place in searched) <= QUICK_SIGNALS
@@ -105,10 +105,10 @@ class _Table(NamedTuple):
             )
 
 
-class _FoundBatch(NamedTuple):
+class _BatchHits(NamedTuple):
     """What is returned of each query, whether it is suppressed, and which queries were cut."""
 
-    found: Found
+    found: AcceptedHits
     suppressed: NDArray[np.bool_]
     truncated: tuple[int, ...]
 
@@ -120,7 +120,7 @@ class Snapshot:
         self,
         head: Head,
         banks: Sequence[Bank],
-        parts: Sequence[SearchedPart],
+        parts: Sequence[PartView],
         status: tuple[AlgorithmStatus, ...] = (),
     ) -> None:
         self.revision = head.revision
@@ -133,7 +133,7 @@ class Snapshot:
         self._answers = Answers(self._parts, self._rules)
         self._tables = {
             name: _Table.of(get_algorithm(name), searched)
-            for name, searched in searched_for(parts).items()
+            for name, searched in parts_by_algorithm(parts).items()
         }
         self.algorithms = tuple(sorted(self._tables))
         """Those that any entry has a signal of."""
@@ -260,25 +260,25 @@ class Snapshot:
         values: NDArray[np.uint8],
         thresholds: Thresholds,
         options: MatchOptions,
-    ) -> _FoundBatch:
+    ) -> _BatchHits:
         """Half of the queries at a time where all of them hit too much to hold."""
         try:
-            hits = near(table.searched, values, thresholds.largest)
-        except TooManyHitsError:
+            hits = search_parts(table.searched, values, thresholds.largest)
+        except TooManyHits:
             half = len(values) // 2
             one = self._find_batch(table, values[:half], thresholds, options)
             two = self._find_batch(table, values[half:], thresholds, options)
             _check_answer(len(one.found) + len(two.found))
-            return _FoundBatch(
+            return _BatchHits(
                 one.found.followed_by(two.found, half),
                 np.concatenate([one.suppressed, two.suppressed]),
                 (*one.truncated, *(query + half for query in two.truncated)),
             )
-        found = passing(hits, self._rules, thresholds, time.time_ns() // 1000)
+        found = apply_rules(hits, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
         suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
         if options.labels:
-            found = with_labels(self._parts, found, frozenset(options.labels))
+            found = filter_labels(self._parts, found, frozenset(options.labels))
         found = _once_an_entry(found.nearest_first())
         # What `top_k` leaves out was not asked for, so it is not "truncated".
         wanted = options.top_k or len(found)
@@ -288,11 +288,11 @@ class Snapshot:
         found = found.take(place < limit)
         _check_answer(len(found))
         suppressed = suppressing[found.query] & ~self._rules.safe[found.bank]
-        return _FoundBatch(found, suppressed, truncated)
+        return _BatchHits(found, suppressed, truncated)
 
     def _batch_entries(
         self,
-        found: Found,
+        found: AcceptedHits,
         suppressed: NDArray[np.bool_],
         kind: Algorithm,
         thresholds: Thresholds,
@@ -309,12 +309,18 @@ class Snapshot:
         return matches, index.reshape(-1).astype(np.uint32)
 
 
-def _ask(table: _Table, signals: Sequence[Signal], thresholds: Thresholds) -> Sequence[Asked]:
+def _ask(
+    table: _Table, signals: Sequence[Signal], thresholds: Thresholds
+) -> Sequence[AlgorithmQuery]:
     """What is near signals of one length: in halves, where it is too much to hold at once."""
     queries = _queries(table.kind, signals)
     try:
-        return (Asked(signals, thresholds, near(table.searched, queries, thresholds.largest)),)
-    except TooManyHitsError:
+        return (
+            AlgorithmQuery(
+                signals, thresholds, search_parts(table.searched, queries, thresholds.largest)
+            ),
+        )
+    except TooManyHits:
         half = len(signals) // 2
         one = _ask(table, signals[:half], thresholds)
         return (*one, *_ask(table, signals[half:], thresholds))
@@ -337,7 +343,7 @@ def _check_answer(matches: int) -> None:
         )
 
 
-def _once_an_entry(found: Found) -> Found:
+def _once_an_entry(found: AcceptedHits) -> AcceptedHits:
     """The first hit of each query and entry."""
     if not len(found):
         return found

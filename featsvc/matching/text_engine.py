@@ -10,7 +10,7 @@ from featsvc_kernels import near_copies
 from numpy.typing import NDArray
 
 from featsvc.errors import TimedOut
-from featsvc.matching.hits import Arrays, Hits, check_room
+from featsvc.matching.hits import Arrays, RawHits, check_room
 from featsvc.matching.values import Ragged, Values
 from featsvc.signals.text_grams import Grams, grams_of
 from featsvc.signals.text_index import TextIndex, nearest_of_each
@@ -45,11 +45,11 @@ class MinHashEngine:
         index = TextIndex.build(*_all_grams(ragged))
         return cls({"values": ragged.data, "ends": ragged.ends, **dict(index.arrays)})
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         """Raises TimedOut where one query takes longer than MAX_SEARCH_S."""
         wanted = _ragged(queries)
         if radius < 0:
-            return Hits.none(len(wanted))
+            return RawHits.none(len(wanted))
         rows: list[NDArray[np.int64]] = []
         distances: list[NDArray[np.float64]] = []
         ends = np.empty(len(wanted), np.int64)
@@ -62,8 +62,8 @@ class MinHashEngine:
             check_room(found, len(wanted))
             ends[number] = found
         if len(wanted) == 1:
-            return Hits(ends, rows[0], distances[0])
-        return Hits(
+            return RawHits(ends, rows[0], distances[0])
+        return RawHits(
             ends,
             np.concatenate([*rows, np.empty(0, np.int64)]),
             np.concatenate([*distances, np.empty(0)]),

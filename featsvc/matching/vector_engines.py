@@ -13,7 +13,7 @@ from featsvc.matching.hits import (
     MAX_HITS,
     Arrays,
     Engine,
-    Hits,
+    RawHits,
     as_rows,
     check_room,
     ends_of,
@@ -51,10 +51,10 @@ class FlatVectorEngine:
         self.arrays = arrays
         self._vectors = np.ascontiguousarray(arrays["vectors"], FLOAT32)
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         vectors, count = self._vectors, len(queries)
         if radius < 0 or not len(vectors) or not count:
-            return Hits.none(count)
+            return RawHits.none(count)
         wanted = as_vectors(as_rows(queries))
         # Blocks of rows, so that what a loose radius hits is noticed before it fills the memory.
         step = max(1, MAX_HITS // count)
@@ -123,10 +123,10 @@ class ProjectionEngine:
             }
         )
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         count = len(queries)
         if radius < 0 or not count:
-            return Hits.none(count)
+            return RawHits.none(count)
         wanted = as_vectors(as_rows(queries))
         room = np.empty(max(_LEAST_ROOM, len(self._vectors) // GIVE_UP_SHARE), np.int64)
         query, rows = [], []
@@ -228,7 +228,7 @@ def score(
     query: NDArray[np.int64],
     rows: NDArray[np.int64],
     radius: float,
-) -> Hits:
+) -> RawHits:
     """Of pairs (number of a query, row), those within `radius` by their exact distance."""
     order = np.argsort(query, kind="stable")
     query, rows = query[order], rows[order]
@@ -238,7 +238,7 @@ def score(
         mine = slice(bounds[number], bounds[number + 1])
         distances[mine] = cosine_distances(queries[number], vectors, rows[mine])
     within = distances <= radius
-    return Hits(ends_of(query[within], len(queries)), rows[within], distances[within])
+    return RawHits(ends_of(query[within], len(queries)), rows[within], distances[within])
 
 
 def _inner_products_above(

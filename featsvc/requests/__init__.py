@@ -3,9 +3,9 @@
 from featsvc.requests.compare import Comparison, compare
 from featsvc.requests.embed import EmbedResult, embed
 from featsvc.requests.hash import compute_hashes, describe, describe_entry
-from featsvc.requests.look import ContentReport, look
 from featsvc.requests.match import match, match_batch
 from featsvc.requests.pool import WorkPool
+from featsvc.requests.report import ContentReport, report_on
 from featsvc.requests.runtime import Runtime
 from featsvc.requests.screen import AccountQuery, ScreenResult, Timings, screen
 
@@ -23,8 +23,8 @@ __all__ = [
     "describe",
     "describe_entry",
     "embed",
-    "look",
     "match",
     "match_batch",
+    "report_on",
     "screen",
 ]

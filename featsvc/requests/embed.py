@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featsvc.embedding import Embedded, Model, Started
+from featsvc.embedding import Model, PendingEmbeddings, PictureEmbeddings
 from featsvc.errors import InvalidInput, UnsupportedMedia
 from featsvc.media import DecodeOptions, decode
 from featsvc.requests.runtime import Runtime
@@ -17,7 +17,7 @@ class EmbedResult:
     outcome: ContentOutcome
     reason: str
     media: MediaInfo | None
-    embedded: Embedded | None
+    embedded: PictureEmbeddings | None
 
 
 async def embed(
@@ -30,7 +30,7 @@ async def embed(
     """
     chosen = runtime.embedder.select(models)
 
-    def job() -> tuple[MediaInfo, Started]:
+    def job() -> tuple[MediaInfo, PendingEmbeddings]:
         image = decode(content, options, runtime.limits)
         media = MediaInfo(image.media_type, image.width, image.height, image.frames)
         return media, runtime.embedder.start(image, chosen)

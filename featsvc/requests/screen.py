@@ -16,7 +16,7 @@ from featsvc.matching.matches import MatchOptions
 from featsvc.media import DecodeOptions
 from featsvc.requests.content import Content
 from featsvc.requests.embed import select_classifiers
-from featsvc.requests.look import ContentReport, look
+from featsvc.requests.report import ContentReport, report_on
 from featsvc.requests.runtime import Runtime
 
 
@@ -77,7 +77,7 @@ async def screen(
     classifiers = select_classifiers(runtime, models)
     trip = asyncio.ensure_future(_ask_account(runtime, account))
     try:
-        report = await look(runtime, content, algorithms, decode, options, classifiers)
+        report = await report_on(runtime, content, algorithms, decode, options, classifiers)
         table, event_result, degraded, features_us = await trip
     finally:
         trip.cancel()

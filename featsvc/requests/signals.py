@@ -7,7 +7,7 @@ later, so that rows of concurrent callers run in one batch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featsvc.embedding import Embedder, Model, Score, Started
+from featsvc.embedding import Embedder, Model, PendingEmbeddings, Score
 from featsvc.errors import InvalidInput
 from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Image, Limits, Provenance
@@ -20,12 +20,12 @@ from featsvc.signals.vectors import vector_value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _StartedFrame:
+class _PendingFrame:
     """One frame, its vectors and scores made or on their way."""
 
     frame: int
     provenance: Provenance
-    started: Started
+    started: PendingEmbeddings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class ContentSignals:
 
     plan: ContentPlan
     hashes: ContentHashes
-    _frames: tuple[_StartedFrame, ...]
+    _frames: tuple[_PendingFrame, ...]
 
     @property
     def waiting(self) -> bool:
@@ -111,12 +111,12 @@ def make_signals(
     """
     if isinstance(content, str):
         return ContentSignals(plan, hash_any(content, plan.hashes, options, limits), ())
-    seen: list[_StartedFrame] = []
+    seen: list[_PendingFrame] = []
 
     def see(image: Image) -> None:
         if models := plan.vectors if seen else plan.models:
             started = embedder.start(image, models)
-            seen.append(_StartedFrame(image.frame, image.provenance, started))
+            seen.append(_PendingFrame(image.frame, image.provenance, started))
 
     try:
         hashes = hash_content(
@@ -135,7 +135,7 @@ def make_signals(
     return ContentSignals(plan, hashes, tuple(seen))
 
 
-def _vectors(frame: _StartedFrame, models: Sequence[Model]) -> Sequence[Signal]:
+def _vectors(frame: _PendingFrame, models: Sequence[Model]) -> Sequence[Signal]:
     # Classifiers may still be at work.
     made = frame.started.result(models)
     values = {embedding.model: embedding.values for embedding in made.embeddings}

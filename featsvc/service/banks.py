@@ -13,7 +13,7 @@ from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.results import Quarantined
+from featsvc.banks.results import QuarantineResult
 from featsvc.banks.store import BankStore
 from featsvc.hashing.variants import make_entry, make_original
 from featsvc.requests import Runtime, describe_entry
@@ -175,7 +175,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         request: banks_pb2.QuarantineEntriesRequest | banks_pb2.ReleaseEntriesRequest,
         *,
         release: bool,
-    ) -> Quarantined:
+    ) -> QuarantineResult:
         bank_id = convert.bank_id(request.parent, "parent")
         done = await asyncio.to_thread(
             self._store.quarantine_entries,

@@ -10,7 +10,7 @@ from grpc import aio
 from featsvc import errors
 from featsvc.matching.matches import BatchResult
 from featsvc.matching.snapshot import Snapshot
-from featsvc.requests import Runtime, look, match, match_batch
+from featsvc.requests import Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.hashes import ContentOutcome
 
@@ -30,7 +30,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         options = convert.match_options(request.options)
         match request.WhichOneof("query"):
             case "content":
-                report = await look(
+                report = await report_on(
                     self._runtime,
                     convert.content(request.content),
                     convert.algorithm_names(request.algorithms),

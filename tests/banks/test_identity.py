@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import ChangeContext, EntrySignal
-from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, Withdrawn
+from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, WithdrawResult
 from featsvc.banks.sql.identity import external_identity, identity_of
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput, NotFound
@@ -231,8 +231,8 @@ def _list(store: BankStore) -> object:
     return store.list_entries("b", EntryFilter(external_id="2819")).total_entries
 
 
-def _withdraw(source: str | None, number: int) -> Callable[[BankStore], Withdrawn]:
-    def call(store: BankStore) -> Withdrawn:
+def _withdraw(source: str | None, number: int) -> Callable[[BankStore], WithdrawResult]:
+    def call(store: BankStore) -> WithdrawResult:
         names = ["2819", *(f"i{n}" for n in range(number - 1))]
         return store.withdraw_entries("b", (), names, source=source, dry_run=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from featsvc.embedding.batching import BatchingOptions, Lane, MicroBatcher
+from featsvc.embedding.batching import BatchingOptions, MicroBatcher, ModelQueue
 from featsvc.errors import DataCorrupt, FeatsvcError, Overloaded, Unavailable
 
 Row = NDArray[np.float32]
@@ -38,9 +38,9 @@ def batcher() -> MicroBatcher:
     return MicroBatcher(BatchingOptions(threads=1, max_batch=4, max_wait_ms=0))
 
 
-def held(batcher: MicroBatcher, gate: Gate) -> tuple[Lane[float], Future[float]]:
+def held(batcher: MicroBatcher, gate: Gate) -> tuple[ModelQueue[float], Future[float]]:
     """A lane whose only thread is held."""
-    lane: Lane[float] = batcher.add(gate.run, row_s=0.001)
+    lane: ModelQueue[float] = batcher.add(gate.run, row_s=0.001)
     first = batcher.submit(lane, row(0))
     assert gate.entered.wait(30)
     return lane, first
@@ -48,7 +48,9 @@ def held(batcher: MicroBatcher, gate: Gate) -> tuple[Lane[float], Future[float]]
 
 def test_each_caller_gets_its_own_answer() -> None:
     batcher = MicroBatcher(BatchingOptions(threads=2, max_batch=8))
-    lane: Lane[float] = batcher.add(lambda batch: [float(x) for x in 3 * batch[:, 0]], row_s=1e-4)
+    lane: ModelQueue[float] = batcher.add(
+        lambda batch: [float(x) for x in 3 * batch[:, 0]], row_s=1e-4
+    )
 
     def call(i: int) -> float:
         return batcher.submit(lane, row(i)).result(30)
@@ -81,7 +83,7 @@ def test_a_free_thread_waits_for_company_only_under_load() -> None:
         sizes.append(len(batch))
         return [0.0] * len(batch)
 
-    lane: Lane[float] = batcher.add(run, row_s=1e-4)
+    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
     lane.gap_s = 5.0
     started = time.monotonic()
     batcher.submit(lane, row(0)).result(30)
@@ -98,7 +100,7 @@ def test_an_error_of_one_row_is_its_own(batcher: MicroBatcher) -> None:
     def run(batch: Row) -> list[float | FeatsvcError]:
         return [DataCorrupt("odd") if x % 2 else float(x) for x in batch[:, 0]]
 
-    lane: Lane[float] = batcher.add(run, row_s=1e-4)
+    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
     futures = [batcher.submit(lane, row(i)) for i in range(4)]
     assert [futures[0].result(30), futures[2].result(30)] == [0, 2]
     for bad in (futures[1], futures[3]):
@@ -118,7 +120,7 @@ def test_a_batch_that_fails_fails_for_its_callers_and_the_thread_lives(
             return []
         return [1.0] * len(batch)
 
-    lane: Lane[float] = batcher.add(run, row_s=1e-4)
+    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
     with pytest.raises((RuntimeError, ValueError)):
         batcher.submit(lane, row(-1)).result(30)
     assert batcher.submit(lane, row(1)).result(30) == 1.0
@@ -130,7 +132,7 @@ def test_a_row_that_would_be_late_is_refused_at_once() -> None:
         BatchingOptions(threads=1, max_batch=1, max_wait_ms=0, max_latency_ms=90)
     )
     gate = Gate()
-    lane: Lane[float] = batcher.add(gate.run, row_s=0.020)
+    lane: ModelQueue[float] = batcher.add(gate.run, row_s=0.020)
     accepted = [batcher.submit(lane, row(0))]
     assert gate.entered.wait(30)
     # 20 ms each: one runs, three wait, and the fifth would end at 100 ms.
@@ -146,7 +148,7 @@ def test_a_row_that_would_be_late_is_refused_at_once() -> None:
 
 def test_a_wrong_first_guess_does_not_shut_the_door_for_ever() -> None:
     batcher = MicroBatcher(BatchingOptions(threads=1, max_latency_ms=50))
-    lane: Lane[float] = batcher.add(lambda batch: [0.0] * len(batch), row_s=10.0)
+    lane: ModelQueue[float] = batcher.add(lambda batch: [0.0] * len(batch), row_s=10.0)
     for _ in range(60):
         batcher.submit(lane, row(0)).result(30)
     assert lane.row_s < 0.05
@@ -167,7 +169,7 @@ def test_a_cancelled_row_never_runs(batcher: MicroBatcher) -> None:
 def test_two_models_share_the_threads_and_neither_starves() -> None:
     batcher = MicroBatcher(BatchingOptions(threads=1, max_batch=2, max_wait_ms=0))
 
-    def model(answer: float) -> Lane[float]:
+    def model(answer: float) -> ModelQueue[float]:
         return batcher.add(lambda batch: [answer] * len(batch), row_s=1e-4)
 
     lanes = [model(0), model(1)]

@@ -18,7 +18,7 @@ from featsvc.matching.engines import (
     open_engine,
     to_words,
 )
-from featsvc.matching.hits import Engine, Hits
+from featsvc.matching.hits import Engine, RawHits
 from featsvc.matching.plans import ChunkPlan
 from featsvc.signals.algorithms import ALGORITHMS
 
@@ -26,7 +26,7 @@ Values = NDArray[np.uint8]
 PDQ = ALGORITHMS["pdq"]
 
 
-def pairs(hits: Hits) -> list[list[tuple[int, int]]]:
+def pairs(hits: RawHits) -> list[list[tuple[int, int]]]:
     begins = [0, *hits.ends[:-1]]
     found = zip(hits.rows.tolist(), hits.distances.tolist(), strict=True)
     every = list(found)

@@ -7,8 +7,8 @@ import pytest
 
 from featsvc.banks.records import EntrySignal
 from featsvc.matching import hits, snapshot
-from featsvc.matching.finding import near
 from featsvc.matching.matches import MAX_EVIDENCE, Match, MatchOptions, Variants
+from featsvc.matching.part_search import search_parts
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import VARIANTS
@@ -146,9 +146,9 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
 
     def counted(parts, queries, radius):  # type: ignore[no-untyped-def]
         searched.append(len(queries))
-        return near(parts, queries, radius)
+        return search_parts(parts, queries, radius)
 
-    monkeypatch.setattr(snapshot, "near", counted)
+    monkeypatch.setattr(snapshot, "search_parts", counted)
     queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(("original", *ALL))]
     found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
     assert len(match(found, *queries)[0].evidence) == 3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from featsvc.errors import DataCorrupt
 from featsvc.matching import parts, segments
 from featsvc.matching.engines import build_engine
-from featsvc.matching.hits import Arrays, Engine, Hits, as_rows
+from featsvc.matching.hits import Arrays, Engine, RawHits, as_rows
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import (
     OtherFormatError,
@@ -219,13 +219,13 @@ class Equal:
         self.arrays = arrays
         self._values = Ragged(arrays["values"], arrays["ends"])
 
-    def search(self, queries: Values, radius: float) -> Hits:
+    def search(self, queries: Values, radius: float) -> RawHits:
         every = [
             [i for i in range(len(self._values)) if bytes(self._values[i]) == bytes(queries[q])]
             for q in range(len(queries))
         ]
         rows = np.array([i for found in every for i in found], np.int64)
-        return Hits(np.cumsum([len(f) for f in every]), rows, np.zeros(len(rows)))
+        return RawHits(np.cumsum([len(f) for f in every]), rows, np.zeros(len(rows)))
 
 
 @pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])

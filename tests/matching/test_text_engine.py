@@ -16,7 +16,7 @@ from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.follower import Follower
-from featsvc.matching.hits import TooManyHitsError
+from featsvc.matching.hits import TooManyHits
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
@@ -110,7 +110,7 @@ def test_too_many_hits_of_several_queries(monkeypatch: pytest.MonkeyPatch) -> No
     values = ragged(*[value_of(ENTRIES[0])] * 20)
     engine = build_engine(TEXT, values)
     assert len(engine.search(ragged(value_of(ENTRIES[0])), 0).rows) == 20
-    with pytest.raises(TooManyHitsError):
+    with pytest.raises(TooManyHits):
         engine.search(ragged(*[value_of(ENTRIES[0])] * 2), 0)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featsvc.matching import hits as hits_module
 from featsvc.matching.engines import build_engine, open_engine
-from featsvc.matching.hits import Hits, TooManyHitsError, faiss_on_this_thread
+from featsvc.matching.hits import RawHits, TooManyHits, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.vectors import vector_value
@@ -34,7 +34,7 @@ def unit(seed: int, count: int, dimensions: int, *, centres: int = 3) -> NDArray
     return np.stack(rows) if rows else np.empty((0, 4 * dimensions), np.uint8)
 
 
-def pairs(hits: Hits) -> list[list[tuple[int, float]]]:
+def pairs(hits: RawHits) -> list[list[tuple[int, float]]]:
     found = list(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
     return [
         sorted(found[b:e]) for b, e in zip([0, *hits.ends[:-1]], hits.ends.tolist(), strict=True)
@@ -120,7 +120,7 @@ def test_a_batch_that_hits_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) 
     values = unit(6, 300, 8)
     engine = build_engine(SSCD, values)
     monkeypatch.setattr(hits_module, "MAX_HITS", 500)
-    with pytest.raises(TooManyHitsError):
+    with pytest.raises(TooManyHits):
         engine.search(values[:2], 2)
     assert len(engine.search(values[:1], 2).rows) == 300
 

@@ -13,7 +13,7 @@ from featsvc.requests import Runtime, WorkPool
 from featsvc.requests.plan import ContentPlan
 
 # Modules, which the package's functions of these names hide.
-look = import_module("featsvc.requests.look")
+report = import_module("featsvc.requests.report")
 signals = import_module("featsvc.requests.signals")
 
 
@@ -56,10 +56,12 @@ def runtime_of(pool: WorkPool, parts: Any) -> Runtime:
 
 def test_a_search_that_fails_takes_back_what_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     queued, pool = Queued(), WorkPool(1, 1)
-    monkeypatch.setattr(look, "plan_for_banks", lambda *_: ContentPlan(()))
-    monkeypatch.setattr(look, "make_signals", lambda *_: queued)
+    monkeypatch.setattr(report, "plan_for_banks", lambda *_: ContentPlan(()))
+    monkeypatch.setattr(report, "make_signals", lambda *_: queued)
     with pytest.raises(Broken):
-        asyncio.run(look.look(runtime_of(pool, queued), b"x", (), DecodeOptions(), MatchOptions()))
+        asyncio.run(
+            report.report_on(runtime_of(pool, queued), b"x", (), DecodeOptions(), MatchOptions())
+        )
     pool.close()
     assert queued.cancelled == 1
 

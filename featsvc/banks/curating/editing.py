@@ -21,8 +21,8 @@ from sqlalchemy import (
 from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext, stored_version
-from featsvc.banks.results import Added, Quarantined, Withdrawn
-from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, once, signals_removed
+from featsvc.banks.results import AddResult, QuarantineResult, WithdrawResult
+from featsvc.banks.sql.changes import Change, ChangeEffect, Request, bank_row, once, signals_removed
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.schema import entries, entry_signals, import_rows
@@ -43,7 +43,7 @@ _copies = Table(
 
 def add(
     database: Database, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext
-) -> Added:
+) -> AddResult:
     """See `BankStore.add_entries`."""
     _check_number(len(rows), "entries")
     for row in rows:
@@ -68,10 +68,10 @@ def add(
         with connection.begin():
             joining.join_same_entries(connection, staging.stage_rows(connection, rows))
         with database.exclusive(connection):
-            return once(connection, request, Added, lambda: _add(connection, bank_id, context))
+            return once(connection, request, AddResult, lambda: _add(connection, bank_id, context))
 
 
-def _add(connection: Connection, bank_id: str, context: ChangeContext) -> Added:
+def _add(connection: Connection, bank_id: str, context: ChangeContext) -> AddResult:
     bank = bank_row(connection, bank_id)
     change = Change.begin(connection, bank_id, "add", context)
     effect, _ = merging.merge(connection, change, bank.key, replace=False)
@@ -80,7 +80,7 @@ def _add(connection: Connection, bank_id: str, context: ChangeContext) -> Added:
     named = select(import_rows.c.identity)
     live = and_(entries.c.bank_key == bank.key, entries.c.removed_revision.is_(None))
     found = StoreView(connection).entries_where(and_(live, entries.c.identity.in_(named)))
-    return Added(tuple(found), 0 if effect.nothing else change.revision)
+    return AddResult(tuple(found), 0 if effect.nothing else change.revision)
 
 
 def withdraw(
@@ -92,27 +92,27 @@ def withdraw(
     *,
     source: str | None,
     dry_run: bool,
-) -> Withdrawn:
+) -> WithdrawResult:
     """See `BankStore.withdraw_entries`."""
     _check_number(len(entry_ids) + len(external_ids), "names")
     arguments: tuple[object, ...] = tuple(entry_ids), tuple(external_ids), dry_run
     if source is not None:
         arguments = *arguments, source
 
-    def change() -> Withdrawn:
+    def change() -> WithdrawResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids, source)
         versions |= _live_external(connection, bank.key, external_ids, source)
         revision = Change.begin(connection, bank_id, "withdraw", context)
         remove(connection, revision, entries.c.version.in_(versions))
         signals = signals_removed(connection, bank.key, revision.revision)
-        revision.log(connection, Effect(withdrawn=len(versions)))
+        revision.log(connection, ChangeEffect(withdrawn=len(versions)))
         number = 0 if dry_run else revision.revision
-        return Withdrawn(len(versions), sum(signals.values()), number)
+        return WithdrawResult(len(versions), sum(signals.values()), number)
 
     with database.session() as connection, database.exclusive(connection) as transaction:
         request = Request(context, "withdraw", bank_id, arguments)
-        done = once(connection, request, Withdrawn, change)
+        done = once(connection, request, WithdrawResult, change)
         if dry_run:
             transaction.rollback()
         return done
@@ -125,11 +125,11 @@ def quarantine(
     context: ChangeContext,
     *,
     release: bool,
-) -> Quarantined:
+) -> QuarantineResult:
     """See `BankStore.quarantine_entries`."""
     _check_number(len(entry_ids), "names")
 
-    def change() -> Quarantined:
+    def change() -> QuarantineResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids)
         differ = and_(entries.c.version.in_(versions), entries.c.quarantined == release)
@@ -140,13 +140,13 @@ def quarantine(
             quarantined=literal(not release),
         )  # fmt: skip
         if copied:
-            revision.log(connection, Effect(changed=copied, versions=copied))
-        return Quarantined(copied, revision.revision if copied else 0)
+            revision.log(connection, ChangeEffect(changed=copied, versions=copied))
+        return QuarantineResult(copied, revision.revision if copied else 0)
 
     with database.write() as connection:
         arguments = tuple(entry_ids), release
         request = Request(context, "quarantine", bank_id, arguments)
-        return once(connection, request, Quarantined, change)
+        return once(connection, request, QuarantineResult, change)
 
 
 def remove(connection: Connection, change: Change, condition: ColumnElement[bool]) -> int:

@@ -6,8 +6,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, sel
 
 from featsvc.banks.curating.editing import copy_versions, remove
 from featsvc.banks.records import ChangeContext
-from featsvc.banks.results import ChangeKind, EntryChange, RolledBack
-from featsvc.banks.sql.changes import Change, Effect, Request, bank_row, check_etag, once
+from featsvc.banks.results import ChangeKind, EntryChange, RollbackResult
+from featsvc.banks.sql.changes import Change, ChangeEffect, Request, bank_row, check_etag, once
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.sql.view import StoreView, check_revision, first_version_after, live_at
@@ -87,10 +87,10 @@ def rollback(
     *,
     etag: str,
     dry_run: bool,
-) -> RolledBack:
+) -> RollbackResult:
     """See `BankStore.rollback_bank`."""
 
-    def change() -> RolledBack:
+    def change() -> RollbackResult:
         bank = bank_row(connection, bank_id)
         check_etag(bank, etag)
         new = Change.begin(connection, bank_id, "rollback", context)
@@ -100,13 +100,13 @@ def rollback(
         gone = remove(connection, new, _not_there_at(bank.key, revision))
         restored, replaced = copy_versions(connection, new, _to_restore(bank.key, revision))
         if not (gone or restored):
-            return RolledBack(0, 0, 0)
-        new.log(connection, Effect(restored - replaced, replaced, gone, restored))
-        return RolledBack(0 if dry_run else new.revision, restored, gone)
+            return RollbackResult(0, 0, 0)
+        new.log(connection, ChangeEffect(restored - replaced, replaced, gone, restored))
+        return RollbackResult(0 if dry_run else new.revision, restored, gone)
 
     with database.roomy_session() as connection, database.exclusive(connection) as transaction:
         request = Request(context, "rollback", bank_id, (revision, dry_run))
-        done = once(connection, request, RolledBack, change)
+        done = once(connection, request, RollbackResult, change)
         if dry_run:
             transaction.rollback()
         return done

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from featsvc.banks.curating.editing import remove
 from featsvc.banks.records import Bank, BankSettings, ChangeContext
-from featsvc.banks.results import Withdrawn
+from featsvc.banks.results import WithdrawResult
 from featsvc.banks.sql.changes import (
     Change,
-    Effect,
+    ChangeEffect,
     Request,
     bank_row,
     check_etag,
@@ -99,20 +99,20 @@ def update_settings(
 
 def delete_bank(
     database: Database, bank_id: str, context: ChangeContext, *, etag: str, force: bool
-) -> Withdrawn:
+) -> WithdrawResult:
     """See `BankStore.delete_bank`."""
     with database.write() as connection:
         return once(
             connection,
             Request(context, "delete", bank_id),
-            Withdrawn,
+            WithdrawResult,
             lambda: _delete(connection, bank_id, context, etag=etag, force=force),
         )
 
 
 def _delete(
     connection: Connection, bank_id: str, context: ChangeContext, *, etag: str, force: bool
-) -> Withdrawn:
+) -> WithdrawResult:
     row = bank_row(connection, bank_id)
     check_etag(row, etag)
     if row.entry_count and not force:
@@ -123,11 +123,11 @@ def _delete(
     change = Change.begin(connection, bank_id, "delete", context)
     gone = remove(connection, change, entries.c.bank_key == row.key)
     signals = signals_removed(connection, row.key, change.revision)
-    change.log(connection, Effect(withdrawn=gone))
+    change.log(connection, ChangeEffect(withdrawn=gone))
     connection.execute(
         update(banks).where(banks.c.key == row.key).values(removed_revision=change.revision)
     )
-    return Withdrawn(gone, sum(signals.values()), change.revision)
+    return WithdrawResult(gone, sum(signals.values()), change.revision)
 
 
 def _columns(settings: BankSettings) -> dict[str, str | bool]:

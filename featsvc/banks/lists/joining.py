@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, select, text
 
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.stager import MAX_HASHES, StagedRow, Stager
-from featsvc.banks.lists.staging import Staged, write
+from featsvc.banks.lists.staging import StagedRows, write
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_LABELS, EntrySignal, Opinion
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
@@ -24,7 +24,7 @@ from featsvc.errors import InvalidInput
 _JOIN_BATCH = 1_000
 
 
-def join_same_entries(connection: Connection, staged: Staged) -> int:
+def join_same_entries(connection: Connection, staged: StagedRows) -> int:
     """Make every identity of the staged rows one entry; returns the number of duplicate rows.
 
     Raises InvalidInput where the joined entry breaks a limit.

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from featsvc.banks.sql.changes import Change, Effect
+from featsvc.banks.sql.changes import Change, ChangeEffect
 from featsvc.banks.sql.schema import (
     WITHDRAWN,
     banks,
@@ -42,7 +42,7 @@ _REBUILD_SHARE = 0.25
 
 def merge(
     connection: Connection, change: Change, bank_key: int, *, replace: bool
-) -> tuple[Effect, int]:
+) -> tuple[ChangeEffect, int]:
     """Apply the staged rows. With `replace`, whatever they do not name is withdrawn.
 
     Returns what was changed, and the number of staged entries that were there alike.
@@ -76,7 +76,7 @@ def merge(
         with _sorted_indexes(connection, new + changed, held=change.first_version):
             _insert_versions(connection, change, bank_key)
         check_vectors(connection, change)
-    return Effect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
+    return ChangeEffect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -52,14 +52,14 @@ def staging_table(connection: Connection) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedRows:
     """`summary` of what one pass over the rows can count, and what `joining` wants."""
 
     summary: ImportSummary
     stager: Stager
 
 
-def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Staged:
+def stage(connection: Connection, file: ListFile, options: ImportOptions) -> StagedRows:
     """Write the rows into the staging table."""
     bad_count = low_information = unmatchable = 0
     bad: list[BadRow] = []
@@ -84,17 +84,17 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         rows=file.rows_read, bad_rows=bad_count, bad=tuple(bad), low_information=low_information,
         unmatchable_signals=unmatchable,
     )  # fmt: skip
-    return Staged(summary, stager)
+    return StagedRows(summary, stager)
 
 
-def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> Staged:
+def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:
     """Write rows that did not come from a file."""
     stager = Stager(ImportOptions())
     batch: list[StagedRow] = []
     for number, row in enumerate(rows, 1):
         batch += stager.rows(number, row)
     write(connection, stager, batch)
-    return Staged(ImportSummary(rows=len(batch)), stager)
+    return StagedRows(ImportSummary(rows=len(batch)), stager)
 
 
 def _count_weak(rows: Iterable[ImportRow]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ REQUESTS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ChangeEffect:
     """What a change did to the entries of its bank. `versions` is how many numbers it used up."""
 
     new: int = 0
@@ -37,7 +37,7 @@ class Effect:
         return not (self.new or self.changed or self.withdrawn)
 
 
-NO_EFFECT = Effect()
+NO_EFFECT = ChangeEffect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Change:
         now = max(now_us(), row.commit_time)
         return cls(row.revision + 1, now, row.next_version, bank_id, action, context)
 
-    def log(self, connection: Connection, effect: Effect = NO_EFFECT) -> None:
+    def log(self, connection: Connection, effect: ChangeEffect = NO_EFFECT) -> None:
         """Write log, counts and head: the last thing a writer does."""
         connection.execute(
             insert(revisions).values(
@@ -91,7 +91,7 @@ class Change:
             )
         )
 
-    def _count(self, connection: Connection, effect: Effect) -> None:
+    def _count(self, connection: Connection, effect: ChangeEffect) -> None:
         bank = bank_row(connection, self.bank_id)
         counts = Counter(json.loads(bank.signal_counts))
         if effect.versions:

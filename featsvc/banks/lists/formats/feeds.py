@@ -4,7 +4,7 @@
     tat             results[]: id, algorithm, hash_digest, ideology, deleted
     threat-updates  data[]: id, type, indicator, should_delete, descriptors.data[].{status,tags}
 
-What a feed withdraws (`Withdrawn`, `Deleted`, `deleted`, `should_delete`) is withdrawn. Fields
+What a feed withdraws (`WithdrawResult`, `Deleted`, `deleted`, `should_delete`) is withdrawn. Fields
 that are not named here are disregarded.
 """
 

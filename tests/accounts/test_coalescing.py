@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from featsvc.accounts import EntityRef, FeatureTable, Selection
-from featsvc.accounts.gathering import ReadGathering
+from featsvc.accounts.coalescing import ReadCoalescer
 from featsvc.errors import Unavailable
 
 ONE = Selection(names=("n",))
@@ -40,9 +40,9 @@ def ref(number: int) -> EntityRef:
 def test_each_gets_its_own_and_one_read_goes_out() -> None:
     async def main() -> None:
         reader = Reader()
-        gathering = ReadGathering(reader.read)
+        coalescer = ReadCoalescer(reader.read)
         asked = [[ref(3 * n + k) for k in range(1 + n % 3)] for n in range(20)]
-        tables = await asyncio.gather(*(gathering.get(refs, ONE, None) for refs in asked))
+        tables = await asyncio.gather(*(coalescer.get(refs, ONE, None) for refs in asked))
         for refs, table in zip(asked, tables, strict=True):
             assert table.values.tolist() == [[float(r.id) for r in refs]]
         assert reader.asked == [sum(map(len, asked))]
@@ -53,14 +53,14 @@ def test_each_gets_its_own_and_one_read_goes_out() -> None:
 def test_different_questions_are_not_joined() -> None:
     async def main() -> None:
         reader = Reader()
-        gathering = ReadGathering(reader.read)
+        coalescer = ReadCoalescer(reader.read)
         everything = Selection()
         await asyncio.gather(
-            gathering.get([ref(1)], ONE, None),
-            gathering.get([ref(1)], ONE, 5),
-            gathering.get([ref(1)], everything, None),
-            gathering.get([EntityRef("ip", "1")], everything, None),
-            gathering.get([ref(n) for n in range(100)], ONE, None),
+            coalescer.get([ref(1)], ONE, None),
+            coalescer.get([ref(1)], ONE, 5),
+            coalescer.get([ref(1)], everything, None),
+            coalescer.get([EntityRef("ip", "1")], everything, None),
+            coalescer.get([ref(n) for n in range(100)], ONE, None),
         )
         assert sorted(reader.asked) == [1, 1, 1, 1, 100]
 
@@ -71,8 +71,8 @@ def test_a_failure_reaches_everybody_as_their_own() -> None:
     async def main() -> None:
         reader = Reader()
         reader.failure = Unavailable("away")
-        gathering = ReadGathering(reader.read)
-        calls = (gathering.get([ref(n)], ONE, None) for n in range(4))
+        coalescer = ReadCoalescer(reader.read)
+        calls = (coalescer.get([ref(n)], ONE, None) for n in range(4))
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(failure) for failure in failures] == ["away"] * 4
         assert len({id(failure) for failure in failures}) == 4
@@ -84,8 +84,8 @@ def test_a_failure_reaches_everybody_as_their_own() -> None:
 def test_whoever_is_cancelled_leaves_the_others_alone(cancelled: int) -> None:
     async def main() -> None:
         reader = Reader()
-        gathering = ReadGathering(reader.read)
-        tasks = [asyncio.create_task(gathering.get([ref(n)], ONE, None)) for n in range(3)]
+        coalescer = ReadCoalescer(reader.read)
+        tasks = [asyncio.create_task(coalescer.get([ref(n)], ONE, None)) for n in range(3)]
         await asyncio.sleep(0.005)
         tasks[cancelled].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

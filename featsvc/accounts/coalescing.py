@@ -14,87 +14,87 @@ from dataclasses import dataclass, field
 from featsvc.accounts.events import EntityRef
 from featsvc.accounts.table import FeatureTable, Selection
 
-_LARGEST_JOINED = 32
+_MAX_JOINING_ENTITIES = 32
 """Entities in one request; larger ones gain nothing by joining."""
-_LARGEST_PARTY = 256
+_MAX_SHARED_ENTITIES = 256
 """Entities read together, so that nobody waits long for others."""
 _LONGEST_WAIT_S = 0.002
-_TURNS_ALONE, _TURNS_IN_COMPANY = 3, 24
-"""Turns of the loop in which nobody has to join before a party goes, by whether anybody joined one
-of the last few. An idle turn takes some 3 microseconds; one with work in it brings others."""
-_LAST_FEW = 8
+_TURNS_IDLE, _TURNS_BUSY = 3, 24
+"""Turns of the event loop without a newcomer after which a read goes out, by whether anybody joined
+one of the last few. An idle turn takes about 3 microseconds; a busy one brings others."""
+_BUSY_READS = 8
 
 Key = tuple[Selection, int | None, tuple[str, ...]]
 ReadAll = Callable[[Sequence[EntityRef], Selection, int | None], Awaitable[FeatureTable]]
 
 
-class _LeaderLeft(Exception):
+class _LeaderCancelled(Exception):
     """The leading call was cancelled; a follower starts over."""
 
 
 @dataclass(slots=True)
-class _Party:
+class _SharedRead:
     entities: list[EntityRef]
     followers: list["asyncio.Future[FeatureTable]"] = field(default_factory=list)
 
 
-class ReadGathering:
+class ReadCoalescer:
     """`read` performs one read; requests are valid by then."""
 
     def __init__(self, read: ReadAll) -> None:
         self._read = read
-        self._open: dict[Key, _Party] = {}
-        self._company = 0  # parties for which others are still expected
+        self._open: dict[Key, _SharedRead] = {}
+        self._busy = 0  # reads for which others are still expected
 
     async def get(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
     ) -> FeatureTable:
         """Read alone or together with whatever else asks for the same in this turn."""
-        if len(entities) > _LARGEST_JOINED:
+        if len(entities) > _MAX_JOINING_ENTITIES:
             return await self._read(entities, selection, as_of_ms)
         # Without names the columns depend on the kinds of entity asked for.
         kinds = () if selection.names or selection.set else tuple({r.entity: 0 for r in entities})
         key = (selection, as_of_ms, kinds)
         while True:
-            party = self._open.get(key)
-            if party is None or len(party.entities) + len(entities) > _LARGEST_PARTY:
+            shared = self._open.get(key)
+            if shared is None or len(shared.entities) + len(entities) > _MAX_SHARED_ENTITIES:
                 return await self._lead(key, entities)
-            first = len(party.entities)
-            party.entities += entities
+            first = len(shared.entities)
+            shared.entities += entities
             future: asyncio.Future[FeatureTable] = asyncio.get_running_loop().create_future()
-            party.followers.append(future)
+            shared.followers.append(future)
             try:
                 return (await future).columns(first, first + len(entities))
-            except _LeaderLeft:
+            except _LeaderCancelled:
                 continue
 
     async def _lead(self, key: Key, entities: Sequence[EntityRef]) -> FeatureTable:
-        party = self._open[key] = _Party(list(entities))
+        shared = self._open[key] = _SharedRead(list(entities))
         selection, as_of_ms, _ = key
         try:
             try:
-                await self._until_nobody_joins(party)
+                await self._until_nobody_joins(shared)
             finally:
-                if self._open.get(key) is party:
+                if self._open.get(key) is shared:
                     del self._open[key]
-            table = await self._read(party.entities, selection, as_of_ms)
+            table = await self._read(shared.entities, selection, as_of_ms)
         except BaseException as exc:
-            for future in party.followers:
+            for future in shared.followers:
                 if not future.done():
                     failed = isinstance(exc, Exception)
-                    future.set_exception(type(exc)(str(exc)) if failed else _LeaderLeft())
+                    future.set_exception(type(exc)(str(exc)) if failed else _LeaderCancelled())
             raise
-        for future in party.followers:
+        for future in shared.followers:
             if not future.done():
                 future.set_result(table)
-        return table.columns(0, len(entities)) if party.followers else table
+        return table.columns(0, len(entities)) if shared.followers else table
 
-    async def _until_nobody_joins(self, party: _Party) -> None:
+    async def _until_nobody_joins(self, shared: _SharedRead) -> None:
         give_up = time.perf_counter() + _LONGEST_WAIT_S
-        wanted = _TURNS_IN_COMPANY if self._company else _TURNS_ALONE
+        wanted = _TURNS_BUSY if self._busy else _TURNS_IDLE
         turns = joined = 0
         while turns < wanted and time.perf_counter() < give_up:
             await asyncio.sleep(0)
-            turns = turns + 1 if joined == len(party.followers) else 0
-            joined = len(party.followers)
-        self._company = _LAST_FEW if joined else max(0, self._company - 1)
+            turns = turns + 1 if joined == len(shared.followers) else 0
+            joined = len(shared.followers)
+        self._busy = _BUSY_READS if joined else max(0, self._busy - 1)

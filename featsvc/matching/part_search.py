@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.matching.engines import FAMILIES
-from featsvc.matching.hits import Distances, Hits
+from featsvc.matching.hits import Distances, RawHits
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Values
@@ -18,7 +18,7 @@ from featsvc.signals.variants import share_of
 _I64 = NDArray[np.int64]
 
 
-class Hit(NamedTuple):
+class AcceptedHit(NamedTuple):
     """One signal that is near: its distance, the number of the query, the number of the part, the
     rows of the signal and of its entry there, the position of the bank. Hits sort nearest first,
     then by query, then as they arrived."""
@@ -32,7 +32,7 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class AcceptedHits:
     """Hits that passed the rules, one an element: number of the query, number of the part, row of
     the signal and of its entry there, position of the bank, distance (float64 where fractional)."""
 
@@ -44,30 +44,30 @@ class Found:
     distance: Distances
 
     @classmethod
-    def none(cls) -> "Found":
+    def none(cls) -> "AcceptedHits":
         empty = np.empty(0, np.int64)
         return cls(empty, empty, empty, empty, empty, empty)
 
     def __len__(self) -> int:
         return len(self.query)
 
-    def take(self, which: NDArray[np.generic]) -> "Found":
-        return Found(
+    def take(self, which: NDArray[np.generic]) -> "AcceptedHits":
+        return AcceptedHits(
             self.query[which], self.part[which], self.signal[which], self.entry[which],
             self.bank[which], self.distance[which],
         )  # fmt: skip
 
-    def hit(self, i: int) -> Hit:
-        return Hit(
+    def hit(self, i: int) -> AcceptedHit:
+        return AcceptedHit(
             self.distance.item(i), self.query.item(i), self.part.item(i), self.signal.item(i),
             self.entry.item(i), self.bank.item(i),
         )  # fmt: skip
 
-    def followed_by(self, other: "Found", queries: int) -> "Found":
+    def followed_by(self, other: "AcceptedHits", queries: int) -> "AcceptedHits":
         """Both, the queries of `other` numbered from `queries` on."""
         return joined([self, replace(other, query=other.query + queries)])
 
-    def nearest_first(self) -> "Found":
+    def nearest_first(self) -> "AcceptedHits":
         """By query, then distance, then part and row, which is the order of arrival."""
         if len(self) <= 1:
             return self
@@ -75,7 +75,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchedPart:
+class PartView:
     """A part as a snapshot sees it: `dead` are the rows of entries withdrawn since, ascending;
     `positions` the place of each of its banks in the snapshot's, -1 where it is gone;
     `choices` the banks that chose an engine for themselves, by engine; `shares` what each of its
@@ -88,7 +88,7 @@ class SearchedPart:
     shares: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, part: Part, dead: _I64, banks: Sequence[Bank]) -> "SearchedPart":
+    def of(cls, part: Part, dead: _I64, banks: Sequence[Bank]) -> "PartView":
         place = {bank.id: i for i, bank in enumerate(banks)}
         mine = frozenset(part.tables.banks)
         chosen: dict[str, list[str]] = {}
@@ -100,7 +100,7 @@ class SearchedPart:
         shares = np.array([share_of(variant) for variant in part.tables.variants], np.float64)
         return cls(part, dead, positions, choices, shares if (shares < 1).any() else None)
 
-    def hits(self, index: SignalIndex, queries: Values, radius: float) -> Hits:
+    def hits(self, index: SignalIndex, queries: Values, radius: float) -> RawHits:
         """Of every engine of an index of this part; those of a bank come from the one it chose."""
         hits = index.engine.search(queries, radius)
         known = FAMILIES[index.kind.distance].choices
@@ -111,10 +111,10 @@ class SearchedPart:
         self,
         index: SignalIndex,
         choices: Sequence[tuple[str, tuple[str, ...]]],
-        hits: Hits,
+        hits: RawHits,
         queries: Values,
         radius: float,
-    ) -> Hits:
+    ) -> RawHits:
         banks = self.part.tables.banks
         apart = [i for i, b in enumerate(banks) if any(b in ids for _, ids in choices)]
         others = ~np.isin(self.part.entries.bank[index.entry[hits.rows]], apart)
@@ -129,61 +129,65 @@ class SearchedPart:
         together = np.concatenate(query)
         order = np.argsort(together, kind="stable")
         ends = np.cumsum(np.bincount(together, minlength=len(queries))).astype(np.int64)
-        return Hits(ends, np.concatenate(rows)[order], np.concatenate(distances)[order])
+        return RawHits(ends, np.concatenate(rows)[order], np.concatenate(distances)[order])
 
 
-class Near(NamedTuple):
+class PartHits(NamedTuple):
     """What the engines of part `number` found."""
 
     number: int
-    searched: SearchedPart
+    searched: PartView
     signals: SignalIndex
-    hits: Hits
+    hits: RawHits
 
 
-class Place(NamedTuple):
+class IndexedPart(NamedTuple):
     """Where signals of one algorithm are: in part `number` of all."""
 
     number: int
-    searched: SearchedPart
+    searched: PartView
     signals: SignalIndex
 
 
-Searched: TypeAlias = Sequence[Place]
+IndexedParts: TypeAlias = Sequence[IndexedPart]
 """Of one algorithm: the parts that have it."""
 
 
-def searched_for(parts: Sequence[SearchedPart]) -> dict[str, Searched]:
+def parts_by_algorithm(parts: Sequence[PartView]) -> dict[str, IndexedParts]:
     """By algorithm."""
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[IndexedPart]] = {}
     for number, searched in enumerate(parts):
         for name, index in searched.part.indexes.items():
-            found.setdefault(name, []).append(Place(number, searched, index))
+            found.setdefault(name, []).append(IndexedPart(number, searched, index))
     return {name: tuple(places) for name, places in found.items()}
 
 
-def near(searched_parts: Searched, queries: Values, radius: float) -> list[Near]:
+def search_parts(searched_parts: IndexedParts, queries: Values, radius: float) -> list[PartHits]:
     """What the engines find, of the parts where they find anything; the rules are yet to come.
 
     `queries` have the form of the index's values.
     """
-    found: list[Near] = []
+    found: list[PartHits] = []
     for place in searched_parts:
         if place.searched.choices:
             hits = place.searched.hits(place.signals, queries, radius)
         else:
             hits = place.signals.engine.search(queries, radius)
         if len(hits.rows):
-            found.append(Near(place.number, place.searched, place.signals, hits))
+            found.append(PartHits(place.number, place.searched, place.signals, hits))
     return found
 
 
-def passing(found: Sequence[Near], rules: BankRules, thresholds: Thresholds, now_us: int) -> Found:
+def apply_rules(
+    found: Sequence[PartHits], rules: BankRules, thresholds: Thresholds, now_us: int
+) -> AcceptedHits:
     """Those of live entries that the rules let match. Nothing is sorted."""
-    return joined([_passing(one, rules, thresholds, now_us) for one in found])
+    return joined([_apply_rules(one, rules, thresholds, now_us) for one in found])
 
 
-def _passing(near: Near, rules: BankRules, thresholds: Thresholds, now_us: int) -> Found:
+def _apply_rules(
+    near: PartHits, rules: BankRules, thresholds: Thresholds, now_us: int
+) -> AcceptedHits:
     number, searched, index, hits = near
     entries = searched.part.entries
     entry = index.entry[hits.rows].astype(np.int64)
@@ -202,15 +206,15 @@ def _passing(near: Near, rules: BankRules, thresholds: Thresholds, now_us: int) 
         at = np.searchsorted(searched.dead, entry)
         matched &= searched.dead[np.minimum(at, len(searched.dead) - 1)] != entry
     part = np.full(len(entry), number, np.int64)
-    all_of_it = Found(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
+    all_of_it = AcceptedHits(_query_of(hits), part, hits.rows, entry, bank, hits.distances)
     return all_of_it if matched.all() else all_of_it.take(matched)
 
 
-def passing_few(
-    found: Sequence[Near], rules: BankRules, thresholds: Thresholds, now_us: int
-) -> list[Hit]:
+def apply_rules_to_few(
+    found: Sequence[PartHits], rules: BankRules, thresholds: Thresholds, now_us: int
+) -> list[AcceptedHit]:
     """The same, nearest first, for so few that arrays cost more than they save."""
-    passed: list[Hit] = []
+    passed: list[AcceptedHit] = []
     for number, searched, index, hits in found:
         entries, dead = searched.part.entries, searched.dead
         queries = _query_of(hits).tolist()
@@ -231,14 +235,14 @@ def passing_few(
                 at = int(np.searchsorted(dead, entry))
                 if at < len(dead) and dead.item(at) == entry:
                     continue
-            passed.append(Hit(distance, queries[i], number, row, entry, bank))
+            passed.append(AcceptedHit(distance, queries[i], number, row, entry, bank))
     if len(passed) > 1:
         passed.sort()
     return passed
 
 
 def _largest(
-    searched: SearchedPart, index: SignalIndex, row: int, bank: int, thresholds: Thresholds
+    searched: PartView, index: SignalIndex, row: int, bank: int, thresholds: Thresholds
 ) -> float:
     """The largest distance at which that signal matches."""
     if searched.shares is None:
@@ -246,7 +250,9 @@ def _largest(
     return thresholds.at(bank, searched.part.tables.variants[index.variant.item(row)])
 
 
-def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[str]) -> Found:
+def filter_labels(
+    parts: Sequence[PartView], found: AcceptedHits, wanted: frozenset[str]
+) -> AcceptedHits:
     """Those whose entries carry all the labels."""
     keep = np.ones(len(found), bool)
     for number, searched in enumerate(parts):
@@ -258,16 +264,16 @@ def with_labels(parts: Sequence[SearchedPart], found: Found, wanted: frozenset[s
     return found.take(keep)
 
 
-def _query_of(hits: Hits) -> _I64:
+def _query_of(hits: RawHits) -> _I64:
     if len(hits.ends) == 1:
         return np.zeros(len(hits.rows), np.int64)
     return np.repeat(np.arange(len(hits.ends)), np.diff(hits.ends, prepend=0))
 
 
-def joined(found: Sequence[Found]) -> Found:
+def joined(found: Sequence[AcceptedHits]) -> AcceptedHits:
     if not found:
-        return Found.none()
+        return AcceptedHits.none()
     if len(found) == 1:
         return found[0]
     columns = ("query", "part", "signal", "entry", "bank", "distance")
-    return Found(*(np.concatenate([getattr(f, c) for f in found]) for c in columns))
+    return AcceptedHits(*(np.concatenate([getattr(f, c) for f in found]) for c in columns))

@@ -37,7 +37,7 @@ class ContentReport:
     match_us: int
 
 
-class _Searched(NamedTuple):
+class _SearchResult(NamedTuple):
     """Signals, which take time to write down where they are vectors, and what is near them."""
 
     signals: tuple[Signal, ...]
@@ -45,7 +45,7 @@ class _Searched(NamedTuple):
     match_us: int
 
 
-async def look(
+async def report_on(
     runtime: Runtime,
     content: Content,
     algorithms: Sequence[str],
@@ -63,13 +63,13 @@ async def look(
     else:
         plan = plan_for_banks(snapshot, runtime.embedder, options, algorithms, classifiers)
 
-    def search(made: ContentSignals) -> _Searched:
+    def search(made: ContentSignals) -> _SearchResult:
         signals = made.signals
         started = time.perf_counter_ns()
         result = runtime.count(snapshot.match(signals, options))
-        return _Searched(signals, result, (time.perf_counter_ns() - started) // 1000)
+        return _SearchResult(signals, result, (time.perf_counter_ns() - started) // 1000)
 
-    def job() -> tuple[ContentSignals, _Searched | None]:
+    def job() -> tuple[ContentSignals, _SearchResult | None]:
         made = make_signals(content, plan, decode, runtime.limits, runtime.embedder)
         try:
             return made, None if made.waiting else search(made)
