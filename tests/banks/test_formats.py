@@ -141,7 +141,7 @@ def test_every_format_has_its_row_in_the_guide_and_the_contract(name: str) -> No
     choices = next(p for p in export.params if p.name == "file_format").type
     assert isinstance(choices, click.Choice)
     assert (name in choices.choices) == written, f"featsvc bank export --format: {name}"
-    taking_out = guide.partition("## Taking lists out")[2].partition("\n## ")[0]
+    taking_out = guide.partition("## Export or delete a bank")[2].partition("\n## ")[0]
     assert not written or f"`{name}`" in taking_out, f"docs/curators.md: what drops {name}?"
 
 
