@@ -233,7 +233,7 @@ def kinds_of(source: str) -> dict[bytes, StateKind]:
 
 
 @pytest.mark.parametrize(
-    "reader", ["featsvc", "featsvc's link, plain fold", "redis-py, plain fold"]
+    "reader", ["featsvc", "featsvc's pipelines, plain fold", "redis-py, plain fold"]
 )
 def bench_read_hundred_accounts(
     benchmark: BenchmarkFixture,
@@ -255,12 +255,12 @@ def bench_read_hundred_accounts(
     elif reader.startswith("featsvc"):
         topology = connect(filled["unix"], timeout_ms=1000)
 
-        async def link_and_plain() -> None:
+        async def pipelines_and_plain() -> None:
             replies = await topology.execute(keys, [("HMGET", key, *fields) for key in keys])
             for reply in replies:
                 fold_plainly(reply, definitions, fields)  # type: ignore[arg-type]
 
-        measure(benchmark, loop, link_and_plain, 3)
+        measure(benchmark, loop, pipelines_and_plain, 3)
         loop.run_until_complete(topology.close())
     else:
         client = redis.asyncio.Redis.from_url(filled["unix"])

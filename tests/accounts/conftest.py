@@ -1,4 +1,4 @@
-"""One real Valkey for the whole session, emptied between tests."""
+"""One real Valkey server per session, emptied before each test."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ from featsvc.accounts.embedded import find_server
 
 @pytest.fixture(scope="session")
 def valkey_socket() -> Iterator[Path]:
-    """Unix socket of a server without persistence."""
+    """Path of the unix socket of a server without persistence."""
     with TemporaryDirectory(prefix="featsvc-test-") as folder:
         path = Path(folder, "s")
         process = subprocess.Popen(
@@ -40,12 +40,12 @@ def _wait_for(path: Path) -> None:
             return
         except redis.ConnectionError:
             time.sleep(0.01)
-    raise AssertionError("the test server did not come up")
+    raise AssertionError("the test server did not start")
 
 
 @pytest.fixture
 def server(valkey_socket: Path) -> Iterator[redis.Redis]:
-    """An ordinary client of the emptied server."""
+    """redis-py's client of the emptied server."""
     with redis.Redis(unix_socket_path=str(valkey_socket)) as client:
         client.flushall()
         yield client

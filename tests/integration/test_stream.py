@@ -1,4 +1,4 @@
-"""Events fed to the service through a Redis Stream."""
+"""Ingestion of events from a Redis Stream."""
 
 import json
 import time
@@ -30,13 +30,13 @@ def test_events_of_the_stream_become_features(data_dir: Path) -> None:
                 "entities": {"account": "a1"},
             }
             server.xadd("uploads", {"event": json.dumps(event)})
-        server.xadd("uploads", {"event": "no event"})
-        give_up = time.monotonic() + 20
+        server.xadd("uploads", {"event": "not an event"})
+        deadline = time.monotonic() + 20
         while not server.exists("uploads:dead"):
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         while client.features.GetFeatures(UPLOADS).features.columns[0].values[0] < 3:
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         (group,) = server.xinfo_groups("uploads")
         assert group["name"] == b"counters"

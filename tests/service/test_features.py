@@ -114,7 +114,9 @@ def test_every_feature_is_described(tmp_path: Path) -> None:
         strikes = found["strikes_lifetime"]
         assert strikes.HasField("default")
         assert not strikes.HasField("window")
-        assert found["upload_burst"].expression == "uploads_1h * 24 / max(uploads_24h, 1)"
+        burst = found["upload_burst"]
+        assert (burst.aggregation, list(burst.sets)) == ("derived", ["upload_gate"])
+        assert burst.expression == "uploads_1h * 24 / max(uploads_24h, 1)"
 
     serve(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body)
 
