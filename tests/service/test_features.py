@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
 
@@ -117,6 +118,28 @@ def test_every_feature_is_described(tmp_path: Path) -> None:
         burst = found["upload_burst"]
         assert (burst.aggregation, list(burst.sets)) == ("derived", ["upload_gate"])
         assert burst.expression == "uploads_1h * 24 / max(uploads_24h, 1)"
+
+    serve(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body)
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_the_last_full_page_has_no_token(tmp_path: Path, pages: int) -> None:
+    path = tmp_path / "features.toml"
+    features = "".join(
+        f'[features.f{number}]\non = "e"\nagg = "count"\nwindows = ["1h"]\n' for number in range(4)
+    )
+    head = 'namespace = "n"\n[entities]\naccount = "account"\n[events.e]\nkeys = ["account"]\n'
+    path.write_text(head + features)
+    definitions = load_definitions(path)
+
+    async def body(stub: Any) -> None:
+        token = ""
+        for page in range(1, pages + 1):
+            request = features_pb2.ListFeaturesRequest(page_size=4 // pages, page_token=token)
+            answer = await stub.ListFeatures(request)
+            assert len(answer.features) == 4 // pages
+            token = answer.next_page_token
+            assert bool(token) is (page < pages)
 
     serve(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body)
 
