@@ -13,14 +13,14 @@ from featsvc.accounts import (
     EventStatus,
     FeatureStatus,
     FeatureStore,
-    load_definitions,
 )
 from featsvc.accounts.coalescing import ReadCoalescer
-from featsvc.accounts.events import check_event
+from featsvc.accounts.events import MAX_SKEW_MS, check_event
 from featsvc.accounts.layout import ring_for
 from featsvc.errors import InvalidInput
+from tests.accounts.stores import NOW_MS, define, run
 from tests.accounts.test_coalescing import ONE, Reader, ref
-from tests.accounts.test_store import ACCOUNT, NOW_MS, run, value
+from tests.accounts.test_store import ACCOUNT, value
 
 HOUR_MS = 3_600_000
 SLACK_MS = 60_000
@@ -59,9 +59,7 @@ windows = ["1h"]
 
 @pytest.fixture
 def definitions(tmp_path: Path) -> Definitions:
-    path = tmp_path / "features.toml"
-    path.write_text(TOML)
-    return load_definitions(path)
+    return define(tmp_path, TOML)
 
 
 def visit(target: str, time_ms: int) -> Event:
@@ -126,11 +124,11 @@ def test_a_list_whose_evicted_member_left_the_window_is_exact_again(
 
 def test_the_clock_may_be_ahead_by_the_allowed_skew() -> None:
     def check(ahead_ms: int) -> None:
-        check_event(visit("t", NOW_MS + ahead_ms), now_ms=NOW_MS, max_skew_ms=500)
+        check_event(visit("t", NOW_MS + ahead_ms), now_ms=NOW_MS)
 
-    check(500)
-    with pytest.raises(InvalidInput, match="501 ms ahead"):
-        check(501)
+    check(MAX_SKEW_MS)
+    with pytest.raises(InvalidInput, match=f"{MAX_SKEW_MS + 1} ms ahead"):
+        check(MAX_SKEW_MS + 1)
 
 
 def test_a_shared_read_is_filled_to_its_last_place() -> None:
@@ -139,6 +137,6 @@ def test_a_shared_read_is_filled_to_its_last_place() -> None:
         coalescer = ReadCoalescer(reader.read)
         calls = (coalescer.get([ref(n)] * 32, ONE, None) for n in range(9))
         await asyncio.gather(*calls)
-        assert sorted(reader.asked) == [32, 256]
+        assert sorted(reader.sizes) == [32, 256]
 
     asyncio.run(main())
