@@ -28,7 +28,7 @@ from featsvc.accounts import warm as warm_accounts
 from featsvc.accounts.events import clock_ms
 from featsvc.service.features import FeatureServicer
 from featsvc.service.metrics import Metrics
-from featsvc.service.server import Mount, Server
+from featsvc.service.server import GrpcService, Server
 
 ECHO = "/featsvc.bench.Echo/Echo"
 GET = "/featsvc.v1.FeatureService/GetFeatures"
@@ -54,16 +54,16 @@ async def serve(url: str) -> None:
     warm_accounts()
     store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     metrics = Metrics()
-    mounts = [
-        Mount(
+    services = [
+        GrpcService(
+            "featsvc.v1.FeatureService",
             FeatureServicer(store),
             features_pb2_grpc.add_FeatureServiceServicer_to_server,
-            features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
         ),
-        Mount(Echo(), register_echo, "featsvc.bench.Echo"),
+        GrpcService("featsvc.bench.Echo", Echo(), register_echo),
     ]
-    server = Server(mounts, metrics, max_content_bytes=2**20)
-    print(await server.bind("127.0.0.1:0"), flush=True)
+    server = Server(services, metrics, max_content_bytes=2**20)
+    print(await server.bind("127.0.0.1", 0), flush=True)
     await server.open()
     await asyncio.to_thread(sys.stdin.read)
     await server.drain(1.0)

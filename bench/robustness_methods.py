@@ -13,7 +13,7 @@ from featsvc.embedding import OnnxEmbedder
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.embedding.learned import Inference
 from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.variants import MakeVariants, make_entry, make_original, making
+from featsvc.hashing.variants import VariantMaker, make_entry, make_original, query_maker
 from featsvc.media import Image as Decoded
 from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR, Algorithm, Kind
 from featsvc.signals.variants import QUERY_VARIANTS, share_of
@@ -59,8 +59,8 @@ class HashMethod:
         self,
         kind: Algorithm,
         name: str = "",
-        query: MakeVariants = make_original,
-        entry: MakeVariants = make_original,
+        query: VariantMaker = make_original,
+        entry: VariantMaker = make_original,
     ) -> None:
         self.name = name or kind.name
         self.default: float | None = kind.default_threshold
@@ -72,7 +72,7 @@ class HashMethod:
     def entry(self, picture: Image.Image) -> _Hashes:
         return self._hashes(picture, self._entry)
 
-    def _hashes(self, picture: Image.Image, variants: MakeVariants) -> _Hashes:
+    def _hashes(self, picture: Image.Image, variants: VariantMaker) -> _Hashes:
         length = self._kind.bytes
         width = -(-length // 8) * 8
         values, shares = bytearray(), []
@@ -151,7 +151,7 @@ class LearnedMethod:
 def methods() -> Sequence[Method]:
     """PDQ as it is, with variants, as vectors; learned models; then every other hash."""
     pdq = ALGORITHMS["pdq"]
-    every = making(frozenset(QUERY_VARIANTS))
+    every = query_maker(frozenset(QUERY_VARIANTS))
     found: list[Method] = [
         HashMethod(pdq),
         HashMethod(pdq, "pdq + variants", every, make_entry),

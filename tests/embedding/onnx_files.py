@@ -1,6 +1,6 @@
-"""Small ONNX files, written byte by byte, so that tests need no exporter.
+"""Small ONNX files, written byte by byte so that tests need no exporter.
 
-Field numbers are those of `onnx.proto`.
+Field numbers are from `onnx.proto`.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def onnx_file(
 
 
 def channel_means(*, batch: Dim = "batch", side: Dim = 8, opset: int = 13) -> bytes:
-    """Means of the three channels as an inner tensor `pooled`, their softmax as `scores`."""
+    """A model with the channel means as an inner tensor `pooled`, and their softmax as `scores`."""
     return onnx_file(
         [
             node("ReduceMean", ["pixels"], "pooled", axes=[2, 3], keepdims=0),
@@ -84,7 +84,7 @@ def channel_means(*, batch: Dim = "batch", side: Dim = 8, opset: int = 13) -> by
 
 
 def root_of_red_minus_green() -> bytes:
-    """NaN where a picture has more green than red: (red - green) under a square root, twice."""
+    """A model of sqrt(red - green), twice: NaN for a picture with more green than red."""
     return onnx_file(
         [
             node("ReduceMean", ["pixels"], "means", axes=[2, 3], keepdims=0),
@@ -98,7 +98,7 @@ def root_of_red_minus_green() -> bytes:
 
 
 def two_layers(hidden: int, outputs: int) -> bytes:
-    """Two dense layers over 3 x 32 x 32 pixels: nearly all of its time goes to reading weights."""
+    """Two dense layers over 3 x 32 x 32 pixels, which spend their time on reading weights."""
     rng = np.random.default_rng(0)
     layers = [
         rng.normal(0, size[0] ** -0.5, size).astype(np.float32)
@@ -118,14 +118,14 @@ def two_layers(hidden: int, outputs: int) -> bytes:
 
 
 def write(folder: Path, content: bytes, name: str = "model.onnx") -> tuple[Path, str]:
-    """The file and its SHA-256."""
+    """Write a file; return its path and SHA-256."""
     file = folder / name
     file.write_bytes(content)
     return file, hashlib.sha256(content).hexdigest()
 
 
 def means_spec(folder: Path, content: bytes | None = None, **changes: object) -> ModelSpec:
-    """A spec of `channel_means`, or of other content, with changes."""
+    """A spec of `channel_means` or of other content, with changes."""
     path, sha256 = write(folder, channel_means() if content is None else content)
     values: dict[str, object] = {
         "name": "means",
