@@ -5,15 +5,21 @@ Field numbers are from `onnx.proto`.
 
 import hashlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from featsvc.embedding import ModelSpec, Preprocessing
 
 Dim = int | str
 FLOAT, DOUBLE = 1, 11
+
+needs_onnxruntime = pytest.mark.skipif(
+    find_spec("onnxruntime") is None, reason="needs the extra `embed`"
+)
 
 
 def varint(value: int) -> bytes:
@@ -138,3 +144,30 @@ def means_spec(folder: Path, content: bytes | None = None, **changes: object) ->
         "labels": ("red", "green", "blue"),
     }
     return ModelSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def models_file(folder: Path, sha256: str = "") -> Path:
+    """Declare `means`, with a vector and scores, and `odd`, with a vector or NaN."""
+    means, means_sha256 = write(folder, channel_means(), "means.onnx")
+    odd, odd_sha256 = write(folder, root_of_red_minus_green(), "odd.onnx")
+    file = folder / "models.toml"
+    file.write_text(f"""
+[[models]]
+name = "means"
+version = 3
+path = "{means.name}"
+sha256 = "{sha256 or means_sha256}"
+embedding_output = "pooled"
+scores_output = "scores"
+labels = ["red", "green", "blue"]
+preprocessing = {{ size = [8, 8] }}
+
+[[models]]
+name = "odd"
+version = 1
+path = "{odd.name}"
+sha256 = "{odd_sha256}"
+embedding_output = "pooled"
+preprocessing = {{ size = [8, 8] }}
+""")
+    return file

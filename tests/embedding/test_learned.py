@@ -1,6 +1,5 @@
 """Learned models: equal to the published classifier; every wrong file is refused at load."""
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.embedding.onnx_files import (
     DOUBLE,
     channel_means,
     means_spec,
+    needs_onnxruntime,
     node,
     onnx_file,
     root_of_red_minus_green,
@@ -24,9 +24,7 @@ from tests.embedding.onnx_files import (
 from tests.embedding.opennsfw import needs_opennsfw, opennsfw_spec
 from tests.hashing.photographs import photograph
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="needs the extra `embed`"
-)
+pytestmark = needs_onnxruntime
 
 PIXELS = photograph("coffee.png")
 

@@ -49,5 +49,10 @@ def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     return out.getvalue()
 
 
+def plain(red: int, green: int, blue: int) -> bytes:
+    """A PNG of one colour."""
+    return encode(Image.new("RGB", (32, 32), (red, green, blue)), "PNG")
+
+
 def hamming(a: bytes, b: bytes) -> int:
     return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
