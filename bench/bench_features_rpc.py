@@ -1,10 +1,10 @@
-"""Unary `GetFeatures` beside an empty echo on the same server: what reading adds to a call.
+"""Unary `GetFeatures` compared with an empty echo on the same server: the cost of reading.
 
     make bench ARGS="-k features_rpc"
 
-The server runs in a process and on a core of its own, Valkey and the load generator on another.
-The generator is Python too and may be what limits the calls per second, so the server's CPU per
-call is recorded beside them: its ratio is what one core of server can do.
+The server has its own process and core; Valkey and the load generator share another. The generator
+is in Python and may limit the calls per second, so the CPU time of the server per call is recorded
+too: its ratio says what one core of server can do.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def register_echo(servicer: Any, server: aio.Server) -> None:
 
 
 async def serve(url: str) -> None:
-    """Both methods behind the same interceptor, until standard input ends."""
+    """Serve both methods with the same interceptor until standard input ends."""
     warm_accounts()
     store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     metrics = Metrics()
@@ -85,7 +85,7 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(valkey: str, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, psutil.Process]]:
-    """Address and process of a server whose accounts have 200 events each."""
+    """The address and process of a server whose accounts have 200 events each."""
     loop.run_until_complete(fill(valkey))
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # inherited by every thread of the server
@@ -124,7 +124,7 @@ async def fill(url: str) -> None:
 
 
 def requests(method: str) -> list[bytes]:
-    """One a call, packed beforehand: the generator should cost as little as it can."""
+    """One request per call, serialised in advance to keep the generator cheap."""
     if method == ECHO:
         return [b""] * CALLS
     selection = features_pb2.FeatureSelection(set="upload_gate")

@@ -1,11 +1,11 @@
-"""A worker with two more methods: what the server stack itself costs, and the bare search in it.
+"""A worker with two more methods: the cost of the server stack, and of the search alone in it.
 
     python -m bench.echo DATA_DIR
 
-`/featsvc.bench.Echo/Echo` takes and gives `google.protobuf.Empty`, through the same server,
+`/featsvc.bench.Echo/Echo` takes and returns `google.protobuf.Empty`, through the same server,
 interceptor and event loop as every other method. `Search` takes a `MatchRequest`, searches the
-largest index for its PDQ signal, applies no rule, and gives Empty: the least that a `Match` could
-cost. Prints `serving on HOST:PORT`.
+largest index for its PDQ signal, applies no rule, and returns Empty: the minimum cost of a `Match`.
+Prints `serving on HOST:PORT`.
 """
 
 import sys

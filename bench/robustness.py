@@ -1,15 +1,15 @@
-"""How well copies are found again, and what is matched by mistake.
+"""Recall of edited copies, and false matches.
 
     python -m bench.robustness [FOLDER [METHOD...]]
 
-The photographs are cut into halves. Each half is a bank, entries of strangers beside it; queries
-are the half's photographs under a stated set of edits, and thousands of strangers, parts of the
-other half's photographs among them. Thresholds for a false-match rate are chosen on the first
-half; everything that is reported is of the second. Written are robustness.md, robustness.csv and
+The photographs are divided into halves. Each half is a bank, together with entries of other
+pictures. Queries are the photographs of the half with a fixed set of edits, and thousands of other
+pictures, among them parts of photographs of the other half. Thresholds for a false-match rate are
+chosen on the first half; all results are of the second. Writes robustness.md, robustness.csv and
 robustness.png.
 
-A query errs where any wrong entry matches. As in the service, a query (or a variant of it) under
-the quality floor is not matched, which counts as not found.
+A query is a false match where any wrong entry matches. As in the service, a query (or a variant)
+below the quality floor is not matched, which counts as not found.
 """
 
 import sys
@@ -28,23 +28,26 @@ from bench.robustness_pictures import Picture, halves, photographs, strangers
 from bench.robustness_report import Measured, write_csv, write_markdown, write_plot
 
 DISTRACTORS = 300
-"""Entries of the bank besides the half's photographs."""
+"""Entries of the bank besides the photographs of the half."""
 STRANGERS = 3000
-"""Queries that are in no bank."""
+"""Queries of pictures that are in no bank."""
 FALSE_RATE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Of one method on one half: the distance of each edited photograph to its own entry
-    (edits, photographs), of each query to the nearest wrong entry, and the bank's size."""
+    """Distances of one method on one half.
+
+    Of each edited photograph to its own entry (edits, photographs), and of each query to the
+    nearest wrong entry; and the size of the bank.
+    """
 
     own: NDArray[np.float64]
     wrong: NDArray[np.float64]
     entries: int
 
     def threshold(self, false_rate: float) -> float:
-        """The largest distance that errs on no more than this share of the queries."""
+        """The largest threshold with false matches for at most this share of the queries."""
         allowed = int(false_rate * len(self.wrong))
         return float(np.nextafter(np.sort(self.wrong)[allowed], -np.inf))
 
@@ -55,7 +58,7 @@ class Trial:
 def trials(
     chosen: Sequence[Method], half: dict[str, Picture], other: dict[str, Picture], seed: int
 ) -> list[Trial]:
-    """One a method. Each picture is made once, for all of them."""
+    """One trial per method; each picture is computed once for all methods."""
     pictures = list(half.values())
     sources = list(other.values())
     beside = strangers(sources[::2], DISTRACTORS, seed, plain=False)
@@ -78,7 +81,7 @@ def trials(
 
 
 def _made(rows: Iterable[list[Any]]) -> list[list[Any]]:
-    """What was made of each picture by each method, by method."""
+    """The signals of each picture, by method."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 

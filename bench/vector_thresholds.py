@@ -1,9 +1,9 @@
-"""Cosine thresholds of the built-in models, measured: python -m bench.vector_thresholds
+"""Measure cosine thresholds of the built-in models: python -m bench.vector_thresholds
 
-scikit-image's photographs, whole and in quarters, under the edits of `bench.edits`. On every
-other photograph the threshold is chosen: a fifth of the smallest distance between an edited picture
-and one of another photograph, since a bank holds far more strangers than there are photographs
-here. On the other half it is tried: recall over all edits, and false matches over all pairs.
+The pictures are scikit-image's photographs, whole and in quarters, with the edits of `bench.edits`.
+One half of them chooses the threshold: a fifth of the smallest distance between an edited picture
+and another photograph, since a bank holds far more pictures than there are here. The other half
+tests it: recall over all edits, and false matches over all pairs.
 """
 
 import sys
@@ -24,7 +24,7 @@ Vectors = Mapping[str, NDArray[np.float32] | None]
 
 
 class Picture(NamedTuple):
-    """`photograph` and `part` name what it shows; `edit` is empty for what a bank holds."""
+    """A vector of a part of a photograph; `edit` is empty for the original."""
 
     photograph: str
     part: int
@@ -42,7 +42,7 @@ class Tried(NamedTuple):
 
 
 def pictures(names: Sequence[str]) -> Iterator[Picture]:
-    """Those under the quality floor are left out, as the service leaves them out."""
+    """Vectors of pictures that reach the quality floor, as in the service."""
     for name in names:
         whole = Image.open(SKIMAGE_DATA / name).convert("RGB")
         width, height = whole.width // 2, whole.height // 2
@@ -60,7 +60,7 @@ def pictures(names: Sequence[str]) -> Iterator[Picture]:
 def distances(
     model: str, found: Sequence[Picture]
 ) -> tuple[dict[str, list[float]], NDArray[np.float64]]:
-    """By edit, those of edited pictures to their originals; and all of them to strangers."""
+    """Distances of edited pictures to their originals by edit, and to other photographs."""
     made = [(p, v) for p in found if (v := p.vectors[model]) is not None]
     held = [p for p, _ in made if not p.edit]
     rows = np.stack([v for p, v in made if not p.edit])
@@ -84,7 +84,7 @@ def tried(model: str, threshold: float, found: Sequence[Picture]) -> Tried:
 
 
 def chosen(model: str, found: Sequence[Picture]) -> float:
-    """A fifth of the smallest distance to a stranger, rounded down to a quarter of a hundredth."""
+    """A fifth of the smallest distance to another photograph, rounded down to 0.0025."""
     _, strangers = distances(model, found)
     return round(float(np.floor(strangers.min() / 5 / 0.0025) * 0.0025), 4)
 
