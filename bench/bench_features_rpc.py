@@ -44,7 +44,9 @@ class Echo:
 
 
 def register_echo(servicer: Any, server: aio.Server) -> None:
-    handler: Any = grpc.unary_unary_rpc_method_handler(servicer.echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        servicer.echo, request_deserializer=bytes, response_serializer=bytes
+    )
     handlers = grpc.method_handlers_generic_handler("featsvc.bench.Echo", {"Echo": handler})
     server.add_generic_rpc_handlers((handlers,))
 
