@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make test`. Both set themselves up.
+# Start with `make demo` or `make test`; both install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,41 +37,41 @@ lint: $(STAMP) ## style, types, import rules, Dockerfile
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
-test: lint ## lint, then every test against real stores and a real server
+test: lint ## lint, then all tests, with real stores and a real server
 	$(BIN)/pytest
 
-demo: $(STAMP) ## the main job on real photographs, with embedded stores
+demo: $(STAMP) ## screen real photographs, with embedded stores
 	$(BIN)/featsvc demo
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
-	@echo 'Once it serves, try in another terminal:'
+	@echo 'When it prints "serving on", try in another terminal:'
 	@echo '  $(BIN)/featsvc bank create known'
 	@echo '  $(BIN)/featsvc screen $(PICTURE) --account a1'
 	@echo '  grpcurl -plaintext -d "{\"content\": {\"data\": \"$$(base64 -w0 $(PICTURE))\"}}" \'
 	@echo '    localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
-bench: $(PEERS) ## benchmarks with the peers side by side
-	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # the oracle, live
+bench: $(PEERS) ## benchmarks beside their peers
+	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # compared with the installed oracle
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors, as table and plot
 	$(BIN)/python -m bench.robustness build/robustness
 
-fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing
+fuzz: $(STAMP) ## decode and hash 20,000 mutated pictures
 	$(BIN)/python -m tests.fuzz.media 20000
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos
 
-contract: $(STAMP) ## record additions to proto/; refuses what breaks clients
+contract: $(STAMP) ## record additions to proto/; refuse changes that break clients
 	$(BIN)/python -m tests.contract
 
-lock: ## resolve requirements/*.lock anew (needs uv)
+lock: ## update requirements/*.lock (needs uv)
 	$(COMPILE) --extra dev -o requirements/dev.lock pyproject.toml
 	$(COMPILE) -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
 	$(COMPILE) -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
 	echo hatchling | $(COMPILE) -c requirements/dev.lock -o requirements/build.lock -
 
-clean: ## remove what the targets above made
+clean: ## remove everything that the targets above created
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

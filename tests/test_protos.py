@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from featsvc.requests import Runtime
-from featsvc.service import mounts
+from featsvc.service import grpc_services
 from tests.protos import ROOT, STUBS, descriptors, generate
 
 
@@ -97,13 +97,13 @@ def test_every_method_is_implemented() -> None:
     runtime = Runtime(
         pool=nothing, follower=nothing, features=nothing, embedder=nothing, limits=nothing
     )
-    mounted = {mount.name.rpartition(".")[2]: mount for mount in mounts(runtime, nothing, nothing)}
-    assert set(mounted) == {service for service, _ in methods()}
+    services = {s.name.rpartition(".")[2]: s for s in grpc_services(runtime, nothing, nothing)}
+    assert set(services) == {service for service, _ in methods()}
     for service, method in methods():
         generated = getattr(
-            import_module(mounted[service].register.__module__), f"{service}Servicer"
+            import_module(services[service].register.__module__), f"{service}Servicer"
         )
-        served = getattr(type(mounted[service].servicer), method)
+        served = getattr(type(services[service].servicer), method)
         assert served is not getattr(generated, method), f"{service}.{method} has no body"
 
 

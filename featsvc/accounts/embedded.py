@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from featsvc.errors import Conflict, Unavailable
-from featsvc.processes import dying_with_us
+from featsvc.processes import stopped_with_parent
 
 _log = logging.getLogger(__name__)
 _SUN_PATH_BYTES = 100
@@ -163,7 +163,7 @@ class EmbeddedValkey:
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(
-            *dying_with_us([str(binary), *arguments]),
+            *stopped_with_parent([str(binary), *arguments]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

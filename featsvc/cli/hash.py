@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from featsvc.cli import output
 from featsvc.cli.remote import json_option
@@ -190,7 +189,7 @@ def _options(fast: bool, alpha: str, ignore_orientation: bool, frames: Frames) -
 
 
 def _limits() -> Limits:
-    return Limits(**msgspec.structs.asdict(load_config().media))
+    return load_config().media
 
 
 def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""HashingService: content -> signals and vectors."""
+"""HashingService: compute signals and vectors, and compare."""
 
 from typing import Any
 
@@ -38,26 +38,26 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def Embed(  # noqa: N802
         self, request: hashing_pb2.EmbedRequest, context: Context
     ) -> hashing_pb2.EmbedResponse:
-        found = await embed(
+        result = await embed(
             self._runtime,
             convert.content_bytes(request.content),
             request.models,
             convert.decode_options(request.decode),
         )
         response = hashing_pb2.EmbedResponse(
-            outcome=convert.outcome(found.outcome),
-            outcome_reason=found.reason,
-            media=convert.media_info(found.media),
+            outcome=convert.outcome(result.outcome),
+            outcome_reason=result.reason,
+            media=convert.media_info(result.media),
         )
-        if found.embedded is not None:
-            response.embeddings.extend(map(convert.embedding_message, found.embedded.embeddings))
-            response.scores.extend(map(convert.score_message, found.embedded.scores))
+        if result.embedded is not None:
+            response.embeddings.extend(map(convert.embedding_message, result.embedded.embeddings))
+            response.scores.extend(map(convert.score_message, result.embedded.scores))
         return response
 
     async def Compare(  # noqa: N802
         self, request: hashing_pb2.CompareRequest, context: Context
     ) -> hashing_pb2.CompareResponse:
-        compared = await compare(
+        comparisons = await compare(
             self._runtime,
             convert.compare_side(request.a, "a"),
             convert.compare_side(request.b, "b"),
@@ -73,7 +73,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
                     match=c.match,
                     outcome=convert.outcome(c.outcome),
                 )
-                for c in compared
+                for c in comparisons
             ]
         )
 

@@ -24,8 +24,8 @@ from featsvc_client.v1 import (
 from google.protobuf.message import Message
 from PIL import Image
 
+from tests.embedding.onnx_files import models_file
 from tests.integration.running import running
-from tests.integration.test_embed import models_file
 from tests.photographs import ROOT, edited, jpeg, photograph
 
 pytestmark = pytest.mark.skipif(

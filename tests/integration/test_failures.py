@@ -1,9 +1,8 @@
-"""Failure is a normal state: stores that die, signals, full queues."""
+"""Failures: stores that die, signals, full queues."""
 
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,13 +15,12 @@ from typing import Any
 
 import grpc
 import psutil
-import pytest
 from featsvc_client import Client, explain
 from featsvc_client.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
-from tests.integration.running import Running, featsvc, running
+from tests.integration.running import Running, failure, featsvc, free_ports, running
 from tests.photographs import jpeg, photograph
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -47,7 +45,7 @@ def valkey_of(service: Running) -> psutil.Process:
 def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) -> None:
     content = photograph("rocket.jpg").read_bytes()
     with running(data_dir) as service, service.client() as client:
-        seen: list[int] = []
+        outcomes: list[int] = []
         failures: list[str] = []
         stop = threading.Event()
 
@@ -55,7 +53,7 @@ def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) ->
             with service.client() as own:
                 while not stop.is_set():
                     try:
-                        seen.append(screen(own, content, "a1").features_outcome)
+                        outcomes.append(screen(own, content, "a1").features_outcome)
                     except grpc.RpcError as exc:
                         failures.append(str(explain(exc)))
 
@@ -66,18 +64,18 @@ def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) ->
         first = valkey_of(service)
         first.kill()
         deadline = time.monotonic() + 20
-        while types_pb2.OUTCOME_DEGRADED not in seen and time.monotonic() < deadline:
+        while types_pb2.OUTCOME_DEGRADED not in outcomes and time.monotonic() < deadline:
             time.sleep(0.01)
-        answered_before = len(seen)
+        count = len(outcomes)
         while time.monotonic() < deadline and not (
-            len(seen) > answered_before and seen[-1] == types_pb2.OUTCOME_OK
+            len(outcomes) > count and outcomes[-1] == types_pb2.OUTCOME_OK
         ):
             time.sleep(0.05)
         stop.set()
         for thread in threads:
             thread.join()
         assert failures == []
-        assert set(seen) == {types_pb2.OUTCOME_OK, types_pb2.OUTCOME_DEGRADED}
+        assert set(outcomes) == {types_pb2.OUTCOME_OK, types_pb2.OUTCOME_DEGRADED}
         assert screen(client, content, "a1").features_outcome == types_pb2.OUTCOME_OK
         assert valkey_of(service).pid != first.pid
 
@@ -106,7 +104,7 @@ def test_events_survive_a_killed_valkey(data_dir: Path) -> None:
         assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
 
 
-def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -> None:
+def test_the_service_starts_and_serves_without_redis(data_dir: Path) -> None:
     nowhere = f"unix://{data_dir}/no.sock"
     with running(data_dir, "--redis", nowhere) as service, service.client() as client:
         response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
@@ -117,14 +115,8 @@ def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -
         assert response.content_outcome == types_pb2.OUTCOME_OK
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def work_pending(metrics_port: int) -> int:
-    """Requests that run or wait for a thread, as the service's own metrics say."""
+    """Requests that run or wait for a thread, by the metrics of the service."""
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as page:
         text = page.read().decode()
     (value,) = re.findall(r"^featsvc_work_pending\S* (\S+)$", text, re.MULTILINE)
@@ -133,10 +125,10 @@ def work_pending(metrics_port: int) -> int:
 
 @contextmanager
 def slow_screens(data_dir: Path, grace_period_s: float) -> Iterator[tuple[Running, list[Any]]]:
-    """A service and eight requests that have come to it, each of them a second's work or more."""
+    """A service that runs eight requests, each of which takes a second or more."""
     with Image.open(photograph("retina.jpg")) as image:
         large = jpeg(image.resize((6000, 6000)))
-    metrics = free_port()
+    metrics = free_ports()
     environ = {
         "FEATSVC_METRICS_LISTEN": f"127.0.0.1:{metrics}",
         "FEATSVC_SERVER_GRACE_PERIOD_S": str(grace_period_s),
@@ -148,25 +140,25 @@ def slow_screens(data_dir: Path, grace_period_s: float) -> Iterator[tuple[Runnin
     with running(data_dir, environ=environ) as service, service.client() as client:
         requests = [client.screening.Screen.future(request) for _ in range(8)]
         deadline = time.monotonic() + 30
-        # In this order: one that ends in between is missed, never counted twice.
+        # In this order a request that ends in between is missed, never counted twice.
         while sum(r.done() for r in requests) + work_pending(metrics) < len(requests):
-            assert time.monotonic() < deadline, "the requests do not arrive"
+            assert time.monotonic() < deadline, "the requests did not arrive"
         yield service, requests
 
 
-def test_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new(data_dir: Path) -> None:
+def test_sigterm_finishes_requests_in_flight_and_refuses_new_ones(data_dir: Path) -> None:
     grace_period_s = 60  # a busy machine may need more than the default for these requests
     with slow_screens(data_dir, grace_period_s) as (service, requests):
         service.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         with service.client() as late:
-            late_answer = ""
-            while late_answer != "NOT_SERVING":
-                assert time.monotonic() < started + grace_period_s, late_answer
+            reason = ""
+            while reason != "NOT_SERVING":
+                assert time.monotonic() < started + grace_period_s, reason
                 try:
                     late.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest())
                 except grpc.RpcError as exc:
-                    late_answer = explain(exc).reason
+                    reason = explain(exc).reason
         assert not all(request.done() for request in requests)
         answers = [request.result() for request in requests]
         assert all(a.content_outcome == types_pb2.OUTCOME_OK for a in answers)
@@ -174,17 +166,17 @@ def test_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new(data_dir: Pa
         assert time.monotonic() - started < grace_period_s
 
 
-def test_what_outlives_the_grace_period_is_cancelled(data_dir: Path) -> None:
+def test_requests_are_cancelled_after_the_grace_period(data_dir: Path) -> None:
     with slow_screens(data_dir, 0.1) as (service, requests):
         service.process.send_signal(signal.SIGTERM)
-        # A thread is not interrupted: what it has begun it ends, and nothing waits for the rest.
+        # A thread finishes its running job, but nothing waits for its result.
         assert service.process.wait(timeout=30) == 0
         codes = [request.code() for request in requests]
         assert grpc.StatusCode.UNAVAILABLE in codes
         assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
-def test_nothing_of_the_service_outlives_it(data_dir: Path) -> None:
+def test_a_killed_service_leaves_no_process(data_dir: Path) -> None:
     with running(data_dir) as service:
         valkey = valkey_of(service)
         service.process.kill()
@@ -192,14 +184,14 @@ def test_nothing_of_the_service_outlives_it(data_dir: Path) -> None:
         assert psutil.wait_procs([valkey], timeout=10)[1] == []
 
 
-def test_port_in_use_is_said(server: Running, data_dir: Path) -> None:
+def test_a_port_in_use_is_reported(server: Running, data_dir: Path) -> None:
     result = featsvc("serve", "--listen", server.address, "--data-dir", str(data_dir))
     assert result.returncode == 1
     assert server.address in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
+def test_wrong_configuration_is_reported(data_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "featsvc.toml"
     config.write_text("[server]\nlisten_on = 'x'\n")
     result = featsvc("serve", "--config", str(config), "--data-dir", str(data_dir))
@@ -208,7 +200,7 @@ def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
     assert str(config) in result.stderr
 
 
-def test_health_before_and_after(server: Running) -> None:
+def test_health_of_the_server_and_of_a_service(server: Running) -> None:
     with grpc.insecure_channel(server.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "featsvc.v1.ScreeningService"):
@@ -216,7 +208,7 @@ def test_health_before_and_after(server: Running) -> None:
             assert answer.status == SERVING
 
 
-def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> None:
+def test_health_is_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> None:
     data_dir.mkdir()
     environ = {**os.environ, "FEATSVC_BANKS_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
     with (data_dir / "log").open("w+") as log:
@@ -235,9 +227,8 @@ def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) ->
                 health: Any = health_pb2_grpc.HealthStub(channel)
                 answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
-            with Client(f"127.0.0.1:{port}") as client, pytest.raises(grpc.RpcError) as caught:
-                screen(client, b"x", "a1")
-            assert explain(caught.value).reason == "NOT_SERVING"
+            with Client(f"127.0.0.1:{port}") as client:
+                assert failure(lambda: screen(client, b"x", "a1")).reason == "NOT_SERVING"
             process.terminate()
             assert process.wait(timeout=15) == 0
         finally:
@@ -252,4 +243,4 @@ def _listening_port(pid: int) -> int:
             if connection.status == psutil.CONN_LISTEN:
                 return int(connection.laddr.port)
         time.sleep(0.05)
-    raise AssertionError("the service listens nowhere")
+    raise AssertionError("the service does not listen")

@@ -1,4 +1,4 @@
-"""The bounded pool."""
+"""The bounded thread pool."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
     asyncio.run(scenario())
 
 
-def test_a_job_whose_caller_left_never_runs() -> None:
+def test_a_job_whose_caller_is_cancelled_never_runs() -> None:
     async def scenario() -> None:
         pool = WorkPool(threads=1, max_queue=8)
         release = threading.Event()
