@@ -7,6 +7,7 @@ turn of the event loop, so a leader that waited for a single turn would read alo
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -81,8 +82,9 @@ class ReadCoalescer:
         except BaseException as exc:
             for future in shared.followers:
                 if not future.done():
+                    # A copy each: a traceback grows with every task that raises its exception.
                     failed = isinstance(exc, Exception)
-                    future.set_exception(type(exc)(str(exc)) if failed else _LeaderCancelled())
+                    future.set_exception(copy.copy(exc) if failed else _LeaderCancelled())
             raise
         for future in shared.followers:
             if not future.done():

@@ -8,7 +8,7 @@ import pytest
 
 from featsvc.accounts import EntityRef, FeatureTable, Selection
 from featsvc.accounts.coalescing import ReadCoalescer
-from featsvc.errors import Unavailable
+from featsvc.errors import Overloaded
 
 ONE = Selection(names=("n",))
 
@@ -70,11 +70,11 @@ def test_different_reads_are_not_joined() -> None:
 def test_every_caller_gets_its_own_exception() -> None:
     async def main() -> None:
         reader = Reader()
-        reader.failure = Unavailable("away")
+        reader.failure = Overloaded("away", retry_after_ms=7)
         coalescer = ReadCoalescer(reader.read)
         calls = (coalescer.get([ref(n)], ONE, None) for n in range(4))
         failures = await asyncio.gather(*calls, return_exceptions=True)
-        assert [str(failure) for failure in failures] == ["away"] * 4
+        assert [(str(e), getattr(e, "retry_after_ms", 0)) for e in failures] == [("away", 7)] * 4
         assert len({id(failure) for failure in failures}) == 4
 
     asyncio.run(main())
