@@ -23,14 +23,14 @@ METHODS: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 _REPEATED = 2
-_NAMES = {
+NAMES = {
     "Bank.name": "banks/b1",
     "Entry.name": "banks/b1/entries/7",
     "Match.bank": "banks/b1",
     "Match.entry": "banks/b1/entries/7",
     "Revision.bank": "banks/b1",
 }
-_LISTS = {
+LISTS: dict[str, list[Any]] = {
     "FeatureTable.freshness_us": [-1, 5],
     "FeatureColumn.values": [math.nan, 3.0],
     "FeatureColumn.statuses": [3, 1],
@@ -53,16 +53,18 @@ def bare(message: Message) -> Message:
     for field in message.DESCRIPTOR.fields:
         name = field.full_name.removeprefix("featsvc.v1.")
         value: Any = getattr(message, field.name)
-        if name in _NAMES:
-            setattr(message, field.name, _NAMES[name])
-        elif name in _LISTS:
-            value.extend(_LISTS[name])
+        if name in NAMES:
+            setattr(message, field.name, NAMES[name])
+        elif name in LISTS:
+            value.extend(LISTS[name])
         elif field.is_repeated and field.message_type and not _is_map(field):
             bare(value.add())
         elif field.message_type is banks_pb2.Entry.DESCRIPTOR:
             bare(value)
         elif name == "Revision.commit_time":
             value.FromSeconds(1_700_000_000)
+        elif name == "ScreenResponse.timings":
+            value.SetInParent()
     return message
 
 
@@ -80,14 +82,14 @@ def fill(message: Message, field: Any, numbers: Iterator[int]) -> None:
         for _ in range(_REPEATED):
             filled(value.add(), numbers)
     elif field.is_repeated:
-        value.extend(_LISTS.get(name) or [_scalar(field, numbers) for _ in range(_REPEATED)])
+        value.extend(LISTS.get(name) or [_scalar(field, numbers) for _ in range(_REPEATED)])
     elif field.message_type and field.message_type.full_name == "google.protobuf.Timestamp":
         value.FromSeconds(1_700_000_000 + next(numbers))
     elif field.message_type:
         value.SetInParent()
         filled(value, numbers)
     else:
-        setattr(message, field.name, _NAMES.get(name) or _scalar(field, numbers))
+        setattr(message, field.name, NAMES.get(name) or _scalar(field, numbers))
 
 
 def _scalar(field: Any, numbers: Iterator[int]) -> object:

@@ -223,7 +223,7 @@ def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Run
     result = featsvc("match", "LICENSE", server=server.address)
     assert result.returncode == 0
     assert "UNSUPPORTED_MEDIA" in result.stdout
-    assert "could be looked at" in result.stdout
+    assert "not everything could be searched" in result.stdout
 
 
 @pytest.mark.parametrize(
