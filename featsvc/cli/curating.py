@@ -1,4 +1,4 @@
-"""What the bank commands share: options, confirmation, names, tables of entries."""
+"""Shared by the bank commands: options, confirmation, names, tables of entries."""
 
 import getpass
 import os

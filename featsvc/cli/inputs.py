@@ -1,4 +1,4 @@
-"""What a user names on the command line: files, texts, signals, lists of names."""
+"""Read what a user names on the command line: files, texts, signals, lists of names."""
 
 import sys
 from collections.abc import Callable

@@ -98,7 +98,7 @@ _LEFT_OUT = frozenset({"ImportEntriesResponse.bad"})
 
 
 class _Field(NamedTuple):
-    """How one field is read: `key` is None where its object is merged."""
+    """A field of a message. `key` is None if the object of the field is merged."""
 
     name: str
     key: str | None

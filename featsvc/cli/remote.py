@@ -14,7 +14,7 @@ from featsvc_client.v1 import hashing_pb2
 from featsvc.cli.output import json_option
 
 MAX_PAGE_ROWS = 1000
-"""What a server returns in one page at most."""
+"""The largest page that a server returns."""
 
 
 class _PageRequest(Protocol):

@@ -5,6 +5,7 @@ from typing import Any
 from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
 from grpc import aio
 
+from featsvc.banks.lists.formats.rows import algorithm_of
 from featsvc.hashing.variants import make_dihedral, make_original
 from featsvc.requests import Runtime, compare, compute_hashes, embed
 from featsvc.service.conversions import signals as convert
@@ -87,7 +88,9 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             algorithms=[
                 convert.model_message(models[name])
                 if name in models
-                else convert.algorithm_message(get_algorithm(name, field="algorithms"))
+                else convert.algorithm_message(
+                    get_algorithm(algorithm_of(name, field="algorithms"))
+                )
                 for name in names
             ]
         )

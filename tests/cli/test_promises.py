@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from featsvc.cli.main import cli
 from tests.cli.canned import bare, canned_server, filled
+from tests.cli.test_help import COMMANDS
 
 RECORDED = Path(__file__).with_name("promises.json")
 SIGNAL = "pdq:" + "0f" * 32
@@ -122,6 +123,15 @@ def test_json_keeps_its_promise(name: str, servers: dict[str, str]) -> None:
     line, server = CASES[name]
     promised = json.loads(RECORDED.read_text())[name]
     assert list(lost(promised, run(line, servers[server]))) == []
+
+
+def test_every_command_with_json_is_recorded() -> None:
+    printing = {
+        name.removeprefix("featsvc ")
+        for name, command in COMMANDS.items()
+        if any(parameter.name == "as_json" for parameter in command.params)
+    }
+    assert printing <= set(CASES)
 
 
 def test_a_change_of_a_value_is_seen() -> None:
