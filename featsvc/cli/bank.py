@@ -1,7 +1,6 @@
 """`featsvc bank`: banks and their settings. The other bank commands are in `bank_*.py`."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from featsvc_client import Client
@@ -16,6 +15,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     confirm,
+    count_entries,
     get_bank,
     list_banks,
     reason_option,
@@ -24,12 +24,11 @@ from featsvc.cli.curating import (
 )
 from featsvc.cli.inputs import split_names
 from featsvc.cli.messages import message_json
+from featsvc.cli.output import Command
 from featsvc.cli.remote import remote_command
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def _settings_options(command: F) -> F:
+def _settings_options(command: Command) -> Command:
     """Add an option for each setting; None where it is not given."""
     for option in (
         click.option(
@@ -183,7 +182,9 @@ def delete(
 ) -> None:
     """Delete a bank and withdraw its entries; its history stays."""
     current = get_bank(client, bank_id)
-    confirm(f"This deletes bank {bank_id} and withdraws its {current.entry_count:,} entries.", yes)
+    confirm(
+        f"This deletes bank {bank_id} and withdraws its {count_entries(current.entry_count)}.", yes
+    )
     request = banks_pb2.DeleteBankRequest(
         name=current.name, etag=current.etag, force=True, context=context
     )
@@ -191,9 +192,8 @@ def delete(
     if as_json:
         output.json_line({"bank": bank_id, **message_json(deleted)})
     else:
-        click.echo(
-            f"deleted, {deleted.withdrawn_entries:,} entries withdrawn, revision {deleted.revision}"
-        )
+        withdrawn = count_entries(deleted.withdrawn_entries)
+        click.echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
 
 
 for _command in (

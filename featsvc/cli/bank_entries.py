@@ -16,6 +16,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     confirm,
+    count_entries,
     dry_run_option,
     entry_names,
     limit_option,
@@ -218,7 +219,7 @@ def add(
         output.json_lines(map(message_json, added))
         return
     show_entries(added)
-    click.echo(f"{output.counted(len(added), 'entry', 'entries')} in {bank_id}")
+    click.echo(f"{count_entries(len(added))} in {bank_id}")
     for entry in added:
         if {s.algorithm for s in entry.signals} == {"text_sha256"}:
             name = entry.external_id or last_part(entry.name)
@@ -316,8 +317,8 @@ def withdraw(
     done = client.banks.WithdrawEntries(request)
     if not dry_run:
         confirm(
-            f"This withdraws {done.withdrawn_entries:,} entries "
-            f"({done.withdrawn_signals:,} signals) of {bank_id}.",
+            f"This withdraws {count_entries(done.withdrawn_entries)} "
+            f"({output.counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
             yes,
         )
         request.dry_run = False
@@ -326,7 +327,7 @@ def withdraw(
         output.json_line({"bank": bank_id, **message_json(done), "dry_run": dry_run})
         return
     verb = "would be withdrawn" if dry_run else f"withdrawn, revision {done.revision}"
-    click.echo(f"{done.withdrawn_entries:,} entries {verb}")
+    click.echo(f"{count_entries(done.withdrawn_entries)} {verb}")
 
 
 @click.command()
@@ -360,4 +361,4 @@ def quarantine(
         output.json_line({"bank": bank_id, **message_json(done)})
         return
     verb = "released" if release else "quarantined"
-    click.echo(f"{done.changed_entries:,} entries {verb}")
+    click.echo(f"{count_entries(done.changed_entries)} {verb}")

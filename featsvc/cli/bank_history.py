@@ -9,6 +9,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     confirm,
+    count_entries,
     dry_run_option,
     get_bank,
     limit_option,
@@ -116,7 +117,7 @@ def rollback(
     done = client.banks.RollbackBank(request)
     if not dry_run and (done.restored_entries or done.withdrawn_entries):
         confirm(
-            f"This restores {done.restored_entries:,} entries of {bank_id} from revision "
+            f"This restores {count_entries(done.restored_entries)} of {bank_id} from revision "
             f"{revision}, and withdraws {done.withdrawn_entries:,}.",
             yes,
         )
@@ -127,6 +128,7 @@ def rollback(
         return
     would = "would be " if dry_run else ""
     click.echo(
-        f"{done.restored_entries:,} entries {would}restored, {done.withdrawn_entries:,} {would}"
-        "withdrawn" + (f", revision {done.revision}" if done.revision else "; nothing was changed")
+        f"{count_entries(done.restored_entries)} {would}restored, "
+        f"{done.withdrawn_entries:,} {would}withdrawn"
+        + (f", revision {done.revision}" if done.revision else "; nothing was changed")
     )

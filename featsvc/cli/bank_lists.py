@@ -18,6 +18,7 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     confirm,
+    count_entries,
     dry_run_option,
     get_bank,
     reason_option,
@@ -103,8 +104,8 @@ def import_file(
         summary = _import(client, preview, file, None)[0].summary
         if summary.withdrawn_entries:
             confirm(
-                f"This withdraws {summary.withdrawn_entries:,} entries of {bank_id} that are not "
-                f"in {file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
+                f"This withdraws {count_entries(summary.withdrawn_entries)} of {bank_id} not in "
+                f"{file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
                 "changed.",
                 yes,
             )
@@ -126,10 +127,13 @@ def import_file(
     elif not refused:
         _print_import(result, seconds, dry_run)
     if rejected.count and rejected.path:
-        click.echo(f"{rejected.count:,} bad rows are in {rejected.path}", err=True)
+        click.echo(
+            f"{output.counted(rejected.count, 'bad row')} written to {rejected.path}", err=True
+        )
     if refused:
         raise click.ClickException(
-            f"{bad_rows:,} bad rows, nothing was imported; correct them, or pass --skip-bad"
+            f"{output.counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
+            "pass --skip-bad"
         )
 
 

@@ -11,7 +11,13 @@ from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2, hashing_pb2
 
 from featsvc.cli import output
-from featsvc.cli.curating import bank_argument, bank_name, limit_option, show_entries
+from featsvc.cli.curating import (
+    bank_argument,
+    bank_name,
+    count_entries,
+    limit_option,
+    show_entries,
+)
 from featsvc.cli.inputs import parse_signal, read_file, read_text
 from featsvc.cli.messages import last_part, message_json
 from featsvc.cli.remote import describe_algorithm, remote_command
@@ -303,7 +309,7 @@ def noisy(
     click.echo(f"matches in {days} days: {modes or 'none'}")
     if found.matched_entries:
         click.echo(
-            f"{found.matched_entries:,} entries matched; half of them at most "
+            f"{count_entries(found.matched_entries)} matched; half of them at most "
             f"{found.median_matches:g} times"
         )
         show_entries(

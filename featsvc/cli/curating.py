@@ -3,7 +3,6 @@
 import getpass
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
 
 import click
 from featsvc_client import Client
@@ -11,9 +10,8 @@ from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
 from featsvc.cli.messages import last_part, message_json
+from featsvc.cli.output import Command
 from featsvc.cli.remote import read_pages
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 bank_argument = click.argument("bank_id", metavar="BANK")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
@@ -25,7 +23,7 @@ revision_option = click.option(
 )
 
 
-def limit_option(default: int = 100, largest: int | None = None) -> Callable[[F], F]:
+def limit_option(default: int = 100, largest: int | None = None) -> Callable[[Command], Command]:
     """Add `--limit`, from 1 to `largest`."""
     return click.option(
         "--limit",
@@ -63,6 +61,11 @@ def confirm(change: str, yes: bool) -> None:
         click.echo(err=True)
     if not agreed:
         raise click.ClickException("nothing was changed; answer y, or pass --yes")
+
+
+def count_entries(number: int) -> str:
+    """Return `1 entry` or `1,234 entries`."""
+    return output.counted(number, "entry", "entries")
 
 
 def bank_name(bank_id: str) -> str:

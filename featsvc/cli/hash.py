@@ -1,14 +1,13 @@
 """`featsvc hash` and `featsvc compare`: hash files on this machine, without a server."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from featsvc.cli import output
-from featsvc.cli.output import json_option
+from featsvc.cli.output import Command, json_option
 from featsvc.config import load_config
 from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
@@ -22,13 +21,11 @@ from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentHashes
 from featsvc.signals.signal import Signal
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.of_files)
 _COMPUTED_OF_TEXT = tuple(n for n, kind in ALGORITHMS.items() if kind.of_texts)
 
 
-def _decode_options(command: F) -> F:
+def _decode_options(command: Command) -> Command:
     """Add the options of both commands."""
     for option in (
         click.option(

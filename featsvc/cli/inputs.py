@@ -3,15 +3,13 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 from featsvc_client.v1 import types_pb2
 
+from featsvc.cli.output import Command
 from featsvc.errors import FeatsvcError
 from featsvc.signals.text_views import MAX_TEXT_BYTES, decode_text
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 STDIN = "-"
 MAX_REQUEST_BYTES = 32 * 2**20
@@ -55,11 +53,11 @@ def read_text(path: str) -> str:
         raise click.ClickException(f"{path}: {exc}") from exc
 
 
-def text_options(*, multiple: bool = False) -> Callable[[F], F]:
+def text_options(*, multiple: bool = False) -> Callable[[Command], Command]:
     """Add `--text` and `--text-file`; with `multiple` both are repeatable."""
     repeatable = " Repeatable." if multiple else ""
 
-    def add(command: F) -> F:
+    def add(command: Command) -> Command:
         for name, metavar, text in (
             ("--text-file", "FILE", "A text file in UTF-8; - reads standard input."),
             ("--text", "TEXT", "A text. Your shell keeps it in its history."),

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 WHOLE_CHARS = 256
 _CUT_CHARS = 64
@@ -28,7 +28,7 @@ _CUT_CHARS = 64
 _encoder = msgspec.json.Encoder()
 
 
-def json_option(command: F) -> F:
+def json_option(command: Command) -> Command:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(
         command
@@ -67,9 +67,9 @@ def _cell(value: object) -> str:
     return escape(str(round(value, 6) if isinstance(value, float) else value))
 
 
-def counted(number: int, singular: str, plural: str) -> str:
-    """Return `1 entry` or `1,234 entries`."""
-    return f"{number:,} {singular if number == 1 else plural}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return `1 entry` or `1,234 entries`; the plural has an s unless it is given."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def shorten(signal: str) -> str:
