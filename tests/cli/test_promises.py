@@ -68,7 +68,7 @@ CASES = {
 
 
 def run(line: str, server: str) -> dict[str, Any]:
-    """Exit code and JSON lines of a command; the duration of an import is left out."""
+    """Exit code and JSON lines of a command, without durations and the wording of errors."""
     result = CliRunner().invoke(cli, [*line.split(), "--json"], env={"FEATSVC_SERVER": server})
     assert result.exception is None or isinstance(result.exception, SystemExit), line
     shown = {"exit_code": result.exit_code, "lines": parsed(result.stdout)}
@@ -83,6 +83,8 @@ def parsed(text: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
         line.pop("seconds", None)
+        if "message" in line:
+            line["message"] = type(line["message"]).__name__
     return lines
 
 
