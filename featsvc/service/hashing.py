@@ -5,10 +5,11 @@ from typing import Any
 from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
 from grpc import aio
 
+from featsvc.banks.lists.formats.rows import algorithm_of
 from featsvc.hashing.variants import make_dihedral, make_original
 from featsvc.requests import Runtime, compare, compute_hashes, embed
 from featsvc.service.conversions import signals as convert
-from featsvc.signals.algorithms import ALGORITHMS, Kind
+from featsvc.signals.algorithms import ALGORITHMS, Kind, get_algorithm
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -80,13 +81,16 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     async def ListAlgorithms(  # noqa: N802
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:
+        models = {model.id: model for model in self._runtime.embedder.models.values()}
+        hashes = (a.name for a in ALGORITHMS.values() if a.kind is not Kind.VECTOR)
+        names = convert.algorithm_names(request.algorithms) or (*hashes, *models)
         return hashing_pb2.ListAlgorithmsResponse(
             algorithms=[
-                *(
-                    convert.algorithm_message(a)
-                    for a in ALGORITHMS.values()
-                    if a.kind is not Kind.VECTOR
-                ),
-                *(convert.model_message(m) for m in self._runtime.embedder.models.values()),
+                convert.model_message(models[name])
+                if name in models
+                else convert.algorithm_message(
+                    get_algorithm(algorithm_of(name, field="algorithms"))
+                )
+                for name in names
             ]
         )

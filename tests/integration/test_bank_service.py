@@ -204,9 +204,9 @@ def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("withdraw", "command-day", "--external-id", "a"), "withdraws 1 entries"),
+        (("withdraw", "command-day", "--external-id", "a"), "withdraws 1 entry"),
         (("rollback", "command-day", "1"), "withdraws 1"),
-        (("delete", "command-day"), "withdraws its 1 entries"),
+        (("delete", "command-day"), "withdraws its 1 entry"),
     ],
 )
 def test_destructive_commands_show_and_ask(

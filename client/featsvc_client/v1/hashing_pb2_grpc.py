@@ -97,6 +97,8 @@ class HashingServiceServicer:
 
     def ListAlgorithms(self, request, context):
         """Lists what this server computes and matches.
+
+        Errors: INVALID_ARGUMENT (UNKNOWN_ALGORITHM).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,6 +86,13 @@ _DISTANCE = {
     CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
     TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
+_INPUT = {
+    Kind.PICTURE: hashing_pb2.Algorithm.INPUT_PICTURE,
+    Kind.BYTES: hashing_pb2.Algorithm.INPUT_BYTES,
+    Kind.TEXT: hashing_pb2.Algorithm.INPUT_TEXT,
+    Kind.VECTOR: hashing_pb2.Algorithm.INPUT_PICTURE,
+    Kind.STORED: hashing_pb2.Algorithm.INPUT_NONE,
+}
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
@@ -346,7 +353,9 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
         version=algorithm.version,
         computed=algorithm.computed,
         matched=algorithm.matched,
+        dimensions=algorithm.dimensions,
         description=algorithm.description,
+        input=_INPUT[algorithm.kind],
     )
 
 
@@ -361,6 +370,7 @@ def model_message(model: Model) -> hashing_pb2.Algorithm:
         quality_floor=get_algorithm(model.id).quality_floor,
         dimensions=model.dimensions,
         description=model.description,
+        input=hashing_pb2.Algorithm.INPUT_PICTURE,
     )
 
 
