@@ -13,7 +13,6 @@
     ├── Overloaded              no room to queue; try again later
     ├── Unavailable             a store or the service itself is away; try again later
     ├── TimedOut                the deadline passed before the answer was there
-    ├── NotBuilt                declared in the contract, without a body in this version
     ├── ConfigInvalid           a configuration or definition file is wrong: file, line, key
     └── DataCorrupt             stored data fails its checks
 
@@ -22,6 +21,13 @@ A message says what was wrong, where, and what to do. It never holds content byt
 """
 
 from collections.abc import Mapping
+
+_SHOWN_CHARS = 64
+
+
+def shown(text: str) -> str:
+    """Return `text` for a message, cut to 64 characters: a request may hold a megabyte of it."""
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
 
 
 class FeatsvcError(Exception):
@@ -108,10 +114,6 @@ class Unavailable(FeatsvcError):
 
 class TimedOut(FeatsvcError):
     reason = "TIMED_OUT"
-
-
-class NotBuilt(FeatsvcError):
-    reason = "NOT_BUILT"
 
 
 class ConfigInvalid(FeatsvcError):

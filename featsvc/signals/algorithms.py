@@ -19,7 +19,7 @@ from enum import Enum
 from functools import lru_cache, partial
 from types import MappingProxyType
 
-from featsvc.errors import UnknownAlgorithm
+from featsvc.errors import UnknownAlgorithm, shown
 from featsvc.signals.distance import (
     CONTAINMENT,
     COSINE,
@@ -127,9 +127,8 @@ QUALITY_FLOOR = 50
 """Meta's advice for PDQ. The measure is of the picture, so it holds for every perceptual hash."""
 
 MAX_SIZE = 32
-_SIZE_DIGITS = len(str(MAX_SIZE))
-_SHOWN_CHARS = 64
 """Largest `hash_size`: 1,024 bits."""
+_SIZE_DIGITS = len(str(MAX_SIZE))
 MAX_BINBITS = 8
 
 VECTOR_THRESHOLD = 0.05
@@ -339,9 +338,8 @@ def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
     """As `find_algorithm`. Raises UnknownAlgorithm, listing what is known."""
     if (known := find_algorithm(name)) is not None:
         return known
-    shown = name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 3] + "..."
     raise UnknownAlgorithm(
-        f"{field}: unknown algorithm {shown!r}; known are {', '.join(ALGORITHMS)}, "
+        f"{field}: unknown algorithm {shown(name)!r}; known are {', '.join(ALGORITHMS)}, "
         f"sizes as in phash-16 (2 to {MAX_SIZE}; powers of two for whash; "
         f"1 to {MAX_BINBITS} for colorhash), and vectors of other models as in sscd@1",
         field=field,
