@@ -42,6 +42,7 @@ from featsvc.matching.vector_engines import (
     build_vector_engine,
 )
 from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.bits import to_words
 from featsvc.signals.distance import (
     CONTAINMENT,
     COSINE,
@@ -55,18 +56,6 @@ _I64 = NDArray[np.int64]
 
 _FIRST_HITS = 1024
 _CANDIDATES = 4096
-
-
-def to_words(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Rows of bytes as rows of 64-bit words, filled up with zeros. A view where it can be one."""
-    count, width = values.shape
-    if width % 8 == 0:
-        if not values.flags.c_contiguous:
-            values = np.ascontiguousarray(values)
-        return values.view(np.uint64)
-    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = values
-    return padded.view(np.uint64)
 
 
 class ExactEngine:

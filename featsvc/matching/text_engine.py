@@ -43,7 +43,7 @@ class MinHashEngine:
         """O(bytes)."""
         ragged = _ragged(values)
         index = TextIndex.build(*_all_grams(ragged))
-        return cls({"values": ragged.data, "ends": ragged.ends, **dict(index.arrays)})
+        return cls({"values": ragged.data, "ends": ragged.ends, **index.arrays})
 
     def search(self, queries: Values, radius: float) -> RawHits:
         """Raises TimedOut where one query takes longer than MAX_SEARCH_S."""

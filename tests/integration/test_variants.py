@@ -87,7 +87,7 @@ def test_an_update_sets_or_clears_them_and_a_wrong_name_is_told(client: Client) 
         client.banks.UpdateBank(update)
     told = explain(caught.value)
     assert (told.code, told.path) == (grpc.StatusCode.INVALID_ARGUMENT, "bank.query_variants")
-    assert "'sideways' is no query variant; name some of flip_y" in told.message
+    assert "'sideways' is not a query variant; use flip_y" in told.message
 
 
 @pytest.mark.parametrize("copy", COPIES)
@@ -172,7 +172,7 @@ def test_on_the_command_line(server: Running, tmp_path: Path) -> None:
     run("bank", "set", "variants-cli", "--variants", "trimmed,rotate_90")
     refused = featsvc("bank", "set", "variants-cli", "--variants", "x", server=server.address)
     assert refused.returncode != 0
-    assert "'x' is no query variant" in refused.stderr
+    assert "'x' is not a query variant" in refused.stderr
 
 
 def test_the_commands_of_the_guide(server: Running, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from featsvc.matching.engines import (
     ScanEngine,
     build_engine,
     open_engine,
-    to_words,
 )
 from featsvc.matching.hits import Engine, RawHits
 from featsvc.matching.plans import ChunkPlan
 from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.bits import to_words
 
 Values = NDArray[np.uint8]
 PDQ = ALGORITHMS["pdq"]
