@@ -64,7 +64,7 @@ def read(store: BankStore) -> dict[str, Any]:
     """Live entries, matches of QUERIES, and the log, as JSON."""
     with store.view() as view:
         layers = Layers.on_rows(view.live_signals())
-        snapshot = Snapshot(view.head, view.banks(), layers.searched(view.banks()))
+        snapshot = Snapshot(view.head, view.banks(), layers.views(view.banks()))
         entries = [
             [entry.id, entry.bank_id, entry.external_id, list(entry.labels), entry.source,
              entry.note, entry.added_revision, str(entry.create_time),

@@ -14,7 +14,7 @@ from featsvc.banks.records import ENGINES
 from featsvc.matching import vector_engines
 from featsvc.matching.engines import FAMILIES, build_engine, open_engine
 from featsvc.matching.hits import Engine
-from featsvc.matching.values import Ragged, Values
+from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm
 from featsvc.signals.distance import CONTAINMENT, COSINE, EQUALITY, HAMMING, Distance
 from featsvc.signals.text import hash_text
@@ -28,10 +28,9 @@ every_matched = pytest.mark.parametrize("kind", MATCHED, ids=[kind.name for kind
 
 
 def stacked(kind: Algorithm, values: Sequence[bytes]) -> Values:
-    data = np.frombuffer(b"".join(values), np.uint8)
     if kind.distance.rows:
-        return data.reshape(len(values), -1)
-    return Ragged(data, np.cumsum([len(value) for value in values], dtype=np.int64))
+        return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
+    return RaggedArray.of(values)
 
 
 def engines(kind: Algorithm, values: Values) -> list[Engine]:
@@ -103,8 +102,8 @@ def test_search_equals_brute_force(kind: Algorithm, data: st.DataObject) -> None
 def test_every_engine_is_reached_and_documented(distance: Distance, data: st.DataObject) -> None:
     kind = next(kind for kind in MATCHED if kind.distance is distance)
     made = engines(kind, stacked(kind, [data.draw(drawn(kind))]))
-    assert {engine.name for engine in made} == FAMILIES[distance].opened.keys()
-    for name in FAMILIES[distance].opened:
+    assert {engine.name for engine in made} == FAMILIES[distance].open.keys()
+    for name in FAMILIES[distance].open:
         assert re.search(rf"^\| `{name}`", DOCS.read_text(), re.M), f"{DOCS.name}: no row of {name}"
 
 

@@ -72,16 +72,16 @@ def working(indexer: Indexer) -> Iterator[None]:
 
 def test_a_segment_is_built_when_the_newest_is_behind(bank: BankStore, folder: Path) -> None:
     indexer = Indexer(bank, folder, compact_entries=10)
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(9))
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(9, 12))
-    assert indexer.build_if_behind() is not None
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is not None
+    assert indexer.build_if_outdated() is None
     load(bank, range(12, 20))
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(2), replace=True)
-    assert indexer.build_if_behind() is not None
+    assert indexer.build_if_outdated() is not None
 
 
 def test_a_restart_maps_the_segment_and_reads_what_is_newer(bank: BankStore, folder: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_flood_is_left_to_the_indexer(
     follower = follow(bank, folder)
     try:
         # Its lock only: a collector at work would take away what is built beside it below.
-        with indexer_module._only_one(folder):
+        with indexer_module._locked_folder(folder):
             revision = load(bank, range(5, 100))
             time.sleep(0.3)
             status = follower.status()

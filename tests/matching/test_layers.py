@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 
 def snapshot(layers: Layers) -> Snapshot:
     banks = (bank(),)
-    return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
+    return Snapshot(Head(1, NOW), banks, layers.views(banks), layers.status())
 
 
 @settings(max_examples=40, deadline=None)

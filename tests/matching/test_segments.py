@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from featsvc.errors import DataCorrupt
 from featsvc.matching import parts, segments
 from featsvc.matching.engines import build_engine
-from featsvc.matching.hits import Arrays, Engine, RawHits, as_rows
+from featsvc.matching.hits import Arrays, Engine, RawHits
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import (
     OtherFormatError,
@@ -24,7 +24,7 @@ from featsvc.matching.segments import (
     revision_of,
     write_segment,
 )
-from featsvc.matching.values import Ragged, Values
+from featsvc.matching.values import RaggedArray, Values, as_rows, take
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.distance import CONTAINMENT
@@ -40,7 +40,7 @@ def made(count: int) -> Part:
 
 
 def same(one: Part, other: Part) -> bool:
-    assert one.tables == other.tables
+    assert one.strings == other.strings
     for column in ("version", "id", "expire_us", "name_ends", "source", "labels", "bank", "flags"):
         np.testing.assert_array_equal(getattr(one.entries, column), getattr(other.entries, column))
     assert one.indexes.keys() == other.indexes.keys()
@@ -130,11 +130,11 @@ def relabel(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"entries.id":', '"../entries.id":', "described wrongly"),
-        ('"dtype":"<i8"', '"dtype":"|O"', "described wrongly"),
-        ('"shape":[6]', '"shape":[-6]', "described wrongly"),
-        ('"engine":"scan","signals":5', '"engine":"scan","signals":4', "missing or wrong"),
-        ('"entries":6', '"entries":5', "missing or wrong"),
+        ('"entries.id":', '"../entries.id":', "bad manifest entry"),
+        ('"dtype":"<i8"', '"dtype":"|O"', "bad manifest entry"),
+        ('"shape":[6]', '"shape":[-6]', "bad manifest entry"),
+        ('"engine":"scan","signals":5', '"engine":"scan","signals":4', "do not fit"),
+        ('"entries":6', '"entries":5', "do not fit"),
         ('"revision":7', '"revision":"7"', "int"),
     ],
 )
@@ -202,14 +202,14 @@ def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.Mon
     rows = [row(v, algorithm="text", value=text) for v, text in enumerate(texts, 1)]
 
     def build(_: Algorithm, values: Values) -> Engine:
-        assert isinstance(values, Ragged)
+        assert isinstance(values, RaggedArray)
         return Equal({"values": values.data, "ends": values.ends})
 
     part = build_part(rows, build)
     found = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
-    assert isinstance(found.values, Ragged)
+    assert isinstance(found.values, RaggedArray)
     assert [found.values[i].tobytes() for i in range(len(texts))] == texts
-    assert found.engine.search(found.values.take(np.array([2, 1])), 0).rows.tolist() == [2, 1]
+    assert found.engine.search(take(found.values, np.array([2, 1])), 0).rows.tolist() == [2, 1]
 
 
 class Equal:
@@ -217,7 +217,7 @@ class Equal:
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
-        self._values = Ragged(arrays["values"], arrays["ends"])
+        self._values = RaggedArray(arrays["values"], arrays["ends"])
 
     def search(self, queries: Values, radius: float) -> RawHits:
         every = [
@@ -231,7 +231,7 @@ class Equal:
 @pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])
 def test_ends_that_lie_are_refused(ends: list[int]) -> None:
     with pytest.raises(ValueError, match="ends"):
-        Ragged(np.zeros(5, np.uint8), np.array(ends, np.int64))
+        RaggedArray(np.zeros(5, np.uint8), np.array(ends, np.int64))
 
 
 def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from featsvc.banks.sql.schema import LABEL_SEPARATOR
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.times import to_us
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
-from featsvc.matching import answers, hits
+from featsvc.matching import hits, match_builder
 from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
@@ -39,7 +39,7 @@ ZERO = bytes(32)
 @pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
 def _few(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hits are looked at one by one or in columns; nobody may see a difference."""
-    with mock.patch.object(answers, "FEW", request.param):
+    with mock.patch.object(match_builder, "FEW", request.param):
         yield
 
 
@@ -103,7 +103,7 @@ def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
     half = len(ordered) // 2
     layers = Layers.on_rows(rows_of(ordered[:half]))
     layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
-    return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
+    return Snapshot(Head(1, NOW), banks, layers.views(banks), layers.status())
 
 
 def match(found: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
@@ -389,9 +389,9 @@ def test_a_batch_equals_its_queries_one_by_one(
     )
     for i, value in enumerate(values):
         one = found.match([Signal(PDQ, value)], options)
-        at_once = found.match_at_once(Signal(PDQ, value), options)
+        at_once = found.match_if_quick(Signal(PDQ, value), options)
         assert at_once in ((None, one) if choosing else (one,))
-        with mock.patch.object(answers, "FEW", 16 - answers.FEW):
+        with mock.patch.object(match_builder, "FEW", 16 - match_builder.FEW):
             assert found.match([Signal(PDQ, value)], options) == one
         mine = slice(batch.offsets[i], batch.offsets[i + 1])
         named = [batch.entries[j] for j in batch.entry_index[mine]]
@@ -405,12 +405,12 @@ def test_a_batch_equals_its_queries_one_by_one(
 def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = snapshot([entry(i, far(i % 3)) for i in range(65)])
     signal = Signal(PDQ, far(100))
-    assert found.match_at_once(signal, MatchOptions()) == found.match([signal])
-    assert found.match_at_once(signal, MatchOptions(thresholds={"pdq": 32})) is None
-    assert found.match_at_once(Signal(PDQ, ZERO), MatchOptions()) is None
+    assert found.match_if_quick(signal, MatchOptions()) == found.match([signal])
+    assert found.match_if_quick(signal, MatchOptions(thresholds={"pdq": 32})) is None
+    assert found.match_if_quick(Signal(PDQ, ZERO), MatchOptions()) is None
     monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
     found = snapshot([entry(i, far(i % 3)) for i in range(65)])
-    assert found.match_at_once(signal, MatchOptions()) is None
+    assert found.match_if_quick(signal, MatchOptions()) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -451,7 +451,7 @@ def test_vectors_match_within_a_cosine_distance() -> None:
     assert [m.entry_id for m in near] == [0, 1, 2]
     assert [round(m.distance, 4) for m in near] == [0, 0.0152, 0.0603]
     assert {(m.threshold, m.algorithm.name) for m in near} == {(0.07, "sscd@3")}
-    assert found.match_at_once(query, MatchOptions()) is None
+    assert found.match_if_quick(query, MatchOptions()) is None
     wide = found.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
     assert [m.entry_id for m in wide] == [0, 1, 2, 3, 4, 5]
     both = found.match([query, Signal(PDQ, far(2))]).matches
@@ -459,5 +459,5 @@ def test_vectors_match_within_a_cosine_distance() -> None:
     batch = found.match_batch(SSCD, np.stack([np.frombuffer(v, np.uint8) for v in made]))
     assert batch.distances.dtype == np.float32
     assert np.diff(batch.offsets).tolist() == [3, 3, 3, 1, 1, 1]
-    with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, this one has 12"):
+    with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, not 12"):
         found.match([Signal(SSCD, bytes(12))])

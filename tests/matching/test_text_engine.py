@@ -22,7 +22,7 @@ from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.text_engine import MinHashEngine
-from featsvc.matching.values import Ragged
+from featsvc.matching.values import RaggedArray
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
@@ -34,9 +34,8 @@ from tests.texts import EDITS, ENTRIES, negatives
 TEXT = get_algorithm("text")
 
 
-def ragged(*values: bytes) -> Ragged:
-    data = np.frombuffer(b"".join(values), np.uint8)
-    return Ragged(data, np.cumsum([len(value) for value in values], dtype=np.int64))
+def ragged(*values: bytes) -> RaggedArray:
+    return RaggedArray.of(values)
 
 
 def value_of(text: str, algorithm: str = "text") -> bytes:
@@ -94,7 +93,7 @@ def test_arrays_that_lie_are_refused(name: str, spoil: object) -> None:
     arrays = dict(build_engine(TEXT, VALUES).arrays)
     assert callable(spoil)
     arrays[name] = spoil(arrays[name])
-    with pytest.raises(ValueError, match=r"fit each other|not there"):
+    with pytest.raises(ValueError, match=r"fit each other|do not exist"):
         open_engine("minhash", TEXT, arrays)
 
 
@@ -141,7 +140,7 @@ def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
     hits = texts.engine.search(ragged(value_of(EDITED[4])), 0.4)
     assert texts.entry[hits.rows].tolist() == [4]
     query = np.frombuffer(value_of(ENTRIES[4], "tlsh"), np.uint8)[None, :]
-    assert not isinstance(digests.values, Ragged)
+    assert not isinstance(digests.values, RaggedArray)
     for radius in (0, 30, 150):
         near = digests.engine.search(query, radius)
         expected = {
@@ -203,10 +202,10 @@ def test_layers_of_texts_are_joined_and_thinned() -> None:
     (status,) = layers.status()
     assert (status.algorithm, status.entries, status.engine) == ("text", 11, "minhash")
     found = [
-        int(searched.part.entries.version[row])
-        for searched in layers.searched([])
-        for index in searched.part.indexes.values()
-        for row in searched.hits(index, ragged(value_of(EDITED[2])), 0.4).rows
-        if row not in searched.dead
+        int(view.part.entries.version[row])
+        for view in layers.views([])
+        for index in view.part.indexes.values()
+        for row in view.search(index, ragged(value_of(EDITED[2])), 0.4).rows
+        if row not in view.withdrawn
     ]
     assert found == []
