@@ -26,8 +26,8 @@ _SHOWN_CHARS = 64
 
 
 def shown(text: str) -> str:
-    """Return `text` for a message, cut to 64 characters: a request may hold a megabyte of it."""
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
+    """Cut to 64 characters for a message."""
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 class FeatsvcError(Exception):

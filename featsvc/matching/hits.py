@@ -63,11 +63,7 @@ class Engine(Protocol):
         ...
 
 
-class _ThreadState(threading.local):
-    faiss = False
-
-
-_thread_state = _ThreadState()
+_set_up = threading.local()
 
 
 def faiss_on_this_thread() -> Any:
@@ -78,9 +74,9 @@ def faiss_on_this_thread() -> Any:
     hold only hashes starts sooner without it.
     """
     faiss = importlib.import_module("faiss")
-    if not _thread_state.faiss:
+    if not hasattr(_set_up, "faiss"):
         faiss.omp_set_num_threads(1)
-        _thread_state.faiss = True
+        _set_up.faiss = True
     return faiss
 
 

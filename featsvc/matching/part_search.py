@@ -1,7 +1,7 @@
 """Searches the parts of a snapshot and applies the rules, both in columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -64,10 +64,6 @@ class AcceptedHits:
             self.entry.item(i),
             self.bank.item(i),
         )
-
-    def followed_by(self, other: "AcceptedHits", queries: int) -> "AcceptedHits":
-        """Join both, with the queries of `other` numbered from `queries`."""
-        return join_hits([self, replace(other, query=other.query + queries)])
 
     def nearest_first(self) -> "AcceptedHits":
         """Sort by query, then distance, then part and row."""

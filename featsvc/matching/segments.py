@@ -32,7 +32,6 @@ Format 2 added vectors and values of any length to format 1.
 """
 
 import fcntl
-import json
 import logging
 import mmap
 import os
@@ -120,9 +119,7 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
     building = folder / f"{_BUILDING}{os.getpid()}-{name}"
     building.mkdir()
     files = {file: _write_array(building / file, values) for file, values in _arrays(part)}
-    strings = json.dumps(
-        {f.name: getattr(part.strings, f.name) for f in fields(SharedStrings)}
-    ).encode()
+    strings = msgspec.json.encode(part.strings)
     _write(building / STRINGS, strings)
     files[STRINGS] = _File("|u1", (len(strings),), _crc(strings))
     indexes = {
@@ -130,7 +127,7 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
         for name, index in part.indexes.items()
     }
     manifest = _Manifest(FORMAT, revision, commit_time_us, len(part), files, indexes)
-    text = _canonical(manifest)
+    text = msgspec.json.encode(manifest, order="sorted")
     _write(building / MANIFEST, b'{"checksum":"%s","segment":%s}' % (_crc(text).encode(), text))
     _sync_folder(building)
     published = folder / f"{_PUBLISHED}{name}"
@@ -188,7 +185,7 @@ def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
             _rename(path, _BUILDING)
         except DataCorrupt as exc:
             _log.error("set aside: %s", exc)
-            set_aside(path)
+            _rename(path, _CORRUPT)
     return None
 
 
@@ -201,11 +198,6 @@ def revision_of(path: Path) -> int:
     """Return the revision in the name of a published segment."""
     digits = path.name.removeprefix(_PUBLISHED).partition("-")[0]
     return int(digits) if digits.isdecimal() else 0
-
-
-def set_aside(path: Path) -> None:
-    """Rename a segment so that it is never opened again, but can be examined."""
-    _rename(path, _CORRUPT)
 
 
 def _rename(path: Path, prefix: str) -> None:
@@ -365,7 +357,3 @@ def _sync_folder(path: Path) -> None:
 
 def _crc(data: bytes | memoryview | mmap.mmap) -> str:
     return f"{zlib.crc32(data):08x}"
-
-
-def _canonical(manifest: _Manifest) -> bytes:
-    return msgspec.json.encode(manifest, order="sorted")

@@ -7,7 +7,7 @@ built off the request path and never changes: any number of threads may search i
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ from featsvc.matching.part_search import (
     PartView,
     apply_rules,
     filter_labels,
+    join_hits,
     parts_by_algorithm,
     search_parts,
 )
@@ -277,8 +278,9 @@ class Snapshot:
             first = self._search_batch(index, values[:half], thresholds, options)
             second = self._search_batch(index, values[half:], thresholds, options)
             _check_match_count(len(first.hits) + len(second.hits))
+            second_hits = replace(second.hits, query=second.hits.query + half)
             return _BatchHits(
-                first.hits.followed_by(second.hits, half),
+                join_hits([first.hits, second_hits]),
                 np.concatenate([first.suppressed, second.suppressed]),
                 (*first.truncated, *(query + half for query in second.truncated)),
             )

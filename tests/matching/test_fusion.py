@@ -1,4 +1,4 @@
-"""One entry is one finding, by whichever of its signals and of the query's variants it was met."""
+"""An entry matches once, by any of its signals and any variant of the query."""
 
 from itertools import product
 
@@ -39,8 +39,8 @@ def test_shares_are_stricter_for_turns_than_for_crops() -> None:
 
 
 @pytest.mark.parametrize("whole", [31, 20, 1, 0])
-def test_a_variant_has_its_share_of_the_threshold_and_the_answer_says_so(whole: int) -> None:
-    """On either side; where both are variants the smaller share holds."""
+def test_a_variant_has_its_share_of_the_threshold(whole: int) -> None:
+    """On either side. Where both sides are variants, the smaller share applies."""
     searched = bank(thresholds={"pdq": whole}, query_variants=ALL)
     for query, known in product(("original", "flip_y"), ("original", "crop_5", "a list's own")):
         share = min(VARIANTS[query].share, VARIANTS[known].share if known in VARIANTS else 1)
@@ -52,20 +52,20 @@ def test_a_variant_has_its_share_of_the_threshold_and_the_answer_says_so(whole: 
             assert (found[0].query_variant, found[0].entry_variant) == (query, known)
 
 
-def test_a_request_that_sets_the_threshold_sets_what_variants_share() -> None:
+def test_variants_have_their_share_of_the_threshold_of_a_request() -> None:
     found = snapshot_of([entry(1, crop(36)), entry(2, crop(38))], bank(query_variants=ALL))
-    (one,) = match(found, thresholds={"pdq": 40})
-    assert (one.entry_id, one.threshold, one.threshold_overridden) == (1, 37, True)
+    (only,) = match(found, thresholds={"pdq": 40})
+    assert (only.entry_id, only.threshold, only.threshold_overridden) == (1, 37, True)
 
 
-def test_batches_hold_entry_variants_to_their_share() -> None:
+def test_entry_variants_have_their_share_in_batches() -> None:
     found = snapshot_of([entry(1, crop(CROP)), entry(2, crop(CROP + 1)), entry(3, far(31))])
     result = found.match_batch(PDQ, np.zeros((2, 32), np.uint8))
     assert [(m.entry_id, m.threshold) for m in result.entries] == [(1, CROP), (3, 31)]
     assert result.offsets.tolist() == [0, 2, 4]
 
 
-def test_an_entry_met_by_many_variants_counts_once_nearest_first() -> None:
+def test_an_entry_that_many_variants_hit_matches_once() -> None:
     made = [entry(1, far(9), crop(2), crop(12, "crop_10")), entry(2, far(5))]
     found = snapshot_of(made, bank(query_variants=ALL))
     queries = Signal(PDQ, ZERO), Signal(PDQ, far(3), variant="flip_y")
@@ -93,21 +93,21 @@ def test_algorithms_are_ordered_by_their_share_of_differing_bits() -> None:
     assert evidence(found[2]) == [("pdq", 17, "original", "original")]
 
 
-def test_frames_of_an_animation_meet_in_one_finding() -> None:
+def test_frames_of_an_animation_give_one_match() -> None:
     frames = [Signal(PDQ, far(d), frame=i) for i, d in enumerate((8, 3, 20))]
     (one,) = match(snapshot_of([entry(1, ZERO)]), *frames)
     assert (one.distance, one.frame, one.query_signal) == (3, 1, far(3))
     assert [e.distance for e in one.evidence] == [8, 20]
 
 
-def test_the_same_content_in_several_banks_is_a_finding_in_each() -> None:
+def test_content_in_several_banks_gives_a_match_in_each() -> None:
     made = [entry(1, ZERO, crop(1)), entry(2, ZERO, crop(1), bank_id="c")]
     banks = bank(), bank("c", thresholds={"pdq": 10}, query_variants=ALL)
     found = match(
         snapshot_of(made, *banks), Signal(PDQ, ZERO), Signal(PDQ, far(2), variant="trimmed")
     )
     assert [(m.bank, m.threshold, len(m.evidence)) for m in found] == [("b", 31, 1), ("c", 10, 3)]
-    assert {e.threshold for e in found[1].evidence} == {8, 9}, "each with its own share of 10"
+    assert {e.threshold for e in found[1].evidence} == {8, 9}, "both shares of 10"
 
 
 def test_a_safe_list_suppresses_through_a_variant() -> None:
@@ -119,7 +119,7 @@ def test_a_safe_list_suppresses_through_a_variant() -> None:
     assert [m.suppressed for m in match(found, original, flipped) if m.bank == "b"] == [True]
 
 
-def test_a_poor_variant_is_not_matched_and_not_the_contents_fault() -> None:
+def test_a_poor_variant_is_not_matched_and_not_low_quality() -> None:
     found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
     poor = Signal(PDQ, ZERO, quality=49, variant="trimmed")
     result = found.match([Signal(PDQ, far(99), quality=90), poor])
@@ -139,7 +139,7 @@ def test_evidence_is_capped() -> None:
     assert distances == sorted(distances)
 
 
-def test_variants_that_are_searched_alike_are_searched_at_once(
+def test_variants_with_equal_thresholds_are_searched_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     searched: list[int] = []
@@ -155,7 +155,7 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
     assert searched == [1, 3]
 
 
-def test_too_many_hits_at_once_are_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_with_too_many_hits_are_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 5)) for i in range(40)]
     found = snapshot_of(made, bank(query_variants=ALL))
     queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(ALL)]
@@ -165,7 +165,7 @@ def test_too_many_hits_at_once_are_asked_for_in_halves(monkeypatch: pytest.Monke
     assert len(whole) == 40
 
 
-def test_all_variants_reach_banks_that_name_none() -> None:
+def test_all_variants_are_matched_in_banks_without_variants() -> None:
     found = snapshot_of([entry(1, ZERO)])
     flipped = Signal(PDQ, ZERO, variant="flip_y")
     assert match(found, flipped) == ()

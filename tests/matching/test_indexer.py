@@ -1,4 +1,4 @@
-"""The indexer and the followers of its segments, with kills at random moments."""
+"""The indexer and followers of its segments, also when they are killed at random moments."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ from featsvc.matching.segments import collect, newest_segment, published, write_
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
-from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
+from tests.matching.rows import EXACTLY, MODEL, eventually, held, list_of, list_of_both, row, vector
 
 KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
 
@@ -55,22 +55,19 @@ def follow(store: BankStore, folder: Path) -> Follower:
 
 @contextmanager
 def working(indexer: Indexer) -> Iterator[None]:
-    """The indexer runs beside; it has its folder when the block begins."""
+    """Run the indexer on a thread; it has locked its folder when the block begins."""
     stopping = threading.Event()
     thread = threading.Thread(target=indexer.run, args=(stopping,))
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not has_indexer(indexer.folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: has_indexer(indexer.folder))
         yield
     finally:
         stopping.set()
         thread.join()
 
 
-def test_a_segment_is_built_when_the_newest_is_behind(bank: BankStore, folder: Path) -> None:
+def test_a_segment_is_built_when_the_newest_is_outdated(bank: BankStore, folder: Path) -> None:
     indexer = Indexer(bank, folder, compact_entries=10)
     assert indexer.build_if_outdated() is None
     load(bank, range(9))
@@ -106,10 +103,7 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
         load(bank, range(3, 9), replace=True)
         follower.wait_for(3, 20)
         Indexer(bank, folder).build()
-        deadline = time.monotonic() + 20
-        while follower.status().algorithms[0].segment_revision != 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: follower.status().algorithms[0].segment_revision == 3)
         assert follower.status().algorithms[0].delta_signals == 0
         assert held(follower.snapshot, range(10)) == set(range(3, 9))
         load(bank, range(3, 12))
@@ -129,14 +123,14 @@ def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Pat
         follower.stop()
 
 
-def test_a_flood_is_left_to_the_indexer(
+def test_many_changes_are_left_to_the_indexer(
     bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
     load(bank, range(5))
     follower = follow(bank, folder)
     try:
-        # Its lock only: a collector at work would take away what is built beside it below.
+        # Only the lock: a running indexer would collect the segment that is built below.
         with indexer_module._locked_folder(folder):
             revision = load(bank, range(5, 100))
             time.sleep(0.3)
@@ -157,7 +151,7 @@ def test_one_indexer_a_folder(bank: BankStore, folder: Path) -> None:
     assert not has_indexer(folder)
 
 
-def test_a_flood_is_read_where_no_indexer_works(
+def test_many_changes_are_read_without_an_indexer(
     bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
@@ -181,7 +175,7 @@ def test_a_flood_is_read_where_no_indexer_works(
 def test_added_withdrawn_and_compacted_in_any_order(
     store: BankStore, tmp_path: Path, changes: list[tuple[int, int, bool, bool]]
 ) -> None:
-    """Each change is an import, which may replace, after which a segment may be built."""
+    """Each change is an import, which may replace the bank; a segment may be built after it."""
     name = f"b{store.head().revision}"
     folder = tmp_path / name
     store.create_bank(name)
@@ -210,16 +204,13 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
     store = BankStore(url)
     store.create_bank("b")
     load(store, range(30))
+    compact = ["--compact-entries", "10"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "featsvc.matching.indexer", "--segments", str(folder),
-         "--compact-entries", "10"],
+        [sys.executable, "-m", indexer_module.__name__, f"--segments={folder}", *compact],
         env=os.environ | {"FEATSVC_BANKS_URL": url},
-    )  # fmt: skip
+    )
     try:
-        deadline = time.monotonic() + 60
-        while not published(folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: published(folder))
     finally:
         process.terminate()
         code = process.wait(30)
@@ -231,10 +222,13 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
 
 
 def test_killed_at_any_moment_the_served_set_equals_the_store(tmp_path: Path) -> None:
-    """Indexers and followers die by SIGKILL in the middle of builds, swaps and collections."""
+    """SIGKILL ends indexers and followers during builds, swaps and collections."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.matching.killed", str(tmp_path), str(KILLS)],
-        capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[:2] == ["kills", str(KILLS)]

@@ -1,4 +1,4 @@
-"""Segments: what is written comes back, what is damaged is never served."""
+"""Segments: a part is restored from its segment, and a damaged segment is never served."""
 
 import gc
 import json
@@ -55,7 +55,7 @@ def same(one: Part, other: Part) -> bool:
 
 
 @pytest.mark.parametrize("count", [10, 6_000])
-def test_a_part_comes_back_from_its_segment(tmp_path: Path, count: int) -> None:
+def test_a_part_is_restored_from_its_segment(tmp_path: Path, count: int) -> None:
     part = made(count)
     path = write_segment(tmp_path, part, 7, 123)
     found = open_segment(path)
@@ -74,7 +74,7 @@ def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
 
 
 def projected(kind: Algorithm, values: Values) -> Engine:
-    """As if there were many."""
+    """Build a projection, as for many vectors."""
     if kind.kind is Kind.VECTOR:
         return ProjectionEngine.build(as_vectors(as_rows(values)))
     return build_engine(kind, values)
@@ -82,8 +82,10 @@ def projected(kind: Algorithm, values: Values) -> Engine:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [row(v, algorithm=("pdq", "sscd@3")[v % 2], value=(value, vector)[v % 2](v))
-            for v in range(1, 81)]  # fmt: skip
+    rows = [
+        row(v, algorithm=("pdq", "sscd@3")[v % 2], value=(value, vector)[v % 2](v))
+        for v in range(1, 81)
+    ]
     part = build_part(rows, projected)
     assert part.indexes["sscd@3"].engine.name == "projection"
     return write_segment(tmp_path_factory.mktemp("segments"), part, 7, 1)
@@ -118,13 +120,13 @@ def test_a_missing_file_is_detected(tmp_path: Path) -> None:
 
 
 def relabel(path: Path, old: str, new: str) -> None:
-    """Change the manifest of a segment, and its checksum with it."""
+    """Replace a text in the manifest of a segment, with the checksum that fits."""
     manifest = path / "manifest.json"
     text = json.dumps(json.loads(manifest.read_text())["segment"], separators=(",", ":"))
     assert old in text
-    lying = text.replace(old, new).encode()
-    checksum = segments._crc(lying)
-    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), lying))
+    changed = text.replace(old, new).encode()
+    checksum = segments._crc(changed)
+    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), changed))
 
 
 @pytest.mark.parametrize(
@@ -138,15 +140,15 @@ def relabel(path: Path, old: str, new: str) -> None:
         ('"revision":7', '"revision":"7"', "int"),
     ],
 )
-def test_a_manifest_that_lies_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    """Even with a checksum that fits."""
+def test_a_wrong_manifest_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """The checksum fits."""
     path = write_segment(tmp_path, made(5), 7, 1)
     relabel(path, old, new)
     with pytest.raises(DataCorrupt, match=message):
         open_segment(path)
 
 
-def test_the_newest_that_passes_is_served_and_others_set_aside(tmp_path: Path) -> None:
+def test_a_damaged_segment_is_set_aside_and_an_older_one_opened(tmp_path: Path) -> None:
     good = write_segment(tmp_path, made(5), 7, 1)
     bad = write_segment(tmp_path, made(6), 8, 1)
     (bad / "entries.id").write_bytes(b"")
@@ -158,7 +160,7 @@ def test_the_newest_that_passes_is_served_and_others_set_aside(tmp_path: Path) -
     assert newest_segment(tmp_path, above=7) is None
 
 
-def test_only_what_nobody_maps_is_collected(tmp_path: Path) -> None:
+def test_only_segments_that_are_not_mapped_are_collected(tmp_path: Path) -> None:
     first = write_segment(tmp_path, made(5), 7, 1)
     mapped = open_segment(first)
     write_segment(tmp_path, made(5), 8, 1)
@@ -175,7 +177,7 @@ def test_only_what_nobody_maps_is_collected(tmp_path: Path) -> None:
         open_segment(first)
 
 
-def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
+def test_vectors_are_restored_from_their_segment(tmp_path: Path) -> None:
     values = unit(3, 40, 58)
     kinds = ("sscd@3", "colour_layout@1")
     rows = [
@@ -192,8 +194,8 @@ def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
         assert hits.distances.tolist() == others.distances.tolist()
 
 
-def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form that texts take; an engine that finds what is equal stands for theirs."""
+def test_values_of_any_length_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form of texts, with an engine of equal values in place of theirs."""
     kind = replace(get_algorithm("md5"), name="text", distance=CONTAINMENT, bits=0)
     monkeypatch.setattr(segments, "get_algorithm", lambda _: kind)
     monkeypatch.setattr(segments, "open_engine", lambda _name, _kind, arrays: Equal(arrays))
@@ -229,7 +231,7 @@ class Equal:
 
 
 @pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])
-def test_ends_that_lie_are_refused(ends: list[int]) -> None:
+def test_wrong_ends_are_refused(ends: list[int]) -> None:
     with pytest.raises(ValueError, match="ends"):
         RaggedArray(np.zeros(5, np.uint8), np.array(ends, np.int64))
 
@@ -248,10 +250,10 @@ def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_segment_of_another_version_of_an_algorithm_is_built_anew(tmp_path: Path) -> None:
+def test_a_segment_with_another_version_of_an_algorithm_is_not_opened(tmp_path: Path) -> None:
     path = write_segment(tmp_path, made(5), 7, 1)
     relabel(path, ',"version":1', "")
-    assert len(open_segment(path).part) == len(made(5)), "as written before versions were kept"
+    assert len(open_segment(path).part) == len(made(5)), "as before versions were written"
     other = write_segment(tmp_path, made(5), 8, 1)
     relabel(other, '"version":1', '"version":2')
     with pytest.raises(OtherFormatError, match="version 2, this build has 1"):

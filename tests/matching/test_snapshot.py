@@ -1,4 +1,4 @@
-"""What matches, and what the rules make of it."""
+"""Snapshots: the rules, the order and the form of matches."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import QUERY_VARIANTS
 from featsvc.signals.vectors import vector_value
+from tests.matching.rows import row
 
 PDQ = get_algorithm("pdq")
 PHASH_16 = get_algorithm("phash-16")
@@ -38,17 +39,18 @@ ZERO = bytes(32)
 
 @pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
 def _few(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hits are looked at one by one or in columns; nobody may see a difference."""
+    """Hits are handled one by one or in columns, with the same results."""
     with mock.patch.object(match_builder, "FEW", request.param):
         yield
 
 
 def bits(*positions: int) -> bytes:
-    """A PDQ value with these bits set: its distance to ZERO is their number."""
+    """Return a PDQ value with these bits set."""
     return int(sum(1 << p for p in positions)).to_bytes(32, "big")
 
 
 def far(distance: int) -> bytes:
+    """Return a PDQ value at that distance from ZERO."""
     return bits(*range(distance))
 
 
@@ -86,18 +88,25 @@ def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fi
 
 def rows_of(entries: Sequence[Entry]) -> list[SignalRow]:
     return [
-        SignalRow(
-            e.id, e.id, e.bank_id, e.external_id, LABEL_SEPARATOR.join(e.labels), e.source,
-            e.opinion.value, e.quarantined, None if e.expire_time is None else to_us(e.expire_time),
-            s.algorithm, s.value, s.variant, get_algorithm(s.algorithm).version,
+        row(
+            e.id,
+            bank=e.bank_id,
+            labels=LABEL_SEPARATOR.join(e.labels),
+            source=e.source,
+            opinion=e.opinion.value,
+            quarantined=e.quarantined,
+            expire_time=None if e.expire_time is None else to_us(e.expire_time),
+            algorithm=s.algorithm,
+            value=s.value,
+            variant=s.variant,
         )
         for e in entries
         for s in e.signals
-    ]  # fmt: skip
+    ]
 
 
 def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
-    """Half of the entries in the base, the others in layers above it."""
+    """Make a snapshot with half of the entries in the base and the others in layers above it."""
     banks = banks or (bank(),)
     ordered = sorted(entries, key=lambda e: e.id)
     half = len(ordered) // 2
@@ -114,7 +123,7 @@ def ids(matches: Sequence[Match]) -> list[int]:
     return [m.entry_id for m in matches]
 
 
-def test_a_match_says_everything_about_its_entry() -> None:
+def test_a_match_has_all_facts_of_its_entry() -> None:
     made = entry(7, EntrySignal("pdq", far(3), "crop"), labels=("l",), source="s")
     (found,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
     assert found == Match(
@@ -145,7 +154,7 @@ def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
 
 
 def test_hashes_of_another_size_are_searched() -> None:
-    """An imported `phash-16` must not lie there unseen."""
+    """An imported `phash-16` is found."""
     value = bytes(range(32))
     found = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
     assert ids(match(found, Signal(PHASH_16, value))) == [1]
@@ -164,7 +173,7 @@ def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
     assert match(snapshot(made, *banks), thresholds={"pdq": 19}) == ()
 
 
-def test_modes() -> None:
+def test_only_enabled_banks_match_and_matches_have_their_mode() -> None:
     made = [entry(i, ZERO, bank_id=b) for i, b in enumerate(("on", "shadow", "off"))]
     found = snapshot(
         made, bank("on"), bank("shadow", mode=BankMode.SHADOW), bank("off", mode=BankMode.OFF)
@@ -177,15 +186,15 @@ def test_modes() -> None:
     assert ids(match(found, banks=("shadow", "off"))) == [1]
 
 
-def test_a_safe_list_suppresses_the_others_and_says_so() -> None:
+def test_a_safe_list_suppresses_other_matches() -> None:
     made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
     found = match(snapshot(made, bank(), bank("ok", safe=True)))
     assert [(m.bank, m.safe, m.suppressed) for m in found] == [
         ("b", False, True),
         ("ok", True, False),
     ]
-    watched = match(snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW)))
-    assert not any(m.suppressed for m in watched)
+    shadowed = match(snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW)))
+    assert not any(m.suppressed for m in shadowed)
 
 
 def test_a_safe_list_suppresses_even_where_its_match_is_not_returned() -> None:
@@ -212,7 +221,7 @@ def test_labels_expiry_quarantine_and_opinion() -> None:
     assert 6 in ids(match(snapshot(made, bank(safe=True))))
 
 
-def test_low_quality_is_not_looked_up_and_says_so() -> None:
+def test_low_quality_is_not_matched_and_reported() -> None:
     found = snapshot([entry(1, ZERO)])
     result = found.match([Signal(PDQ, ZERO, quality=49)])
     assert (result.matches, result.low_quality) == ((), True)
@@ -248,7 +257,7 @@ def test_equal_signals_are_reported_once_a_bank() -> None:
     assert [m.bank for m in match(snapshot(made, bank(), bank("c")))] == ["b", "c"]
 
 
-def test_truncation_is_said() -> None:
+def test_a_truncated_result_is_marked() -> None:
     found = snapshot([entry(i, far(i % 10)) for i in range(150)])
     result = found.match([Signal(PDQ, ZERO)])
     assert (len(result.matches), result.truncated) == (100, True)
@@ -313,7 +322,7 @@ def test_a_bank_may_choose_its_engine() -> None:
     assert len(match(chosen)) == 20
 
 
-def test_a_batch_says_what_each_query_matched() -> None:
+def test_a_batch_has_the_matches_of_each_query() -> None:
     made = [entry(1, ZERO), entry(2, far(5)), entry(3, far(200))]
     queries = np.frombuffer(ZERO + far(100) + far(199), np.uint8).reshape(3, 32)
     result = snapshot(made).match_batch(PDQ, queries)
@@ -332,7 +341,7 @@ def test_a_batch_is_suppressed_query_by_query() -> None:
     assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
 
 
-def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 3)) for i in range(3000)]
     found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
     values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
@@ -370,39 +379,47 @@ def test_wrong_batches_are_refused() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), max_size=30),
     st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    st.integers(0, 4), st.integers(0, 3), st.booleans(), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 4),
+    st.integers(0, 3),
+    st.booleans(),
+    st.booleans(),
+)
 def test_a_batch_equals_its_queries_one_by_one(
-    signals: list[tuple[int, int, bool]], queries: list[int], most: int, top_k: int,
-    labelled: bool, choosing: bool,
-) -> None:  # fmt: skip
+    signals: list[tuple[int, int, bool]],
+    queries: list[int],
+    max_results: int,
+    top_k: int,
+    labelled: bool,
+    choosing: bool,
+) -> None:
     made = [
-        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if wears else ())
-        for i, (d, b, wears) in enumerate(signals)
+        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if has_label else ())
+        for i, (d, b, has_label) in enumerate(signals)
     ]
     banks = bank(), bank("c", engine="faiss" if choosing else "auto"), bank("s", safe=True)
     found = snapshot(made, *banks)
-    options = MatchOptions(max_results=most, top_k=top_k, labels=("l",) if labelled else ())
+    labels = ("l",) if labelled else ()
+    options = MatchOptions(max_results=max_results, top_k=top_k, labels=labels)
     values = [far(d) for d in queries]
     batch = found.match_batch(
         PDQ, np.frombuffer(b"".join(values), np.uint8).reshape(-1, 32), options
     )
     for i, value in enumerate(values):
-        one = found.match([Signal(PDQ, value)], options)
-        at_once = found.match_if_quick(Signal(PDQ, value), options)
-        assert at_once in ((None, one) if choosing else (one,))
+        result = found.match([Signal(PDQ, value)], options)
+        quick = found.match_if_quick(Signal(PDQ, value), options)
+        assert quick in ((None, result) if choosing else (result,))
         with mock.patch.object(match_builder, "FEW", 16 - match_builder.FEW):
-            assert found.match([Signal(PDQ, value)], options) == one
-        mine = slice(batch.offsets[i], batch.offsets[i + 1])
-        named = [batch.entries[j] for j in batch.entry_index[mine]]
-        assert batch.distances[mine].tolist() == [m.distance for m in one.matches]
-        assert {(m.entry_id, m.suppressed) for m in named} == {
-            (m.entry_id, m.suppressed) for m in one.matches
+            assert found.match([Signal(PDQ, value)], options) == result
+        of_query = slice(batch.offsets[i], batch.offsets[i + 1])
+        matches = [batch.entries[j] for j in batch.entry_index[of_query]]
+        assert batch.distances[of_query].tolist() == [m.distance for m in result.matches]
+        assert {(m.entry_id, m.suppressed) for m in matches} == {
+            (m.entry_id, m.suppressed) for m in result.matches
         }
-        assert (i in batch.truncated_queries) == one.truncated
+        assert (i in batch.truncated_queries) == result.truncated
 
 
-def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_quick_searches_are_made_by_match_if_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     found = snapshot([entry(i, far(i % 3)) for i in range(65)])
     signal = Signal(PDQ, far(100))
     assert found.match_if_quick(signal, MatchOptions()) == found.match([signal])
@@ -439,7 +456,7 @@ def directions(*degrees: float) -> list[bytes]:
 
 
 def test_vectors_match_within_a_cosine_distance() -> None:
-    """One of them by arrays, few of them one by one; hashes of the same entry beside them."""
+    """A query that hits several vectors, alone and with a hash of the same entry."""
     made = directions(0, 10, 20, 60, 90, 180)
     entries = [
         entry(i, EntrySignal("sscd@3", v), EntrySignal("pdq", far(3 * i)))

@@ -1,4 +1,4 @@
-"""The engines of texts: what they find, on disk and in layers too."""
+"""The engines of texts, also on disk and in layers."""
 
 import json
 import random
@@ -61,14 +61,14 @@ def test_several_queries_are_answered_as_each_alone() -> None:
 def test_radius_is_inclusive_and_a_negative_one_finds_nothing() -> None:
     engine = build_engine(TEXT, VALUES)
     query = ragged(value_of(EDITED[0]))
-    (apart,) = engine.search(query, 1.0).distances.tolist()
-    assert 0 < apart < 0.4
-    assert engine.search(query, apart).rows.tolist() == [0]
-    assert engine.search(query, apart - 1e-9).rows.tolist() == []
+    (distance,) = engine.search(query, 1.0).distances.tolist()
+    assert 0 < distance < 0.4
+    assert engine.search(query, distance).rows.tolist() == [0]
+    assert engine.search(query, distance - 1e-9).rows.tolist() == []
     assert engine.search(query, -1).ends.tolist() == [0]
 
 
-def test_it_is_made_from_its_arrays_again() -> None:
+def test_an_engine_is_restored_from_its_arrays() -> None:
     engine = build_engine(TEXT, VALUES)
     again = open_engine("minhash", TEXT, engine.arrays)
     query = ragged(value_of(EDITED[3]))
@@ -88,8 +88,8 @@ def test_it_is_made_from_its_arrays_again() -> None:
         ("postings", lambda a: a[:-1]),
     ],
 )
-def test_arrays_that_lie_are_refused(name: str, spoil: object) -> None:
-    """A segment is checked before it is searched: a kernel trusts what it is given."""
+def test_wrong_arrays_are_refused(name: str, spoil: object) -> None:
+    """Arrays are checked before a search, because kernels do not check them."""
     arrays = dict(build_engine(TEXT, VALUES).arrays)
     assert callable(spoil)
     arrays[name] = spoil(arrays[name])
@@ -97,7 +97,7 @@ def test_arrays_that_lie_are_refused(name: str, spoil: object) -> None:
         open_engine("minhash", TEXT, arrays)
 
 
-def test_an_index_of_nothing() -> None:
+def test_an_empty_index() -> None:
     engine = MinHashEngine.build(ragged())
     assert engine.search(ragged(value_of(ENTRIES[0])), 1.0).rows.tolist() == []
     again = open_engine("minhash", TEXT, engine.arrays)
@@ -127,7 +127,7 @@ def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.Monke
         engine.search(ragged(query), 0.4)
 
 
-def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
+def test_texts_and_tlsh_are_restored_from_their_segment(tmp_path: Path) -> None:
     rows = [
         row(version, algorithm=name, value=value_of(text, name))
         for version, text in enumerate([*ENTRIES, *negatives()[:50]])
@@ -151,7 +151,7 @@ def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
         assert dict(zip(near.rows.tolist(), near.distances.tolist(), strict=True)) == expected
 
 
-def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
+def test_a_follower_serves_texts_from_a_segment_and_from_layers(
     store: BankStore, tmp_path: Path
 ) -> None:
     def add(texts: Sequence[str]) -> None:
@@ -182,7 +182,7 @@ def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=6), st.integers(0, 50))
-def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None:
+def test_every_text_finds_itself_at_distance_0(texts: list[str], extra: int) -> None:
     texts = [*texts, "".join(chr(97 + (i * i + extra) % 26) for i in range(40 + extra))]
     values = [s.value for text in texts for s in hash_text(text, ["text"]).signals]
     engine = build_engine(TEXT, ragged(*values))
@@ -193,8 +193,8 @@ def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None
         begin = end
 
 
-def test_layers_of_texts_are_joined_and_thinned() -> None:
-    """Added in many small layers, one withdrawn; a query finds what is live."""
+def test_layers_of_texts_are_joined() -> None:
+    """Texts are added in many small layers and one is withdrawn; a query does not find it."""
     layers = Layers.on_rows([])
     for version, text in enumerate(ENTRIES, 1):
         layers = layers.advance([row(version, algorithm="text", value=value_of(text))], [])
