@@ -346,8 +346,8 @@ def _values(kind: Algorithm, signals: Sequence[Signal]) -> Values:
 def _check_match_count(matches: int) -> None:
     if matches > MAX_BATCH_MATCHES:
         raise InvalidInput(
-            f"signals: they match more than {MAX_BATCH_MATCHES} entries together; send fewer at "
-            "once, or ask for fewer with max_results or top_k",
+            f"signals: together they match more than {MAX_BATCH_MATCHES} entries; send fewer "
+            "signals, or set a smaller max_results or top_k",
             field="signals",
         )
 

@@ -32,7 +32,7 @@ from featsvc.signals.distance import (
 
 
 class Kind(Enum):
-    """What a signal is computed from, and by which part of featsvc."""
+    """The input of an algorithm, and the part of featsvc that computes it."""
 
     PICTURE = "picture"
     """Decoded pixels, by `featsvc.hashing.perceptual`."""

@@ -50,8 +50,8 @@ def main(folder: Path, kills: int) -> None:
     store.create_bank("b")
     for kill in range(kills):
         low, high = sorted(rng.sample(_NUMBERS, 2))
-        wanted = set(range(low, high))
-        file = list_file(list_of_both(wanted), name="b.jsonl")
+        expected = set(range(low, high))
+        file = list_file(list_of_both(expected), name="b.jsonl")
         store.import_entries("b", file, ImportOptions(replace=True))
         # A child must not share a connection.
         store.close()
@@ -69,7 +69,7 @@ def main(folder: Path, kills: int) -> None:
             assert os.WTERMSIG(status) == signal.SIGKILL, f"kill {kill}: ended by itself: {status}"
         follower = Follower(store, segments=segments)
         follower.start()
-        assert held(follower.snapshot, _NUMBERS) == wanted, f"kill {kill}"
+        assert held(follower.snapshot, _NUMBERS) == expected, f"kill {kill}"
         query = Signal(get_algorithm(MODEL), vector(low))
         assert follower.snapshot.match([query], EXACTLY).matches, f"kill {kill}: no vectors"
         follower.stop()

@@ -91,11 +91,11 @@ def test_probing_finds_what_faiss_finds(radius: int) -> None:
     values = rng.integers(0, 256, (20_000, 32), dtype=np.uint8)
     flips = np.packbits(rng.random((50, 256)) < 0.08, axis=1)
     queries = values[:50] ^ flips
-    found = build_engine(PDQ, values)
-    assert found.name == "multi-index"
+    engine = build_engine(PDQ, values)
+    assert engine.name == "multi-index"
     few = queries[:2] if radius > 60 else queries
     peer = FaissFlatEngine({"words": to_words(values)})
-    assert by_query(found.search(few, radius)) == by_query(peer.search(few, radius))
+    assert by_query(engine.search(few, radius)) == by_query(peer.search(few, radius))
 
 
 def test_many_equal_hashes_are_all_found() -> None:
@@ -136,6 +136,6 @@ def test_hashes_that_do_not_fill_their_bytes_are_found(radius: int) -> None:
     for mask, byte in ((0x0F, 0), (0xF0, 24)):
         values[:, byte] &= mask
         queries = values[:10]
-        found = build_engine(kind, values)
-        assert found.name == "multi-index"
-        assert by_query(found.search(queries, radius)) == brute_force(values, queries, radius)
+        engine = build_engine(kind, values)
+        assert engine.name == "multi-index"
+        assert by_query(engine.search(queries, radius)) == brute_force(values, queries, radius)

@@ -180,20 +180,20 @@ def test_added_withdrawn_and_compacted_in_any_order(
     folder = tmp_path / name
     store.create_bank(name)
     follower = follow(store, folder)
-    wanted: set[int] = set()
+    expected: set[int] = set()
     try:
         for first, many, replace, compact in changes:
             numbers = range(first, first + many)
             file = list_file(list_of_both(numbers), name="b.jsonl")
             store.import_entries(name, file, ImportOptions(replace=replace))
-            wanted = set(numbers) | (set() if replace else wanted)
+            expected = set(numbers) | (set() if replace else expected)
             if compact:
                 Indexer(store, folder).build()
                 collect(folder)
             served = follower.wait_for(store.head().revision, 20)
             in_bank = replaced(EXACTLY, banks=(name,))
-            assert held(served, range(60), in_bank) == wanted
-            for number in wanted:
+            assert held(served, range(60), in_bank) == expected
+            for number in expected:
                 assert served.match([Signal(get_algorithm(MODEL), vector(number))], in_bank).matches
     finally:
         follower.stop()
@@ -215,9 +215,9 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
         process.terminate()
         code = process.wait(30)
     assert code == 0
-    found = newest_segment(folder)
-    assert found is not None
-    assert found.revision == 2
+    newest = newest_segment(folder)
+    assert newest is not None
+    assert newest.revision == 2
     store.close()
 
 

@@ -29,11 +29,11 @@ def test_chunks_cover_the_hash_and_radii_fill_the_radius(
 
 @pytest.mark.parametrize(("width", "radius"), [(1, 0), (5, 2), (16, 1), (3, 9), (4, -1)])
 def test_masks_are_all_small_differences(width: int, radius: int) -> None:
-    found = masks(width, radius)
+    numbers = masks(width, radius)
     expected = [n for n in range(2**width) if n.bit_count() <= radius]
-    assert found.tolist() == expected
-    assert len(found) == ball(width, radius)
-    assert not np.asarray(found).flags.writeable
+    assert numbers.tolist() == expected
+    assert len(numbers) == ball(width, radius)
+    assert not np.asarray(numbers).flags.writeable
 
 
 @pytest.mark.parametrize("bits", [64, 128, 256, 1024])

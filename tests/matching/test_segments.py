@@ -58,15 +58,15 @@ def same(one: Part, other: Part) -> bool:
 def test_a_part_is_restored_from_its_segment(tmp_path: Path, count: int) -> None:
     part = made(count)
     path = write_segment(tmp_path, part, 7, 123)
-    found = open_segment(path)
-    assert (found.revision, found.commit_time_us, found.path) == (7, 123, path)
-    assert same(part, found.part)
-    assert found.part.entries.external_id(2) == "x3"
-    assert sum(found.bytes_mapped.values()) == sum(
+    opened = open_segment(path)
+    assert (opened.revision, opened.commit_time_us, opened.path) == (7, 123, path)
+    assert same(part, opened.part)
+    assert opened.part.entries.external_id(2) == "x3"
+    assert sum(opened.bytes_mapped.values()) == sum(
         f.stat().st_size for f in path.iterdir() if f.name != "manifest.json"
     )
     with pytest.raises(ValueError, match="read-only"):
-        found.part.entries.flags[0] = 1
+        opened.part.entries.flags[0] = 1
 
 
 def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_a_damaged_segment_is_set_aside_and_an_older_one_opened(tmp_path: Path) 
     good = write_segment(tmp_path, made(5), 7, 1)
     bad = write_segment(tmp_path, made(6), 8, 1)
     (bad / "entries.id").write_bytes(b"")
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == good
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == good
     assert [revision_of(p) for p in published(tmp_path)] == [7]
     assert len(list(tmp_path.glob("corrupt-*"))) == 1
     assert newest_segment(tmp_path, above=7) is None
@@ -184,9 +184,9 @@ def test_vectors_are_restored_from_their_segment(tmp_path: Path) -> None:
         row(v, algorithm=kinds[v % 2], value=values[v].tobytes()) for v in range(1, len(values))
     ]
     part = build_part(rows)
-    found = open_segment(write_segment(tmp_path, part, 7, 1)).part
+    restored = open_segment(write_segment(tmp_path, part, 7, 1)).part
     for name in kinds:
-        index, again = part.indexes[name], found.indexes[name]
+        index, again = part.indexes[name], restored.indexes[name]
         np.testing.assert_array_equal(again.values, index.values)
         query = values[:1, : 4 * 58]
         hits, others = (i.engine.search(query, 0.5) for i in (index, again))
@@ -208,10 +208,10 @@ def test_values_of_any_length_are_restored(tmp_path: Path, monkeypatch: pytest.M
         return Equal({"values": values.data, "ends": values.ends})
 
     part = build_part(rows, build)
-    found = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
-    assert isinstance(found.values, RaggedArray)
-    assert [found.values[i].tobytes() for i in range(len(texts))] == texts
-    assert found.engine.search(take(found.values, np.array([2, 1])), 0).rows.tolist() == [2, 1]
+    index = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
+    assert isinstance(index.values, RaggedArray)
+    assert [index.values[i].tobytes() for i in range(len(texts))] == texts
+    assert index.engine.search(take(index.values, np.array([2, 1])), 0).rows.tolist() == [2, 1]
 
 
 class Equal:
@@ -226,8 +226,8 @@ class Equal:
             [i for i in range(len(self._values)) if bytes(self._values[i]) == bytes(queries[q])]
             for q in range(len(queries))
         ]
-        rows = np.array([i for found in every for i in found], np.int64)
-        return RawHits(np.cumsum([len(f) for f in every]), rows, np.zeros(len(rows)))
+        rows = np.array([i for equal in every for i in equal], np.int64)
+        return RawHits(np.cumsum([len(equal) for equal in every]), rows, np.zeros(len(rows)))
 
 
 @pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])
@@ -242,9 +242,9 @@ def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) ->
     relabel(older, '"format":2', '"format":1')
     with pytest.raises(OtherFormatError, match="has format 1, not 2"):
         open_segment(older)
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == path
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == path
     assert not list(tmp_path.glob("corrupt-*"))
     assert collect(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -258,6 +258,6 @@ def test_a_segment_with_another_version_of_an_algorithm_is_not_opened(tmp_path: 
     relabel(other, '"version":1', '"version":2')
     with pytest.raises(OtherFormatError, match="version 2, this build has 1"):
         open_segment(other)
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == path
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == path

@@ -115,8 +115,8 @@ def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
     return Snapshot(Head(1, NOW), banks, layers.views(banks), layers.status())
 
 
-def match(found: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
-    return found.match(signals or (Signal(PDQ, ZERO),), MatchOptions(**options)).matches
+def match(served: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
+    return served.match(signals or (Signal(PDQ, ZERO),), MatchOptions(**options)).matches
 
 
 def ids(matches: Sequence[Match]) -> list[int]:
@@ -125,8 +125,8 @@ def ids(matches: Sequence[Match]) -> list[int]:
 
 def test_a_match_has_all_facts_of_its_entry() -> None:
     made = entry(7, EntrySignal("pdq", far(3), "crop"), labels=("l",), source="s")
-    (found,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
-    assert found == Match(
+    (only,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
+    assert only == Match(
         bank="b",
         entry_id=7,
         external_id="x7",
@@ -149,16 +149,16 @@ def test_a_match_has_all_facts_of_its_entry() -> None:
 
 def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
     made = [entry(d, far(d)) for d in (32, 31, 0, 5)]
-    found = match(snapshot(made))
-    assert [(m.entry_id, m.distance) for m in found] == [(0, 0), (5, 5), (31, 31)]
+    matches = match(snapshot(made))
+    assert [(m.entry_id, m.distance) for m in matches] == [(0, 0), (5, 5), (31, 31)]
 
 
 def test_hashes_of_another_size_are_searched() -> None:
-    """An imported `phash-16` is found."""
+    """An imported `phash-16` is served."""
     value = bytes(range(32))
-    found = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
-    assert ids(match(found, Signal(PHASH_16, value))) == [1]
-    assert ids(match(found, Signal(PHASH, value[:8]))) == []
+    served = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
+    assert ids(match(served, Signal(PHASH_16, value))) == [1]
+    assert ids(match(served, Signal(PHASH, value[:8]))) == []
 
 
 def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
@@ -175,21 +175,21 @@ def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
 
 def test_only_enabled_banks_match_and_matches_have_their_mode() -> None:
     made = [entry(i, ZERO, bank_id=b) for i, b in enumerate(("on", "shadow", "off"))]
-    found = snapshot(
+    served = snapshot(
         made, bank("on"), bank("shadow", mode=BankMode.SHADOW), bank("off", mode=BankMode.OFF)
     )
-    assert [(m.bank, m.mode) for m in match(found)] == [
+    assert [(m.bank, m.mode) for m in match(served)] == [
         ("on", BankMode.ENFORCE),
         ("shadow", BankMode.SHADOW),
     ]
-    assert match(found, banks=("off",)) == ()
-    assert ids(match(found, banks=("shadow", "off"))) == [1]
+    assert match(served, banks=("off",)) == ()
+    assert ids(match(served, banks=("shadow", "off"))) == [1]
 
 
 def test_a_safe_list_suppresses_other_matches() -> None:
     made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
-    found = match(snapshot(made, bank(), bank("ok", safe=True)))
-    assert [(m.bank, m.safe, m.suppressed) for m in found] == [
+    matches = match(snapshot(made, bank(), bank("ok", safe=True)))
+    assert [(m.bank, m.safe, m.suppressed) for m in matches] == [
         ("b", False, True),
         ("ok", True, False),
     ]
@@ -222,34 +222,34 @@ def test_labels_expiry_quarantine_and_opinion() -> None:
 
 
 def test_low_quality_is_not_matched_and_reported() -> None:
-    found = snapshot([entry(1, ZERO)])
-    result = found.match([Signal(PDQ, ZERO, quality=49)])
+    served = snapshot([entry(1, ZERO)])
+    result = served.match([Signal(PDQ, ZERO, quality=49)])
     assert (result.matches, result.low_quality) == ((), True)
-    assert ids(match(found, Signal(PDQ, ZERO, quality=50))) == [1]
-    assert ids(match(found, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
+    assert ids(match(served, Signal(PDQ, ZERO, quality=50))) == [1]
+    assert ids(match(served, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
 
 
 def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
     md5 = bytes(16)
     made = entry(1, far(4), EntrySignal("pdq", far(2), "crop"), EntrySignal("md5", md5))
-    found = snapshot([made])
-    (one,) = match(found, Signal(PDQ, ZERO), Signal(MD5, md5))
+    served = snapshot([made])
+    (one,) = match(served, Signal(PDQ, ZERO), Signal(MD5, md5))
     assert (one.algorithm.name, one.distance, one.query_signal) == ("md5", 0, md5)
     assert [(e.entry_variant, e.distance) for e in one.evidence] == [("crop", 2), ("original", 4)]
 
 
 def test_a_match_names_the_frame_of_its_query() -> None:
-    found = snapshot([entry(1, ZERO), entry(2, far(100))])
+    served = snapshot([entry(1, ZERO), entry(2, far(100))])
     frames = Signal(PDQ, far(100), frame=3), Signal(PDQ, ZERO, frame=7)
-    assert [(m.entry_id, m.frame) for m in match(found, *frames)] == [(2, 3), (1, 7)]
+    assert [(m.entry_id, m.frame) for m in match(served, *frames)] == [(2, 3), (1, 7)]
 
 
 def test_byte_hashes_match_when_equal_only() -> None:
     made = [entry(i, EntrySignal("md5", bytes([i // 2]) * 16)) for i in range(6)]
-    found = snapshot(made)
-    assert ids(match(found, Signal(MD5, b"\1" * 16))) == [2, 3]
-    assert match(found, Signal(MD5, b"\1" * 15 + b"\0")) == ()
-    assert match(found, Signal(SHA256, bytes(32))) == ()
+    served = snapshot(made)
+    assert ids(match(served, Signal(MD5, b"\1" * 16))) == [2, 3]
+    assert match(served, Signal(MD5, b"\1" * 15 + b"\0")) == ()
+    assert match(served, Signal(SHA256, bytes(32))) == ()
 
 
 def test_equal_signals_are_reported_once_a_bank() -> None:
@@ -258,12 +258,12 @@ def test_equal_signals_are_reported_once_a_bank() -> None:
 
 
 def test_a_truncated_result_is_marked() -> None:
-    found = snapshot([entry(i, far(i % 10)) for i in range(150)])
-    result = found.match([Signal(PDQ, ZERO)])
+    served = snapshot([entry(i, far(i % 10)) for i in range(150)])
+    result = served.match([Signal(PDQ, ZERO)])
     assert (len(result.matches), result.truncated) == (100, True)
-    result = found.match([Signal(PDQ, ZERO)], MatchOptions(max_results=150))
+    result = served.match([Signal(PDQ, ZERO)], MatchOptions(max_results=150))
     assert (len(result.matches), result.truncated) == (150, False)
-    assert ids(match(found, max_results=2)) == [0, 10]
+    assert ids(match(served, max_results=2)) == [0, 10]
 
 
 def test_top_k_counts_entries_an_algorithm() -> None:
@@ -275,24 +275,24 @@ def test_top_k_counts_entries_an_algorithm() -> None:
 
 def test_variants_are_matched_where_a_bank_names_them() -> None:
     made = [entry(1, ZERO), entry(2, ZERO, bank_id="c")]
-    found = snapshot(made, bank(), bank("c", query_variants=("flip_x",)))
+    served = snapshot(made, bank(), bank("c", query_variants=("flip_x",)))
     flipped = Signal(PDQ, ZERO, variant="flip_x")
-    assert ids(match(found, flipped)) == [2]
-    assert match(found, flipped, variants=Variants.NONE) == ()
-    assert ids(match(found, flipped, variants=Variants.ALL)) == [1, 2]
-    assert found.query_variants(MatchOptions()) == frozenset({"flip_x"})
-    assert found.query_variants(MatchOptions(banks=("b",))) == frozenset()
-    assert found.query_variants(MatchOptions(variants=Variants.ALL)) == {*QUERY_VARIANTS}
+    assert ids(match(served, flipped)) == [2]
+    assert match(served, flipped, variants=Variants.NONE) == ()
+    assert ids(match(served, flipped, variants=Variants.ALL)) == [1, 2]
+    assert served.query_variants(MatchOptions()) == frozenset({"flip_x"})
+    assert served.query_variants(MatchOptions(banks=("b",))) == frozenset()
+    assert served.query_variants(MatchOptions(variants=Variants.ALL)) == {*QUERY_VARIANTS}
 
 
 def test_wrong_requests_are_refused() -> None:
-    found = snapshot([entry(1, ZERO)])
+    served = snapshot([entry(1, ZERO)])
     with pytest.raises(NotFound, match="'zz'"):
-        match(found, banks=("zz",))
+        match(served, banks=("zz",))
     with pytest.raises(UnknownAlgorithm):
         MatchOptions(thresholds={"nope": 1})
     with pytest.raises(InvalidInput, match="32 bytes"):
-        match(found, Signal(PDQ, b"short"))
+        match(served, Signal(PDQ, b"short"))
     with pytest.raises(InvalidInput, match="0 to 256"):
         MatchOptions(thresholds={"pdq": 300})
     with pytest.raises(InvalidInput, match="max_results"):
@@ -343,11 +343,11 @@ def test_a_batch_is_suppressed_query_by_query() -> None:
 
 def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 3)) for i in range(3000)]
-    found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
+    served = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
     values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
-    whole = found.match_batch(PDQ, values, MatchOptions(max_results=5))
+    whole = served.match_batch(PDQ, values, MatchOptions(max_results=5))
     monkeypatch.setattr(hits, "MAX_HITS", 2000)
-    halves = found.match_batch(PDQ, values, MatchOptions(max_results=5))
+    halves = served.match_batch(PDQ, values, MatchOptions(max_results=5))
     assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
     assert halves.distances.tolist() == whole.distances.tolist()
     assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
@@ -356,23 +356,23 @@ def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("halved", [False, True])
 def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved: bool) -> None:
-    found = snapshot([entry(i, far(i % 3)) for i in range(30)])
+    served = snapshot([entry(i, far(i % 3)) for i in range(30)])
     values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
     monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
     if halved:
         monkeypatch.setattr(hits, "MAX_HITS", 60)
     with pytest.raises(InvalidInput, match="send fewer"):
-        found.match_batch(PDQ, values)
-    assert found.match_batch(PDQ, values[:3]).offsets.tolist() == [0, 30, 60, 90]
+        served.match_batch(PDQ, values)
+    assert served.match_batch(PDQ, values[:3]).offsets.tolist() == [0, 30, 60, 90]
 
 
 def test_wrong_batches_are_refused() -> None:
-    found = snapshot([entry(1, ZERO)])
+    served = snapshot([entry(1, ZERO)])
     with pytest.raises(InvalidInput, match="32 bytes"):
-        found.match_batch(PDQ, np.zeros((2, 16), np.uint8))
+        served.match_batch(PDQ, np.zeros((2, 16), np.uint8))
     with pytest.raises(InvalidInput, match="65536"):
-        found.match_batch(PDQ, np.zeros((65_537, 32), np.uint8))
-    assert found.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
+        served.match_batch(PDQ, np.zeros((65_537, 32), np.uint8))
+    assert served.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
 
 
 @settings(max_examples=50, deadline=None)
@@ -397,19 +397,19 @@ def test_a_batch_equals_its_queries_one_by_one(
         for i, (d, b, has_label) in enumerate(signals)
     ]
     banks = bank(), bank("c", engine="faiss" if choosing else "auto"), bank("s", safe=True)
-    found = snapshot(made, *banks)
+    served = snapshot(made, *banks)
     labels = ("l",) if labelled else ()
     options = MatchOptions(max_results=max_results, top_k=top_k, labels=labels)
     values = [far(d) for d in queries]
-    batch = found.match_batch(
+    batch = served.match_batch(
         PDQ, np.frombuffer(b"".join(values), np.uint8).reshape(-1, 32), options
     )
     for i, value in enumerate(values):
-        result = found.match([Signal(PDQ, value)], options)
-        quick = found.match_if_quick(Signal(PDQ, value), options)
+        result = served.match([Signal(PDQ, value)], options)
+        quick = served.match_if_quick(Signal(PDQ, value), options)
         assert quick in ((None, result) if choosing else (result,))
         with mock.patch.object(match_builder, "FEW", 16 - match_builder.FEW):
-            assert found.match([Signal(PDQ, value)], options) == result
+            assert served.match([Signal(PDQ, value)], options) == result
         of_query = slice(batch.offsets[i], batch.offsets[i + 1])
         matches = [batch.entries[j] for j in batch.entry_index[of_query]]
         assert batch.distances[of_query].tolist() == [m.distance for m in result.matches]
@@ -420,14 +420,14 @@ def test_a_batch_equals_its_queries_one_by_one(
 
 
 def test_only_quick_searches_are_made_by_match_if_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
+    served = snapshot([entry(i, far(i % 3)) for i in range(65)])
     signal = Signal(PDQ, far(100))
-    assert found.match_if_quick(signal, MatchOptions()) == found.match([signal])
-    assert found.match_if_quick(signal, MatchOptions(thresholds={"pdq": 32})) is None
-    assert found.match_if_quick(Signal(PDQ, ZERO), MatchOptions()) is None
+    assert served.match_if_quick(signal, MatchOptions()) == served.match([signal])
+    assert served.match_if_quick(signal, MatchOptions(thresholds={"pdq": 32})) is None
+    assert served.match_if_quick(Signal(PDQ, ZERO), MatchOptions()) is None
     monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
-    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
-    assert found.match_if_quick(signal, MatchOptions()) is None
+    served = snapshot([entry(i, far(i % 3)) for i in range(65)])
+    assert served.match_if_quick(signal, MatchOptions()) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -442,8 +442,10 @@ def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: in
         for i, d in enumerate(map(int, np.bitwise_count(values ^ centre).sum(1)))
         if d <= radius
     }
-    found = snapshot([entry(i, bytes(v)) for i, v in enumerate(values)])
-    matches = match(found, Signal(PDQ, bytes(centre)), thresholds={"pdq": radius}, max_results=1000)
+    served = snapshot([entry(i, bytes(v)) for i, v in enumerate(values)])
+    matches = match(
+        served, Signal(PDQ, bytes(centre)), thresholds={"pdq": radius}, max_results=1000
+    )
     assert {m.entry_id: m.distance for m in matches} == expected
     assert [m.distance for m in matches] == sorted(expected.values())
 
@@ -462,19 +464,19 @@ def test_vectors_match_within_a_cosine_distance() -> None:
         entry(i, EntrySignal("sscd@3", v), EntrySignal("pdq", far(3 * i)))
         for i, v in enumerate(made)
     ]
-    found = snapshot(entries, bank(thresholds={"sscd@3": 0.07}))
+    served = snapshot(entries, bank(thresholds={"sscd@3": 0.07}))
     query = Signal(SSCD, made[0])
-    near = found.match([query]).matches
+    near = served.match([query]).matches
     assert [m.entry_id for m in near] == [0, 1, 2]
     assert [round(m.distance, 4) for m in near] == [0, 0.0152, 0.0603]
     assert {(m.threshold, m.algorithm.name) for m in near} == {(0.07, "sscd@3")}
-    assert found.match_if_quick(query, MatchOptions()) is None
-    wide = found.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
+    assert served.match_if_quick(query, MatchOptions()) is None
+    wide = served.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
     assert [m.entry_id for m in wide] == [0, 1, 2, 3, 4, 5]
-    both = found.match([query, Signal(PDQ, far(2))]).matches
+    both = served.match([query, Signal(PDQ, far(2))]).matches
     assert (both[0].entry_id, both[0].algorithm.name, len(both[0].evidence)) == (0, "sscd@3", 1)
-    batch = found.match_batch(SSCD, np.stack([np.frombuffer(v, np.uint8) for v in made]))
+    batch = served.match_batch(SSCD, np.stack([np.frombuffer(v, np.uint8) for v in made]))
     assert batch.distances.dtype == np.float32
     assert np.diff(batch.offsets).tolist() == [3, 3, 3, 1, 1, 1]
     with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, not 12"):
-        found.match([Signal(SSCD, bytes(12))])
+        served.match([Signal(SSCD, bytes(12))])

@@ -119,9 +119,9 @@ def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.Monke
     pieces = (prose[:16_100], ENTRIES[0], prose[20_000:35_000], ENTRIES[1], prose[40_000:56_000])
     query = value_of(" ".join((*pieces, ENTRIES[2])))
     engine = build_engine(TEXT, VALUES)
-    found = engine.search(ragged(query), 0.4)
-    assert found.rows.tolist() == [0, 1, 2]
-    assert found.distances.max() < 0.1
+    hits = engine.search(ragged(query), 0.4)
+    assert hits.rows.tolist() == [0, 1, 2]
+    assert hits.distances.max() < 0.1
     monkeypatch.setattr("featsvc.matching.text_engine.MAX_SEARCH_S", -1)
     with pytest.raises(TimedOut, match="letters took longer"):
         engine.search(ragged(query), 0.4)
@@ -134,8 +134,8 @@ def test_texts_and_tlsh_are_restored_from_their_segment(tmp_path: Path) -> None:
         for name in ("text", "tlsh")
         if hash_text(text, [name]).signals
     ]
-    found = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part
-    texts, digests = found.indexes["text"], found.indexes["tlsh"]
+    indexes = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part.indexes
+    texts, digests = indexes["text"], indexes["tlsh"]
     assert (texts.engine.name, digests.engine.name) == ("minhash", "tlsh-scan")
     hits = texts.engine.search(ragged(value_of(EDITED[4])), 0.4)
     assert texts.entry[hits.rows].tolist() == [4]
@@ -174,8 +174,10 @@ def test_a_follower_serves_texts_from_a_segment_and_from_layers(
         assert status.bytes_mapped > 10_000
         for number, text in enumerate(EDITED):
             query = Signal(TEXT, value_of(text))
-            found = [m.external_id for m in follower.snapshot.match([query]).matches]
-            assert found == ([] if number in (2, 9) else [ENTRIES[number]])
+            matches = follower.snapshot.match([query]).matches
+            assert [m.external_id for m in matches] == (
+                [] if number in (2, 9) else [ENTRIES[number]]
+            )
     finally:
         follower.stop()
 

@@ -94,9 +94,9 @@ def test_a_large_bank_is_projected_and_finds_what_flat_does(radius: float) -> No
     engine = build_engine(SSCD, values)
     flat = build_engine(SSCD, values, choice="scan")
     assert (engine.name, flat.name) == ("projection", "flat")
-    found = engine.search(values[:20], radius)
-    assert len(found.rows) >= 20
-    assert by_query(found) == by_query(flat.search(values[:20], radius))
+    hits = engine.search(values[:20], radius)
+    assert len(hits.rows) >= 20
+    assert by_query(hits) == by_query(flat.search(values[:20], radius))
 
 
 @pytest.mark.parametrize("array", ["basis", "scale", "errors", "codes", "tails", "vectors"])
@@ -110,8 +110,8 @@ def test_arrays_that_do_not_fit_are_refused(array: str) -> None:
 
 def test_equal_vectors_have_distance_0() -> None:
     values = unit(5, 40, 256)
-    found = build_engine(SSCD, values).search(values[:1], 0)
-    assert (found.rows.tolist(), found.distances.tolist()) == ([0, 20], [0, 0])
+    hits = build_engine(SSCD, values).search(values[:1], 0)
+    assert (hits.rows.tolist(), hits.distances.tolist()) == ([0, 20], [0, 0])
 
 
 def test_a_batch_with_too_many_hits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
