@@ -1,8 +1,7 @@
 """Invented signal rows, and readers of hits and snapshots."""
 
 import json
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -67,13 +66,6 @@ def by_query(hits: RawHits) -> list[list[tuple[int, float]]]:
     """Return rows and distances of the hits of each query, sorted."""
     pairs = list(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
     return [sorted(pairs[first:end]) for first, end in pairwise([0, *hits.ends.tolist()])]
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def list_of(numbers: Iterable[int]) -> bytes:

@@ -2,7 +2,8 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file
-from tests.matching.rows import eventually
 
 PDQ = get_algorithm("pdq")
 
@@ -33,6 +33,13 @@ def served(snapshot: Snapshot, numbers: range) -> set[int]:
     """Return the numbers that the snapshot has."""
     exactly = MatchOptions(thresholds={"pdq": 0})
     return {n for n in numbers if snapshot.match([Signal(PDQ, value(n))], exactly).matches}
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from featsvc.matching.segments import collect, newest_segment, published, write_
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
-from tests.matching.rows import EXACTLY, MODEL, eventually, held, list_of, list_of_both, row, vector
+from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
 
 KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
 
@@ -60,7 +60,10 @@ def working(indexer: Indexer) -> Iterator[None]:
     thread = threading.Thread(target=indexer.run, args=(stopping,))
     thread.start()
     try:
-        eventually(lambda: has_indexer(indexer.folder))
+        deadline = time.monotonic() + 20
+        while not has_indexer(indexer.folder):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         yield
     finally:
         stopping.set()
@@ -103,7 +106,10 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
         load(bank, range(3, 9), replace=True)
         follower.wait_for(3, 20)
         Indexer(bank, folder).build()
-        eventually(lambda: follower.status().algorithms[0].segment_revision == 3)
+        deadline = time.monotonic() + 20
+        while follower.status().algorithms[0].segment_revision != 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         assert follower.status().algorithms[0].delta_signals == 0
         assert held(follower.snapshot, range(10)) == set(range(3, 9))
         load(bank, range(3, 12))
@@ -210,7 +216,10 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
         env=os.environ | {"FEATSVC_BANKS_URL": url},
     )
     try:
-        eventually(lambda: published(folder))
+        deadline = time.monotonic() + 60
+        while not published(folder):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     finally:
         process.terminate()
         code = process.wait(30)
