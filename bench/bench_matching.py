@@ -166,7 +166,7 @@ def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
 def snapshot(values: Values) -> Snapshot:
     rows = (row(i + 1, value=bytes(v)) for i, v in enumerate(values))
     layers = Layers.on_rows(rows)
-    return Snapshot(Head(1, from_us(0)), [bank()], layers.searched([bank()]), layers.status())
+    return Snapshot(Head(1, from_us(0)), [bank()], layers.views([bank()]), layers.status())
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def bench_matching_batch(benchmark: BenchmarkFixture, million: Snapshot, how: st
     benchmark.group = "1,024 queries in one batch, 1,000,000 entries"
     queries = np.tile(hashes("uniform", 1_000_000)[1], (6, 1))[:1024]
     if how == "kernel":
-        index = million._parts[0].part.indexes["pdq"].engine
+        index = million._views[0].part.indexes["pdq"].engine
         benchmark(index.search, queries, RADIUS)
     else:
         benchmark(million.match_batch, get_algorithm("pdq"), queries)
@@ -200,7 +200,7 @@ def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
     def restart() -> None:
         layers = Layers.on_segment(open_segment(path))
-        served = Snapshot(Head(1, from_us(1)), [bank()], layers.searched([bank()]))
+        served = Snapshot(Head(1, from_us(1)), [bank()], layers.views([bank()]))
         served.match([query])
 
     benchmark.pedantic(restart, rounds=5, warmup_rounds=1)

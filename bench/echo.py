@@ -43,7 +43,7 @@ class Echo:
         self, request: matching_pb2.MatchRequest, context: aio.ServicerContext[Any, Any]
     ) -> Empty:
         query = np.frombuffer(bytes.fromhex(request.signal.value), np.uint8).reshape(1, -1)
-        index = self._follower.snapshot._parts[0].part.indexes["pdq"]
+        index = self._follower.snapshot._views[0].part.indexes["pdq"]
         index.engine.search(query, index.kind.default_threshold)
         return _EMPTY
 

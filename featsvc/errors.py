@@ -13,7 +13,6 @@
     ├── Overloaded              the queue is full; retry later
     ├── Unavailable             a store or the service cannot be reached; retry later
     ├── TimedOut                the time limit passed before the work was done
-    ├── NotBuilt                declared in the contract, without a body in this version
     ├── ConfigInvalid           a configuration or definition file is wrong
     └── DataCorrupt             stored data fails its checks
 
@@ -115,10 +114,6 @@ class Unavailable(FeatsvcError):
 
 class TimedOut(FeatsvcError):
     reason = "TIMED_OUT"
-
-
-class NotBuilt(FeatsvcError):
-    reason = "NOT_BUILT"
 
 
 class ConfigInvalid(FeatsvcError):

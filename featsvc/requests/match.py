@@ -26,7 +26,7 @@ async def match(
     """
     snapshot = runtime.follower.snapshot
     snapshot.check_held(signal.algorithm, options)
-    quick = snapshot.match_at_once(signal, options)
+    quick = snapshot.match_if_quick(signal, options)
     if quick is not None:
         return runtime.count(quick), snapshot.revision, snapshot.commit_time
     result, _ = await runtime.pool.run(lambda: runtime.count(snapshot.match((signal,), options)))

@@ -9,7 +9,6 @@ from __future__ import annotations  # grpc types are generic for type checkers o
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import secrets
 import time
@@ -156,14 +155,8 @@ class RequestInterceptor(aio.ServerInterceptor):
             )
             if getattr(handler, kind)
         )
-        built = inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
 
         def check() -> None:
-            if not built:
-                raise errors.NotBuilt(
-                    f"{name} is declared in the contract but has no body in this version; "
-                    "CHANGELOG.md says what each version serves"
-                )
             if not self.open:
                 raise errors.Unavailable(self.closed_because, reason="NOT_SERVING")
 

@@ -1,5 +1,6 @@
-"""MatchingService: signals -> matches."""
+"""MatchingService: matches of content and signals, and the state of the index."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from featsvc.requests import Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.hashes import ContentOutcome
 
-_LOW_QUALITY = "the signal is under its quality floor, so it was not matched; ask for it to be"
+_LOW_QUALITY = (
+    "the signal is below its quality floor and was not matched; set match_low_quality to match it"
+)
 
 Context = aio.ServicerContext[Any, Any]
 
 
 class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
+    """Serves the calls of MatchingService, as proto/featsvc/v1/matching.proto describes them."""
+
     def __init__(self, runtime: Runtime, worker: int) -> None:
         self._runtime = runtime
         self._worker = worker
@@ -80,17 +85,9 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         return matching_pb2.GetIndexStatusResponse(
             algorithms=[
                 matching_pb2.AlgorithmIndex(
-                    algorithm=a.algorithm,
-                    entries=a.entries,
-                    signals=a.signals,
-                    engine=a.engine,
-                    segment_revision=a.segment_revision,
-                    delta_signals=a.delta_signals,
-                    withdrawn_signals=a.withdrawn_signals,
-                    bytes_mapped=a.bytes_mapped,
-                    built_at=convert.timestamp(a.built_at),
+                    **asdict(algorithm) | {"built_at": convert.timestamp(algorithm.built_at)}
                 )
-                for a in status.algorithms
+                for algorithm in status.algorithms
             ],
             served_revision=status.served_revision,
             committed_revision=status.committed_revision,

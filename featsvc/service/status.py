@@ -29,7 +29,6 @@ STATUS: dict[type[errors.FeatsvcError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.NotBuilt: grpc.StatusCode.UNIMPLEMENTED,
     errors.ConfigInvalid: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DataCorrupt: grpc.StatusCode.DATA_LOSS,
     errors.FeatsvcError: grpc.StatusCode.INTERNAL,

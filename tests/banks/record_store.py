@@ -22,7 +22,8 @@ from featsvc.banks.store import BankStore
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
-from featsvc.signals.signal import parse_signal
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
 
 QUERIES = (
     f"pdq:{1:064x}", f"pdq:{2:064x}", f"pdq:{3:064x}", f"pdq:{'f' * 64}", f"md5:{7:032x}",
@@ -63,7 +64,7 @@ def read(store: BankStore) -> dict[str, Any]:
     """Live entries, matches of QUERIES, and the log, as JSON."""
     with store.view() as view:
         layers = Layers.on_rows(view.live_signals())
-        snapshot = Snapshot(view.head, view.banks(), layers.searched(view.banks()))
+        snapshot = Snapshot(view.head, view.banks(), layers.views(view.banks()))
         entries = [
             [entry.id, entry.bank_id, entry.external_id, list(entry.labels), entry.source,
              entry.note, entry.added_revision, str(entry.create_time),
@@ -75,7 +76,7 @@ def read(store: BankStore) -> dict[str, Any]:
         query: [
             [m.bank, m.entry_id, m.external_id, m.algorithm.name, m.distance, m.threshold,
              m.entry_variant, m.mode.value, list(m.labels), m.source, m.entry_signal.hex()]
-            for m in snapshot.match([parse_signal(query)], options).matches
+            for m in snapshot.match([_signal(query)], options).matches
         ]
         for query in QUERIES
     }  # fmt: skip
@@ -85,6 +86,12 @@ def read(store: BankStore) -> dict[str, Any]:
         for line in store.list_revisions().revisions
     ]  # fmt: skip
     return {"entries": entries, "matches": matches, "log": log}
+
+
+def _signal(text: str) -> Signal:
+    algorithm, _, value = text.partition(":")
+    kind = get_algorithm(algorithm)
+    return Signal(kind, kind.distance.parse(kind, value))
 
 
 def main(out: Path) -> None:

@@ -59,7 +59,7 @@ def make_other(store: BankStore, entry: str, version: int) -> None:
 
 def found(layers: Layers, store: BankStore, *signals: Signal) -> list[str]:
     with store.view() as view:
-        snapshot = Snapshot(view.head, view.banks(), layers.searched(view.banks()))
+        snapshot = Snapshot(view.head, view.banks(), layers.views(view.banks()))
     return [m.external_id for m in snapshot.match(signals, MatchOptions()).matches]
 
 

@@ -85,7 +85,7 @@ def test_names_and_sets_of_query_variants() -> None:
     assert query_variants(["default"], field="f") == DEFAULT_QUERY_VARIANTS
     assert query_variants(["all", "flip_x"], field="f") == QUERY_VARIANTS
     for name in ("crop_5", "FLIP_Y", "", "x" * 999):
-        with pytest.raises(InvalidInput, match=r"^f: .* is no query variant; name some of flip_y"):
+        with pytest.raises(InvalidInput, match=r"^f: .* is not a query variant; use flip_y"):
             query_variants([name], field="f")
 
 

@@ -85,7 +85,7 @@ def test_an_update_sets_or_clears_them_and_refuses_a_wrong_name(client: Client) 
     update.bank.query_variants[:] = ["rotate_90", "sideways"]
     error = failure(lambda: client.banks.UpdateBank(update))
     assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "bank.query_variants")
-    assert "'sideways' is no query variant; name some of flip_y" in error.message
+    assert "'sideways' is not a query variant; use flip_y" in error.message
 
 
 @pytest.mark.parametrize("copy", COPIES)
@@ -169,7 +169,7 @@ def test_on_the_command_line(server: Running, tmp_path: Path) -> None:
     run("bank", "set", "variants-cli", "--variants", "trimmed,rotate_90")
     refused = featsvc("bank", "set", "variants-cli", "--variants", "x", server=server.address)
     assert refused.returncode != 0
-    assert "'x' is no query variant" in refused.stderr
+    assert "'x' is not a query variant" in refused.stderr
 
 
 def test_the_commands_of_the_guide(server: Running, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_bad_vector_in_a_batch_is_named(client: Client, bank: str) -> None:
     request = matching_pb2.MatchBatchRequest(algorithm="pdqf@1", signals=values.tobytes())
     assert "signals[2]: dimension 7" in str(failure(lambda: client.matching.MatchBatch(request)))
     request = matching_pb2.MatchBatchRequest(algorithm="sscd@1", signals=b"1234")
-    assert "say how many dimensions" in str(failure(lambda: client.matching.MatchBatch(request)))
+    assert "set the number of" in str(failure(lambda: client.matching.MatchBatch(request)))
 
 
 def test_plain_pictures_are_low_quality_and_are_not_stored(client: Client, bank: str) -> None:

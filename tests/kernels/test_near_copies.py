@@ -40,7 +40,7 @@ def test_search_equals_twin(seed: int, count: int, radius: float) -> None:
 def test_read_only_arrays_do() -> None:
     entries, query = texts(1, 5)
     index = index_of(entries)
-    for _, array in index.arrays:
+    for array in index.arrays.values():
         array.flags.writeable = False
     query.flags.writeable = False
     assert len(index.search(query, 1.0)[0]) >= 1

@@ -30,7 +30,7 @@ def value(number: int) -> bytes:
 
 
 def served(snapshot: Snapshot, numbers: range) -> set[int]:
-    """Which of the numbers the snapshot holds, by exact match."""
+    """Return the numbers that the snapshot has."""
     exactly = MatchOptions(thresholds={"pdq": 0})
     return {n for n in numbers if snapshot.match([Signal(PDQ, value(n))], exactly).matches}
 
@@ -63,7 +63,7 @@ def test_nothing_is_served_before_the_start(store: BankStore) -> None:
 
 
 def test_a_stop_waits_for_no_writer(store: BankStore) -> None:
-    """One that waits for its revision would hold the process up for its whole patience."""
+    """A writer that waits for its revision must not delay the end of the process."""
     follower = Follower(store, poll_interval_ms=20)
     follower.start()
     with ThreadPoolExecutor(1) as pool:
@@ -111,7 +111,7 @@ def test_a_snapshot_equals_the_store_at_its_revision(
         assert served(snapshot, range(31)) == held
 
 
-def test_a_lost_store_is_survived(postgres: PostgresServer) -> None:
+def test_the_last_snapshot_is_served_while_the_store_is_away(postgres: PostgresServer) -> None:
     store = BankStore(postgres.create_database())
     store.create_bank("b")
     store.import_entries("b", list_file(hex_list([1])))
@@ -135,7 +135,7 @@ def test_a_lost_store_is_survived(postgres: PostgresServer) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_stale_by_its_data(tmp_path: Path) -> None:
-    """The head moves, but what it stands for cannot be loaded: the age counts from the commit."""
+    """The head moves, but its changes cannot be loaded: staleness counts from the commit."""
     path = tmp_path / "banks.db"
     store = BankStore(f"sqlite:///{path}")
     store.create_bank("b")
@@ -186,7 +186,7 @@ def test_a_restored_backup_is_served_as_it_is(tmp_path: Path) -> None:
         store.create_bank("lost")
     backup.rename(path)
     eventually(lambda: served(follower.snapshot, range(20)) == set(range(1, 6)))
-    # A revision of the same number as one of the other history.
+    # A revision with the number of one in the other history.
     assert store.import_entries("b", list_file(hex_list([15]))).revision == 3
     eventually(lambda: served(follower.snapshot, range(20)) == {*range(1, 6), 15})
     eventually(lambda: follower.status().staleness_ms == 0)

@@ -11,8 +11,8 @@ from featsvc.hashing.picture import pack_bits
 from featsvc.signals import distance as distances
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.distance import distance
-from featsvc.signals.signal import Signal, parse_signal
-from tests.signals.values import parse_value
+from featsvc.signals.signal import Signal
+from tests.signals.values import parse_signal, parse_value
 
 MD5 = get_algorithm("md5")
 PDQ = get_algorithm("pdq")
@@ -32,9 +32,9 @@ def test_sizes_have_names() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["phash-8", "phash-1", "phash-33", "phash-016", "phash-", "phash-x", "whash-12", "pdq-8",
-     "md5-8", "colorhash-9", "phash-16-16", "PDQ", "", "phash-١٦", "x" * 9999],
-)  # fmt: skip
+    "phash-8 phash-1 phash-33 phash-016 phash- phash-x whash-12 pdq-8 md5-8 colorhash-9 "
+    f"phash-16-16 PDQ  phash-١٦ {'x' * 9999}".split(" "),
+)
 def test_other_names_are_unknown(name: str) -> None:
     with pytest.raises(UnknownAlgorithm, match="known are pdq"):
         get_algorithm(name)
@@ -56,21 +56,19 @@ def test_segments_are_joined_by_commas() -> None:
     signal = parse_signal(f"crop_resistant:{text}")
     assert signal.text == text
     assert len(signal.value) == 16
-    with pytest.raises(InvalidSignal, match="at most 180 segments, this one has 181"):
+    with pytest.raises(InvalidSignal, match="at most 180 segments, not 181"):
         parse_value("crop_resistant", ",".join(["0" * 16] * 181))
-    with pytest.raises(InvalidSignal, match="16 hex digits, this one has 0"):
+    with pytest.raises(InvalidSignal, match="16 hex digits, not 0"):
         parse_value("crop_resistant", "0123456789abcdef,")
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(InvalidSignal, match="64 hex digits, this one has 3"):
+    with pytest.raises(InvalidSignal, match="64 hex digits, not 3"):
         parse_value("pdq", "abc")
     with pytest.raises(InvalidSignal, match="'g' at position 2 is not"):
         parse_value("phash", "0g" + "0" * 14)
-    with pytest.raises(InvalidSignal, match="42 bits, so its first digit is smaller"):
+    with pytest.raises(InvalidSignal, match="'f' at position 1 is too large"):
         parse_value("colorhash", "f" * 11)
-    with pytest.raises(InvalidSignal, match="ALGORITHM:HEX"):
-        parse_signal("0123")
 
 
 @given(
@@ -97,7 +95,7 @@ def test_equality_and_segments() -> None:
 def test_kinds_and_lengths_must_fit() -> None:
     with pytest.raises(InvalidInput, match="do not compare"):
         distance(Signal(PDQ, bytes(32)), Signal(SHA256, bytes(32)))
-    with pytest.raises(InvalidSignal, match="has 32 bytes, this one has 31"):
+    with pytest.raises(InvalidSignal, match="has 32 bytes, not 31"):
         distance(Signal(PDQ, bytes(31)), Signal(PDQ, bytes(32)))
     with pytest.raises(InvalidSignal, match="has 8 bytes"):
         distance(Signal(CROP_RESISTANT, b""), Signal(CROP_RESISTANT, bytes(8)))

@@ -15,10 +15,10 @@ from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
 
 from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.bits import to_words
 from featsvc.signals.distance import CONTAINMENT, COSINE, HAMMING, TLSH, Distance
 from featsvc.signals.text_grams import grams_of
 from featsvc.signals.text_index import TextIndex
-from featsvc.signals.tlsh import tlsh_words
 from featsvc.signals.vectors import FLOAT32, cosine_distances
 
 Values: TypeAlias = Any
@@ -135,7 +135,7 @@ def _scanned(
     queries: Values, values: Values, radius: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Rows within the radius and their distances, of each query."""
-    wanted, digests = tlsh_words(queries), tlsh_words(values)
+    wanted, digests = to_words(queries), to_words(values)
     ends, rows = np.empty(1, np.int64), np.empty(len(digests), np.int64)
     distances = np.empty(len(digests), np.int64)
     for query in wanted:
