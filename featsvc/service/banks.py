@@ -45,7 +45,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         """Let this worker see what it has just committed."""
         await serve(self._runtime.follower, revision)
 
-    async def CreateBank(  # noqa: N802
+    async def CreateBank(
         self, request: banks_pb2.CreateBankRequest, context: Context
     ) -> banks_pb2.Bank:
         bank = await asyncio.to_thread(
@@ -57,13 +57,11 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         await self._serve(bank.revision)
         return convert.bank_message(bank)
 
-    async def GetBank(  # noqa: N802
-        self, request: banks_pb2.GetBankRequest, context: Context
-    ) -> banks_pb2.Bank:
+    async def GetBank(self, request: banks_pb2.GetBankRequest, context: Context) -> banks_pb2.Bank:
         bank = await asyncio.to_thread(self._store.get_bank, convert.bank_id(request.name))
         return convert.bank_message(bank)
 
-    async def ListBanks(  # noqa: N802
+    async def ListBanks(
         self, request: banks_pb2.ListBanksRequest, context: Context
     ) -> banks_pb2.ListBanksResponse:
         page = await asyncio.to_thread(
@@ -74,7 +72,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             next_page_token=page.next_page_token,
         )
 
-    async def UpdateBank(  # noqa: N802
+    async def UpdateBank(
         self, request: banks_pb2.UpdateBankRequest, context: Context
     ) -> banks_pb2.Bank:
         bank = await asyncio.to_thread(
@@ -87,7 +85,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         await self._serve(bank.revision)
         return convert.bank_message(bank)
 
-    async def DeleteBank(  # noqa: N802
+    async def DeleteBank(
         self, request: banks_pb2.DeleteBankRequest, context: Context
     ) -> banks_pb2.DeleteBankResponse:
         done = await asyncio.to_thread(
@@ -100,7 +98,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         await self._serve(done.revision)
         return banks_pb2.DeleteBankResponse(revision=done.revision, withdrawn_entries=done.entries)
 
-    async def AddEntries(  # noqa: N802
+    async def AddEntries(
         self, request: banks_pb2.AddEntriesRequest, context: Context
     ) -> banks_pb2.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
@@ -134,7 +132,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
         )
 
-    async def WithdrawEntries(  # noqa: N802
+    async def WithdrawEntries(
         self, request: banks_pb2.WithdrawEntriesRequest, context: Context
     ) -> banks_pb2.WithdrawEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
@@ -154,7 +152,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             revision=done.revision,
         )
 
-    async def QuarantineEntries(  # noqa: N802
+    async def QuarantineEntries(
         self, request: banks_pb2.QuarantineEntriesRequest, context: Context
     ) -> banks_pb2.QuarantineEntriesResponse:
         done = await self._quarantine(request, release=False)
@@ -162,7 +160,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             changed_entries=done.entries, revision=done.revision
         )
 
-    async def ReleaseEntries(  # noqa: N802
+    async def ReleaseEntries(
         self, request: banks_pb2.ReleaseEntriesRequest, context: Context
     ) -> banks_pb2.ReleaseEntriesResponse:
         done = await self._quarantine(request, release=True)
@@ -187,13 +185,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         await self._serve(done.revision)
         return done
 
-    async def GetEntry(  # noqa: N802
+    async def GetEntry(
         self, request: banks_pb2.GetEntryRequest, context: Context
     ) -> banks_pb2.Entry:
         entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
         return convert.entry_message(entry, whole=True)
 
-    async def ListEntries(  # noqa: N802
+    async def ListEntries(
         self, request: banks_pb2.ListEntriesRequest, context: Context
     ) -> banks_pb2.ListEntriesResponse:
         page = await asyncio.to_thread(
@@ -210,7 +208,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             total_entries=page.total_entries,
         )
 
-    async def ListRevisions(  # noqa: N802
+    async def ListRevisions(
         self, request: banks_pb2.ListRevisionsRequest, context: Context
     ) -> banks_pb2.ListRevisionsResponse:
         bank_id = convert.bank_id(request.parent, "parent")
@@ -225,7 +223,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             next_page_token=page.next_page_token,
         )
 
-    async def DiffRevisions(  # noqa: N802
+    async def DiffRevisions(
         self, request: banks_pb2.DiffRevisionsRequest, context: Context
     ) -> banks_pb2.DiffRevisionsResponse:
         page = await asyncio.to_thread(
@@ -242,7 +240,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             total_changes=page.total_changes,
         )
 
-    async def RollbackBank(  # noqa: N802
+    async def RollbackBank(
         self, request: banks_pb2.RollbackBankRequest, context: Context
     ) -> banks_pb2.RollbackBankResponse:
         done = await asyncio.to_thread(
@@ -260,26 +258,26 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             withdrawn_entries=done.withdrawn_entries,
         )
 
-    async def ImportEntries(  # noqa: N802
+    async def ImportEntries(
         self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
     ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
         async with aclosing(self._lists.import_entries(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def ExportEntries(  # noqa: N802
+    async def ExportEntries(
         self, request: banks_pb2.ExportEntriesRequest, context: Context
     ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
         async with aclosing(self._lists.export_entries(request)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def EvaluateBank(  # noqa: N802
+    async def EvaluateBank(
         self, request_iterator: AsyncIterator[banks_pb2.EvaluateBankRequest], context: Context
     ) -> banks_pb2.EvaluateBankResponse:
         return await evaluate_bank(self._runtime, self._store, request_iterator)
 
-    async def CompareBanks(  # noqa: N802
+    async def CompareBanks(
         self, request: banks_pb2.CompareBanksRequest, context: Context
     ) -> banks_pb2.CompareBanksResponse:
         overlap = await asyncio.to_thread(
@@ -290,7 +288,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         )
         return convert_lists.overlap_message(overlap)
 
-    async def ListMatchCounts(  # noqa: N802
+    async def ListMatchCounts(
         self, request: banks_pb2.ListMatchCountsRequest, context: Context
     ) -> banks_pb2.ListMatchCountsResponse:
         found = await asyncio.to_thread(
