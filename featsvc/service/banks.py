@@ -1,13 +1,13 @@
 """BankService: curated lists.
 
-The store is synchronous, so each call makes one hop to a thread. A change that this worker
-acknowledges it also serves, so that a curator can try it at once.
+The store is synchronous, so each call runs on a thread. A worker serves a change before it answers
+the call, so that a curator can try the change at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
 from grpc import aio
@@ -27,34 +27,43 @@ from featsvc.signals.signal import Signal
 
 Context = aio.ServicerContext[Any, Any]
 
-
 DEFAULT_DAYS = 7
-DEFAULT_ROWS = 100
-MAX_ROWS = 1000
+
+
+class _Revised(Protocol):
+    """The result of a change."""
+
+    @property
+    def revision(self) -> int: ...
+
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=_Revised)
 
 
 class BankServicer(banks_pb2_grpc.BankServiceServicer):
-    """Every method of BankService; streams and evaluation are in files of their own."""
+    """Every method of BankService; streams and evaluations are in other modules."""
 
     def __init__(self, runtime: Runtime, store: BankStore) -> None:
         self._runtime = runtime
         self._store = store
         self._lists = ListStreams(store, runtime.follower)
 
-    async def _serve(self, revision: int) -> None:
-        """Let this worker see what it has just committed."""
-        await serve(self._runtime.follower, revision)
+    async def _change(self, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make a change of the store, and wait until this worker serves its revision."""
+        result = await asyncio.to_thread(change, *args, **kwargs)
+        await serve(self._runtime.follower, result.revision)
+        return result
 
     async def CreateBank(
         self, request: banks_pb2.CreateBankRequest, context: Context
     ) -> banks_pb2.Bank:
-        bank = await asyncio.to_thread(
+        bank = await self._change(
             self._store.create_bank,
             request.bank_id,
             convert.new_settings(request.bank),
             convert.context(request.context),
         )
-        await self._serve(bank.revision)
         return convert.bank_message(bank)
 
     async def GetBank(self, request: banks_pb2.GetBankRequest, context: Context) -> banks_pb2.Bank:
@@ -75,28 +84,28 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def UpdateBank(
         self, request: banks_pb2.UpdateBankRequest, context: Context
     ) -> banks_pb2.Bank:
-        bank = await asyncio.to_thread(
+        bank = await self._change(
             self._store.update_bank,
             convert.bank_id(request.bank.name, "bank.name"),
             convert.setting_changes(request),
             convert.context(request.context),
             etag=request.bank.etag,
         )
-        await self._serve(bank.revision)
         return convert.bank_message(bank)
 
     async def DeleteBank(
         self, request: banks_pb2.DeleteBankRequest, context: Context
     ) -> banks_pb2.DeleteBankResponse:
-        done = await asyncio.to_thread(
+        result = await self._change(
             self._store.delete_bank,
             convert.bank_id(request.name),
             convert.context(request.context),
             etag=request.etag,
             force=request.force,
         )
-        await self._serve(done.revision)
-        return banks_pb2.DeleteBankResponse(revision=done.revision, withdrawn_entries=done.entries)
+        return banks_pb2.DeleteBankResponse(
+            revision=result.revision, withdrawn_entries=result.entries
+        )
 
     async def AddEntries(
         self, request: banks_pb2.AddEntriesRequest, context: Context
@@ -104,8 +113,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         bank_id = convert.bank_id(request.parent, "parent")
         if len(request.contents) > len(request.entries):
             raise errors.InvalidInput(
-                f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
-                "belongs to the entry of its index",
+                f"contents: {len(request.contents)} contents for {len(request.entries)} entries; "
+                "send at most one for each entry",
                 field="contents",
             )
         models = vector_models(request.vector_models)
@@ -124,10 +133,9 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.new_entry(index, entry, hashed[index])
             for index, entry in enumerate(request.entries)
         ]
-        added = await asyncio.to_thread(
+        added = await self._change(
             self._store.add_entries, bank_id, rows, convert.context(request.context)
         )
-        await self._serve(added.revision)
         return banks_pb2.AddEntriesResponse(
             entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
         )
@@ -136,7 +144,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         self, request: banks_pb2.WithdrawEntriesRequest, context: Context
     ) -> banks_pb2.WithdrawEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        done = await asyncio.to_thread(
+        result = await self._change(
             self._store.withdraw_entries,
             bank_id,
             convert.entry_ids(bank_id, request.names),
@@ -145,27 +153,26 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             dry_run=request.dry_run,
             source=request.source if request.HasField("source") else None,
         )
-        await self._serve(done.revision)
         return banks_pb2.WithdrawEntriesResponse(
-            withdrawn_entries=done.entries,
-            withdrawn_signals=done.signals,
-            revision=done.revision,
+            withdrawn_entries=result.entries,
+            withdrawn_signals=result.signals,
+            revision=result.revision,
         )
 
     async def QuarantineEntries(
         self, request: banks_pb2.QuarantineEntriesRequest, context: Context
     ) -> banks_pb2.QuarantineEntriesResponse:
-        done = await self._quarantine(request, release=False)
+        result = await self._quarantine(request, release=False)
         return banks_pb2.QuarantineEntriesResponse(
-            changed_entries=done.entries, revision=done.revision
+            changed_entries=result.entries, revision=result.revision
         )
 
     async def ReleaseEntries(
         self, request: banks_pb2.ReleaseEntriesRequest, context: Context
     ) -> banks_pb2.ReleaseEntriesResponse:
-        done = await self._quarantine(request, release=True)
+        result = await self._quarantine(request, release=True)
         return banks_pb2.ReleaseEntriesResponse(
-            changed_entries=done.entries, revision=done.revision
+            changed_entries=result.entries, revision=result.revision
         )
 
     async def _quarantine(
@@ -175,15 +182,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         release: bool,
     ) -> QuarantineResult:
         bank_id = convert.bank_id(request.parent, "parent")
-        done = await asyncio.to_thread(
+        return await self._change(
             self._store.quarantine_entries,
             bank_id,
             convert.entry_ids(bank_id, request.names),
             convert.context(request.context),
             release=release,
         )
-        await self._serve(done.revision)
-        return done
 
     async def GetEntry(
         self, request: banks_pb2.GetEntryRequest, context: Context
@@ -243,7 +248,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def RollbackBank(
         self, request: banks_pb2.RollbackBankRequest, context: Context
     ) -> banks_pb2.RollbackBankResponse:
-        done = await asyncio.to_thread(
+        result = await self._change(
             self._store.rollback_bank,
             convert.bank_id(request.name),
             request.revision,
@@ -251,11 +256,10 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             etag=request.etag,
             dry_run=request.dry_run,
         )
-        await self._serve(done.revision)
         return banks_pb2.RollbackBankResponse(
-            revision=done.revision,
-            restored_entries=done.restored_entries,
-            withdrawn_entries=done.withdrawn_entries,
+            revision=result.revision,
+            restored_entries=result.restored_entries,
+            withdrawn_entries=result.withdrawn_entries,
         )
 
     async def ImportEntries(
@@ -284,23 +288,17 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             self._store.overlap,
             convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
-            max_pairs=_rows(request.max_pairs, "max_pairs"),
+            max_pairs=request.max_pairs,
         )
         return convert_lists.overlap_message(overlap)
 
     async def ListMatchCounts(
         self, request: banks_pb2.ListMatchCountsRequest, context: Context
     ) -> banks_pb2.ListMatchCountsResponse:
-        found = await asyncio.to_thread(
+        counts = await asyncio.to_thread(
             self._store.match_counts,
             convert.bank_id(request.parent, "parent"),
             days=request.days or DEFAULT_DAYS,
-            limit=_rows(request.max_entries, "max_entries"),
+            max_entries=request.max_entries,
         )
-        return convert_lists.match_counts_message(found)
-
-
-def _rows(asked: int, field: str) -> int:
-    if asked > MAX_ROWS:
-        raise errors.InvalidInput(f"{field}: {asked}, at most {MAX_ROWS}", field=field)
-    return asked or DEFAULT_ROWS
+        return convert_lists.match_counts_message(counts)

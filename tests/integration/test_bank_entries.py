@@ -1,4 +1,4 @@
-"""Entries over the wire: found by distance, withdrawn by source, compared, undone."""
+"""Entries over gRPC: searches by distance, withdrawals by source, comparisons, rollbacks."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def value(number: int) -> str:
 
 
 def bank(client: Client, bank_id: str, *entries: banks_pb2.Entry) -> str:
-    """A new bank with entries; its name."""
+    """Create a bank with entries; return its name."""
     client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id=bank_id))
     name = f"banks/{bank_id}"
     if entries:
@@ -46,9 +46,8 @@ def test_entries_near_a_signal_come_with_their_distances(server: Running, client
     assert not client.banks.ListEntries(request).distances
     options = ("--signal", f"pdq:{value(3)}", "--distance", "3", "--bank", "entries-near")
     found = featsvc("bank", "find", *options, "--json", server=server.address)
-    assert [line.rpartition('"distance":')[2] for line in found.stdout.splitlines()] == [
-        "1}", "1}", "3}",
-    ]  # fmt: skip
+    distances = [line.rpartition('"distance":')[2] for line in found.stdout.splitlines()]
+    assert distances == ["1}", "1}", "3}"]
 
 
 def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None:
@@ -63,7 +62,7 @@ def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None
     assert [e.external_id for e in rest] == ["b"]
 
 
-def test_signals_say_their_version_and_have_no_time_yet(client: Client) -> None:
+def test_signals_have_a_version_and_no_time(client: Client) -> None:
     name = bank(client, "entries-version", entry(1))
     (listed,) = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries
     (signal,) = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=listed.name)).signals
@@ -77,10 +76,10 @@ def test_signals_say_their_version_and_have_no_time_yet(client: Client) -> None:
 
 def test_a_match_names_bank_and_entry_as_other_calls_take_them(client: Client) -> None:
     name = bank(client, "entries-names", entry(2**255 - 2**60, "a"))
-    for wanted in (name, "entries-names"):
+    for bank_name in (name, "entries-names"):
         request = matching_pb2.MatchRequest(
             signal=types_pb2.Signal(algorithm="pdq", value=value(2**255 - 2**60)),
-            options=types_pb2.MatchOptions(banks=[wanted]),
+            options=types_pb2.MatchOptions(banks=[bank_name]),
         )
         (match,) = client.matching.Match(request).matches
         assert match.bank == name

@@ -1,6 +1,6 @@
-"""Imports, evaluations and match counts between the wire and the domain."""
+"""Conversions of imports, overlaps, evaluations and match counts to and from messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from featsvc_client.v1 import banks_pb2
 
@@ -59,9 +59,9 @@ def overlap_message(overlap: Overlap) -> banks_pb2.CompareBanksResponse:
         other_entries=overlap.other_entries,
         pairs=[
             banks_pb2.CompareBanksResponse.Pair(
-                entry=entry_message(mine), other=entry_message(other)
+                entry=entry_message(entry), other=entry_message(other)
             )
-            for mine, other in overlap.pairs
+            for entry, other in overlap.pairs
         ],
     )
 
@@ -86,7 +86,7 @@ def evaluation_message(
 
 
 def _threshold(effect: ThresholdEffect) -> banks_pb2.EvaluateBankResponse.Threshold:
-    recall, false = _known(effect.recall), _known(effect.false_matches)
+    recall, false = _rate(effect.recall), _rate(effect.false_matches)
     return banks_pb2.EvaluateBankResponse.Threshold(
         threshold=effect.threshold,
         recall=recall[0],
@@ -98,28 +98,28 @@ def _threshold(effect: ThresholdEffect) -> banks_pb2.EvaluateBankResponse.Thresh
     )
 
 
-def _known(rate: Rate) -> tuple[float, float, float]:
-    """Without samples anything is possible: from 0 to 1."""
+def _rate(rate: Rate) -> tuple[float, float, float]:
+    """Return a share and its interval; without samples the interval is 0 to 1."""
     if rate.value is None or rate.low is None or rate.high is None:
         return 0.0, 0.0, 1.0
     return rate.value, rate.low, rate.high
 
 
-def match_counts_message(found: BankMatches) -> banks_pb2.ListMatchCountsResponse:
+def match_counts_message(counts: BankMatches) -> banks_pb2.ListMatchCountsResponse:
     return banks_pb2.ListMatchCountsResponse(
-        matches=_by_mode(found.total.items()),
-        matched_entries=found.matched_entries,
-        median_matches=found.median,
+        matches=_by_mode(counts.total),
+        matched_entries=counts.matched_entries,
+        median_matches=counts.median,
         entries=[
             banks_pb2.ListMatchCountsResponse.Count(
                 entry=entry_message(count.entry),
-                matches=_by_mode(count.matches.items()),
+                matches=_by_mode(count.matches),
                 total=count.total,
             )
-            for count in found.entries
+            for count in counts.entries
         ],
     )
 
 
-def _by_mode(counts: Iterable[tuple[BankMode, int]]) -> dict[str, int]:
-    return {mode.name: number for mode, number in counts}
+def _by_mode(counts: Mapping[BankMode, int]) -> dict[str, int]:
+    return {mode.name: number for mode, number in counts.items()}

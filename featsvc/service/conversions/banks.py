@@ -1,4 +1,4 @@
-"""Banks, entries and imports between the wire and the domain."""
+"""Conversions of banks, entries and revisions to and from messages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,6 +21,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
     Revision,
+    parse_number,
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
 from featsvc.service.conversions.signals import (
@@ -35,7 +36,6 @@ from featsvc.signals.signal import Signal
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, ORIGINAL, query_variants
 from featsvc.signals.vectors import vector_of, vector_value
 
-_MAX_ID_DIGITS = 18
 _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,
     **{wire: mode for mode, wire in MODE.items()},
@@ -49,25 +49,25 @@ OPINION = {
 
 
 def bank_id(name: str, field: str = "name") -> str:
-    """The id in `banks/{bank}`. Raises InvalidInput."""
+    """Return the id in `banks/{bank}`. Raises InvalidInput."""
     collection, _, identity = name.partition("/")
     if collection != "banks" or not identity or "/" in identity:
-        raise errors.InvalidInput(f"{field}: {name[:80]!r} is not banks/BANK", field=field)
+        raise errors.InvalidInput(f"{field}: must be banks/BANK, not {name[:80]!r}", field=field)
     return identity
 
 
 def entry_id(name: str) -> tuple[str, int]:
-    """The ids in `banks/{bank}/entries/{entry}`. Raises InvalidInput."""
+    """Return the ids in `banks/{bank}/entries/{entry}`. Raises InvalidInput."""
     match name.split("/"):
-        case ["banks", bank, "entries", number] if (
-            number.isascii() and number.isdigit() and len(number) <= _MAX_ID_DIGITS
-        ):
-            return bank, int(number)
-    raise errors.InvalidInput(f"name: {name[:80]!r} is not banks/BANK/entries/NUMBER", field="name")
+        case ["banks", bank, "entries", text] if (number := parse_number(text)) is not None:
+            return bank, number
+    raise errors.InvalidInput(
+        f"name: must be banks/BANK/entries/NUMBER, not {name[:80]!r}", field="name"
+    )
 
 
 def settings(message: banks_pb2.Bank) -> BankSettings:
-    """Raises InvalidInput for what does not make a bank."""
+    """Raises InvalidInput, naming the field."""
     return BankSettings(
         display_name=message.display_name,
         description=message.description,
@@ -80,9 +80,14 @@ def settings(message: banks_pb2.Bank) -> BankSettings:
 
 
 def new_settings(message: banks_pb2.Bank) -> BankSettings:
-    """Of a bank to create: it has the default variants where it names none. Raises as above."""
-    made = settings(message)
-    return made if message.query_variants else replace(made, query_variants=DEFAULT_QUERY_VARIANTS)
+    """Return the settings of a new bank, with the default variants if it names none.
+
+    Raises InvalidInput, naming the field.
+    """
+    given = settings(message)
+    if message.query_variants:
+        return given
+    return replace(given, query_variants=DEFAULT_QUERY_VARIANTS)
 
 
 def context(message: banks_pb2.ChangeContext) -> ChangeContext:
@@ -110,7 +115,7 @@ def bank_message(bank: Bank) -> banks_pb2.Bank:
 
 
 def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
-    """`whole`: with the grams of texts, which would make a page of entries megabytes long."""
+    """`whole` includes the grams of texts, with which a page of entries would be megabytes."""
     return banks_pb2.Entry(
         name=f"banks/{entry.bank_id}/entries/{entry.id}",
         external_id=entry.external_id,
@@ -148,20 +153,20 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
 
 
 def setting_changes(message: banks_pb2.UpdateBankRequest) -> dict[str, object]:
-    """The settings that the mask names. Raises InvalidInput for a mask that names none."""
-    wanted = settings(message.bank)
+    """Return the settings that the mask names. Raises InvalidInput for an empty or wrong mask."""
+    given = settings(message.bank)
     paths = [path.removeprefix("bank.") for path in message.update_mask.paths]
     if not paths:
         raise errors.InvalidInput(
-            f"update_mask: names no field; name some of {', '.join(SETTINGS)}", field="update_mask"
+            f"update_mask: must name at least one of {', '.join(SETTINGS)}", field="update_mask"
         )
     for path in paths:
         if path not in SETTINGS:
             raise errors.InvalidInput(
-                f"update_mask: {path[:64]!r} cannot be updated; only {', '.join(SETTINGS)} can",
+                f"update_mask: must name some of {', '.join(SETTINGS)}, not {path[:64]!r}",
                 field="update_mask",
             )
-    return {path: getattr(wanted, path) for path in paths}
+    return {path: getattr(given, path) for path in paths}
 
 
 def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
@@ -183,7 +188,7 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
 
 
 def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
-    """An entry to add, with the signals of its picture. Raises InvalidInput."""
+    """Return the row of an entry to add, with the signals of its content. Raises InvalidInput."""
     where = f"entries[{index}]"
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
@@ -216,7 +221,7 @@ def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
     if kind.kind is not Kind.VECTOR:
         raise errors.InvalidInput(
-            f"{where}.model: {kind.name} is no model of vectors; write model and version as in "
+            f"{where}.model: {kind.name} is not a model of vectors; write model and version as in "
             "pdqf@1",
             field=f"{where}.model",
         )
@@ -227,36 +232,37 @@ def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
 def _variant(
     message: banks_pb2.EntrySignal | banks_pb2.EntryVector, where: str
 ) -> tuple[str, int | None]:
-    """Variant and quality. Raises InvalidInput, also for a signal of a frame."""
+    """Return variant and quality. Raises InvalidInput, also for a signal of a frame."""
     if message.frame or message.HasField("time_us"):
-        place = "time_us" if message.HasField("time_us") else "frame"
+        name = "time_us" if message.HasField("time_us") else "frame"
         raise errors.InvalidInput(
-            f"{where}.{place}: this version stores no signals of frames; leave frame and time_us "
-            "out",
-            field=f"{where}.{place}",
+            f"{where}.{name}: this version does not store signals of frames; leave out frame and "
+            "time_us",
+            field=f"{where}.{name}",
         )
     variant = message.variant.strip() or ORIGINAL
     if len(variant) > MAX_VARIANT_CHARS:
         raise errors.InvalidInput(
-            f"{where}.variant: longer than {MAX_VARIANT_CHARS} characters", field=f"{where}.variant"
+            f"{where}.variant: must be at most {MAX_VARIANT_CHARS} characters",
+            field=f"{where}.variant",
         )
     quality = message.quality if message.HasField("quality") else None
     if quality is not None and quality > MAX_QUALITY:
         raise errors.InvalidInput(
-            f"{where}.quality: {quality} is not 0 to 100", field=f"{where}.quality"
+            f"{where}.quality: must be 0 to {MAX_QUALITY}, not {quality}", field=f"{where}.quality"
         )
     return variant, quality
 
 
 def entry_ids(parent: str, names: Iterable[str]) -> list[int]:
-    """Ids of entries that must be of the bank. Raises InvalidInput."""
-    found = []
+    """Return the ids in names of entries of the bank `parent`. Raises InvalidInput."""
+    ids = []
     for name in names:
         bank, number = entry_id(name)
         if bank != parent:
-            raise errors.InvalidInput(f"names: {name[:80]!r} is not of bank {parent!r}")
-        found.append(number)
-    return found
+            raise errors.InvalidInput(f"names: {name[:80]!r} is not an entry of bank {parent!r}")
+        ids.append(number)
+    return ids
 
 
 def revision_message(revision: Revision) -> banks_pb2.Revision:
