@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from featsvc_client.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2 as pb
 
 from featsvc import errors
 from featsvc.banks.lists.formats.rows import algorithm_of
@@ -20,8 +20,8 @@ DEFAULT_FALSE_MATCH_RATE = 0.001
 
 
 async def evaluate_bank(
-    runtime: Runtime, store: BankStore, requests: AsyncIterator[banks_pb2.EvaluateBankRequest]
-) -> banks_pb2.EvaluateBankResponse:
+    runtime: Runtime, store: BankStore, requests: AsyncIterator[pb.EvaluateBankRequest]
+) -> pb.EvaluateBankResponse:
     """Read options, then samples. Raises InvalidInput for another order or too many samples."""
     options = (await read_opening(requests)).options
     bank = bank_id(options.name, "options.name")
@@ -49,9 +49,7 @@ async def evaluate_bank(
     return convert.evaluation_message(await asyncio.to_thread(run), unreadable, low_quality)
 
 
-async def _sample_signal(
-    runtime: Runtime, sample: banks_pb2.Sample, algorithm: str
-) -> Signal | None:
+async def _sample_signal(runtime: Runtime, sample: pb.Sample, algorithm: str) -> Signal | None:
     """Return None for content without a signal. Raises InvalidInput for a wrong signal."""
     if sample.WhichOneof("kind") == "signal":
         signal = query_signal(sample.signal)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from featsvc_client.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2 as pb
 
 from featsvc import errors
 from featsvc.banks.lists.list_file import ListFile
@@ -23,7 +23,7 @@ from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions import banks as convert_banks
 
 T = TypeVar("T")
-Opening = TypeVar("Opening", banks_pb2.ImportEntriesRequest, banks_pb2.EvaluateBankRequest)
+Opening = TypeVar("Opening", pb.ImportEntriesRequest, pb.EvaluateBankRequest)
 
 MAX_STREAMS = 8
 PROGRESS_INTERVAL_S = 0.2
@@ -44,8 +44,8 @@ class ListStreams:
         self._streams = 0
 
     async def import_entries(
-        self, requests: AsyncIterator[banks_pb2.ImportEntriesRequest]
-    ) -> AsyncGenerator[banks_pb2.ImportEntriesResponse, None]:
+        self, requests: AsyncIterator[pb.ImportEntriesRequest]
+    ) -> AsyncGenerator[pb.ImportEntriesResponse, None]:
         """Yield progress, then the result, and the result again once it is served."""
         options = (await read_opening(requests)).options
         gone = threading.Event()
@@ -75,7 +75,7 @@ class ListStreams:
 
     async def _progress(
         self, file: ListFile, importing: "asyncio.Future[ImportResult]"
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+    ) -> AsyncIterator[pb.ImportEntriesResponse]:
         """Yield progress until the import ends, its result, and the result again once served."""
         result = None
         while result is None:
@@ -91,16 +91,16 @@ class ListStreams:
         yield last
 
     async def export_entries(
-        self, request: banks_pb2.ExportEntriesRequest
-    ) -> AsyncGenerator[banks_pb2.ExportEntriesResponse, None]:
+        self, request: pb.ExportEntriesRequest
+    ) -> AsyncGenerator[pb.ExportEntriesResponse, None]:
         """Yield the dropped fields, then the list in pieces."""
         bank_id = convert_banks.bank_id(request.parent, "parent")
         export = await asyncio.to_thread(
             self._store.export_entries, bank_id, request.format or "csv", request.revision
         )
-        yield banks_pb2.ExportEntriesResponse(dropped_fields=export.dropped_fields)
+        yield pb.ExportEntriesResponse(dropped_fields=export.dropped_fields)
         async for chunk in self._from_thread(export.chunks):
-            yield banks_pb2.ExportEntriesResponse(chunk=chunk)
+            yield pb.ExportEntriesResponse(chunk=chunk)
 
     def _submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
         """Run a job on a thread. Raises Overloaded if all threads for lists are in use."""
@@ -157,7 +157,7 @@ async def _wait_for_result(importing: "asyncio.Future[ImportResult]") -> ImportR
     return importing.result() if done else None
 
 
-def _take_bad_rows(file: ListFile) -> list[banks_pb2.BadRow]:
+def _take_bad_rows(file: ListFile) -> list[pb.BadRow]:
     return convert.bad_rows(file.take_rejected(_BAD_ROWS_A_MESSAGE))
 
 
@@ -168,16 +168,16 @@ def _forget(importing: "asyncio.Future[ImportResult]") -> None:
 
 
 def _message(
-    file: ListFile, result: ImportResult | None, bad: list[banks_pb2.BadRow]
-) -> banks_pb2.ImportEntriesResponse:
-    message = convert.import_result(result) if result else banks_pb2.ImportEntriesResponse()
+    file: ListFile, result: ImportResult | None, bad: list[pb.BadRow]
+) -> pb.ImportEntriesResponse:
+    message = convert.import_result(result) if result else pb.ImportEntriesResponse()
     message.bytes_read = file.bytes_read
     message.rows_read = file.rows_read
     message.bad.extend(bad)
     return message
 
 
-def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator[bytes]:
+def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]:
     """Yield the file's pieces, which the importing thread fetches from the event loop.
 
     When a client goes away its stream ends normally, and gRPC cancels the call a moment later. So

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
+from featsvc_client.v1 import banks_pb2 as pb
+from featsvc_client.v1 import banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
@@ -55,9 +56,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         await serve(self._runtime.follower, result.revision)
         return result
 
-    async def CreateBank(
-        self, request: banks_pb2.CreateBankRequest, context: Context
-    ) -> banks_pb2.Bank:
+    async def CreateBank(self, request: pb.CreateBankRequest, context: Context) -> pb.Bank:
         bank = await self._change(
             self._store.create_bank,
             request.bank_id,
@@ -66,24 +65,22 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         )
         return convert.bank_message(bank)
 
-    async def GetBank(self, request: banks_pb2.GetBankRequest, context: Context) -> banks_pb2.Bank:
+    async def GetBank(self, request: pb.GetBankRequest, context: Context) -> pb.Bank:
         bank = await asyncio.to_thread(self._store.get_bank, convert.bank_id(request.name))
         return convert.bank_message(bank)
 
     async def ListBanks(
-        self, request: banks_pb2.ListBanksRequest, context: Context
-    ) -> banks_pb2.ListBanksResponse:
+        self, request: pb.ListBanksRequest, context: Context
+    ) -> pb.ListBanksResponse:
         page = await asyncio.to_thread(
             self._store.list_banks, page_size=request.page_size, page_token=request.page_token
         )
-        return banks_pb2.ListBanksResponse(
+        return pb.ListBanksResponse(
             banks=[convert.bank_message(b) for b in page.banks],
             next_page_token=page.next_page_token,
         )
 
-    async def UpdateBank(
-        self, request: banks_pb2.UpdateBankRequest, context: Context
-    ) -> banks_pb2.Bank:
+    async def UpdateBank(self, request: pb.UpdateBankRequest, context: Context) -> pb.Bank:
         bank = await self._change(
             self._store.update_bank,
             convert.bank_id(request.bank.name, "bank.name"),
@@ -94,8 +91,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         return convert.bank_message(bank)
 
     async def DeleteBank(
-        self, request: banks_pb2.DeleteBankRequest, context: Context
-    ) -> banks_pb2.DeleteBankResponse:
+        self, request: pb.DeleteBankRequest, context: Context
+    ) -> pb.DeleteBankResponse:
         result = await self._change(
             self._store.delete_bank,
             convert.bank_id(request.name),
@@ -103,13 +100,11 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             etag=request.etag,
             force=request.force,
         )
-        return banks_pb2.DeleteBankResponse(
-            revision=result.revision, withdrawn_entries=result.entries
-        )
+        return pb.DeleteBankResponse(revision=result.revision, withdrawn_entries=result.entries)
 
     async def AddEntries(
-        self, request: banks_pb2.AddEntriesRequest, context: Context
-    ) -> banks_pb2.AddEntriesResponse:
+        self, request: pb.AddEntriesRequest, context: Context
+    ) -> pb.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         if len(request.contents) > len(request.entries):
             raise errors.InvalidInput(
@@ -136,13 +131,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         added = await self._change(
             self._store.add_entries, bank_id, rows, convert.context(request.context)
         )
-        return banks_pb2.AddEntriesResponse(
+        return pb.AddEntriesResponse(
             entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
         )
 
     async def WithdrawEntries(
-        self, request: banks_pb2.WithdrawEntriesRequest, context: Context
-    ) -> banks_pb2.WithdrawEntriesResponse:
+        self, request: pb.WithdrawEntriesRequest, context: Context
+    ) -> pb.WithdrawEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         result = await self._change(
             self._store.withdraw_entries,
@@ -153,31 +148,29 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             dry_run=request.dry_run,
             source=request.source if request.HasField("source") else None,
         )
-        return banks_pb2.WithdrawEntriesResponse(
+        return pb.WithdrawEntriesResponse(
             withdrawn_entries=result.entries,
             withdrawn_signals=result.signals,
             revision=result.revision,
         )
 
     async def QuarantineEntries(
-        self, request: banks_pb2.QuarantineEntriesRequest, context: Context
-    ) -> banks_pb2.QuarantineEntriesResponse:
+        self, request: pb.QuarantineEntriesRequest, context: Context
+    ) -> pb.QuarantineEntriesResponse:
         result = await self._quarantine(request, release=False)
-        return banks_pb2.QuarantineEntriesResponse(
+        return pb.QuarantineEntriesResponse(
             changed_entries=result.entries, revision=result.revision
         )
 
     async def ReleaseEntries(
-        self, request: banks_pb2.ReleaseEntriesRequest, context: Context
-    ) -> banks_pb2.ReleaseEntriesResponse:
+        self, request: pb.ReleaseEntriesRequest, context: Context
+    ) -> pb.ReleaseEntriesResponse:
         result = await self._quarantine(request, release=True)
-        return banks_pb2.ReleaseEntriesResponse(
-            changed_entries=result.entries, revision=result.revision
-        )
+        return pb.ReleaseEntriesResponse(changed_entries=result.entries, revision=result.revision)
 
     async def _quarantine(
         self,
-        request: banks_pb2.QuarantineEntriesRequest | banks_pb2.ReleaseEntriesRequest,
+        request: pb.QuarantineEntriesRequest | pb.ReleaseEntriesRequest,
         *,
         release: bool,
     ) -> QuarantineResult:
@@ -190,15 +183,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             release=release,
         )
 
-    async def GetEntry(
-        self, request: banks_pb2.GetEntryRequest, context: Context
-    ) -> banks_pb2.Entry:
+    async def GetEntry(self, request: pb.GetEntryRequest, context: Context) -> pb.Entry:
         entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
         return convert.entry_message(entry, whole=True)
 
     async def ListEntries(
-        self, request: banks_pb2.ListEntriesRequest, context: Context
-    ) -> banks_pb2.ListEntriesResponse:
+        self, request: pb.ListEntriesRequest, context: Context
+    ) -> pb.ListEntriesResponse:
         page = await asyncio.to_thread(
             self._store.list_entries,
             convert.bank_id(request.parent, "parent"),
@@ -206,7 +197,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.ListEntriesResponse(
+        return pb.ListEntriesResponse(
             entries=[convert.entry_message(e) for e in page.entries],
             distances=page.distances,
             next_page_token=page.next_page_token,
@@ -214,8 +205,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         )
 
     async def ListRevisions(
-        self, request: banks_pb2.ListRevisionsRequest, context: Context
-    ) -> banks_pb2.ListRevisionsResponse:
+        self, request: pb.ListRevisionsRequest, context: Context
+    ) -> pb.ListRevisionsResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         page = await asyncio.to_thread(
             self._store.list_revisions,
@@ -223,14 +214,14 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.ListRevisionsResponse(
+        return pb.ListRevisionsResponse(
             revisions=[convert.revision_message(r) for r in page.revisions],
             next_page_token=page.next_page_token,
         )
 
     async def DiffRevisions(
-        self, request: banks_pb2.DiffRevisionsRequest, context: Context
-    ) -> banks_pb2.DiffRevisionsResponse:
+        self, request: pb.DiffRevisionsRequest, context: Context
+    ) -> pb.DiffRevisionsResponse:
         page = await asyncio.to_thread(
             self._store.diff_revisions,
             convert.bank_id(request.parent, "parent"),
@@ -239,15 +230,15 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.DiffRevisionsResponse(
+        return pb.DiffRevisionsResponse(
             changes=[convert.change_message(c) for c in page.changes],
             next_page_token=page.next_page_token,
             total_changes=page.total_changes,
         )
 
     async def RollbackBank(
-        self, request: banks_pb2.RollbackBankRequest, context: Context
-    ) -> banks_pb2.RollbackBankResponse:
+        self, request: pb.RollbackBankRequest, context: Context
+    ) -> pb.RollbackBankResponse:
         result = await self._change(
             self._store.rollback_bank,
             convert.bank_id(request.name),
@@ -256,34 +247,34 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             etag=request.etag,
             dry_run=request.dry_run,
         )
-        return banks_pb2.RollbackBankResponse(
+        return pb.RollbackBankResponse(
             revision=result.revision,
             restored_entries=result.restored_entries,
             withdrawn_entries=result.withdrawn_entries,
         )
 
     async def ImportEntries(
-        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+        self, request_iterator: AsyncIterator[pb.ImportEntriesRequest], context: Context
+    ) -> AsyncIterator[pb.ImportEntriesResponse]:
         async with aclosing(self._lists.import_entries(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
 
     async def ExportEntries(
-        self, request: banks_pb2.ExportEntriesRequest, context: Context
-    ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
+        self, request: pb.ExportEntriesRequest, context: Context
+    ) -> AsyncIterator[pb.ExportEntriesResponse]:
         async with aclosing(self._lists.export_entries(request)) as answers:
             async for answer in answers:
                 yield answer
 
     async def EvaluateBank(
-        self, request_iterator: AsyncIterator[banks_pb2.EvaluateBankRequest], context: Context
-    ) -> banks_pb2.EvaluateBankResponse:
+        self, request_iterator: AsyncIterator[pb.EvaluateBankRequest], context: Context
+    ) -> pb.EvaluateBankResponse:
         return await evaluate_bank(self._runtime, self._store, request_iterator)
 
     async def CompareBanks(
-        self, request: banks_pb2.CompareBanksRequest, context: Context
-    ) -> banks_pb2.CompareBanksResponse:
+        self, request: pb.CompareBanksRequest, context: Context
+    ) -> pb.CompareBanksResponse:
         overlap = await asyncio.to_thread(
             self._store.overlap,
             convert.bank_id(request.name),
@@ -293,8 +284,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         return convert_lists.overlap_message(overlap)
 
     async def ListMatchCounts(
-        self, request: banks_pb2.ListMatchCountsRequest, context: Context
-    ) -> banks_pb2.ListMatchCountsResponse:
+        self, request: pb.ListMatchCountsRequest, context: Context
+    ) -> pb.ListMatchCountsResponse:
         counts = await asyncio.to_thread(
             self._store.match_counts,
             convert.bank_id(request.parent, "parent"),

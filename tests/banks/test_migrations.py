@@ -89,6 +89,18 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     newer.close()
 
 
+def insert(connection: sa.Connection, table: str, *values: object) -> None:
+    """Insert a row, given the values of all its columns."""
+    parameters = {f"v{i}": value for i, value in enumerate(values)}
+    marks = ", ".join(f":{name}" for name in parameters)
+    connection.execute(sa.text(f"INSERT INTO {table} VALUES ({marks})"), parameters)
+
+
+def insert_bank(connection: sa.Connection, bank_id: str, *rest: object) -> None:
+    """Insert a bank with default settings; `rest` are its columns from `settings_revision` on."""
+    insert(connection, "banks", 1, bank_id, "", "", "enforce", False, "{}", "[]", "auto", *rest)
+
+
 def _make_stage_1(url: str) -> None:
     """Create the first revision's tables with one entry, and the version table of that time."""
     engine = engine_of(url)
@@ -99,25 +111,16 @@ def _make_stage_1(url: str) -> None:
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)",
             "INSERT INTO schema_version VALUES (1)",
             "UPDATE head SET revision = 2, commit_time = 5, next_version = 8",
-            "INSERT INTO banks VALUES (1, 'old', '', '', 'enforce', false, '{}', '[]', 'auto', "
-            "1, 2, 1, 1, 1, '{\"pdq\": 1}')",
-            "INSERT INTO revisions VALUES (1, 4, 'old', 'create', '', '', '', '', '', 0, 0, 0)",
-            "INSERT INTO revisions VALUES (2, 5, 'old', 'import', '', '', '', '', '', 1, 0, 0)",
         ):
             connection.execute(sa.text(statement))
+        insert_bank(connection, "old", 1, 2, 1, 1, 1, '{"pdq": 1}')
+        insert(connection, "revisions", 1, 4, "old", "create", "", "", "", "", "", 0, 0, 0)
+        insert(connection, "revisions", 2, 5, "old", "import", "", "", "", "", "", 1, 0, 0)
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT setval('banks_key_seq', 1)"))
-        connection.execute(
-            sa.text(
-                "INSERT INTO entries VALUES (7, 7, 1, 'xa', :digest, 'a', '', '', '', '', NULL, "
-                "false, 4, 2, NULL)"
-            ),
-            {"digest": b"d"},
-        )
-        connection.execute(
-            sa.text("INSERT INTO entry_signals VALUES (7, 0, 'pdq', :value, 'original', NULL)"),
-            {"value": b"\x01" * 32},
-        )
+        entry = (7, 7, 1, "xa", b"d", "a", "", "", "", "", None, False, 4, 2, None)
+        insert(connection, "entries", *entry)
+        insert(connection, "entry_signals", 7, 0, "pdq", b"\x01" * 32, "original", None)
     engine.dispose()
 
 
@@ -166,41 +169,17 @@ def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
     with engine.begin() as connection:
         command.upgrade(_config(connection), "0003")
         connection.execute(sa.text("UPDATE head SET revision = 3, next_version = 7"))
-        connection.execute(
-            sa.text(
-                "INSERT INTO banks VALUES (1, 'b', '', '', 'enforce', false, '{}', '[]', 'auto', "
-                "1, 3, 1, 1, 5, '{\"pdq\": 5}', NULL)"
-            )
-        )
-        for revision in (1, 2, 3):
-            connection.execute(
-                sa.text(
-                    "INSERT INTO revisions VALUES (:r, :r, 'b', 'add', '', '', '', '', '', 0, 0, "
-                    "0, :first)"
-                ),
-                {"r": revision, "first": 6 if revision == 3 else 1},
-            )
+        insert_bank(connection, "b", 1, 3, 1, 1, 5, '{"pdq": 5}', None)
+        for number in (1, 2, 3):
+            first = 6 if number == 3 else 1
+            log_line = ("b", "add", "", "", "", "", "", 0, 0, 0)
+            insert(connection, "revisions", number, number, *log_line, first)
         for version, identity, external_id, source, removed in rows:
-            connection.execute(
-                sa.text(
-                    "INSERT INTO entries VALUES (:v, :id, 1, :i, :d, :x, '', :s, '', '', NULL, "
-                    "false, 4, :added, :removed)"
-                ),
-                {
-                    "v": version,
-                    "id": min(version, 5),
-                    "i": identity,
-                    "d": bytes([version]),
-                    "x": external_id,
-                    "s": source,
-                    "added": 3 if version == 6 else 2,
-                    "removed": removed,
-                },
-            )
-            connection.execute(
-                sa.text("INSERT INTO entry_signals VALUES (:v, 0, 'pdq', :b, 'original', NULL)"),
-                {"v": version, "b": bytes([version]) * 32},
-            )
+            value, added = bytes([version]), 3 if version == 6 else 2
+            key = version, min(version, 5), 1, identity, value
+            fields = external_id, "", source, "", "", None, False
+            insert(connection, "entries", *key, *fields, 4, added, removed)
+            insert(connection, "entry_signals", version, 0, "pdq", value * 32, "original", None)
     engine.dispose()
     store = BankStore(store_url)
     with store.view() as view:

@@ -116,12 +116,9 @@ def withdraw(
         revision = 0 if dry_run else pending.number
         return WithdrawResult(len(versions), sum(signals.values()), revision)
 
-    with database.session() as connection, database.exclusive(connection) as transaction:
+    with database.write(dry_run=dry_run) as connection:
         call = IdempotentCall(context, "withdraw", bank_id, arguments)
-        result = run_once(connection, call, WithdrawResult, change)
-        if dry_run:
-            transaction.rollback()
-        return result
+        return run_once(connection, call, WithdrawResult, change)
 
 
 def quarantine(

@@ -110,12 +110,9 @@ def rollback(
         pending.record(connection, counts)
         return RollbackResult(0 if dry_run else pending.number, restored, withdrawn)
 
-    with database.roomy_session() as connection, database.exclusive(connection) as transaction:
+    with database.roomy_session() as connection, database.exclusive(connection, dry_run=dry_run):
         call = IdempotentCall(context, "rollback", bank_id, (revision, dry_run))
-        result = run_once(connection, call, RollbackResult, change)
-        if dry_run:
-            transaction.rollback()
-        return result
+        return run_once(connection, call, RollbackResult, change)
 
 
 def _added_after(bank_key: int, revision: int) -> ColumnElement[bool]:

@@ -40,16 +40,13 @@ def import_list(
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
             duplicates = joining.join_same_entries(connection, staged)
         summary = replace(summary, duplicate_rows=duplicates)
-        with database.exclusive(connection) as transaction:
+        with database.exclusive(connection, dry_run=options.dry_run):
             # The first call may have finished while this retry read the file.
             if answer := find_answer(connection, call, ImportResult):
                 return answer
             result = _apply(connection, bank_id, file, options, context, summary)
             file.check_complete()
-            if options.dry_run:
-                transaction.rollback()
-            else:
-                keep_answer(connection, call, result)
+            keep_answer(connection, call, result)
             return result
 
 

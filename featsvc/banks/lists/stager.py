@@ -2,6 +2,7 @@
 
 import hashlib
 from array import array
+from operator import attrgetter
 from typing import NamedTuple
 
 from featsvc.banks.lists.formats.rows import ImportRow
@@ -18,6 +19,10 @@ MAX_HASHES = 2**23
 StagedRow = tuple[int, str, bytes, str, int, bytes]
 STAGED_COLUMNS = ("row", "identity", "digest", "external_id", "details", "value")
 """Columns of a `StagedRow`, a plain tuple: the driver needs one, and a list has millions."""
+
+
+_row_fields = attrgetter("labels", "source", "opinion", "note", "expire_time")
+_signal_fields = attrgetter("algorithm", "variant", "quality", "version")
 
 
 class DetailsRow(NamedTuple):
@@ -98,17 +103,7 @@ class Stager:
         ]
 
     def _details_of(self, row: ImportRow, signal: EntrySignal) -> _Details:
-        shared = (
-            row.labels,
-            row.source,
-            row.opinion,
-            row.note,
-            row.expire_time,
-            signal.algorithm,
-            signal.variant,
-            signal.quality,
-            signal.version,
-        )
+        shared = _row_fields(row), _signal_fields(signal)
         # Comparing with the previous row is faster than hashing nine fields.
         if shared != self._last:
             self._last = shared

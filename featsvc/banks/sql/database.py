@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Transaction, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, create_engine, event, make_url, select, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -91,20 +91,22 @@ class Database:
                     _pragma(connection, "shrink_memory")
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that holds the writers' lock and commits at the end."""
-        with self.session() as connection, self.exclusive(connection):
+    def write(self, *, dry_run: bool = False) -> Iterator[Connection]:
+        """A transaction that holds the writers' lock; commits at the end, unless for a dry run."""
+        with self.session() as connection, self.exclusive(connection, dry_run=dry_run):
             yield connection
 
     @contextmanager
-    def exclusive(self, connection: Connection) -> Iterator[Transaction]:
+    def exclusive(self, connection: Connection, *, dry_run: bool = False) -> Iterator[None]:
         """A `write` transaction on a connection of `session`."""
         connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         with connection.begin() as transaction:
             if not self.is_sqlite:
                 connection.execute(select(schema.head).with_for_update())
-            yield transaction
+            yield
             self._check_file()
+            if dry_run:
+                transaction.rollback()
 
     def _check_file(self) -> None:
         """Raises Unavailable if the SQLite file was moved away or replaced.

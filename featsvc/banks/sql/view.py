@@ -68,10 +68,9 @@ class StoreView:
 
     def banks(self) -> tuple[Bank, ...]:
         """Return all banks, by id."""
-        rows = self.connection.execute(select(banks).where(is_live_bank).order_by(banks.c.id))
-        return tuple(bank_of(row) for row in rows)
+        return self.bank_page(after="", limit=None)
 
-    def bank_page(self, *, after: str, limit: int) -> tuple[Bank, ...]:
+    def bank_page(self, *, after: str, limit: int | None) -> tuple[Bank, ...]:
         """Return at most `limit` banks with an id above `after`, by id."""
         page = select(banks).where(is_live_bank, banks.c.id > after).order_by(banks.c.id)
         return tuple(bank_of(row) for row in self.connection.execute(page.limit(limit)))
@@ -160,17 +159,10 @@ class StoreView:
     ) -> Iterator[SignalBatch]:
         """Stream the signals of this build's version of an algorithm, of matching entries."""
         signals = entry_signals.c
-        rows = self.connection.execute(
-            select(entries.c.version, signals.value)
-            .join(entry_signals, signals.version == entries.c.version)
-            .where(
-                condition,
-                signals.algorithm == algorithm,
-                signals.algorithm_version == get_algorithm(algorithm).version,
-            ),
-            execution_options=_STREAMED,
-        )
-        for batch in rows.partitions():
+        query = select(entries.c.version, signals.value).join(entry_signals)
+        comparable = signals.algorithm_version == get_algorithm(algorithm).version
+        query = query.where(condition, signals.algorithm == algorithm, comparable)
+        for batch in self.connection.execute(query, execution_options=_STREAMED).partitions():
             yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
     def entries_where(
@@ -194,8 +186,8 @@ class StoreView:
                 entry_signals.c.quality,
                 entry_signals.c.algorithm_version,
             )
-            .join(banks, banks.c.key == entries.c.bank_key)
-            .join(entry_signals, entry_signals.c.version == entries.c.version)
+            .join_from(entries, banks)
+            .join_from(entries, entry_signals)
             .where(condition)
             .order_by(*order, entry_signals.c.ordinal)
         )
@@ -221,8 +213,8 @@ class StoreView:
                 entry_signals.c.variant,
                 entry_signals.c.algorithm_version,
             )
-            .join(banks, banks.c.key == entries.c.bank_key)
-            .join(entry_signals, entry_signals.c.version == entries.c.version)
+            .join_from(entries, banks)
+            .join_from(entries, entry_signals)
             .where(condition)
             .order_by(entries.c.version, entry_signals.c.ordinal)
         )

@@ -23,6 +23,8 @@ from featsvc.signals.vectors import FLOAT32, cosine_distances
 
 Values: TypeAlias = Any
 """uint8 (n, bytes); a list of bytes for texts, which have different lengths."""
+Rows: TypeAlias = NDArray[np.int64]
+"""Numbers of rows of the values."""
 
 VECTOR_STEP = 0.0025
 TEXT_STEP = 0.01
@@ -46,9 +48,7 @@ class Measure(Protocol):
         """Return int64 (n,): steps from each of n queries to the nearest value."""
         ...
 
-    def within(
-        self, queries: Values, values: Values, threshold: float
-    ) -> Iterator[NDArray[np.int64]]:
+    def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         """Yield for each query the rows of the values within the threshold (inclusive)."""
         ...
 
@@ -65,9 +65,7 @@ class _Hamming:
         nearest: NDArray[np.int64] = distances[:, 0].astype(np.int64)
         return nearest
 
-    def within(
-        self, queries: Values, values: Values, threshold: float
-    ) -> Iterator[NDArray[np.int64]]:
+    def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         # FAISS returns distances below its radius, not equal to it.
         limits, _, rows = _indexed(values).range_search(queries, int(threshold) + 1)
         for first, after in pairwise(limits):
@@ -99,9 +97,7 @@ class _Cosine:
         steps: NDArray[np.int64] = np.ceil(nearest / self.step - 1e-6).astype(np.int64)
         return steps
 
-    def within(
-        self, queries: Values, values: Values, threshold: float
-    ) -> Iterator[NDArray[np.int64]]:
+    def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         for _, products in _products(queries.view(FLOAT32), values.view(FLOAT32)):
             for row in products:
                 yield np.flatnonzero(1 - row <= threshold + 5e-7)
@@ -124,15 +120,13 @@ class _Tlsh:
         scans = _scanned(queries, values, self.none)
         return np.array([distances.min() for _, distances in scans], np.int64)
 
-    def within(
-        self, queries: Values, values: Values, threshold: float
-    ) -> Iterator[NDArray[np.int64]]:
+    def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         return (rows for rows, _ in _scanned(queries, values, int(threshold)))
 
 
 def _scanned(
     queries: Values, values: Values, radius: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
     """Yield for each query the rows within the radius and their distances."""
     digests = to_words(values)
     ends, rows = np.empty(1, np.int64), np.empty(len(digests), np.int64)
@@ -153,15 +147,13 @@ class _Containment:
         steps = np.ceil(nearest / self.step - 1e-6).astype(np.int64)
         return np.minimum(steps, self.none)
 
-    def within(
-        self, queries: Values, values: Values, threshold: float
-    ) -> Iterator[NDArray[np.int64]]:
+    def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         return (rows for rows, _ in _searched(queries, values, threshold))
 
 
 def _searched(
     queries: Values, values: Values, radius: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
     """Yield for each query the rows within the radius and their distances."""
     grams = [grams_of(np.frombuffer(value, np.uint8)) for value in values]
     index = TextIndex.build(np.concatenate(grams), np.cumsum([len(g) for g in grams]))

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
-from featsvc_client.v1 import banks_pb2, types_pb2
+from featsvc_client.v1 import banks_pb2 as pb
+from featsvc_client.v1 import types_pb2
 
 from featsvc import errors
 from featsvc.banks.curating.settings import SETTINGS
@@ -41,10 +42,10 @@ _MODE = {
     **{wire: mode for mode, wire in MODE.items()},
 }
 OPINION = {
-    Opinion.UNSPECIFIED: banks_pb2.OPINION_UNSPECIFIED,
-    Opinion.POSITIVE: banks_pb2.OPINION_POSITIVE,
-    Opinion.NEGATIVE: banks_pb2.OPINION_NEGATIVE,
-    Opinion.DISPUTED: banks_pb2.OPINION_DISPUTED,
+    Opinion.UNSPECIFIED: pb.OPINION_UNSPECIFIED,
+    Opinion.POSITIVE: pb.OPINION_POSITIVE,
+    Opinion.NEGATIVE: pb.OPINION_NEGATIVE,
+    Opinion.DISPUTED: pb.OPINION_DISPUTED,
 }
 
 
@@ -66,7 +67,7 @@ def entry_id(name: str) -> tuple[str, int]:
     )
 
 
-def settings(message: banks_pb2.Bank) -> BankSettings:
+def settings(message: pb.Bank) -> BankSettings:
     """Raises InvalidInput, naming the field."""
     return BankSettings(
         display_name=message.display_name,
@@ -79,7 +80,7 @@ def settings(message: banks_pb2.Bank) -> BankSettings:
     )
 
 
-def new_settings(message: banks_pb2.Bank) -> BankSettings:
+def new_settings(message: pb.Bank) -> BankSettings:
     """Return the settings of a new bank, with the default variants if it names none.
 
     Raises InvalidInput, naming the field.
@@ -90,12 +91,12 @@ def new_settings(message: banks_pb2.Bank) -> BankSettings:
     return replace(given, query_variants=DEFAULT_QUERY_VARIANTS)
 
 
-def context(message: banks_pb2.ChangeContext) -> ChangeContext:
+def context(message: pb.ChangeContext) -> ChangeContext:
     return ChangeContext(message.actor, message.reason, message.request_id)
 
 
-def bank_message(bank: Bank) -> banks_pb2.Bank:
-    return banks_pb2.Bank(
+def bank_message(bank: Bank) -> pb.Bank:
+    return pb.Bank(
         name=f"banks/{bank.id}",
         display_name=bank.display_name,
         description=bank.description,
@@ -114,13 +115,13 @@ def bank_message(bank: Bank) -> banks_pb2.Bank:
     )
 
 
-def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
+def entry_message(entry: Entry, *, whole: bool = False) -> pb.Entry:
     """`whole` includes the grams of texts, with which a page of entries would be megabytes."""
-    return banks_pb2.Entry(
+    return pb.Entry(
         name=f"banks/{entry.bank_id}/entries/{entry.id}",
         external_id=entry.external_id,
         signals=[
-            banks_pb2.EntrySignal(
+            pb.EntrySignal(
                 algorithm=s.algorithm,
                 value=s.text if whole else shown_value(get_algorithm(s.algorithm), s.value),
                 variant=s.variant,
@@ -131,7 +132,7 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
             if get_algorithm(s.algorithm).kind is not Kind.VECTOR
         ],
         vectors=[
-            banks_pb2.EntryVector(
+            pb.EntryVector(
                 model=s.algorithm,
                 values=vector_of(s.value).tolist(),
                 variant=s.variant,
@@ -152,7 +153,7 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
     )
 
 
-def setting_changes(message: banks_pb2.UpdateBankRequest) -> dict[str, object]:
+def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
     """Return the settings that the mask names. Raises InvalidInput for an empty or wrong mask."""
     given = settings(message.bank)
     paths = [path.removeprefix("bank.") for path in message.update_mask.paths]
@@ -169,7 +170,7 @@ def setting_changes(message: banks_pb2.UpdateBankRequest) -> dict[str, object]:
     return {path: getattr(given, path) for path in paths}
 
 
-def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
+def entry_filter(message: pb.ListEntriesRequest) -> EntryFilter:
     """Raises InvalidInput, InvalidSignal, UnknownAlgorithm."""
     near = None
     if message.HasField("near"):
@@ -187,7 +188,7 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
     )
 
 
-def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
+def new_entry(index: int, message: pb.Entry, hashed: Sequence[Signal]) -> ImportRow:
     """Return the row of an entry to add, with the signals of its content. Raises InvalidInput."""
     where = f"entries[{index}]"
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
@@ -206,7 +207,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
     )
 
 
-def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
+def _hash(message: pb.EntrySignal, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput."""
     algorithm = algorithm_of(message.algorithm, field=f"{where}.algorithm")
     check_version(get_algorithm(algorithm), message.algorithm_version, where)
@@ -216,7 +217,7 @@ def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
     )
 
 
-def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
+def _vector(message: pb.EntryVector, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
     if kind.kind is not Kind.VECTOR:
@@ -229,9 +230,7 @@ def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
     return EntrySignal(kind.name, value, *_variant(message, where))
 
 
-def _variant(
-    message: banks_pb2.EntrySignal | banks_pb2.EntryVector, where: str
-) -> tuple[str, int | None]:
+def _variant(message: pb.EntrySignal | pb.EntryVector, where: str) -> tuple[str, int | None]:
     """Return variant and quality. Raises InvalidInput, also for a signal of a frame."""
     if message.frame or message.HasField("time_us"):
         name = "time_us" if message.HasField("time_us") else "frame"
@@ -265,8 +264,8 @@ def entry_ids(parent: str, names: Iterable[str]) -> list[int]:
     return ids
 
 
-def revision_message(revision: Revision) -> banks_pb2.Revision:
-    return banks_pb2.Revision(
+def revision_message(revision: Revision) -> pb.Revision:
+    return pb.Revision(
         revision=revision.revision,
         commit_time=timestamp(revision.commit_time),
         bank=f"banks/{revision.bank_id}" if revision.bank_id else "",
@@ -281,15 +280,15 @@ def revision_message(revision: Revision) -> banks_pb2.Revision:
     )
 
 
-def change_message(change: EntryChange) -> banks_pb2.DiffRevisionsResponse.Change:
-    return banks_pb2.DiffRevisionsResponse.Change(
+def change_message(change: EntryChange) -> pb.DiffRevisionsResponse.Change:
+    return pb.DiffRevisionsResponse.Change(
         kind=_CHANGE[change.kind], entry=entry_message(change.entry)
     )
 
 
 _OPINION_OF = {wire: opinion for opinion, wire in OPINION.items()}
 _CHANGE = {
-    ChangeKind.ADDED: banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED,
-    ChangeKind.WITHDRAWN: banks_pb2.DiffRevisionsResponse.Change.KIND_WITHDRAWN,
-    ChangeKind.CHANGED: banks_pb2.DiffRevisionsResponse.Change.KIND_CHANGED,
+    ChangeKind.ADDED: pb.DiffRevisionsResponse.Change.KIND_ADDED,
+    ChangeKind.WITHDRAWN: pb.DiffRevisionsResponse.Change.KIND_WITHDRAWN,
+    ChangeKind.CHANGED: pb.DiffRevisionsResponse.Change.KIND_CHANGED,
 }

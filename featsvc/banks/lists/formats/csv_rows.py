@@ -13,6 +13,7 @@ quoted field may span lines, and a row has the number of the line it begins on.
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -186,64 +187,55 @@ class _Parser:
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
-        return ImportRow(
-            line,
-            signals,
-            external_id,
-            shared.labels,
-            shared.source,
-            shared.opinion,
-            shared.note,
-            shared.expire_time,
-            shared.withdrawn,
-        )
+        return ImportRow(line, signals, external_id, *shared.fields)
 
     def _remember(self, key: object, fields: Sequence[str]) -> "_SharedCells":
         if len(self._known) >= _CACHED_CELLS:
             self._known.clear()
         cells = dict(zip(self._columns, fields, strict=True))
-        shared = self._known[key] = _SharedCells(cells, tx=self._tx)
+        shared = self._known[key] = _parse_shared(cells, tx=self._tx)
         return shared
 
 
-class _SharedCells:
-    """The parsed cells besides algorithm, signal and external id. Raises InvalidInput."""
+class _SharedCells(NamedTuple):
+    """The parsed cells besides algorithm, signal and external id."""
 
-    __slots__ = (
-        "expire_time",
-        "labels",
-        "note",
-        "opinion",
-        "quality",
-        "source",
-        "variant",
-        "withdrawn",
+    variant: str
+    quality: int | None
+    fields: tuple[tuple[str, ...], str, Opinion, str, datetime | None, bool]
+    """Of an `ImportRow`, from `labels` on."""
+
+
+def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
+    """Raises InvalidInput."""
+    opinion = cells.get("opinion", "").strip().lower()
+    labels = cells.get("labels", "")
+    if tx:
+        opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
+    expires = cells.get("expire_time", "").strip()
+    flag = cells.get("withdrawn", "").strip().lower()
+    if flag not in _FLAGS:
+        raise InvalidInput(
+            f"withdrawn: must be true or false, not {flag[:64]!r}", field="withdrawn"
+        )
+    variant = cells.get("variant", "").strip() or "original"
+    if len(variant) > MAX_VARIANT_CHARS:
+        raise InvalidInput(
+            f"variant: must be at most {MAX_VARIANT_CHARS} characters", field="variant"
+        )
+    quality = parse_quality(cells.get("quality", "").strip())
+    row = ImportRow(
+        0,
+        (),
+        labels=clean_labels(labels.split(";")),
+        source=cells.get("source", "").strip(),
+        opinion=parse_opinion(opinion),
+        note=cells.get("note", "").strip(),
+        expire_time=parse_time(expires, field="expire_time") if expires else None,
+        withdrawn=_FLAGS[flag],
     )
-
-    def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
-        opinion = cells.get("opinion", "").strip().lower()
-        labels = cells.get("labels", "")
-        if tx:
-            opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
-        expires = cells.get("expire_time", "").strip()
-        flag = cells.get("withdrawn", "").strip().lower()
-        if flag not in _FLAGS:
-            raise InvalidInput(
-                f"withdrawn: must be true or false, not {flag[:64]!r}", field="withdrawn"
-            )
-        self.variant = cells.get("variant", "").strip() or "original"
-        if len(self.variant) > MAX_VARIANT_CHARS:
-            raise InvalidInput(
-                f"variant: must be at most {MAX_VARIANT_CHARS} characters", field="variant"
-            )
-        self.quality = parse_quality(cells.get("quality", "").strip())
-        self.labels = clean_labels(labels.split(";"))
-        self.source = cells.get("source", "").strip()
-        self.opinion = parse_opinion(opinion)
-        self.note = cells.get("note", "").strip()
-        self.expire_time = parse_time(expires, field="expire_time") if expires else None
-        self.withdrawn = _FLAGS[flag]
-        check_row(ImportRow(0, (), labels=self.labels, source=self.source, note=self.note))
+    check_row(row)
+    return _SharedCells(variant, quality, row[3:])
 
 
 def parse_quality(text: str) -> int | None:
