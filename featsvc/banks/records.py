@@ -45,10 +45,10 @@ def parse_number(text: str) -> int | None:
 def check_bank_id(bank_id: str) -> str:
     """Return the id. Raises InvalidInput if it is malformed."""
     if not _BANK_ID.fullmatch(bank_id):
-        raise InvalidInput(
-            "bank_id: must be 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit, "
+        raise InvalidInput.at(
+            "bank_id",
+            "must be 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit, "
             f"not {bank_id[:80]!r}",
-            field="bank_id",
         )
     return bank_id
 
@@ -57,33 +57,27 @@ def check_threshold(algorithm: str, threshold: float, *, field: str) -> None:
     """Raises UnknownAlgorithm, or InvalidInput for a threshold outside the algorithm's range."""
     largest = get_algorithm(algorithm, field=field).largest_distance
     if not 0 <= threshold <= largest:
-        raise InvalidInput(
-            f"{field}: must be 0 to {largest} for {algorithm}, not {threshold:g}", field=field
-        )
+        raise InvalidInput.at(field, f"must be 0 to {largest} for {algorithm}, not {threshold:g}")
 
 
 def check_text(name: str, text: str, max_bytes: int) -> None:
     """Raises InvalidInput for a text that is too long or holds a NUL, which no database stores."""
     # A character is at most 4 bytes: most texts are short enough without being encoded.
     if len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes:
-        raise InvalidInput(f"{name}: must be at most {max_bytes} bytes", field=name)
+        raise InvalidInput.at(name, f"must be at most {max_bytes} bytes")
     if "\0" in text:
-        raise InvalidInput(f"{name}: must not hold a NUL character", field=name)
+        raise InvalidInput.at(name, "must not hold a NUL character")
 
 
 def check_labels(labels: tuple[str, ...]) -> None:
     """Raises InvalidInput for too many labels, or one that is empty, too long or unprintable."""
     if len(labels) > MAX_LABELS:
-        raise InvalidInput(
-            f"labels: must be at most {MAX_LABELS}, not {len(labels)}", field="labels"
-        )
+        raise InvalidInput.at("labels", f"must be at most {MAX_LABELS}, not {len(labels)}")
     for label in labels:
         if not label:
-            raise InvalidInput("labels: must not be empty", field="labels")
+            raise InvalidInput.at("labels", "must not be empty")
         if _CONTROL.search(label):
-            raise InvalidInput(
-                f"labels: {label!r} must not hold a control character", field="labels"
-            )
+            raise InvalidInput.at("labels", f"{label!r} must not hold a control character")
         check_text("labels", label, MAX_LABEL_BYTES)
 
 
@@ -128,8 +122,8 @@ class BankSettings:
         for algorithm, threshold in self.thresholds.items():
             check_threshold(algorithm, threshold, field=f"thresholds[{algorithm}]")
         if self.engine not in ENGINES:
-            raise InvalidInput(
-                f"engine: must be one of {', '.join(ENGINES)}, not {self.engine!r}", field="engine"
+            raise InvalidInput.at(
+                "engine", f"must be one of {', '.join(ENGINES)}, not {self.engine!r}"
             )
         query_variants(self.query_variants, field="query_variants")
         for name, text, limit in (
@@ -195,10 +189,10 @@ def stored_version(algorithm: str, version: int, *, field: str) -> int:
     """
     current = get_algorithm(algorithm, field=field).version
     if version not in (0, current):
-        raise InvalidSignal(
-            f"{field}: {algorithm} version {version} cannot be stored: this build has {algorithm} "
+        raise InvalidSignal.at(
+            field,
+            f"{algorithm} version {version} cannot be stored: this build has {algorithm} "
             f"version {current}, and values of different versions do not compare",
-            field=field,
         )
     return current
 

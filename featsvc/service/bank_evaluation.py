@@ -37,7 +37,7 @@ async def evaluate_bank(
         elif signal.low_quality:
             low_quality += 1
         elif len(samples) == MAX_SAMPLES:
-            raise errors.InvalidInput(f"sample: send at most {MAX_SAMPLES}", field="sample")
+            raise errors.InvalidInput.at("sample", f"send at most {MAX_SAMPLES}")
         else:
             samples.append((signal.value, message.sample.positive))
     rate = options.max_false_match_rate or DEFAULT_FALSE_MATCH_RATE
@@ -54,9 +54,8 @@ async def _sample_signal(runtime: Runtime, sample: pb.Sample, algorithm: str) ->
     if sample.WhichOneof("kind") == "signal":
         signal = query_signal(sample.signal)
         if signal.algorithm.name != algorithm:
-            raise errors.InvalidInput(
-                f"sample.signal: must be {algorithm}, as in options, not {signal.algorithm.name}",
-                field="sample.signal",
+            raise errors.InvalidInput.at(
+                "sample.signal", f"must be {algorithm}, as in options, not {signal.algorithm.name}"
             )
         return signal
     try:

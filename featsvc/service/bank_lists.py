@@ -145,9 +145,7 @@ async def read_opening(requests: AsyncIterator[Opening]) -> Opening:
     """Read the first message of a stream. Raises InvalidInput if it is not options."""
     opening = await anext(aiter(requests), None)
     if opening is None or opening.WhichOneof("message") != "options":
-        raise errors.InvalidInput(
-            "options: the first message of the stream must be options", field="options"
-        )
+        raise errors.InvalidInput.at("options", "the first message of the stream must be options")
     return opening
 
 
@@ -193,9 +191,8 @@ def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]
         if message.WhichOneof("message") != "chunk":
             raise errors.InvalidInput("options: only the first message may be options")
         if len(message.chunk) > MAX_CHUNK_BYTES:
-            raise errors.InvalidInput(
-                f"chunk: must be at most {MAX_CHUNK_BYTES} bytes, not {len(message.chunk)}",
-                field="chunk",
+            raise errors.InvalidInput.at(
+                "chunk", f"must be at most {MAX_CHUNK_BYTES} bytes, not {len(message.chunk)}"
             )
         return message.chunk
 

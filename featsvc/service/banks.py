@@ -107,10 +107,10 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     ) -> pb.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         if len(request.contents) > len(request.entries):
-            raise errors.InvalidInput(
-                f"contents: {len(request.contents)} contents for {len(request.entries)} entries; "
+            raise errors.InvalidInput.at(
+                "contents",
+                f"{len(request.contents)} contents for {len(request.entries)} entries; "
                 "send at most one for each entry",
-                field="contents",
             )
         models = vector_models(request.vector_models)
         variants = make_entry if request.entry_variants else make_original

@@ -51,7 +51,7 @@ def add(database: Database, counts: Mapping[MatchKey, int]) -> None:
 def read(view: StoreView, bank_id: str, *, days: int, limit: int) -> BankMatches:
     """See `BankStore.match_counts`."""
     if not 1 <= days <= MAX_DAYS:
-        raise InvalidInput(f"days: must be 1 to {MAX_DAYS}, not {days}", field="days")
+        raise InvalidInput.at("days", f"must be 1 to {MAX_DAYS}, not {days}")
     bank_key = view.bank_key(bank_id)
     table = match_counts.c
     first_day = int(time.time()) // _DAY_S - days + 1

@@ -79,11 +79,10 @@ def _check_signals(row: ImportRow, field: str) -> None:
         stored_version(signal.algorithm, signal.version, field=field)
     originals = sum(1 for signal in row.signals if signal.variant == "original")
     if not row.signals or originals > MAX_SIGNALS:
-        raise InvalidInput(f"{field}: must be 1 to {MAX_SIGNALS}, not {originals}", field=field)
+        raise InvalidInput.at(field, f"must be 1 to {MAX_SIGNALS}, not {originals}")
     if len(row.signals) > MAX_ENTRY_SIGNALS:
-        raise InvalidInput(
-            f"{field}: must be at most {MAX_ENTRY_SIGNALS} with variants, not {len(row.signals)}",
-            field=field,
+        raise InvalidInput.at(
+            field, f"must be at most {MAX_ENTRY_SIGNALS} with variants, not {len(row.signals)}"
         )
 
 
@@ -238,4 +237,4 @@ def _find(
 
 def _check_number(number: int, field: str) -> None:
     if not 1 <= number <= MAX_ENTRIES_A_CALL:
-        raise InvalidInput(f"{field}: must be 1 to {MAX_ENTRIES_A_CALL}, not {number}", field=field)
+        raise InvalidInput.at(field, f"must be 1 to {MAX_ENTRIES_A_CALL}, not {number}")

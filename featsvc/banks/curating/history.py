@@ -101,7 +101,7 @@ def rollback(
         pending = PendingRevision.begin(connection, bank_id, "rollback", context)
         check_revision(revision, pending.number - 1, "revision")
         if revision < 1:
-            raise InvalidInput(f"revision: must be at least 1, not {revision}", field="revision")
+            raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
         withdrawn = pending.remove(connection, _added_after(bank.key, revision))
         restored, replaced = copy_versions(connection, pending, _to_restore(bank.key, revision))
         if not (withdrawn or restored):

@@ -103,10 +103,9 @@ def _near(
             entry_version, this_distance = batch.versions[i], float(distances[i])
             nearest[entry_version] = min(this_distance, nearest.get(entry_version, this_distance))
         if len(nearest) > MAX_NEAR:
-            raise InvalidInput(
-                f"max_distance: more than {MAX_NEAR} entries are within {max_distance:g}; "
-                "use a smaller distance",
-                field="max_distance",
+            raise InvalidInput.at(
+                "max_distance",
+                f"more than {MAX_NEAR} entries are within {max_distance:g}; use a smaller distance",
             )
     return nearest
 

@@ -102,10 +102,9 @@ def delete_bank(
         row = bank_row(connection, bank_id)
         check_etag(row, etag)
         if row.entry_count and not force:
-            raise InvalidInput(
-                f"force: bank {bank_id!r} holds {row.entry_count} entries; set force to withdraw "
-                "them",
-                field="force",
+            raise InvalidInput.at(
+                "force",
+                f"bank {bank_id!r} holds {row.entry_count} entries; set force to withdraw them",
             )
         pending = PendingRevision.begin(connection, bank_id, "delete", context)
         withdrawn = pending.remove(connection, entries.c.bank_key == row.key)

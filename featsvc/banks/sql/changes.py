@@ -201,10 +201,10 @@ def find_answer(connection: Connection, call: IdempotentCall, kind: type[T]) -> 
     if row is None:
         return None
     if (row.method, row.target) != (call.method, call.fingerprint):
-        raise InvalidInput(
-            f"context.request_id: {call.context.request_id!r} was used for another call "
+        raise InvalidInput.at(
+            "context.request_id",
+            f"{call.context.request_id!r} was used for another call "
             f"({row.method}); give every call its own id",
-            field="context.request_id",
         )
     return msgspec.json.decode(row.answer, type=kind)
 

@@ -21,7 +21,7 @@ MAX_PAGE_SIZE = 1000
 def check_page_size(size: int, *, field: str = "page_size") -> int:
     """Return the number of rows to answer with, the default for 0. Raises InvalidInput."""
     if not 0 <= size <= MAX_PAGE_SIZE:
-        raise InvalidInput(f"{field}: must be 0 to {MAX_PAGE_SIZE}, not {size}", field=field)
+        raise InvalidInput.at(field, f"must be 0 to {MAX_PAGE_SIZE}, not {size}")
     return size or DEFAULT_PAGE_SIZE
 
 
@@ -54,6 +54,4 @@ def decode_number(token: str) -> int:
 
 
 def _bad_token() -> InvalidInput:
-    return InvalidInput(
-        "page_token: not a token of this server; start again without one", field="page_token"
-    )
+    return InvalidInput.at("page_token", "not a token of this server; start again without one")

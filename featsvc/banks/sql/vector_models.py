@@ -33,10 +33,8 @@ def check_dimensions(connection: Connection, model: str, size: int, *, field: st
         select(vector_models.c.dimensions).where(vector_models.c.model == model)
     )
     if dimensions is not None and size != 4 * dimensions:
-        raise InvalidInput(
-            f"{field}: has {size // 4} dimensions, vectors of {model} have {dimensions} in this "
-            "store",
-            field=field,
+        raise InvalidInput.at(
+            field, f"has {size // 4} dimensions, vectors of {model} have {dimensions} in this store"
         )
 
 
@@ -55,10 +53,10 @@ def _check_lengths(connection: Connection, names: Iterable[str]) -> None:
         dimensions = stored.get(model, least // 4)
         for other in (least // 4, most // 4):
             if other != dimensions:
-                raise InvalidInput(
-                    f"signals: vectors of {model} have {dimensions} dimensions in this store, one "
+                raise InvalidInput.at(
+                    "signals",
+                    f"vectors of {model} have {dimensions} dimensions in this store, one "
                     f"of these has {other}; give another model another name or version",
-                    field="signals",
                 )
         if model not in stored:
             connection.execute(insert(vector_models).values(model=model, dimensions=dimensions))
@@ -74,9 +72,9 @@ def _check_versions(connection: Connection, pending: PendingRevision, names: Ite
         for other_name in sorted(present - {name}):
             other = get_algorithm(other_name)
             if other.kind is model.kind and other.base == model.base:
-                raise InvalidInput(
-                    f"signals: vectors of {name} and {other_name} do not compare, and a bank holds "
+                raise InvalidInput.at(
+                    "signals",
+                    f"vectors of {name} and {other_name} do not compare, and a bank holds "
                     f"one version of a model; use another bank for {name}, or replace all vectors "
                     "in one import",
-                    field="signals",
                 )

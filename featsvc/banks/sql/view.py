@@ -250,7 +250,5 @@ def read_head(connection: Connection) -> StoreHead:
 def check_revision(revision: int, newest: int, field: str) -> int:
     """Return the revision, or the newest for 0. Raises InvalidInput for a future one."""
     if revision > newest:
-        raise InvalidInput(
-            f"{field}: there is no revision {revision} yet; the newest is {newest}", field=field
-        )
+        raise InvalidInput.at(field, f"there is no revision {revision} yet; the newest is {newest}")
     return revision or newest

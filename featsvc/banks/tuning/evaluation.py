@@ -96,20 +96,15 @@ def evaluate(
     kind = get_algorithm(algorithm)
     measure = measure_of(kind)
     if measure is None or not kind.matched:
-        raise InvalidInput(
-            f"algorithm: {algorithm} is not matched by a threshold", field="algorithm"
-        )
+        raise InvalidInput.at("algorithm", f"{algorithm} is not matched by a threshold")
     if not 0 <= max_false_match_rate <= 1:
-        raise InvalidInput(
-            f"max_false_match_rate: must be 0 to 1, not {max_false_match_rate:g}",
-            field="max_false_match_rate",
+        raise InvalidInput.at(
+            "max_false_match_rate", f"must be 0 to 1, not {max_false_match_rate:g}"
         )
     bank = view.bank(bank_id)
     condition = _can_match(view, bank)
     if kind.kind is Kind.VECTOR and not bank.signal_counts.get(algorithm):
-        raise InvalidInput(
-            f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
-        )
+        raise InvalidInput.at("algorithm", f"bank {bank_id!r} holds no vectors of {algorithm}")
     # An evaluation must not take all cores from the requests that this worker serves.
     importlib.import_module("faiss").omp_set_num_threads(1)
     queries = _stack(kind, [value for value, _ in samples])
@@ -167,10 +162,10 @@ def _stack(kind: Algorithm, values: Sequence[bytes]) -> Values:
         return list(values)
     sizes = {len(value) for value in values} | ({kind.bytes} if kind.bytes else set())
     if len(sizes) > 1:
-        raise InvalidInput(
-            f"sample: {kind.name} values of {' and '.join(map(str, sorted(sizes)))} bytes do not "
+        raise InvalidInput.at(
+            "sample",
+            f"{kind.name} values of {' and '.join(map(str, sorted(sizes)))} bytes do not "
             "compare; send samples of one length",
-            field="sample",
         )
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1 if values else 0)
 

@@ -53,7 +53,7 @@ def bank_id(name: str, field: str = "name") -> str:
     """Return the id in `banks/{bank}`. Raises InvalidInput."""
     collection, _, identity = name.partition("/")
     if collection != "banks" or not identity or "/" in identity:
-        raise errors.InvalidInput(f"{field}: must be banks/BANK, not {name[:80]!r}", field=field)
+        raise errors.InvalidInput.at(field, f"must be banks/BANK, not {name[:80]!r}")
     return identity
 
 
@@ -62,9 +62,7 @@ def entry_id(name: str) -> tuple[str, int]:
     match name.split("/"):
         case ["banks", bank, "entries", text] if (number := parse_number(text)) is not None:
             return bank, number
-    raise errors.InvalidInput(
-        f"name: must be banks/BANK/entries/NUMBER, not {name[:80]!r}", field="name"
-    )
+    raise errors.InvalidInput.at("name", f"must be banks/BANK/entries/NUMBER, not {name[:80]!r}")
 
 
 def settings(message: pb.Bank) -> BankSettings:
@@ -158,14 +156,13 @@ def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
     given = settings(message.bank)
     paths = [path.removeprefix("bank.") for path in message.update_mask.paths]
     if not paths:
-        raise errors.InvalidInput(
-            f"update_mask: must name at least one of {', '.join(SETTINGS)}", field="update_mask"
+        raise errors.InvalidInput.at(
+            "update_mask", f"must name at least one of {', '.join(SETTINGS)}"
         )
     for path in paths:
         if path not in SETTINGS:
-            raise errors.InvalidInput(
-                f"update_mask: must name some of {', '.join(SETTINGS)}, not {path[:64]!r}",
-                field="update_mask",
+            raise errors.InvalidInput.at(
+                "update_mask", f"must name some of {', '.join(SETTINGS)}, not {path[:64]!r}"
             )
     return {path: getattr(given, path) for path in paths}
 
@@ -221,10 +218,9 @@ def _vector(message: pb.EntryVector, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
     if kind.kind is not Kind.VECTOR:
-        raise errors.InvalidInput(
-            f"{where}.model: {kind.name} is not a model of vectors; write model and version as in "
-            "pdqf@1",
-            field=f"{where}.model",
+        raise errors.InvalidInput.at(
+            f"{where}.model",
+            f"{kind.name} is not a model of vectors; write model and version as in pdqf@1",
         )
     value = vector_value(kind, np.array(message.values, np.float32), field=f"{where}.values")
     return EntrySignal(kind.name, value, *_variant(message, where))
@@ -234,21 +230,19 @@ def _variant(message: pb.EntrySignal | pb.EntryVector, where: str) -> tuple[str,
     """Return variant and quality. Raises InvalidInput, also for a signal of a frame."""
     if message.frame or message.HasField("time_us"):
         name = "time_us" if message.HasField("time_us") else "frame"
-        raise errors.InvalidInput(
-            f"{where}.{name}: this version does not store signals of frames; leave out frame and "
-            "time_us",
-            field=f"{where}.{name}",
+        raise errors.InvalidInput.at(
+            f"{where}.{name}",
+            "this version does not store signals of frames; leave out frame and time_us",
         )
     variant = message.variant.strip() or ORIGINAL
     if len(variant) > MAX_VARIANT_CHARS:
-        raise errors.InvalidInput(
-            f"{where}.variant: must be at most {MAX_VARIANT_CHARS} characters",
-            field=f"{where}.variant",
+        raise errors.InvalidInput.at(
+            f"{where}.variant", f"must be at most {MAX_VARIANT_CHARS} characters"
         )
     quality = message.quality if message.HasField("quality") else None
     if quality is not None and quality > MAX_QUALITY:
-        raise errors.InvalidInput(
-            f"{where}.quality: must be 0 to {MAX_QUALITY}, not {quality}", field=f"{where}.quality"
+        raise errors.InvalidInput.at(
+            f"{where}.quality", f"must be 0 to {MAX_QUALITY}, not {quality}"
         )
     return variant, quality
 

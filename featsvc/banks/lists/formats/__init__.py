@@ -138,8 +138,8 @@ def get_format(name: str) -> Format:
     try:
         return FORMATS[name]
     except KeyError:
-        raise InvalidInput(
-            f"format: must be one of {', '.join(FORMATS)}, not {name[:64]!r}", field="format"
+        raise InvalidInput.at(
+            "format", f"must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
         ) from None
 
 
@@ -148,7 +148,7 @@ def get_written_format(name: str) -> tuple[Format, Writer]:
     known = FORMATS.get(name)
     if known is None or known.write is None:
         written = ", ".join(f.name for f in FORMATS.values() if f.write)
-        raise InvalidInput(f"format: must be one of {written}, not {name[:64]!r}", field="format")
+        raise InvalidInput.at("format", f"must be one of {written}, not {name[:64]!r}")
     return known, known.write
 
 

@@ -40,10 +40,10 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         written += len(piece)
         if written > max(MIN_BOMB_BYTES, source.taken * MAX_RATIO):
-            raise InvalidInput(
-                f"file: {source.taken} bytes decompress to more than {MAX_RATIO} times as much; "
+            raise InvalidInput.at(
+                "file",
+                f"{source.taken} bytes decompress to more than {MAX_RATIO} times as much; "
                 "if the file is right, decompress it before sending it",
-                field="file",
             )
         yield piece
 
@@ -92,9 +92,9 @@ def _gunzip(source: _Source) -> Iterator[bytes]:
                 data = member.unused_data.lstrip(b"\0")
                 member, started = zlib.decompressobj(wbits=31), False
     except zlib.error as exc:
-        raise InvalidInput(f"file: damaged gzip data: {exc}", field="file") from exc
+        raise InvalidInput.at("file", f"damaged gzip data: {exc}") from exc
     if started:
-        raise InvalidInput("file: the gzip data is truncated; send the whole file", field="file")
+        raise InvalidInput.at("file", "the gzip data is truncated; send the whole file")
 
 
 def _unzstd(source: _Source) -> Iterator[bytes]:
@@ -105,4 +105,4 @@ def _unzstd(source: _Source) -> Iterator[bytes]:
         while piece := reader.read(PIECE_BYTES):
             yield piece
     except zstandard.ZstdError as exc:
-        raise InvalidInput(f"file: damaged zstd data: {exc}", field="file") from exc
+        raise InvalidInput.at("file", f"damaged zstd data: {exc}") from exc

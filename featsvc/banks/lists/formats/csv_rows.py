@@ -215,14 +215,10 @@ def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
     expires = cells.get("expire_time", "").strip()
     flag = cells.get("withdrawn", "").strip().lower()
     if flag not in _FLAGS:
-        raise InvalidInput(
-            f"withdrawn: must be true or false, not {flag[:64]!r}", field="withdrawn"
-        )
+        raise InvalidInput.at("withdrawn", f"must be true or false, not {flag[:64]!r}")
     variant = cells.get("variant", "").strip() or "original"
     if len(variant) > MAX_VARIANT_CHARS:
-        raise InvalidInput(
-            f"variant: must be at most {MAX_VARIANT_CHARS} characters", field="variant"
-        )
+        raise InvalidInput.at("variant", f"must be at most {MAX_VARIANT_CHARS} characters")
     quality = parse_quality(cells.get("quality", "").strip())
     row = ImportRow(
         0,
@@ -247,9 +243,7 @@ def parse_quality(text: str) -> int | None:
         or len(text) > _QUALITY_DIGITS
         or int(text) > MAX_QUALITY
     ):
-        raise InvalidInput(
-            f"quality: must be 0 to {MAX_QUALITY}, not {text[:64]!r}", field="quality"
-        )
+        raise InvalidInput.at("quality", f"must be 0 to {MAX_QUALITY}, not {text[:64]!r}")
     return int(text)
 
 
@@ -258,8 +252,8 @@ def parse_opinion(text: str) -> Opinion:
     try:
         return Opinion(text.strip().lower())
     except ValueError:
-        raise InvalidInput(
-            f"opinion: must be positive, negative or disputed, not {text[:64]!r}", field="opinion"
+        raise InvalidInput.at(
+            "opinion", f"must be positive, negative or disputed, not {text[:64]!r}"
         ) from None
 
 

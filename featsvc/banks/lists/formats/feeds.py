@@ -99,10 +99,9 @@ def _stopncii(line: int, record: _StopNcii) -> ImportRow:
     signals = _signals(record.signalType, record.hashValue, ("signalType", "hashValue"))
     withdrawn = _STATUSES.get(record.hashStatus.lower())
     if withdrawn is None:
-        raise InvalidInput(
-            "hashStatus: must be Received, Active, Withdrawn or Deleted, not "
-            f"{record.hashStatus[:64]!r}",
-            field="hashStatus",
+        raise InvalidInput.at(
+            "hashStatus",
+            f"must be Received, Active, Withdrawn or Deleted, not {record.hashStatus[:64]!r}",
         )
     feedbacks = record.CSPFeedbacks or ()
     labels = clean_labels(tag for feedback in feedbacks for tag in feedback.tags or ())

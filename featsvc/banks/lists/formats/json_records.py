@@ -89,7 +89,7 @@ class _Scanner:
             self._begin = start
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise InvalidInput(f"file: values are nested deeper than {_MAX_DEPTH}", field="file")
+            raise InvalidInput.at("file", f"values are nested deeper than {_MAX_DEPTH}")
 
     def _close(self) -> bool:
         """Return whether a record ended."""
@@ -116,6 +116,6 @@ class _Scanner:
         if not self._ended:
             raise InvalidInput(f"line {self._line}: the JSON document is truncated", field="file")
         if not self._found:
-            raise InvalidInput(
-                f"file: the document has no array {name}; is this the right format?", field="file"
+            raise InvalidInput.at(
+                "file", f"the document has no array {name}; is this the right format?"
             )

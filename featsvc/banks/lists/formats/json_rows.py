@@ -74,11 +74,10 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 def _parse(number: int, line: str) -> ImportRow:
     entry = decode_record(_decoder, line)
     if not entry.signals and not (entry.withdrawn and entry.external_id):
-        raise InvalidInput("signals: an entry must have at least one", field="signals")
+        raise InvalidInput.at("signals", "an entry must have at least one")
     if len(entry.signals) > MAX_ENTRY_SIGNALS:
-        raise InvalidInput(
-            f"signals: must be at most {MAX_ENTRY_SIGNALS}, not {len(entry.signals)}",
-            field="signals",
+        raise InvalidInput.at(
+            "signals", f"must be at most {MAX_ENTRY_SIGNALS}, not {len(entry.signals)}"
         )
     row = ImportRow(
         number,

@@ -150,13 +150,11 @@ def _parse(record: _Record, *, withdrawn: bool) -> ImportRow | BadRow:
     external_id = f"{record.member}-{record.number}" if record.number else ""
     try:
         if not external_id:
-            raise InvalidInput("id: the record has no id", field="id")
+            raise InvalidInput.at("id", "the record has no id")
         if not record.signals and not withdrawn:
-            raise InvalidInput("fingerprints: the record has no fingerprints", field="fingerprints")
+            raise InvalidInput.at("fingerprints", "the record has no fingerprints")
         if len(record.signals) > MAX_ENTRY_SIGNALS:
-            raise InvalidInput(
-                f"fingerprints: must be at most {MAX_ENTRY_SIGNALS}", field="fingerprints"
-            )
+            raise InvalidInput.at("fingerprints", f"must be at most {MAX_ENTRY_SIGNALS}")
         row = ImportRow(
             record.line,
             tuple(dict.fromkeys(_signal(name, text) for name, text in record.signals)),

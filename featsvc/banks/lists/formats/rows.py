@@ -103,7 +103,7 @@ def parse_listed_signals(
         )
     hashes = hash_text(text, STORED_ALGORITHMS, parts=True)
     if not hashes.signals:
-        raise InvalidInput(f"{field}: {hashes.reason}", field=field)
+        raise InvalidInput.at(field, hashes.reason)
     return tuple(EntrySignal(s.algorithm.name, s.value, s.variant) for s in hashes.signals)
 
 
@@ -143,8 +143,7 @@ def parse_time(text: str, *, field: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(
-            f"{field}: {text[:64]!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z",
-            field=field,
+        raise InvalidInput.at(
+            field, f"{text[:64]!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z"
         ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
