@@ -29,3 +29,10 @@ def store(store_url: str) -> Iterator[BankStore]:
     store = BankStore(store_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    """Return the store with an empty bank `b`."""
+    store.create_bank("b")
+    return store

@@ -29,6 +29,10 @@ def list_file(content: bytes | str, *, name: str = "list.txt", chunk_bytes: int 
     return ListFile(pieces, name=name)
 
 
+def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
+    return b"".join(store.export_entries(bank, format_name, revision).chunks)
+
+
 def live(store: BankStore) -> dict[tuple[str, int], Entry]:
     """Return every live entry, by bank and id."""
     with store.view() as view:

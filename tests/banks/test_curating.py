@@ -10,7 +10,7 @@ from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, MatchK
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from tests.banks.lists import hex_list, list_file, live
+from tests.banks.lists import exported, hex_list, list_file, live
 
 
 def pdq(number: int) -> EntrySignal:
@@ -21,15 +21,10 @@ def row(number: int, external_id: str = "", **fields: object) -> ImportRow:
     return ImportRow(0, (pdq(number),), external_id)._replace(**fields)  # type: ignore[arg-type]
 
 
-def export(store: BankStore, revision: int = 0) -> bytes:
-    return b"".join(store.export_entries("b", "jsonl", revision).chunks)
-
-
 @pytest.fixture
-def bank(store: BankStore) -> BankStore:
-    store.create_bank("b")
-    store.import_entries("b", list_file(hex_list(range(1, 6))))
-    return store
+def bank(bank: BankStore) -> BankStore:
+    bank.import_entries("b", list_file(hex_list(range(1, 6))))
+    return bank
 
 
 def ids(store: BankStore) -> list[int]:
@@ -154,18 +149,18 @@ def test_a_deleted_bank_keeps_its_history_and_frees_its_id(bank: BankStore) -> N
 
 def test_rollback_restores_the_exact_set_as_a_new_revision(bank: BankStore) -> None:
     bank.add_entries("b", [row(100, "a", labels=("x",)), row(101)])
-    before, revision = export(bank), bank.head().revision
+    before, revision = exported(bank, "b", "jsonl"), bank.head().revision
     entries_before = {e.id: e.signals for e in live(bank).values()}
     replacement = list_file("algorithm,signal,external_id\npdq," + "ab" * 32 + ",a\n")
     bank.import_entries("b", replacement, ImportOptions(replace=True))
     bank.add_entries("b", [row(3)])
     bank.quarantine_entries("b", ids(bank)[:1])
-    assert export(bank) != before
+    assert exported(bank, "b", "jsonl") != before
     preview = bank.rollback_bank("b", revision, dry_run=True)
     assert preview.revision == 0
     result = bank.rollback_bank("b", revision, ChangeContext("ann", "oops"))
     assert result.restored_entries == preview.restored_entries
-    assert export(bank) == before == export(bank, revision)
+    assert exported(bank, "b", "jsonl") == before == exported(bank, "b", "jsonl", revision)
     assert {e.id: e.signals for e in live(bank).values()} == entries_before
     assert bank.get_bank("b").entry_count == 7
     assert bank.get_bank("b").signal_counts == {"pdq": 7}

@@ -26,15 +26,14 @@ def flipped(value: int, bits: int, rng: random.Random) -> bytes:
     return value.to_bytes(32, "big")
 
 
-def test_an_evaluation_equals_counts_of_all_distances(store: BankStore) -> None:
+def test_an_evaluation_equals_counts_of_all_distances(bank: BankStore) -> None:
     rng = random.Random(5)
     known = [rng.getrandbits(256) for _ in range(300)]
-    store.create_bank("b")
-    store.import_entries("b", list_file(hex_list(known)))
+    bank.import_entries("b", list_file(hex_list(known)))
     near = [flipped(known[i], i % 40, rng) for i in range(80)]
     far = [rng.randbytes(32) for _ in range(50)] + [flipped(known[7], 20, rng)] * 3
     samples = [(value, True) for value in near] + [(value, False) for value in far]
-    with store.view() as view:
+    with bank.view() as view:
         result = evaluate(view, "b", "pdq", samples, 0.02)
 
     def nearest(value: bytes) -> int:
@@ -47,33 +46,31 @@ def test_an_evaluation_equals_counts_of_all_distances(store: BankStore) -> None:
     assert result.thresholds[10].recall.value == sum(nearest(v) <= 10 for v in near) / 80
     assert result.suggested == 19
     assert result.noisy == ()
-    with store.view() as view:
+    with bank.view() as view:
         tolerant = evaluate(view, "b", "pdq", samples, 0.1)
     assert tolerant.suggested is not None
     assert tolerant.suggested >= 20
     assert tolerant.noisy[0][1] == 3
     assert int.from_bytes(tolerant.noisy[0][0].signals[0].value) == known[7]
     # Entries that never match are left out.
-    entry = next(e for e in live(store).values() if int.from_bytes(e.signals[0].value) == known[7])
-    store.quarantine_entries("b", [entry.id])
-    with store.view() as view:
+    entry = next(e for e in live(bank).values() if int.from_bytes(e.signals[0].value) == known[7])
+    bank.quarantine_entries("b", [entry.id])
+    with bank.view() as view:
         quarantined = evaluate(view, "b", "pdq", samples, 0.02)
     assert quarantined.suggested is not None
     assert quarantined.suggested > 20
 
 
-def test_without_good_samples_nothing_is_suggested(store: BankStore) -> None:
-    store.create_bank("b")
-    with store.view() as view:
+def test_without_good_samples_nothing_is_suggested(bank: BankStore) -> None:
+    with bank.view() as view:
         result = evaluate(view, "b", "pdq", [(bytes(32), True)], 0.01)
     assert (result.suggested, result.positive_histogram) == (None, ())
     assert result.thresholds[31].recall.value == 0
     assert result.thresholds[31].false_matches.value is None
 
 
-def test_wrong_arguments_are_refused(store: BankStore) -> None:
-    store.create_bank("b")
-    with store.view() as view:
+def test_wrong_arguments_are_refused(bank: BankStore) -> None:
+    with bank.view() as view:
         with pytest.raises(InvalidInput, match="md5"):
             evaluate(view, "b", "md5", [], 0.1)
         with pytest.raises(InvalidInput, match="0 to 1"):
@@ -115,23 +112,22 @@ def distance_of(algorithm: str, query: bytes, entry: bytes) -> float:
 
 
 @pytest.mark.parametrize("algorithm", ["text", "tlsh"])
-def test_texts_are_evaluated_by_their_own_distance(store: BankStore, algorithm: str) -> None:
+def test_texts_are_evaluated_by_their_own_distance(bank: BankStore, algorithm: str) -> None:
     def value_of(text: str) -> bytes:
         (signal,) = hash_text(text, [algorithm]).signals
         return signal.value
 
     rng = random.Random(3)
-    store.create_bank("b")
     listed = [Signal(get_algorithm(algorithm), value_of(text)).text for text in ENTRIES]
     rows = "".join(f"{algorithm},{signal},{i}\n" for i, signal in enumerate(listed))
-    store.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
+    bank.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
     near = [value_of(leetspeak(text, rng, 0.2)) for text in ENTRIES]
     distances = [min(distance_of(algorithm, v, value_of(text)) for text in ENTRIES) for v in near]
     # A copy that is labelled negative keeps the threshold low.
     worst = int(np.argmax(distances))
     far = [*(value_of(text) for text in negatives()[:200]), near[worst]]
     samples = [(v, True) for v in near] + [(v, False) for v in far]
-    with store.view() as view:
+    with bank.view() as view:
         result = evaluate(view, "b", algorithm, samples, 0.0)
         tolerant = evaluate(view, "b", algorithm, samples, 0.5)
     step, last = result.step, len(result.thresholds) - 1

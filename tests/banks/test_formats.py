@@ -27,7 +27,7 @@ from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.cli.bank_lists import export
 from featsvc.errors import InvalidInput
-from tests.banks.lists import hex_list, list_file, live, sample
+from tests.banks.lists import exported, hex_list, list_file, live, sample
 from tests.photographs import ROOT
 
 HASH = "0123456789abcdef" * 4
@@ -147,36 +147,33 @@ def test_every_format_has_its_row_in_the_guide_and_the_contract(name: str) -> No
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_samples_import_exactly(store: BankStore, name: str, compression: str) -> None:
+def test_samples_import_exactly(bank: BankStore, name: str, compression: str) -> None:
     format_name, ids, signals = SAMPLES[name]
     content = sample(name)
     if compression == "gzip":
         content = gzip.compress(content[:100]) + gzip.compress(content[100:])
     elif compression == "zstd":
         content = zstandard.compress(content)
-    store.create_bank("b")
-    result = store.import_entries("b", list_file(content))
+    result = bank.import_entries("b", list_file(content))
     assert result.format == format_name
-    entries = live(store).values()
+    entries = live(bank).values()
     assert {entry.external_id for entry in entries} == ids
     assert sum(len(entry.signals) for entry in entries) == signals
-    assert store.get_bank("b").signal_count == signals
-    again = store.import_entries("b", list_file(content))
+    assert bank.get_bank("b").signal_count == signals
+    again = bank.import_entries("b", list_file(content))
     assert (again.revision, again.summary.unchanged_entries) == (0, len(entries))
 
 
-def test_a_feed_withdraws_entries_of_an_earlier_feed(store: BankStore) -> None:
+def test_a_feed_withdraws_entries_of_an_earlier_feed(bank: BankStore) -> None:
     content = sample("stopncii.json")
-    store.create_bank("b")
-    store.import_entries("b", list_file(content.replace(b"Withdrawn", b"Active")))
-    assert store.get_bank("b").entry_count == 4
-    result = store.import_entries("b", list_file(content))
+    bank.import_entries("b", list_file(content.replace(b"Withdrawn", b"Active")))
+    assert bank.get_bank("b").entry_count == 4
+    result = bank.import_entries("b", list_file(content))
     assert (result.summary.withdrawn_entries, result.summary.unchanged_entries) == (1, 3)
-    assert store.get_bank("b").entry_count == 3
+    assert bank.get_bank("b").entry_count == 3
 
 
-def test_the_last_row_of_an_entry_decides(store: BankStore) -> None:
-    store.create_bank("b")
+def test_the_last_row_of_an_entry_decides(bank: BankStore) -> None:
     entry: dict[str, object] = {
         "external_id": "a",
         "signals": [{"algorithm": "pdq", "signal": HASH}],
@@ -185,8 +182,8 @@ def test_the_last_row_of_an_entry_decides(store: BankStore) -> None:
 
     def imported(*documents: dict[str, object]) -> int:
         content = "".join(json.dumps(d) + "\n" for d in documents)
-        store.import_entries("b", list_file(content))
-        return store.get_bank("b").entry_count
+        bank.import_entries("b", list_file(content))
+        return bank.get_bank("b").entry_count
 
     assert imported(entry, withdrawal) == 0
     assert imported(withdrawal, entry) == 1
@@ -194,31 +191,28 @@ def test_the_last_row_of_an_entry_decides(store: BankStore) -> None:
     assert imported(entry, entry, withdrawal) == 0
 
 
-def test_signals_that_never_match_are_kept_and_counted(store: BankStore) -> None:
-    store.create_bank("b")
+def test_signals_that_never_match_are_kept_and_counted(bank: BankStore) -> None:
     content = f"algorithm,signal,external_id\nPhotoDNA,QUJD/+==,a\ntmk,xyz,a\npdq,{HASH},a\n"
-    result = store.import_entries("b", list_file(content))
+    result = bank.import_entries("b", list_file(content))
     assert result.summary.unmatchable_signals == 2
-    (entry,) = live(store).values()
+    (entry,) = live(bank).values()
     assert [s.text for s in entry.signals] == ["QUJD/+==", "xyz", HASH]
 
 
-def test_signals_of_plain_pictures_are_counted(store: BankStore) -> None:
-    store.create_bank("b")
+def test_signals_of_plain_pictures_are_counted(bank: BankStore) -> None:
     plain = ["00" * 32, "f0" * 32, "ff" * 32, f"{2**200 * 7:064x}"]
     content = "\n".join([*plain, f"{HASH[:63]}0"])
     good = sample("pdq_hex.txt").decode()
-    assert store.import_entries("b", list_file(good)).summary.low_information == 0
-    assert store.import_entries("b", list_file(content)).summary.low_information == 4
+    assert bank.import_entries("b", list_file(good)).summary.low_information == 0
+    assert bank.import_entries("b", list_file(content)).summary.low_information == 4
 
 
-def test_a_dry_run_counts_entries_of_other_banks_and_safe_lists(store: BankStore) -> None:
-    store.create_bank("b")
-    store.create_bank("other")
-    store.create_bank("safe", BankSettings(safe=True))
-    store.import_entries("other", list_file(hex_list([1, 2, 3])))
-    store.import_entries("safe", list_file(hex_list([3, 4])))
-    preview = store.import_entries(
+def test_a_dry_run_counts_entries_of_other_banks_and_safe_lists(bank: BankStore) -> None:
+    bank.create_bank("other")
+    bank.create_bank("safe", BankSettings(safe=True))
+    bank.import_entries("other", list_file(hex_list([1, 2, 3])))
+    bank.import_entries("safe", list_file(hex_list([3, 4])))
+    preview = bank.import_entries(
         "b", list_file(hex_list([2, 3, 4, 5])), ImportOptions(dry_run=True)
     )
     assert (preview.summary.in_other_banks, preview.summary.in_safe_lists) == (3, 2)
@@ -394,10 +388,6 @@ def full_bank(store: BankStore, format_name: str) -> None:
     content = "".join(json.dumps(entry) + "\n" for entry in CARRIED[format_name])
     summary = store.import_entries("b", list_file(content)).summary
     assert summary.new_entries == len(CARRIED[format_name])
-
-
-def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
-    return b"".join(store.export_entries(bank, format_name, revision).chunks)
 
 
 @pytest.mark.parametrize("format_name", WRITTEN)

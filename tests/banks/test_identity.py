@@ -64,12 +64,12 @@ def test_two_sources_of_an_id_are_two_entries(bank: BankStore) -> None:
     every = {(name, source) for name in ("2819", "28191") for source in ("feed", "partner", "")}
     assert live_ids(bank) == every
     assert bank.get_bank("b").entry_count == 6
-    found = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
+    before = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
     import_rows(bank, f"pdq,{7:064x},2819,feed,")
-    now = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
-    assert now["feed"].id == found["feed"].id
-    assert now["feed"].signals[0].value == (7).to_bytes(32)
-    assert {s: now[s] for s in ("partner", "")} == {s: found[s] for s in ("partner", "")}
+    after = {entry.source: entry for entry in live(bank).values() if entry.external_id == "2819"}
+    assert after["feed"].id == before["feed"].id
+    assert after["feed"].signals[0].value == (7).to_bytes(32)
+    assert {s: after[s] for s in ("partner", "")} == {s: before[s] for s in ("partner", "")}
 
 
 def test_rows_without_a_source_get_that_of_the_options(bank: BankStore) -> None:
@@ -154,13 +154,13 @@ def test_many_ids_are_withdrawn_at_once(store: BankStore) -> None:
 
 
 def test_entries_are_listed_by_id_and_source(bank: BankStore) -> None:
-    def found(external_id: str, source: str = "") -> list[str]:
+    def sources(external_id: str, source: str = "") -> list[str]:
         page = bank.list_entries("b", EntryFilter(external_id=external_id, source=source))
         return sorted(entry.source for entry in page.entries)
 
-    assert found("2819") == ["", "feed", "partner"]
-    assert found("2819", "feed") == ["feed"]
-    assert found("281") == found("2819\x1ffeed") == []
+    assert sources("2819") == ["", "feed", "partner"]
+    assert sources("2819", "feed") == ["feed"]
+    assert sources("281") == sources("2819\x1ffeed") == []
 
 
 def test_ids_with_control_characters_stay_different(store: BankStore) -> None:

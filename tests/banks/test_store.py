@@ -44,12 +44,6 @@ def import_text(
     return store.import_entries("b", list_file(content), options)
 
 
-@pytest.fixture
-def bank(store: BankStore) -> BankStore:
-    store.create_bank("b")
-    return store
-
-
 def test_an_empty_store_is_at_revision_zero(store: BankStore) -> None:
     assert store.head().revision == 0
     assert store.head().commit_time is None

@@ -12,7 +12,7 @@ from featsvc.banks.store import BankStore
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
-from tests.banks.lists import list_file, live
+from tests.banks.lists import exported, list_file, live
 from tests.banks.test_formats import rows_of
 from tests.texts import ENTRIES, negatives
 
@@ -115,10 +115,10 @@ def test_parts_and_digests_survive_an_export_of_json_lines(store: BankStore) -> 
     store.create_bank("a")
     store.create_bank("b")
     store.import_entries("a", list_file("\n".join(lines)), ImportOptions())
-    exported = b"".join(store.export_entries("a", "jsonl").chunks)
-    assert max(map(len, exported.splitlines())) > 64 * 1024
-    store.import_entries("b", list_file(exported), ImportOptions())
-    assert b"".join(store.export_entries("b", "jsonl").chunks) == exported
+    content = exported(store, "a", "jsonl")
+    assert max(map(len, content.splitlines())) > 64 * 1024
+    store.import_entries("b", list_file(content), ImportOptions())
+    assert exported(store, "b", "jsonl") == content
     again = store.import_entries("b", list_file("\n".join(lines)), ImportOptions())
     assert (again.revision, again.summary.unchanged_entries) == (0, len(texts))
     entries = {e.external_id: e for e in live(store).values() if e.bank_id == "a"}

@@ -21,7 +21,7 @@ from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import Algorithm, get_algorithm
 from featsvc.signals.signal import Signal
-from tests.banks.lists import hex_list, list_file, live
+from tests.banks.lists import exported, hex_list, list_file, live
 
 PDQ = bytes(31) + b"\x01"
 MODEL = "sscd@3"
@@ -146,11 +146,11 @@ def test_searches_do_not_find_signals_of_another_version(bank: BankStore) -> Non
 
 
 def test_an_export_names_versions_of_other_builds_only(bank: BankStore) -> None:
-    before = b"".join(bank.export_entries("b", "jsonl").chunks)
+    before = exported(bank, "b", "jsonl")
     assert b"version" not in before
     assert "version" not in bank.export_entries("b", "csv").dropped_fields
     set_version(bank, "two", 2)
-    after = b"".join(bank.export_entries("b", "jsonl").chunks)
+    after = exported(bank, "b", "jsonl")
     assert after == before.replace(b'"},{"algorithm":"md5"', b'","version":2},{"algorithm":"md5"')
     assert after != before
     for name in ("csv", "tx", "pdq-text"):

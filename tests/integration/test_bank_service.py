@@ -154,12 +154,12 @@ def test_an_added_picture_matches_until_it_is_quarantined(client: Client) -> Non
     assert matches() == ["rocket"]
     counts = banks_pb2.ListMatchCountsRequest(parent=name("service-add"))
     for _ in range(100):
-        found = client.banks.ListMatchCounts(counts)
-        if found.matched_entries:
+        answer = client.banks.ListMatchCounts(counts)
+        if answer.matched_entries:
             break
         time.sleep(0.1)
-    assert dict(found.matches) == {"SHADOW": 1}
-    assert [(c.entry.name, c.total) for c in found.entries] == [(entry.name, 1)]
+    assert dict(answer.matches) == {"SHADOW": 1}
+    assert [(c.entry.name, c.total) for c in answer.entries] == [(entry.name, 1)]
     quarantine = banks_pb2.QuarantineEntriesRequest(parent=name("service-add"), names=[entry.name])
     assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
     assert matches() == []
@@ -194,11 +194,11 @@ def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
         for sample in samples:
             yield banks_pb2.EvaluateBankRequest(sample=sample)
 
-    found = client.banks.EvaluateBank(requests(), timeout=30)
-    assert (sum(found.positive_histogram), sum(found.negative_histogram)) == (1, 2)
-    assert found.unreadable_samples == 1
-    assert found.thresholds[31].recall == 1
-    assert found.suggested_threshold == len(found.positive_histogram) - 1
+    result = client.banks.EvaluateBank(requests(), timeout=30)
+    assert (sum(result.positive_histogram), sum(result.negative_histogram)) == (1, 2)
+    assert result.unreadable_samples == 1
+    assert result.thresholds[31].recall == 1
+    assert result.suggested_threshold == len(result.positive_histogram) - 1
 
 
 @pytest.mark.parametrize(
