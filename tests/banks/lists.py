@@ -39,6 +39,11 @@ def live(store: BankStore) -> dict[tuple[str, int], Entry]:
         return live_in(view)
 
 
+def ids(store: BankStore) -> list[int]:
+    """Return the ids of all live entries, in order."""
+    return sorted(entry.id for entry in live(store).values())
+
+
 def live_in(view: StoreView) -> dict[tuple[str, int], Entry]:
     """Return every live entry of a view, by bank and id."""
     return {(entry.bank_id, entry.id): entry for entry in view.entries_where(is_live)}

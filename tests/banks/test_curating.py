@@ -10,7 +10,7 @@ from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, MatchK
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from tests.banks.lists import exported, hex_list, list_file, live
+from tests.banks.lists import exported, hex_list, ids, list_file, live
 
 
 def pdq(number: int) -> EntrySignal:
@@ -25,10 +25,6 @@ def row(number: int, external_id: str = "", **fields: object) -> ImportRow:
 def bank(bank: BankStore) -> BankStore:
     bank.import_entries("b", list_file(hex_list(range(1, 6))))
     return bank
-
-
-def ids(store: BankStore) -> list[int]:
-    return sorted(entry.id for entry in live(store).values())
 
 
 def test_adding_an_external_id_again_changes_its_entry(bank: BankStore) -> None:
