@@ -70,12 +70,12 @@ def check_text(name: str, text: str, max_bytes: int) -> None:
 
 
 def check_labels(labels: tuple[str, ...]) -> None:
-    """Raises InvalidInput for too many labels, or one that is empty, too long or unprintable."""
+    """Raises InvalidInput for too many labels, or one that is empty, too long or malformed."""
     if len(labels) > MAX_LABELS:
         raise InvalidInput.at("labels", f"must be at most {MAX_LABELS}, not {len(labels)}")
     for label in labels:
         if not label:
-            raise InvalidInput.at("labels", "must not be empty")
+            raise InvalidInput.at("labels", "a label must not be empty")
         if _CONTROL.search(label):
             raise InvalidInput.at("labels", f"{label!r} must not hold a control character")
         check_text("labels", label, MAX_LABEL_BYTES)
@@ -91,7 +91,7 @@ class BankMode(Enum):
 
 
 class Opinion(Enum):
-    """An entry's source's judgement of the content."""
+    """The judgement of the content by an entry's source."""
 
     UNSPECIFIED = ""
     POSITIVE = "positive"

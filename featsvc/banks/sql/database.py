@@ -66,14 +66,14 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction in which every statement sees the same committed state."""
         self._ensure_schema()
-        with guarded(), self._connect(write=False) as connection, connection.begin():
+        with _guarded(), self._connect(write=False) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
         """A connection without a transaction, for staging rows before they are written."""
         self._ensure_schema()
-        with guarded(), self._connect(write=True) as connection:
+        with _guarded(), self._connect(write=True) as connection:
             # Rows are staged in temporary tables, which need no lock.
             yield connection.execution_options(sqlite_begin="BEGIN")
 
@@ -137,7 +137,7 @@ class Database:
         """Migrate to this build's schema, one process at a time; refuse a newer schema."""
         if self._ready:
             return
-        with self._lock, guarded():
+        with self._lock, _guarded():
             if self._ready:
                 return
             if self._path is not None:
@@ -166,7 +166,7 @@ class Database:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def _guarded() -> Iterator[None]:
     """Translate errors of the driver into `Unavailable` and `DataCorrupt`."""
     try:
         yield

@@ -110,7 +110,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 
 
 def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
-    """Return the fields of a row with quotes, which may span lines; or [] and what is wrong."""
+    """Return the fields of a row with quotes, which may span lines, or [] and the error."""
     try:
         return next(csv.reader(_capped(text, lines), strict=True)), ""
     except (csv.Error, _RowTooLong) as exc:
@@ -203,7 +203,7 @@ class _SharedCells(NamedTuple):
     variant: str
     quality: int | None
     fields: tuple[tuple[str, ...], str, Opinion, str, datetime | None, bool]
-    """Of an `ImportRow`, from `labels` on."""
+    """The fields of an `ImportRow` from `labels` on."""
 
 
 def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
