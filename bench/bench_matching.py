@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.banks.records import Head
+from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.times import from_us
 from featsvc.matching.engines import MultiIndexEngine, build_engine
 from featsvc.matching.layers import Layers
@@ -166,7 +166,7 @@ def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
 def snapshot(values: Values) -> Snapshot:
     rows = (row(i + 1, value=bytes(v)) for i, v in enumerate(values))
     layers = Layers.on_rows(rows)
-    return Snapshot(Head(1, from_us(0)), [bank()], layers.views([bank()]), layers.status())
+    return Snapshot(StoreHead(1, from_us(0)), [bank()], layers.views([bank()]), layers.status())
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
     def restart() -> None:
         layers = Layers.on_segment(open_segment(path))
-        served = Snapshot(Head(1, from_us(1)), [bank()], layers.views([bank()]))
+        served = Snapshot(StoreHead(1, from_us(1)), [bank()], layers.views([bank()]))
         served.match([query])
 
     benchmark.pedantic(restart, rounds=5, warmup_rounds=1)

@@ -21,6 +21,7 @@ A message says what is wrong, where, and what to do. It never contains content o
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 _SHOWN_CHARS = 64
 
@@ -56,6 +57,11 @@ class FeatsvcError(Exception):
 
 class InvalidInput(FeatsvcError):
     reason = "INVALID_INPUT"
+
+    @classmethod
+    def at(cls, field: str, problem: str) -> Self:
+        """Make the error of a request field, with the message "FIELD: PROBLEM"."""
+        return cls(f"{field}: {problem}", field=field)
 
 
 class MediaCorrupt(InvalidInput):

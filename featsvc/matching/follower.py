@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featsvc.banks.records import Head, Revision
+from featsvc.banks.records import Revision, StoreHead
 from featsvc.banks.sql.times import to_us
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
@@ -166,7 +166,7 @@ class Follower:
         served = self._snapshot
         newest = self._store.head()
         segment = self._newer_segment()
-        served_head = None if served is None else Head(served.revision, served.commit_time)
+        served_head = None if served is None else StoreHead(served.revision, served.commit_time)
         if newest == served_head and segment is None:
             self._store_state = _StoreState(newest.revision, datetime.now(UTC))
             return

@@ -48,7 +48,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import first_version
+from featsvc.banks.records import initial_version
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SharedStrings, SignalIndex
@@ -302,7 +302,7 @@ def _read_manifest(path: Path) -> _Manifest:
         raise OtherFormatError(f"segment {path.name} has format {manifest.format}, not {FORMAT}")
     for name, index in manifest.algorithms.items():
         kind = find_algorithm(name)
-        version = index.version or first_version(name)
+        version = index.version or initial_version(name)
         if kind is not None and kind.version != version:
             raise OtherFormatError(
                 f"segment {path.name} holds {name} version {version}, this build has {kind.version}"

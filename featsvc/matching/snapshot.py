@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import Bank, Head
+from featsvc.banks.records import Bank, StoreHead
 from featsvc.errors import InvalidInput, NotFound
 from featsvc.matching.engines import FAMILIES
 from featsvc.matching.hits import TooManyHits, hit_ends
@@ -122,7 +122,7 @@ class Snapshot:
 
     def __init__(
         self,
-        head: Head,
+        head: StoreHead,
         banks: Sequence[Bank],
         views: Sequence[PartView],
         status: tuple[AlgorithmStatus, ...] = (),

@@ -22,7 +22,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     def __init__(self, store: accounts.FeatureStore) -> None:
         self._store = store
 
-    async def IngestEvents(  # noqa: N802
+    async def IngestEvents(
         self, request: features_pb2.IngestEventsRequest, context: Context
     ) -> features_pb2.IngestEventsResponse:
         if len(request.events) > accounts.MAX_EVENTS:
@@ -32,14 +32,14 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             results=[convert.event_result(r) for r in results], tag=request.tag
         )
 
-    async def IngestEventStream(  # noqa: N802
+    async def IngestEventStream(
         self, request_iterator: AsyncIterator[features_pb2.IngestEventsRequest], context: Context
     ) -> AsyncIterator[features_pb2.IngestEventsResponse]:
         # One batch at a time, so that HTTP/2's flow control slows the sender.
         async for request in request_iterator:
             yield await self.IngestEvents(request, context)
 
-    async def GetFeatures(  # noqa: N802
+    async def GetFeatures(
         self, request: features_pb2.GetFeaturesRequest, context: Context
     ) -> features_pb2.GetFeaturesResponse:
         if len(request.entities) > accounts.MAX_ENTITIES_READ:
@@ -51,7 +51,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         )
         return features_pb2.GetFeaturesResponse(features=convert.feature_table(table))
 
-    async def ListFeatures(  # noqa: N802
+    async def ListFeatures(
         self, request: features_pb2.ListFeaturesRequest, context: Context
     ) -> features_pb2.ListFeaturesResponse:
         if request.page_size > MAX_PAGE_SIZE:
@@ -77,7 +77,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             next_page_token=str(stop) if stop < len(features) else "",
         )
 
-    async def DeleteEntity(  # noqa: N802
+    async def DeleteEntity(
         self, request: features_pb2.DeleteEntityRequest, context: Context
     ) -> features_pb2.DeleteEntityResponse:
         (entity,) = convert.entity_refs([request.entity])

@@ -18,7 +18,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def Hash(  # noqa: N802
+    async def Hash(
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
         hashes = await compute_hashes(
@@ -36,7 +36,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
         )
 
-    async def Embed(  # noqa: N802
+    async def Embed(
         self, request: hashing_pb2.EmbedRequest, context: Context
     ) -> hashing_pb2.EmbedResponse:
         result = await embed(
@@ -55,7 +55,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             response.scores.extend(map(convert.score_message, result.embedded.scores))
         return response
 
-    async def Compare(  # noqa: N802
+    async def Compare(
         self, request: hashing_pb2.CompareRequest, context: Context
     ) -> hashing_pb2.CompareResponse:
         comparisons = await compare(
@@ -78,7 +78,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             ]
         )
 
-    async def ListAlgorithms(  # noqa: N802
+    async def ListAlgorithms(
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:
         models = {model.id: model for model in self._runtime.embedder.models.values()}

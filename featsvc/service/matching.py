@@ -29,7 +29,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         self._runtime = runtime
         self._worker = worker
 
-    async def Match(  # noqa: N802
+    async def Match(
         self, request: matching_pb2.MatchRequest, context: Context
     ) -> matching_pb2.MatchResponse:
         options = convert.match_options(request.options)
@@ -66,7 +66,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")
 
-    async def MatchBatch(  # noqa: N802
+    async def MatchBatch(
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
         kind, values = convert.packed_signals(
@@ -76,7 +76,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             self._runtime, kind, values, convert.match_options(request.options), _batch_message
         )
 
-    async def GetIndexStatus(  # noqa: N802
+    async def GetIndexStatus(
         self, request: matching_pb2.GetIndexStatusRequest, context: Context
     ) -> matching_pb2.GetIndexStatusResponse:
         status = self._runtime.follower.status()

@@ -28,12 +28,12 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
         self._runtime = runtime
         self._metrics = metrics
 
-    async def Screen(  # noqa: N802
+    async def Screen(
         self, request: screening_pb2.ScreenRequest, context: Context
     ) -> screening_pb2.ScreenResponse:
         return await self._screen(request)
 
-    async def ScreenStream(  # noqa: N802
+    async def ScreenStream(
         self, request_iterator: AsyncIterator[screening_pb2.ScreenRequest], context: Context
     ) -> AsyncIterator[screening_pb2.ScreenStreamResponse]:
         answers: asyncio.Queue[screening_pb2.ScreenStreamResponse | None] = asyncio.Queue()

@@ -1,6 +1,4 @@
-"""Both sides of every bound: revisions, pages, and the memory of the tally."""
-
-from collections.abc import Callable
+"""Values on both sides of a bound: revisions, page sizes, keys of the tally."""
 
 import pytest
 
@@ -10,18 +8,13 @@ from featsvc.banks.results import MatchKey
 from featsvc.banks.sql.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, check_page_size
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput
-from tests.banks.lists import hex_list, list_file, live
+from tests.banks.lists import hex_list, ids, list_file, live
 
 
 @pytest.fixture
-def bank(store: BankStore) -> BankStore:
-    store.create_bank("b")
-    store.import_entries("b", list_file(hex_list(range(1, 4))))
-    return store
-
-
-def ids(store: BankStore) -> list[int]:
-    return sorted(entry.id for entry in live(store).values())
+def bank(bank: BankStore) -> BankStore:
+    bank.import_entries("b", list_file(hex_list(range(1, 4))))
+    return bank
 
 
 def test_a_diff_begins_after_the_older_revision_and_ends_with_the_newer(bank: BankStore) -> None:
@@ -51,16 +44,13 @@ def test_page_sizes() -> None:
             check_page_size(size)
 
 
-def test_a_full_tally_still_counts_what_it_knows(
+def test_a_full_tally_still_counts_its_keys(
     bank: BankStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tally, "MAX_KEYS", 2)
-    keys: Callable[[], list[MatchKey]] = lambda: [  # noqa: E731
-        MatchKey("b", entry, BankMode.ENFORCE) for entry in ids(bank)
-    ]
-    counts = tally.MatchTally(bank)
-    counts.add(keys() + keys())
-    counts.flush()
-    found = bank.match_counts("b", days=1, limit=10)
-    assert found.matched_entries == 2
-    assert sum(found.total.values()) == 4
+    keys = [MatchKey("b", entry, BankMode.ENFORCE) for entry in ids(bank)]
+    match_tally = tally.MatchTally(bank)
+    match_tally.add(keys + keys)
+    match_tally.flush()
+    counts = bank.match_counts("b", days=1)
+    assert (counts.matched_entries, sum(counts.total.values())) == (2, 4)

@@ -1,4 +1,4 @@
-"""Formats and the reading of files: what is accepted, what is a bad row, and where."""
+"""Reading of list files: accepted rows, and bad rows with their line and column."""
 
 import hashlib
 import threading
@@ -39,12 +39,12 @@ def only_bad(content: bytes | str) -> BadRow:
 
 
 @pytest.mark.parametrize("content", [HASH, HASH.upper(), f"  {HASH}  \r\n", f"\ufeff{HASH}\n\n \n"])
-def test_pdq_text_takes_case_blanks_bom_and_crlf(content: str) -> None:
+def test_pdq_text_may_have_upper_case_blanks_bom_and_crlf(content: str) -> None:
     row = only_row(content)
     assert row.signals == (EntrySignal("pdq", bytes.fromhex(HASH)),)
 
 
-def test_path_of_pdq_text_is_the_external_id() -> None:
+def test_the_path_of_pdq_text_is_the_external_id() -> None:
     rows = rows_of(sample("pdq_hex.txt"))
     ids = [row.external_id for row in rows if isinstance(row, ImportRow)]
     assert ids == ["", "", "", "path/with, comma.jpg"]
@@ -93,7 +93,7 @@ def test_csv_bad_cells_name_their_column(cell: str, column: str) -> None:
     assert len(bad.row) <= 256
 
 
-def test_open_quote_is_one_bad_row_and_reading_goes_on() -> None:
+def test_an_open_quote_is_one_bad_row() -> None:
     swallowed = "y" * 100 + "\n"
     content = (
         CSV_HEADER
@@ -137,7 +137,7 @@ def test_detects_a_list_whose_first_row_is_broken() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"\xff\xfe", "byte 1 is not UTF-8"),
+        (b"\xff\xfe", "byte 1 of the line is not UTF-8"),
         (HASH.encode() + b",a\0b", "NUL"),
         (HASH.encode() + b"," + b"x" * MAX_LINE_BYTES, f"longer than {MAX_LINE_BYTES} bytes"),
     ],
@@ -151,7 +151,7 @@ def test_hostile_lines_are_bad_rows(line: bytes, reason: str) -> None:
     assert rows[2].line == 3
 
 
-def test_an_endless_line_is_cut_not_kept() -> None:
+def test_an_endless_line_is_not_kept_in_memory() -> None:
     def chunks() -> list[bytes]:
         return [b"x" * 2**20] * 100
 
@@ -168,7 +168,7 @@ def test_lines_do_not_depend_on_the_pieces(lines: list[str], size: int) -> None:
     assert list(Lines(pieces)) == lines
 
 
-def test_counts_and_hashes_what_it_read() -> None:
+def test_a_file_counts_and_hashes_its_bytes() -> None:
     content = hex_list(range(500))
     file = list_file(content, name="C:\\lists\\a.txt")
     assert sum(1 for _ in file) == 500
@@ -190,16 +190,16 @@ def test_no_bad_row_is_lost_to_a_slow_reader(monkeypatch: pytest.MonkeyPatch) ->
     assert taken == rows
 
 
-def test_a_reader_that_has_gone_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_does_not_wait_for_a_sender_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_file_module, "MAX_REJECTED_WAITING", 1)
-    file = ListFile([], keep_rejected=True, cut_off=lambda: True)
+    file = ListFile([], keep_rejected=True, sender_gone=lambda: True)
     file.reject(BadRow(1, "", "bad", ""))
-    with pytest.raises(InvalidInput, match="broke off"):
+    with pytest.raises(InvalidInput, match="ends after 0 bytes"):
         file.reject(BadRow(2, "", "bad", ""))
     assert ListFile([]).take_rejected(1) == []
 
 
 @pytest.mark.parametrize("size_bytes", [64, 66])
-def test_a_file_of_another_size_than_announced_breaks_off(size_bytes: int) -> None:
+def test_a_file_of_another_size_than_announced_is_refused(size_bytes: int) -> None:
     with pytest.raises(InvalidInput, match=f"after 65 of {size_bytes} bytes"):
         list(ListFile([HASH.encode() + b"\n"], size_bytes=size_bytes))

@@ -152,7 +152,7 @@ def test_a_threshold_bounds_the_distance(lures: Client) -> None:
 
     assert near(0.4) == []
     assert near(0.6) == ["5"]
-    assert "is not within 0 to 1 for text" in str(failure(lambda: near(1.1)))
+    assert "must be 0 to 1 for text" in str(failure(lambda: near(1.1)))
 
 
 def test_a_signal_of_a_text_matches_like_the_text(lures: Client) -> None:

@@ -159,7 +159,7 @@ def test_a_vector_that_no_searched_bank_holds_is_an_error(client: Client, bank: 
         ({"model": "sscd@1", "values": [float("nan")]}, "dimension 0 of a sscd@1 vector is nan"),
         ({"model": "sscd@1", "values": [0.0, 0.0]}, "is all zeros"),
         ({"model": "pdqf", "values": [1.0] * 256}, "unknown algorithm 'pdqf'"),
-        ({"model": "pdq", "values": [1.0] * 256}, "is no model of vectors"),
+        ({"model": "pdq", "values": [1.0] * 256}, "is not a model of vectors"),
     ],
 )
 def test_invalid_vectors_are_refused(

@@ -20,7 +20,7 @@ from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.databases import PostgresServer
-from tests.banks.lists import hex_list, list_file
+from tests.banks.lists import hex_list, list_file, live
 
 PDQ = get_algorithm("pdq")
 
@@ -106,8 +106,7 @@ def test_a_snapshot_equals_the_store_at_its_revision(
         head = store.head()
         snapshot = follower.wait_for(head.revision, 20)
         assert (snapshot.revision, snapshot.commit_time) == (head.revision, head.commit_time)
-        with store.view() as view:
-            held = {int.from_bytes(e.signals[0].value, "big") for e in view.live_entries()}
+        held = {int.from_bytes(e.signals[0].value, "big") for e in live(store).values()}
         assert served(snapshot, range(31)) == held
 
 

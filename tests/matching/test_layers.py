@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import Head
+from featsvc.banks.records import StoreHead
 from featsvc.matching.layers import Layers
 from featsvc.matching.snapshot import Snapshot
 from tests.matching.rows import held, row
@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 
 def snapshot(layers: Layers) -> Snapshot:
     banks = (bank(),)
-    return Snapshot(Head(1, NOW), banks, layers.views(banks), layers.status())
+    return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
+from featsvc.banks.records import (
+    Bank,
+    BankMode,
+    BankSettings,
+    Entry,
+    EntrySignal,
+    Opinion,
+    StoreHead,
+)
 from featsvc.banks.sql.schema import LABEL_SEPARATOR
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.times import to_us
@@ -112,7 +120,7 @@ def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
     half = len(ordered) // 2
     layers = Layers.on_rows(rows_of(ordered[:half]))
     layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
-    return Snapshot(Head(1, NOW), banks, layers.views(banks), layers.status())
+    return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
 
 
 def match(served: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
@@ -305,7 +313,7 @@ def test_wrong_requests_are_refused() -> None:
 
 def test_an_empty_snapshot_matches_nothing() -> None:
     assert match(snapshot([])) == ()
-    assert Snapshot(Head(0, None), (), ()).match([Signal(PDQ, ZERO)]).matches == ()
+    assert Snapshot(StoreHead(0, None), (), ()).match([Signal(PDQ, ZERO)]).matches == ()
 
 
 def test_status_counts_entries_and_signals() -> None:

@@ -102,7 +102,7 @@ def test_unsupported_fields_of_an_entry_are_refused(signal: dict[str, object], f
     assert caught.value.field == f"entries[2].signals[0].{field}"
     if field in ("frame", "time_us"):
         vector = banks_pb2.EntryVector(model="pdqf@1", values=[1] * 256, **signal)  # type: ignore[arg-type]
-        with pytest.raises(InvalidInput, match=r"vectors\[0\].*no signals of frames"):
+        with pytest.raises(InvalidInput, match=r"vectors\[0\].*not store signals of frames"):
             banks.new_entry(0, banks_pb2.Entry(vectors=[vector]), ())
 
 

@@ -104,7 +104,7 @@ def test_distance_is_one_minus_the_cosine() -> None:
 
 def test_thresholds_are_distances() -> None:
     check_threshold("sscd@3", 2, field="t")
-    with pytest.raises(InvalidInput, match=r"t: 2\.1 is not within 0 to 2 for sscd@3"):
+    with pytest.raises(InvalidInput, match=r"t: must be 0 to 2 for sscd@3, not 2\.1"):
         check_threshold("sscd@3", 2.1, field="t")
     with pytest.raises(UnknownAlgorithm, match="vectors of other models as in sscd@1"):
         check_threshold("sscd", 0.1, field="t")
