@@ -5,6 +5,7 @@ The drift test generates into a folder of its own and compares.
 
 import re
 import sys
+import sysconfig
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,8 @@ from grpc_tools import protoc
 ROOT = Path(__file__).parents[1]
 STUBS = Path("client/featsvc_client/v1")
 _IMPORT = re.compile(r"^from featsvc\.v1 import", re.MULTILINE)
+# protoc types the messages only; this plugin types the service stubs, blocking and asyncio.
+_PLUGIN = Path(sysconfig.get_path("scripts"), "protoc-gen-mypy_grpc")
 
 
 def generate(out: Path) -> None:
@@ -24,10 +27,16 @@ def generate(out: Path) -> None:
     """
     (out / STUBS).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        _protoc(*(f"--{kind}={scratch}" for kind in ("python_out", "pyi_out", "grpc_python_out")))
+        _protoc(
+            f"--python_out={scratch}",
+            f"--pyi_out={scratch}",
+            f"--grpc_python_out={scratch}",
+            f"--plugin={_PLUGIN}",
+            f"--mypy_grpc_out=quiet:{scratch}",
+        )
         for made in Path(scratch, "featsvc/v1").iterdir():
-            # types.proto defines no service, so its service stub is empty.
-            if made.name != "types_pb2_grpc.py":
+            # types.proto defines no service, so its service stubs are empty.
+            if made.stem != "types_pb2_grpc":
                 text = _IMPORT.sub("from featsvc_client.v1 import", made.read_text())
                 (out / STUBS / made.name).write_text(text)
 

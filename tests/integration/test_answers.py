@@ -293,8 +293,8 @@ def read_features(client: Client, record: Record) -> None:
     read = features_pb2.GetFeaturesRequest(entities=[account])
     record.see(client.features.GetFeatures(read))
     page = features_pb2.ListFeaturesRequest(page_size=5)
-    while (answer := record.see(client.features.ListFeatures(page))).next_page_token:
-        page.page_token = answer.next_page_token
+    while (names := record.see(client.features.ListFeatures(page))).next_page_token:
+        page.page_token = names.next_page_token
     forget = features_pb2.DeleteEntityRequest(entity=account)
     record.see(client.features.DeleteEntity(forget))
 
@@ -338,8 +338,7 @@ def curate(client: Client, record: Record) -> None:
     record.see(
         banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/known", page_size=1))
     )
-    for answer in [banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-"))]:
-        record.see(answer)
+    record.see(banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-")))
     record.see(
         banks.DiffRevisions(banks_pb2.DiffRevisionsRequest(parent="banks/known", page_size=1))
     )
