@@ -30,11 +30,14 @@ $(PEERS): requirements/peers.lock $(STAMP)
 
 install: $(STAMP) ## create .venv with everything `make test` needs, from hashed locks
 
-lint: $(STAMP) ## style, types, import rules, Dockerfile
+lint: $(STAMP) ## spelling, style, stubs, contract, import rules, types, Dockerfile
+	$(BIN)/typos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m tests.protos --check
+	$(BIN)/python -m tests.contract --check
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
 test: lint ## lint, then all tests, with real stores and a real server

@@ -1,6 +1,6 @@
 """Compiles proto/: `python -m tests.protos` (`make protos`) writes the client's stubs.
 
-The drift test generates into a folder of its own and compares.
+With `--check` it writes nothing, and fails if the stubs are not what proto/ says.
 """
 
 import re
@@ -41,6 +41,19 @@ def generate(out: Path) -> None:
                 (out / STUBS / made.name).write_text(text)
 
 
+def drifted() -> list[str]:
+    """Names of stubs that are missing, left over or not what proto/ says."""
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        fresh, committed = _stubs(Path(scratch)), _stubs(ROOT)
+    names = fresh.keys() | committed.keys()
+    return sorted(name for name in names if fresh.get(name) != committed.get(name))
+
+
+def _stubs(folder: Path) -> dict[str, str]:
+    return {p.name: p.read_text() for p in (folder / STUBS).glob("*_pb2*")}
+
+
 def descriptors(*, comments: bool = False) -> FileDescriptorSet:
     """The files of proto/ without what they import, with or without their comments."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,4 +70,7 @@ def _protoc(*options: str) -> None:
 
 
 if __name__ == "__main__":
-    generate(ROOT)
+    if sys.argv[1:] != ["--check"]:
+        generate(ROOT)
+    elif names := drifted():
+        sys.exit(f"{', '.join(names)}: not what proto/ says; run `make protos` and commit {STUBS}")
