@@ -18,6 +18,7 @@ from featsvc.accounts import (
 )
 from featsvc.errors import InvalidInput, Unavailable
 from tests.accounts.stores import NOW_MS, define, open_store, run
+from tests.patience import PATIENCE_S
 
 ACCOUNT = EntityRef("account", "a1")
 
@@ -284,7 +285,11 @@ def test_calls_fail_fast_without_a_server(tmp_path: Path, definitions: Definitio
     run(f"unix://{tmp_path / 'nowhere'}", definitions, body)
 
 
-def test_calls_time_out_on_a_server_that_hangs(tmp_path: Path, definitions: Definitions) -> None:
+def test_calls_time_out_on_a_server_that_hangs(
+    tmp_path: Path, definitions: Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featsvc.accounts.pipelining._LONGEST_PAUSE_S", 4 * PATIENCE_S)
+
     async def main() -> None:
         closed = asyncio.Event()
         connections = []
@@ -298,11 +303,11 @@ def test_calls_time_out_on_a_server_that_hangs(tmp_path: Path, definitions: Defi
 
         server = await asyncio.start_unix_server(silent, tmp_path / "s")
         async with (
-            open_store(f"unix://{tmp_path / 's'}", definitions, timeout_ms=50) as store,
-            asyncio.timeout(5),
+            open_store(f"unix://{tmp_path / 's'}", definitions, timeout_ms=300) as store,
+            asyncio.timeout(PATIENCE_S),
         ):
             for _ in range(2):
-                with pytest.raises(Unavailable, match="no answer within 50 ms"):
+                with pytest.raises(Unavailable, match="no answer within 300 ms"):
                     await store.get([ACCOUNT])
             await closed.wait()
             assert len(connections) == 1  # the circuit is open: no second attempt

@@ -73,7 +73,7 @@ def test_crop_resistant(name: str) -> None:
     assert text_of(picture, "crop_resistant") == str(imagehash.crop_resistant_hash(picture))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 500),
     height=st.integers(1, 500),

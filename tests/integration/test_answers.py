@@ -26,6 +26,7 @@ from PIL import Image
 
 from tests.embedding.onnx_files import models_file
 from tests.integration.running import running
+from tests.patience import until
 from tests.photographs import ROOT, edited, jpeg, photograph
 
 pytestmark = pytest.mark.skipif(
@@ -367,8 +368,5 @@ def count_matches(client: Client, record: Record) -> None:
     )
     client.matching.Match(match)
     request = banks_pb2.ListMatchCountsRequest(parent="banks/safe")
-    give_up = time.monotonic() + 60
-    while not (answer := client.banks.ListMatchCounts(request)).entries:
-        assert time.monotonic() < give_up
-        time.sleep(0.2)
-    record.see(answer)
+    until(lambda: client.banks.ListMatchCounts(request).entries)
+    record.see(client.banks.ListMatchCounts(request))

@@ -67,7 +67,7 @@ def test_hog_equals_twin_and_skimage(name: str) -> None:
     assert (np.abs(values - oracle) > 1e-5).mean() < 0.02
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 300),
     width=st.integers(1, 300),

@@ -25,7 +25,7 @@ def pad(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return plane
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=SIZES, width=SIZES, seed=st.integers(0, 99))
 def test_to_grey_equals_twin_and_pillow(height: int, width: int, seed: int) -> None:
     rgb = noise(seed, height, width)
@@ -37,7 +37,7 @@ def test_to_grey_equals_twin_and_pillow(height: int, width: int, seed: int) -> N
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tiles_down=st.integers(1, 20), tiles_across=st.integers(1, 20), seed=st.integers(0, 99))
 def test_transpose(tiles_down: int, tiles_across: int, seed: int) -> None:
     plane = noise(seed, 8 * tiles_down, 8 * tiles_across)[:, :, 0].copy()
@@ -46,7 +46,7 @@ def test_transpose(tiles_down: int, tiles_across: int, seed: int) -> None:
     np.testing.assert_array_equal(turned, plane.T)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=SIZES, width=st.integers(1, 40), to=SIZES, seed=st.integers(0, 99))
 def test_resample_rows_equals_twin_and_pillow(height: int, width: int, to: int, seed: int) -> None:
     grey = noise(seed, height, width)[:, :, 0].copy()
@@ -106,7 +106,7 @@ def test_every_colour_falls_into_pillows_bin() -> None:
         assert counts[:15].tolist() == [int(n) for n in expected]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(0, 70_000), seed=st.integers(0, 99))
 def test_count_colours_equals_twin(count: int, seed: int) -> None:
     rgb = np.random.default_rng(seed).integers(0, 256, (count, 3), dtype=np.uint8)
@@ -116,7 +116,7 @@ def test_count_colours_equals_twin(count: int, seed: int) -> None:
     np.testing.assert_array_equal(counts, reference.count_colours(rgb))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(1, 60), width=st.integers(1, 60), seed=st.integers(0, 99))
 def test_median_equals_twin_and_pillow(height: int, width: int, seed: int) -> None:
     grey = noise(seed, height, width)[:, :, 0].copy()

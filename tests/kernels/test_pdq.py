@@ -75,7 +75,7 @@ def test_photographs_leave_nothing_to_rounding() -> None:
     assert all(int(vector["near_median"]) <= 1 for vector in recorded())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),

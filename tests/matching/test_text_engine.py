@@ -182,7 +182,7 @@ def test_a_follower_serves_texts_from_a_segment_and_from_layers(
         follower.stop()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=6), st.integers(0, 50))
 def test_every_text_finds_itself_at_distance_0(texts: list[str], extra: int) -> None:
     texts = [*texts, "".join(chr(97 + (i * i + extra) % 26) for i in range(40 + extra))]

@@ -18,6 +18,7 @@ from featsvc.accounts import (
     load_definitions,
 )
 from featsvc.service.features import FeatureServicer
+from tests.patience import PATIENCE_MS
 
 BATCH_BYTES = 2**19
 BATCHES = 160
@@ -157,7 +158,7 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
     async def with_a_store() -> None:
         valkey = EmbeddedValkey(tmp_path)
         await valkey.start()
-        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=10_000)
+        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=PATIENCE_MS)
         await serving(store, body)
         await store.close()
         await valkey.stop()
