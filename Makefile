@@ -11,7 +11,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test demo serve bench robustness fuzz protos contract lock dist clean
+.PHONY: help install lint test test-fast demo serve bench robustness fuzz protos contract lock dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ lint: $(STAMP) ## spelling, style, stubs, contract, import rules, types, Dockerf
 
 test: lint ## lint, then all tests, with real stores and a real server
 	$(BIN)/pytest
+
+test-fast: $(STAMP) ## every package without its slow tests, for the daily loop: under a minute
+	$(BIN)/pytest -q -m 'not slow'
 
 demo: $(STAMP) ## screen real photographs, with embedded stores
 	$(BIN)/featsvc demo

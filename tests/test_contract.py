@@ -240,6 +240,7 @@ def mutated(
                 yield f"{file.name} {place} {name}", copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BREAKING)
 def test_it_breaks_wherever_it_happens(what: str) -> None:
     tried = 0
@@ -283,6 +284,7 @@ GROWING: dict[str, tuple[Any, Mutation]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GROWING)
 def test_it_grows_and_must_be_recorded_wherever_it_happens(what: str) -> None:
     tried = 0

@@ -46,6 +46,7 @@ def test_a_wheel_holds_its_packages(folder: Path, packages: set[str], tmp_path: 
         assert f"{package}/py.typed" in names
 
 
+@pytest.mark.slow
 @BOTH
 def test_an_sdist_is_enough_to_build_the_wheel(
     folder: Path, packages: set[str], tmp_path: Path

@@ -64,6 +64,7 @@ def test_everything_has_a_comment(commented: FileDescriptorSet) -> None:
     assert not bare, "say what each is, its unit and its limit:\n" + "\n".join(bare)
 
 
+@pytest.mark.slow
 def test_a_comment_that_goes_is_missed(commented: FileDescriptorSet) -> None:
     bare = set(uncommented(commented))
     for number, file in enumerate(commented.file):

@@ -49,6 +49,7 @@ def containers(rgb: Image.Image) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_container_does_not_change_the_hash(name: str) -> None:
     rgb = Image.fromarray(photograph(name))

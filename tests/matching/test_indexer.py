@@ -162,6 +162,7 @@ def test_many_changes_are_read_without_an_indexer(
         follower.stop()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=6,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -199,6 +200,7 @@ def test_added_withdrawn_and_compacted_in_any_order(
         follower.stop()
 
 
+@pytest.mark.slow
 def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) -> None:
     url = f"sqlite:///{tmp_path / 'banks.db'}"
     store = BankStore(url)
@@ -221,6 +223,7 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_served_set_equals_the_store(tmp_path: Path) -> None:
     """SIGKILL ends indexers and followers during builds, swaps and collections."""
     done = subprocess.run(

@@ -47,6 +47,7 @@ class SlowStore:
         return [EventResult(EventStatus.APPLIED)] * len(events)
 
 
+@pytest.mark.slow
 def test_a_slow_store_slows_the_sender_of_a_stream() -> None:
     """HTTP/2 flow control bounds the batches in flight."""
     store = SlowStore()

@@ -75,6 +75,7 @@ def test_case_makes_no_difference_to_ascii(text: str) -> None:
     assert view_text(ascii_text.upper()) == view_text(ascii_text.lower())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
