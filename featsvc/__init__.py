@@ -2,8 +2,6 @@
 
 import os
 
-__version__ = "0.1.0"
-
 # A request runs on one thread and an index is built on one core. By default OpenBLAS runs every
 # matrix product on one thread a core, and waits for all of them on a busy machine. It reads this
 # variable when NumPy is first imported.

@@ -31,16 +31,7 @@ def default_target() -> str:
     return os.environ.get("FEATSVC_SERVER") or DEFAULT_TARGET
 
 
-class _Stubs:
-    def __init__(self, channel: grpc.Channel | aio.Channel) -> None:
-        self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
-        self.hashing = hashing_pb2_grpc.HashingServiceStub(channel)
-        self.matching = matching_pb2_grpc.MatchingServiceStub(channel)
-        self.features = features_pb2_grpc.FeatureServiceStub(channel)
-        self.banks = banks_pb2_grpc.BankServiceStub(channel)
-
-
-class Client(_Stubs):
+class Client:
     """A blocking client and context manager. Calls raise `grpc.RpcError`; see `explain`.
 
     `target` is HOST:PORT, or any other target that gRPC knows; it defaults to `default_target()`.
@@ -49,7 +40,11 @@ class Client(_Stubs):
     def __init__(self, target: str | None = None) -> None:
         self.target = target or default_target()
         self.channel = grpc.insecure_channel(self.target, options=_OPTIONS)
-        super().__init__(self.channel)
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +53,7 @@ class Client(_Stubs):
         self.channel.close()
 
 
-class AsyncClient(_Stubs):
+class AsyncClient:
     """An asyncio client and async context manager. Calls raise `grpc.aio.AioRpcError`.
 
     `target` is as for `Client`.
@@ -67,7 +62,11 @@ class AsyncClient(_Stubs):
     def __init__(self, target: str | None = None) -> None:
         self.target = target or default_target()
         self.channel = aio.insecure_channel(self.target, options=_OPTIONS)
-        super().__init__(self.channel)
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -353,6 +353,7 @@ def quarantine(
         "names": entry_names(bank_id, entry_ids),
         "context": context,
     }
+    done: banks_pb2.ReleaseEntriesResponse | banks_pb2.QuarantineEntriesResponse
     if release:
         done = client.banks.ReleaseEntries(banks_pb2.ReleaseEntriesRequest(**fields))
     else:

@@ -14,7 +14,6 @@ import click
 import numpy as np
 from featsvc_kernels.jit import CACHE_DIR
 
-from featsvc import __version__
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
@@ -36,8 +35,9 @@ def kernels() -> str:
 
 
 def _installation() -> str:
+    version = metadata.version("featsvc")
     return (
-        f"{__version__} on Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{version} on Python {platform.python_version()}, {os.cpu_count()} cores, "
         f"{sys.platform} {platform.machine()}"
     )
 

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from featsvc import __version__
 from featsvc.errors import FeatsvcError
 
 # Command -> (module, attribute, help). With the help here, a list of commands imports nothing.
@@ -44,7 +43,7 @@ class _Tree(click.Group):
 
 
 @click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="featsvc")
+@click.version_option(package_name="featsvc", prog_name="featsvc")
 def cli() -> None:
     """Perceptual hashes, banks of known content and account features over gRPC."""
 

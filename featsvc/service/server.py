@@ -7,6 +7,7 @@ warm and banks are loaded, and again from the stop signal on.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -26,7 +27,7 @@ class GrpcService:
 
     name: str
     servicer: object
-    register: Callable[[object, aio.Server], None]
+    register: Callable[[Any, aio.Server], None]  # takes a servicer of its own service only
 
 
 class Server:

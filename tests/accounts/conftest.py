@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ import redis
 
 from featsvc.accounts.definitions import Definitions, load_definitions
 from featsvc.accounts.embedded import find_server
+from tests.patience import PATIENCE_S, until
 
 
 @pytest.fixture(scope="session")
@@ -25,22 +25,19 @@ def valkey_socket() -> Iterator[Path]:
             cwd=folder,
         )
         try:
-            _wait_for(path)
+            until(lambda: _answers(path), "the test server did not start")
             yield path
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
-def _wait_for(path: Path) -> None:
-    for _ in range(500):
-        try:
-            with redis.Redis(unix_socket_path=str(path)) as client:
-                client.ping()
-            return
-        except redis.ConnectionError:
-            time.sleep(0.01)
-    raise AssertionError("the test server did not start")
+def _answers(path: Path) -> bool:
+    try:
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 @pytest.fixture

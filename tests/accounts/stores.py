@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from featsvc.accounts import Definitions, FeatureStore, load_definitions
+from tests.patience import PATIENCE_MS
 
 NOW_MS = 1_767_268_800_000
 """2026-01-01 12:00 UTC, the end of a bucket of every ring but that of days."""
@@ -23,7 +24,7 @@ def define(folder: Path, text: str) -> Definitions:
 
 @asynccontextmanager
 async def open_store(
-    url: str, definitions: Definitions, *, timeout_ms: int = 10_000, **options: Any
+    url: str, definitions: Definitions, *, timeout_ms: int = PATIENCE_MS, **options: Any
 ) -> AsyncIterator[FeatureStore]:
     """Open a store with a timeout for a busy machine."""
     store = FeatureStore(url, definitions, timeout_ms=timeout_ms, **options)

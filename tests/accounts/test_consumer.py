@@ -9,6 +9,7 @@ from featsvc.accounts import Definitions, EntityRef, FeatureStore, Selection
 from featsvc.accounts.consumer import StreamConsumer
 from featsvc.accounts.events import clock_ms
 from tests.accounts.stores import open_store
+from tests.patience import PATIENCE_MS, PATIENCE_S
 
 STREAM = "featsvc:events"
 UPLOADS = Selection(names=("uploads_1h",))
@@ -30,12 +31,12 @@ def consume(
     done: Callable[[], bool],
     check: Callable[[FeatureStore], Awaitable[None]],
     *,
-    retry_after_ms: int = 10_000,
+    retry_after_ms: int = PATIENCE_MS,
 ) -> None:
     """Run a consumer until `done`, then `check` its store."""
 
     async def main() -> None:
-        async with open_store(url, definitions) as store, asyncio.timeout(20):
+        async with open_store(url, definitions) as store, asyncio.timeout(PATIENCE_S):
             consumer = StreamConsumer(url, store, retry_after_ms=retry_after_ms, max_tries=3)
             task = asyncio.create_task(consumer.run())
             while not done():

@@ -13,6 +13,7 @@ from featsvc.accounts.layout import RINGS
 from featsvc.accounts.plan import read_plan
 from featsvc.accounts.topology import open_client
 from tests.accounts.stores import define
+from tests.patience import PATIENCE_MS
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
 
@@ -37,7 +38,8 @@ def test_the_event_lines_are_parsed() -> None:
 
 
 def test_the_program_runs(url: str, server: redis.Redis) -> None:
-    program = f"url = {url!r}\n" + blocks("python")[0]
+    patient = f"load_definitions(), timeout_ms={PATIENCE_MS})"
+    program = f"url = {url!r}\n" + blocks("python")[0].replace("load_definitions())", patient)
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )

@@ -142,7 +142,8 @@ def check(  # noqa: C901, PLR0912 - one branch an aggregation
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(batches=st.lists(events, min_size=1, max_size=3), as_of_age=st.sampled_from([0, 0, -30_000]))
 def test_every_value_is_within_its_bound(

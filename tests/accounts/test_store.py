@@ -1,6 +1,5 @@
 """The feature store on a real server."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from featsvc.accounts import (
     FeatureTable,
     Selection,
 )
-from featsvc.errors import InvalidInput, Unavailable
-from tests.accounts.stores import NOW_MS, define, open_store, run
+from featsvc.errors import InvalidInput
+from tests.accounts.stores import NOW_MS, define, run
 
 ACCOUNT = EntityRef("account", "a1")
 
@@ -259,56 +258,6 @@ def test_a_flushed_script_is_loaded_again(
         assert value(table, "uploads_1h")[0] == 2
 
     run(url, definitions, body)
-
-
-def test_concurrent_reads_share_round_trips(
-    url: str, definitions: Definitions, server: redis.Redis
-) -> None:
-    async def body(store: FeatureStore) -> None:
-        await store.ping()
-        before = server.info("stats")["total_reads_processed"]
-        await asyncio.gather(*(store.get([EntityRef("account", f"a{n}")]) for n in range(64)))
-        after = server.info("stats")["total_reads_processed"]
-        assert after - before <= 4  # including our INFO
-
-    run(url, definitions, body)
-
-
-def test_calls_fail_fast_without_a_server(tmp_path: Path, definitions: Definitions) -> None:
-    async def body(store: FeatureStore) -> None:
-        with pytest.raises(Unavailable):
-            await store.get([ACCOUNT])
-        with pytest.raises(Unavailable):
-            await store.ingest([upload(1)])
-
-    run(f"unix://{tmp_path / 'nowhere'}", definitions, body)
-
-
-def test_calls_time_out_on_a_server_that_hangs(tmp_path: Path, definitions: Definitions) -> None:
-    async def main() -> None:
-        closed = asyncio.Event()
-        connections = []
-
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.append(writer)
-            await reader.read()
-            writer.close()
-            await writer.wait_closed()
-            closed.set()
-
-        server = await asyncio.start_unix_server(silent, tmp_path / "s")
-        async with (
-            open_store(f"unix://{tmp_path / 's'}", definitions, timeout_ms=50) as store,
-            asyncio.timeout(5),
-        ):
-            for _ in range(2):
-                with pytest.raises(Unavailable, match="no answer within 50 ms"):
-                    await store.get([ACCOUNT])
-            await closed.wait()
-            assert len(connections) == 1  # the circuit is open: no second attempt
-        server.close()
-
-    asyncio.run(main())
 
 
 DISTINCT = """

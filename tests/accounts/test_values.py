@@ -195,7 +195,8 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     some=st.lists(trees, min_size=1, max_size=8),

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from typing import Any
 import psutil
 import psycopg
 
+from tests.patience import PATIENCE_S, until
+
 DATABASES = ("sqlite", "postgresql")
-RECOVERY_TIMEOUT_S = 60
 
 
 class PostgresServer:
@@ -45,20 +45,19 @@ class PostgresServer:
         """Stop as in a crash: an orderly stop would first write every test's database to disk."""
         process = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
         process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
 
     def start(self) -> None:
         """Start again. Recovery may take longer than the 10 s that the wheel waits."""
-        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
-        while True:
-            try:
-                self._server.ensure_postgres_running()
-                psycopg.connect(self._server.get_uri()).close()
-                break
-            except (subprocess.TimeoutExpired, psycopg.OperationalError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+        until(self._recovers, "PostgreSQL did not start")
+
+    def _recovers(self) -> bool:
+        try:
+            self._server.ensure_postgres_running()
+            psycopg.connect(self._server.get_uri()).close()
+        except (subprocess.TimeoutExpired, psycopg.OperationalError):
+            return False
+        return True
 
 
 @contextmanager

@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Entry
+from featsvc.banks.results import BadRow
 from featsvc.banks.sql.schema import is_live
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 
 SAMPLES = Path(__file__).parent / "samples"
+
+HASH = "0123456789abcdef" * 4
 
 
 def sample(name: str) -> bytes:
@@ -60,3 +64,22 @@ def follow(view: StoreView, followed: dict[int, SignalRow], since: int) -> list[
     assert not followed.keys() & {row.version for row in added}
     followed |= {row.version: row for row in added}
     return added
+
+
+def rows_of(content: bytes | str) -> list[ImportRow | BadRow]:
+    """Read all rows of a list."""
+    return list(list_file(content))
+
+
+def only_row(content: bytes | str) -> ImportRow:
+    """Read the one row of a list, a good one."""
+    (row,) = rows_of(content)
+    assert isinstance(row, ImportRow), row
+    return row
+
+
+def only_bad(content: bytes | str) -> BadRow:
+    """Read a list with one bad row, and return that."""
+    bad = [row for row in rows_of(content) if isinstance(row, BadRow)]
+    assert len(bad) == 1, bad
+    return bad[0]

@@ -111,6 +111,7 @@ def distance_of(algorithm: str, query: bytes, entry: bytes) -> float:
     return len(of_entry - grams) / len(of_entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["text", "tlsh"])
 def test_texts_are_evaluated_by_their_own_distance(bank: BankStore, algorithm: str) -> None:
     def value_of(text: str) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featsvc.banks.lists import formats
@@ -313,7 +313,6 @@ def test_bad_records_of_a_feed_name_their_field() -> None:
     st.integers(1, 40),
     st.sampled_from([None, 1]),
 )
-@settings(deadline=None)
 def test_records_equal_those_of_a_json_parser(
     expected: list[dict[str, object]], size: int, indent: int | None
 ) -> None:
@@ -328,7 +327,6 @@ def test_records_equal_those_of_a_json_parser(
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(FORMATS)), st.integers(1, 64))
-@settings(deadline=None)
 def test_no_bytes_break_a_reader(data: bytes, format_name: str, size: int) -> None:
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     try:

@@ -72,6 +72,7 @@ def new_store(
     return make
 
 
+@pytest.mark.slow
 def test_a_killed_import_leaves_all_or_nothing(
     new_store: Callable[[], AbstractContextManager[tuple[str, BankStore]]], path: Path
 ) -> None:

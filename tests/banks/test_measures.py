@@ -27,7 +27,7 @@ def test_every_distance_with_thresholds_has_a_measure() -> None:
 
 
 @pytest.mark.parametrize("kind", MEASURED, ids=[kind.name for kind in MEASURED])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_measure_is_the_distance_in_steps(kind: Algorithm, data: st.DataObject) -> None:
     measure = measure_of(kind)

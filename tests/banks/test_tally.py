@@ -1,6 +1,5 @@
 """Match counts are written to the store, and kept while it is away."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from featsvc.banks.tally import MatchTally
 from featsvc.errors import Unavailable
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file, live
+from tests.patience import until
 
 
 def counted(store: BankStore) -> int:
@@ -27,9 +27,7 @@ def test_counts_are_written_in_the_background_and_at_the_end(tmp_path: Path) -> 
     tally = MatchTally(store, interval_s=0.01)
     tally.start()
     tally.add([key, key])
-    deadline = time.monotonic() + 10
-    while counted(store) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: counted(store) == 2)
     tally.add([key])
     tally.stop()
     assert counted(store) == 3

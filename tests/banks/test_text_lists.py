@@ -91,6 +91,7 @@ def test_texts_without_anything_to_hash_are_bad_rows(text: str, reason: str | No
     assert reason in row.reason
 
 
+@pytest.mark.slow
 def test_a_text_longer_than_an_entry_is_a_bad_row() -> None:
     text = " ".join(negatives())[:120_000].replace("\n", " ")
     (row,) = list_file(f"algorithm,signal\nraw_text,{quoted(text)}\n")

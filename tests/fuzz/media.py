@@ -27,12 +27,11 @@ from featsvc.media import DecodeOptions, Frames, Limits
 from featsvc.signals.algorithms import ALGORITHMS, Kind
 from featsvc.signals.variants import QUERY_VARIANTS
 from tests.hashing.photographs import encode, noise
+from tests.patience import PATIENCE_S
 
 LIMITS = Limits(max_content_bytes=2**20, max_pixels=4_000_000, max_frames=16, max_decode_ms=2_000)
 _QUERY = query_maker(frozenset(QUERY_VARIANTS))
 OPTIONS = DecodeOptions(frames=Frames.ALL)
-HANG_S = 10.0
-"""The decoding budget, and ample time to hash the result."""
 MAX_RSS_BYTES = 1_500 * 2**20
 BATCH = 500
 PERCEPTUAL = tuple(name for name, kind in ALGORITHMS.items() if kind.kind is Kind.PICTURE)
@@ -152,8 +151,8 @@ def run_batch(seed: int, start: int, stop: int, seeds: list[bytes], tally: Tally
         number, began = start, time.monotonic()
         try:
             while True:
-                if not pipe.poll(HANG_S):
-                    yield f"file {number}: hung for more than {HANG_S:.0f} s"
+                if not pipe.poll(PATIENCE_S):
+                    yield f"file {number}: hung for more than {PATIENCE_S:.0f} s"
                     break
                 outcome, number, rss = pipe.recv()
                 if outcome == "done":

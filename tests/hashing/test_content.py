@@ -119,6 +119,7 @@ def test_dihedral_adds_seven_variants_of_pdq() -> None:
     assert len({s.value for s in result.signals}) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_every_frame_is_hashed(file_format: str) -> None:
     frames = [PICTURE, Image.fromarray(photograph("chelsea.png")).resize(PICTURE.size)]

@@ -67,13 +67,14 @@ def test_every_size(algorithm: str) -> None:
             check(rgb(name), algorithm, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_crop_resistant(name: str) -> None:
     picture = rgb(name).resize((260, 200)) if min(photograph(name).shape[:2]) > 900 else rgb(name)
     assert text_of(picture, "crop_resistant") == str(imagehash.crop_resistant_hash(picture))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 500),
     height=st.integers(1, 500),
@@ -135,6 +136,7 @@ def segments(signal: Signal) -> list[Signal]:
     return [Signal(kind, value[i : i + kind.bytes]) for i in range(0, len(value), kind.bytes)]
 
 
+@pytest.mark.slow
 def test_segments_match_by_the_rule_of_imagehash() -> None:
     whole = rgb("coffee.png")
     pictures = [whole, whole.crop((60, 40, 540, 380)), rgb("chelsea.png"), rgb("astronaut.png")]

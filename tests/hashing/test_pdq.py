@@ -49,6 +49,7 @@ def containers(rgb: Image.Image) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_container_does_not_change_the_hash(name: str) -> None:
     rgb = Image.fromarray(photograph(name))
@@ -95,7 +96,7 @@ def test_tiny_pictures_hash_to_zeros(shape: tuple[int, ...]) -> None:
     assert (result.value, result.quality) == (bytes(32), 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 300), width=st.integers(1, 4096), turned=st.booleans())
 def test_any_size_equals_pdqhash(height: int, width: int, turned: bool) -> None:
     pytest.importorskip("pdqhash", reason="needs the extra `peers`")

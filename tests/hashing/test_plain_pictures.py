@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from featsvc.hashing.content import hash_content
@@ -60,6 +61,7 @@ def signals_of(content: bytes) -> tuple[Signal, ...]:
     return hash_content(content, PERCEPTUAL, DecodeOptions(), Limits()).signals
 
 
+@pytest.mark.slow
 def test_plain_pictures_match_no_photograph() -> None:
     """Nearly all are LOW_QUALITY; the others, steep gradients, match no photograph."""
     contents = plain_pictures()

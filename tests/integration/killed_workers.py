@@ -26,9 +26,9 @@ from featsvc.banks.store import BankStore
 from tests.banks.lists import list_file
 from tests.integration.running import own_connection, running
 from tests.matching.rows import list_of, value
+from tests.patience import PATIENCE_S
 
 WORKERS = 2
-TIMEOUT_S = 90
 _NUMBERS = range(600)
 _EXACTLY = types_pb2.MatchOptions(
     thresholds=[types_pb2.ThresholdOverride(algorithm="pdq", threshold=0)]
@@ -57,7 +57,7 @@ def served_by_each(address: str, revision: int) -> list[set[int]]:
         algorithm="pdq", signals=b"".join(map(value, _NUMBERS)), options=_EXACTLY
     )
     served: dict[int, set[int]] = {}
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while len(served) < WORKERS:
         assert time.monotonic() < deadline, f"only workers {sorted(served)} serve {revision}"
         # The kernel distributes new connections among the workers.
@@ -65,9 +65,9 @@ def served_by_each(address: str, revision: int) -> list[set[int]]:
             matching = matching_pb2_grpc.MatchingServiceStub(channel)
             try:
                 worker = matching.GetIndexStatus(
-                    matching_pb2.GetIndexStatusRequest(), timeout=10
+                    matching_pb2.GetIndexStatusRequest(), timeout=PATIENCE_S
                 ).worker
-                answer = matching.MatchBatch(request, timeout=10)
+                answer = matching.MatchBatch(request, timeout=PATIENCE_S)
             except grpc.RpcError as exc:
                 # A connection to a worker that was just killed is lost with it.
                 if exc.code() is not grpc.StatusCode.UNAVAILABLE:

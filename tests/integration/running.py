@@ -16,6 +16,15 @@ import pytest
 from featsvc_client import Client, ServiceError, explain
 from featsvc_client.v1 import matching_pb2
 
+from tests.patience import PATIENCE_MS, PATIENCE_S
+
+# Limits of the service that a busy machine must not reach.
+PATIENT = {
+    "FEATSVC_MEDIA_MAX_DECODE_MS": str(PATIENCE_MS),
+    "FEATSVC_REDIS_TIMEOUT_MS": str(PATIENCE_MS),
+    "FEATSVC_EMBED_MAX_LATENCY_MS": "60000",  # the most it may be
+}
+
 
 @dataclass
 class Running:
@@ -30,7 +39,7 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_S)
 
     @property
     def log(self) -> str:
@@ -66,7 +75,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, **PATIENT, **(environ or {})},
         )
     assert process.stdout is not None
     try:
@@ -76,7 +85,7 @@ def running(
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE_S)
         process.stdout.close()
 
 
@@ -94,7 +103,6 @@ def featsvc(
         input=stdin,
         env=environ,
         check=False,
-        timeout=120,
     )
 
 

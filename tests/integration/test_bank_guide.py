@@ -39,8 +39,6 @@ def bank(server: Running, folder: Path, *arguments: str) -> subprocess.Completed
     return run(server, folder, "-m", "featsvc", "bank", *arguments)
 
 
-# Thirty commands, each a process that imports all modules: minutes on a busy machine.
-@pytest.mark.timeout(600)
 def test_the_commands(server: Running, folder: Path) -> None:
     assert len(COMMANDS) >= 25
     first = ""

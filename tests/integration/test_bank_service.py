@@ -11,6 +11,7 @@ from featsvc_client import Client, explain
 from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
 from tests.integration.running import Running, featsvc
+from tests.patience import PATIENCE_S, until
 from tests.photographs import edited, photograph
 
 
@@ -33,7 +34,7 @@ def import_chunks(
         for chunk in chunks:
             yield banks_pb2.ImportEntriesRequest(chunk=chunk)
 
-    return list(client.banks.ImportEntries(requests(), timeout=60))
+    return list(client.banks.ImportEntries(requests(), timeout=PATIENCE_S))
 
 
 def test_an_update_needs_a_mask_and_a_current_etag(client: Client) -> None:
@@ -92,7 +93,7 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
         def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
             yield banks_pb2.ImportEntriesRequest(options=options)
             yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
-            done.wait(60)
+            done.wait(PATIENCE_S)
 
         call = other.banks.ImportEntries(requests())
         while next(call).bytes_read < 130:
@@ -153,11 +154,8 @@ def test_an_added_picture_matches_until_it_is_quarantined(client: Client) -> Non
 
     assert matches() == ["rocket"]
     counts = banks_pb2.ListMatchCountsRequest(parent=name("service-add"))
-    for _ in range(100):
-        answer = client.banks.ListMatchCounts(counts)
-        if answer.matched_entries:
-            break
-        time.sleep(0.1)
+    until(lambda: client.banks.ListMatchCounts(counts).matched_entries)
+    answer = client.banks.ListMatchCounts(counts)
     assert dict(answer.matches) == {"SHADOW": 1}
     assert [(c.entry.name, c.total) for c in answer.entries] == [(entry.name, 1)]
     quarantine = banks_pb2.QuarantineEntriesRequest(parent=name("service-add"), names=[entry.name])
@@ -194,7 +192,7 @@ def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
         for sample in samples:
             yield banks_pb2.EvaluateBankRequest(sample=sample)
 
-    result = client.banks.EvaluateBank(requests(), timeout=30)
+    result = client.banks.EvaluateBank(requests(), timeout=PATIENCE_S)
     assert (sum(result.positive_histogram), sum(result.negative_histogram)) == (1, 2)
     assert result.unreadable_samples == 1
     assert result.thresholds[31].recall == 1

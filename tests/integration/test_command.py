@@ -239,6 +239,12 @@ def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Run
     assert "not everything could be searched" in result.stdout
 
 
+def test_the_demo_finds_every_copy_and_nothing_else() -> None:
+    result = featsvc("demo")
+    assert result.returncode == 0, result.stderr
+    assert "every copy was found, nothing unrelated matched" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from tests.integration.running import Running, featsvc, served_revision
+from tests.patience import PATIENCE_S
 from tests.photographs import edited, photograph
 
 BANK = "screening"
@@ -101,7 +102,8 @@ def test_a_stream_goes_on_after_a_bad_request(client: Client, bank: str) -> None
         for name, data in sent.items():
             yield request(name, data, "screen-4")
 
-    answers = {a.request_id: a for a in client.screening.ScreenStream(requests(), timeout=60)}
+    stream = client.screening.ScreenStream(requests(), timeout=PATIENCE_S)
+    answers = {a.request_id: a for a in stream}
     assert answers.keys() == sent.keys()
     assert answers["bad"].error.reason == "CONTENT_EMPTY"
     for name in sent.keys() - {"bad"}:

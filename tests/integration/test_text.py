@@ -24,6 +24,7 @@ from featsvc_client.v1 import (
 )
 
 from tests.integration.running import Running, failure, featsvc, running
+from tests.patience import PATIENCE_S
 from tests.photographs import ROOT
 from tests.texts import EDITS, ENTRIES, leetspeak, negatives
 
@@ -293,13 +294,13 @@ def test_a_string_field_that_is_not_utf8_is_refused(server: Running) -> None:
         unary: Call = channel.unary_unary("/featsvc.v1.MatchingService/Match")
         stream: Call = channel.stream_stream("/featsvc.v1.ScreeningService/ScreenStream")
         for call in (
-            lambda: unary(match_request, timeout=10),
-            lambda: list(stream(iter([screen_request]), timeout=10)),
+            lambda: unary(match_request, timeout=PATIENCE_S),
+            lambda: list(stream(iter([screen_request]), timeout=PATIENCE_S)),
         ):
             error = failure(call)
             assert error.code is grpc.StatusCode.INVALID_ARGUMENT
             assert error.reason == "TEXT_NOT_UTF8"
-        error = failure(lambda: unary(b"\xff\xff\xff", timeout=10))
+        error = failure(lambda: unary(b"\xff\xff\xff", timeout=PATIENCE_S))
         assert "not a message of the type that this method takes" in str(error)
     with server.client() as client:
         assert client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
@@ -450,7 +451,6 @@ def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
         assert result.returncode == 0, f"{command}\n{result.stderr}"
         shown += result.stdout

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ from featsvc.accounts.embedded import find_server
 from featsvc.accounts.events import clock_ms
 from featsvc.errors import Unavailable
 from tests.accounts.stores import open_store
+from tests.patience import PATIENCE_MS, PATIENCE_S, until
 
 CLUSTER_OPTIONS = (
-    *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+    *("--cluster-enabled", "yes", "--cluster-node-timeout", "5000"),
     *("--appendonly", "yes", "--repl-diskless-sync-delay", "0"),
 )
 COUNT = Selection(names=("uploads_24h",))
@@ -64,7 +65,7 @@ class Servers:
     def kill(self, port: int) -> None:
         process = self.running.pop(port)
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def free_port() -> int:
 
 def client(port: int) -> Any:
     """Return redis-py's client, untyped because its reply types are unions."""
-    return redis.Redis(port=port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(port=port, socket_timeout=PATIENCE_S, retry=Retry(NoBackoff(), 0))
 
 
 def client_answers(port: int) -> bool:
@@ -97,13 +98,6 @@ def client_answers(port: int) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the servers are not ready in time"
-        time.sleep(0.02)
-
-
 def upload(number: int, account: str) -> Event:
     return Event(f"e{number}", "upload", clock_ms(), {"account": account})
 
@@ -112,12 +106,12 @@ def run(
     body: Callable[[FeatureStore], Awaitable[None]],
     url: str,
     *,
-    timeout_ms: int = 250,
+    timeout_ms: int = PATIENCE_MS,
     replicas: int = 0,
 ) -> None:
     async def main() -> None:
         definitions, options = load_definitions(), {"timeout_ms": timeout_ms, "replicas": replicas}
-        async with open_store(url, definitions, **options) as store, asyncio.timeout(60):
+        async with open_store(url, definitions, **options) as store, asyncio.timeout(PATIENCE_S):
             await body(store)
 
     asyncio.run(main())
@@ -207,7 +201,7 @@ def test_sentinel_follows_a_fail_over(servers: Servers, tmp_path: Path) -> None:
         config = tmp_path / f"sentinel-{port}.conf"
         config.write_text(
             f"sentinel monitor ts 127.0.0.1 {primary} 2\n"
-            "sentinel down-after-milliseconds ts 500\nsentinel failover-timeout ts 3000\n"
+            "sentinel down-after-milliseconds ts 2000\nsentinel failover-timeout ts 3000\n"
         )
         folder = tmp_path / str(port)
         folder.mkdir()
@@ -222,15 +216,11 @@ def test_sentinel_follows_a_fail_over(servers: Servers, tmp_path: Path) -> None:
         ref = EntityRef("account", "kept")
         await store.ingest([upload(1000 + n, "kept") for n in range(20)])
         servers.kill(primary)
-        killed_at = time.monotonic()
-        while True:
-            started = time.monotonic()
-            assert started - killed_at < 30
+        while True:  # until `run` ends it
             try:
                 table = await store.get([ref], COUNT)
                 break
             except Unavailable:
-                assert time.monotonic() - started < 2
                 await asyncio.sleep(0.05)
         assert table.values[0, 0] == 20
         results = await store.ingest([upload(2000, "kept")])
@@ -285,44 +275,43 @@ def knows(connection: Any, node: str) -> bool:
 
 
 class Traffic:
-    """Paced calls: counts acknowledged events, records failed reads and the slowest call."""
+    """Writes and reads of `refs` until stopped. Records which of them succeeded."""
 
     def __init__(self, store: FeatureStore, refs: list[EntityRef]) -> None:
         self.store = store
         self.refs = refs
+        self.numbers = itertools.count(10_000)
         self.acknowledged: Counter[str] = Counter()
-        self.failed_at: list[float] = []
-        self.slowest_s = 0.0
+        self.read: set[str] = set()
+        self.failed_reads = 0
+        self.stopped = False
 
-    async def write(self, number: int) -> None:
-        account = self.refs[number % len(self.refs)].id
-        (result,) = await self.store.ingest([upload(10_000 + number, account)])
-        if result.status is EventStatus.APPLIED:
-            self.acknowledged[account] += 1
+    async def keep_writing(self) -> None:
+        for ref in itertools.cycle(self.refs):
+            if self.stopped:
+                return
+            with contextlib.suppress(Unavailable):
+                (result,) = await self.store.ingest([upload(next(self.numbers), ref.id)])
+                if result.status is EventStatus.APPLIED:
+                    self.acknowledged[ref.id] += 1
+            await asyncio.sleep(0.002)
 
-    async def read(self, number: int) -> None:
-        try:
-            await self.store.get([self.refs[number % len(self.refs)]], COUNT)
-        except Unavailable:
-            self.failed_at.append(time.monotonic())
+    async def keep_reading(self) -> None:
+        for ref in itertools.cycle(self.refs):
+            if self.stopped:
+                return
+            try:
+                await self.store.get([ref], COUNT)
+                self.read.add(ref.id)
+            except Unavailable:
+                self.failed_reads += 1
+            await asyncio.sleep(0.002)
 
-    async def _timed(self, call: Callable[[int], Awaitable[None]], number: int) -> None:
-        started = time.monotonic()
-        with contextlib.suppress(Unavailable):
-            await call(number)
-        self.slowest_s = max(self.slowest_s, time.monotonic() - started)
 
-    async def paced(
-        self, call: Callable[[int], Awaitable[None]], per_s: int, seconds: float
-    ) -> None:
-        """Start calls on time, whether or not earlier ones have ended."""
-        began = time.monotonic()
-        tasks: list[asyncio.Task[None]] = []
-        while (elapsed := time.monotonic() - began) < seconds:
-            while len(tasks) < elapsed * per_s:
-                tasks.append(asyncio.create_task(self._timed(call, len(tasks))))
-            await asyncio.sleep(0.005)
-        await asyncio.gather(*tasks)
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll in the event loop; `run` limits the time."""
+    while not condition():
+        await asyncio.sleep(0.02)
 
 
 def test_cluster_serves_while_a_primary_fails_over(servers: Servers, cluster: list[int]) -> None:
@@ -330,20 +319,21 @@ def test_cluster_serves_while_a_primary_fails_over(servers: Servers, cluster: li
 
     async def body(store: FeatureStore) -> None:
         refs = [EntityRef("account", f"b{n}") for n in range(60)]
+        everything = {ref.id for ref in refs}
         traffic = Traffic(store, refs)
-        writing = asyncio.create_task(traffic.paced(traffic.write, 300, 8))
-        reading = asyncio.create_task(traffic.paced(traffic.read, 300, 8))
-        await asyncio.sleep(2)
+        calls = [call() for call in 4 * [traffic.keep_writing, traffic.keep_reading]]
+        tasks = [asyncio.create_task(call) for call in calls]
+        await wait_until(lambda: traffic.acknowledged.keys() == everything == traffic.read)
         servers.kill(cluster[0])
-        killed_at = time.monotonic()
-        await asyncio.gather(writing, reading)
+        await wait_until(lambda: traffic.failed_reads > 0)
+        traffic.read.clear()
+        await wait_until(lambda: traffic.read == everything)
+        traffic.stopped = True
+        await asyncio.gather(*tasks)
         table = await store.get(refs, COUNT)
         for column, ref in enumerate(refs):
             # Unacknowledged events may have been applied too.
             assert table.values[0, column] >= traffic.acknowledged[ref.id] > 0
-        assert sum(traffic.acknowledged.values()) > 1000
-        assert max(traffic.failed_at) - killed_at < 5
-        assert traffic.slowest_s < 2  # four times the timeout: no call hangs
 
     hosts = ",".join(f"127.0.0.1:{port}" for port in cluster)
     run(body, f"redis+cluster://{hosts}", timeout_ms=500, replicas=1)
@@ -363,7 +353,7 @@ def test_cluster_follows_slots_that_move(servers: Servers, cluster: list[int]) -
         clients[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
         clients[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
         await store.ingest([upload(2, "moved")])  # still at the source
-        clients[source].migrate("127.0.0.1", cluster[target], [key], 0, 2000)
+        clients[source].migrate("127.0.0.1", cluster[target], [key], 0, PATIENCE_MS)
         await store.ingest([upload(3, "moved")])  # ASK
         assert (await store.get([ref], COUNT)).values[0, 0] == 3
         for node in clients:
@@ -371,4 +361,4 @@ def test_cluster_follows_slots_that_move(servers: Servers, cluster: list[int]) -
         await store.ingest([upload(4, "moved")])  # MOVED
         assert (await store.get([ref], COUNT)).values[0, 0] == 4
 
-    run(body, f"redis+cluster://127.0.0.1:{cluster[1]}", timeout_ms=1000)
+    run(body, f"redis+cluster://127.0.0.1:{cluster[1]}")

@@ -88,7 +88,7 @@ def run_fold(
 ages = st.lists(st.integers(-20_000, 100 * 86_400_000), max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     code=st.sampled_from([*FORMATS, k.DISTINCT]),
     shape=st.sampled_from(RINGS),
@@ -179,7 +179,7 @@ def programs(draw: st.DrawFn, depth: int = 3) -> list[tuple[int, float]]:
     return [*left, *right, (draw(operations), 0.0)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     program=programs(), known=st.lists(st.tuples(st.floats(-10, 10), marks), min_size=4, max_size=4)
 )

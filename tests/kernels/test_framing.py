@@ -35,7 +35,7 @@ def framed(
     return out
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     widths=st.tuples(*[st.integers(0, 40)] * 4),

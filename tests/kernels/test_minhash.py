@@ -24,7 +24,7 @@ def signature_of(hashes: Hashes, block: int | None = None) -> Hashes:
     return np.asarray(minima.min(axis=0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_grams_equal_twin(text: str) -> None:
     np.testing.assert_array_equal(hashes_of(text), reference_minhash.gram_hashes(text))
@@ -35,7 +35,7 @@ def test_grams_of_the_highest_code_points_differ() -> None:
     assert np.unique(hashes).size == 4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40), st.integers(1, 50))
 def test_minima_equal_twin_however_they_are_cut(values: list[int], block: int) -> None:
     hashes = np.array(values, np.uint32)

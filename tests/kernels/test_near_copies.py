@@ -28,7 +28,7 @@ def texts(seed: int, count: int) -> tuple[list[Grams], Grams]:
     return entries, np.concatenate([around[0], copy, around[1]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([0.0, 0.2, 0.4, 1.0]))
 def test_search_equals_twin(seed: int, count: int, radius: float) -> None:
     entries, query = texts(seed, count)
@@ -46,7 +46,7 @@ def test_read_only_arrays_do() -> None:
     assert len(index.search(query, 1.0)[0]) >= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=100))
 def test_blocks_are_sorted_one_by_one(values: list[int]) -> None:
     grams = np.array(values, np.uint32)

@@ -75,7 +75,7 @@ def test_photographs_leave_nothing_to_rounding() -> None:
     assert all(int(vector["near_median"]) <= 1 for vector in recorded())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),
@@ -89,6 +89,7 @@ def test_downsample_equals_twin(height: int, width: int, grey: bool, seed: int) 
     np.testing.assert_allclose(downsample(pixels), reference_pdq.downsample(pixels), atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(1, 4096), (4096, 1), (3, 4096), (2048, 40)])
 def test_downsample_of_extreme_shapes_equals_twin(height: int, width: int) -> None:
     pixels = noise(1, height, width)

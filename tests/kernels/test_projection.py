@@ -33,7 +33,7 @@ def test_rows_equal_twin_compiled_and_not(function: object, share: float) -> Non
     np.testing.assert_array_equal(rows[:found], reference_projection.sift(*values))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([0, 1, 3, 40]),
     st.sampled_from([0, 0.001, 0.1, 0.9]),

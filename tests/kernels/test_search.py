@@ -86,7 +86,7 @@ def probe(
     return split(ends, rows[:count].tolist(), distances[:count].tolist())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([1, 2, 3, 4, 16]),
     st.integers(0, 40), st.integers(0, 1024),
@@ -98,7 +98,7 @@ def test_scan_equals_the_twin(seed: int, count: int, words: int, flips: int, rad
     assert scan(values, queries, radius) == reference_search.scan(values, queries, radius)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 12),
     st.lists(st.integers(-1, 2), min_size=9, max_size=9), st.integers(1, 5),

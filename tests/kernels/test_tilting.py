@@ -27,7 +27,7 @@ def tilt(plane: NDArray[np.uint8], degrees: float, zoom: float, fill: int) -> ND
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 60), width=st.integers(1, 60), factor=st.integers(1, 5),
     seed=st.integers(0, 99), colour=st.booleans(),
@@ -41,7 +41,7 @@ def test_shrink_equals_the_twin(
     np.testing.assert_allclose(shrink(pixels, factor), twin, atol=0.51)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 60), width=st.integers(1, 60), degrees=st.floats(-50, 50),
     zoom=st.floats(1, 2), fill=st.sampled_from([0, 77, 255]), seed=st.integers(0, 99),

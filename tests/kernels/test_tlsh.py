@@ -53,7 +53,7 @@ bytes_of_few = st.integers(1, 255).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(bytes_of_few)
 def test_digest_equals_twin(data: bytes) -> None:
     assert digest_of(data) == reference_tlsh.digest(data)
@@ -62,7 +62,7 @@ def test_digest_equals_twin(data: bytes) -> None:
 digests = st.binary(min_size=35, max_size=35)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(digests, digests)
 def test_distance_equals_twin_and_is_symmetric(a: bytes, b: bytes) -> None:
     assert distance(a, b) == reference_tlsh.distance(a, b) == distance(b, a)
@@ -76,7 +76,7 @@ def test_the_largest_distance_is_reached() -> None:
     assert distance(a, b) == kernels.LARGEST_DISTANCE
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(digests, max_size=20),
     st.lists(digests, min_size=1, max_size=3),
@@ -109,7 +109,7 @@ def test_scan_says_how_much_room_it_wants() -> None:
     assert ends[0] == 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(bytes_of_few, bytes_of_few)
 def test_any_bytes_equal_the_library(a: bytes, b: bytes) -> None:
     pytest.importorskip("tlsh", reason="of the `peers` extra")

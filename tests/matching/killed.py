@@ -36,7 +36,7 @@ def _index(url: str, folder: Path) -> None:
 def _follow(url: str, folder: Path) -> None:
     follower = Follower(BankStore(url), poll_interval_ms=1, segments=folder)
     follower.start()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def main(folder: Path, kills: int) -> None:

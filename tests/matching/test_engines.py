@@ -54,7 +54,7 @@ def engines(values: Values, bits: int) -> Sequence[Engine]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([0, 1, 2, 50, 300]),
@@ -74,7 +74,7 @@ def test_search_equals_brute_force(
         assert by_query(engine.search(queries[:1], radius)) == expected[:1], engine.name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 100), st.sampled_from([16, 20, 32]))
 def test_byte_hashes_are_found_where_equal(seed: int, count: int, length: int) -> None:
     rng = np.random.default_rng(seed)

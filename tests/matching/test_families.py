@@ -71,7 +71,7 @@ def test_every_family_is_of_a_matched_algorithm() -> None:
 
 
 @every_matched
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_search_equals_brute_force(kind: Algorithm, data: st.DataObject) -> None:
     values = data.draw(st.lists(drawn(kind), min_size=1, max_size=40))

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace as replaced
@@ -27,6 +26,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
+from tests.patience import PATIENCE_S, until
 
 KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
 
@@ -60,10 +60,7 @@ def working(indexer: Indexer) -> Iterator[None]:
     thread = threading.Thread(target=indexer.run, args=(stopping,))
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not has_indexer(indexer.folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: has_indexer(indexer.folder))
         yield
     finally:
         stopping.set()
@@ -104,16 +101,13 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
     follower = follow(bank, folder)
     try:
         load(bank, range(3, 9), replace=True)
-        follower.wait_for(3, 20)
+        follower.wait_for(3, PATIENCE_S)
         Indexer(bank, folder).build()
-        deadline = time.monotonic() + 20
-        while follower.status().algorithms[0].segment_revision != 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: follower.status().algorithms[0].segment_revision == 3)
         assert follower.status().algorithms[0].delta_signals == 0
         assert held(follower.snapshot, range(10)) == set(range(3, 9))
         load(bank, range(3, 12))
-        assert held(follower.wait_for(4, 20), range(15)) == set(range(3, 12))
+        assert held(follower.wait_for(4, PATIENCE_S), range(15)) == set(range(3, 12))
     finally:
         follower.stop()
 
@@ -139,13 +133,12 @@ def test_many_changes_are_left_to_the_indexer(
         # Only the lock: a running indexer would collect the segment that is built below.
         with indexer_module._locked_folder(folder):
             revision = load(bank, range(5, 100))
-            time.sleep(0.3)
-            status = follower.status()
-            assert (status.served_revision, status.committed_revision) == (2, revision)
-            assert status.staleness_ms >= 200
+            until(lambda: follower.status().committed_revision == revision)
+            until(lambda: follower.status().staleness_ms >= 200)
+            assert follower.status().served_revision == 2
             Indexer(bank, folder).build()
-            follower.wait_for(revision, 20)
-        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+            follower.wait_for(revision, PATIENCE_S)
+        assert held(follower.wait_for(revision, PATIENCE_S), range(100)) == set(range(100))
         assert follower.status().staleness_ms == 0
     finally:
         follower.stop()
@@ -164,13 +157,15 @@ def test_many_changes_are_read_without_an_indexer(
     follower = follow(bank, folder)
     try:
         revision = load(bank, range(100))
-        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+        assert held(follower.wait_for(revision, PATIENCE_S), range(100)) == set(range(100))
     finally:
         follower.stop()
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.lists(
@@ -196,7 +191,7 @@ def test_added_withdrawn_and_compacted_in_any_order(
             if compact:
                 Indexer(store, folder).build()
                 collect(folder)
-            served = follower.wait_for(store.head().revision, 20)
+            served = follower.wait_for(store.head().revision, PATIENCE_S)
             in_bank = replaced(EXACTLY, banks=(name,))
             assert held(served, range(60), in_bank) == expected
             for number in expected:
@@ -205,6 +200,7 @@ def test_added_withdrawn_and_compacted_in_any_order(
         follower.stop()
 
 
+@pytest.mark.slow
 def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) -> None:
     url = f"sqlite:///{tmp_path / 'banks.db'}"
     store = BankStore(url)
@@ -216,13 +212,10 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
         env=os.environ | {"FEATSVC_BANKS_URL": url},
     )
     try:
-        deadline = time.monotonic() + 60
-        while not published(folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: published(folder))
     finally:
         process.terminate()
-        code = process.wait(30)
+        code = process.wait(PATIENCE_S)
     assert code == 0
     newest = newest_segment(folder)
     assert newest is not None
@@ -230,13 +223,13 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_served_set_equals_the_store(tmp_path: Path) -> None:
     """SIGKILL ends indexers and followers during builds, swaps and collections."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.matching.killed", str(tmp_path), str(KILLS)],
         capture_output=True,
         text=True,
-        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

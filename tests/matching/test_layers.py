@@ -19,7 +19,7 @@ def snapshot(layers: Layers) -> Snapshot:
     return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 20),
     st.lists(st.tuples(st.integers(0, 8), st.lists(st.integers(1, 80), max_size=6)), max_size=12),

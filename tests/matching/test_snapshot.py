@@ -383,7 +383,7 @@ def test_wrong_batches_are_refused() -> None:
     assert served.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), max_size=30),
     st.lists(st.integers(0, 60), min_size=1, max_size=5),
@@ -438,7 +438,7 @@ def test_only_quick_searches_are_made_by_match_if_quick(monkeypatch: pytest.Monk
     assert served.match_if_quick(signal, MatchOptions()) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 256), st.sampled_from([1, 40]))
 def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: int) -> None:
     rng = np.random.default_rng(seed)

@@ -113,6 +113,7 @@ def test_too_many_hits_of_several_queries(monkeypatch: pytest.MonkeyPatch) -> No
         engine.search(ragged(*[value_of(ENTRIES[0])] * 2), 0)
 
 
+@pytest.mark.slow
 def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies where spans meet, at the end, and in the middle of one."""
     prose = " ".join(negatives())
@@ -127,6 +128,7 @@ def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.Monke
         engine.search(ragged(query), 0.4)
 
 
+@pytest.mark.slow
 def test_texts_and_tlsh_are_restored_from_their_segment(tmp_path: Path) -> None:
     rows = [
         row(version, algorithm=name, value=value_of(text, name))
@@ -182,7 +184,7 @@ def test_a_follower_serves_texts_from_a_segment_and_from_layers(
         follower.stop()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=6), st.integers(0, 50))
 def test_every_text_finds_itself_at_distance_0(texts: list[str], extra: int) -> None:
     texts = [*texts, "".join(chr(97 + (i * i + extra) % 26) for i in range(40 + extra))]

@@ -43,7 +43,7 @@ def brute_force(
     return [[(int(r), float(d[r])) for r in np.flatnonzero(d <= radius)] for d in distances]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([0, 1, 2, 50, 700]),
@@ -64,7 +64,7 @@ def test_flat_search_equals_brute_force(
     assert by_query(again.search(query_values[:1], radius)) == expected[:1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 63, 64, 65, 900]),

@@ -351,6 +351,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         decode(hostile, EXACT, LIMITS)
 
 
+@pytest.mark.slow
 def test_decoding_stops_after_its_time_limit() -> None:
     content = encode(Image.fromarray(noise(1, 3000, 3000)), "PNG", compress_level=1)
     with pytest.raises(TimedOut, match="more than 1 ms"):

@@ -18,6 +18,7 @@ from featsvc.accounts import (
     load_definitions,
 )
 from featsvc.service.features import FeatureServicer
+from tests.patience import PATIENCE_MS
 
 BATCH_BYTES = 2**19
 BATCHES = 160
@@ -46,6 +47,7 @@ class SlowStore:
         return [EventResult(EventStatus.APPLIED)] * len(events)
 
 
+@pytest.mark.slow
 def test_a_slow_store_slows_the_sender_of_a_stream() -> None:
     """HTTP/2 flow control bounds the batches in flight."""
     store = SlowStore()
@@ -157,7 +159,7 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
     async def with_a_store() -> None:
         valkey = EmbeddedValkey(tmp_path)
         await valkey.start()
-        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=10_000)
+        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=PATIENCE_MS)
         await serving(store, body)
         await store.close()
         await valkey.stop()

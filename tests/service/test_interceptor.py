@@ -9,6 +9,7 @@ from grpc import aio
 from featsvc.service.features import FeatureServicer
 from featsvc.service.interceptor import RequestInterceptor
 from featsvc.service.metrics import Metrics
+from tests.patience import PATIENCE_S
 
 
 class BlockedStore:
@@ -48,7 +49,7 @@ def test_idle_means_that_no_call_is_in_flight() -> None:
                 assert not idle.done()
                 store.turns.release()
                 await asyncio.gather(*calls)
-                await asyncio.wait_for(interceptor.idle.wait(), 60)
+                await asyncio.wait_for(interceptor.idle.wait(), PATIENCE_S)
                 await idle
         finally:
             await server.stop(None)

@@ -64,7 +64,7 @@ def test_it_has_a_value_on_the_wire(distance: Distance) -> None:
 
 
 @every_kind
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_text_form_and_value_go_back_and_forth(kind: Algorithm, data: st.DataObject) -> None:
     value = data.draw(values_of(kind))
@@ -82,7 +82,7 @@ def test_text_form_and_value_go_back_and_forth(kind: Algorithm, data: st.DataObj
 
 
 @every_kind
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_distances_keep_their_laws(kind: Algorithm, data: st.DataObject) -> None:
     a, b = (data.draw(values_of(kind)) for _ in range(2))

@@ -127,7 +127,7 @@ def test_too_long_to_be_stored() -> None:
     assert hash_text(text, DEFAULT_TEXT_ALGORITHMS).outcome is ContentOutcome.OK
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(min_size=1, max_size=300))
 def test_text_forms_round_trip(text: str) -> None:
     for signal in hash_text(text, ALL, parts=True).signals:

@@ -60,7 +60,7 @@ def test_folded_view(text: str, folded: str) -> None:
     assert view_text(text).folded == folded
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=80))
 def test_views_hold_neither_blanks_nor_punctuation(text: str) -> None:
     views = view_text(text)
@@ -68,14 +68,14 @@ def test_views_hold_neither_blanks_nor_punctuation(text: str) -> None:
         assert not any(c.isspace() or c in string.punctuation for c in view)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_case_makes_no_difference_to_ascii(text: str) -> None:
     ascii_text = text.encode("ascii", "ignore").decode()
     assert view_text(ascii_text.upper()) == view_text(ascii_text.lower())
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -52,7 +52,7 @@ def test_a_vector_is_named_by_model_and_version(name: str, known: bool) -> None:
         assert f"{kind.base}@{kind.version}" == kind.name == name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays(np.float32, st.integers(1, 300), elements=FLOATS))
 def test_text_and_value_go_back_and_forth(values: np.ndarray) -> None:
     if not math.hypot(*values.astype(float)) >= np.finfo(np.float32).tiny:
