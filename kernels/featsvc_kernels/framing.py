@@ -1,9 +1,9 @@
 """Where the picture lies in a framed copy: inside plain bars, or on a page that shows it.
 
-A picture is read on a grid of every `step`-th pixel (the green sample of RGB), so that the cost does
-not grow with its size. A grid line is *flat* if 97 % of it lie within `NEAR` levels of its median:
-the bars of a JPEG have a little noise, and photographs have such lines only where a sky or a
-backdrop fills them.
+A picture is read on a grid of every `step`-th pixel (the green sample of RGB), so that the cost
+does not grow with its size. A grid line is *flat* if 97 % of it lie within `NEAR` levels of its
+median: the bars of a JPEG have a little noise, and photographs have such lines only where a sky or
+a backdrop fills them.
 
 - `trimmed`: each side loses its flat lines of one level, that of its outermost line. Sides may
   differ in level and width.
