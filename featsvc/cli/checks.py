@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from featsvc_kernels.jit import CACHE_DIR
+from featsvc_kernels.jit import cache_folder
 
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
@@ -31,7 +31,10 @@ def kernels() -> str:
     """Run every kernel. Importing this module has compiled them, or loaded them from the cache."""
     warm_hashing()
     warm_accounts()
-    return f"compiled, cached in {CACHE_DIR}"
+    folder = cache_folder("featsvc_kernels.pdq")
+    if folder is None:
+        return "compiled, not cached: no cache folder is writable; set NUMBA_CACHE_DIR"
+    return f"compiled, cached in {folder.parent}"
 
 
 def _installation() -> str:

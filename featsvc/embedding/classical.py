@@ -41,7 +41,7 @@ def downsample(pixels: NDArray[np.uint8]) -> Vector:
     rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     block = np.empty((pdq_kernels.SAMPLES, pdq_kernels.SAMPLES), np.float32)
-    pdq_kernels.pdq_downsample(rows, channels, 0, 0, height, width, block)
+    pdq_kernels.pdq_downsample(rows, channels, (0, 0, height, width), block)
     return block
 
 

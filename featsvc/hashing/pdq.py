@@ -35,7 +35,7 @@ def _transform(
     rows, channels = as_rows(pixels)
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
-    quality = kernels.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)
+    quality = kernels.pdq_hash(rows, channels, (0, 0, height, width), coefficients, bits)
     return coefficients, bits, int(quality)
 
 

@@ -10,5 +10,5 @@ def block_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     block = np.empty((64, 64), np.float32)
     channels = 1 if pixels.ndim == 2 else 3
-    pdq.pdq_downsample(pixels.reshape(height, -1), channels, 0, 0, height, width, block)
+    pdq.pdq_downsample(pixels.reshape(height, -1), channels, (0, 0, height, width), block)
     return block

@@ -25,7 +25,7 @@ def run(pixels: NDArray[np.uint8]) -> tuple[bytes, int, NDArray[np.float32]]:
     coefficients = np.empty((16, 16), np.float32)
     bits = np.empty(32, np.uint8)
     rows = np.ascontiguousarray(pixels).reshape(height, -1)
-    quality = pdq.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)
+    quality = pdq.pdq_hash(rows, channels, (0, 0, height, width), coefficients, bits)
     return bits.tobytes(), quality, coefficients
 
 
@@ -33,7 +33,7 @@ def downsample(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     block = np.empty((64, 64), np.float32)
-    pdq.pdq_downsample(pixels.reshape(height, -1), channels, 0, 0, height, width, block)
+    pdq.pdq_downsample(pixels.reshape(height, -1), channels, (0, 0, height, width), block)
     return block
 
 
@@ -125,9 +125,9 @@ def test_ties_are_not_above_the_median() -> None:
 def test_a_rectangle_is_the_crop_of_it() -> None:
     pixels = noise(3, 200, 300)
     whole, part = np.empty((64, 64), np.float32), np.empty((64, 64), np.float32)
-    pdq.pdq_downsample(pixels.reshape(200, -1), 3, 10, 20, 150, 211, part)
+    pdq.pdq_downsample(pixels.reshape(200, -1), 3, (10, 20, 150, 211), part)
     crop = np.ascontiguousarray(pixels[10:160, 20:231])
-    pdq.pdq_downsample(crop.reshape(150, -1), 3, 0, 0, 150, 211, whole)
+    pdq.pdq_downsample(crop.reshape(150, -1), 3, (0, 0, 150, 211), whole)
     np.testing.assert_array_equal(part, whole)
 
 
@@ -150,7 +150,7 @@ def test_turned_hashes_are_those_of_the_turned_pixels(name: str, every: bool) ->
     bits = np.zeros((8, 32), np.uint8)
     rows = np.ascontiguousarray(pixels).reshape(height, -1)
     channels = rows.shape[1] // width
-    quality = pdq.pdq_turned_hashes(rows, channels, 0, 0, height, width, every, bits)
+    quality = pdq.pdq_turned_hashes(rows, channels, (0, 0, height, width), every, bits)
     assert quality == run(pixels)[1]
     for index in range(8) if every else (0, 1, 5, 6):
         value, _, coefficients = run(turned[index])
@@ -163,7 +163,7 @@ def test_turned_hashes_of_a_part() -> None:
     part = pixels[31:290, 57:411]
     height, width = part.shape[:2]
     bits, whole = np.zeros((8, 32), np.uint8), np.zeros((8, 32), np.uint8)
-    pdq.pdq_turned_hashes(pixels.reshape(len(pixels), -1), 3, 31, 57, height, width, True, bits)
+    pdq.pdq_turned_hashes(pixels.reshape(len(pixels), -1), 3, (31, 57, height, width), True, bits)
     rows = np.ascontiguousarray(part).reshape(height, -1)
-    pdq.pdq_turned_hashes(rows, 3, 0, 0, height, width, True, whole)
+    pdq.pdq_turned_hashes(rows, 3, (0, 0, height, width), True, whole)
     np.testing.assert_array_equal(bits, whole)

@@ -1,0 +1,237 @@
+"""Machine code is kept by module, and old code never runs.
+
+A copy of the package gets four small modules; each step runs in a process of its own.
+"""
+
+import compileall
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.photographs import ROOT
+
+MODULES = {
+    "callee": """
+from featsvc_kernels.jit import kernel
+OFFSET = 1
+@kernel("int64(int64)")
+def shift(x):
+    return x + OFFSET
+""",
+    "codes": "FACTOR, STEP = 10, 100\n",
+    "caller": """
+from featsvc_kernels import callee as steps
+from featsvc_kernels.jit import kernel
+from .codes import FACTOR, STEP
+@kernel()
+def helper(x):
+    return steps.shift(x) * FACTOR
+@kernel("int64(int64)")
+def scale(x):
+    return helper(x)
+def make(step):
+    @kernel("int64(int64)")
+    def add(x):
+        return x + step
+    return add
+add = make(STEP)
+""",
+    "leaf": """
+from featsvc_kernels.jit import kernel
+@kernel("int64(int64)")
+def double(x):
+    return 2 * x
+""",
+    "reference_caller": "def scale(x):\n    return 10 * (x + 1)\n",
+}
+PROGRAM = """
+import json
+from featsvc_kernels import callee, caller, leaf, reference_caller
+from featsvc_kernels.jit import cache_folder
+functions = [callee.shift, caller.scale, caller.add, leaf.double]
+print(json.dumps({
+    "results": [f(5) for f in functions],
+    "compiled": sorted({f.__module__[16:] for f in functions if f.stats.cache_misses}),
+    "loaded": sorted({f.__module__[16:] for f in functions if f.stats.cache_hits}),
+    "folders": [str(cache_folder(f.__module__) or "") for f in functions],
+}))
+"""
+RESULTS = [6, 60, 105, 10]
+
+
+def start(path: Path, cache: Path, program: str = PROGRAM, **environ: str) -> subprocess.Popen[str]:
+    # Old bytecode must not be what a test of old machine code finds.
+    environ = {"PYTHONPATH": str(path), "NUMBA_CACHE_DIR": str(cache), **environ}
+    return subprocess.Popen(
+        [sys.executable, "-B", "-c", program],
+        env=os.environ | environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Any:
+    output, _ = process.communicate()
+    assert process.returncode == 0
+    return json.loads(output)
+
+
+def run(path: Path, cache: Path, program: str = PROGRAM, **environ: str) -> Any:
+    return finish(start(path, cache, program, **environ))
+
+
+def copy_package(folder: Path) -> Path:
+    """A folder for the module path."""
+    package = folder / "featsvc_kernels"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", "jit.py", "sources.py"):
+        shutil.copy(ROOT / "kernels/featsvc_kernels" / name, package)
+    for name, text in MODULES.items():
+        (package / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The package's folder and the cache, after a first run."""
+    folder = tmp_path_factory.mktemp("jit")
+    path, cache = copy_package(folder / "path"), folder / "cache"
+    found = run(path, cache)
+    assert (found["results"], found["loaded"]) == (RESULTS, [])
+    assert all(Path(name).parent == cache for name in found["folders"])
+    return path, cache
+
+
+@pytest.fixture
+def restored(warm: tuple[Path, Path]) -> Iterator[tuple[Path, Path]]:
+    """`warm`; the modules are put back afterwards."""
+    yield warm
+    for name, text in MODULES.items():
+        (warm[0] / "featsvc_kernels" / f"{name}.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "results", "compiled"),
+    [
+        ("callee", "OFFSET = 1", "OFFSET = 2", [7, 70, 105, 10], ["callee", "caller"]),
+        ("callee", "x + OFFSET", "x - OFFSET", [4, 40, 105, 10], ["callee", "caller"]),
+        ("codes", "10, 100", "20, 200", [6, 120, 205, 10], ["caller"]),
+        ("leaf", "2 * x", "3 * x", [6, 60, 105, 15], ["leaf"]),
+        ("reference_caller", "10", "20", RESULTS, []),
+    ],
+)
+def test_an_edit_recompiles_the_module_and_its_importers(
+    restored: tuple[Path, Path],
+    module: str,
+    before: str,
+    after: str,
+    results: list[int],
+    compiled: list[str],
+) -> None:
+    path, cache = restored
+    source = path / "featsvc_kernels" / f"{module}.py"
+    source.write_text(MODULES[module].replace(before, after))
+    found = run(path, cache)
+    assert (found["results"], found["compiled"]) == (results, compiled)
+    assert found["loaded"] == sorted({"callee", "caller", "leaf"} - set(compiled))
+
+
+def test_an_edit_during_the_start_is_not_kept_as_old_code(restored: tuple[Path, Path]) -> None:
+    """The process that read the old source keeps nothing; the next one has the new result."""
+    path, cache = restored
+    source = path / "featsvc_kernels/codes.py"
+    edited = MODULES["codes"].replace("10,", "30,")
+    edit = f"import featsvc_kernels.codes\nopen({str(source)!r}, 'w').write({edited!r})\n"
+    found = run(path, cache, edit + PROGRAM)
+    assert (found["results"], found["folders"][1]) == (RESULTS, "")
+    assert run(path, cache)["results"] == [6, 180, 105, 10]
+
+
+def test_a_folder_that_cannot_be_written_is_passed_over(
+    warm: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
+    found = run(warm[0], file, **home)
+    assert (found["results"], found["loaded"]) == (RESULTS, [])
+    assert {Path(name).parent for name in found["folders"]} == {tmp_path / "home/featsvc"}
+    assert run(warm[0], file, **home)["compiled"] == []
+    nowhere = {"XDG_CACHE_HOME": str(file), "TMPDIR": str(tmp_path)}
+    found = run(warm[0], file, **nowhere)
+    assert (found["results"], found["folders"]) == (RESULTS, [""] * 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["file", "home"]
+    assert not list(warm[0].rglob("*.nb?"))
+
+
+def test_numba_does_not_choose_another_folder(warm: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its own choice, `__pycache__`, would be keyed by the caller's file alone."""
+    path = copy_package(tmp_path / "path")
+    found = run(path, tmp_path / "cache")
+    for folder in map(Path, set(found["folders"])):
+        for inner in folder.iterdir():
+            shutil.rmtree(inner)
+            inner.touch()
+    found = run(path, tmp_path / "cache")
+    assert (found["results"], found["loaded"]) == (RESULTS, [])
+    assert not list(path.rglob("*.nb?"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "pyc"])
+def test_a_package_without_readable_sources_keeps_nothing(kind: str, tmp_path: Path) -> None:
+    path = copy_package(tmp_path / "path")
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "package.zip", "w") as archive:
+            for source in path.rglob("*.py"):
+                archive.write(source, source.relative_to(path))
+        path = tmp_path / "package.zip"
+    else:
+        compileall.compile_dir(path, legacy=True, quiet=1)
+        for source in path.rglob("*.py"):
+            source.unlink()
+    found = run(path, tmp_path / "cache", XDG_CACHE_HOME=str(tmp_path / "home"))
+    assert (found["results"], found["folders"]) == (RESULTS, [""] * 4)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_processes_may_compile_at_once(warm: tuple[Path, Path], tmp_path: Path) -> None:
+    processes = [start(warm[0], tmp_path) for _ in range(3)]
+    assert [finish(process)["results"] for process in processes] == [RESULTS] * 3
+    found = run(warm[0], tmp_path)
+    assert (found["results"], found["compiled"]) == (RESULTS, [])
+
+
+def test_the_jit_may_be_off(warm: tuple[Path, Path], tmp_path: Path) -> None:
+    program = "import json\nfrom featsvc_kernels.caller import scale\nprint(json.dumps(scale(5)))"
+    assert run(warm[0], tmp_path, program, NUMBA_DISABLE_JIT="1") == 60
+
+
+def test_a_new_folder_removes_old_ones_of_its_module(
+    restored: tuple[Path, Path],
+) -> None:
+    path, cache = restored
+    months_ago = time.time() - 31 * 24 * 3600
+    for name in ("leaf-old", "leaf-recent", "leafy-old"):
+        (cache / f"featsvc_kernels.{name}/inside").mkdir(parents=True)
+        if "old" in name:
+            os.utime(cache / f"featsvc_kernels.{name}", (months_ago, months_ago))
+    used = Path(run(path, cache)["folders"][3])
+    os.utime(used, (months_ago, months_ago))
+    assert run(path, cache)["compiled"] == []
+    assert used.stat().st_mtime > months_ago + 1
+    assert (cache / "featsvc_kernels.leaf-old").exists()
+    (path / "featsvc_kernels/leaf.py").write_text(MODULES["leaf"] + "# edited\n")
+    assert run(path, cache)["compiled"] == ["leaf"]
+    left = {folder.name.partition("featsvc_kernels.")[2] for folder in cache.iterdir()}
+    assert {"leaf-recent", "leafy-old"} < left
+    assert "leaf-old" not in left
+    assert used.exists()

@@ -1,0 +1,103 @@
+"""Which modules a kernel's machine code depends on, against `grimp` and for each form of import."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import grimp
+import pytest
+from featsvc_kernels import sources
+
+CALLER, CALLEE = "featsvc_kernels.caller", "featsvc_kernels.callee"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Path, bytes]]:
+    """A package of four empty modules, in place of the real one."""
+    texts: dict[str, tuple[Path, bytes]] = {}
+    for name in ("featsvc_kernels", CALLER, CALLEE, "featsvc_kernels.other"):
+        stem = "__init__" if name == "featsvc_kernels" else name.rpartition(".")[2]
+        path = tmp_path / f"{stem}.py"
+        path.write_bytes(b"")
+        texts[name] = path, b""
+    monkeypatch.setattr(sources, "_SOURCES", texts)
+    sources._imported_names.cache_clear()
+    return texts
+
+
+def test_dependencies_are_those_of_the_import_graph() -> None:
+    sources._imported_names.cache_clear()
+    graph = grimp.build_graph("featsvc_kernels", cache_dir=None)
+    around = {"featsvc_kernels", "featsvc_kernels.sources"}
+    for module in graph.modules - around:
+        expected = {module, *graph.find_upstream_modules(module), *around}
+        assert sources.dependencies(module) == expected
+        assert sources.fingerprint(module) is not None
+
+
+def test_no_kernel_depends_on_a_twin() -> None:
+    modules = grimp.build_graph("featsvc_kernels", cache_dir=None).modules
+    for module in modules - {"featsvc_kernels"}:
+        if "reference_" not in module:
+            assert not any("reference_" in name for name in sources.dependencies(module) or ())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from featsvc_kernels.callee import CONSTANT",
+        "from featsvc_kernels.callee import *",
+        "from featsvc_kernels import callee",
+        "from featsvc_kernels import *",
+        "from .callee import CONSTANT",
+        "from . import callee",
+        "import featsvc_kernels.callee as short",
+        "import featsvc_kernels.callee",
+        "import featsvc_kernels",
+        "import math, featsvc_kernels.callee as short",
+        "def late():\n    from .callee import CONSTANT",
+        "try:\n    pass\nexcept ImportError:\n    from . import callee",
+        "match 1:\n    case 1:\n        while True:\n            from . import callee",
+    ],
+)
+def test_every_form_of_import_counts(
+    package: dict[str, tuple[Path, bytes]], statement: str
+) -> None:
+    package[CALLER] = package[CALLER][0], statement.encode()
+    found = sources.dependencies(CALLER)
+    assert found is not None
+    assert found >= {CALLER, CALLEE, "featsvc_kernels"}
+    names_one_module = "callee" in statement and statement != "import featsvc_kernels.callee"
+    assert ("featsvc_kernels.other" in found) != names_one_module
+
+
+def test_imports_count_through_others_and_in_circles(
+    package: dict[str, tuple[Path, bytes]],
+) -> None:
+    package[CALLER] = package[CALLER][0], b"from . import callee"
+    package[CALLEE] = package[CALLEE][0], b"from .other import X\nfrom .caller import Y"
+    assert sources.dependencies(CALLER) == set(package)
+
+
+def test_a_module_without_a_readable_source_has_no_fingerprint(
+    package: dict[str, tuple[Path, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = "featsvc_kernels.binary"
+    package[CALLER] = package[CALLER][0], b"from featsvc_kernels import binary"
+    package[CALLER][0].write_bytes(package[CALLER][1])
+    monkeypatch.setitem(sys.modules, binary, ModuleType(binary))
+    assert sources.fingerprint(CALLER) is None
+    assert sources.fingerprint(binary) is None
+
+
+def test_a_source_that_changed_since_the_start_has_no_fingerprint(
+    package: dict[str, tuple[Path, bytes]],
+) -> None:
+    package[CALLER] = package[CALLER][0], b"from featsvc_kernels import callee"
+    package[CALLER][0].write_bytes(package[CALLER][1])
+    assert sources.fingerprint(CALLER) is not None
+    package[CALLEE][0].write_bytes(b"CONSTANT = 2")
+    assert sources.fingerprint(CALLER) is None
+    assert sources.fingerprint("featsvc_kernels.other") is not None
+    package[CALLEE][0].unlink()
+    assert sources.fingerprint(CALLER) is None
