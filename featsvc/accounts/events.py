@@ -10,7 +10,7 @@ from enum import IntEnum
 
 import msgspec
 
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 MAX_EVENTS = 10_000
 """Events in one batch."""
@@ -122,11 +122,11 @@ def check_event(event: Event, *, now_ms: int) -> None:
     if len(event.entities) > MAX_ENTITIES:
         raise too_many("entities", len(event.entities), MAX_ENTITIES)
     for name, entity_id in event.entities.items():
-        check_id(entity_id, f"entities.{name[:64]}")
+        check_id(entity_id, f"entities.{shown(name)}")
     if len(event.attributes) > MAX_ATTRIBUTES:
         raise too_many("attributes", len(event.attributes), MAX_ATTRIBUTES)
     for name, value in event.attributes.items():
-        _check_attribute(value, f"attributes.{name[:64]}")
+        _check_attribute(value, f"attributes.{shown(name)}")
 
 
 def _check_attribute(value: object, field: str) -> None:
@@ -181,7 +181,7 @@ def parse_time(value: int | float | str, *, field: str = "time") -> int:
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise InvalidInput(
-            f"{field}: {str(value)[:64]!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
+            f"{field}: {shown(str(value))!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
             "milliseconds",
             field=field,
         ) from None

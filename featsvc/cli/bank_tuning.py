@@ -21,6 +21,7 @@ from featsvc.cli.curating import (
 from featsvc.cli.inputs import parse_signal, read_file, read_text
 from featsvc.cli.messages import last_part, message_json
 from featsvc.cli.remote import describe_algorithm, remote_command
+from featsvc.errors import shown
 
 _MAX_ROWS = 1000
 _GOOD = frozenset({"good", "known-good", "negative"})
@@ -138,7 +139,7 @@ def _samples(path: Path, *, bad: bool) -> Iterator[_Sample]:
         signal, _, kind = line.partition(",")
         kind = kind.strip().lower()
         if kind not in _GOOD | _BAD:
-            raise click.ClickException(f"{path}:{number}: {kind[:64]!r} is neither good nor bad")
+            raise click.ClickException(f"{path}:{number}: {shown(kind)!r} is neither good nor bad")
         yield _Sample(f"{path}:{number}", signal.strip(), bad and kind not in _GOOD)
 
 

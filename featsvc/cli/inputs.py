@@ -8,7 +8,7 @@ import click
 from featsvc_client.v1 import types_pb2
 
 from featsvc.cli.output import Command
-from featsvc.errors import FeatsvcError
+from featsvc.errors import FeatsvcError, shown
 from featsvc.signals.text_views import MAX_TEXT_BYTES, decode_text
 
 STDIN = "-"
@@ -26,7 +26,7 @@ def parse_signal(text: str, option: str) -> types_pb2.Signal:
     algorithm, colon, value = text.strip().partition(":")
     if not (algorithm and colon and value):
         raise click.BadParameter(
-            f"{text[:64]!r} is not ALGORITHM:HEX, such as pdq:f8f8f0...", param_hint=option
+            f"{shown(text)!r} is not ALGORITHM:HEX, such as pdq:f8f8f0...", param_hint=option
         )
     return types_pb2.Signal(algorithm=algorithm.strip(), value=value.strip())
 

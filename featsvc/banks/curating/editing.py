@@ -28,7 +28,7 @@ from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.schema import entries, entry_signals, import_rows, live_entries
 from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.view import StoreView
-from featsvc.errors import InvalidInput, NotFound
+from featsvc.errors import InvalidInput, NotFound, shown
 
 Id = TypeVar("Id", int, str)
 
@@ -226,7 +226,7 @@ def _find(
     """Run a query of ids and versions; return the versions. Raises NotFound for a missing id."""
     rows = connection.execute(query).all()
     if missing := set(ids) - {row[0] for row in rows}:
-        origin = f" from the source {source[:64]!r}" if source else " without a source"
+        origin = f" from the source {shown(source)!r}" if source else " without a source"
         raise NotFound(
             f"{field}: no live entry {min(missing)!r:.66} in this bank"
             f"{'' if source is None else origin}; list its entries",

@@ -19,7 +19,7 @@ from featsvc.banks.sql.schema import (
 )
 from featsvc.banks.sql.stored import split_stored_labels
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 _JOIN_BATCH = 1_000
 
@@ -143,7 +143,7 @@ def _join(connection: Connection, identities: list[str], stager: Stager) -> None
 
 
 def _check_joined(row: ImportRow) -> None:
-    name = row.external_id[:64] or row.signals[0].value.hex()
+    name = shown(row.external_id or row.signals[0].value.hex())
     if len(row.signals) > MAX_ENTRY_SIGNALS:
         raise InvalidInput(
             f"entry {name!r}: has {len(row.signals)} different signals, at most "

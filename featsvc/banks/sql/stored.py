@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 from featsvc.banks.records import Bank, BankMode, Entry, EntrySignal, Opinion, Revision
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, banks, is_live_bank
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import NotFound
+from featsvc.errors import NotFound, shown
 
 StoredRow = Row[tuple[object, ...]]
 
@@ -75,7 +75,7 @@ def bank_row(connection: Connection, bank_id: str) -> StoredRow:
     row = connection.execute(select(banks).where(banks.c.id == bank_id, is_live_bank)).first()
     if row is None:
         raise NotFound(
-            f"bank: there is no bank {bank_id[:64]!r}; list the banks, or create it", field="bank"
+            f"bank: there is no bank {shown(bank_id)!r}; list the banks, or create it", field="bank"
         )
     return row
 

@@ -40,7 +40,7 @@ from featsvc.banks.sql.stored import (
     signal_row,
 )
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import InvalidInput, NotFound
+from featsvc.errors import InvalidInput, NotFound, shown
 from featsvc.signals.algorithms import get_algorithm
 
 _STREAMED = {"yield_per": 5_000}
@@ -91,7 +91,7 @@ class StoreView:
         versions = list(self.entries_where(entries.c.version == newest.scalar_subquery()))
         if not versions:
             raise NotFound(
-                f"name: no entry {entry_id} in bank {bank_id[:64]!r}; list the bank's entries",
+                f"name: no entry {entry_id} in bank {shown(bank_id)!r}; list the bank's entries",
                 field="name",
             )
         return versions[0]

@@ -162,7 +162,8 @@ def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
     for path in paths:
         if path not in SETTINGS:
             raise errors.InvalidInput.at(
-                "update_mask", f"must name some of {', '.join(SETTINGS)}, not {path[:64]!r}"
+                "update_mask",
+                f"must name some of {', '.join(SETTINGS)}, not {errors.shown(path)!r}",
             )
     return {path: getattr(given, path) for path in paths}
 

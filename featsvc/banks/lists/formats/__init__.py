@@ -14,7 +14,7 @@ from featsvc.banks.lists.formats import csv_rows, feeds, json_rows, ncmec_xml, p
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 Reader: TypeAlias = Callable[[Iterable[bytes]], Iterator[ImportRow | BadRow]]
 Writer: TypeAlias = Callable[[Entry], Iterable[bytes]]
@@ -139,7 +139,7 @@ def get_format(name: str) -> Format:
         return FORMATS[name]
     except KeyError:
         raise InvalidInput.at(
-            "format", f"must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
+            "format", f"must be one of {', '.join(FORMATS)}, not {shown(name)!r}"
         ) from None
 
 
@@ -148,7 +148,7 @@ def get_written_format(name: str) -> tuple[Format, Writer]:
     known = FORMATS.get(name)
     if known is None or known.write is None:
         written = ", ".join(f.name for f in FORMATS.values() if f.write)
-        raise InvalidInput.at("format", f"must be one of {written}, not {name[:64]!r}")
+        raise InvalidInput.at("format", f"must be one of {written}, not {shown(name)!r}")
     return known, known.write
 
 

@@ -36,7 +36,7 @@ from featsvc.banks.records import (
     check_text,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 
 class Cells(NamedTuple):
@@ -142,7 +142,7 @@ def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in COLUMNS:
             raise InvalidInput(
-                f"line {line}: unknown column {name[:64]!r}; the columns are {', '.join(COLUMNS)}",
+                f"line {line}: unknown column {shown(name)!r}; known are {', '.join(COLUMNS)}",
                 field="header",
             )
     for name in (*REQUIRED, *names):
@@ -215,7 +215,7 @@ def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
     expires = cells.get("expire_time", "").strip()
     flag = cells.get("withdrawn", "").strip().lower()
     if flag not in _FLAGS:
-        raise InvalidInput.at("withdrawn", f"must be true or false, not {flag[:64]!r}")
+        raise InvalidInput.at("withdrawn", f"must be true or false, not {shown(flag)!r}")
     variant = cells.get("variant", "").strip() or "original"
     if len(variant) > MAX_VARIANT_CHARS:
         raise InvalidInput.at("variant", f"must be at most {MAX_VARIANT_CHARS} characters")
@@ -243,7 +243,7 @@ def parse_quality(text: str) -> int | None:
         or len(text) > _QUALITY_DIGITS
         or int(text) > MAX_QUALITY
     ):
-        raise InvalidInput.at("quality", f"must be 0 to {MAX_QUALITY}, not {text[:64]!r}")
+        raise InvalidInput.at("quality", f"must be 0 to {MAX_QUALITY}, not {shown(text)!r}")
     return int(text)
 
 
@@ -253,7 +253,7 @@ def parse_opinion(text: str) -> Opinion:
         return Opinion(text.strip().lower())
     except ValueError:
         raise InvalidInput.at(
-            "opinion", f"must be positive, negative or disputed, not {text[:64]!r}"
+            "opinion", f"must be positive, negative or disputed, not {shown(text)!r}"
         ) from None
 
 

@@ -24,7 +24,7 @@ from featsvc.banks.lists.formats.rows import (
 )
 from featsvc.banks.records import EntrySignal, Opinion
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -101,7 +101,7 @@ def _stopncii(line: int, record: _StopNcii) -> ImportRow:
     if withdrawn is None:
         raise InvalidInput.at(
             "hashStatus",
-            f"must be Received, Active, Withdrawn or Deleted, not {record.hashStatus[:64]!r}",
+            f"must be Received, Active, Withdrawn or Deleted, not {shown(record.hashStatus)!r}",
         )
     feedbacks = record.CSPFeedbacks or ()
     labels = clean_labels(tag for feedback in feedbacks for tag in feedback.tags or ())

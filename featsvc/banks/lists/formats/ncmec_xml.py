@@ -21,7 +21,7 @@ from featsvc.banks.lists.formats.rows import (
 )
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal, Opinion
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 MAX_PENDING_BYTES = 2**20
 _MAX_TEXT_CHARS = 64 * 1024
@@ -95,7 +95,7 @@ class _Reader:
             raise self._error(f"elements are nested deeper than {_MAX_DEPTH}")
         if not self._path and name != "queryResult":
             raise self._error(
-                f"the document is a {name[:64]!r}, not a queryResult of NCMEC's hash sharing"
+                f"the document is a {shown(name)!r}, not a queryResult of NCMEC's hash sharing"
             )
         if len(self._path) == _RECORD_DEPTH and name in _RECORDS:
             self._record = _Record(self._parser.CurrentLineNumber)
@@ -114,7 +114,7 @@ class _Reader:
         self._text_chars += len(text)
         if self._text_chars > _MAX_TEXT_CHARS:
             raise self._error(
-                f"the text of {self._path[-1][:64]!r} is longer than {_MAX_TEXT_CHARS} characters"
+                f"the text of {shown(self._path[-1])!r} is longer than {_MAX_TEXT_CHARS} characters"
             )
         self._text.append(text)
 

@@ -14,7 +14,7 @@ from featsvc.banks.records import (
     check_text,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 
@@ -144,6 +144,6 @@ def parse_time(text: str, *, field: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInput.at(
-            field, f"{text[:64]!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z"
+            field, f"{shown(text)!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z"
         ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
