@@ -24,13 +24,13 @@ def made(seed: int, blocks: int, groups: int, share: float) -> Made:
     return codes, tails, weights, left, float(np.float32(np.quantile(bounds, 1 - share)))
 
 
-@pytest.mark.parametrize("function", [projection.sift, projection.sift.py_func])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("function", [projection.filter_rows, projection.filter_rows.py_func])  # type: ignore[attr-defined]
 @pytest.mark.parametrize("share", [0, 0.02, 1])
 def test_rows_equal_twin_compiled_and_not(function: object, share: float) -> None:
     values = made(1, 3, 2, share)
     rows = np.empty(256, np.int64)
     found = function(*values[:4], np.float32(values[4]), rows)  # type: ignore[operator]
-    np.testing.assert_array_equal(rows[:found], reference_projection.sift(*values))
+    np.testing.assert_array_equal(rows[:found], reference_projection.filter_rows(*values))
 
 
 @settings(max_examples=60)
@@ -50,14 +50,14 @@ def test_rows_equal_twin(seed: int, blocks: int, groups: int, share: float) -> N
     for array in values[:2]:
         array.flags.writeable = False
     rows = np.empty(max(1, groups * 64), np.int64)
-    found = projection.sift(*values, rows)
-    np.testing.assert_array_equal(rows[:found], reference_projection.sift(*values))
+    found = projection.filter_rows(*values, rows)
+    np.testing.assert_array_equal(rows[:found], reference_projection.filter_rows(*values))
 
 
 def test_more_than_65535_rows_and_no_room() -> None:
     values = made(2, 1, 1100, 0.5)
     rows = np.empty(70_400, np.int64)
-    found = projection.sift(*values, rows)
-    np.testing.assert_array_equal(rows[:found], reference_projection.sift(*values))
+    found = projection.filter_rows(*values, rows)
+    np.testing.assert_array_equal(rows[:found], reference_projection.filter_rows(*values))
     assert rows[found - 1] > 65_535
-    assert projection.sift(*values, rows[: found - 1]) == projection.TOO_MANY
+    assert projection.filter_rows(*values, rows[: found - 1]) == projection.TOO_MANY

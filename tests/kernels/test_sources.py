@@ -31,7 +31,7 @@ def test_dependencies_are_those_of_the_import_graph() -> None:
     around = {"featsvc_kernels", "featsvc_kernels.sources"}
     for module in graph.modules - around:
         expected = {module, *graph.find_upstream_modules(module), *around}
-        assert sources.dependencies(module) == expected
+        assert sources.find_dependencies(module) == expected
         assert sources.fingerprint(module) is not None
 
 
@@ -39,7 +39,7 @@ def test_no_kernel_depends_on_a_twin() -> None:
     modules = grimp.build_graph("featsvc_kernels", cache_dir=None).modules
     for module in modules - {"featsvc_kernels"}:
         if "reference_" not in module:
-            assert not any("reference_" in name for name in sources.dependencies(module) or ())
+            assert not any("reference_" in name for name in sources.find_dependencies(module) or ())
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_every_form_of_import_counts(
     package: dict[str, tuple[Path, bytes]], statement: str
 ) -> None:
     package[CALLER] = package[CALLER][0], statement.encode()
-    found = sources.dependencies(CALLER)
+    found = sources.find_dependencies(CALLER)
     assert found is not None
     assert found >= {CALLER, CALLEE, "featsvc_kernels"}
     names_one_module = "callee" in statement and statement != "import featsvc_kernels.callee"
@@ -76,7 +76,7 @@ def test_imports_count_through_others_and_in_circles(
 ) -> None:
     package[CALLER] = package[CALLER][0], b"from . import callee"
     package[CALLEE] = package[CALLEE][0], b"from .other import X\nfrom .caller import Y"
-    assert sources.dependencies(CALLER) == set(package)
+    assert sources.find_dependencies(CALLER) == set(package)
 
 
 def test_a_module_without_a_readable_source_has_no_fingerprint(
