@@ -48,7 +48,6 @@ TESTED_THROUGH = {
     "hashing/test_imagehashes.py": "hashing/picture hashing/planes hashing/transforms",
     "hashing/test_table.py": "hashing/perceptual signals/computing signals/digests",
     "hashing/test_variants.py": "signals/variants",
-    "hashing/test_warm.py": "kernels/jit",
     "integration/test_bank_guide.py": "cli/bank_plot",
     "integration/test_bank_service.py": "service/bank_evaluation service/banks",
     "integration/test_client.py": "client/errors",
