@@ -30,6 +30,11 @@ class Rectangle:
     def width(self) -> int:
         return self.right - self.left
 
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width."""
+        return self.top, self.left, self.height, self.width
+
 
 def _padded(length: int) -> int:
     return -(-length // 8) * 8

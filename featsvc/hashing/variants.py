@@ -220,8 +220,7 @@ def _turned(
     """Yield PDQ of a part, then of its turned pixels."""
     bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
     every = not turns <= _ONE_PASS
-    place = part.top, part.left, part.height, part.width
-    quality = kernels.pdq_turned_hashes(rows, channels, place, every, bits)
+    quality = kernels.pdq_turned_hashes(rows, channels, part.extent, every, bits)
     for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
         if name == ORIGINAL or name in turns:
             yield name, PdqHash(row.tobytes(), int(quality))
@@ -231,6 +230,5 @@ def _hash(rows: Pixels, channels: int, part: Rectangle) -> PdqHash:
     """Compute PDQ of a part in place."""
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
-    place = part.top, part.left, part.height, part.width
-    quality = kernels.pdq_hash(rows, channels, place, coefficients, bits)
+    quality = kernels.pdq_hash(rows, channels, part.extent, coefficients, bits)
     return PdqHash(bits.tobytes(), int(quality))

@@ -153,7 +153,7 @@ class ProjectionEngine:
         slack = float((np.sqrt(energy) * self._errors).max()) + _ROUNDING
         weights = (projected * self._scale).reshape(blocks, kernels.BLOCK)
         tail_weights = (tails / 255).astype(np.float32)
-        count = kernels.sift(
+        count = kernels.filter_rows(
             self._codes, self._tails, weights, tail_weights, 1 - radius - slack, buffer
         )
         if count == kernels.TOO_MANY:

@@ -1,16 +1,16 @@
-"""How every kernel is compiled, and where its machine code is kept.
+"""Compiles kernels, and caches their machine code by module.
 
-Numba's disk cache compares the file of a function, not the files of the functions it calls: after
-an edit in another module a cached caller would keep running the old code. So each module has its
-own folder, `MODULE-KEY`. The key is a hash of the module's source, of the sources of the modules
-it imports (`featsvc_kernels.sources`), of the versions of Python, NumPy and Numba, and of the CPU.
-An edit recompiles the edited module and its importers. A new folder removes those of the same
-module that no process has opened for 30 days.
+Numba's cache checks the file of a function, not the files of the functions it calls: after an edit
+in another module a cached caller would still run the old code. So each module has its own folder,
+`MODULE-KEY`. The key is a hash of the module's source, the sources of the modules it imports
+(`featsvc_kernels.sources`), the versions of Python, NumPy and Numba, and the CPU. An edit
+recompiles the edited module and its importers. A new folder deletes those of the same module that
+no process has opened for 30 days.
 
-The folders lie in `$NUMBA_CACHE_DIR`, else in `$XDG_CACHE_HOME/featsvc`, else in
-`~/.cache/featsvc`: the first that can be written. Where none can, or where sources cannot be read
-(a zip file, only `.pyc` files) or have changed since the process started, each process compiles
-for itself and keeps nothing.
+The folders are in the first writable one of `$NUMBA_CACHE_DIR`, `$XDG_CACHE_HOME/featsvc` (by
+default `~/.cache/featsvc`). Each process compiles for itself, and caches nothing, if none is
+writable, if sources cannot be read (a zip file, only `.pyc` files) or if they have changed since
+the process started.
 """
 
 import os
@@ -36,9 +36,9 @@ from featsvc_kernels.sources import fingerprint
 P = ParamSpec("P")
 R = TypeVar("R")
 
-config: Any = numba_config  # an untyped module
+config: Any = numba_config  # untyped
 _UNUSED_S = 30 * 24 * 3600
-_config_lock = threading.RLock()
+_config_lock = threading.Lock()
 
 
 def _key(module: str) -> str | None:
@@ -59,7 +59,7 @@ def _remove_unused(root: Path, module: str) -> None:
 
 @cache
 def cache_folder(module: str) -> Path | None:
-    """Return the folder of a module's machine code, made if need be; None if it is not kept.
+    """Return the folder of a module's machine code, which it creates; None if there is no cache.
 
     `module` is the full name of a module of this package.
     """
@@ -84,9 +84,9 @@ def cache_folder(module: str) -> Path | None:
 
 
 def _enable_cache(dispatcher: Any, folder: Path) -> bool:
-    """Whether Numba now keeps a function in `folder`.
+    """Let Numba cache a function in `folder`; return whether it does.
 
-    Numba turns to another folder where it cannot write, which no key protects from old code.
+    If it cannot write there it chooses another folder, where no key excludes old code.
     """
     with _config_lock:
         before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
@@ -98,10 +98,11 @@ def _enable_cache(dispatcher: Any, folder: Path) -> bool:
 
 
 def kernel(*signatures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Compile eagerly for the given signatures: no GIL, cached on disk, NumPy's error model.
+    """Compile eagerly for the given signatures: without the GIL, cached, NumPy's error model.
 
-    Without a signature the function is compiled on first use; only helpers that kernels of the
-    same module call may do so. No fastmath: results equal the twin's.
+    Without a signature a function is compiled on first use. Only helpers that no other module
+    calls may do that: Numba's cache needs processes to compile signatures in the same order. No
+    fastmath: results equal those of the twin.
     """
     jit = numba.njit(nogil=True, error_model="numpy")
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
-from featsvc_kernels.pictures import RGB
+from featsvc_kernels.pictures import LUMA, RGB
 
 SAMPLES = 64
 """Samples per side of the down-sampled picture."""
@@ -29,7 +29,6 @@ Part = tuple[int, int, int, int]
 
 _f32 = np.float32
 _PIXELS, _PART = "Array(uint8, 2, 'C', True)", "UniTuple(int64, 4)"
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def _dct_matrix() -> NDArray[np.float32]:
@@ -130,7 +129,7 @@ def pdq_downsample(
     col_starts, col_stops, col_weights = _bands(width)
     line = np.empty(width * channels, np.float32)
     luma = np.empty(width, np.float32)
-    red, green, blue = _LUMA
+    red, green, blue = LUMA
     for i in range(SAMPLES):
         taps = row_stops[i] - row_starts[i]
         _weigh_rows(pixels, top + row_starts[i], left * channels, row_weights[i, :taps], line)
@@ -182,7 +181,7 @@ def _luma_lines(
             starts[i] = height - stops[i]
             stops[i] = starts[i] + taps
     line = np.empty(width * channels, np.float32)
-    red, green, blue = _LUMA
+    red, green, blue = LUMA
     for i in range(SAMPLES):
         taps = stops[i] - starts[i]
         _weigh_rows(pixels, top + starts[i], left * channels, weights[i, :taps], line)

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOP, LEFT, BOTTOM, RIGHT = 0, 1, 2, 3
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""ITU-R 601 shares of red, green and blue."""
+PILLOW_LUMA = 19595, 38470, 7471
+"""The same in units of 1 / 65536, as Pillow computes luma; it adds 0x8000, and shifts by 16."""
 RGB = 3
 """Number of channels of a colour picture; a grey one has 1."""
 _GREY_DIMENSIONS = 2

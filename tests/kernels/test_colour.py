@@ -1,4 +1,4 @@
-"""`colour` against its twin and against Pillow."""
+"""`colour` against its twin and Pillow."""
 
 import numpy as np
 from featsvc_kernels import colour
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 
-def test_every_colour_falls_into_pillows_bin() -> None:
-    """All 16.7 million, a red value at a time."""
+def test_every_colour_is_counted_in_pillows_bin() -> None:
+    """All 16.7 million colours, one red value at a time."""
     rest = np.stack(np.meshgrid(np.arange(256), np.arange(256)), axis=-1).reshape(-1, 2)
     counts = np.empty(colour.BINS, np.int64)
     for red in range(256):

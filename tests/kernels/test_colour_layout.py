@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from featsvc_kernels import colour_layout, reference_embedding
+from featsvc_kernels.pictures import as_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,8 +13,7 @@ from tests.hashing.photographs import noise
 
 def run_colour_layout(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = np.full(colour_layout.DIMENSIONS, np.nan, np.float32)
-    rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
-    colour_layout.colour_layout(rows, 1 if pixels.ndim == 2 else 3, values)
+    colour_layout.colour_layout(*as_rows(pixels), values)
     return values
 
 

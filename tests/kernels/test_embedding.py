@@ -25,7 +25,7 @@ def test_normalise(size: int) -> None:
 @pytest.mark.parametrize(
     "values", [[], [0.0, 0.0], [1e-8], [np.nan, 1.0], [np.inf, 1.0], [3e38, 3e38, np.nan]]
 )
-def test_what_has_no_direction_is_not_normalised(values: list[float]) -> None:
+def test_values_without_a_direction_are_not_normalised(values: list[float]) -> None:
     array = np.array(values, np.float32)
     assert not embedding.normalise(array)
     np.testing.assert_array_equal(array, np.array(values, np.float32))

@@ -24,8 +24,8 @@ def test_gist_equals_twin(name: str) -> None:
     np.testing.assert_allclose(run_gist(block), expected, atol=2e-6 * max(expected.max(), 1))
 
 
-def test_gist_tells_directions_apart() -> None:
-    """Vertical stripes answer to the filters that look across, at each scale they fit."""
+def test_gist_distinguishes_directions() -> None:
+    """Stripes have the most energy in the filters of the direction across them."""
     x = np.arange(64)
     stripes = np.tile(np.where(x // 2 % 2, 255, 0), (64, 1)).astype(np.float32)
     across, down = run_gist(stripes), run_gist(np.ascontiguousarray(stripes.T))

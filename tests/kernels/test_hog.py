@@ -1,4 +1,4 @@
-"""`hog` against its twin and against scikit-image's HOG."""
+"""`hog` against its twin and scikit-image's HOG."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_hog_equals_twin_and_skimage(name: str) -> None:
     values = run_hog(block)
     np.testing.assert_allclose(values, reference_embedding.hog(block.astype(float)), atol=1e-4)
     oracle = skimage_hog(block, 9, (8, 8), (2, 2), "L2-Hys")
-    # A gradient on the edge of two directions may fall to either side in float32.
+    # In float32 a gradient between two directions may count for either.
     assert (np.abs(values - oracle) > 1e-5).mean() < 0.02
 
 

@@ -1,6 +1,6 @@
-"""Machine code is kept by module, and old code never runs.
+"""Machine code is cached by module, and stale code never runs.
 
-A copy of the package gets four small modules; each step runs in a process of its own.
+A copy of the package gets five small modules; each run is a separate process.
 """
 
 import compileall
@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from tests.photographs import ROOT
+
+pytestmark = pytest.mark.slow
 
 MODULES = {
     "callee": """
@@ -69,7 +71,7 @@ RESULTS = [6, 60, 105, 10]
 
 
 def start(path: Path, cache: Path, program: str = PROGRAM, **environ: str) -> subprocess.Popen[str]:
-    # Old bytecode must not be what a test of old machine code finds.
+    # Without bytecode files (-B): stale bytecode must not look like stale machine code.
     environ = {"PYTHONPATH": str(path), "NUMBA_CACHE_DIR": str(cache), **environ}
     return subprocess.Popen(
         [sys.executable, "-B", "-c", program],
@@ -90,7 +92,7 @@ def run(path: Path, cache: Path, program: str = PROGRAM, **environ: str) -> Any:
 
 
 def copy_package(folder: Path) -> Path:
-    """A folder for the module path."""
+    """Copy the package and add the modules; return a folder for the module path."""
     package = folder / "featsvc_kernels"
     package.mkdir(parents=True)
     for name in ("__init__.py", "jit.py", "sources.py"):
@@ -102,18 +104,18 @@ def copy_package(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The package's folder and the cache, after a first run."""
+    """Return the package's folder and the cache, after a first run."""
     folder = tmp_path_factory.mktemp("jit")
     path, cache = copy_package(folder / "path"), folder / "cache"
-    found = run(path, cache)
-    assert (found["results"], found["loaded"]) == (RESULTS, [])
-    assert all(Path(name).parent == cache for name in found["folders"])
+    report = run(path, cache)
+    assert (report["results"], report["loaded"]) == (RESULTS, [])
+    assert all(Path(name).parent == cache for name in report["folders"])
     return path, cache
 
 
 @pytest.fixture
 def restored(warm: tuple[Path, Path]) -> Iterator[tuple[Path, Path]]:
-    """`warm`; the modules are put back afterwards."""
+    """Return `warm`; restore the modules afterwards."""
     yield warm
     for name, text in MODULES.items():
         (warm[0] / "featsvc_kernels" / f"{name}.py").write_text(text)
@@ -140,54 +142,52 @@ def test_an_edit_recompiles_the_module_and_its_importers(
     path, cache = restored
     source = path / "featsvc_kernels" / f"{module}.py"
     source.write_text(MODULES[module].replace(before, after))
-    found = run(path, cache)
-    assert (found["results"], found["compiled"]) == (results, compiled)
-    assert found["loaded"] == sorted({"callee", "caller", "leaf"} - set(compiled))
+    report = run(path, cache)
+    assert (report["results"], report["compiled"]) == (results, compiled)
+    assert report["loaded"] == sorted({"callee", "caller", "leaf"} - set(compiled))
 
 
-def test_an_edit_during_the_start_is_not_kept_as_old_code(restored: tuple[Path, Path]) -> None:
-    """The process that read the old source keeps nothing; the next one has the new result."""
+def test_an_edit_during_the_start_does_not_cache_stale_code(restored: tuple[Path, Path]) -> None:
+    """The process that read the old source caches nothing; the next one has the new result."""
     path, cache = restored
     source = path / "featsvc_kernels/codes.py"
     edited = MODULES["codes"].replace("10,", "30,")
     edit = f"import featsvc_kernels.codes\nopen({str(source)!r}, 'w').write({edited!r})\n"
-    found = run(path, cache, edit + PROGRAM)
-    assert (found["results"], found["folders"][1]) == (RESULTS, "")
+    report = run(path, cache, edit + PROGRAM)
+    assert (report["results"], report["folders"][1]) == (RESULTS, "")
     assert run(path, cache)["results"] == [6, 180, 105, 10]
 
 
-def test_a_folder_that_cannot_be_written_is_passed_over(
-    warm: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_folder_that_is_not_writable_is_skipped(warm: tuple[Path, Path], tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
-    found = run(warm[0], file, **home)
-    assert (found["results"], found["loaded"]) == (RESULTS, [])
-    assert {Path(name).parent for name in found["folders"]} == {tmp_path / "home/featsvc"}
+    report = run(warm[0], file, **home)
+    assert (report["results"], report["loaded"]) == (RESULTS, [])
+    assert {Path(name).parent for name in report["folders"]} == {tmp_path / "home/featsvc"}
     assert run(warm[0], file, **home)["compiled"] == []
     nowhere = {"XDG_CACHE_HOME": str(file), "TMPDIR": str(tmp_path)}
-    found = run(warm[0], file, **nowhere)
-    assert (found["results"], found["folders"]) == (RESULTS, [""] * 4)
+    report = run(warm[0], file, **nowhere)
+    assert (report["results"], report["folders"]) == (RESULTS, [""] * 4)
     assert [path.name for path in tmp_path.iterdir()] == ["file", "home"]
     assert not list(warm[0].rglob("*.nb?"))
 
 
 def test_numba_does_not_choose_another_folder(warm: tuple[Path, Path], tmp_path: Path) -> None:
-    """Its own choice, `__pycache__`, would be keyed by the caller's file alone."""
+    """In its default, `__pycache__`, the caller's file alone would be the key."""
     path = copy_package(tmp_path / "path")
-    found = run(path, tmp_path / "cache")
-    for folder in map(Path, set(found["folders"])):
+    report = run(path, tmp_path / "cache")
+    for folder in map(Path, set(report["folders"])):
         for inner in folder.iterdir():
             shutil.rmtree(inner)
             inner.touch()
-    found = run(path, tmp_path / "cache")
-    assert (found["results"], found["loaded"]) == (RESULTS, [])
+    report = run(path, tmp_path / "cache")
+    assert (report["results"], report["loaded"]) == (RESULTS, [])
     assert not list(path.rglob("*.nb?"))
 
 
 @pytest.mark.parametrize("kind", ["zip", "pyc"])
-def test_a_package_without_readable_sources_keeps_nothing(kind: str, tmp_path: Path) -> None:
+def test_a_package_without_readable_sources_is_not_cached(kind: str, tmp_path: Path) -> None:
     path = copy_package(tmp_path / "path")
     if kind == "zip":
         with zipfile.ZipFile(tmp_path / "package.zip", "w") as archive:
@@ -198,16 +198,16 @@ def test_a_package_without_readable_sources_keeps_nothing(kind: str, tmp_path: P
         compileall.compile_dir(path, legacy=True, quiet=1)
         for source in path.rglob("*.py"):
             source.unlink()
-    found = run(path, tmp_path / "cache", XDG_CACHE_HOME=str(tmp_path / "home"))
-    assert (found["results"], found["folders"]) == (RESULTS, [""] * 4)
+    report = run(path, tmp_path / "cache", XDG_CACHE_HOME=str(tmp_path / "home"))
+    assert (report["results"], report["folders"]) == (RESULTS, [""] * 4)
     assert not (tmp_path / "cache").exists()
 
 
-def test_processes_may_compile_at_once(warm: tuple[Path, Path], tmp_path: Path) -> None:
+def test_processes_may_compile_at_the_same_time(warm: tuple[Path, Path], tmp_path: Path) -> None:
     processes = [start(warm[0], tmp_path) for _ in range(3)]
     assert [finish(process)["results"] for process in processes] == [RESULTS] * 3
-    found = run(warm[0], tmp_path)
-    assert (found["results"], found["compiled"]) == (RESULTS, [])
+    report = run(warm[0], tmp_path)
+    assert (report["results"], report["compiled"]) == (RESULTS, [])
 
 
 def test_the_jit_may_be_off(warm: tuple[Path, Path], tmp_path: Path) -> None:
@@ -215,9 +215,7 @@ def test_the_jit_may_be_off(warm: tuple[Path, Path], tmp_path: Path) -> None:
     assert run(warm[0], tmp_path, program, NUMBA_DISABLE_JIT="1") == 60
 
 
-def test_a_new_folder_removes_old_ones_of_its_module(
-    restored: tuple[Path, Path],
-) -> None:
+def test_a_new_folder_deletes_unused_ones_of_its_module(restored: tuple[Path, Path]) -> None:
     path, cache = restored
     months_ago = time.time() - 31 * 24 * 3600
     for name in ("leaf-old", "leaf-recent", "leafy-old"):

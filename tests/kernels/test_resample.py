@@ -1,4 +1,4 @@
-"""`resample` against its twins and against Pillow."""
+"""`resample` against its twins and Pillow."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZES = st.integers(1, 300)
 
 
 def pad(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """To multiples of 8, with rubbish that must not show."""
+    """Pad to multiples of 8, with values that must not show in results."""
     height, width = (-(-n // 8) * 8 for n in grey.shape)
     plane = np.full((height, width), 173, np.uint8)
     plane[: grey.shape[0], : grey.shape[1]] = grey

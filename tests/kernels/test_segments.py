@@ -31,14 +31,14 @@ def test_segments_are_boxes_in_raster_order_bright_first() -> None:
     grey[2:6, 10:20] = 200
     grey[10:15, 3:9] = 129
     grey[18, 25] = 255
-    found = np.empty((600, 5), np.int64)
-    assert segments.find_segments(grey, 128, 20, found) == 3
+    boxes = np.empty((600, 5), np.int64)
+    assert segments.find_segments(grey, 128, 20, boxes) == 3
     dark = [0, 0, 19, 29, 600 - 40 - 30 - 1]
-    assert found[:3].tolist() == [[2, 10, 5, 19, 40], [10, 3, 14, 8, 30], dark]
+    assert boxes[:3].tolist() == [[2, 10, 5, 19, 40], [10, 3, 14, 8, 30], dark]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_segments_are_those_of_imagehash(seed: int) -> None:
+def test_segments_equal_imagehash(seed: int) -> None:
     blobs = Image.fromarray(noise(seed, 90, 90)).convert("L").filter(ImageFilter.GaussianBlur(2))
     grey = np.asarray(blobs)
     threshold = int(np.median(grey))
@@ -48,19 +48,19 @@ def test_segments_are_those_of_imagehash(seed: int) -> None:
         for segment in find_all(grey.astype(np.float32), threshold, 20)
         for ys, xs in [([p[0] for p in segment], [p[1] for p in segment])]
     ]
-    found = np.empty((405, 5), np.int64)
-    count = segments.find_segments(grey, threshold, 20, found)
-    assert found[:count].tolist() == expected
+    boxes = np.empty((405, 5), np.int64)
+    count = segments.find_segments(grey, threshold, 20, boxes)
+    assert boxes[:count].tolist() == expected
     assert count > 2
 
 
-def test_dark_segments_follow_until_as_many_pixels_are_seen() -> None:
+def test_dark_segments_are_found_until_enough_pixels_are_visited() -> None:
     grey = np.zeros((40, 40), np.uint8)
     grey[:, 20] = 255
-    found = np.empty((1600, 5), np.int64)
-    assert segments.find_segments(grey, 128, 100, found) == 2
-    assert found[:2].tolist() == [[0, 0, 39, 19, 800], [0, 21, 39, 39, 760]]
+    boxes = np.empty((1600, 5), np.int64)
+    assert segments.find_segments(grey, 128, 100, boxes) == 2
+    assert boxes[:2].tolist() == [[0, 0, 39, 19, 800], [0, 21, 39, 39, 760]]
     grey[:, 38] = 255
-    assert segments.find_segments(grey, 128, 30, found) == 4
+    assert segments.find_segments(grey, 128, 30, boxes) == 4
     small = np.zeros((6, 6), np.uint8)
-    assert segments.find_segments(small, 128, 0, found) == 1
+    assert segments.find_segments(small, 128, 0, boxes) == 1
