@@ -4,10 +4,10 @@ Every field of a canned message has a value of its own, so that a test sees wher
 """
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import grpc
@@ -38,13 +38,14 @@ LISTS: dict[str, list[Any]] = {
 }
 
 
-def filled(message: Message, numbers: Iterator[int] | None = None) -> Message:
-    """Set every field of a message, and return it; of a oneof the last field stays set."""
-    numbers = numbers or count(1)
+def filled(message: Message, path: str = "") -> Message:
+    """Set every field of a message, and return it; of a oneof the last field stays set.
+
+    A value depends on the numbers of its field and of those around it, so a new field moves none.
+    """
     for field in message.DESCRIPTOR.fields:
-        if field.name == "next_page_token":
-            continue
-        fill(message, field, numbers)
+        if field.name != "next_page_token":
+            fill(message, field, f"{path}.{field.number}")
     return message
 
 
@@ -72,28 +73,33 @@ def _is_map(field: Any) -> bool:
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
 
 
-def fill(message: Message, field: Any, numbers: Iterator[int]) -> None:
-    """Set one field: scalars to the next number, a map to one key, a list to two values."""
+def fill(message: Message, field: Any, path: str) -> None:
+    """Set one field: scalars to the number of the path, a map to one key, a list to two values."""
     value: Any = getattr(message, field.name)
     name = field.full_name.removeprefix("featsvc.v1.")
+    items = [f"{path}[{index}]" for index in range(_REPEATED)]
     if _is_map(field):
-        value[f"key-{next(numbers)}"] = _scalar(field.message_type.fields_by_name["value"], numbers)
+        value[f"key-{_number(path)}"] = _scalar(field.message_type.fields_by_name["value"], path)
     elif field.is_repeated and field.message_type:
-        for _ in range(_REPEATED):
-            filled(value.add(), numbers)
+        for item in items:
+            filled(value.add(), item)
     elif field.is_repeated:
-        value.extend(LISTS.get(name) or [_scalar(field, numbers) for _ in range(_REPEATED)])
+        value.extend(LISTS.get(name) or [_scalar(field, item) for item in items])
     elif field.message_type and field.message_type.full_name == "google.protobuf.Timestamp":
-        value.FromSeconds(1_700_000_000 + next(numbers))
+        value.FromSeconds(1_700_000_000 + _number(path))
     elif field.message_type:
         value.SetInParent()
-        filled(value, numbers)
+        filled(value, path)
     else:
-        setattr(message, field.name, NAMES.get(name) or _scalar(field, numbers))
+        setattr(message, field.name, NAMES.get(name) or _scalar(field, path))
 
 
-def _scalar(field: Any, numbers: Iterator[int]) -> object:
-    number = next(numbers)
+def _number(path: str) -> int:
+    return 1 + zlib.crc32(path.encode()) % 9_999
+
+
+def _scalar(field: Any, path: str) -> object:
+    number = _number(path)
     if field.enum_type:
         known = [value.number for value in field.enum_type.values if value.number]
         return known[number % len(known)]
