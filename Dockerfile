@@ -1,4 +1,4 @@
-# The same commands that `make install` runs, from the runtime lock alone.
+# Installs like `make install`, from the runtime lock only.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY requirements/runtime.lock requirements/build.lock requirements/
@@ -21,7 +21,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     FEATSVC_DATA_DIR=/data \
     FEATSVC_SERVER_LISTEN=0.0.0.0:50051
-# Compiles every kernel into the image, so that the first start is a warm one.
+# Compiles every kernel into the image, so that the first start is fast.
 RUN featsvc doctor --kernels
 VOLUME /data
 EXPOSE 50051

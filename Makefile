@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make test`. Both set themselves up.
+# Start with `make demo` or `make test`; both install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,11 +6,12 @@ PROTOS := $(wildcard proto/featsvc/v1/*.proto)
 PICTURE = $(wildcard $(VENV)/lib/python3*/site-packages/skimage/data/rocket.jpg)
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
+TRIAL := build/dist
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package featsvc-client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo serve bench robustness fuzz protos contract lock clean
+.PHONY: help install lint test test-fast demo serve bench robustness fuzz protos contract lock dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,48 +31,73 @@ $(PEERS): requirements/peers.lock $(STAMP)
 
 install: $(STAMP) ## create .venv with everything `make test` needs, from hashed locks
 
-lint: $(STAMP) ## style, types, import rules, Dockerfile
+lint: $(STAMP) ## spelling, style, stubs, contract, import rules, types, Dockerfile
+	$(BIN)/typos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m tests.protos --check
+	$(BIN)/python -m tests.contract --check
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
-test: lint ## lint, then every test against real stores and a real server
+test: lint ## lint, then all tests, with real stores and a real server
 	$(BIN)/pytest
 
-demo: $(STAMP) ## the main job on real photographs, with embedded stores
+test-fast: $(STAMP) ## every package without its slow tests, for the daily loop: under a minute
+	$(BIN)/pytest -q -m 'not slow'
+
+demo: $(STAMP) ## screen real photographs, with embedded stores
 	$(BIN)/featsvc demo
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
-	@echo 'Once it serves, try in another terminal:'
+	@echo 'When it prints "serving on", try in another terminal:'
 	@echo '  $(BIN)/featsvc bank create known'
 	@echo '  $(BIN)/featsvc screen $(PICTURE) --account a1'
 	@echo '  grpcurl -plaintext -d "{\"content\": {\"data\": \"$$(base64 -w0 $(PICTURE))\"}}" \'
 	@echo '    localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
-bench: $(PEERS) ## benchmarks with the peers side by side
-	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # the oracle, live
+bench: $(PEERS) ## benchmarks beside their peers
+	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # compared with the installed oracle
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors, as table and plot
 	$(BIN)/python -m bench.robustness build/robustness
 
-fuzz: $(STAMP) ## 20,000 mutated pictures through decoding and hashing
+fuzz: $(STAMP) ## decode and hash 20,000 mutated pictures
 	$(BIN)/python -m tests.fuzz.media 20000
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos
 
-contract: $(STAMP) ## record additions to proto/; refuses what breaks clients
+contract: $(STAMP) ## record additions to proto/; refuse changes that break clients
 	$(BIN)/python -m tests.contract
 
-lock: ## resolve requirements/*.lock anew (needs uv)
+lock: ## update requirements/*.lock (needs uv)
 	$(COMPILE) --extra dev -o requirements/dev.lock pyproject.toml
 	$(COMPILE) -c requirements/dev.lock -o requirements/runtime.lock pyproject.toml
+	$(COMPILE) -c requirements/dev.lock -o requirements/client.lock client/pyproject.toml
 	$(COMPILE) -c requirements/dev.lock --extra dev --extra peers -o requirements/peers.lock pyproject.toml
 	echo hatchling | $(COMPILE) -c requirements/dev.lock -o requirements/build.lock -
 
-clean: ## remove what the targets above made
+dist: $(STAMP) ## build wheels and sdists into dist/ and try them in empty environments
+	rm -rf dist $(TRIAL)
+	cd client && $(CURDIR)/$(BIN)/hatchling build -d $(CURDIR)/dist
+	$(BIN)/hatchling build -d dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(TRIAL) dist/*.tar.gz
+	$(call try,client,featsvc_client-*.whl)
+	cd $(TRIAL) && client/bin/python -c 'from featsvc_client import AsyncClient, Client'
+	$(call try,runtime,*.whl)
+	cd $(TRIAL) && runtime/bin/featsvc --version && runtime/bin/featsvc doctor
+
+# $(call try,NAME,WHEELS): install WHEELS and requirements/NAME.lock into an empty environment.
+define try
+$(PYTHON) -m venv $(TRIAL)/$(1)
+$(TRIAL)/$(1)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/$(1).lock
+$(TRIAL)/$(1)/bin/python -m pip install --quiet --no-deps $(TRIAL)/$(2)
+$(TRIAL)/$(1)/bin/python -m pip check
+endef
+
+clean: ## remove everything that the targets above created
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

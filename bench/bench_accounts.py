@@ -1,7 +1,7 @@
-"""Account features: reads, writes and the fold kernel, each beside its peer.
+"""Account features: reads, writes and the fold kernel, compared with their peers.
 
-The peer is redis-py on the same server in the same run; ratios are the result. `unix` and `tcp`
-are the same server on both kinds of socket.
+The peer is redis-py on the same server in the same run; the results are ratios. `unix` and `tcp`
+are the two sockets of that server.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ ACCOUNTS = 100
 EVENTS_PER_ACCOUNT = 200
 REPEATS = 50
 TIMEOUT_MS = 5000
-"""On a busy machine a pinned server may wait long for its core; that is not what is measured."""
+"""On a busy machine a pinned server may wait long for its core, which is not measured here."""
 
 Loop = asyncio.AbstractEventLoop
 
@@ -72,10 +72,10 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[Loop]:
-    """A loop on a core of its own.
+    """An event loop pinned to its own core.
 
-    Left to the scheduler, client and server share a core or do not, from run to run, which makes
-    a factor of two: one wake-up across cores costs as much as the read.
+    The scheduler would sometimes run client and server on one core and sometimes on two. That is a
+    factor of two, as a wake-up across cores costs as much as the read.
     """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -115,7 +115,7 @@ def act(number: int, account: int, age_ms: int) -> Event:
 
 @pytest.fixture(scope="module")
 def filled(loop: Loop, endpoints: dict[str, str], definitions: Definitions) -> dict[str, str]:
-    """A hundred accounts with 200 events each: many now, the rest over 90 days."""
+    """A hundred accounts with 200 events each: many recent, the rest over 90 days."""
     rng = np.random.default_rng(7)
     ages = (90 * 86_400_000 * rng.random(EVENTS_PER_ACCOUNT) ** 4).astype(int).tolist()
 
@@ -134,7 +134,7 @@ def filled(loop: Loop, endpoints: dict[str, str], definitions: Definitions) -> d
 def measure(
     benchmark: BenchmarkFixture, loop: Loop, once: Callable[[], Awaitable[object]], repeats: int
 ) -> None:
-    """Time `repeats` calls in one entry of the loop, as a service would make them."""
+    """Time `repeats` calls within one run of the loop, as in a service."""
 
     async def many() -> None:
         for _ in range(repeats):
@@ -205,7 +205,7 @@ def bench_concurrent_reads(
 def fold_plainly(
     reply: list[bytes | None], definitions: Definitions, order: list[bytes]
 ) -> list[float]:
-    """What a service without kernels would write: unpack each ring once, add up the windows."""
+    """Fold without kernels: unpack each ring once, add up the windows."""
     kinds = kinds_of(definitions.source)
     rings = {}
     for field, part in zip(order[1:], reply[1:], strict=True):
@@ -233,7 +233,7 @@ def kinds_of(source: str) -> dict[bytes, StateKind]:
 
 
 @pytest.mark.parametrize(
-    "reader", ["featsvc", "featsvc's link, plain fold", "redis-py, plain fold"]
+    "reader", ["featsvc", "featsvc's pipelines, plain fold", "redis-py, plain fold"]
 )
 def bench_read_hundred_accounts(
     benchmark: BenchmarkFixture,
@@ -255,12 +255,12 @@ def bench_read_hundred_accounts(
     elif reader.startswith("featsvc"):
         topology = connect(filled["unix"], timeout_ms=1000)
 
-        async def link_and_plain() -> None:
+        async def pipelines_and_plain() -> None:
             replies = await topology.execute(keys, [("HMGET", key, *fields) for key in keys])
             for reply in replies:
                 fold_plainly(reply, definitions, fields)  # type: ignore[arg-type]
 
-        measure(benchmark, loop, link_and_plain, 3)
+        measure(benchmark, loop, pipelines_and_plain, 3)
         loop.run_until_complete(topology.close())
     else:
         client = redis.asyncio.Redis.from_url(filled["unix"])
@@ -283,7 +283,7 @@ def bench_ingest(
     endpoints: dict[str, str],
     accounts: int,
 ) -> None:
-    """Batches of 500 uploads under the shipped definitions: account, address and device."""
+    """Batches of 500 uploads with the built-in definitions: account, address and device."""
     benchmark.group = f"ingest 500 events, {accounts} accounts"
     store = FeatureStore(
         endpoints["unix"], load_definitions(), timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS
@@ -321,7 +321,7 @@ def uploads(accounts: int, first: int) -> list[Event]:
 
 
 def server_cpu_s(client: Any) -> float:
-    """CPU seconds the server has used."""
+    """CPU seconds that the server has used."""
     info = client.info("cpu")
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 

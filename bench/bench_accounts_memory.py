@@ -1,8 +1,8 @@
-"""What accounts take in Redis: the memory the server uses for a population, per account.
+"""Memory of accounts in Redis: what the server uses for a population, per account.
 
     make bench ARGS="-k accounts_memory"
 
-docs/features.md extrapolates from these to 10 M and 100 M accounts.
+docs/features.md extrapolates from it to 10 M and 100 M accounts.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ DAY_MS = 86_400_000
 
 @contextmanager
 def running_valkey() -> Iterator[str]:
-    """URL of a server that keeps nothing on disk."""
+    """The URL of a server without persistence."""
     with TemporaryDirectory(prefix="featsvc-bench-") as folder:
         path = Path(folder, "s")
         command = [find_server(), "--port", "0", "--unixsocket", path, "--save", ""]
@@ -42,7 +42,7 @@ def running_valkey() -> Iterator[str]:
 
 
 def history(account: int, size: int) -> list[Event]:
-    """Events of seven types over 90 days, most of them recent, about the account alone."""
+    """Events of seven types over 90 days, most of them recent, of the account only."""
     rng = np.random.default_rng(account)
     ages = 90 * DAY_MS * rng.random(size) ** 4
     attributes: dict[str, float | str | bool] = {"bytes": 9.0, "success": False, "action": "strike"}
@@ -52,16 +52,21 @@ def history(account: int, size: int) -> list[Event]:
             TYPES[n % len(TYPES)],
             int(NOW_MS - age),
             {"account": f"account-{account:09}"},
-            {**attributes, "target": f"t{n % 90}", "ip": f"i{n % 9}", "device": f"d{n % 3}",
-             "reporter": f"r{n}"},
+            {
+                **attributes,
+                "target": f"t{n % 90}",
+                "ip": f"i{n % 9}",
+                "device": f"d{n % 3}",
+                "reporter": f"r{n}",
+            },
         )
         for n, age in enumerate(ages)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("accounts", "events"), [(20_000, 20), (2_000, 200), (20, 20_000)])
 def bench_accounts_memory(benchmark: BenchmarkFixture, accounts: int, events: int) -> None:
-    """One population; the time is that of filling it."""
+    """Memory of one population; the time is that of writing it."""
     benchmark.group = "filling a population"
     with running_valkey() as url:
         client: Any = redis.Redis.from_url(url)
@@ -89,5 +94,5 @@ def bench_accounts_memory(benchmark: BenchmarkFixture, accounts: int, events: in
 
 
 def used_bytes(client: Any) -> int:
-    """All that the server holds, its own tables included."""
+    """Memory of all keys, including the tables of the server."""
     return int(client.info("memory")["used_memory"])

@@ -1,13 +1,13 @@
-"""A list into a bank, end to end over gRPC on SQLite, beside python-threatexchange's own way.
+"""Import of a list over gRPC into SQLite, compared with python-threatexchange.
 
     make bench ARGS="-k banks"
     FEATSVC_BENCH_ROWS=1000000 make bench ARGS="-k banks"
 
-`rows_per_s` and the server's largest memory are in each row's extra info. What is timed ends with
-the acknowledged commit; a long list is served some seconds later. Two to compare with, in the same
-run: `bare_sqlite` reads the same CSV and puts it into one table with the two indexes that a bank
-needs, as durable, with `executemany`: no checks, no fields, no history, no preview. `peer_index`
-reads the same hashes into the index that python-threatexchange matches with; nothing on disk.
+`rows_per_s` and the peak memory of the server are in the extra info of each row. The time ends with
+the acknowledged commit; a long list is served some seconds later. The same run has two references.
+`bare_sqlite` reads the same CSV into one table with the two indexes that a bank needs, equally
+durable, with `executemany`: no checks, no fields, no history, no preview. `peer_index` reads the
+same hashes into the index of python-threatexchange, which is not on disk.
 """
 
 import importlib
@@ -33,7 +33,7 @@ CHUNK_BYTES = 2**18
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    """A service of its own: the snapshot of an earlier list would be built beside the import."""
+    """A new service: an earlier one would build the snapshot of the last list meanwhile."""
     with running(tmp_path / "data") as service:
         yield service
 
@@ -57,7 +57,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def import_list(client: Client, bank: str, path: Path) -> banks_pb2.ImportEntriesResponse:
-    """Until the commit is acknowledged."""
+    """Import the list; returns when the commit is acknowledged."""
 
     def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
         options = banks_pb2.ImportOptions(
@@ -79,7 +79,7 @@ def import_list(client: Client, bank: str, path: Path) -> banks_pb2.ImportEntrie
 def bench_banks_import(
     benchmark: BenchmarkFixture, server: Running, lists: dict[str, Path], name: str
 ) -> None:
-    """A list of new entries into an empty bank, until the service has acknowledged it."""
+    """Import new entries into an empty bank until the service acknowledges the commit."""
     benchmark.group = f"import {ROWS:,} rows"
     with server.client() as client:
         client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
@@ -95,7 +95,7 @@ def bench_banks_import(
 def bench_banks_bare_sqlite(
     benchmark: BenchmarkFixture, tmp_path: Path, lists: dict[str, Path]
 ) -> None:
-    """The floor: split, decode, `executemany`, two indexes, commit."""
+    """The lower bound: split, decode, `executemany`, two indexes, commit."""
     benchmark.group = f"import {ROWS:,} rows"
 
     def load() -> None:

@@ -1,21 +1,22 @@
-"""Vectors: classical kernels beside their peers, learned models with and without batching.
+"""Vectors: classical kernels compared with their peers, learned models with and without batches.
 
     make bench ARGS="bench/bench_embedding.py"
 
-Learned models are asked by 16 callers at once. Beside the batcher stand three ways to do without:
+16 concurrent callers run learned models. The batcher is compared with three alternatives:
 
-- `one at a time`: a session as ONNX Runtime sets it up by default, behind a lock;
-- `all at once`: the same session, called by all 16 callers together;
-- `our threads, unbatched`: our pool and session settings with batches of one, which shows how much
-  of the gain is batching and how much is not fighting over the cores.
+- `one at a time`: a session with ONNX Runtime's defaults, behind a lock;
+- `all at once`: the same session, called by all 16 callers concurrently;
+- `our threads, unbatched`: featsvc's threads and session settings with batches of one, which
+  separates the gain of batching from that of not oversubscribing the cores.
 
-`p99_ms`, `rows_per_batch`, `bound_ms` and `refused` are in each row's extra info.
+`p99_ms`, `rows_per_batch`, `bound_ms` and `refused` are in the extra info of each row.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from tests.hashing.photographs import photograph
 
 CALLERS = 16
 CALLS = 5
-"""Of each caller a round."""
+"""Calls of each caller in a round."""
 ROUNDS = 8
 BOUND_MS = 1000.0
 PHOTO = photograph("astronaut.png")
@@ -67,14 +68,14 @@ def bench_classical_peer(benchmark: BenchmarkFixture, name: str) -> None:
 
 
 def bench_pdqf_beside_pdq(benchmark: BenchmarkFixture) -> None:
-    """The pass over the pixels, which PDQ makes anyway: what PDQF adds is the row `pdqf` above."""
+    """The pass over the pixels, which PDQ needs too: PDQF adds only the row `pdqf` above."""
     benchmark.group = "pdqf of 512x512"
     benchmark(classical.downsample, PHOTO)
 
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
-    """A convolutional net, which computes, and dense layers, which read 128 MB of weights."""
+    """A convolutional net, bound by computing, and dense layers, bound by reading 128 MB."""
     dense = means_spec(
         tmp_path_factory.mktemp("models"),
         two_layers(8192, 1024),
@@ -87,7 +88,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
 
 
 def ask_all(call: Callable[[], object]) -> list[float]:
-    """Seconds of each call, of 16 callers who each wait for their answer."""
+    """Seconds of each call of 16 callers, each of which waits for its result."""
 
     def caller(_: int) -> list[float]:
         took = []
@@ -119,21 +120,27 @@ def bench_learned(
     batcher = MicroBatcher(
         BatchingOptions(threads=2, max_batch=16 if how == "batched" else 1, max_latency_ms=BOUND_MS)
     )
-    lane = batcher.add(model.run, row_s=model.row_s)
+    sizes: list[int] = []
+
+    def run(batch: NDArray[np.float32]) -> Any:
+        sizes.append(len(batch))
+        return model.run(batch)
+
+    queue = batcher.add(run, row_s=model.row_s)
     row = model.preprocessing.apply(PHOTO)
     refused: list[int] = []
 
     def call() -> object:
         while True:
             try:
-                return batcher.submit(lane, row).result()
-            except Overloaded as exc:  # where others slow the machine down
+                return batcher.submit(queue, row).result()
+            except Overloaded as exc:  # on a busy machine
                 refused.append(exc.retry_after_ms)
                 time.sleep(exc.retry_after_ms / 1000)
 
     measure(benchmark, call)
     batcher.close()
-    benchmark.extra_info["rows_per_batch"] = round(lane.rows / lane.batches, 1)
+    benchmark.extra_info["rows_per_batch"] = round(float(np.mean(sizes)), 1)
     benchmark.extra_info["bound_ms"] = BOUND_MS
     benchmark.extra_info["refused"] = len(refused)
 
@@ -161,7 +168,7 @@ def bench_learned_naive(
 
 @pytest.mark.parametrize("what", ["classical", "preprocessing", "opennsfw"])
 def bench_gil(benchmark: BenchmarkFixture, specs: dict[str, ModelSpec], what: str) -> None:
-    """The longest wait of a ticker thread beside one that embeds, `longest_wait_ms`."""
+    """The longest wait of a ticker thread while another thread embeds, `longest_wait_ms`."""
     benchmark.group = "ticker beside an embedding thread"
     model = OnnxEmbedder(specs["opennsfw"])
     row = model.preprocessing.apply(PHOTO)[None]

@@ -1,10 +1,10 @@
-"""Unary `GetFeatures` beside an empty echo on the same server: what reading adds to a call.
+"""Unary `GetFeatures` compared with an empty echo on the same server: the cost of reading.
 
     make bench ARGS="-k features_rpc"
 
-The server runs in a process and on a core of its own, Valkey and the load generator on another.
-The generator is Python too and may be what limits the calls per second, so the server's CPU per
-call is recorded beside them: its ratio is what one core of server can do.
+The server has its own process and core; Valkey and the load generator share another. The generator
+is in Python and may limit the calls per second, so the CPU time of the server per call is recorded
+too: its ratio says what one core of server can do.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from featsvc.accounts import warm as warm_accounts
 from featsvc.accounts.events import clock_ms
 from featsvc.service.features import FeatureServicer
 from featsvc.service.metrics import Metrics
-from featsvc.service.server import Mount, Server
+from featsvc.service.server import GrpcService, Server
 
 ECHO = "/featsvc.bench.Echo/Echo"
 GET = "/featsvc.v1.FeatureService/GetFeatures"
@@ -44,26 +44,28 @@ class Echo:
 
 
 def register_echo(servicer: Any, server: aio.Server) -> None:
-    handler: Any = grpc.unary_unary_rpc_method_handler(servicer.echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        servicer.echo, request_deserializer=bytes, response_serializer=bytes
+    )
     handlers = grpc.method_handlers_generic_handler("featsvc.bench.Echo", {"Echo": handler})
     server.add_generic_rpc_handlers((handlers,))
 
 
 async def serve(url: str) -> None:
-    """Both methods behind the same interceptor, until standard input ends."""
+    """Serve both methods with the same interceptor until standard input ends."""
     warm_accounts()
     store = FeatureStore(url, load_definitions(), timeout_ms=5000)
     metrics = Metrics()
-    mounts = [
-        Mount(
+    services = [
+        GrpcService(
+            "featsvc.v1.FeatureService",
             FeatureServicer(store),
             features_pb2_grpc.add_FeatureServiceServicer_to_server,
-            features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
         ),
-        Mount(Echo(), register_echo, "featsvc.bench.Echo"),
+        GrpcService("featsvc.bench.Echo", Echo(), register_echo),
     ]
-    server = Server(mounts, metrics, max_content_bytes=2**20)
-    print(await server.bind("127.0.0.1:0"), flush=True)
+    server = Server(services, metrics, max_content_bytes=2**20)
+    print(await server.bind("127.0.0.1", 0), flush=True)
     await server.open()
     await asyncio.to_thread(sys.stdin.read)
     await server.drain(1.0)
@@ -85,7 +87,7 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(valkey: str, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, psutil.Process]]:
-    """Address and process of a server whose accounts have 200 events each."""
+    """The address and process of a server whose accounts have 200 events each."""
     loop.run_until_complete(fill(valkey))
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # inherited by every thread of the server
@@ -124,7 +126,7 @@ async def fill(url: str) -> None:
 
 
 def requests(method: str) -> list[bytes]:
-    """One a call, packed beforehand: the generator should cost as little as it can."""
+    """One request per call, serialised in advance to keep the generator cheap."""
     if method == ECHO:
         return [b""] * CALLS
     selection = features_pb2.FeatureSelection(set="upload_gate")

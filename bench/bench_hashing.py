@@ -1,6 +1,6 @@
-"""Hashing beside its peers: PDQ kernels, whole JPEGs, imagehash's algorithms.
+"""Hashing compared with its peers: PDQ kernels, whole JPEGs, imagehash's algorithms.
 
-One thread, both sides in the same group of the same run: read the ratio, not the time.
+One thread, both sides in one group of one run: read the ratio, not the time.
 """
 
 import io
@@ -111,12 +111,12 @@ IMAGEHASHES: dict[str, Callable[[Image.Image], object]] = {
 
 
 def ours(name: str, pixels: NDArray[np.uint8]) -> object:
-    """One hash from pixels, nothing shared."""
+    """One hash of pixels, without shared intermediate results."""
     if name == "colorhash":
         return imagehashes.colour_shares(pixels, 3)
     kind = ALGORITHMS[name]
     make = resolve(kind.compute)
-    # The bits alone: the quality that goes with them is measured once a picture.
+    # The bits only: the quality is computed once a picture.
     bits = unwrap(make)
     return list(make(Picture(pixels), kind)) if bits is make else bits(GreyPlane(pixels), 8)
 
@@ -126,7 +126,7 @@ class TestImagehash:
     def test_imagehash(self, benchmark: BenchmarkFixture, name: str) -> None:
         benchmark.group = f"imagehash {name} 1024x768"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # db4 reaches over the edge, and PyWavelets says so
+            warnings.simplefilter("ignore")  # PyWavelets warns that db4 exceeds small bands
             benchmark(IMAGEHASHES[name], picture(IMAGEHASH_SIZE))
 
     def test_ours(self, benchmark: BenchmarkFixture, name: str) -> None:

@@ -1,6 +1,6 @@
-"""Is the GIL free while hashing? The longest wait of a ticker thread beside four hashing threads.
+"""Does hashing release the GIL? The longest wait of a ticker thread beside four hashing threads.
 
-The figure is `longest_wait_ms` of each entry's extra information; with `-s` it is printed.
+The result is `longest_wait_ms` in the extra info of each entry; `-s` prints it.
 """
 
 import threading
@@ -19,7 +19,7 @@ THREADS, ROUNDS = 4, 24
 
 
 class Ticker:
-    """Sleeps 1 ms at a time; `longest_wait_ms` is how late it was woken at worst."""
+    """Sleeps 1 ms at a time; `longest_wait_ms` is its longest delay."""
 
     def __init__(self) -> None:
         self.longest_wait_ms = 0.0

@@ -1,10 +1,10 @@
-"""Exact radius search beside FAISS and threatexchange, uniform random and clustered hashes.
+"""Exact radius search compared with FAISS and threatexchange, on uniform and clustered hashes.
 
     make bench ARGS="-k matching"
-    FEATSVC_BENCH_LARGE=1 make bench ARGS="-k matching"     with 10 M entries too (about 3 GB)
+    FEATSVC_BENCH_LARGE=1 make bench ARGS="-k matching"     also with 10 M entries (about 3 GB)
 
-One thread. Every engine of a group answers the same queries, one at a time, and the same result
-sets are asserted before anything is timed. The ratio is the table's own.
+One thread. Every engine of a group answers the same queries, one at a time; equal result sets are
+asserted before timing. The table has the ratios.
 """
 
 import os
@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from featsvc.banks.records import Head
+from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.times import from_us
 from featsvc.matching.engines import MultiIndexEngine, build_engine
 from featsvc.matching.layers import Layers
@@ -40,7 +40,7 @@ if os.environ.get("FEATSVC_BENCH_LARGE"):
 DISTRIBUTIONS = ("uniform", "clustered")
 PEERS = ("featsvc", "faiss flat", "faiss multi-hash")
 
-# Of the thread that asks, which is this one.
+# FAISS keeps this per calling thread.
 faiss.omp_set_num_threads(1)
 
 Values = NDArray[np.uint8]
@@ -49,10 +49,10 @@ Search = Callable[[Values], set[tuple[int, int]]]
 
 @cache
 def hashes(distribution: str, count: int) -> tuple[Values, Values]:
-    """`count` hashes and 200 queries, of which half lie near one of them.
+    """`count` hashes and 200 queries, half of them near one of the hashes.
 
-    Clustered: each hash is one of count / 20 originals with 0 to 40 bits changed, as a list that
-    was gathered from re-uploads is.
+    Clustered: each hash is one of count / 20 originals with 0 to 40 bits changed, as in a list
+    collected from re-uploads.
     """
     rng = np.random.default_rng(count)
     if distribution == "uniform":
@@ -79,7 +79,7 @@ def engine(distribution: str, count: int) -> MultiIndexEngine:
 
 
 def searcher(peer: str, distribution: str, count: int) -> tuple[Callable[[Values], object], Search]:
-    """What is timed, and the same as a set of (row, distance)."""
+    """The timed search, and its result as a set of (row, distance)."""
     values, _ = hashes(distribution, count)
     if peer == "featsvc":
         ours = engine(distribution, count)
@@ -127,8 +127,10 @@ def bench_matching_query(
 @pytest.mark.parametrize("peer", ["featsvc", "threatexchange"])
 @pytest.mark.parametrize("answer", ["no match", "one match"])
 def bench_matching_threatexchange(benchmark: BenchmarkFixture, peer: str, answer: str) -> None:
-    """`PDQIndex.query` takes and gives Python objects; so does `Snapshot.match`, which applies
-    every rule besides. Most uploads match nothing."""
+    """`PDQIndex.query` and `Snapshot.match`, both of Python objects; the latter applies all rules.
+
+    Most queries match nothing, as most uploads do.
+    """
     benchmark.group = f"one query, answered in objects: {answer}, 100,000 entries"
     values, _ = hashes("uniform", 100_000)
     queries = values[:100]
@@ -152,7 +154,7 @@ def bench_matching_threatexchange(benchmark: BenchmarkFixture, peer: str, answer
 
 @pytest.mark.parametrize("count", [n for n in SIZES if n >= 1_000_000])
 def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
-    """The index over hashes that are in memory; bytes an entry in the extra info."""
+    """Build the index of hashes in memory; bytes per entry are in the extra info."""
     benchmark.group = f"build, {count:,} entries"
     values, _ = hashes("uniform", count)
     made = benchmark.pedantic(build_engine, args=(PDQ, values), rounds=3)
@@ -164,7 +166,7 @@ def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
 def snapshot(values: Values) -> Snapshot:
     rows = (row(i + 1, value=bytes(v)) for i, v in enumerate(values))
     layers = Layers.on_rows(rows)
-    return Snapshot(Head(1, from_us(0)), [bank()], layers.searched([bank()]), layers.status())
+    return Snapshot(StoreHead(1, from_us(0)), [bank()], layers.views([bank()]), layers.status())
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +176,11 @@ def million() -> Snapshot:
 
 @pytest.mark.parametrize("how", ["kernel", "match_batch"])
 def bench_matching_batch(benchmark: BenchmarkFixture, million: Snapshot, how: str) -> None:
-    """1,024 queries at once at 1 M entries: what the rules and the columns add."""
+    """1,024 queries at once at 1 M entries: the cost of the rules and the columns."""
     benchmark.group = "1,024 queries in one batch, 1,000,000 entries"
     queries = np.tile(hashes("uniform", 1_000_000)[1], (6, 1))[:1024]
     if how == "kernel":
-        index = million._parts[0].part.indexes["pdq"].engine
+        index = million._views[0].part.indexes["pdq"].engine
         benchmark(index.search, queries, RADIUS)
     else:
         benchmark(million.match_batch, get_algorithm("pdq"), queries)
@@ -198,7 +200,7 @@ def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
     def restart() -> None:
         layers = Layers.on_segment(open_segment(path))
-        served = Snapshot(Head(1, from_us(1)), [bank()], layers.searched([bank()]))
+        served = Snapshot(StoreHead(1, from_us(1)), [bank()], layers.views([bank()]))
         served.match([query])
 
     benchmark.pedantic(restart, rounds=5, warmup_rounds=1)

@@ -1,7 +1,6 @@
-"""The index while it changes: how soon a change is seen, what a rebuild costs requests, and what
-workers share.
+"""The index while it changes: delay of a change, cost of a rebuild, memory shared by workers.
 
-    make bench ARGS="-k live"
+make bench ARGS="-k live"
 """
 
 import os
@@ -71,14 +70,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BankStore
 def bench_live_visible(
     benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path]
 ) -> None:
-    """One addition: from the acknowledged commit until the snapshot has it, without a nudge."""
+    """One addition: from the acknowledged commit until a poll has loaded it."""
     benchmark.group = "acknowledged commit to visible, 1,000,000 entries"
     store, follower, _ = served
     numbers = count(1)
     waits: list[float] = []
 
     def add() -> tuple[tuple[int], dict[str, int]]:
-        # At any moment between two polls.
+        # At a random moment between two polls.
         time.sleep(random.uniform(0, 0.1))
         content = b"%064x\n" % next(numbers)
         return (store.import_entries("b", list_file(content)).revision,), {}
@@ -99,16 +98,16 @@ def bench_live_visible(
 def bench_live_rebuild(
     benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path], beside: str
 ) -> None:
-    """`match` at 1 M entries, alone and while the indexer's process rebuilds all of them."""
+    """`match` at 1 M entries, alone and while the indexer rebuilds all of them."""
     benchmark.group = "match during a rebuild, 1,000,000 entries"
     _, follower, folder = served
     indexer = None
     if beside == "a rebuild":
+        arguments = ("--compact-entries", "0", "--segments", str(folder / "rebuilt"))
         indexer = subprocess.Popen(
-            [sys.executable, "-m", "featsvc.matching.indexer", "--compact-entries", "0",
-             "--segments", str(folder / "rebuilt")],
+            [sys.executable, "-m", "featsvc.matching.indexer", *arguments],
             env=os.environ | {"FEATSVC_BANKS_URL": f"sqlite:///{folder / 'banks.db'}"},
-        )  # fmt: skip
+        )
         time.sleep(3)
     rng = np.random.default_rng(2)
     times: list[float] = []
@@ -134,16 +133,17 @@ def bench_live_rebuild(
 def bench_live_shared_pages(
     benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path]
 ) -> None:
-    """Four workers on one segment: the sum of what each is charged (PSS) beside the sum of RSS."""
+    """Four workers on one segment: the sum of their PSS and of their RSS."""
     benchmark.group = "four workers on one segment"
     _, _, folder = served
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", _WORKER, str(folder / "segments")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         for _ in range(4)
-    ]  # fmt: skip
+    ]
     try:
         for worker in workers:
             assert worker.stdout is not None
@@ -161,7 +161,7 @@ def bench_live_shared_pages(
 
 
 def _mapped_mb(pid: int, kind: str) -> float:
-    """Of the mappings that are segment files."""
+    """The sum over mappings of segment files."""
     total, ours = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         head, _, rest = line.partition(":")

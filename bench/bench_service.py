@@ -1,8 +1,8 @@
-"""What the service adds: `Screen` over gRPC beside the same work called in process.
+"""The cost of the service: `Screen` over gRPC compared with the same work called in process.
 
     make bench ARGS="-k service"
 
-The ratio is the table's own: each row's median over the group's best.
+The table has the ratios: the median of each row over the best of its group.
 """
 
 import io
@@ -45,7 +45,7 @@ def content(side: int) -> bytes:
 @pytest.mark.parametrize("size", SIDES)
 @pytest.mark.parametrize("how", ["in process", "Screen", "Screen with features"])
 def bench_service_screen(benchmark: BenchmarkFixture, client: Client, size: str, how: str) -> None:
-    """Decode, PDQ, MD5, SHA-256 of a JPEG: called directly, screened, screened with an account."""
+    """Decode and hash a JPEG (PDQ, MD5, SHA-256): directly, by Screen, and with an account."""
     benchmark.group = f"screen a JPEG of {size}"
     data = content(SIDES[size])
     if how == "in process":

@@ -1,4 +1,4 @@
-"""From `featsvc serve` to SERVING: with warm kernels, and as the first start ever.
+"""From `featsvc serve` to SERVING: with cached kernels, and at the first start.
 
 make bench ARGS="-k start"
 """

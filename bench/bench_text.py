@@ -1,9 +1,9 @@
-"""Text: signatures beside datasketch's, normalisation, TLSH, and look-ups in large indexes.
+"""Text: signatures compared with datasketch's, normalisation, TLSH, searches in large indexes.
 
     make bench ARGS="bench/bench_text.py"
 
-Both make 128 minima of the same 4-grams of the same texts. datasketch hashes with SHA-1 by
-default; its fastest way, `bulk` with a cheaper hash, is measured too.
+Both compute 128 minima of the same 4-grams of the same texts. datasketch hashes with SHA-1 by
+default; its fastest option, `bulk` with a cheaper hash, is measured too.
 """
 
 import random
@@ -71,7 +71,7 @@ def bench_view(benchmark: BenchmarkFixture) -> None:
 
 
 def bench_hash_text(benchmark: BenchmarkFixture) -> None:
-    """All that `Match` computes of a text by default."""
+    """Everything that `Match` computes of a text by default."""
     benchmark.group = f"default signals of {len(TEXTS)} texts"
     benchmark(lambda: [hash_text(text, ("text_sha256", "text", "md5", "sha256")) for text in TEXTS])
 
@@ -100,7 +100,7 @@ def bench_tlsh_scan(benchmark: BenchmarkFixture) -> None:
 
 
 def _prose(count: int) -> list[NDArray[np.uint32]]:
-    """Grams of shuffled prose, and of the lures in its midst."""
+    """Grams of shuffled prose with lures in it."""
     rng = random.Random(0)
     words = [word for text in negatives() for word in text.split()]
     pairs = list(dict.fromkeys(pairwise(words)))

@@ -1,12 +1,11 @@
-"""Search by cosine beside FAISS, uniform random and clustered vectors of 256 dimensions.
+"""Search by cosine compared with FAISS, on uniform and clustered vectors of 256 dimensions.
 
     make bench ARGS="-k vectors"
 
-One thread. Every peer of a group answers the same queries, one at a time; half of them lie within
-the radius of a vector of the bank, at any distance up to it. `recall@1` (in the JSON's extra_info,
-printed too) is the share of the queries with anything within the radius whose nearest one, as the
-flat index finds it, was found. Ours is asserted to find all that the flat index finds; IVF and HNSW
-are approximate, which is why they are peers only.
+One thread. Every peer of a group answers the same queries, one at a time; half of them are within
+the radius of a vector of the bank. `recall@1` (printed, and in the extra info) is the share of the
+queries with a vector within the radius whose nearest one, by the flat index, was found. featsvc is
+asserted to find everything that the flat index finds; IVF and HNSW are approximate and only peers.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +37,7 @@ Nearest = tuple[int, float] | None
 
 @cache
 def vectors(distribution: str, count: int) -> Vectors:
-    """Clustered: around count / 50 originals, as a list gathered from re-uploads is."""
+    """Clustered: around count / 50 originals, as in a list collected from re-uploads."""
     rng = np.random.default_rng(count)
     made = np.empty((count, DIMENSIONS), np.float32)
     originals = rng.standard_normal((max(1, count // 50), DIMENSIONS), np.float32)
@@ -91,7 +90,7 @@ def peer_index(peer: str, distribution: str, count: int) -> Any:
 def searcher(
     peer: str, distribution: str, count: int, radius: float
 ) -> tuple[Callable[[Vectors], object], Callable[[Vectors], Nearest]]:
-    """What is timed, and the same as the nearest row with its distance."""
+    """The timed search, and its result as the nearest row with its distance."""
     faiss_on_this_thread()
     if peer == "featsvc":
         engine = ours(distribution, count)
@@ -104,7 +103,7 @@ def searcher(
         return lambda query: engine.search(query.view(np.uint8), radius), find
     index = peer_index(peer, distribution, count)
     if "hnsw" in peer:
-        # It has no search by radius of its own that visits more than a beam.
+        # Its search by radius visits only a beam.
         def timed(query: Vectors) -> object:
             return index.search(query, 10)
 
@@ -126,7 +125,7 @@ def nearest(products: Vectors, rows: NDArray[np.int64]) -> Nearest:
 
 
 def recall(peer: str, distribution: str, count: int, radius: float) -> float:
-    """Of the nearest ones that the flat engine finds within the radius."""
+    """The share found of the nearest vectors that the flat engine finds within the radius."""
     values, queries = vectors(distribution, count), queries_of(distribution, count, radius)
     flat = FlatVectorEngine({"vectors": values})
     _, find = searcher(peer, distribution, count, radius)
@@ -138,7 +137,7 @@ def recall(peer: str, distribution: str, count: int, radius: float) -> float:
             continue
         there += 1
         got = find(query)
-        # Equally near ones are as good; what a peer says of its distance is quantised.
+        # Ties count as found; the distances of a peer are quantised.
         found += got is not None and got[0] in hits.rows[hits.distances <= hits.distances.min()]
         if peer == "featsvc":
             again = ours(distribution, count).search(query.view(np.uint8), radius)
@@ -159,7 +158,7 @@ def bench_vectors_query(
 @pytest.mark.parametrize("peer", ["featsvc", "faiss flat", "faiss hnsw32, ef 64"])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def bench_vectors_hnsw(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
-    """Of a tenth as many, since HNSW takes most of an hour to build for all."""
+    """A tenth of the vectors, since HNSW takes most of an hour to build for all."""
     run(benchmark, peer, distribution, COUNT // 10, 0.15)
 
 
@@ -183,7 +182,7 @@ def run(
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("peer", ["featsvc", "faiss ivf1024 sq8, 16 probes"])
 def bench_vectors_build(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
-    """From float32 rows to an engine."""
+    """Build an engine of float32 rows."""
     benchmark.group = f"build, {distribution}, {COUNT:,} x {DIMENSIONS}"
     values = vectors(distribution, COUNT)
     faiss_on_this_thread()

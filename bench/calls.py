@@ -1,7 +1,7 @@
-"""How many Python calls of ours a `Screen` makes: `python -m bench.calls`.
+"""Count the Python calls in featsvc's code that a `Screen` takes: `python -m bench.calls`.
 
-One picture that matches one of 10,000 PDQ hashes, without and with an account, in a service of this
-process. A count says what a time on a busy machine does not.
+One picture that matches one of 10,000 PDQ hashes, without and with an account, in a service in this
+process. Unlike a time, a count does not depend on how busy the machine is.
 """
 
 import sys
@@ -29,14 +29,14 @@ calls: Counter[str] = Counter()
 
 
 def count(frame: FrameType, event: str, _: object) -> None:
-    """A profile function: calls by file, generated stubs left out."""
+    """A profile function: count calls by file, without generated stubs."""
     file = frame.f_code.co_filename
     if event == "call" and file.startswith(OURS) and "_pb2" not in file:
         calls[file] += 1
 
 
 async def fill(client: AsyncClient, picture: bytes) -> None:
-    """A bank of random hashes, and the picture."""
+    """Fill a bank with random hashes and the picture."""
     await client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="known"))
     rng = np.random.default_rng(0)
     rows = b"".join(rng.bytes(32).hex().encode() + b"\n" for _ in range(HASHES))
@@ -56,7 +56,7 @@ async def fill(client: AsyncClient, picture: bytes) -> None:
 
 
 async def measure(client: AsyncClient, request: screening_pb2.ScreenRequest) -> tuple[int, int]:
-    """Calls and files of one request, the median."""
+    """Return calls and files of the median request."""
     for _ in range(WARM_UP):
         answer = await client.screening.Screen(request)
         assert answer.matches
@@ -84,7 +84,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    # For the threads to come, and for this one.
+    # For threads started later, and for this one.
     threading.setprofile(count)
     sys.setprofile(count)
     uvloop.run(main())

@@ -1,19 +1,20 @@
-"""What every benchmark records besides its times: the versions that were measured."""
+"""Record the versions of the measured packages with every benchmark."""
 
 from importlib import metadata
 
 import pytest
 
 MEASURED = (
-    "featsvc", "numpy", "numba", "faiss-cpu", "grpcio", "redis", "hiredis", "simplejpeg", "pillow",
-    "pdqhash", "imagehash", "threatexchange", "onnxruntime", "datasketch", "scikit-image",
-)  # fmt: skip
+    *("featsvc", "numpy", "numba", "faiss-cpu", "grpcio", "redis", "hiredis", "simplejpeg"),
+    *("pillow", "pdqhash", "imagehash", "threatexchange", "onnxruntime", "datasketch"),
+    "scikit-image",
+)
 
 
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, object]
 ) -> None:
-    """The machine stands there already; add the packages."""
+    """Add the packages to the machine info."""
     installed = {}
     for name in MEASURED:
         try:

@@ -1,11 +1,11 @@
-"""A worker with two more methods: what the server stack itself costs, and the bare search in it.
+"""A worker with two more methods: the cost of the server stack, and of the search alone in it.
 
     python -m bench.echo DATA_DIR
 
-`/featsvc.bench.Echo/Echo` takes and gives `google.protobuf.Empty`, through the same server,
+`/featsvc.bench.Echo/Echo` takes and returns `google.protobuf.Empty`, through the same server,
 interceptor and event loop as every other method. `Search` takes a `MatchRequest`, searches the
-largest index for its PDQ signal, applies no rule, and gives Empty: the least that a `Match` could
-cost. Prints `serving on HOST:PORT`.
+largest index for its PDQ signal, applies no rule, and returns Empty: the minimum cost of a `Match`.
+Prints `serving on HOST:PORT`.
 """
 
 import sys
@@ -23,8 +23,9 @@ from featsvc import worker
 from featsvc.config import load_config
 from featsvc.matching.follower import Follower
 from featsvc.processes import run_until_stopped
-from featsvc.service import mounts
-from featsvc.service.server import Mount
+from featsvc.requests import Runtime
+from featsvc.service import grpc_services
+from featsvc.service.server import GrpcService
 
 METHOD = "/featsvc.bench.Echo/Echo"
 SEARCH = "/featsvc.bench.Echo/Search"
@@ -42,7 +43,7 @@ class Echo:
         self, request: matching_pb2.MatchRequest, context: aio.ServicerContext[Any, Any]
     ) -> Empty:
         query = np.frombuffer(bytes.fromhex(request.signal.value), np.uint8).reshape(1, -1)
-        index = self._follower.snapshot._parts[0].part.indexes["pdq"]
+        index = self._follower.snapshot._views[0].part.indexes["pdq"]
         index.engine.search(query, index.kind.default_threshold)
         return _EMPTY
 
@@ -65,15 +66,16 @@ def register(servicer: object, server: aio.Server) -> None:
 
 
 def main(data_dir: str) -> None:
-    def with_echo(*parts: Any, **more: Any) -> list[Mount]:
-        return [*mounts(*parts, **more), Mount(Echo(parts[1]), register, METHOD.split("/")[1])]
+    def with_echo(runtime: Runtime, *parts: Any, **more: Any) -> list[GrpcService]:
+        echo = GrpcService(METHOD.split("/")[1], Echo(runtime.follower), register)
+        return [*grpc_services(runtime, *parts, **more), echo]
 
     config = load_config(
         environ={}, overrides={"data_dir": data_dir, "server.listen": "127.0.0.1:0"}
     )
     spec = worker.WorkerSpec(config, 0, "unix:///nowhere")
-    serving = worker.working(spec)
-    with mock.patch("featsvc.worker.mounts", with_echo):
+    serving = worker.serving_worker(spec)
+    with mock.patch("featsvc.worker.grpc_services", with_echo):
         uvloop.run(
             run_until_stopped(serving, lambda address: print(f"serving on {address}", flush=True))
         )

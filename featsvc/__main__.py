@@ -1,4 +1,4 @@
-"""`python -m featsvc` is the `featsvc` command."""
+"""Run the `featsvc` command as `python -m featsvc`."""
 
 from featsvc.cli.main import main
 

@@ -1,8 +1,8 @@
-"""Configuration: `featsvc.toml`, then the environment, then command-line flags; the last one wins.
+"""Configuration: `featsvc.toml`, then the environment, then command-line options; the last wins.
 
-Read once at start, validated, frozen, handed down. A key `K` of section `[S]` is overridden by the
-variable `FEATSVC_S_K` in upper case, for example `FEATSVC_REDIS_URL`. An unknown key or variable
-of a known section is an error, not a silent typo. `featsvc.example.toml` shows every key.
+It is read and validated once, at start. The variable `FEATSVC_S_K` overrides key `k` of section
+`[s]`, for example `FEATSVC_REDIS_URL`. An unknown key, or an unknown variable of a known section,
+is an error. `featsvc.example.toml` documents every key.
 """
 
 import os
@@ -14,74 +14,67 @@ from typing import Annotated, Any
 import msgspec
 
 from featsvc.errors import ConfigInvalid
+from featsvc.media import Limits
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+_MAX_PORT = 2**16 - 1
 
 
-class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+def split_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host keeps its brackets. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > _MAX_PORT:
+        raise ValueError(f"listen must be HOST:PORT, not {address!r}")
+    return host, int(port)
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A section of the file; `featsvc.example.toml` documents its keys."""
+
+
+class ServerConfig(_Section, frozen=True):
     listen: str = "127.0.0.1:50051"
-    """HOST:PORT; port 0 picks a free one."""
     grace_period_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
-    """How long SIGTERM waits for requests in flight."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    """Processes that answer on the one port; 1 is the service's own."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads of a worker that decode, hash and search; 0 shares the cores out."""
     max_queue: PositiveInt = 256
-    """Requests that may wait for a thread of a worker; beyond, RESOURCE_EXHAUSTED at once."""
+
+    def __post_init__(self) -> None:
+        split_address(self.listen)
 
 
-class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    max_content_bytes: PositiveInt = 32 * 2**20
-    max_pixels: PositiveInt = 100_000_000
-    max_frames: PositiveInt = 256
-    max_aspect_ratio: PositiveInt = 200
-    max_decode_ms: PositiveInt = 10_000
-    """Budget of wall time for decoding one piece of content."""
-
-
-class BanksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BanksConfig(_Section, frozen=True):
     url: str = ""
-    """SQLAlchemy URL; empty means SQLite in the data folder."""
     poll_interval_ms: PositiveInt = 100
-    """How often the newest revision is looked up."""
     indexer: bool = True
-    """Whether this service runs the indexer, which builds segments in its data folder."""
 
 
-class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RedisConfig(_Section, frozen=True):
     url: str = "embedded"
-    """`embedded`, or a redis:// , rediss:// or unix:// URL."""
     timeout_ms: PositiveInt = 250
-    """Budget of one trip; beyond, features are DEGRADED."""
 
 
-class EmbedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class EmbedConfig(_Section, frozen=True):
     models_file: str = ""
-    """Learned models; empty means none. Needs the extra `embed`."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads that run learned models; 0 means the cores shared out among the workers."""
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
-    """How long a free thread lets a picture wait for company."""
     max_latency_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 1000.0
-    """Pictures that would be answered later are refused with RESOURCE_EXHAUSTED."""
 
 
-class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FeaturesConfig(_Section, frozen=True):
     file: str = ""
-    """Definitions; empty means the shipped ones."""
     stream: str = ""
-    """Redis Stream whose events are applied; empty means none."""
     stream_group: Annotated[str, msgspec.Meta(min_length=1)] = "featsvc"
-    """Consumer group; services of one group share the stream."""
     stream_max_tries: PositiveInt = 5
-    """Deliveries after which an entry becomes a dead letter."""
 
 
-class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MetricsConfig(_Section, frozen=True):
     listen: str = ""
-    """HOST:PORT of the Prometheus endpoint of worker 0, worker i has PORT + i; empty means none."""
+
+    def __post_init__(self) -> None:
+        if self.listen:
+            split_address(self.listen)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,7 +82,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     data_dir: str = "data"
     server: ServerConfig = ServerConfig()
-    media: MediaConfig = MediaConfig()
+    media: Limits = Limits()
     banks: BanksConfig = BanksConfig()
     redis: RedisConfig = RedisConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -103,7 +96,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 _SECTIONS = tuple(f.name for f in msgspec.structs.fields(Config) if f.name != "data_dir")
-# Read by the client, not by the server's configuration.
+# Variables that are not settings of the server.
 _FOREIGN = frozenset({"FEATSVC_SERVER", "FEATSVC_CONFIG"})
 
 
@@ -113,13 +106,11 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Config:
-    """Read the configuration.
+    """Read and validate the configuration.
 
-    Parameters: `path` of a TOML file (`FEATSVC_CONFIG` where None; no file at all is fine),
-    `environ` instead of the process's environment, `overrides` keyed "section.key" or
-    "data_dir" (None values are skipped).
-
-    Raises ConfigInvalid, naming file or variable and key.
+    `path` is a TOML file; None means `FEATSVC_CONFIG`, or no file. `environ` replaces the
+    environment of the process. `overrides` has keys "section.key" or "data_dir"; None values are
+    skipped. Raises ConfigInvalid, naming the file, variable or option and the key.
     """
     environ = os.environ if environ is None else environ
     if path is None and environ.get("FEATSVC_CONFIG"):
@@ -143,10 +134,10 @@ def load_config(
 
 
 def _key_of(variable: str) -> str:
-    """The key that a variable sets; empty where it is none of ours.
+    """Return the key that a variable sets, or an empty string.
 
-    Kubernetes sets FEATSVC_SERVICE_HOST and the like by itself for a service of that name, so
-    only what begins with the name of a section is taken for a setting.
+    Only variables that begin with the name of a section are settings: Kubernetes sets others, such
+    as FEATSVC_SERVICE_HOST, for a service called featsvc.
     """
     if not variable.startswith("FEATSVC_") or variable in _FOREIGN:
         return ""
@@ -158,7 +149,7 @@ def _key_of(variable: str) -> str:
 
 
 def _place(tree: dict[str, Any], key: str, value: object, origin: str) -> None:
-    """Set one key and validate at once, so that the message names where the value came from."""
+    """Set one key and validate it, so that the message names the source of the value."""
     section, _, leaf = key.rpartition(".")
     target: dict[str, Any] = tree.setdefault(section, {}) if section else tree
     target[leaf] = value

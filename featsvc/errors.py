@@ -1,34 +1,41 @@
-"""Every error that featsvc raises on purpose, and nothing else.
+"""The errors that featsvc raises.
 
     FeatsvcError
-    ├── InvalidInput            the caller's request is wrong; the same request will fail again
-    │   ├── MediaCorrupt        a known format that does not decode
+    ├── InvalidInput            the request is wrong; the same request fails again
+    │   ├── MediaCorrupt        a supported format that does not decode
     │   ├── MediaTooLarge       more bytes, pixels or frames than the limits allow
-    │   ├── UnsupportedMedia    no picture format that is decoded here
+    │   ├── UnsupportedMedia    not a supported picture format
     │   ├── InvalidSignal       a hash of the wrong length or alphabet
-    │   └── UnknownAlgorithm    no such algorithm
-    ├── NotFound                a bank, entry or revision that is not there
-    ├── AlreadyExists           a bank id that is taken
-    ├── Conflict                somebody else changed it first, or its state forbids this
-    ├── Overloaded              no room to queue; try again later
-    ├── Unavailable             a store or the service itself is away; try again later
-    ├── TimedOut                the deadline passed before the answer was there
-    ├── NotBuilt                declared in the contract, without a body in this version
-    ├── ConfigInvalid           a configuration or definition file is wrong: file, line, key
+    │   └── UnknownAlgorithm    no algorithm or model of that name
+    ├── NotFound                no such bank, entry or revision
+    ├── AlreadyExists           the bank id is taken
+    ├── Conflict                changed by another caller, or not allowed in this state
+    ├── Overloaded              the queue is full; retry later
+    ├── Unavailable             a store or the service cannot be reached; retry later
+    ├── TimedOut                the time limit passed before the work was done
+    ├── ConfigInvalid           a configuration or definition file is wrong
     └── DataCorrupt             stored data fails its checks
 
-A message says what was wrong, where, and what to do. It never holds content bytes or URLs.
-`featsvc.service.status` maps each class to its gRPC status in one table.
+A message says what is wrong, where, and what to do. It never contains content or URLs.
+`featsvc.service.status` maps each class to its gRPC status.
 """
 
 from collections.abc import Mapping
+from typing import Self
+
+_SHOWN_CHARS = 64
+
+
+def shown(text: str) -> str:
+    """Cut to 64 characters for a message."""
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 class FeatsvcError(Exception):
-    """Base of the tree.
+    """Base class.
 
     `reason` is a stable UPPER_SNAKE word for programs (`ErrorInfo.reason`), `field` the path of
-    the offending request field where there is one, `metadata` further facts as text.
+    the request field at fault or empty, `metadata` further facts as text.
     """
 
     reason = "INTERNAL"
@@ -50,6 +57,11 @@ class FeatsvcError(Exception):
 
 class InvalidInput(FeatsvcError):
     reason = "INVALID_INPUT"
+
+    @classmethod
+    def at(cls, field: str, problem: str) -> Self:
+        """Make the error of a request field, with the message "FIELD: PROBLEM"."""
+        return cls(f"{field}: {problem}", field=field)
 
 
 class MediaCorrupt(InvalidInput):
@@ -85,7 +97,7 @@ class Conflict(FeatsvcError):
 
 
 class Overloaded(FeatsvcError):
-    """No room to queue. `retry_after_ms` is advice, not a promise."""
+    """The queue is full. `retry_after_ms` is advice, not a promise."""
 
     reason = "OVERLOADED"
 
@@ -95,7 +107,7 @@ class Overloaded(FeatsvcError):
 
 
 class Unavailable(FeatsvcError):
-    """A store or the service itself is away. `retry_after_ms` is advice, not a promise."""
+    """A store or the service cannot be reached. `retry_after_ms` is advice, not a promise."""
 
     reason = "UNAVAILABLE"
 
@@ -108,10 +120,6 @@ class Unavailable(FeatsvcError):
 
 class TimedOut(FeatsvcError):
     reason = "TIMED_OUT"
-
-
-class NotBuilt(FeatsvcError):
-    reason = "NOT_BUILT"
 
 
 class ConfigInvalid(FeatsvcError):

@@ -1,6 +1,4 @@
-"""Child processes that die with this one and are started again when they die alone, and the
-signals that stop a service.
-"""
+"""Supervised child processes, and stopping on a signal."""
 
 import asyncio
 import contextlib
@@ -17,10 +15,10 @@ from featsvc.errors import Unavailable
 
 T = TypeVar("T")
 
-_FIRST_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 5.0
-# Runs in the child and becomes the module: asks the kernel for a SIGTERM when its parent ends. A
-# launcher, because a preexec_fn is not safe in a process with threads.
+_MIN_BACKOFF_S = 0.05
+_MAX_BACKOFF_S = 5.0
+# Asks the kernel for SIGTERM when its parent ends, then becomes the command. A `preexec_fn` is
+# unsafe in a process with threads.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -32,17 +30,19 @@ if os.getppid() == int(sys.argv[1]):
 _log = logging.getLogger(__name__)
 
 
-def dying_with_us(command: Sequence[str]) -> list[str]:
-    """The command line that becomes `command` (its program an absolute path) and gets a SIGTERM
-    when this process ends, however it ends."""
+def stopped_with_parent(command: Sequence[str]) -> list[str]:
+    """Return a command line that runs `command` and gets SIGTERM when this process ends.
+
+    The program must be an absolute path. Linux only; elsewhere the child runs on.
+    """
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
 
 
 class Child:
-    """`python -m <module> <arguments>` in a fresh interpreter, supervised.
+    """Runs `python -m MODULE ARGUMENTS` and starts it again whenever it ends.
 
-    `stdin` is what it reads there: secrets are not for a command line. Its stdout is for one line
-    that says it is ready; its log goes to our stderr.
+    The child reads `stdin` (a command line would expose secrets), prints one line to stdout when it
+    is ready, and logs to this process's stderr.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class Child:
         self._announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Start it, and again whenever it ends. Raises OSError where the machine refuses."""
+        """Start the process and supervise it. Raises OSError where it cannot be started."""
         process = await self._spawn()
         self._supervisor = asyncio.create_task(self._supervise(process), name=f"watch-{self.name}")
 
     async def ready(self) -> str:
-        """The first line that it printed. Raises Unavailable where it ended before that."""
+        """Wait for the first line of output. Raises Unavailable where the process ends before."""
         line = await asyncio.shield(self._announced)
         if not line:
             raise Unavailable(
-                f"{self.name} ended while starting; the log above says why",
+                f"{self.name} ended while starting; see the log above",
                 reason="WORKER_START_FAILED",
             )
         return line
 
-    async def stop(self, patience_s: float) -> None:
-        """SIGTERM, and SIGKILL for one that outlives `patience_s`."""
+    async def stop(self, timeout_s: float) -> None:
+        """Send SIGTERM, and SIGKILL after `timeout_s`."""
         if self._supervisor:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -90,21 +90,21 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), patience_s)
+            await asyncio.wait_for(process.wait(), timeout_s)
         except TimeoutError:
-            _log.warning("%s does not end within %g s; killed", self.name, patience_s)
+            _log.warning("%s did not end within %g s; killing it", self.name, timeout_s)
             process.kill()
             await process.wait()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         process = self._process = await asyncio.create_subprocess_exec(
-            *dying_with_us(self._command),
+            *stopped_with_parent(self._command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=self._environ,
-            # Not our group's: Ctrl-C must reach us first, so that we can stop it in order.
+            # Ctrl-C must reach this process only, which then stops the child in order.
             start_new_session=True,
-        )  # fmt: skip
+        )
         assert process.stdin is not None  # noqa: S101 (tells mypy)
         with contextlib.suppress(OSError):
             process.stdin.write(self._stdin)
@@ -112,8 +112,8 @@ class Child:
         return process
 
     async def _supervise(self, process: asyncio.subprocess.Process) -> None:
-        """Start it again whenever it ends; the wait doubles while it keeps failing."""
-        backoff_s = _FIRST_BACKOFF_S
+        """Restart the process whenever it ends; the delay doubles while it fails quickly."""
+        backoff_s = _MIN_BACKOFF_S
         while True:
             started = time.monotonic()
             assert process.stdout is not None  # noqa: S101 (tells mypy)
@@ -121,26 +121,26 @@ class Child:
             if not self._announced.done():
                 self._announced.set_result(line)
             elif line:
-                _log.info("%s is back: %s", self.name, line)
+                _log.info("%s restarted: %s", self.name, line)
             code = await process.wait()
-            if time.monotonic() - started > _LONGEST_BACKOFF_S:
-                backoff_s = _FIRST_BACKOFF_S
-            _log.warning("%s ended with code %d; starting it again", self.name, code)
+            if time.monotonic() - started > _MAX_BACKOFF_S:
+                backoff_s = _MIN_BACKOFF_S
+            _log.warning("%s ended with code %d; restarting it", self.name, code)
             await asyncio.sleep(backoff_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter
-            backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+            backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
             process = await self._spawn()
 
 
 async def run_until_stopped(
     serving: contextlib.AbstractAsyncContextManager[T], on_serving: Callable[[T], None]
 ) -> None:
-    """Enter `serving`, call `on_serving`, and leave it in order on SIGTERM or SIGINT."""
+    """Enter `serving`, call `on_serving` with its value, and exit it on SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     this_task = cast("asyncio.Task[None]", asyncio.current_task())
 
     def on_signal() -> None:
-        # A second signal, or one while starting, does not wait for anything.
+        # A second signal, or one during the start, stops at once.
         if stop.is_set() or not started:
             this_task.cancel()
         stop.set()
@@ -153,6 +153,6 @@ async def run_until_stopped(
             started = True
             on_serving(running)
             await stop.wait()
-            _log.info("stopping: finishing what is in flight")
+            _log.info("stopping: finishing requests in flight")
     except asyncio.CancelledError:
         _log.info("stopped at once")

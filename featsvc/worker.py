@@ -1,7 +1,7 @@
-"""One worker: the gRPC server and everything that answers its requests, wired together.
+"""One worker: builds the gRPC server and everything that answers its requests.
 
-A service of one worker is this in its own process. One of several runs `python -m featsvc.worker`
-for each, which reads its `WorkerSpec` as JSON from stdin and prints `serving on HOST:PORT`.
+A single worker runs in the process of the service. Several run as `python -m featsvc.worker`: each
+reads its `WorkerSpec` as JSON from stdin and prints `serving on HOST:PORT`.
 """
 
 import asyncio
@@ -21,16 +21,15 @@ from featsvc.accounts import FeatureStore, StreamConsumer, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
 from featsvc.banks.tally import MatchTally
-from featsvc.config import Config
+from featsvc.config import Config, split_address
 from featsvc.embedding import BatchingOptions, Embedder, OnnxEmbedder, read_models
 from featsvc.embedding import warm as warm_embedding
 from featsvc.errors import ConfigInvalid, FeatsvcError, Unavailable
 from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.matching.follower import Follower
-from featsvc.media import Limits
 from featsvc.processes import run_until_stopped
 from featsvc.requests import Runtime, WorkPool
-from featsvc.service import mounts
+from featsvc.service import grpc_services
 from featsvc.service.metrics import Metrics
 from featsvc.service.server import Server
 
@@ -40,8 +39,10 @@ log = logging.getLogger("featsvc.worker")
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """Worker `number` (from 0) of those that `config` asks for; `redis_url` is what it means by
-    its `redis.url`, the embedded one included."""
+    """Worker `number`, from 0, of `config.server.workers`.
+
+    `redis_url` is the URL to connect to, where `config.redis.url` may say "embedded".
+    """
 
     config: Config
     number: int
@@ -49,18 +50,18 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
 
 def segments_folder(config: Config) -> Path:
-    """Where the indexer publishes and workers map from."""
+    """Return the folder where the indexer publishes segments and workers map them."""
     return Path(config.data_dir).resolve() / "segments"
 
 
 @contextlib.asynccontextmanager
-async def working(
-    spec: WorkerSpec, beside: Callable[[], Awaitable[object]] | None = None
+async def serving_worker(
+    spec: WorkerSpec, start_redis: Callable[[], Awaitable[object]] | None = None
 ) -> AsyncIterator[str]:
-    """Serve until the context is left, then drain within the grace period; gives HOST:PORT.
+    """Serve until the context exits, then drain within the grace period; yield HOST:PORT.
 
-    `beside` runs while kernels warm up and banks load; serving begins when all are done. Raises
-    ConfigInvalid where the configuration cannot work on this machine.
+    `start_redis` runs while kernels warm up and banks load; serving begins when all are done.
+    Raises ConfigInvalid where the configuration does not work on this machine.
     """
     config = spec.config
     definitions = load_definitions(Path(config.features.file) if config.features.file else None)
@@ -82,58 +83,53 @@ async def working(
         stack.callback(tally.stop)
         pool = WorkPool(config.server.threads or _core_share(config), config.server.max_queue)
         stack.callback(pool.close)
-        limits = Limits(**msgspec.structs.asdict(config.media))
+        runtime = Runtime(
+            pool=pool,
+            follower=follower,
+            features=features,
+            embedder=embedder,
+            limits=config.media,
+            tally=tally,
+        )
         server = Server(
-            mounts(
-                Runtime(
-                    pool=pool,
-                    follower=follower,
-                    features=features,
-                    embedder=embedder,
-                    limits=limits,
-                    tally=tally,
-                ),
-                store,
-                metrics,
-                worker=spec.number,
-            ),
+            grpc_services(runtime, store, metrics, worker=spec.number),
             metrics,
             max_content_bytes=config.media.max_content_bytes,
             reuse_port=config.server.workers > 1,
         )
-        # Left first: nothing above closes while a request is in flight.
+        # Pushed last: nothing above closes while a request is in flight.
         stack.push_async_callback(server.drain, config.server.grace_period_s)
         if config.metrics.listen:
-            stack.callback(_expose(config.metrics.listen, spec.number, metrics, follower, pool))
+            stack.callback(_serve_metrics(spec, metrics, follower, pool))
 
         async def prepare() -> None:
-            await asyncio.gather(
-                asyncio.to_thread(_warm), _load_banks(follower), *([beside()] if beside else [])
-            )
+            starts = [start_redis()] if start_redis else []
+            await asyncio.gather(asyncio.to_thread(_warm), _load_banks(follower), *starts)
             if config.features.stream:
                 await stack.enter_async_context(_consuming(spec.redis_url, features, config))
             tally.start()
-            # What is here stays: a full collection would walk it for 100 ms while requests wait.
+            # Long-lived objects: a full collection would scan them for 100 ms while requests wait.
             gc.freeze()
             await server.open()
 
+        host, port = split_address(config.server.listen)
         if config.server.workers > 1:
-            # Bound, it would take connections from those of its siblings that serve already.
+            # Binds last, to take no connections from workers that already serve.
             await prepare()
-            address = await server.bind(config.server.listen)
+            address = await server.bind(host, port)
         else:
-            address = await server.bind(config.server.listen)
+            address = await server.bind(host, port)
             await prepare()
         yield address
 
 
 def _core_share(config: Config) -> int:
-    """Threads of a pool where nothing is configured: the cores shared out among the workers."""
+    """Return the default number of threads of a pool: an equal share of the cores."""
     return max(1, (os.cpu_count() or 1) // config.server.workers)
 
 
 def _embedder(config: Config) -> Embedder:
-    """The built-in models and those of the models file, loaded and checked."""
+    """Load the built-in models and those of the models file."""
     embed = config.embed
     specs = read_models(Path(embed.models_file)) if embed.models_file else ()
     options = BatchingOptions(
@@ -146,28 +142,28 @@ def _embedder(config: Config) -> Embedder:
 
 
 def _warm() -> None:
-    """Run every kernel and decoder once, so that no request waits for it."""
+    """Run every kernel and decoder once before the first request."""
     warm_hashing()
     warm_embedding()
     warm_accounts()
 
 
 async def _load_banks(follower: Follower) -> None:
-    """Load the first snapshot; while the store is away, keep trying."""
-    told = False
+    """Load the first snapshot; retry while the store is unavailable."""
+    warned = False
     while True:
         try:
             return await asyncio.to_thread(follower.start)
         except Unavailable as exc:
-            if not told:
+            if not warned:
                 log.warning("not serving until the banks are loaded: %s", exc)
-            told = True
+            warned = True
             await asyncio.sleep(_STORE_RETRY_S)
 
 
 @contextlib.asynccontextmanager
 async def _consuming(redis_url: str, features: FeatureStore, config: Config) -> AsyncIterator[None]:
-    """Apply the events of a Redis Stream; what is half done when it ends is delivered again."""
+    """Apply the events of a Redis Stream; unfinished ones are delivered again."""
     consumer = StreamConsumer(
         redis_url,
         features,
@@ -176,7 +172,7 @@ async def _consuming(redis_url: str, features: FeatureStore, config: Config) -> 
         max_tries=config.features.stream_max_tries,
     )
     task = asyncio.create_task(consumer.run(), name="stream-consumer")
-    task.add_done_callback(_tell_of_its_end)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -184,29 +180,27 @@ async def _consuming(redis_url: str, features: FeatureStore, config: Config) -> 
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _tell_of_its_end(consumer: "asyncio.Task[None]") -> None:
+def _log_failure(consumer: "asyncio.Task[None]") -> None:
     if not consumer.cancelled() and (exc := consumer.exception()):
         log.error("events of the stream are no longer applied", exc_info=exc)
 
 
-def _expose(
-    listen: str, worker: int, metrics: Metrics, follower: Follower, pool: WorkPool
+def _serve_metrics(
+    spec: WorkerSpec, metrics: Metrics, follower: Follower, pool: WorkPool
 ) -> Callable[[], None]:
-    """Serve /metrics for Prometheus on the port of `listen` + `worker`; returns what stops it."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ConfigInvalid(f"metrics.listen: {listen!r} is not HOST:PORT")
+    """Serve /metrics for Prometheus; return the function that stops it."""
+    host, port = split_address(spec.config.metrics.listen)
+    port += spec.number if port else 0
     metrics.pending.set_function(lambda: pool.pending)
     metrics.served_revision.set_function(lambda: follower.status().served_revision)
     metrics.staleness.set_function(lambda: follower.status().staleness_ms / 1000)
     try:
         server, thread = prometheus_client.start_http_server(
-            int(port) + worker if int(port) else 0, host or "127.0.0.1", metrics.registry
+            port, host or "127.0.0.1", metrics.registry
         )
-    except OSError as exc:
+    except (OSError, OverflowError) as exc:
         raise ConfigInvalid(
-            f"metrics.listen: cannot bind port {int(port) + worker} for worker {worker}: "
-            f"{exc.strerror}"
+            f"metrics.listen: cannot bind port {port} for worker {spec.number}: {exc}"
         ) from exc
 
     def close() -> None:
@@ -217,23 +211,23 @@ def _expose(
     return close
 
 
-def log_to_stderr(who: str = "") -> None:
-    """The log of this process; `who` tells it from its siblings."""
+def log_to_stderr(prefix: str = "") -> None:
+    """Log to stderr, with `prefix` before the name of the logger."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s",
+        format=f"%(asctime)s %(levelname)s {prefix}%(name)s: %(message)s",
     )
 
 
 def main() -> None:
-    """Be the worker that stdin describes."""
+    """Run the worker whose spec is on stdin."""
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=WorkerSpec)
     log_to_stderr(f"worker {spec.number} ")
     try:
         uvloop.run(
             run_until_stopped(
-                working(spec),
+                serving_worker(spec),
                 lambda address: print(f"serving on {address}", flush=True),  # noqa: T201
             )
         )

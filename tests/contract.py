@@ -1,7 +1,8 @@
 """The contract only grows: proto/ is held against the published one, `proto/contract.binpb`.
 
 `python -m tests.contract` (`make contract`) records additions there, and refuses what would break
-a client's source code, the wire or JSON. The file is a FileDescriptorSet without comments.
+a client's source code, the wire or JSON; with `--check` it only compares, and fails if they differ.
+The file is a FileDescriptorSet without comments.
 
 The rules are our own, since PyPI has no library of them, only `buf-bin`, a Go program of 15 MB: a
 process a check is too slow to try the rules on every field, and it lets unrecorded additions pass.
@@ -99,20 +100,38 @@ def additions(recorded: Contract, current: Contract) -> list[str]:
 
 
 def record(current: FileDescriptorSet, path: Path = RECORDED) -> list[str]:
-    """Write it down and return what is new; nothing is written where it breaks: SystemExit."""
-    recorded = read(path) if path.exists() else Contract()
-    now = contract_of(current.file)
-    if broken := breaks(recorded, now):
-        told = "\n".join(f"  {line}" for line in broken)
-        sys.exit(
-            f"not recorded: this breaks clients of the published contract.\n{told}\n"
-            "Add a new field, value or method instead. A field or value that goes leaves both its "
-            "number and its name reserved."
-        )
-    new = additions(recorded, now)
+    """Write `current` to `path` and return what is new. SystemExit, and no write, if it breaks."""
+    new = _compare(current, path)
     if new:
         path.write_bytes(current.SerializeToString(deterministic=True))
     return new
+
+
+def check(current: FileDescriptorSet, path: Path = RECORDED) -> None:
+    """SystemExit unless `current` is what is recorded in `path`."""
+    if new := _compare(current, path):
+        sys.exit(
+            f"{_lines(new)}\nproto/contract.binpb does not have this yet. Once published it stays "
+            "for good. To record it run `make protos contract`, say in CHANGELOG.md what a user "
+            "gains, and commit proto/contract.binpb with it."
+        )
+
+
+def _compare(current: FileDescriptorSet, path: Path) -> list[str]:
+    """Return what `path` does not record yet; SystemExit if `current` breaks what it records."""
+    recorded = read(path) if path.exists() else Contract()
+    contract = contract_of(current.file)
+    if broken := breaks(recorded, contract):
+        sys.exit(
+            f"this breaks clients of the published contract:\n{_lines(broken)}\n"
+            "Add a new field, value or method instead. A field or value that goes leaves both its "
+            "number and its name reserved."
+        )
+    return additions(recorded, contract)
+
+
+def _lines(found: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in found)
 
 
 def read(path: Path = RECORDED) -> Contract:
@@ -211,4 +230,7 @@ def _text(options: Message) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(record(descriptors()) or ["nothing is new"]) + "\n")
+    if sys.argv[1:] == ["--check"]:
+        check(descriptors())
+    else:
+        sys.stdout.write("\n".join(record(descriptors()) or ["nothing is new"]) + "\n")

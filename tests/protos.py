@@ -1,10 +1,11 @@
 """Compiles proto/: `python -m tests.protos` (`make protos`) writes the client's stubs.
 
-The drift test generates into a folder of its own and compares.
+With `--check` it writes nothing, and fails if the stubs are not what proto/ says.
 """
 
 import re
 import sys
+import sysconfig
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,8 @@ from grpc_tools import protoc
 ROOT = Path(__file__).parents[1]
 STUBS = Path("client/featsvc_client/v1")
 _IMPORT = re.compile(r"^from featsvc\.v1 import", re.MULTILINE)
+# protoc types the messages only; this plugin types the service stubs, blocking and asyncio.
+_PLUGIN = Path(sysconfig.get_path("scripts"), "protoc-gen-mypy_grpc")
 
 
 def generate(out: Path) -> None:
@@ -24,12 +27,31 @@ def generate(out: Path) -> None:
     """
     (out / STUBS).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        _protoc(*(f"--{kind}={scratch}" for kind in ("python_out", "pyi_out", "grpc_python_out")))
+        _protoc(
+            f"--python_out={scratch}",
+            f"--pyi_out={scratch}",
+            f"--grpc_python_out={scratch}",
+            f"--plugin={_PLUGIN}",
+            f"--mypy_grpc_out=quiet:{scratch}",
+        )
         for made in Path(scratch, "featsvc/v1").iterdir():
-            # types.proto defines no service, so its service stub is empty.
-            if made.name != "types_pb2_grpc.py":
+            # types.proto defines no service, so its service stubs are empty.
+            if made.stem != "types_pb2_grpc":
                 text = _IMPORT.sub("from featsvc_client.v1 import", made.read_text())
                 (out / STUBS / made.name).write_text(text)
+
+
+def drifted() -> list[str]:
+    """Names of stubs that are missing, left over or not what proto/ says."""
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        fresh, committed = _stubs(Path(scratch)), _stubs(ROOT)
+    names = fresh.keys() | committed.keys()
+    return sorted(name for name in names if fresh.get(name) != committed.get(name))
+
+
+def _stubs(folder: Path) -> dict[str, str]:
+    return {p.name: p.read_text() for p in (folder / STUBS).glob("*_pb2*")}
 
 
 def descriptors(*, comments: bool = False) -> FileDescriptorSet:
@@ -48,4 +70,7 @@ def _protoc(*options: str) -> None:
 
 
 if __name__ == "__main__":
-    generate(ROOT)
+    if sys.argv[1:] != ["--check"]:
+        generate(ROOT)
+    elif names := drifted():
+        sys.exit(f"{', '.join(names)}: not what proto/ says; run `make protos` and commit {STUBS}")

@@ -1,4 +1,4 @@
-"""Configuration: order of precedence, and errors that name where a value came from."""
+"""Configuration: precedence, and errors that name the source of a value."""
 
 import tomllib
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_the_file_may_come_from_the_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[server]\nlisten_on = 'x'", "listen_on"),
         ("[sever]\nlisten = 'x'", "sever"),
@@ -47,18 +47,20 @@ def test_the_file_may_come_from_the_environment(tmp_path: Path) -> None:
         ("[server]\nthreads = -1", "server.threads"),
         ("[redis]\ntimeout_ms = 0", "redis.timeout_ms"),
         ("[server", "cannot be read"),
+        ("[server]\nlisten = 'localhost'", "listen must be HOST:PORT"),
+        ("[metrics]\nlisten = 'localhost:65536'", "listen must be HOST:PORT"),
     ],
 )
-def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "featsvc.toml"
     file.write_text(text)
     with pytest.raises(ConfigInvalid) as caught:
         load_config(file, environ={})
     assert str(file) in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="No such file"):
         load_config(tmp_path / "none.toml", environ={})
 
@@ -71,12 +73,12 @@ def test_a_wrong_variable_is_named(variable: str, text: str) -> None:
         load_config(environ={variable: text})
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_other_variables_are_ignored() -> None:
     """Kubernetes sets these for a service called featsvc."""
     others = {"FEATSVC_SERVICE_HOST": "10.0.0.1", "FEATSVC_PORT": "tcp://10.0.0.1:50051"}
     assert load_config(environ=others) == load_config(environ={})
 
 
-def test_the_example_shows_every_key_with_its_default() -> None:
-    shown = tomllib.loads((ROOT / "featsvc.example.toml").read_text())
-    assert shown == msgspec.to_builtins(Config())
+def test_the_example_has_every_key_with_its_default() -> None:
+    example = tomllib.loads((ROOT / "featsvc.example.toml").read_text())
+    assert example == msgspec.to_builtins(Config())

@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,13 +23,53 @@ SERVER_ONLY = (
 )
 
 
-def project(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    return found
+BOTH = pytest.mark.parametrize(
+    ("folder", "packages"),
+    [(ROOT, {"featsvc", "featsvc_kernels"}), (ROOT / "client", {"featsvc_client"})],
+    ids=["server", "client"],
+)
 
 
-def test_both_have_one_version() -> None:
-    assert project(ROOT)["version"] == project(ROOT / "client")["version"]
+def build(target: str, folder: Path, out: Path) -> Path:
+    """Build the "wheel" or "sdist" of the distribution in `folder`; return its file."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (built,) = out.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return built
+
+
+@BOTH
+def test_a_wheel_holds_its_packages(folder: Path, packages: set[str], tmp_path: Path) -> None:
+    names = zipfile.ZipFile(build("wheel", folder, tmp_path)).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
+    for package in packages:
+        assert f"{package}/py.typed" in names
+
+
+@pytest.mark.slow
+@BOTH
+def test_an_sdist_is_enough_to_build_the_wheel(
+    folder: Path, packages: set[str], tmp_path: Path
+) -> None:
+    with tarfile.open(build("sdist", folder, tmp_path)) as sdist:
+        sdist.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    rebuilt, original = (build("wheel", f, tmp_path / f.name) for f in (unpacked, folder))
+    assert rebuilt.name == original.name
+    assert rebuilt.read_bytes() == original.read_bytes()
+
+
+def test_both_have_the_version_of_the_client(tmp_path: Path) -> None:
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    assert build("wheel", ROOT, tmp_path).name.startswith(f"featsvc-{client['version']}-")
+
+
+def test_the_server_requires_a_client_that_knows_its_contract() -> None:
+    """A patch release adds nothing to the contract, so major and minor version are the floor."""
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    server = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    major, minor, _ = client["version"].split(".")
+    assert f"featsvc-client>={major}.{minor}" in server["dependencies"]
 
 
 def test_the_client_needs_nothing_of_the_server() -> None:
@@ -45,18 +85,3 @@ sys.exit(f"loaded: {{sorted(found)}}" if found else 0)
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("folder", "packages"),
-    [(ROOT, {"featsvc", "featsvc_kernels"}), (ROOT / "client", {"featsvc_client"})],
-    ids=["server", "client"],
-)
-def test_a_wheel_holds_its_packages(folder: Path, packages: set[str], tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=folder, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
-    for package in packages:
-        assert f"{package}/py.typed" in names

@@ -1,4 +1,4 @@
-"""What the sources promise to programs stands in the docs."""
+"""The docs list every reason, metric and outcome of the sources, and their links resolve."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,9 @@ REASONS = {
     *re.findall(r'reason="([A-Z_]+)"', SOURCES),
     *re.findall(r'^    reason = "([A-Z_]+)"', SOURCES, re.MULTILINE),
 }
-PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+LINKED = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "client").glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+)
 METRICS = set(re.findall(r'"(featsvc_[a-z_]+)"', SOURCES))
 
 
@@ -32,11 +34,20 @@ def test_an_outcome_is_documented(outcome: str) -> None:
     assert f"`{outcome}`" in (ROOT / "docs" / "errors.md").read_text()
 
 
-def test_links_lead_somewhere() -> None:
-    pages = [ROOT / name for name in PAGES]
-    for page in (*pages, *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_anchors_resolve(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}: no such file"
+        assert not anchor or anchor in anchors_of(target), f"{page.name}: {link}: no such heading"
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])

@@ -1,16 +1,128 @@
-"""Where files lie, and what none of them holds."""
+"""The layout of folders: tests mirror the source, and no file has a path of this checkout."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.photographs import ROOT
 
+TESTS = ROOT / "tests"
+# Folder of tests -> folder of sources, where it is not featsvc/ and the same name.
+SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_client"}
+
+# Tests of a behaviour that no one module has. Whatever is not here is named for its module, or for
+# a folder of modules.
+BEHAVIOURS = {
+    "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
+    "accounts/test_oracle.py": "all values against an independent implementation",
+    "accounts/test_values.py": "every operator and aggregation, from text to value",
+    "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
+    "banks/test_kill.py": "an import is whole or absent after any kill",
+    "banks/test_text_lists.py": "lists of texts, in all formats",
+    "banks/test_vectors.py": "vectors, from lists to searches",
+    "banks/test_versions.py": "versions of algorithms, from lists to matches",
+    "cli/test_help.py": "all commands and options are documented",
+    "cli/test_promises.py": "all commands with --json, as recorded",
+    "hashing/test_pdq_dihedral.py": "PDQ's turned hashes against pdqhash",
+    "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
+    "hashing/test_table.py": "every computed row of the table of algorithms",
+    "matching/test_families.py": "every engine of every distance against brute force",
+    "matching/test_fusion.py": "signals and variants of an entry become one match",
+    "requests/test_cancelling.py": "a failed request cancels what it has queued",
+}
+# Modules without a test file of their own name: which tests go through them.
+TESTED_THROUGH = {
+    "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
+    "accounts/test_store.py": "accounts/ingest accounts/layout accounts/plan "
+    "accounts/read accounts/table",
+    "banks/test_formats.py": "banks/lists/exporting",
+    "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
+    "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
+    "banks/sql/database banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
+    "banks/sql/view",
+    "banks/test_vectors.py": "banks/sql/vector_models",
+    "cli/test_promises.py": "cli/bank cli/bank_history cli/bank_lists cli/bank_tuning "
+    "cli/curating cli/hash cli/match cli/output cli/remote",
+    "embedding/test_learned.py": "embedding/onnx_outputs",
+    "hashing/test_content.py": "signals/hashes",
+    "hashing/test_imagehashes.py": "hashing/picture hashing/planes hashing/transforms",
+    "hashing/test_table.py": "hashing/perceptual signals/computing signals/digests",
+    "hashing/test_variants.py": "signals/variants",
+    "integration/test_bank_guide.py": "cli/bank_plot",
+    "integration/test_bank_service.py": "service/bank_evaluation service/banks",
+    "integration/test_client.py": "client/errors",
+    "integration/test_command.py": "cli/checks cli/demo cli/doctor cli/main",
+    "integration/test_embed.py": "embedding/embedder embedding/models requests/embed",
+    "integration/test_failures.py": "cli/serve service/metrics service/server",
+    "integration/test_match_batch.py": "requests/compare service/matching",
+    "integration/test_screen.py": "requests/hash requests/plan "
+    "requests/report requests/runtime requests/screen requests/signals service/hashing",
+    "integration/test_variants.py": "requests/match",
+    "integration/test_workers.py": "app processes worker",
+    "kernels/test_fold.py": "kernels/fold_codes",
+    "kernels/test_hamming.py": "kernels/popcount",
+    "kernels/test_resample.py": "kernels/pictures",
+    "matching/test_engines.py": "signals/bits",
+    "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
+    "matching/part_search matching/parts matching/rules matching/values",
+    "matching/test_text_engine.py": "signals/text_index",
+    "media/test_decode.py": "media/headers media/jpeg media/options media/pillow",
+    "service/test_status.py": "errors",
+    "signals/test_text.py": "signals/text_grams signals/tlsh",
+}
+
+
+def modules() -> Iterator[Path]:
+    """Every module as `room/folders/name`, but for stubs, migrations and twins of kernels."""
+    for room in ("", *SOURCES):
+        source = ROOT / SOURCES.get(room, "featsvc")
+        for path in source.rglob("*.py"):
+            name = path.relative_to(source)
+            if not {"v1", "versions"} & {*name.parts} and not name.stem.startswith(
+                ("_", "reference_")
+            ):
+                yield room / name.with_suffix("")
+
+
+def files_for(module: Path) -> list[str]:
+    """Where the tests of a module may be: in a file of its name, or of a folder that holds it."""
+    *room, _ = module.parts
+    return [str(Path(*room[:1], f"test_{name}.py")) for name in (*room[1:], module.name)]
+
+
+def test_a_test_file_is_named_for_a_module_or_is_a_behaviour() -> None:
+    named = {file for module in modules() for file in files_for(module)}
+    rooms = [p for p in TESTS.iterdir() if p.is_dir() and p.name not in ("fuzz", "integration")]
+    files = {str(p.relative_to(TESTS)) for room in rooms for p in room.glob("test_*.py")}
+    others = {file for file in files - named if not file.endswith("/test_docs.py")}
+    assert others - BEHAVIOURS.keys() == set(), "name them for a module, or list them"
+    assert BEHAVIOURS.keys() - others == set(), "these are gone, or named for a module"
+
+
+def test_the_tests_of_a_module_can_be_found() -> None:
+    without = {str(m) for m in modules() if not any((TESTS / f).exists() for f in files_for(m))}
+    listed = {module for line in TESTED_THROUGH.values() for module in line.split()}
+    assert without - listed == set(), "add test files of their names, or say what tests them"
+    assert listed - without == set(), "these are gone, or have test files of their names"
+    assert [name for name in TESTED_THROUGH if not (TESTS / name).exists()] == []
+
+
+def test_no_test_has_a_time_limit_of_its_own() -> None:
+    limit = re.compile(r"\b(?:timeout=|timeout\(|wait\(|join\(|result\(|deadline=)[1-9]")
+    limits = [
+        f"{p.name}: {m[0]}" for p in TESTS.rglob("*.py") for m in limit.finditer(p.read_text())
+    ]
+    assert limits == [], "wait with tests/patience.py"
+
 
 def test_every_test_folder_is_a_package() -> None:
-    # Two folders may hold a file of the same name.
+    # Test files in two folders may have the same name.
     folders = {p.parent for p in (ROOT / "tests").rglob("*.py")}
     assert [f.name for f in folders if not (f / "__init__.py").exists()] == []
 
 
-def test_no_file_names_the_folder_of_this_checkout() -> None:
+def test_no_file_contains_the_path_of_this_checkout() -> None:
     folders = ("bench", "client", "docs", "featsvc", "kernels", "proto", "tests")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.is_file()]
-    naming = [p for p in files if p.suffix != ".pyc" and str(ROOT).encode() in p.read_bytes()]
-    assert naming == []
+    found = [p for p in files if p.suffix != ".pyc" and str(ROOT).encode() in p.read_bytes()]
+    assert found == []

@@ -1,11 +1,10 @@
-"""One channel, five services, two flavours.
+"""The clients: one channel, and the generated stub of each service as an attribute.
 
-`Client` and `AsyncClient` carry the generated stubs as attributes, so every call of the contract
-is there with the contract's own messages; requests are built by hand as the contract says.
+Requests and answers are the messages of `featsvc_client.v1`.
 """
 
 import os
-from types import TracebackType
+from typing import Self
 
 import grpc
 from grpc import aio
@@ -20,7 +19,7 @@ from featsvc_client.v1 import (
 
 DEFAULT_TARGET = "localhost:50051"
 
-# Content is at most 32 MiB by default, answers of a batch may be large; the server has the say.
+# No limit here, since gRPC's own of 4 MiB is too small for pictures: the server has one.
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -28,54 +27,49 @@ _OPTIONS = [
 
 
 def default_target() -> str:
-    """`FEATSVC_SERVER`, else localhost:50051."""
+    """Return the environment variable `FEATSVC_SERVER`, or localhost:50051."""
     return os.environ.get("FEATSVC_SERVER") or DEFAULT_TARGET
 
 
-class _Stubs:
-    def __init__(self, channel: grpc.Channel | aio.Channel) -> None:
-        self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
-        self.hashing = hashing_pb2_grpc.HashingServiceStub(channel)
-        self.matching = matching_pb2_grpc.MatchingServiceStub(channel)
-        self.features = features_pb2_grpc.FeatureServiceStub(channel)
-        self.banks = banks_pb2_grpc.BankServiceStub(channel)
+class Client:
+    """A blocking client and context manager. Calls raise `grpc.RpcError`; see `explain`.
 
-
-class Client(_Stubs):
-    """Blocking; a context manager. Calls raise `grpc.RpcError`, which `explain` reads."""
+    `target` is HOST:PORT, or any other target that gRPC knows; it defaults to `default_target()`.
+    """
 
     def __init__(self, target: str | None = None) -> None:
         self.target = target or default_target()
         self.channel = grpc.insecure_channel(self.target, options=_OPTIONS)
-        super().__init__(self.channel)
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.channel.close()
 
 
-class AsyncClient(_Stubs):
-    """For asyncio; an async context manager. Calls raise `grpc.aio.AioRpcError`."""
+class AsyncClient:
+    """An asyncio client and async context manager. Calls raise `grpc.aio.AioRpcError`.
+
+    `target` is as for `Client`.
+    """
 
     def __init__(self, target: str | None = None) -> None:
         self.target = target or default_target()
         self.channel = aio.insecure_channel(self.target, options=_OPTIONS)
-        super().__init__(self.channel)
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
 
-    async def __aenter__(self) -> "AsyncClient":
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.channel.close()

@@ -1,4 +1,4 @@
-"""What a failed call says, without digging in trailing metadata."""
+"""The details that the server attaches to the error of a call."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 class ServiceError(Exception):
     """A call that failed.
 
-    `code` is the gRPC code; `reason` the server's stable word for programs ("" where the server
-    was not reached); `path` the offending field of the request, "" where none is;
-    `retry_after_ms` the server's advice, None where a retry will not help.
+    `code` is the gRPC code. `reason` is a stable word for programs, such as "INVALID_SIGNAL"; it is
+    empty if the server was not reached. `path` is the field of the request that is wrong; empty if
+    none is. `retry_after_ms` is None if a retry does not help. `metadata` has further facts.
     """
 
     code: grpc.StatusCode
@@ -29,7 +29,7 @@ class ServiceError(Exception):
 
 
 def explain(error: grpc.RpcError, target: str = "the server") -> ServiceError:
-    """The details that the server sent along with an error."""
+    """Return an error with its details. `target` is the server's name in the message."""
     code = error.code()
     message = error.details() or code.name
     reason, path, retry_after_ms, metadata = "", "", None, {}

@@ -1,41 +1,48 @@
-"""Account features: events go into windowed state in Redis, exactly defined features come out.
+"""Account features: events update windowed state in Redis, and reads compute features from it.
 
-`FeatureStore` is the way in; `load_definitions` reads `features.toml`; `EmbeddedValkey` is the
-store for those who bring none. The layout of the state is told in `featsvc.accounts.layout`.
+`FeatureStore` is the entry point. `load_definitions` reads `features.toml`. `EmbeddedValkey` runs a
+server for deployments without one. `featsvc.accounts.layout` documents the stored bytes.
 """
 
 from featsvc.accounts.consumer import StreamConsumer
-from featsvc.accounts.definitions import Definitions, load_definitions
+from featsvc.accounts.definitions import Definitions, Derived, Feature, load_definitions
 from featsvc.accounts.embedded import EmbeddedValkey
 from featsvc.accounts.events import (
+    MAX_EVENTS,
+    Attribute,
     EntityRef,
     Event,
     EventResult,
     EventStatus,
     parse_event_line,
     parse_time,
+    too_many,
 )
-from featsvc.accounts.read import warm
-from featsvc.accounts.store import FeatureInfo, FeatureStore
-from featsvc.accounts.table import ALL, FeatureStatus, FeatureTable, Selection, degraded_table
+from featsvc.accounts.read import MAX_ENTITIES_READ, warm
+from featsvc.accounts.store import FeatureStore
+from featsvc.accounts.table import ALL, FeatureStatus, FeatureTable, Selection
 
 __all__ = [
     "ALL",
+    "MAX_ENTITIES_READ",
+    "MAX_EVENTS",
+    "Attribute",
     "Definitions",
+    "Derived",
     "EmbeddedValkey",
     "EntityRef",
     "Event",
     "EventResult",
     "EventStatus",
-    "FeatureInfo",
+    "Feature",
     "FeatureStatus",
     "FeatureStore",
     "FeatureTable",
     "Selection",
     "StreamConsumer",
-    "degraded_table",
     "load_definitions",
     "parse_event_line",
     "parse_time",
+    "too_many",
     "warm",
 ]

@@ -1,12 +1,13 @@
-"""Reads that come together become one read.
+"""Coalescing of concurrent reads into one.
 
-The first of them leads: it lets others join as long as they come, reads for all, and hands
-each its columns. One command per entity goes out either way; what is saved is the work around it,
-most of all one kernel call in place of many. Requests of a gRPC server come one a turn of the loop,
-so a busy server would read one by one if the leader waited for one turn only.
+The first read leads. It waits while others keep joining, reads for all of them, and returns to each
+its columns. Redis gets one command per entity either way; coalescing saves the work around the
+commands, above all by one kernel call instead of many. A gRPC server starts about one request per
+turn of the event loop, so a leader that waited for a single turn would read alone even under load.
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from featsvc.accounts.events import EntityRef
 from featsvc.accounts.table import FeatureTable, Selection
 
 _MAX_JOINING_ENTITIES = 32
-"""Entities in one request; larger ones gain nothing by joining."""
+"""Entities of a request that may join; larger requests gain nothing."""
 _MAX_SHARED_ENTITIES = 256
-"""Entities read together, so that nobody waits long for others."""
+"""Entities in one shared read, so that no request waits long for the others."""
 _LONGEST_WAIT_S = 0.002
 _TURNS_IDLE, _TURNS_BUSY = 3, 24
-"""Turns of the event loop without a newcomer after which a read goes out, by whether anybody joined
-one of the last few. An idle turn takes about 3 microseconds; a busy one brings others."""
+"""Turns of the event loop without a new follower after which a leader reads. It waits longer if
+one of the last few reads had followers. An idle turn takes about 3 microseconds."""
 _BUSY_READS = 8
 
 Key = tuple[Selection, int | None, tuple[str, ...]]
@@ -29,7 +30,7 @@ ReadAll = Callable[[Sequence[EntityRef], Selection, int | None], Awaitable[Featu
 
 
 class _LeaderCancelled(Exception):
-    """The leading call was cancelled; a follower starts over."""
+    """The leading call was cancelled; its followers start over."""
 
 
 @dataclass(slots=True)
@@ -39,20 +40,20 @@ class _SharedRead:
 
 
 class ReadCoalescer:
-    """`read` performs one read; requests are valid by then."""
+    """Coalesces calls of `read`, which performs one read of a valid request."""
 
     def __init__(self, read: ReadAll) -> None:
         self._read = read
         self._open: dict[Key, _SharedRead] = {}
-        self._busy = 0  # reads for which others are still expected
+        self._busy = 0  # the number of next reads that still expect followers
 
     async def get(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
     ) -> FeatureTable:
-        """Read alone or together with whatever else asks for the same in this turn."""
+        """Read alone, or together with concurrent reads of the same selection and time."""
         if len(entities) > _MAX_JOINING_ENTITIES:
             return await self._read(entities, selection, as_of_ms)
-        # Without names the columns depend on the kinds of entity asked for.
+        # Without names, the features depend on the kinds of entity in the request.
         kinds = () if selection.names or selection.set else tuple({r.entity: 0 for r in entities})
         key = (selection, as_of_ms, kinds)
         while True:
@@ -73,7 +74,7 @@ class ReadCoalescer:
         selection, as_of_ms, _ = key
         try:
             try:
-                await self._until_nobody_joins(shared)
+                await self._wait_for_followers(shared)
             finally:
                 if self._open.get(key) is shared:
                     del self._open[key]
@@ -81,20 +82,21 @@ class ReadCoalescer:
         except BaseException as exc:
             for future in shared.followers:
                 if not future.done():
+                    # A copy each: a traceback grows with every task that raises its exception.
                     failed = isinstance(exc, Exception)
-                    future.set_exception(type(exc)(str(exc)) if failed else _LeaderCancelled())
+                    future.set_exception(copy.copy(exc) if failed else _LeaderCancelled())
             raise
         for future in shared.followers:
             if not future.done():
                 future.set_result(table)
         return table.columns(0, len(entities)) if shared.followers else table
 
-    async def _until_nobody_joins(self, shared: _SharedRead) -> None:
-        give_up = time.perf_counter() + _LONGEST_WAIT_S
-        wanted = _TURNS_BUSY if self._busy else _TURNS_IDLE
-        turns = joined = 0
-        while turns < wanted and time.perf_counter() < give_up:
+    async def _wait_for_followers(self, shared: _SharedRead) -> None:
+        deadline = time.perf_counter() + _LONGEST_WAIT_S
+        quiet_turns = _TURNS_BUSY if self._busy else _TURNS_IDLE
+        turns = followers = 0
+        while turns < quiet_turns and time.perf_counter() < deadline:
             await asyncio.sleep(0)
-            turns = turns + 1 if joined == len(shared.followers) else 0
-            joined = len(shared.followers)
-        self._busy = _BUSY_READS if joined else max(0, self._busy - 1)
+            turns = turns + 1 if followers == len(shared.followers) else 0
+            followers = len(shared.followers)
+        self._busy = _BUSY_READS if followers else max(0, self._busy - 1)

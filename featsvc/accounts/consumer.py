@@ -1,12 +1,12 @@
-"""Events from a Redis Stream, for platforms that feed them without waiting.
+"""Consumer of events from a Redis Stream, for platforms that do not wait for an answer.
 
     XADD featsvc:events * event '{"event_id": "e1", "type": "upload", ...}'
 
-Each entry holds one event, as a line of `featsvc features ingest` would. Members of one consumer
+Each entry holds one event, in the format of `featsvc features ingest`. The members of a consumer
 group share the stream. An entry is acknowledged after it was applied, so nothing is lost when a
-consumer dies; it is delivered again, and event ids see to it that it counts once. What cannot be
-read or is refused, and what was delivered `max_tries` times without an end, moves to
-`<stream>:dead` with the reason.
+consumer dies: the entry is delivered again, and its event id makes it count once. An entry that
+cannot be parsed or is rejected, and one that was delivered `max_tries` times without being applied,
+moves to the dead letters in `<stream>:dead` with the reason.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -28,24 +27,18 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 1000
 _BATCH = 500
 _PAUSE_S = 0.5
-_MAX_DEAD = 100_000
-"""Dead letters kept; the oldest make room."""
+_MAX_DEAD_LETTERS = 100_000
+"""Dead letters kept; the oldest are trimmed."""
 
 Entry = tuple[bytes, bytes]
-"""Id, and the event as text; empty where it has none."""
-
-
-@dataclass(slots=True)
-class ConsumerCounts:
-    """What became of the entries so far."""
-
-    applied: int = 0
-    dead: int = 0
+"""Id, and the event's text, which is empty for an entry without one."""
 
 
 class StreamConsumer:
-    """One member of a consumer group. `retry_after_ms` without an acknowledgement, an entry is
-    taken over from whoever had it."""
+    """One member of a consumer group.
+
+    It takes over an entry that another member has not acknowledged for `retry_after_ms`.
+    """
 
     def __init__(
         self,
@@ -57,36 +50,31 @@ class StreamConsumer:
         max_tries: int = 5,
         retry_after_ms: int = 10_000,
     ) -> None:
-        """`url` is where the stream is, which need not be where the features are."""
-        self.counts = ConsumerCounts()
+        """`url` names the server of the stream; it need not be the server of the features."""
         self._store = store
         self._stream = stream
-        self._dead = f"{stream}:dead"
+        self._dead_letters = f"{stream}:dead"
         self._group = group
         self._name = f"{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._max_tries = max_tries
         self._retry_after_ms = retry_after_ms
-        # A client of its own: a blocking read holds up its connection.
+        # A separate client, because a blocking read occupies its connection.
         self._client = open_client(url, timeout_s=_BLOCK_MS / 1000 * 3)
 
     async def run(self) -> None:
-        """Consume until cancelled. Outages are waited out; the rest is delivered again."""
+        """Consume until cancelled. Waits out outages; entries in progress are delivered again."""
         try:
             while True:
                 try:
-                    await self._turn()
+                    if entries := await self._claim_stale() or await self._read_new():
+                        await self._apply(entries)
                 except (FeatsvcError, RedisError, OSError) as exc:
                     _log.warning("stream %s: %s", self._stream, exc)
                     await asyncio.sleep(_PAUSE_S)
         finally:
             await close_client(self._client)
 
-    async def _turn(self) -> None:
-        entries = await self._take_over() or await self._read()
-        if entries:
-            await self._apply(entries)
-
-    async def _read(self) -> list[Entry]:
+    async def _read_new(self) -> list[Entry]:
         try:
             read: Any = await self._client.xreadgroup(
                 self._group, self._name, {self._stream: ">"}, count=_BATCH, block=_BLOCK_MS
@@ -98,8 +86,11 @@ class StreamConsumer:
             return []
         return [_entry(entry) for _, entries in read for entry in entries]
 
-    async def _take_over(self) -> list[Entry]:
-        """Entries that somebody read and never acknowledged; those tried too often are buried."""
+    async def _claim_stale(self) -> list[Entry]:
+        """Claim entries that a member read and did not acknowledge in time.
+
+        Those delivered too often become dead letters.
+        """
         try:
             pending: Any = await self._client.xpending_range(
                 self._stream, self._group, "-", "+", _BATCH, idle=self._retry_after_ms
@@ -107,60 +98,59 @@ class StreamConsumer:
         except ResponseError as exc:
             if not str(exc).startswith("NOGROUP"):
                 raise
-            return []  # the read that follows makes it
+            return []  # _read_new creates the group
         if not pending:
             return []
-        tries = {entry["message_id"]: entry["times_delivered"] for entry in pending}
+        deliveries = {entry["message_id"]: entry["times_delivered"] for entry in pending}
         claimed: Any = await self._client.xclaim(
-            self._stream, self._group, self._name, self._retry_after_ms, list(tries)
+            self._stream, self._group, self._name, self._retry_after_ms, list(deliveries)
         )
-        fresh = []
+        entries = []
         for id_, text in map(_entry, claimed):
-            if tries[id_] >= self._max_tries:
-                await self._bury(id_, text, f"not applied after {self._max_tries} deliveries")
+            if deliveries[id_] >= self._max_tries:
+                await self._move_to_dead_letters(
+                    id_, text, f"not applied after {self._max_tries} deliveries"
+                )
             else:
-                fresh.append((id_, text))
-        return fresh
+                entries.append((id_, text))
+        return entries
 
     async def _apply(self, entries: Sequence[Entry]) -> None:
         events: list[Event] = []
-        ids: list[Entry] = []
+        parsed: list[Entry] = []
         for id_, text in entries:
             try:
-                event = parse_event_line(text)
+                events.append(parse_event_line(text))
             except InvalidInput as exc:
-                await self._bury(id_, text, str(exc))
+                await self._move_to_dead_letters(id_, text, str(exc))
             else:
-                events.append(event)
-                ids.append((id_, text))
+                parsed.append((id_, text))
         done = []
-        for (id_, text), result in zip(ids, await self._ingest(events), strict=True):
+        for (id_, text), result in zip(parsed, await self._ingest(events), strict=True):
             if result.status is EventStatus.REJECTED:
-                await self._bury(id_, text, result.reason)
+                await self._move_to_dead_letters(id_, text, result.reason)
             elif result.status is not EventStatus.INCOMPLETE:
                 done.append(id_)
         if done:
             await self._client.xack(self._stream, self._group, *done)
-            self.counts.applied += len(done)
 
     async def _ingest(self, events: Sequence[Event]) -> list[EventResult]:
-        """Apply, again and again while the feature store is away: this is not the events' fault."""
+        """Apply events; while the feature store is unavailable, retry without a limit."""
         while True:
             try:
                 return await self._store.ingest(events)
             except Unavailable as exc:
-                _log.warning("stream %s: waiting for the store: %s", self._stream, exc)
+                _log.warning("stream %s: waiting for the feature store: %s", self._stream, exc)
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _bury(self, id_: bytes, text: bytes, reason: str) -> None:
-        """Move to the dead letters; acknowledged only after that."""
-        letter: Any = {"event": text, "reason": reason, "id": id_}
-        await self._client.xadd(self._dead, letter, maxlen=_MAX_DEAD)
+    async def _move_to_dead_letters(self, id_: bytes, text: bytes, reason: str) -> None:
+        """Add a dead letter, then acknowledge the entry."""
+        fields: Any = {"event": text, "reason": reason, "id": id_}
+        await self._client.xadd(self._dead_letters, fields, maxlen=_MAX_DEAD_LETTERS)
         await self._client.xack(self._stream, self._group, id_)
-        self.counts.dead += 1
 
 
 def _entry(entry: tuple[bytes, Mapping[bytes, bytes] | None]) -> Entry:
-    """Of an entry as redis-py reads it; one that was trimmed away while pending has no fields."""
+    """Convert redis-py's form of an entry; an entry trimmed while pending has no fields."""
     id_, fields = entry
     return id_, (fields or {}).get(b"event", b"")

@@ -1,7 +1,7 @@
-"""`features.toml`: what is kept about whom. Read once, checked, frozen.
+"""`features.toml`: the definitions of entities, events and features. Loaded once, then immutable.
 
-The grammar, by example, is in docs/features.md. Every error is a ConfigInvalid that names file,
-line and key, and what was probably meant.
+docs/features.md shows the grammar by example. Every error is a ConfigInvalid that names file, line
+and key, and suggests the name that was probably meant.
 """
 
 import json
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
+
+from featsvc_kernels import fold_codes as codes
 
 from featsvc.accounts.expressions import Expression, ExpressionError, parse_expression
 from featsvc.accounts.layout import (
@@ -21,41 +24,61 @@ from featsvc.accounts.layout import (
     ring_for,
     state_digest,
 )
-from featsvc.accounts.toml_source import TomlSource, did_you_mean
+from featsvc.accounts.names import unknown
+from featsvc.accounts.toml_source import TomlSource
 from featsvc.accounts.toml_table import Scalar, TomlTable
 
 DEFAULT_CAP = 128
 MAX_CAP = 1024
 DEFAULT_KEPT_IDS = 512
 
-_STATE_OF = {
-    "count": StateKind.COUNT,
-    "sum": StateKind.SUM,
-    "mean": StateKind.MOMENTS,
-    "stddev": StateKind.MOMENTS,
-    "min": StateKind.MIN,
-    "max": StateKind.MAX,
-    "first": StateKind.FIRST,
-    "last": StateKind.LAST,
-    "age_of_first": StateKind.MIN,
-    "age_of_last": StateKind.MAX,
-    "distinct": StateKind.DISTINCT,
+_MAX_KEPT_IDS = 4096
+_MAX_VERSION = 2**31 - 1
+
+
+class Aggregation(NamedTuple):
+    """The state of an aggregation, its code in the fold kernel, and whether it takes a value."""
+
+    kind: StateKind
+    code: int
+    takes_value: bool = True
+
+
+AGGREGATIONS = {
+    "count": Aggregation(StateKind.COUNT, codes.COUNT, takes_value=False),
+    "sum": Aggregation(StateKind.SUM, codes.SUM),
+    "mean": Aggregation(StateKind.MOMENTS, codes.MEAN),
+    "stddev": Aggregation(StateKind.MOMENTS, codes.STDDEV),
+    "min": Aggregation(StateKind.MIN, codes.MIN),
+    "max": Aggregation(StateKind.MAX, codes.MAX),
+    "first": Aggregation(StateKind.FIRST, codes.FIRST),
+    "last": Aggregation(StateKind.LAST, codes.LAST),
+    "age_of_first": Aggregation(StateKind.MIN, codes.AGE_OF_FIRST, takes_value=False),
+    "age_of_last": Aggregation(StateKind.MAX, codes.AGE_OF_LAST, takes_value=False),
+    "distinct": Aggregation(StateKind.DISTINCT, codes.DISTINCT),
 }
-AGGREGATIONS = tuple(_STATE_OF)
-_WITHOUT_VALUE = frozenset({"count", "age_of_first", "age_of_last"})
 _FEATURE_KEYS = (
-    "on", "agg", "value", "where", "windows", "entity", "cap", "default", "max_age", "version",
+    "on",
+    "agg",
+    "value",
+    "where",
+    "windows",
+    "entity",
+    "cap",
+    "default",
+    "max_age",
+    "version",
     "description",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is kept for one or more features: what it counts, not over which windows.
+    """Aggregated data shared by features that differ only in their windows.
 
-    `where` holds the allowed values per attribute; `value` names an attribute or an entity field,
-    empty for none; `of_time` takes the event's time as the value. `digest` names the state in
-    Redis and changes only when its meaning does.
+    `where` holds the allowed values per attribute. `value` names an attribute or an entity field;
+    it is empty if there is none. `of_time` uses the event's time as the value. `digest` names the
+    state in Redis and changes only when its meaning does.
     """
 
     entity: str
@@ -70,7 +93,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One windowed feature. `window_ms` 0 is `lifetime`; `max_age_ms` 0 is none."""
+    """A windowed feature. `window_ms` 0 means `lifetime`, `max_age_ms` 0 no maximum age."""
 
     name: str
     entity: str
@@ -85,7 +108,7 @@ class Feature:
 
     @property
     def ring(self) -> Ring:
-        """The ring it is read from; its width is the error bound of the window."""
+        """Ring that the feature is read from; its bucket width is the error bound of the window."""
         return ring_for(self.window_ms)
 
 
@@ -103,17 +126,16 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """A compiled file; every mapping keeps the file's order.
+    """A compiled file; every mapping keeps the order of the file.
 
-    `entities` maps an entity to its field in events, `events` a type to the entities it is about,
+    `entities` maps an entity to its field in events, `events` a type to the entities it affects,
     `features` and `derived` names to definitions (no name is in both), `sets` a name to feature
-    names. `kept_ids` event ids are remembered per entity, or, where it is not 0, every id for
-    `dedup_horizon_ms`.
+    names. Each entity keeps its last `kept_ids` event ids, or, if `dedup_horizon_ms` is not 0,
+    every id for that long.
     """
 
     source: str
     namespace: str
-    version: int
     entities: Mapping[str, str]
     events: Mapping[str, tuple[str, ...]]
     features: Mapping[str, Feature]
@@ -123,22 +145,26 @@ class Definitions:
     dedup_horizon_ms: int
 
     def entity_of(self, name: str) -> str:
-        """The entity of a windowed or derived feature. Raises KeyError."""
+        """Return the entity of a windowed or derived feature. Raises KeyError."""
         return (self.features.get(name) or self.derived[name]).entity
+
+    def sets_of(self, name: str) -> list[str]:
+        """Return the names of the sets that contain a feature."""
+        return [set_name for set_name, features in self.sets.items() if name in features]
 
 
 def shipped_definitions() -> Path:
-    """The definitions that come with the package."""
+    """Return the path of the definitions in the package."""
     return Path(str(files("featsvc.accounts").joinpath("features.toml")))
 
 
 def load_definitions(path: Path | None = None) -> Definitions:
-    """Read, check and compile a file, or the shipped one. Raises ConfigInvalid."""
+    """Load and compile a file, by default the shipped one. Raises ConfigInvalid."""
     return _Loader(TomlSource(path or shipped_definitions())).load()
 
 
 class _Loader:
-    """One pass over a file, top to bottom; what is read first is what later parts refer to."""
+    """Loads a file in one pass, in the order in which the tables refer to each other."""
 
     def __init__(self, source: TomlSource) -> None:
         self.source = source
@@ -154,11 +180,12 @@ class _Loader:
             self.source.tree,
             ("namespace", "version", "dedup", "entities", "events", "features", "derived", "sets"),
         )
-        namespace = top.name("namespace")
-        self.version = top.integer("version", low=1, high=2**31 - 1, default=1)
+        namespace = top.text("namespace")
+        top.check_name(namespace, "namespace")
+        self.version = top.integer("version", high=_MAX_VERSION, default=1)
         dedup = top.table("dedup", ("ring", "horizon"))
-        kept_ids = dedup.integer("ring", low=1, high=4096, default=DEFAULT_KEPT_IDS)
-        horizon_ms = dedup.span("horizon") if "horizon" in dedup.tree else 0
+        kept_ids = dedup.integer("ring", high=_MAX_KEPT_IDS, default=DEFAULT_KEPT_IDS)
+        horizon_ms = dedup.duration("horizon")
         self._read_entities(top.table("entities"))
         self._read_events(top.table("events"))
         for name, table in top.tables("features", _FEATURE_KEYS):
@@ -167,7 +194,6 @@ class _Loader:
         return Definitions(
             source=self.source.name,
             namespace=namespace,
-            version=self.version,
             entities=MappingProxyType(self.entities),
             events=MappingProxyType(self.events),
             features=MappingProxyType(self.features),
@@ -182,7 +208,7 @@ class _Loader:
             table.check_name(name)
             self.entities[name] = table.text(name)
         if not self.entities:
-            table.fail("", 'no entity is defined; add for example account = "account"')
+            table.fail("", 'defines no entity; add for example account = "account"')
 
     def _read_events(self, table: TomlTable) -> None:
         for name in table.tree:
@@ -191,17 +217,17 @@ class _Loader:
             keys = event.texts("keys")
             for key in keys:
                 if key not in self.entities:
-                    event.fail("keys", f"unknown entity {key!r}" + did_you_mean(key, self.entities))
+                    event.fail("keys", unknown("entity", key, self.entities))
             self.events[name] = keys
 
     def _read_feature(self, name: str, table: TomlTable) -> None:
         event = table.text("on")
         if event not in self.events:
-            table.fail("on", f"unknown event {event!r}" + did_you_mean(event, self.events))
+            table.fail("on", unknown("event", event, self.events))
         state = self._read_state(event, table)
         windows = table.texts("windows")
-        default = table.number("default") if "default" in table.tree else None
-        max_age_ms = table.span("max_age") if "max_age" in table.tree else 0
+        default = table.number("default")
+        max_age_ms = table.duration("max_age")
         for window in windows:
             window_ms = self._read_window(window, table)
             full_name = f"{name}_{window}"
@@ -216,49 +242,47 @@ class _Loader:
                 state=state,
                 default=default,
                 max_age_ms=max_age_ms,
-                version=table.integer("version", low=1, high=2**31 - 1, default=self.version),
+                version=table.integer("version", high=_MAX_VERSION, default=self.version),
                 description=table.text("description", default=""),
             )
 
     def _read_state(self, event: str, table: TomlTable) -> State:
-        aggregation = table.text("agg")
-        if aggregation not in AGGREGATIONS:
-            table.fail(
-                "agg",
-                f"unknown aggregation {aggregation!r}" + did_you_mean(aggregation, AGGREGATIONS),
-            )
+        name = table.text("agg")
+        if name not in AGGREGATIONS:
+            table.fail("agg", unknown("aggregation", name, AGGREGATIONS))
         entity = table.text("entity", default="account")
         if entity not in self.entities:
-            table.fail("entity", f"unknown entity {entity!r}" + did_you_mean(entity, self.entities))
+            table.fail("entity", unknown("entity", entity, self.entities))
         if entity not in self.events[event]:
             keys = ", ".join(self.events[event])
-            table.fail("entity", f"event {event!r} is not about {entity!r}, its keys are {keys}")
-        if aggregation in _WITHOUT_VALUE and "value" in table.tree:
-            table.fail("value", f"{aggregation} takes no value; drop it, or count with a where")
-        value = "" if aggregation in _WITHOUT_VALUE else table.text("value")
-        if aggregation != "distinct" and "cap" in table.tree:
-            table.fail("cap", "only distinct has a cap")
-        cap = table.integer("cap", low=1, high=MAX_CAP, default=DEFAULT_CAP)
+            table.fail("entity", f"event {event!r} has no key {entity!r}; its keys are {keys}")
+        aggregation = AGGREGATIONS[name]
+        if not aggregation.takes_value and "value" in table.tree:
+            table.fail("value", f"{name} takes no value; remove it, or filter with where")
+        value = table.text("value") if aggregation.takes_value else ""
+        if name != "distinct" and "cap" in table.tree:
+            table.fail("cap", "only distinct has a cap; remove it")
+        cap = table.integer("cap", high=MAX_CAP, default=DEFAULT_CAP)
         where = table.filters("where")
-        kind = _STATE_OF[aggregation]
-        of_time = aggregation.startswith("age_of_")
-        own_version = table.integer("version", low=1, high=2**31 - 1, default=0)
+        kind = aggregation.kind
+        of_time = name.startswith("age_of_")
+        own_version = table.integer("version", high=_MAX_VERSION, default=0)
         meaning = json.dumps([event, kind.name, value, of_time, where, own_version])
         return State(entity, event, kind, value, of_time, where, cap, state_digest(meaning))
 
     def _read_window(self, text: str, table: TomlTable) -> int:
         if text == "lifetime":
             return LIFETIME_MS
-        window_ms = table.parse_span("windows", text)
+        window_ms = table.parse_duration("windows", text)
         if not SHORTEST_WINDOW_MS <= window_ms <= LONGEST_WINDOW_MS:
-            table.fail("windows", f"{text!r} is not between 1m and 90d; beyond, use lifetime")
+            table.fail("windows", f"{text!r} is not between 1m and 90d; use lifetime for more")
         return window_ms
 
     def _read_derived(self, table: TomlTable) -> None:
         for name, body in table.tree.items():
             table.check_name(name)
             if name in self.features:
-                table.fail(name, "a windowed feature has this name")
+                table.fail(name, "a windowed feature has this name; choose another")
             if isinstance(body, dict):
                 detail = table.table(name, ("expression", "default", "version", "description"))
                 text = detail.text("expression")
@@ -266,26 +290,24 @@ class _Loader:
                 detail = TomlTable(self.source, (*table.path, name), {}, ())
                 text = table.text(name)
             try:
-                expression = parse_expression(text, self._explain_unknown)
+                expression = parse_expression(text, self._check_feature)
             except ExpressionError as exc:
                 table.fail(name, str(exc))
             entities = {self.features[feature].entity for feature in expression.features}
             if len(entities) != 1:
-                told = ", ".join(sorted(entities)) or "none"
-                table.fail(name, f"must read features of exactly one entity, reads of: {told}")
+                used = ", ".join(sorted(entities)) or "none"
+                table.fail(name, f"must use features of exactly one entity; it uses {used}")
             self.derived[name] = Derived(
                 name=name,
                 entity=entities.pop(),
                 expression=expression,
-                default=detail.number("default") if "default" in detail.tree else None,
-                version=detail.integer("version", low=1, high=2**31 - 1, default=self.version),
+                default=detail.number("default"),
+                version=detail.integer("version", high=_MAX_VERSION, default=self.version),
                 description=detail.text("description", default=""),
             )
 
-    def _explain_unknown(self, name: str) -> str | None:
-        if name in self.features:
-            return None
-        return f"unknown feature {name!r}" + did_you_mean(name, self.features)
+    def _check_feature(self, name: str) -> str | None:
+        return None if name in self.features else unknown("feature", name, self.features)
 
     def _read_sets(self, table: TomlTable) -> dict[str, tuple[str, ...]]:
         sets = {}
@@ -295,5 +317,5 @@ class _Loader:
             sets[name] = table.texts(name)
             for feature in sets[name]:
                 if feature not in known:
-                    table.fail(name, f"unknown feature {feature!r}" + did_you_mean(feature, known))
+                    table.fail(name, unknown("feature", feature, known))
         return sets

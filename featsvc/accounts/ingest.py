@@ -1,4 +1,4 @@
-"""A batch of events on its way in: checked, grouped by entity, packed, and its outcomes merged."""
+"""Batches of events: check them, group them by entity, pack script calls and merge the replies."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,15 @@ from redis.exceptions import RedisError
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import Event, EventResult, EventStatus, check_event
 from featsvc.accounts.layout import short_hash
-from featsvc.accounts.link import Command, Reply
+from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.plan import IngestPlan, Update, entity_key
 from featsvc.errors import InvalidInput
 
-MAX_EVENTS = 10_000
-EVENTS_PER_TRIP = 500
-"""Bounds how long one trip keeps Redis busy."""
+EVENTS_PER_ROUND_TRIP = 500
+"""Limits how long one round trip keeps Redis busy."""
 
 _FAILED = 4
-# What a script call says of an event; with several entities the smallest number decides.
+# Outcomes that ingest.lua returns. For an event of several entities the smallest number decides.
 _RESULTS = {
     1: EventResult(EventStatus.APPLIED),
     2: EventResult(EventStatus.DUPLICATE),
@@ -32,7 +31,7 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class IngestCall:
-    """One script call: an entity, and which events of the batch it applies."""
+    """One script call: the key of an entity and the events of the batch that it applies."""
 
     key: bytes
     command: Command
@@ -40,7 +39,7 @@ class IngestCall:
 
 
 class IngestBatch:
-    """Events of one request. `results` fills up as trips come back."""
+    """The events of one request. `results` fills up as round trips are answered."""
 
     def __init__(
         self,
@@ -49,10 +48,9 @@ class IngestBatch:
         events: Sequence[Event],
         *,
         now_ms: int,
-        max_skew_ms: int,
         script_sha: str,
     ) -> None:
-        """Check every event; a bad one is REJECTED for itself."""
+        """Check every event; a bad one becomes REJECTED without affecting the others."""
         self._definitions = definitions
         self._plans = plans
         self._events = events
@@ -63,7 +61,7 @@ class IngestBatch:
         self._updates: list[list[list[Update | None]]] = [[] for _ in events]
         for i, event in enumerate(events):
             try:
-                check_event(event, now_ms=now_ms, max_skew_ms=max_skew_ms)
+                check_event(event, now_ms=now_ms)
                 self._plan_event(i, event)
             except InvalidInput as exc:
                 self.results[i] = EventResult(EventStatus.REJECTED, str(exc))
@@ -72,36 +70,35 @@ class IngestBatch:
 
     def _plan_event(self, i: int, event: Event) -> None:
         keys = self._definitions.events.get(event.type, ())
-        readers = [entity for entity in keys if self._plans[entity].reads(event.type)]
-        if not readers:
+        plans = [self._plans[entity] for entity in keys if self._plans[entity].reads(event.type)]
+        if not plans:
             self.results[i] = EventResult(EventStatus.IGNORED)
             return
-        for entity in readers:
-            plan = self._plans[entity]
+        for plan in plans:
             entity_id = event.entities.get(plan.field)
             if entity_id is not None:
-                self._targets[i].append((entity, entity_id))
+                self._targets[i].append((plan.entity, entity_id))
                 self._updates[i].append(plan.updates(event))
         if not self._targets[i]:
-            wanted = " or ".join(repr(self._plans[entity].field) for entity in readers)
+            needed = " or ".join(repr(plan.field) for plan in plans)
             raise InvalidInput(
-                f"entities: {event.type!r} needs {wanted}, given are "
+                f"entities: an event of type {event.type!r} needs {needed}, but has "
                 f"{', '.join(map(repr, event.entities)) or 'none'}",
                 field="entities",
             )
 
-    def trips(self) -> "list[range]":
-        """Slices of the batch, each for one trip."""
-        n = len(self._events)
-        return [range(at, min(at + EVENTS_PER_TRIP, n)) for at in range(0, n, EVENTS_PER_TRIP)]
+    def chunks(self) -> list[range]:
+        """Return slices of the batch, one for each round trip."""
+        n, size = len(self._events), EVENTS_PER_ROUND_TRIP
+        return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
-    def calls(self, trip: range) -> list[IngestCall]:
-        """One script call for each entity that the trip's events are about."""
+    def calls(self, chunk: range) -> list[IngestCall]:
+        """Return one script call for each entity that the chunk's events are about."""
         by_target: dict[Target, list[tuple[int, int]]] = {}
-        for i in trip:
+        for i in chunk:
             for position, target in enumerate(self._targets[i]):
                 by_target.setdefault(target, []).append((i, position))
-        return [self._call(target, members) for target, members in by_target.items()]
+        return [self._call(target, events) for target, events in by_target.items()]
 
     def _call(self, target: Target, events: list[tuple[int, int]]) -> IngestCall:
         entity, entity_id = target
@@ -123,7 +120,7 @@ class IngestBatch:
                     row += (number, value)
             packed.append(row)
         definitions = self._definitions
-        # The ids of the whole batch are kept, so that a retry of the whole batch is recognised.
+        # Keeps the ids of the whole batch, so that a retry of the whole batch is recognised.
         kept_ids = definitions.kept_ids + self._per_target[target]
         call = msgspec.msgpack.encode(
             (self._now_ms, kept_ids, definitions.dedup_horizon_ms, packed)
@@ -133,33 +130,34 @@ class IngestBatch:
         command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
         return IngestCall(key, command, [i for i, _ in events])
 
-    def settle(self, trip: range, calls: Sequence[IngestCall], replies: Sequence[Reply]) -> None:
-        """Merge what the calls of a trip answered into one result an event."""
+    def merge_replies(
+        self, chunk: range, calls: Sequence[IngestCall], replies: Sequence[Reply]
+    ) -> None:
+        """Merge the replies to a chunk's calls into one result per event."""
         outcomes: dict[int, list[int]] = {}
         reason = ""
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, list):
-                answers = [n if isinstance(n, int) else _FAILED for n in reply]
+                numbers = [n if isinstance(n, int) else _FAILED for n in reply]
             else:
-                answers = [_FAILED] * len(call.events)
+                numbers = [_FAILED] * len(call.events)
                 reason = str(reply) if isinstance(reply, RedisError) else "no answer"
-            for i, answer in zip(call.events, answers, strict=True):
-                outcomes.setdefault(i, []).append(answer)
-        for i in trip:
+            for i, number in zip(call.events, numbers, strict=True):
+                outcomes.setdefault(i, []).append(number)
+        for i in chunk:
             if self.results[i] is None:
-                self.results[i] = _result(outcomes[i], reason)
+                failed = _FAILED in outcomes[i]
+                self.results[i] = (
+                    _incomplete(f"Redis: {reason}") if failed else _RESULTS[min(outcomes[i])]
+                )
 
-    def give_up(self, reason: str) -> None:
-        """Whatever has no result yet is INCOMPLETE."""
-        incomplete = EventResult(
-            EventStatus.INCOMPLETE, f"{reason}; send it again, it counts only once"
-        )
+    def fail_rest(self, reason: str) -> None:
+        """Set every result that is still missing to INCOMPLETE."""
+        incomplete = _incomplete(reason)
         self.results = [result or incomplete for result in self.results]
 
 
-def _result(outcomes: list[int], reason: str) -> EventResult:
-    if _FAILED in outcomes:
-        return EventResult(
-            EventStatus.INCOMPLETE, f"Redis: {reason}; send it again, it counts only once"
-        )
-    return _RESULTS[min(outcomes)]
+def _incomplete(reason: str) -> EventResult:
+    return EventResult(
+        EventStatus.INCOMPLETE, f"{reason}; send the event again, it counts only once"
+    )

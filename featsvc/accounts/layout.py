@@ -1,21 +1,21 @@
-"""How an entity's state lies in Redis.
+"""Layout of an entity's state in Redis.
 
-One hash per entity. The braces make the whole name before them one cluster slot:
+Each entity is one hash. The braces make everything before them one cluster slot:
 
     fs:{<namespace>:<entity>:<id>}:v1          "%", "{" and "}" in the id are percent-encoded
 
 Fields of the hash, all little-endian:
 
-    m             meta: f64 newest event ms, f64 reference ms (what the rings were pruned against)
+    m             meta: f64 newest event ms, f64 reference ms (the rings are pruned against it)
     e             ids of the last events: 8-byte BLAKE2b each, oldest first
     <state><ring> one packed ring: records of non-empty buckets, oldest first
     <state>u      one packed list of distinct members
 
-`<state>` is 8 characters, the base64url of a 6-byte BLAKE2b of what the state means (event type,
-filter, kind, value, version), so a changed definition reads and writes other fields, and an
-unchanged one keeps its values, lifetime ones included. `<ring>` is one letter:
+`<state>` is 8 characters: the base64url of a 6-byte BLAKE2b of the state's meaning (event type,
+filter, kind, value, version). A changed definition therefore uses other fields, and an unchanged
+one keeps its values, lifetime ones included. `<ring>` is one letter:
 
-    s  10 s x 37     windows up to 6 min      l  one bucket for ever: `lifetime`
+    s  10 s x 37     windows up to 6 min      l  one bucket without end: `lifetime`
     m  5 min x 73    up to 6 h
     h  1 h x 169     up to 7 d
     d  1 d x 91      up to 90 d
@@ -30,20 +30,20 @@ A record is the bucket number (u32, milliseconds since 1970 divided by the width
     MIN MAX  f64 value                                12   of event times: age_of_first, age_of_last
     FIRST    f64 event ms, f64 value                  20   LAST the same
 
-A distinct list begins with f64 evicted-at (the newest last-seen time of a member that had to make
-room) and holds 16 bytes a member: 8-byte BLAKE2b of the member, f64 last-seen ms, oldest first.
-It is exact for every window that begins after evicted-at. From the first eviction on, members
-also go into one HyperLogLog per bucket of each ring, under keys of their own,
-`fs:{...}:v1:<state><ring><bucket>`, which `<state><ring>` in the hash lists as COUNT
-records, so that an entity can be erased without knowing the definitions of the past.
+A distinct list begins with f64 evicted-at (the newest last-seen time of an evicted member) and
+holds 16 bytes a member: 8-byte BLAKE2b of the member, f64 last-seen ms, oldest first. It is exact
+for every window that begins after evicted-at. From the first eviction on, members also go into one
+HyperLogLog per bucket of each ring, stored under the keys `fs:{...}:v1:<state><ring><bucket>`. The
+hash field `<state><ring>` lists these buckets as COUNT records, so that an entity can be erased
+without its past definitions.
 
-Semantics. For counts and sums `true(w) <= value <= true(w + g)`, g the width of a bucket, where
-true(x) covers the events in (as_of - x, as_of]: all buckets from that of `as_of - w` to that of
-`as_of` are added up. (Events between `as_of` and the end of its bucket count as well, which
-matters only where `as_of` lies in the past.) A ring is pruned against the reference time: that of
-the entity's newest event, never ahead of the clock, less a minute for clocks that disagree. An
-`as_of` so far back that the window begins before what is kept gives NULL_VALUE, never an
-undercount.
+Semantics. For counts and sums `true(w) <= value <= true(w + g)`, where g is the width of a bucket
+and true(x) covers the events in (as_of - x, as_of]: a read adds up all buckets from that of
+`as_of - w` to that of `as_of`. (Events between `as_of` and the end of its bucket count as well,
+which matters only where `as_of` lies in the past.) A ring is pruned against the reference time:
+the time of the entity's newest event, never ahead of the clock, less a minute because clocks
+disagree. If `as_of` is so far back that the window begins before the oldest bucket kept, the status
+is NULL_VALUE; the value is never an undercount.
 
 Worked example: uploads at 12:00:03 and 12:00:07 UTC on 2026-01-01 (1,767,268,803,000 ms) for the
 10 s ring: bucket 176,726,880 = 0x0A88A360, both in one record:
@@ -52,7 +52,7 @@ Worked example: uploads at 12:00:03 and 12:00:07 UTC on 2026-01-01 (1,767,268,80
 
 Measured with the shipped definitions and Valkey 8.1 (MEMORY USAGE of one account, events of seven
 types over 90 days, most of them recent): 20 events 1.3 kB, 200 events 4.6 kB, 20,000 events
-19.9 kB. What grows is bounded: buckets per ring, members per distinct list, event ids.
+19.9 kB. Everything that grows has a limit: buckets per ring, members per distinct list, event ids.
 """
 
 import base64
@@ -60,9 +60,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-LAYOUT_VERSION = 1
 META_FIELD = b"m"
-EVENT_IDS_FIELD = b"e"
 LIFETIME_MS = 0
 """Window of `lifetime` features."""
 
@@ -82,7 +80,7 @@ class StateKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """`buckets` buckets of `width_ms`; width 0 is the one bucket of `lifetime`."""
+    """`buckets` buckets of `width_ms` each; width 0 is the single bucket of `lifetime`."""
 
     letter: str
     width_ms: int
@@ -90,7 +88,7 @@ class Ring:
 
     @property
     def longest_window_ms(self) -> int:
-        """The window that is still covered when it begins in the middle of a bucket."""
+        """Longest window that the ring covers even if it begins in the middle of a bucket."""
         return self.width_ms * (self.buckets - 1)
 
 
@@ -106,22 +104,22 @@ LONGEST_WINDOW_MS = RINGS[-1].longest_window_ms
 
 
 def ring_for(window_ms: int) -> Ring:
-    """The finest ring that covers a window; LIFETIME_MS gives the lifetime ring."""
+    """Return the finest ring that covers a window; LIFETIME_MS gives the lifetime ring."""
     if window_ms == LIFETIME_MS:
         return LIFETIME_RING
     return next(ring for ring in RINGS if window_ms <= ring.longest_window_ms)
 
 
 def entity_key_prefix(namespace: str, entity: str) -> bytes:
-    """What stands before the id in the keys of one kind of entity."""
+    """Return the part of an entity's key before its id."""
     return f"fs:{{{namespace}:{entity}:".encode()
 
 
-KEY_SUFFIX = f"}}:v{LAYOUT_VERSION}".encode()
+KEY_SUFFIX = b"}:v1"
 
 
 def encode_id(entity_id: str) -> bytes:
-    """An id as part of a key: it cannot end the hash tag or imitate another id."""
+    """Percent-encode an id for a key, so that it cannot end the hash tag or equal another id."""
     raw = entity_id.encode()
     if b"%" in raw or b"{" in raw or b"}" in raw:
         raw = raw.replace(b"%", b"%25").replace(b"{", b"%7B").replace(b"}", b"%7D")
@@ -129,11 +127,11 @@ def encode_id(entity_id: str) -> bytes:
 
 
 def short_hash(text: str) -> bytes:
-    """8 bytes that stand for an event id or a distinct member."""
+    """Return the 8-byte hash that represents an event id or a distinct member."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 def state_digest(meaning: str) -> str:
-    """8 ASCII characters that stand for what a state means."""
+    """Return the 8 ASCII characters that name a state of this meaning."""
     digest = hashlib.blake2b(meaning.encode(), digest_size=6).digest()
     return base64.urlsafe_b64encode(digest).decode()

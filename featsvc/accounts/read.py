@@ -1,4 +1,4 @@
-"""One read on its way: resolved into commands, and its replies folded into a table."""
+"""Reads: resolve a selection into commands, and fold the replies into a table."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from featsvc_kernels.fold_codes import PLAN_COLUMNS
 from numpy.typing import NDArray
 
 from featsvc.accounts.definitions import Definitions, Feature
-from featsvc.accounts.events import EntityRef, check_id
-from featsvc.accounts.link import Command, Reply
+from featsvc.accounts.events import EntityRef, check_id, too_many
+from featsvc.accounts.names import unknown
+from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.plan import ReadPlan, read_plan
 from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
-from featsvc.accounts.toml_source import did_you_mean
 from featsvc.errors import DataCorrupt, InvalidInput
 
 MAX_ENTITIES_READ = 1000
@@ -23,7 +23,7 @@ _MAX_CACHED_PLANS = 512
 
 
 class ReadPlans:
-    """Selections resolved so far, so that no name is looked up twice."""
+    """Cache of resolved selections, so that names are looked up once."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
@@ -31,7 +31,7 @@ class ReadPlans:
         self._plans: dict[tuple[tuple[str, ...], str], ReadPlan] = {}
 
     def names(self, selection: Selection, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        """The features of a selection; where it is empty, all those of the `kinds` of entity.
+        """Return the features of a selection; an empty one selects all of the `kinds` of entity.
 
         Raises InvalidInput for an unknown feature or set.
         """
@@ -47,36 +47,29 @@ class ReadPlans:
     def _resolve(self, selection: Selection, kinds: tuple[str, ...]) -> tuple[str, ...]:
         defined = self._definitions
         known = (*defined.features, *defined.derived)
-        if not selection.names and not selection.set:
-            return tuple(name for name in known if defined.entity_of(name) in kinds)
-        if selection.names and selection.set:
-            raise InvalidInput("selection: give features or a set, not both", field="selection")
         if selection.set:
             if selection.set not in defined.sets:
-                hint = did_you_mean(selection.set[:64], defined.sets)
                 raise InvalidInput(
-                    f"selection.set: unknown set {selection.set[:64]!r}{hint}",
+                    f"selection.set: {unknown('set', selection.set, defined.sets)}",
                     reason="UNKNOWN_FEATURE_SET",
                     field="selection.set",
                 )
             return defined.sets[selection.set]
+        if not selection.names:
+            return tuple(name for name in known if defined.entity_of(name) in kinds)
         if len(selection.names) > MAX_NAMES:
-            raise InvalidInput(
-                f"selection.features: {len(selection.names)} names, at most {MAX_NAMES}",
-                field="selection.features",
-            )
+            raise too_many("selection.features", len(selection.names), MAX_NAMES)
         for name in selection.names:
             if name not in defined.features and name not in defined.derived:
-                hint = did_you_mean(name[:64], known)
                 raise InvalidInput(
-                    f"selection.features: unknown feature {name[:64]!r}{hint}",
+                    f"selection.features: {unknown('feature', name, known)}",
                     reason="UNKNOWN_FEATURE",
                     field="selection.features",
                 )
         return selection.names
 
     def plan(self, names: tuple[str, ...], entity: str) -> ReadPlan:
-        """The plan of `names`, which names() gave, for one kind of entity."""
+        """Return the plan of `names`, a result of names(), for one kind of entity."""
         plan = self._plans.get((names, entity))
         if plan is None:
             plan = read_plan(self._definitions, entity, names)
@@ -87,7 +80,7 @@ class ReadPlans:
 
 
 def check_entities(entities: Sequence[EntityRef], known: Collection[str]) -> None:
-    """Raises InvalidInput, naming the entity, where it cannot be read."""
+    """Raise InvalidInput, naming the entity, for an entity that cannot be read."""
     if not 1 <= len(entities) <= MAX_ENTITIES_READ:
         raise InvalidInput(
             f"entities: {len(entities)} given, 1 to {MAX_ENTITIES_READ} are allowed",
@@ -95,25 +88,28 @@ def check_entities(entities: Sequence[EntityRef], known: Collection[str]) -> Non
         )
     for i, ref in enumerate(entities):
         if ref.entity not in known:
-            raise InvalidInput(
-                f"entities[{i}].entity: unknown entity {ref.entity[:64]!r}"
-                + did_you_mean(ref.entity[:64], known),
-                reason="UNKNOWN_ENTITY",
-                field=f"entities[{i}].entity",
-            )
+            raise unknown_entity(ref, known, f"entities[{i}]")
         check_id(ref.id, f"entities[{i}].id")
 
 
+def unknown_entity(ref: EntityRef, known: Collection[str], field: str) -> InvalidInput:
+    """Return the error for a kind of entity that the definitions do not have."""
+    field = f"{field}.entity"
+    message = f"{field}: {unknown('entity', ref.entity, known)}"
+    return InvalidInput(message, reason="UNKNOWN_ENTITY", field=field)
+
+
 @dataclass(frozen=True, slots=True)
-class _Group:
-    """The entities of one kind: their places in the request, and how they are read."""
+class _EntityGroup:
+    """The entities of one kind in a request; `first` is the index of their first command."""
 
     plan: ReadPlan
-    places: list[int]
+    positions: list[int]
+    first: int
 
 
 class FeatureRead:
-    """`keys` and `commands` go out together; fold() takes their replies, table() gives the rest."""
+    """One read: send `commands` with `keys`, pass the replies to fold(), then call table()."""
 
     def __init__(
         self,
@@ -122,72 +118,61 @@ class FeatureRead:
         selection: Selection,
         as_of_ms: int,
     ) -> None:
-        """Of entities that check_entities() let through. Raises InvalidInput: the selection."""
-        places: dict[str, list[int]] = {}
+        """Plan a read of entities that passed check_entities(). Raises InvalidInput."""
+        by_kind: dict[str, list[int]] = {}
         for i, ref in enumerate(entities):
-            places.setdefault(ref.entity, []).append(i)
+            by_kind.setdefault(ref.entity, []).append(i)
         self.as_of_ms = as_of_ms
-        self.names = plans.names(selection, tuple(places))
-        self._size = len(entities)
-        self._groups = [_Group(plans.plan(self.names, entity), at) for entity, at in places.items()]
-        self._folded: list[FeatureTable] = []
-        self._entity_keys: dict[int, bytes] = {}
+        self.names = plans.names(selection, tuple(by_kind))
+        self.keys: list[bytes] = []
         self.commands: list[Command] = []
-        for group in self._groups:
-            for i in group.places:
-                key, command = group.plan.command(entities[i].id)
-                self._entity_keys[i] = key
+        self._size = len(entities)
+        self._groups: list[_EntityGroup] = []
+        self._folded: list[FeatureTable] = []
+        for entity, positions in by_kind.items():
+            plan = plans.plan(self.names, entity)
+            self._groups.append(_EntityGroup(plan, positions, len(self.keys)))
+            for i in positions:
+                key, command = plan.command(entities[i].id)
+                self.keys.append(key)
                 self.commands.append(command)
 
-    @property
-    def keys(self) -> list[bytes]:
-        """One a command."""
-        return list(self._entity_keys.values())
-
     def fold(self, replies: Sequence[Reply]) -> None:
-        """Take replies in the order of `commands`, none of them an error."""
-        at = 0
+        """Fold the replies to `commands`, in their order and without errors."""
         for group in self._groups:
-            size = len(group.places)
-            self._folded.append(_fold_group(group.plan, replies[at : at + size], self.as_of_ms))
-            at += size
+            own = replies[group.first : group.first + len(group.positions)]
+            self._folded.append(_fold_group(group.plan, own, self.as_of_ms))
 
-    def sketches(self) -> list["Sketch"]:
-        """Distinct counts that passed their exact cap: each is one PFCOUNT more."""
-        found = []
-        for group, folded in zip(self._groups, self._folded, strict=True):
-            for row, feature in group.plan.distinct:
-                for column in np.flatnonzero(folded.statuses[row] == FeatureStatus.SATURATED):
-                    key = self._entity_keys[group.places[column]]
-                    found.append(
-                        Sketch(key, feature, self.as_of_ms, folded.values[row], int(column))
-                    )
-        return found
+    def estimates(self) -> list["DistinctEstimate"]:
+        """Return the distinct counts beyond their exact cap; each takes one more command."""
+        return [
+            DistinctEstimate(
+                self.keys[group.first + column], feature, self.as_of_ms, folded.values[row], column
+            )
+            for group, folded in zip(self._groups, self._folded, strict=True)
+            for row, feature in group.plan.distinct
+            for column in np.flatnonzero(folded.statuses[row] == FeatureStatus.SATURATED).tolist()
+        ]
 
     def table(self) -> FeatureTable:
-        """Derived features computed, columns and rows in the order of the request."""
-        for group, folded in zip(self._groups, self._folded, strict=True):
-            plan = group.plan
-            if len(plan.derive_defaults):
-                derive(
-                    plan.derive_ops, plan.derive_arguments, plan.derive_starts,
-                    plan.derive_defaults, plan.windowed, folded.values, folded.statuses,
-                )  # fmt: skip
+        """Compute the derived features; return rows and columns in the order of the request."""
         values = np.empty((len(self.names), self._size))
         statuses = np.empty(values.shape, np.uint8)
         freshness_ms = np.empty(self._size, np.int64)
         for group, folded in zip(self._groups, self._folded, strict=True):
-            rows = group.plan.rows
-            # All entities are of one kind more often than not: no need to sort them in.
-            places = slice(None) if len(self._groups) == 1 else group.places
-            values[:, places] = folded.values[rows]
-            statuses[:, places] = folded.statuses[rows]
-            freshness_ms[places] = folded.freshness_ms
+            plan = group.plan
+            if len(plan.derived.defaults):
+                derive(*plan.derived, len(plan.folding), folded.values, folded.statuses)
+            # One kind of entity is the common case, which needs no scatter.
+            columns = slice(None) if len(self._groups) == 1 else group.positions
+            values[:, columns] = folded.values[plan.rows]
+            statuses[:, columns] = folded.statuses[plan.rows]
+            freshness_ms[columns] = folded.freshness_ms
         return FeatureTable(self.names, values, statuses, freshness_ms, self.as_of_ms)
 
 
-class Sketch:
-    """One distinct count that is to be estimated, and the cell it goes to."""
+class DistinctEstimate:
+    """One distinct count to estimate with HyperLogLogs, and its cell in a table."""
 
     def __init__(
         self, key: bytes, feature: Feature, as_of_ms: int, row: NDArray[np.float64], column: int
@@ -203,49 +188,42 @@ class Sketch:
         stem = f":{feature.state.digest}{ring.letter}".encode()
         self.command: Command = ("PFCOUNT", *(key + stem + b"%d" % bucket for bucket in buckets))
 
-    def settle(self, reply: Reply) -> None:
-        """The members that are still listed are a lower bound."""
+    def store(self, reply: Reply) -> None:
+        """Store the reply in the cell; the members still listed are a lower bound."""
         self._row[self._column] = max(self._row[self._column], cast(int, reply))
 
 
 def _fold_group(plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int) -> FeatureTable:
-    """All rows of the plan, and one that holds none; derived features are left for later."""
+    """Fold all windowed rows of the plan; derived rows stay empty, the last row has no values."""
     parts = [part or b"" for reply in replies for part in cast(list[bytes | None], reply)]
     packed = b"".join(parts)
-    if len(packed) & 3:
-        raise _not_ours(plan)
-    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    words = np.frombuffer(packed, "<u4")
-    values = np.empty((plan.windowed + len(plan.derive_defaults) + 1, len(replies)))
+    windowed = len(plan.folding)
+    values = np.empty((windowed + len(plan.derived.defaults) + 1, len(replies)))
     statuses = np.empty(values.shape, np.uint8)
     values[-1], statuses[-1] = np.nan, FeatureStatus.NOT_FOUND
     freshness_ms = np.empty(len(replies), np.int64)
-    if not fold(
-        words, lengths, plan.folding, plan.defaults, as_of_ms,
-        values[: plan.windowed], statuses[: plan.windowed], freshness_ms,
-    ):  # fmt: skip
-        raise _not_ours(plan)
-    return FeatureTable((), values, statuses, freshness_ms, as_of_ms)
-
-
-def _not_ours(plan: ReadPlan) -> DataCorrupt:
-    return DataCorrupt(
-        f"Redis: the state of an entity of kind {plan.entity!r} is not ours; is the namespace "
-        "shared with something else?"
+    folded = len(packed) % 4 == 0 and fold(
+        np.frombuffer(packed, "<u4"),
+        np.fromiter(map(len, parts), np.int64, len(parts)),
+        plan.folding,
+        plan.defaults,
+        as_of_ms,
+        values[:windowed],
+        statuses[:windowed],
+        freshness_ms,
     )
+    if not folded:
+        raise DataCorrupt(
+            f"Redis: the state of an entity of kind {plan.entity!r} was not written by featsvc; "
+            "check that no other program uses the namespace"
+        )
+    return FeatureTable((), values, statuses, freshness_ms, as_of_ms)
 
 
 def warm() -> None:
     """Load the kernels, so that the first read does not wait for them."""
     nothing = np.zeros(0, np.int64)
-    empty = np.zeros((0, 0)), np.zeros((0, 0), np.uint8)
-    fold(
-        np.zeros(0, np.uint32),
-        nothing,
-        np.zeros((0, PLAN_COLUMNS), np.int64),
-        np.zeros(0),
-        0,
-        *empty,
-        nothing,
-    )
-    derive(nothing, np.zeros(0), np.zeros(1, np.int64), np.zeros(0), 0, *empty)
+    table = np.zeros((0, 0)), np.zeros((0, 0), np.uint8)
+    folding = np.zeros((0, PLAN_COLUMNS), np.int64)
+    fold(np.zeros(0, np.uint32), nothing, folding, np.zeros(0), 0, *table, nothing)
+    derive(nothing, np.zeros(0), np.zeros(1, np.int64), np.zeros(0), 0, *table)

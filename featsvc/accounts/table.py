@@ -1,4 +1,4 @@
-"""What a read gives back: features by column, one row an entity."""
+"""Result of a read: one row per feature, one column per entity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import numpy as np
 from featsvc_kernels import fold_codes as codes
 from numpy.typing import NDArray
 
+from featsvc.errors import InvalidInput
+
 
 class FeatureStatus(IntEnum):
-    """How a value is to be read; the numbers are those of `FeatureStatus` on the wire."""
+    """Status of a value; the numbers are those of `FeatureStatus` on the wire."""
 
     PRESENT = codes.PRESENT
     NULL_VALUE = codes.NULL_VALUE
@@ -22,10 +24,17 @@ class FeatureStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Feature names, or a set that the definitions name; neither means every feature."""
+    """Feature names, or the name of a set; empty selects every feature.
+
+    Raises InvalidInput for both.
+    """
 
     names: tuple[str, ...] = ()
     set: str = ""
+
+    def __post_init__(self) -> None:
+        if self.names and self.set:
+            raise InvalidInput("selection: give features or a set, not both", field="selection.set")
 
 
 ALL = Selection()
@@ -36,7 +45,7 @@ class FeatureTable:
     """F features of E entities at one moment.
 
     `values` (F, E) float64, NaN where the status has no value; `statuses` (F, E) uint8 of
-    FeatureStatus; `freshness_ms` (E,) int64, age of the newest event applied, -1 for none.
+    FeatureStatus; `freshness_ms` (E,) int64, age of the newest applied event, -1 for none.
     """
 
     names: Sequence[str]
@@ -46,7 +55,7 @@ class FeatureTable:
     as_of_ms: int
 
     def columns(self, first: int, last: int) -> "FeatureTable":
-        """The entities first .. last - 1, as views."""
+        """Return the columns of entities first .. last - 1, as views."""
         part = slice(first, last)
         return FeatureTable(
             self.names,
@@ -58,7 +67,7 @@ class FeatureTable:
 
 
 def degraded_table(names: Sequence[str], entities: int, as_of_ms: int) -> FeatureTable:
-    """The table of a store that is away: no values, and said so."""
+    """Return the table of a store that is unavailable: every value is DEGRADED."""
     shape = (len(names), entities)
     return FeatureTable(
         names,

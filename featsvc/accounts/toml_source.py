@@ -1,9 +1,8 @@
-"""A TOML file that knows on which line each key stands.
+"""TOML files with line numbers.
 
-`tomllib` drops line numbers, and an error without one sends its reader searching.
+`tomllib` drops line numbers, and without one the reader of an error has to search for the key.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable
@@ -15,14 +14,13 @@ from featsvc.errors import ConfigInvalid
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
 _AT_LINE = re.compile(r"at line (\d+)")
-_LISTED = 12
 
 
 class TomlSource:
-    """`tree` is the parsed file, `name` what messages call it."""
+    """A parsed file. `tree` holds its tables, `name` its path for messages."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigInvalid where the file cannot be read or is no TOML."""
+        """Raises ConfigInvalid for a file that cannot be read or is not TOML."""
         self.name = str(path)
         self._lines: dict[tuple[str, ...], int] = {}
         try:
@@ -39,7 +37,7 @@ class TomlSource:
         self._lines = _line_numbers(text)
 
     def fail(self, path: Iterable[str], message: str) -> NoReturn:
-        """Raise ConfigInvalid as `FILE:LINE: key: message`; `path` leads to the key."""
+        """Raise ConfigInvalid, `FILE:LINE: KEY: message`; `path` is the path of the key."""
         keys = tuple(path)
         line = next(
             (self._lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self._lines), 1
@@ -53,7 +51,7 @@ class TomlSource:
 
 
 def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
-    """Path of keys -> line, for tables and for keys at the start of a line."""
+    """Return the lines of tables and of keys at the start of a line, by path."""
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
@@ -67,12 +65,3 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
 
 def _split(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
-
-
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?`, or the list of what is known."""
-    names = list(known)
-    if near := difflib.get_close_matches(wrong, names, 1):
-        return f'; did you mean "{near[0]}"?'
-    shown = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-    return f"; known are {shown}" if names else "; none are defined"

@@ -1,14 +1,14 @@
-"""Which server holds a key: one server, the primary that Sentinel names, or a Cluster's nodes.
+"""Routing of commands to servers: one server, the primary that Sentinel names, or a Cluster.
 
-The URLs are redis-py's own, query parameters included, and two more:
+The URLs are redis-py's own, query parameters included, and two more schemes:
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]           rediss:// for TLS, with ?ssl_ca_certs=FILE
     unix://[USER:PASSWORD@]/PATH[?db=N]
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT],...[/DB]?service=NAME
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],...
 
-rediss+sentinel and rediss+cluster mean TLS. Sentinels that want a password of their own get
-`sentinel_username` and `sentinel_password`. Percent-encode what is special in a URL.
+rediss+sentinel and rediss+cluster use TLS. The parameters `sentinel_username` and
+`sentinel_password` log in to the sentinels themselves. Percent-encode special characters.
 """
 
 import asyncio
@@ -40,41 +40,41 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from featsvc.accounts.link import Command, ConnectionLost, Link, Reply
+from featsvc.accounts.pipelining import RETRY_AFTER_MS, Command, ConnectionLost, Pipeliner, Reply
 from featsvc.errors import ConfigInvalid, Overloaded, Unavailable
 
 _CONNECT_TIMEOUT_S = 1.0
 _READ_BYTES = 2**18  # many rings in one read
-_ROUNDS = 4
+_MAX_ROUNDS = 4
 _ROUND_PAUSE_S = 0.02
 _REFRESH_PAUSE_S = 0.1
 _SENTINEL_PARAMETERS = ("service", "sentinel_username", "sentinel_password")
-_WORTH_ANOTHER_ROUND = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
+_RETRIED_ERRORS = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
 
 Client = Redis | RedisCluster
 
 
 class Topology(Protocol):
-    """Sends commands to whichever servers hold their keys."""
+    """Sends each command to the server that holds its key."""
 
     async def execute(
         self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
     ) -> list[Reply]:
-        """One reply a command, in order; commands[i] goes where keys[i] lies. The first `writes`
-        of them change something, and are done when the replicas asked for have them.
+        """Send commands[i] to the server of keys[i]; return one reply each, in order.
 
-        Errors of single commands are values. Raises Unavailable where nothing was answered,
-        ConnectionLost where it may help to send the same once more.
+        The first `writes` commands are writes, which must reach the configured number of replicas.
+        Errors of single commands are values. Raises Unavailable where no command was answered,
+        ConnectionLost where sending the same commands once more may help.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         ...
 
 
 def connect(url: str, *, timeout_ms: int, replicas: int = 0) -> Topology:
-    """The topology that a URL names; it connects on first use. Raises ConfigInvalid."""
+    """Return the topology of a URL; it connects on first use. Raises ConfigInvalid."""
     client = open_client(url)
     if isinstance(client, RedisCluster):
         return Cluster(client, timeout_ms=timeout_ms, replicas=replicas)
@@ -82,20 +82,20 @@ def connect(url: str, *, timeout_ms: int, replicas: int = 0) -> Topology:
 
 
 def open_client(url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Client:
-    """redis-py's client for a URL; it connects on first use, and waits `timeout_s` for an answer.
+    """Return redis-py's client for a URL; it connects on first use, `timeout_s` limits each reply.
 
-    Raises ConfigInvalid, which never repeats what stands in the URL.
+    Raises ConfigInvalid, which never repeats any part of the URL.
     """
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
-        _fail("begins with none of unix:// redis:// rediss:// redis+sentinel:// redis+cluster://")
+        _fail("must begin with unix://, redis://, rediss://, redis+sentinel:// or redis+cluster://")
     database = parts.path.strip("/")
     if scheme != "unix" and database and not database.isdecimal():
-        _fail("after the host stands the number of a database; percent-encode what is special")
+        _fail("the path must be a database number; percent-encode special characters")
     login, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
-    own = {name: query.pop(name, "") for name in _SENTINEL_PARAMETERS}
+    sentinel = {name: query.pop(name, "") for name in _SENTINEL_PARAMETERS}
     try:
         servers = [
             parse_url(
@@ -106,24 +106,24 @@ def open_client(url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Client:
             for host in hosts.split(",")
         ]
         if not kind and len(servers) > 1:
-            _fail("several hosts: write redis+cluster:// or redis+sentinel://")
+            _fail("has several hosts; use redis+cluster:// or redis+sentinel://")
         settings: dict[str, Any] = {
             "client_name": "featsvc",
             "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),  # what is worth repeating is known further up
+            "retry": Retry(NoBackoff(), 0),  # the callers know which commands to repeat
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
             "socket_read_size": _READ_BYTES,
             "socket_timeout": timeout_s,
             **servers[0],
         }
         if kind == "sentinel":
-            return _sentinel_client(servers, settings, own)
+            return _sentinel_client(servers, settings, sentinel)
         if kind == "cluster":
             return _cluster_client(servers, settings)
         pool = ConnectionPool(**settings)
         pool.make_connection()  # type: ignore[no-untyped-call]  # refuses unknown parameters
-    except (OSError, RedisError, ValueError, TypeError):  # their words may hold the password
-        _fail("cannot be read; percent-encode what is special, and check the parameters")
+    except (OSError, RedisError, ValueError, TypeError):  # their texts may hold the password
+        _fail("cannot be parsed; percent-encode special characters, and check the query parameters")
     return Redis.from_pool(pool)
 
 
@@ -132,31 +132,31 @@ Settings = Mapping[str, Any]
 
 
 def _sentinel_client(
-    sentinels: Sequence[Settings], settings: Settings, own: Mapping[str, str]
+    sentinels: Sequence[Settings], settings: Settings, parameters: Mapping[str, str]
 ) -> Redis:
-    """The client of whichever server the sentinels call the primary, asked on each connection."""
-    if not own["service"]:
-        _fail("redis+sentinel:// wants ?service=NAME, the name the sentinels know the primary by")
+    """Return a client of the primary; every new connection asks the sentinels for its address."""
+    if not parameters["service"]:
+        _fail("redis+sentinel:// needs ?service=NAME, the sentinels' name for the primary")
     shared = _without_address(settings)
     logins = {
         "db": 0,
-        "username": own["sentinel_username"] or None,
-        "password": own["sentinel_password"] or None,
+        "username": parameters["sentinel_username"] or None,
+        "password": parameters["sentinel_password"] or None,
     }
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(s.get("host", "localhost"), s.get("port", 26379)) for s in sentinels],
         sentinel_kwargs=shared | logins,
         **shared,
     )
-    return cast(Redis, sentinel.master_for(own["service"]))
+    return cast(Redis, sentinel.master_for(parameters["service"]))
 
 
 def _cluster_client(nodes: Sequence[Settings], settings: Settings) -> RedisCluster:
     if settings.get("db"):
-        _fail("a cluster has database 0 only")
+        _fail("a cluster has only database 0")
     return RedisCluster(
         startup_nodes=[ClusterNode(n.get("host", "localhost"), n.get("port", 6379)) for n in nodes],
-        require_full_coverage=False,  # what is left goes on serving
+        require_full_coverage=False,  # keep serving the slots that are covered
         **_without_address(settings),
     )
 
@@ -171,31 +171,33 @@ def _fail(message: str) -> NoReturn:
 
 
 class _Server:
-    """The links to one server: with `replicas`, confirmed writes have one of their own, because
-    WAIT holds up what comes after it."""
+    """The pipeliners of one server.
+
+    With `replicas`, writes have their own pipeliner, because WAIT blocks the commands after it.
+    """
 
     def __init__(
         self, name: str, acquire: Callable[[], AbstractConnection], timeout_ms: int, replicas: int
     ) -> None:
-        self._link = self._writes = Link(name, acquire, timeout_ms=timeout_ms)
+        self._reads = self._writes = Pipeliner(name, acquire, timeout_ms=timeout_ms)
         if replicas:
-            self._writes = Link(name, acquire, timeout_ms=timeout_ms, replicas=replicas)
+            self._writes = Pipeliner(name, acquire, timeout_ms=timeout_ms, replicas=replicas)
 
     async def execute(self, commands: Sequence[Command], *, writes: int) -> list[Reply]:
-        """Send commands, the first `writes` of which change something; reads see those writes."""
-        if self._writes is self._link or not writes:
-            return await self._link.execute(commands)
+        """Send commands, the first `writes` of which are writes; reads see those writes."""
+        if self._writes is self._reads or not writes:
+            return await self._reads.execute(commands)
         replies = await self._writes.execute(commands[:writes])
         if len(commands) > writes:
-            replies += await self._link.execute(commands[writes:])
+            replies += await self._reads.execute(commands[writes:])
         return replies
 
     async def close(self) -> None:
-        await asyncio.gather(self._link.close(), self._writes.close())
+        await asyncio.gather(self._reads.close(), self._writes.close())
 
 
 class Standalone:
-    """One server, or the primary of a Sentinel's service."""
+    """One server, or the primary of a Sentinel service."""
 
     def __init__(self, client: Redis, *, timeout_ms: int, replicas: int) -> None:
         pool = client.connection_pool
@@ -213,7 +215,7 @@ class Standalone:
 
 
 async def close_client(client: Client) -> None:
-    """Close its connections, those that found it as well."""
+    """Close a client's connections, including those to sentinels and startup nodes."""
     if isinstance(client, RedisCluster):
         await client.nodes_manager.aclose()
         await client.nodes_manager.aclose("startup_nodes")
@@ -223,20 +225,22 @@ async def close_client(client: Client) -> None:
 
 
 def _name(pool: ConnectionPool) -> str:
-    """Where it is, for messages."""
+    """Return the server's address for messages."""
     if isinstance(pool, SentinelConnectionPool):
         return f"service {pool.service_name!r}"
-    where = pool.connection_kwargs
-    return where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+    settings = pool.connection_kwargs
+    return (
+        settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    )
 
 
 class Cluster:
-    """The nodes of a Redis Cluster; redis-py holds the table of who serves which slot.
+    """The nodes of a Redis Cluster; redis-py keeps the slot table.
 
-    MOVED, ASK, TRYAGAIN and a lost node are followed within one call, a bounded number of times;
-    the table is read anew when a node errs. What a node cannot answer becomes the error of its own
-    commands, so that the other shards' answers are not lost. redis-py's own pipeline is not used:
-    one node that is away makes it close the connections to all and pause for 250 ms.
+    One call follows MOVED, ASK, TRYAGAIN and a lost node for a limited number of rounds, and an
+    erring node triggers a refresh of the slot table. A node's failure becomes the error of its own
+    commands, so that the replies of the other shards are not lost. redis-py's own pipeline is not
+    used: if one node is down, it closes the connections to all nodes and pauses for 250 ms.
     """
 
     def __init__(self, client: RedisCluster, *, timeout_ms: int, replicas: int) -> None:
@@ -252,17 +256,17 @@ class Cluster:
     ) -> list[Reply]:
         timeout_s = self._timeout_ms / 1000
         if not self._client.nodes_manager.slots_cache:
-            await self._first_table(timeout_s)
-        give_up = asyncio.get_running_loop().time() + timeout_s
+            await self._load_slots(timeout_s)
+        deadline = asyncio.get_running_loop().time() + timeout_s
         replies: list[Reply] = [None] * len(commands)
         pending: Sequence[int] = range(len(commands))
-        for round_ in range(_ROUNDS):
-            await self._round(pending, keys, commands, replies, writes)
-            pending = [i for i in pending if isinstance(replies[i], _WORTH_ANOTHER_ROUND)]
-            if not pending or asyncio.get_running_loop().time() > give_up:
+        for round_ in range(_MAX_ROUNDS):
+            await self._send_round(pending, keys, commands, replies, writes)
+            pending = [i for i in pending if isinstance(replies[i], _RETRIED_ERRORS)]
+            if not pending or asyncio.get_running_loop().time() > deadline:
                 break
-            self._refresh()
-            if round_ + 1 < _ROUNDS and not isinstance(replies[pending[0]], AskError):
+            self._refresh_slots()
+            if round_ + 1 < _MAX_ROUNDS and not isinstance(replies[pending[0]], AskError):
                 await asyncio.sleep(_ROUND_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311
         return replies
 
@@ -273,7 +277,7 @@ class Cluster:
         await asyncio.gather(*(server.close() for server in self._servers.values()))
         await close_client(self._client)
 
-    async def _round(
+    async def _send_round(
         self,
         pending: Sequence[int],
         keys: Sequence[bytes],
@@ -281,8 +285,8 @@ class Cluster:
         replies: list[Reply],
         writes: int,
     ) -> None:
-        """Send what is pending to where it belongs, or where the last reply redirects it."""
-        shares: dict[ClusterNode, list[int]] = {}
+        """Send pending commands to their nodes, or to where the last reply redirects them."""
+        by_node: dict[ClusterNode, list[int]] = {}
         asking: set[int] = set()
         for i in pending:
             try:
@@ -292,21 +296,21 @@ class Cluster:
                 continue
             if isinstance(replies[i], AskError) and not isinstance(replies[i], MovedError):
                 asking.add(i)
-            shares.setdefault(node, []).append(i)
+            by_node.setdefault(node, []).append(i)
         await asyncio.gather(
             *(
-                self._send(node, members, commands, replies, asking, writes)
-                for node, members in shares.items()
+                self._send(node, indices, commands, replies, asking, writes)
+                for node, indices in by_node.items()
             )
         )
 
-    async def _node(self, key: bytes, last: Reply) -> ClusterNode:
-        """Raises SlotNotCoveredError."""
+    async def _node(self, key: bytes, last_reply: Reply) -> ClusterNode:
+        """Return the node to send to. Raises SlotNotCoveredError."""
         nodes = self._client.nodes_manager
-        if isinstance(last, MovedError):
-            await nodes.move_slot(last)
-        elif isinstance(last, AskError) and (
-            node := nodes.get_node(host=last.host, port=last.port)
+        if isinstance(last_reply, MovedError):
+            await nodes.move_slot(last_reply)
+        elif isinstance(last_reply, AskError) and (
+            node := nodes.get_node(host=last_reply.host, port=last_reply.port)
         ):
             return node
         return nodes.get_node_from_slot(self._client.keyslot(key))
@@ -314,32 +318,32 @@ class Cluster:
     async def _send(
         self,
         node: ClusterNode,
-        members: Sequence[int],
+        indices: Sequence[int],
         commands: Sequence[Command],
         replies: list[Reply],
         asking: Collection[int],
         writes: int,
     ) -> None:
-        """One node's share. What it does not answer becomes the members' error."""
-        share: list[Command] = []
-        own_writes = 0
-        for i in members:
-            share += (("ASKING",), commands[i]) if i in asking else (commands[i],)
+        """Send one node its commands; if it does not answer, each of them gets an error."""
+        sent: list[Command] = []
+        sent_writes = 0
+        for i in indices:
+            sent += (("ASKING",), commands[i]) if i in asking else (commands[i],)
             if i < writes:
-                own_writes = len(share)
+                sent_writes = len(sent)
         try:
-            answers = iter(await self._server(node).execute(share, writes=own_writes))
+            received = iter(await self._server(node).execute(sent, writes=sent_writes))
         except (Unavailable, Overloaded) as exc:
-            # Only a lost connection is worth another round: the rest has used up its time.
-            kind = ClusterDownError if isinstance(exc, ConnectionLost) else ResponseError
-            for i in members:
-                replies[i] = kind(str(exc))
-            self._refresh()
+            # Retry only a lost connection: the other failures have used up their time.
+            error = ClusterDownError if isinstance(exc, ConnectionLost) else ResponseError
+            for i in indices:
+                replies[i] = error(str(exc))
+            self._refresh_slots()
             return
-        for i in members:
+        for i in indices:
             if i in asking:
-                next(answers)
-            replies[i] = next(answers)
+                next(received)
+            replies[i] = next(received)
 
     def _server(self, node: ClusterNode) -> _Server:
         if node not in self._servers:
@@ -348,20 +352,21 @@ class Cluster:
             )
         return self._servers[node]
 
-    async def _first_table(self, timeout_s: float) -> None:
+    async def _load_slots(self, timeout_s: float) -> None:
         try:
-            # Shielded: others wait for the same table when this caller is cancelled.
-            await asyncio.wait_for(asyncio.shield(self._refresh()), timeout_s)
-        except TimeoutError:
-            raise Unavailable("Redis Cluster: no slot table in time", retry_after_ms=500) from None
-        except (RedisError, OSError) as exc:
-            raise Unavailable(f"Redis Cluster: {exc}", retry_after_ms=500) from exc
+            # Shielded: other callers wait for the same table if this one is cancelled.
+            await asyncio.wait_for(asyncio.shield(self._refresh_slots()), timeout_s)
+        except (RedisError, OSError) as exc:  # TimeoutError among them, whose text is empty
+            raise Unavailable(
+                f"Redis Cluster: cannot load the slot table: {str(exc) or 'timed out'}",
+                retry_after_ms=RETRY_AFTER_MS,
+            ) from exc
 
-    def _refresh(self) -> "asyncio.Task[None]":
-        """Read the slot table anew, in the background, at most every `_REFRESH_PAUSE_S`."""
+    def _refresh_slots(self) -> "asyncio.Task[None]":
+        """Reload the slot table in the background, at most every `_REFRESH_PAUSE_S`."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._read_slots(), name="cluster-slots")
-            # Its failure is seen by whoever awaits it; others are served from the old table.
+            # Retrieves the exception: where nobody awaits the task, the old table stays in use.
             self._refreshing.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._refreshing
 

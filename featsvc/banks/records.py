@@ -1,6 +1,6 @@
-"""What a bank store holds: banks, entries, their signals, and the log of changes.
+"""Records of the bank store: banks, entries, signals and the log of changes.
 
-Times are aware `datetime`s in UTC. A revision is a positive integer; 0 is the empty store.
+Times are timezone-aware `datetime`s in UTC. A revision is a positive integer; 0 is the empty store.
 """
 
 import re
@@ -24,83 +24,90 @@ MAX_REQUEST_ID_BYTES = 128
 MAX_VARIANT_CHARS = 32
 MAX_QUALITY = 100
 MAX_SIGNALS = 16
-"""Besides variants."""
+"""Signals of an entry without variants."""
 MAX_ENTRY_SIGNALS = 256
-"""Variants included."""
+"""Signals of an entry with variants."""
+MAX_NUMBER_DIGITS = 18
+"""Digits of an entry id or revision: they fit a signed 64-bit integer."""
 ENGINES = ("auto", "faiss", "scan", "multi-index")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BANK_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
 
+def parse_number(text: str) -> int | None:
+    """Parse an entry id or revision in decimal digits; None if the text is not one."""
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_DIGITS:
+        return int(text)
+    return None
+
+
 def check_bank_id(bank_id: str) -> str:
-    """The id itself. Raises InvalidInput."""
+    """Return the id. Raises InvalidInput if it is malformed."""
     if not _BANK_ID.fullmatch(bank_id):
-        raise InvalidInput(
-            f"bank_id: {bank_id[:80]!r} is not 1 to 64 of a-z, 0-9, '_', '-' beginning with a "
-            "letter or digit",
-            field="bank_id",
+        raise InvalidInput.at(
+            "bank_id",
+            "must be 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit, "
+            f"not {bank_id[:80]!r}",
         )
     return bank_id
 
 
 def check_threshold(algorithm: str, threshold: float, *, field: str) -> None:
-    """Raises UnknownAlgorithm, or InvalidInput where it is out of the algorithm's range."""
+    """Raises UnknownAlgorithm, or InvalidInput for a threshold outside the algorithm's range."""
     largest = get_algorithm(algorithm, field=field).largest_distance
     if not 0 <= threshold <= largest:
-        raise InvalidInput(
-            f"{field}: {threshold:g} is not within 0 to {largest} for {algorithm}", field=field
-        )
+        raise InvalidInput.at(field, f"must be 0 to {largest} for {algorithm}, not {threshold:g}")
 
 
 def check_text(name: str, text: str, max_bytes: int) -> None:
-    """Raises InvalidInput where it is too long, or holds what no database stores."""
-    # Three bytes a character at most are counted only where that can matter.
+    """Raises InvalidInput for a text that is too long or holds a NUL, which no database stores."""
+    # A character is at most 4 bytes: most texts are short enough without being encoded.
     if len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes:
-        raise InvalidInput(f"{name}: longer than {max_bytes} bytes", field=name)
+        raise InvalidInput.at(name, f"must be at most {max_bytes} bytes")
     if "\0" in text:
-        raise InvalidInput(f"{name}: holds a NUL character", field=name)
+        raise InvalidInput.at(name, "must not hold a NUL character")
 
 
 def check_labels(labels: tuple[str, ...]) -> None:
-    """Raises InvalidInput where there are too many, or one is empty or too long."""
+    """Raises InvalidInput for too many labels, or one that is empty, too long or malformed."""
     if len(labels) > MAX_LABELS:
-        raise InvalidInput(f"labels: {len(labels)}, at most {MAX_LABELS}", field="labels")
+        raise InvalidInput.at("labels", f"must be at most {MAX_LABELS}, not {len(labels)}")
     for label in labels:
         if not label:
-            raise InvalidInput("labels: one is empty", field="labels")
+            raise InvalidInput.at("labels", "a label must not be empty")
         if _CONTROL.search(label):
-            raise InvalidInput(f"labels: {label!r} holds a control character", field="labels")
+            raise InvalidInput.at("labels", f"{label!r} must not hold a control character")
         check_text("labels", label, MAX_LABEL_BYTES)
 
 
 class BankMode(Enum):
     ENFORCE = "enforce"
-    """Matches are meant to be acted on."""
+    """Matches are to be acted on."""
     SHADOW = "shadow"
-    """Matches are reported and counted, so that a list can be watched before it acts."""
+    """Matches are reported and counted only: a list is watched before it is enforced."""
     OFF = "off"
     """Never searched."""
 
 
 class Opinion(Enum):
-    """What an entry's source thinks of the content."""
+    """The judgement of the content by an entry's source."""
 
     UNSPECIFIED = ""
     POSITIVE = "positive"
-    """It is what the bank is about."""
+    """The content belongs to the bank."""
     NEGATIVE = "negative"
-    """It is not: the entry is kept, and matches in safe lists only."""
+    """The content does not belong: the entry is kept, but matches in safe lists only."""
     DISPUTED = "disputed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankSettings:
-    """The part of a bank that its curator sets. Raises InvalidInput, naming the field.
+    """Settings of a bank. Raises InvalidInput, naming the field.
 
-    `thresholds` maps an algorithm to the largest distance (inclusive) that counts as a match,
-    where it differs from the algorithm's default; `query_variants` (names of the table in
-    `featsvc.hashing.variants`) are what of a picture is tried besides the original.
+    `thresholds` maps an algorithm to the largest distance (inclusive) of a match, where it differs
+    from the algorithm's default. `query_variants` names the variants of a picture (see
+    `featsvc.signals.variants`) that are searched besides the original.
     """
 
     display_name: str = ""
@@ -115,8 +122,8 @@ class BankSettings:
         for algorithm, threshold in self.thresholds.items():
             check_threshold(algorithm, threshold, field=f"thresholds[{algorithm}]")
         if self.engine not in ENGINES:
-            raise InvalidInput(
-                f"engine: {self.engine!r} is none of {', '.join(ENGINES)}", field="engine"
+            raise InvalidInput.at(
+                "engine", f"must be one of {', '.join(ENGINES)}, not {self.engine!r}"
             )
         query_variants(self.query_variants, field="query_variants")
         for name, text, limit in (
@@ -128,10 +135,10 @@ class BankSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bank(BankSettings):
-    """One curated list: its settings, and what is live in it now.
+    """A curated list: its settings and the counts of its live entries.
 
-    `revision` is the newest one that changed the bank or its entries; `etag` names the settings
-    and the entries as they are.
+    `revision` is the last revision that changed the bank or its entries. `etag` identifies the
+    current state of settings and entries.
     """
 
     id: str
@@ -145,15 +152,16 @@ class Bank(BankSettings):
 
     @property
     def signal_count(self) -> int:
-        """Live signals of all algorithms."""
+        """Number of live signals of all algorithms."""
         return sum(self.signal_counts.values())
 
 
 class EntrySignal(NamedTuple):
-    """One hash or vector of an entry; `value` is that of a `signals.Signal`.
+    """One hash or vector of an entry.
 
-    Of an opaque algorithm it is the text itself. `version` is the algorithm's that made it, 0 for
-    this build's; of an entry that was read it is never 0. A tuple, since a list has millions.
+    `value` is the value of a `signals.Signal`, or the text itself for an opaque algorithm.
+    `version` is the version of the algorithm that computed it; 0 means this build's version, and
+    entries read from the store never have 0. A tuple, because a list has millions.
     """
 
     algorithm: str
@@ -163,34 +171,34 @@ class EntrySignal(NamedTuple):
     version: int = 0
 
     def __repr__(self) -> str:
-        # It identifies retries: a signal without a version reads as it did before versions.
+        # Retries are identified by it: without a version it reads as before there were versions.
         fields = zip(self._fields, self, strict=True)
         shown = ", ".join(f"{k}={v!r}" for k, v in fields if k != "version" or v)
         return f"EntrySignal({shown})"
 
     @property
     def text(self) -> str:
-        """As lists carry it: lower-case hex, or the text of an opaque algorithm."""
+        """The value as lists carry it: lower-case hex, or the text of an opaque algorithm."""
         return format_value(self.algorithm, self.value)
 
 
 def stored_version(algorithm: str, version: int, *, field: str) -> int:
-    """What is stored for a signal's version, 0 for this build's: the algorithm's own.
+    """Return the algorithm's version in this build, which is stored with a new signal.
 
-    Raises InvalidSignal for any other, UnknownAlgorithm.
+    Raises UnknownAlgorithm, or InvalidSignal if `version` is neither 0 nor that version.
     """
     current = get_algorithm(algorithm, field=field).version
     if version not in (0, current):
-        raise InvalidSignal(
-            f"{field}: {algorithm} version {version}; values of different versions do not "
-            f"compare; this build has {algorithm} version {current}",
-            field=field,
+        raise InvalidSignal.at(
+            field,
+            f"{algorithm} version {version} cannot be stored: this build has {algorithm} "
+            f"version {current}, and values of different versions do not compare",
         )
     return current
 
 
-def first_version(algorithm: str) -> int:
-    """That of values from before versions were kept: a model's stands in its name."""
+def initial_version(algorithm: str) -> int:
+    """Return the version of signals stored before versions were kept: 1, or that in the name."""
     return int(algorithm.partition("@")[2] or 1)
 
 
@@ -198,7 +206,7 @@ def first_version(algorithm: str) -> int:
 class Entry:
     """One piece of known content.
 
-    `id` names it through all its changes. It is live at revision r where
+    `id` stays the same through all changes. The entry is live at revision r if
     `added_revision <= r` and (`removed_revision` is None or r < `removed_revision`).
     """
 
@@ -219,9 +227,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """Who changes something and why; kept in the log. Raises InvalidInput where it is too long.
+    """Who changes something and why; kept in the log. Raises InvalidInput for a text too long.
 
-    A change with a `request_id` happens once: a retry is answered as the first call was.
+    A change with a `request_id` happens once: a retry gets the answer of the first call.
     """
 
     actor: str = ""
@@ -238,8 +246,8 @@ NO_CONTEXT = ChangeContext()
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The newest committed revision and when it was committed (None: nothing ever was)."""
+class StoreHead:
+    """The newest committed revision and its commit time; 0 and None for an empty store."""
 
     revision: int
     commit_time: datetime | None
@@ -247,7 +255,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One line of the log. `bank_id` is empty where the change was no bank's."""
+    """One line of the log. `bank_id` is empty if the change concerned no single bank."""
 
     revision: int
     commit_time: datetime

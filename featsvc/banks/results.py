@@ -1,8 +1,10 @@
-"""What the store is asked to change, and what it answers."""
+"""Options, filters and results of the bank store's methods.
+
+Results of changes are stored as JSON for retries: their field names are part of the store's layout.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -32,14 +34,14 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did, or would do.
+    """Counts of what an import did, or would do in a dry run.
 
-    `duplicate_rows` hold a signal that an earlier row of the file holds already. A duplicate with
-    an external id of its own is an entry of its own, any other adds nothing. `withdrawn_entries`
-    are those that the file withdraws, or that `replace` does. Entries of the file with a signal
-    that is live elsewhere count in `in_other_banks`, and in `in_safe_lists` where that is one.
-    `low_information` signals fit much that has nothing to do with each other: all zeros, a
-    repeated pattern. `unmatchable_signals` are kept, but never compared.
+    `duplicate_rows` repeat a signal of an earlier row of the file: one with a different external
+    id is a separate entry, any other adds nothing. `withdrawn_entries` were withdrawn by the file
+    or by `replace`. `in_other_banks` counts entries of the file that share a signal with a live
+    entry of another bank, `in_safe_lists` those for which that bank is a safe list.
+    `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
+    `unmatchable_signals` are stored, but never compared.
     """
 
     rows: int = 0
@@ -58,10 +60,10 @@ class ImportSummary:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import. `source` and `labels` are given to rows: the source where a row has none.
-    With its external id it says which entry a row is, withdrawals too.
+    """How to import a list. Raises InvalidInput for labels or a source.
 
-    With an `etag` the bank must still be what its reader saw.
+    Rows without a source get `source`; it and the external id identify a row's entry, also in a
+    withdrawal. All rows get `labels`. With an `etag` the bank must still be in that state.
     """
 
     source: str = ""
@@ -81,7 +83,7 @@ DEFAULT_IMPORT = ImportOptions()
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """`revision` is 0 where nothing was changed; `refused` where bad rows forbade the import."""
+    """`revision` is 0 if nothing changed; `refused`: bad rows prevented the import."""
 
     summary: ImportSummary
     revision: int
@@ -98,7 +100,7 @@ class BankPage:
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
-    """`distances`: where nearness was asked for, that of each entry's nearest signal."""
+    """`distances`: that of each entry's nearest signal, for a filter with `near`; else empty."""
 
     entries: tuple[Entry, ...]
     next_page_token: str
@@ -108,10 +110,11 @@ class EntryPage:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """Which entries are listed: all that is given must hold. Raises InvalidInput.
+    """Conditions that all listed entries meet. Raises InvalidInput for labels.
 
-    `near`: entries with a signal of that algorithm within `max_distance` (inclusive).
-    `revision`: as it was then, 0 for now. `show_withdrawn`: those that are not live any more too.
+    `near` selects entries with a signal of its algorithm within `max_distance` (inclusive).
+    `revision` selects the state of the bank at that revision; 0 is the current state.
+    `show_withdrawn` includes withdrawn entries.
     """
 
     external_id: str = ""
@@ -131,7 +134,7 @@ NO_FILTER = EntryFilter()
 
 @dataclass(frozen=True, slots=True)
 class RevisionPage:
-    """Newest first."""
+    """Lines of the log, newest first."""
 
     revisions: tuple[Revision, ...]
     next_page_token: str
@@ -145,7 +148,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """`entry` as it is at the later revision; at the earlier one where it was withdrawn."""
+    """A difference: the entry at the later revision, or at the earlier one if withdrawn."""
 
     kind: ChangeKind
     entry: Entry
@@ -175,7 +178,7 @@ class WithdrawResult:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineResult:
-    """`entries` that were not so before."""
+    """`entries`: the number of entries that changed; `revision` is 0 if none did."""
 
     entries: int
     revision: int
@@ -183,7 +186,7 @@ class QuarantineResult:
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """`revision` is 0 for a dry run, or where nothing differs."""
+    """`revision` is 0 for a dry run, or if nothing differs."""
 
     revision: int
     restored_entries: int
@@ -192,17 +195,17 @@ class RollbackResult:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Live entries of one bank with a signal that is live in another."""
+    """Live entries of a bank, of another bank, and those of the first that share a signal."""
 
     entries: int
     shared: int
     other_entries: int
     pairs: tuple[tuple[Entry, Entry], ...]
-    """The first of them, each with an entry of the other bank."""
+    """The first shared entries, each with an entry of the other bank."""
 
 
 class MatchKey(NamedTuple):
-    """What matches are counted by. A tuple: one is made for every match."""
+    """The key that matches are counted by. A tuple, because every match makes one."""
 
     bank_id: str
     entry_id: int
@@ -211,11 +214,10 @@ class MatchKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MatchCount:
-    """How often an entry matched within the days asked for, per mode of its bank then."""
+    """Matches of an entry within some days, per mode of its bank at the time of the match."""
 
     entry: Entry
     matches: Mapping[BankMode, int]
-    last_day: datetime
 
     @property
     def total(self) -> int:
@@ -224,9 +226,9 @@ class MatchCount:
 
 @dataclass(frozen=True, slots=True)
 class BankMatches:
-    """Counts of a bank, largest first. `median` is over the entries that matched at all."""
+    """Match counts of a bank, per entry largest first; `median` is over entries that matched."""
 
     total: Mapping[BankMode, int]
     matched_entries: int
     median: float
-    entries: tuple[MatchCount, ...] = field(default=())
+    entries: tuple[MatchCount, ...]

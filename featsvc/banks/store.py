@@ -1,13 +1,14 @@
-"""The bank store: the only truth about banks, their entries and who changed them when.
+"""The bank store: the source of truth about banks, their entries and all changes of them.
 
-Synchronous and thread-safe. Every change that returns is committed and is one revision; writers
-take turns, so revisions are gapless and a reader that follows them misses nothing. A change with
-a request id happens once. Any method raises `Unavailable` while the database is away, and works
+Synchronous and thread-safe. When a change returns it is committed, as one revision. Writers take
+turns, so revisions are gapless and a reader that follows them misses nothing. A change with a
+request id happens once. Any method raises `Unavailable` while the database is away, and works
 again when it is back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 
 from featsvc.banks.curating import counting, editing, history, searching, settings
 from featsvc.banks.lists import exporting, importing
@@ -19,7 +20,7 @@ from featsvc.banks.records import (
     BankSettings,
     ChangeContext,
     Entry,
-    Head,
+    StoreHead,
     check_bank_id,
 )
 from featsvc.banks.results import (
@@ -41,16 +42,17 @@ from featsvc.banks.results import (
     WithdrawResult,
 )
 from featsvc.banks.sql.database import Database
-from featsvc.banks.sql.pages import check_page_size, decode_number, decode_token, encode_token
+from featsvc.banks.sql.pages import check_page_size, cut_page, decode_number, decode_token
 from featsvc.banks.sql.view import StoreView, check_revision, read_head
 
-_NEWEST = 2**62
+_ABOVE_ALL_REVISIONS = 2**62
 
 
 class BankStore:
-    """`url` is SQLAlchemy's: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.
+    """A store in the database of an SQLAlchemy URL.
 
-    Raises ConfigInvalid where it is neither. Connects, and migrates, on first use.
+    The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; any other raises
+    ConfigInvalid. The store connects, and migrates its tables, on first use.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,20 +67,20 @@ class BankStore:
         with self._database.read() as connection:
             yield StoreView(connection)
 
-    def head(self) -> Head:
-        """The newest committed revision."""
+    def head(self) -> StoreHead:
+        """Return the newest committed revision."""
         with self._database.read() as connection:
             return read_head(connection)
 
     def create_bank(
         self,
         bank_id: str,
-        wanted: BankSettings | None = None,
+        bank_settings: BankSettings | None = None,
         context: ChangeContext = NO_CONTEXT,
     ) -> Bank:
-        """Raises InvalidInput for the id, AlreadyExists where it is taken."""
+        """Raises InvalidInput for a malformed id, AlreadyExists for one in use."""
         return settings.create(
-            self._database, check_bank_id(bank_id), wanted or BankSettings(), context
+            self._database, check_bank_id(bank_id), bank_settings or BankSettings(), context
         )
 
     def update_bank(
@@ -89,10 +91,10 @@ class BankStore:
         *,
         etag: str = "",
     ) -> Bank:
-        """Change some settings, by their names in `BankSettings`.
+        """Change settings, given by their names in `BankSettings`.
 
-        Raises NotFound, InvalidInput for a value, Conflict where the settings are not any more
-        those of the etag.
+        Raises NotFound, InvalidInput for a value, Conflict if the settings have changed since the
+        etag was read.
         """
         return settings.update_settings(self._database, bank_id, changes, context, etag=etag)
 
@@ -104,9 +106,9 @@ class BankStore:
         etag: str = "",
         force: bool = False,
     ) -> WithdrawResult:
-        """Withdraw its entries and take it off the list; its history stays.
+        """Withdraw the bank's entries and remove it from the list; its history stays.
 
-        Raises NotFound, Conflict for the etag, InvalidInput where it has entries without `force`.
+        Raises NotFound, Conflict for the etag, InvalidInput if it has entries and not `force`.
         """
         return settings.delete_bank(self._database, bank_id, context, etag=etag, force=force)
 
@@ -116,46 +118,54 @@ class BankStore:
             return view.bank(bank_id)
 
     def list_banks(self, *, page_size: int = 0, page_token: str = "") -> BankPage:
-        """By id. Raises InvalidInput for the page size or token."""
+        """List banks by id. Raises InvalidInput for the page size or token."""
         size = check_page_size(page_size)
         after = decode_token(page_token)
         with self.view() as view:
-            found = view.bank_page(after=after, limit=size + 1)
-        page = found[:size]
-        return BankPage(page, encode_token(page[-1].id) if len(found) > size else "")
+            banks = view.bank_page(after=after, limit=size + 1)
+        return BankPage(*cut_page(banks, size, attrgetter("id")))
 
     def get_entry(self, bank_id: str, entry_id: int) -> Entry:
-        """The newest version, live or withdrawn. Raises NotFound."""
+        """Return the newest version of an entry, live or withdrawn. Raises NotFound."""
         with self.view() as view:
             return view.entry(bank_id, entry_id)
 
     def list_entries(
         self,
         bank_id: str,
-        wanted: EntryFilter = NO_FILTER,
+        entry_filter: EntryFilter = NO_FILTER,
         *,
         page_size: int = 0,
         page_token: str = "",
     ) -> EntryPage:
-        """By id. Raises NotFound for the bank, InvalidInput for page size, token or filter."""
+        """List entries by id.
+
+        Raises NotFound for the bank, InvalidInput for the page size, token or filter.
+        """
         size = check_page_size(page_size)
         after = decode_number(page_token)
         with self.view() as view:
-            found, distances, total = searching.find(
-                view, bank_id, wanted, after=after, limit=size + 1
+            entries, distances, total = searching.find(
+                view, bank_id, entry_filter, after=after, limit=size + 1
             )
-        page = found[:size]
-        token = encode_token(str(page[-1].id)) if len(found) > size else ""
-        return EntryPage(page, token, total, distances[:size])
+        page, token = cut_page(entries, size, attrgetter("id"))
+        return EntryPage(page, token, total, tuple(distances[:size]))
 
     def export_entries(self, bank_id: str, format_name: str, revision: int = 0) -> exporting.Export:
-        """The bank's entries as a list, by id. Raises InvalidInput for the format or revision."""
+        """Export the bank's entries as a list, by id.
+
+        Raises NotFound for the bank, InvalidInput for the format or revision.
+        """
         return exporting.export(self._database, bank_id, format_name, revision)
 
-    def overlap(self, bank_id: str, other_id: str, *, max_pairs: int = 100) -> Overlap:
-        """Entries of a bank with a signal that is live in the other too. Raises NotFound."""
+    def overlap(self, bank_id: str, other_id: str, *, max_pairs: int = 0) -> Overlap:
+        """Find the entries of a bank that share a signal, equal in all bits, with another bank.
+
+        Raises NotFound for a bank, InvalidInput for `max_pairs`, which is a page size.
+        """
+        limit = check_page_size(max_pairs, field="max_pairs")
         with self.view() as view:
-            return searching.overlap(view, bank_id, other_id, max_pairs=max_pairs)
+            return searching.overlap(view, bank_id, other_id, max_pairs=limit)
 
     def import_entries(
         self,
@@ -166,16 +176,16 @@ class BankStore:
     ) -> ImportResult:
         """Read the whole file, then apply it as one revision, or not at all.
 
-        With bad rows nothing is applied, unless `options.skip_bad`; the result says so. Raises
-        NotFound for the bank, Conflict for the etag, InvalidInput for a file that cannot be read
-        at all; whatever the file's chunks raise passes through, and nothing is applied.
+        Bad rows prevent the import unless `options.skip_bad` is set; the result says so. Raises
+        NotFound for the bank, Conflict for the etag, InvalidInput for a file that cannot be read.
+        Errors of the file's chunks are passed on; nothing is applied then.
         """
         return importing.import_list(self._database, bank_id, file, options, context)
 
     def add_entries(
         self, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext = NO_CONTEXT
     ) -> AddResult:
-        """Add entries, or change those of the same external id and source (or signal).
+        """Add entries, or change those with the same external id and source (or signal).
 
         Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index.
         """
@@ -191,10 +201,10 @@ class BankStore:
         source: str | None = None,
         dry_run: bool = False,
     ) -> WithdrawResult:
-        """All of them or none; an external id names the entries of every source that gave it.
+        """Withdraw all the entries or none; an external id names its entries of every source.
 
-        With a `source` only entries from it ("": those without one). Raises NotFound for a bank or
-        an entry that is not live, or not from there.
+        With a `source` only entries from it are withdrawn ("": entries without a source). Raises
+        NotFound for a bank, or for an entry that is not live or is from another source.
         """
         return editing.withdraw(
             self._database,
@@ -220,19 +230,17 @@ class BankStore:
     def list_revisions(
         self, bank_id: str = "", *, page_size: int = 0, page_token: str = ""
     ) -> RevisionPage:
-        """The log, newest first; of all banks where the id is empty.
+        """List the log of a bank, newest first; of all banks for an empty id.
 
-        A deleted bank still has a log. Raises NotFound for a bank that never was.
+        A deleted bank still has a log. Raises NotFound for a bank that never existed.
         """
         size = check_page_size(page_size)
-        before = decode_number(page_token) or _NEWEST
+        before = decode_number(page_token) or _ABOVE_ALL_REVISIONS
         with self.view() as view:
-            found = view.revision_page(bank_id, before=before, limit=size + 1)
-            if not found and bank_id:
+            revisions = view.revision_page(bank_id, before=before, limit=size + 1)
+            if not revisions and bank_id:
                 view.bank(bank_id)
-        page = found[:size]
-        token = encode_token(str(page[-1].revision)) if len(found) > size else ""
-        return RevisionPage(page, token)
+        return RevisionPage(*cut_page(revisions, size, attrgetter("revision")))
 
     def diff_revisions(
         self,
@@ -243,11 +251,10 @@ class BankStore:
         page_size: int = 0,
         page_token: str = "",
     ) -> DiffPage:
-        """What became of the bank's entries between two revisions.
+        """List the differences of a bank's entries between two revisions.
 
-        From 0 is from the empty store on, to 0 is up to now.
-
-        Raises NotFound for the bank, InvalidInput for a revision that is yet to come.
+        `from_revision` 0 is the empty store, `to_revision` 0 the newest revision. Raises NotFound
+        for the bank, InvalidInput for a future revision.
         """
         size = check_page_size(page_size)
         after = decode_token(page_token)
@@ -255,9 +262,9 @@ class BankStore:
             newest = view.head.revision
             older = from_revision and check_revision(from_revision, newest, "from_revision")
             newer = check_revision(to_revision, newest, "to_revision")
-            found, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
-        token = encode_token(found[size - 1].identity) if len(found) > size else ""
-        return DiffPage(tuple(one.change for one in found[:size]), token, total)
+            rows, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
+        page, token = cut_page(rows, size, attrgetter("identity"))
+        return DiffPage(tuple(row.change for row in page), token, total)
 
     def rollback_bank(
         self,
@@ -268,7 +275,7 @@ class BankStore:
         etag: str = "",
         dry_run: bool = False,
     ) -> RollbackResult:
-        """Restore the entries of an earlier revision as a new one; settings stay.
+        """Restore the entries of an earlier revision as a new revision; settings stay.
 
         Raises NotFound, InvalidInput for the revision, Conflict for the etag.
         """
@@ -277,10 +284,14 @@ class BankStore:
         )
 
     def add_match_counts(self, counts: Mapping[MatchKey, int]) -> None:
-        """Add to what is counted today; what a bank or entry is not any more is left out."""
+        """Add matches to today's counts; those of deleted banks are dropped."""
         counting.add(self._database, counts)
 
-    def match_counts(self, bank_id: str, *, days: int, limit: int) -> BankMatches:
-        """Matches of the last days, the entries with most of them first. Raises NotFound."""
+    def match_counts(self, bank_id: str, *, days: int, max_entries: int = 0) -> BankMatches:
+        """Return the matches of the last days, entries with most matches first.
+
+        Raises NotFound, InvalidInput for `days` or `max_entries`, which is a page size.
+        """
+        limit = check_page_size(max_entries, field="max_entries")
         with self.view() as view:
             return counting.read(view, bank_id, days=days, limit=limit)

@@ -1,6 +1,6 @@
-"""Counts matches in memory and writes the sums to the store off the request path.
+"""Counts matches in memory, and writes the sums to the store in the background.
 
-A worker that is killed loses what it counted since the last write, `interval_s` at most.
+A worker that is killed loses the counts of the last `interval_s` seconds at most.
 """
 
 import logging
@@ -14,13 +14,13 @@ from featsvc.errors import FeatsvcError
 
 INTERVAL_S = 2.0
 MAX_KEYS = 100_000
-"""Entries remembered while the store is away; what else matches then is not counted."""
+"""Entries counted while the store is away; matches of further entries are lost."""
 
 _log = logging.getLogger(__name__)
 
 
 class MatchTally:
-    """`start` it once. Thread-safe."""
+    """Thread-safe. Call `start` once."""
 
     def __init__(self, store: BankStore, *, interval_s: float = INTERVAL_S) -> None:
         self._store = store
@@ -34,20 +34,20 @@ class MatchTally:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes what is left, as far as the store answers, and ends the thread."""
+        """Write what is left, if the store answers, and end the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def add(self, keys: Iterable[MatchKey]) -> None:
-        """Count one match of each."""
+        """Count one match for each key."""
         with self._lock:
             for key in keys:
                 if key in self._counts or len(self._counts) < MAX_KEYS:
                     self._counts[key] += 1
 
     def flush(self) -> None:
-        """Write now. Raises what the store raises; nothing is lost then."""
+        """Write now. Raises the store's errors, and keeps the counts then."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
@@ -68,7 +68,7 @@ class MatchTally:
                 self.flush()
             except FeatsvcError as exc:
                 if not failing:
-                    _log.warning("keeping match counts in memory: %s", exc)
+                    _log.warning("match counts stay in memory until the store answers: %s", exc)
                 failing = True
             else:
                 failing = False

@@ -1,1 +1,1 @@
-"""The `featsvc` command: some of it works alone, the rest talks gRPC to a server."""
+"""The `featsvc` command. Some commands work alone, the others call a server over gRPC."""

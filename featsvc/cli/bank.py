@@ -1,6 +1,9 @@
-"""`featsvc bank`: what a curator does, over gRPC. Banks themselves here, the rest beside it."""
+"""`featsvc bank`: banks and their settings. The other bank commands are in `bank_*.py`."""
+
+from typing import Any
 
 import click
+from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
@@ -9,24 +12,75 @@ from featsvc.cli.bank_history import diff, log, rollback
 from featsvc.cli.bank_lists import export, import_file
 from featsvc.cli.bank_tuning import evaluate, noisy, overlap
 from featsvc.cli.curating import (
-    all_banks,
-    ask,
     bank_argument,
-    bank_json,
     bank_name,
-    change_context,
+    confirm,
+    count_entries,
     get_bank,
-    last_part,
-    mode_name,
+    list_banks,
     reason_option,
     show_bank,
-    variant_names,
-    variants_option,
     yes_option,
 )
-from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.inputs import split_names
+from featsvc.cli.messages import message_json
+from featsvc.cli.output import Command
+from featsvc.cli.remote import remote_command
 
-MODES = click.Choice(["enforce", "shadow", "off"])
+
+def _settings_options(command: Command) -> Command:
+    """Add an option for each setting; None where it is not given."""
+    for option in (
+        click.option(
+            "--variants",
+            metavar="none|default|all|NAME,...",
+            help="Turns and parts of an uploaded picture to match besides the picture itself.",
+        ),
+        click.option(
+            "--threshold",
+            "thresholds",
+            metavar="ALGORITHM=N",
+            multiple=True,
+            help='Largest distance that matches; N is a number or "default". Repeatable.',
+        ),
+        click.option(
+            "--safe/--not-safe",
+            default=None,
+            help="Whether it is a safe list: its matches suppress those of other banks.",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["enforce", "shadow", "off"]),
+            help="Act on matches, only report them, or do not search. New banks: enforce.",
+        ),
+        click.option("--description", help="What the list is."),
+    ):
+        command = option(command)
+    return command
+
+
+def _fields(
+    description: str | None, mode: str | None, safe: bool | None, variants: str | None
+) -> dict[str, Any]:
+    """Return the fields of a Bank for the settings that are given."""
+    fields = {
+        "description": description,
+        "mode": mode and f"BANK_MODE_{mode.upper()}",
+        "safe": safe,
+        "query_variants": None if variants is None else split_names(variants),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _parse_threshold(text: str) -> tuple[str, float | None]:
+    """Parse ALGORITHM=N; None for the algorithm's default. Raises BadParameter."""
+    algorithm, equals, value = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError(text)
+        return algorithm, None if value == "default" else float(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"{text!r} is not ALGORITHM=N", param_hint="--threshold") from exc
 
 
 @click.group()
@@ -36,191 +90,110 @@ def bank() -> None:
 
 @bank.command()
 @bank_argument
-@click.option("--description", default="", help="What the list is.")
-@click.option(
-    "--mode",
-    type=MODES,
-    default="enforce",
-    show_default=True,
-    help="Act on matches, only watch them, or never search.",
-)
-@click.option("--safe", is_flag=True, help="A safe list: its matches suppress the others.")
-@click.option(
-    "--threshold",
-    "thresholds",
-    metavar="ALGORITHM=N",
-    multiple=True,
-    help="Distance that still matches, instead of the algorithm's default. Repeatable.",
-)
-@variants_option
+@_settings_options
 @reason_option
-@server_option
-@json_option
+@remote_command
 def create(
+    client: Client,
     bank_id: str,
-    description: str,
-    mode: str,
-    safe: bool,
     thresholds: tuple[str, ...],
-    variants: str | None,
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Create BANK: 1 to 64 of a-z, 0-9, "_", "-"."""
+    """Create an empty bank.
+
+    BANK is its id: 1 to 64 of a-z, 0-9, "_" and "-", beginning with a letter or digit.
+    """
     message = banks_pb2.Bank(
-        description=description,
-        mode=f"BANK_MODE_{mode.upper()}",
-        safe=safe,
-        thresholds={k: v for k, v in map(_threshold, thresholds) if v is not None},
-        query_variants=variant_names(variants or "default"),
+        thresholds={a: n for a, n in map(_parse_threshold, thresholds) if n is not None},
+        **_fields(**settings),
     )
-    with connect(server) as client:
-        made = client.banks.CreateBank(
-            banks_pb2.CreateBankRequest(
-                bank_id=bank_id, bank=message, context=change_context(reason)
-            )
-        )
-    show_bank(made, as_json)
+    request = banks_pb2.CreateBankRequest(bank_id=bank_id, bank=message, context=context)
+    show_bank(client.banks.CreateBank(request), as_json)
 
 
 @bank.command("list")
-@server_option
-@json_option
-def list_banks(server: str, as_json: bool) -> None:
+@remote_command
+def list_(client: Client, as_json: bool) -> None:
     """List every bank."""
-    with connect(server) as client:
-        found = list(all_banks(client))
+    banks = [message_json(each) for each in list_banks(client)]
     if as_json:
-        for message in found:
-            output.json_line(bank_json(message))
+        output.json_lines(banks)
         return
-    output.table(
-        ("bank", "mode", "safe", "entries", "signals", "revision", "description"),
-        (
-            (
-                last_part(m.name),
-                mode_name(m),
-                "yes" if m.safe else "",
-                m.entry_count,
-                m.signal_count,
-                m.revision,
-                m.description,
-            )
-            for m in found
-        ),
-    )
+    columns = ("bank", "mode", "safe", "entries", "signals", "revision", "description")
+    keys = ("bank", "mode", "safe", "entries", "signal_count", "revision", "description")
+    for each in banks:
+        each["safe"] = "yes" if each["safe"] else ""
+    output.table(columns, ([each[key] for key in keys] for each in banks))
 
 
 @bank.command()
 @bank_argument
-@server_option
-@json_option
-def show(bank_id: str, server: str, as_json: bool) -> None:
-    """Show one bank: mode, thresholds, variants, counts, revision."""
-    with connect(server) as client:
-        found = get_bank(client, bank_id)
-    show_bank(found, as_json)
+@remote_command
+def show(client: Client, bank_id: str, as_json: bool) -> None:
+    """Show the settings and counts of a bank."""
+    show_bank(get_bank(client, bank_id), as_json)
 
 
 @bank.command("set")
 @bank_argument
-@click.option("--description", help="What the list is.")
-@click.option("--mode", type=MODES, help="Act on matches, only watch them, or never search.")
-@click.option("--safe/--not-safe", default=None, help="Whether it is a safe list.")
-@click.option(
-    "--threshold",
-    "thresholds",
-    metavar="ALGORITHM=N",
-    multiple=True,
-    help="Distance that still matches; ALGORITHM=default for the algorithm's own. Repeatable.",
-)
-@variants_option
-@click.option("--etag", default="", help="Refuse where the settings changed since it was shown.")
+@_settings_options
+@click.option("--etag", default="", help="Refuse if the settings have changed since this etag.")
 @reason_option
-@server_option
-@json_option
-def set_bank(
+@remote_command
+def set_(
+    client: Client,
     bank_id: str,
-    description: str | None,
-    mode: str | None,
-    safe: bool | None,
     thresholds: tuple[str, ...],
-    variants: str | None,
     etag: str,
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Change what is given of BANK's settings, and nothing else."""
-    message = banks_pb2.Bank(name=bank_name(bank_id), etag=etag)
-    paths = []
-    if description is not None:
-        message.description = description
-        paths.append("description")
-    if mode is not None:
-        message.mode = banks_pb2.Bank(mode=f"BANK_MODE_{mode.upper()}").mode
-        paths.append("mode")
-    if safe is not None:
-        message.safe = safe
-        paths.append("safe")
-    if variants is not None:
-        message.query_variants.extend(variant_names(variants))
-        paths.append("query_variants")
-    with connect(server) as client:
-        if thresholds:
-            # Read, change, write back: the etag refuses it where another curator was faster.
-            now = get_bank(client, bank_id)
-            message.etag = etag or now.etag
-            message.thresholds.update(now.thresholds)
-            for algorithm, value in map(_threshold, thresholds):
-                if value is None:
-                    message.thresholds.pop(algorithm, None)
-                else:
-                    message.thresholds[algorithm] = value
-            paths.append("thresholds")
-        if not paths:
-            raise click.UsageError("nothing to change; see --help")
-        request = banks_pb2.UpdateBankRequest(bank=message, context=change_context(reason))
-        request.update_mask.paths.extend(paths)
-        changed = client.banks.UpdateBank(request)
-    show_bank(changed, as_json)
+    """Change settings of a bank; the others stay."""
+    fields = _fields(**settings)
+    if not (fields or thresholds):
+        raise click.UsageError("nothing to change: give at least one setting, see --help")
+    message = banks_pb2.Bank(name=bank_name(bank_id), etag=etag, **fields)
+    if thresholds:
+        # Read, change, write back: the etag refuses if another curator was faster.
+        current = get_bank(client, bank_id)
+        message.etag = etag or current.etag
+        message.thresholds.update(current.thresholds)
+        for algorithm, value in map(_parse_threshold, thresholds):
+            if value is None:
+                message.thresholds.pop(algorithm, None)
+            else:
+                message.thresholds[algorithm] = value
+        fields["thresholds"] = thresholds
+    request = banks_pb2.UpdateBankRequest(bank=message, context=context)
+    request.update_mask.paths.extend(fields)
+    show_bank(client.banks.UpdateBank(request), as_json)
 
 
 @bank.command()
 @bank_argument
 @yes_option
 @reason_option
-@server_option
-@json_option
-def delete(bank_id: str, yes: bool, reason: str, server: str, as_json: bool) -> None:
-    """Delete BANK and withdraw its entries; its history stays."""
-    with connect(server) as client:
-        now = get_bank(client, bank_id)
-        ask(f"This deletes bank {bank_id} and withdraws its {now.entry_count:,} entries.", yes)
-        done = client.banks.DeleteBank(
-            banks_pb2.DeleteBankRequest(
-                name=now.name, etag=now.etag, force=True, context=change_context(reason)
-            )
-        )
+@remote_command
+def delete(
+    client: Client, bank_id: str, yes: bool, context: banks_pb2.ChangeContext, as_json: bool
+) -> None:
+    """Delete a bank and withdraw its entries; its history stays."""
+    current = get_bank(client, bank_id)
+    confirm(
+        f"This deletes bank {bank_id} and withdraws its {count_entries(current.entry_count)}.", yes
+    )
+    request = banks_pb2.DeleteBankRequest(
+        name=current.name, etag=current.etag, force=True, context=context
+    )
+    deleted = client.banks.DeleteBank(request)
     if as_json:
-        output.json_line(
-            {"bank": bank_id, "withdrawn": done.withdrawn_entries, "revision": done.revision}
-        )
+        output.json_line({"bank": bank_id, **message_json(deleted)})
     else:
-        click.echo(
-            f"deleted, {done.withdrawn_entries:,} entries withdrawn, revision {done.revision}"
-        )
-
-
-def _threshold(text: str) -> tuple[str, float | None]:
-    algorithm, equals, value = text.partition("=")
-    try:
-        if not equals:
-            raise ValueError(text)
-        return algorithm, None if value == "default" else float(value)
-    except ValueError as exc:
-        raise click.BadParameter(f"{text!r} is not ALGORITHM=N", param_hint="--threshold") from exc
+        withdrawn = count_entries(deleted.withdrawn_entries)
+        click.echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
 
 
 for _command in (

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import click
 from featsvc_client import Client
@@ -12,66 +13,47 @@ from featsvc_client.v1 import banks_pb2, types_pb2
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
-    PAGE,
-    all_banks,
-    ask,
     bank_argument,
     bank_name,
-    change_context,
-    entry_json,
-    last_part,
+    confirm,
+    count_entries,
+    dry_run_option,
+    entry_names,
+    limit_option,
+    list_banks,
     reason_option,
+    revision_option,
     show_entries,
     yes_option,
 )
-from featsvc.cli.files import read_content
-from featsvc.cli.remote import connect, json_option, server_option
-from featsvc.cli.texts import STDIN, read_text, text_options
-from featsvc.errors import InvalidInput
-
-MAX_CONTENT_BYTES = 32 * 2**20
-_ADD_BATCH = 1000
-_BITS = 31
-_VECTOR_DISTANCE = 0.05
-_limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
+from featsvc.cli.inputs import (
+    MAX_REQUEST_BYTES,
+    STDIN,
+    parse_signal,
+    read_file,
+    read_text,
+    text_options,
 )
+from featsvc.cli.messages import last_part, message_json, number
+from featsvc.cli.remote import describe_algorithm, read_pages, remote_command
+
+_MAX_REQUEST_ENTRIES = 1000
 _labels_option = click.option(
     "--label", "labels", multiple=True, help="Only entries with this label. Repeatable."
 )
-
-
-def pages(
-    client: Client, request: banks_pb2.ListEntriesRequest, limit: int
-) -> tuple[list[banks_pb2.Entry], list[float], int]:
-    """At most `limit` entries, how near each is where the request says near, and how many there
-    are."""
-    found: list[banks_pb2.Entry] = []
-    distances: list[float] = []
-    total = 0
-    while len(found) < limit:
-        request.page_size = min(PAGE, limit - len(found))
-        page = client.banks.ListEntries(request)
-        found += page.entries
-        distances += page.distances
-        total = page.total_entries
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    return found, distances, total
 
 
 @click.command()
 @bank_argument
 @_labels_option
 @click.option("--source", default="", help="Only entries from this source.")
-@click.option("--external-id", default="", help="Only the entry with this external id.")
-@click.option("--revision", type=click.IntRange(min=0), default=0, help="As it was then.")
-@click.option("--withdrawn", is_flag=True, help="Entries that were withdrawn, too.")
-@_limit_option
-@server_option
-@json_option
+@click.option("--external-id", default="", help="Only entries with this external id.")
+@revision_option
+@click.option("--withdrawn", is_flag=True, help="Include withdrawn entries.")
+@limit_option()
+@remote_command
 def entries(
+    client: Client,
     bank_id: str,
     labels: tuple[str, ...],
     source: str,
@@ -79,7 +61,6 @@ def entries(
     revision: int,
     withdrawn: bool,
     limit: int,
-    server: str,
     as_json: bool,
 ) -> None:
     """List the entries of a bank."""
@@ -91,98 +72,108 @@ def entries(
         revision=revision,
         show_withdrawn=withdrawn,
     )
-    with connect(server) as client:
-        found, _, total = pages(client, request, limit)
+    pages = list(read_pages(client.banks.ListEntries, request, "entries", limit))
+    listed = [entry for page in pages for entry in page.entries]
     if as_json:
-        for message in found:
-            output.json_line(entry_json(message))
+        output.json_lines(map(message_json, listed))
         return
-    show_entries(found)
-    click.echo(f"{len(found):,} of {total:,} entries")
+    show_entries(listed)
+    click.echo(f"{len(listed):,} of {pages[-1].total_entries:,} entries")
 
 
 @click.command()
-@click.option("--bank", "-b", "bank_ids", multiple=True, metavar="BANK",
-              help="Where to look; default: in every bank. Repeatable.")  # fmt: skip
-@click.option("--signal", metavar="ALGORITHM:HEX", default="", help="Near to this signal.")
-@click.option("--distance", type=click.FloatRange(min=0),
-              help="How near: bits (default 31), or 1 - cosine (default 0.05).")  # fmt: skip
-@click.option("--external-id", default="", help="With this external id.")
+@click.option(
+    "--bank", "-b", "bank_ids", multiple=True, metavar="BANK", help="Only this bank. Repeatable."
+)
+@click.option("--signal", metavar="ALGORITHM:HEX", default="", help="Only entries near a signal.")
+@click.option(
+    "--distance",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="Largest distance to --signal. Default: the algorithm's threshold.",
+)
+@click.option("--external-id", default="", help="Only entries with this external id.")
 @_labels_option
-@_limit_option
-@server_option
-@json_option
+@limit_option()
+@remote_command
 def find(
+    client: Client,
     bank_ids: tuple[str, ...],
     signal: str,
     distance: float | None,
     external_id: str,
     labels: tuple[str, ...],
     limit: int,
-    server: str,
     as_json: bool,
 ) -> None:
-    """Find entries by signal, external id or label, in every bank and whatever its mode."""
+    """Find entries by signal, external id or label.
+
+    Searches every bank in every mode, unless --bank is given.
+    """
     if not (signal or external_id or labels):
-        raise click.UsageError("say what to find: --signal, --external-id or --label")
-    near = _signal(signal) if signal else None
-    if distance is None:
-        distance = _VECTOR_DISTANCE if near and "@" in near.algorithm else _BITS
-    found: list[tuple[float | None, banks_pb2.Entry]] = []
-    with connect(server) as client:
-        for bank_id in bank_ids or [last_part(b.name) for b in all_banks(client)]:
-            request = banks_pb2.ListEntriesRequest(
-                parent=bank_name(bank_id), external_id=external_id, labels=labels, near=near,
-                max_distance=distance,
-            )  # fmt: skip
-            entries, distances, _ = pages(client, request, limit)
-            for i, entry in enumerate(entries):
-                found.append((_distance(near, distances[i]) if near else None, entry))
-    found.sort(key=lambda pair: pair[0] or 0)
+        raise click.UsageError("nothing to find: give --signal, --external-id or --label")
+    near = parse_signal(signal, "--signal") if signal else None
+    if near and distance is None:
+        distance = describe_algorithm(client, near.algorithm).default_threshold
+    found: list[tuple[banks_pb2.Entry, float | None]] = []
+    for name in map(bank_name, bank_ids) if bank_ids else [b.name for b in list_banks(client)]:
+        request = banks_pb2.ListEntriesRequest(
+            parent=name,
+            external_id=external_id,
+            labels=labels,
+            near=near,
+            max_distance=distance,
+        )
+        for page in read_pages(client.banks.ListEntries, request, "entries", limit):
+            distances = map(number, page.distances) if near else repeat(None)
+            found += zip(page.entries, distances, strict=False)
+    found.sort(key=lambda pair: pair[1] or 0)
     found = found[:limit]
     if as_json:
-        for apart, entry in found:
-            output.json_line({**entry_json(entry), "distance": apart})
+        output.json_lines({**message_json(entry), "distance": apart} for entry, apart in found)
         return
-    if near:
-        places = [f"{e.name.split('/')[1]}, {apart}" for apart, e in found]
-        show_entries([e for _, e in found], "bank, distance", places)
-    else:
-        show_entries([e for _, e in found], "bank", [e.name.split("/")[1] for _, e in found])
+    show_entries(
+        [entry for entry, _ in found],
+        "bank, distance" if near else "bank",
+        [
+            entry.name.split("/")[1] + ("" if apart is None else f", {apart}")
+            for entry, apart in found
+        ],
+    )
     click.echo(f"{len(found):,} found")
-
-
-def _signal(text: str) -> types_pb2.Signal:
-    algorithm, colon, value = text.strip().partition(":")
-    if not colon:
-        raise click.BadParameter(f"{text!r} is not ALGORITHM:HEX", param_hint="--signal")
-    return types_pb2.Signal(algorithm=algorithm.lower(), value=value.strip().lower())
-
-
-def _distance(near: types_pb2.Signal, distance: float) -> float:
-    """As the command shows it: bits are whole."""
-    return distance if "@" in near.algorithm else int(distance)
 
 
 @click.command()
 @bank_argument
-@click.argument("things", nargs=-1, metavar="ALGORITHM:HEX|FILE...")
+@click.argument("things", nargs=-1, metavar="[ALGORITHM:HEX|FILE]...")
 @text_options(multiple=True)
-@click.option("--external-id", default="", help="Of the entry; default for a file: its name.")
+@click.option("--external-id", default="", help="Id at the source. Default: the file's name.")
 @click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
-@click.option("--source", default="", help="Where it comes from.")
-@click.option("--opinion", type=click.Choice(["positive", "negative", "disputed"]),
-              help="What the source thinks of it.")  # fmt: skip
+@click.option("--source", default="", help="Where the content comes from.")
+@click.option(
+    "--opinion",
+    type=click.Choice(["positive", "negative", "disputed"]),
+    help="What the source thinks of the content.",
+)
 @click.option("--note", default="", help="A note for other curators.")
-@click.option("--variants/--no-variants", default=True, show_default=True,
-              help="Store crops of a picture with it, to find copies that are cut.")  # fmt: skip
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When it stops matching.")
-@click.option("--vector", "models", multiple=True, metavar="MODEL@VERSION",
-              help="Store this model's vector of each file too. Repeatable.")  # fmt: skip
+@click.option(
+    "--variants/--no-variants",
+    default=True,
+    show_default=True,
+    help="Store crops and tilts of a picture too, to find cut copies.",
+)
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When the entry stops matching.")
+@click.option(
+    "--vector",
+    "models",
+    multiple=True,
+    metavar="MODEL@VERSION",
+    help="Store this model's vector of each picture too. Repeatable.",
+)
 @reason_option
-@server_option
-@json_option
+@remote_command
 def add(
+    client: Client,
     bank_id: str,
     things: tuple[str, ...],
     text: tuple[str, ...],
@@ -195,200 +186,180 @@ def add(
     variants: bool,
     expires: datetime | None,
     models: tuple[str, ...],
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
-    """Add signals, picture files or texts to BANK, each an entry.
+    """Add signals, pictures or texts to a bank.
 
-    A file or text is sent to the service, hashed and forgotten; only its hashes are kept: its own,
-    those of a fan of a picture's crops, and its vectors.
+    Each becomes an entry. The service hashes pictures and texts and keeps their hashes and vectors
+    only.
     """
     count = len(things) + len(text) + len(text_file)
     if not count:
-        raise click.UsageError("say what to add: signals, files, --text or --text-file")
+        raise click.UsageError("nothing to add: give a signal, a file, --text or --text-file")
     if external_id and count > 1:
-        raise click.UsageError("--external-id names one entry; give one signal, file or text")
+        raise click.UsageError("--external-id is for one entry: give one signal, file or text")
     template = banks_pb2.Entry(
-        external_id=external_id, labels=labels, source=source, note=note,
+        external_id=external_id,
+        labels=labels,
+        source=source,
+        note=note,
         opinion=f"OPINION_{opinion.upper()}" if opinion else None,
-    )  # fmt: skip
+    )
     if expires:
         template.expire_time.FromDatetime(expires)
     added: list[banks_pb2.Entry] = []
-    with connect(server) as client:
-        for request in _add_requests(bank_id, _additions(things, text, text_file), template):
-            request.entry_variants = variants
-            request.context.CopyFrom(change_context(reason))
-            request.vector_models.extend(models)
-            added += client.banks.AddEntries(request).entries
+    for request in _add_requests(_additions(things, text, text_file), template):
+        request.parent = bank_name(bank_id)
+        request.entry_variants = variants
+        request.vector_models.extend(models)
+        request.context.CopyFrom(context)
+        added += client.banks.AddEntries(request).entries
     if as_json:
-        for entry in added:
-            output.json_line(entry_json(entry))
+        output.json_lines(map(message_json, added))
         return
     show_entries(added)
-    click.echo(f"{output.counted(len(added), 'entry', 'entries')} in {bank_id}")
+    click.echo(f"{count_entries(len(added))} in {bank_id}")
     for entry in added:
         if {s.algorithm for s in entry.signals} == {"text_sha256"}:
             name = entry.external_id or last_part(entry.name)
-            click.echo(f"{name}: too short to be found in another text, or edited", err=True)
+            click.echo(
+                f"{name}: too short to be found in another text, or when it is edited", err=True
+            )
 
 
-@dataclass(frozen=True, slots=True)
-class _Addition:
-    """What becomes an entry: content that the service hashes, or (`content` None) a signal."""
-
-    content: types_pb2.Content | None
-    size: int = 0
-    external_id: str = ""
-    signal: str = ""
+_Addition = tuple[banks_pb2.Entry, types_pb2.Content]
+"""An entry, and the content that the service hashes into it; not set for a signal."""
 
 
 def _additions(
-    things: tuple[str, ...], texts: tuple[str, ...], text_files: tuple[str, ...]
+    things: Iterable[str], texts: Iterable[str] = (), text_files: Iterable[str] = ()
 ) -> Iterator[_Addition]:
-    """Read one after another."""
+    """Read what to add, one after another. Raises ClickException."""
     for thing in things:
-        content = _content(thing)
-        if content:
-            yield _Addition(types_pb2.Content(data=content), len(content), Path(thing).name)
+        # Unlike Path.is_file, it is False for a name that is too long: the hex of a vector.
+        if os.path.isfile(thing):
+            data = read_file(Path(thing))
+            if not data:
+                raise click.ClickException(f"{thing}: the file is empty")
+            yield banks_pb2.Entry(external_id=Path(thing).name), types_pb2.Content(data=data)
+        elif ":" in thing:
+            signal = parse_signal(thing, "ALGORITHM:HEX")
+            entry = banks_pb2.Entry()
+            entry.signals.add(algorithm=signal.algorithm, value=signal.value)
+            yield entry, types_pb2.Content()
         else:
-            yield _Addition(None, signal=thing)
+            raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
     for text in texts:
-        yield _Addition(types_pb2.Content(text=text), len(text.encode()))
+        yield banks_pb2.Entry(), types_pb2.Content(text=text)
     for path in text_files:
-        text = read_text(path)
         name = "" if path == STDIN else Path(path).name
-        yield _Addition(types_pb2.Content(text=text), len(text.encode()), name)
+        yield banks_pb2.Entry(external_id=name), types_pb2.Content(text=read_text(path))
 
 
 def _add_requests(
-    bank_id: str, additions: Iterable[_Addition], template: banks_pb2.Entry
+    additions: Iterable[_Addition], template: banks_pb2.Entry
 ) -> Iterator[banks_pb2.AddEntriesRequest]:
-    """As few requests as the size of a message allows: each is one revision."""
-    request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
+    """Yield as few requests as their limits allow: each is one revision."""
+    request = banks_pb2.AddEntriesRequest()
     size = 0
-    for one in additions:
-        if size + one.size > MAX_CONTENT_BYTES or len(request.entries) == _ADD_BATCH:
+    for entry, content in additions:
+        size += content.ByteSize()
+        if size > MAX_REQUEST_BYTES or len(request.entries) == _MAX_REQUEST_ENTRIES:
             yield request
-            request = banks_pb2.AddEntriesRequest(parent=bank_name(bank_id))
-            size = 0
-        size += one.size
-        entry = request.entries.add()
-        entry.CopyFrom(template)
-        entry.external_id = template.external_id or one.external_id
-        sent = request.contents.add()
-        if one.content is not None:
-            sent.CopyFrom(one.content)
-        else:
-            algorithm, _, value = one.signal.partition(":")
-            entry.signals.add(algorithm=algorithm.lower(), value=value)
+            request = banks_pb2.AddEntriesRequest()
+            size = content.ByteSize()
+        entry.MergeFrom(template)
+        request.entries.append(entry)
+        request.contents.append(content)
     yield request
-
-
-def _content(thing: str) -> bytes:
-    """The bytes of a file; none for a signal."""
-    # Unlike Path.is_file, it takes a name that is too long for a file as none: a vector's hex.
-    if not os.path.isfile(thing):
-        if ":" not in thing:
-            raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
-        return b""
-    try:
-        content = read_content(Path(thing), MAX_CONTENT_BYTES)
-    except InvalidInput as exc:
-        raise click.ClickException(f"{thing}: {exc}") from exc
-    if not content:
-        raise click.ClickException(f"{thing}: the file is empty")
-    return content
 
 
 @click.command()
 @bank_argument
-@click.option("--entry", "entry_ids", multiple=True, metavar="ID", help="Its number. Repeatable.")
-@click.option("--external-id", "external_ids", multiple=True, metavar="ID",
-              help="Its external id. Repeatable.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@click.option(
+    "--entry", "entry_ids", multiple=True, metavar="ID", help="Id of an entry. Repeatable."
+)
+@click.option(
+    "--external-id",
+    "external_ids",
+    multiple=True,
+    metavar="ID",
+    help="Id at the source. Repeatable.",
+)
+@dry_run_option
 @yes_option
 @reason_option
-@server_option
-@json_option
+@remote_command
 def withdraw(
+    client: Client,
     bank_id: str,
     entry_ids: tuple[str, ...],
     external_ids: tuple[str, ...],
     dry_run: bool,
     yes: bool,
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
-    """Withdraw entries from BANK: they match no more, their history stays."""
+    """Withdraw entries: they no longer match.
+
+    Their history stays. An external id withdraws the entries of every source.
+    """
     if not (entry_ids or external_ids):
-        raise click.UsageError("say which: --entry or --external-id")
+        raise click.UsageError("nothing to withdraw: give --entry or --external-id")
     request = banks_pb2.WithdrawEntriesRequest(
         parent=bank_name(bank_id),
-        names=[f"{bank_name(bank_id)}/entries/{number}" for number in entry_ids],
+        names=entry_names(bank_id, entry_ids),
         external_ids=external_ids,
         dry_run=True,
-        context=change_context(reason),
+        context=context,
     )
-    with connect(server) as client:
-        done = client.banks.WithdrawEntries(request)
-        if not dry_run:
-            ask(
-                f"This withdraws {done.withdrawn_entries:,} entries "
-                f"({done.withdrawn_signals:,} signals) of {bank_id}.",
-                yes,
-            )
-            request.dry_run = False
-            done = client.banks.WithdrawEntries(request)
-    if as_json:
-        output.json_line(
-            {
-                "bank": bank_id,
-                "withdrawn_entries": done.withdrawn_entries,
-                "withdrawn_signals": done.withdrawn_signals,
-                "revision": done.revision,
-                "dry_run": dry_run,
-            }
+    done = client.banks.WithdrawEntries(request)
+    if not dry_run:
+        confirm(
+            f"This withdraws {count_entries(done.withdrawn_entries)} "
+            f"({output.counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
+            yes,
         )
+        request.dry_run = False
+        done = client.banks.WithdrawEntries(request)
+    if as_json:
+        output.json_line({"bank": bank_id, **message_json(done), "dry_run": dry_run})
         return
     verb = "would be withdrawn" if dry_run else f"withdrawn, revision {done.revision}"
-    click.echo(f"{done.withdrawn_entries:,} entries {verb}")
+    click.echo(f"{count_entries(done.withdrawn_entries)} {verb}")
 
 
 @click.command()
 @bank_argument
 @click.argument("entry_ids", nargs=-1, required=True, metavar="ENTRY...")
-@click.option("--release", is_flag=True, help="Let them match again.")
+@click.option("--release", is_flag=True, help="Let the entries match again.")
 @reason_option
-@server_option
-@json_option
+@remote_command
 def quarantine(
+    client: Client,
     bank_id: str,
     entry_ids: tuple[str, ...],
     release: bool,
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
-    """Keep entries (by number) from matching without withdrawing them."""
-    parent, context = bank_name(bank_id), change_context(reason)
-    names = [f"{parent}/entries/{number}" for number in entry_ids]
-    with connect(server) as client:
-        done: banks_pb2.QuarantineEntriesResponse | banks_pb2.ReleaseEntriesResponse
-        if release:
-            done = client.banks.ReleaseEntries(
-                banks_pb2.ReleaseEntriesRequest(parent=parent, names=names, context=context)
-            )
-        else:
-            done = client.banks.QuarantineEntries(
-                banks_pb2.QuarantineEntriesRequest(parent=parent, names=names, context=context)
-            )
+    """Keep entries from matching without withdrawing them.
+
+    ENTRY is an entry id, as `featsvc bank entries` prints it.
+    """
+    fields: dict[str, Any] = {
+        "parent": bank_name(bank_id),
+        "names": entry_names(bank_id, entry_ids),
+        "context": context,
+    }
+    done: banks_pb2.ReleaseEntriesResponse | banks_pb2.QuarantineEntriesResponse
+    if release:
+        done = client.banks.ReleaseEntries(banks_pb2.ReleaseEntriesRequest(**fields))
+    else:
+        done = client.banks.QuarantineEntries(banks_pb2.QuarantineEntriesRequest(**fields))
     if as_json:
-        output.json_line(
-            {"bank": bank_id, "changed_entries": done.changed_entries, "revision": done.revision}
-        )
+        output.json_line({"bank": bank_id, **message_json(done)})
         return
     verb = "released" if release else "quarantined"
-    click.echo(f"{done.changed_entries:,} entries {verb}")
+    click.echo(f"{count_entries(done.changed_entries)} {verb}")

@@ -1,13 +1,12 @@
-"""`featsvc bank import` and `featsvc bank export`: whole lists in and out."""
+"""`featsvc bank import` and `featsvc bank export`: whole lists."""
 
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 from featsvc_client import Client
@@ -16,37 +15,55 @@ from rich.progress import Progress, TaskID
 
 from featsvc.cli import output
 from featsvc.cli.curating import (
-    ask,
     bank_argument,
     bank_name,
-    change_context,
+    confirm,
+    count_entries,
+    dry_run_option,
     get_bank,
     reason_option,
+    revision_option,
     yes_option,
 )
-from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.messages import message_json
+from featsvc.cli.remote import remote_command, with_client
 
-CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20
-_RATE_ROWS = 10_000
-"""Below, the rate says nothing."""
-_NOT_COUNTS = ("bad",)
+_MIN_RATE_ROWS = 10_000
+"""A rate of fewer rows says nothing."""
+_COUNTS = {
+    "rows": "rows",
+    "new_entries": "new entries",
+    "changed_entries": "changed entries",
+    "unchanged_entries": "unchanged entries",
+    "withdrawn_entries": "withdrawn entries",
+    "duplicate_rows": "rows with a signal that an earlier row has",
+    "bad_rows": "bad rows, not imported",
+    "in_other_banks": "entries that another bank holds too",
+    "in_safe_lists": "entries that a SAFE list holds",
+    "low_information": "signals of low information (plain pictures): expect false matches",
+    "unmatchable_signals": "signals that are stored but never matched",
+}
+"""Fields of ImportSummary, and what they count."""
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Where it goes.")
-@click.option("--format", "file_format", default="", help="Default: told by the content.")
+@click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Import into BANK.")
+@click.option(
+    "--format", "file_format", default="", help="Of the list. Default: detected from the content."
+)
 @click.option("--source", default="", help="Where the list comes from.")
 @click.option("--label", "labels", multiple=True, help="A label for every entry. Repeatable.")
-@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
-@click.option("--skip-bad", is_flag=True, help="Import the good rows although some are bad.")
-@click.option("--replace", is_flag=True, help="Withdraw what the file does not hold.")
+@dry_run_option
+@click.option("--skip-bad", is_flag=True, help="Import the good rows even if some are bad.")
+@click.option("--replace", is_flag=True, help="Withdraw entries that the file does not hold.")
 @yes_option
 @reason_option
-@server_option
-@json_option
+@remote_command
 def import_file(
+    client: Client,
     file: Path,
     bank_id: str,
     file_format: str,
@@ -56,15 +73,14 @@ def import_file(
     skip_bad: bool,
     replace: bool,
     yes: bool,
-    reason: str,
-    server: str,
+    context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
-    """Import a list into a bank: all of it as one revision, or nothing.
+    """Import a list as one revision, or not at all.
 
-    Bad rows are written to FILE.rejected.jsonl, and the first of them named; unless --skip-bad
-    is given nothing is imported then, and the exit code is 1. With --replace the change is shown
-    first.
+    Bad rows are written to FILE.rejected.jsonl; the first are printed. If there are any, nothing is
+    imported and the exit code is 1, unless --skip-bad is given. With --replace the command prints
+    the change and asks for confirmation.
     """
     options = banks_pb2.ImportOptions(
         parent=bank_name(bank_id),
@@ -76,108 +92,109 @@ def import_file(
         replace=replace,
         file_name=file.name,
         file_bytes=file.stat().st_size,
-        context=change_context(reason),
+        context=context,
     )
-    with connect(server) as client, _Rejected(file) as rejected:
-        if replace and not (dry_run or yes):
-            preview = banks_pb2.ImportOptions()
-            preview.CopyFrom(options)
-            preview.dry_run = True
-            # What was shown must be what is done.
-            options.etag = get_bank(client, bank_id).etag
-            would = _import(client, preview, file, _Rejected(None)).message.summary
-            if would.withdrawn_entries:
-                ask(
-                    f"This withdraws {would.withdrawn_entries:,} entries of {bank_id} that are not "
-                    f"in {file.name}; {would.new_entries:,} are new, {would.changed_entries:,} "
-                    "changed.",
-                    yes,
-                )
-        result, seconds = _import(client, options, file, rejected)
-    refused = bool(result.summary.bad_rows) and not skip_bad
+    rejected = _RejectedRows(file)
+    if replace and not (dry_run or yes):
+        preview = banks_pb2.ImportOptions()
+        preview.CopyFrom(options)
+        preview.dry_run = True
+        # The import refuses if the bank is no longer the one that the preview saw.
+        options.etag = get_bank(client, bank_id).etag
+        summary = _import(client, preview, file, None)[0].summary
+        if summary.withdrawn_entries:
+            confirm(
+                f"This withdraws {count_entries(summary.withdrawn_entries)} of {bank_id} not in "
+                f"{file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
+                "changed.",
+                yes,
+            )
+    result, seconds = _import(client, options, file, rejected)
+    bad_rows = result.summary.bad_rows
+    refused = bool(bad_rows) and not skip_bad
     if as_json:
-        values = _result_json(file, bank_id, result, dry_run, refused, rejected.path)
-        output.json_line({**values, "seconds": round(seconds, 3), "served": result.served})
+        output.json_line(
+            {
+                "file": str(file),
+                "bank": bank_id,
+                "dry_run": dry_run,
+                "imported": not (refused or dry_run),
+                **message_json(result),
+                "rejected_file": str(rejected.path) if bad_rows and rejected.path else None,
+                "seconds": round(seconds, 3),
+            }
+        )
     elif not refused:
         _print_import(result, seconds, dry_run)
     if rejected.count and rejected.path:
-        click.echo(f"{rejected.count:,} bad rows are in {rejected.path}", err=True)
+        click.echo(
+            f"{output.counted(rejected.count, 'bad row')} written to {rejected.path}", err=True
+        )
     if refused:
         raise click.ClickException(
-            f"{result.summary.bad_rows:,} bad rows, nothing was imported; mend them or pass "
-            "--skip-bad"
+            f"{output.counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
+            "pass --skip-bad"
         )
 
 
-class _Rejected:
-    """Bad rows as they arrive: the first few to stderr, all of them to FILE.rejected.jsonl."""
+class _RejectedRows:
+    """Bad rows as they arrive: the first go to stderr, all of them to FILE.rejected.jsonl."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path) -> None:
+        """Remove the rows that an earlier import of the file rejected."""
         self._file = file
-        self.path = None if file is None else file.with_name(f"{file.name}.rejected.jsonl")
-        """None where nothing is written."""
+        self.path: Path | None = file.with_name(f"{file.name}.rejected.jsonl")
+        """None once it could not be written."""
         self.count = 0
+        with self._writing():
+            self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> "_Rejected":
-        if self.path is not None:
-            # What an earlier import left there would be taken for this one's.
-            with self._told(self.path):
-                self.path.unlink(missing_ok=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def take(self, rows: list[banks_pb2.BadRow]) -> None:
-        if not rows or self._file is None:
-            return
-        for bad in rows[: max(0, _SHOWN_BAD_ROWS - self.count)]:
-            column = f" {bad.column}" if bad.column else ""
-            reason = bad.reason.removeprefix(f"{bad.column}: ")
-            click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
-        if self.count <= _SHOWN_BAD_ROWS < self.count + len(rows):
-            click.echo("...", err=True)
-        self.count += len(rows)
-        if self.path is not None:
-            with self._told(self.path), self.path.open("a", encoding="utf-8") as out:
+    def take(self, rows: Sequence[banks_pb2.BadRow]) -> None:
+        """Print and write rows."""
+        for bad in rows:
+            self.count += 1
+            if self.count <= _SHOWN_BAD_ROWS:
+                column = f" {bad.column}" if bad.column else ""
+                reason = bad.reason.removeprefix(f"{bad.column}: ")
+                click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
+            elif self.count == _SHOWN_BAD_ROWS + 1:
+                click.echo("...", err=True)
+        if rows and self.path is not None:
+            with self._writing(), self.path.open("a", encoding="utf-8") as out:
                 for bad in rows:
-                    out.write(json.dumps({"file": str(self._file), **_bad_json(bad)}) + "\n")
+                    out.write(json.dumps({"file": str(self._file), **message_json(bad)}) + "\n")
 
     @contextmanager
-    def _told(self, path: Path) -> Iterator[None]:
-        """A folder that cannot be written to is said once, and holds no import up."""
+    def _writing(self) -> Iterator[None]:
+        """Report a folder that cannot be written to once, and go on without the file."""
         try:
             yield
         except OSError as exc:
+            click.echo(f"{self.path}: cannot be written: {exc.strerror}", err=True)
             self.path = None
-            click.echo(f"{path}: cannot be written: {exc.strerror}", err=True)
-
-
-def _bad_json(bad: banks_pb2.BadRow) -> dict[str, object]:
-    return {"line": bad.line, "column": bad.column, "reason": bad.reason, "row": bad.row}
-
-
-class _Result(NamedTuple):
-    """The last message, and the seconds until the import was acknowledged."""
-
-    message: banks_pb2.ImportEntriesResponse
-    seconds: float
 
 
 def _import(
-    client: Client, options: banks_pb2.ImportOptions, file: Path, rejected: _Rejected
-) -> _Result:
+    client: Client,
+    options: banks_pb2.ImportOptions,
+    file: Path,
+    rejected: _RejectedRows | None,
+) -> tuple[banks_pb2.ImportEntriesResponse, float]:
+    """Return the last message, and the seconds until the import was acknowledged."""
     message = banks_pb2.ImportEntriesResponse()
     seconds = 0.0
-    what = "looking at" if options.dry_run else "importing"
+    verb = "checking" if options.dry_run else "importing"
     with output.progress() as bar:
-        task = bar.add_task(f"{what} {file.name}", total=options.file_bytes, rate="")
+        task = bar.add_task(f"{verb} {file.name}", total=options.file_bytes, rate="")
         started = time.monotonic()
         for message in client.banks.ImportEntries(_requests(options, file)):
-            rejected.take(list(message.bad))
-            seconds = seconds or (time.monotonic() - started) * message.HasField("summary")
-            _advance(bar, task, message, time.monotonic() - started, options.file_bytes)
-    return _Result(message, seconds)
+            elapsed = time.monotonic() - started
+            if rejected is not None:
+                rejected.take(message.bad)
+            if message.HasField("summary") and not seconds:
+                seconds = elapsed
+            _advance(bar, task, message, elapsed, options.file_bytes)
+    return message, seconds
 
 
 def _requests(
@@ -185,7 +202,7 @@ def _requests(
 ) -> Iterator[banks_pb2.ImportEntriesRequest]:
     yield banks_pb2.ImportEntriesRequest(options=options)
     with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
+        while chunk := stream.read(_CHUNK_BYTES):
             yield banks_pb2.ImportEntriesRequest(chunk=chunk)
 
 
@@ -199,71 +216,28 @@ def _advance(
     rate = f"{message.rows_read:,} rows, {message.rows_read / max(seconds, 0.001):,.0f}/s"
     bar.update(task, completed=message.bytes_read, rate=rate)
     if message.HasField("summary"):
-        bar.update(task, description="committed; until it is served", rate="")
+        bar.update(task, description="committed, waiting until it is served", rate="")
     elif message.bytes_read == file_bytes:
-        # How long that takes is not known: the bar only moves.
+        # A task without a total is drawn as a bar that only moves.
         bar.tasks[0].total = None
         bar.update(task, description="saving", rate=f"{message.rows_read:,} rows")
 
 
-def _counts(summary: banks_pb2.ImportSummary) -> dict[str, int]:
-    names = (field.name for field in summary.DESCRIPTOR.fields if field.name not in _NOT_COUNTS)
-    return {name: getattr(summary, name) for name in names}
-
-
-def _result_json(
-    file: Path,
-    bank_id: str,
-    result: banks_pb2.ImportEntriesResponse,
-    dry_run: bool,
-    refused: bool,
-    rejected: Path | None,
-) -> dict[str, object]:
-    return {
-        "file": str(file),
-        "bank": bank_id,
-        "format": result.format,
-        "sha256": result.sha256,
-        "revision": result.revision,
-        "dry_run": dry_run,
-        "imported": not (refused or dry_run),
-        **_counts(result.summary),
-        "rejected_file": str(rejected) if result.summary.bad_rows else None,
-        "bad": [
-            {"line": b.line, "column": b.column, "reason": b.reason} for b in result.summary.bad
-        ],
-    }
-
-
-_WORDS = {
-    "rows": "rows read",
-    "new_entries": "new entries",
-    "changed_entries": "changed",
-    "unchanged_entries": "unchanged",
-    "withdrawn_entries": "withdrawn",
-    "duplicate_rows": "rows with a signal that was there before in the file",
-    "bad_rows": "bad rows, left out",
-    "in_other_banks": "entries that another bank holds too",
-    "in_safe_lists": "entries that a SAFE list holds",
-    "low_information": "signals of low information (plain pictures): expect false matches",
-    "unmatchable_signals": "signals that are kept but cannot be matched",
-}
-
-
 def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_run: bool) -> None:
-    for name, count in _counts(result.summary).items():
+    for name, what in _COUNTS.items():
+        count = getattr(result.summary, name)
         if count or name == "rows":
-            click.echo(f"{count:>12,} {_WORDS[name]}")
+            click.echo(f"{count:>12,} {what}")
     if dry_run:
         click.echo("dry run: nothing was changed")
     elif not result.revision:
         click.echo("nothing to change")
     else:
         rows = result.summary.rows
-        rate = f" ({rows / seconds:,.0f} rows/s)" if rows >= _RATE_ROWS else ""
+        rate = f" ({rows / seconds:,.0f} rows/s)" if rows >= _MIN_RATE_ROWS else ""
         click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
         if not result.served:
-            click.echo("it is not served yet, but will be; `featsvc match` tells when", err=True)
+            click.echo("the service does not search this revision yet, but will soon", err=True)
 
 
 @click.command()
@@ -274,40 +248,47 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
     type=click.Choice(["csv", "jsonl", "tx", "pdq-text"]),
     default="csv",
     show_default=True,
-    help="JSON Lines carries every field, CSV nearly every one, the others hashes only.",
+    help="JSON Lines has every field, CSV nearly every one, the others hashes only.",
 )
-@click.option("--output", "-o", "out_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Default: standard output.")  # fmt: skip
-@click.option("--revision", type=click.IntRange(min=0), default=0, help="As it was then.")
-@server_option
+@click.option(
+    "--output",
+    "-o",
+    "out_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to FILE. Default: standard output.",
+)
+@revision_option
+@with_client
 def export(
-    bank_id: str, file_format: str, out_file: Path | None, revision: int, server: str
+    client: Client, bank_id: str, file_format: str, out_file: Path | None, revision: int
 ) -> None:
-    """Write BANK's live entries as a list that `import` reads."""
+    """Write the live entries of a bank as a list.
+
+    `featsvc bank import` reads it.
+    """
     request = banks_pb2.ExportEntriesRequest(
         parent=bank_name(bank_id), format=file_format, revision=revision
     )
-    with connect(server) as client:
-        answers = client.banks.ExportEntries(request)
-        if out_file is None:
-            _write(answers, sys.stdout.buffer.write)
-            return
-        # An export that breaks off must not pass for a whole one.
-        partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.part")
-        try:
-            with partial.open("wb") as out:
-                _write(answers, out.write)
-            partial.replace(out_file)
-        finally:
-            partial.unlink(missing_ok=True)
+    answers = client.banks.ExportEntries(request)
+    if out_file is None:
+        _write(answers, sys.stdout.buffer.write)
+        return
+    # Rename at the end, so that an export that breaks off is not mistaken for a whole one.
+    partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as out:
+            _write(answers, out.write)
+        partial.replace(out_file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write(
-    answers: Iterator[banks_pb2.ExportEntriesResponse], write: Callable[[bytes], object]
+    answers: Iterable[banks_pb2.ExportEntriesResponse], write: Callable[[bytes], object]
 ) -> None:
     for answer in answers:
         if answer.dropped_fields:
-            left_out = ", ".join(answer.dropped_fields)
-            click.echo(f"the format cannot carry: {left_out}", err=True)
+            fields = ", ".join(answer.dropped_fields)
+            click.echo(f"left out, since the format has no place for it: {fields}", err=True)
         if answer.chunk:
             write(answer.chunk)

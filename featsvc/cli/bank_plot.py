@@ -1,11 +1,13 @@
-"""The plot of `featsvc bank evaluate`: distances above, what each threshold would do below."""
+"""The plot of `featsvc bank evaluate`: distances at the top, rates of each threshold below."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import numpy as np
-from featsvc_client.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2, hashing_pb2
+
+from featsvc.cli import output
 
 try:
     import matplotlib
@@ -14,23 +16,35 @@ try:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as exc:
     raise click.ClickException(
-        "--plot needs matplotlib: pip install 'featsvc[plot]', or leave it out and take --csv"
+        "--plot needs matplotlib: pip install 'featsvc[plot]', or use --csv instead"
     ) from exc
 
-# Told apart in grey and by the colour-blind (Okabe and Ito).
+# Okabe and Ito: distinct in grey and for colour-blind readers.
 _BAD = "#D55E00"
 _GOOD = "#0072B2"
 _INK = "#333333"
 # PDQ and other hashes with as many ones as zeros lie at even distances from one another.
 _BIN_STEPS = 2
-# Rates that matter are small; below one in ten thousand the scale is linear, down to 0.
+# The interesting rates are small: the scale is logarithmic down to this one, then linear to 0.
 _SMALLEST_RATE = 1e-4
+
+_UNITS = {
+    hashing_pb2.Algorithm.DISTANCE_HAMMING: "bits",
+    hashing_pb2.Algorithm.DISTANCE_COSINE: "1 - cosine",
+    hashing_pb2.Algorithm.DISTANCE_CONTAINMENT: "share of 4-grams that are missing",
+    hashing_pb2.Algorithm.DISTANCE_TLSH: "TLSH's own",
+}
 
 _Threshold = banks_pb2.EvaluateBankResponse.Threshold
 
 
-def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBankResponse) -> None:
-    """Write a PNG."""
+def draw(
+    path: Path,
+    bank_id: str,
+    algorithm: hashing_pb2.Algorithm,
+    result: banks_pb2.EvaluateBankResponse,
+) -> None:
+    """Write a PNG: three charts over one axis of distances."""
     matplotlib.use("Agg")
     figure = Figure(figsize=(9.5, 9), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.09)  # type: ignore[union-attr, call-arg]
@@ -43,7 +57,7 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
     _titles(false, "Known good samples that it matches wrongly", "matched wrongly")
     false.set_yscale("symlog", linthresh=_SMALLEST_RATE)
     false.set_ylim(0, 1)
-    unit = "bits" if result.step == 1 else "1 - cosine"
+    unit = _UNITS.get(algorithm.distance, "")
     distances.set_xlabel(f"distance, {unit}", fontsize=9)
     false.set_xlabel(f"threshold, {unit}; shaded: where the true rate lies with 95 % confidence")
     last = max(len(result.positive_histogram), len(result.negative_histogram), 40)
@@ -55,9 +69,8 @@ def draw(path: Path, bank_id: str, algorithm: str, result: banks_pb2.EvaluateBan
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelbottom=True, labelsize=9)
         _mark_thresholds(axes, result, named=axes is recall)
-    figure.suptitle(
-        f"Bank {bank_id}, {algorithm}\n", x=0.01, ha="left", fontsize=14, fontweight="bold"
-    )
+    title = f"Bank {bank_id}, {algorithm.name}\n"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
     figure.text(0.01, 0.952, _summary(result), ha="left", va="top", fontsize=10, color=_INK)
     figure.savefig(path, dpi=130, format="png")
 
@@ -86,15 +99,19 @@ def _named_thresholds(result: banks_pb2.EvaluateBankResponse) -> list[tuple[str,
 
 def _mark_thresholds(axes: Axes, result: banks_pb2.EvaluateBankResponse, *, named: bool) -> None:
     for height, (name, threshold) in enumerate(_named_thresholds(result)):
-        # What lies left of the line, the threshold itself included, matches.
-        place = threshold + result.step / 2
-        axes.axvline(place, color=_INK, linestyle=":" if name == "now" else "--", linewidth=1.2)
+        # Distances to the left of the line match, the threshold itself included.
+        x = threshold + result.step / 2
+        axes.axvline(x, color=_INK, linestyle=":" if name == "now" else "--", linewidth=1.2)
         if named:
             axes.annotate(
-                f"{name} {threshold:g}", (place, 0.04 + 0.12 * height), xytext=(6, 0),
-                textcoords="offset points", color=_INK, fontsize=9,
+                f"{name} {threshold:g}",
+                (x, 0.04 + 0.12 * height),
+                xytext=(6, 0),
+                textcoords="offset points",
+                color=_INK,
+                fontsize=9,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
-            )  # fmt: skip
+            )
 
 
 def _titles(axes: Axes, title: str, label: str) -> None:
@@ -103,7 +120,7 @@ def _titles(axes: Axes, title: str, label: str) -> None:
 
 
 def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
-    """Each as a share of its own samples: there are often far more good ones than bad."""
+    """Draw shares of the bad and of the good samples: there are often far more good ones."""
     for histogram, colour, name in (
         (result.positive_histogram, _BAD, "known bad"),
         (result.negative_histogram, _GOOD, "known good"),
@@ -115,27 +132,23 @@ def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
         shares, _ = np.histogram(
             np.arange(len(histogram)), bins=edges, weights=np.asarray(histogram) / total
         )
-        label = f"{name}: {total:,} samples"
-        places = edges * result.step
-        axes.stairs(shares, places, fill=True, color=colour, alpha=0.55, label=label)
-        axes.stairs(shares, places, color=colour, linewidth=1)
+        label = f"{name}: {output.counted(total, 'sample')}"
+        distances = edges * result.step
+        axes.stairs(shares, distances, fill=True, color=colour, alpha=0.55, label=label)
+        axes.stairs(shares, distances, color=colour, linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    _titles(axes, "How far the samples lie from their nearest entry", "share of samples")
+    _titles(axes, "Distance of the samples to their nearest entry", "share of samples")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)
 
 
 def _rate(axes: Axes, rows: Sequence[_Threshold], name: str, colour: str) -> None:
-    places = [row.threshold for row in rows]
-    axes.fill_between(
-        places, _values(rows, f"{name}_low"), _values(rows, f"{name}_high"),
-        step="post", color=colour, alpha=0.18, linewidth=0,
-    )  # fmt: skip
-    # Drawn over the edge of the axes: a rate of 0 is a line too.
-    axes.plot(
-        places, _values(rows, name), color=colour, drawstyle="steps-post", linewidth=1.8,
-        clip_on=False, zorder=3,
-    )  # fmt: skip
-
-
-def _values(rows: Sequence[_Threshold], name: str) -> list[float]:
-    return [float(getattr(row, name)) for row in rows]
+    """Draw a rate over the thresholds, and its confidence interval."""
+    thresholds = [row.threshold for row in rows]
+    low, rate, high = (
+        [float(getattr(row, field)) for row in rows]
+        for field in (f"{name}_low", name, f"{name}_high")
+    )
+    axes.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
+    (line,) = axes.plot(thresholds, rate, color=colour, drawstyle="steps-post", linewidth=1.8)
+    # Above the edge of the chart, so that a rate of 0 is visible.
+    line.set(clip_on=False, zorder=3)

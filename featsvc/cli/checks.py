@@ -1,4 +1,4 @@
-"""What `featsvc doctor` looks at on this machine; each check returns a line or raises."""
+"""The checks of `featsvc doctor` on this machine. Each returns a line, or raises."""
 
 import asyncio
 import os
@@ -12,9 +12,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from featsvc_kernels.jit import CACHE_DIR
+from featsvc_kernels.jit import cache_folder
 
-from featsvc import __version__
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.banks.store import BankStore
@@ -24,20 +23,24 @@ from featsvc.hashing.warm import warm as warm_hashing
 
 _PACKAGES = ("grpcio", "numpy", "numba", "faiss-cpu", "redis", "uvloop", "simplejpeg", "pillow")
 _MIN_FREE_BYTES = 2**30
-# What pdqhash.compute says of the picture that `_pdq` draws.
+# The hash that pdqhash.compute gives for the picture of `_pdq`.
 _PDQ = "7e0051fffe1194aaab5554aa41fffb55fe0254aa01ff2b55ab557e007e005e00"
 
 
 def kernels() -> str:
-    """Run every kernel; importing this module has compiled or loaded them."""
+    """Run every kernel. Importing this module has compiled them, or loaded them from the cache."""
     warm_hashing()
     warm_accounts()
-    return f"compiled, kept in {CACHE_DIR}"
+    folder = cache_folder("featsvc_kernels.pdq")
+    if folder is None:
+        return "compiled, not cached: no cache folder is writable; set NUMBA_CACHE_DIR"
+    return f"compiled, cached in {folder.parent}"
 
 
 def _installation() -> str:
+    version = metadata.version("featsvc")
     return (
-        f"{__version__} on Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{version} on Python {platform.python_version()}, {os.cpu_count()} cores, "
         f"{sys.platform} {platform.machine()}"
     )
 
@@ -55,20 +58,22 @@ def _disk() -> str:
     existing = next(p for p in (path, *path.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if not os.access(existing, os.W_OK):
-        raise click.ClickException(f"{existing} is not writable; choose another --data-dir")
+        raise click.ClickException(f"{existing} is not writable; choose another data_dir")
     if free < _MIN_FREE_BYTES:
-        raise click.ClickException(f"only {free / 2**20:,.0f} MiB free below {existing}")
-    return f"{free / 2**30:,.1f} GiB free below {existing}"
+        raise click.ClickException(
+            f"{existing} has only {free / 2**20:,.0f} MiB free; choose another data_dir"
+        )
+    return f"{existing} has {free / 2**30:,.1f} GiB free"
 
 
 def _pdq() -> str:
-    """A drawn picture whose hash was recorded from the reference implementation."""
+    """Hash a drawn picture, whose hash is known from the reference implementation."""
     rows, columns = np.mgrid[0:300, 0:400]
     picture = ((rows * rows // 90 + columns * 3) % 256).astype(np.uint8)
-    found = hash_pdq(picture)
-    if found.value.hex() != _PDQ:
-        raise click.ClickException(f"a known picture hashes to {found.value.hex()}, not {_PDQ}")
-    return "a known picture hashes as the reference implementation says"
+    value = hash_pdq(picture).value.hex()
+    if value != _PDQ:
+        raise click.ClickException(f"a known picture hashes to {value}, not {_PDQ}")
+    return "a known picture has the hash of the reference implementation"
 
 
 def _features() -> str:
@@ -78,7 +83,7 @@ def _features() -> str:
 
 
 def _redis() -> str:
-    """Reach the configured Redis, or start and stop an embedded one on the side."""
+    """Ping the configured Redis, or start, ping and stop an embedded Valkey."""
     config = load_config()
 
     async def ping(url: str) -> None:
@@ -105,10 +110,10 @@ def _redis() -> str:
 
 
 def _banks() -> str:
-    """Read the head of the bank store, where there is one."""
+    """Read the revision of the bank store, if there is one."""
     config = load_config()
     if not config.banks.url and not Path(config.data_dir, "banks.db").exists():
-        return "none yet; the first start makes them"
+        return "no store yet; the first start creates it"
     store = BankStore(config.banks_url)
     try:
         return f"reached, at revision {store.head().revision}"

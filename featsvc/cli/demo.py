@@ -1,8 +1,8 @@
-"""`featsvc demo`: the main job on real photographs, with embedded stores, and a verdict.
+"""`featsvc demo`: screen real photographs with embedded stores, and judge the result.
 
-A service is started as users start it, a bank is built from photographs that scikit-image ships,
-and two accounts upload edited copies of them and unrelated pictures. A copy that is not found, or
-an unrelated picture that matches, fails the demo.
+The demo starts a service as users start it, and builds a bank from photographs that scikit-image
+ships. Two accounts upload edited copies and unrelated pictures. The demo fails if a copy is not
+found, or if an unrelated picture matches.
 """
 
 import io
@@ -20,16 +20,12 @@ from typing import IO, cast
 import click
 import grpc
 from featsvc_client import Client
-from featsvc_client.v1 import (
-    banks_pb2,
-    features_pb2,
-    screening_pb2,
-    types_pb2,
-)
+from featsvc_client.v1 import banks_pb2, features_pb2, screening_pb2, types_pb2
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from featsvc.cli import output
-from featsvc.cli.match import features_json, number, variants_text
+from featsvc.cli.match import variants_text
+from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import connect
 
 BANK = "demo-photographs"
@@ -40,7 +36,7 @@ SHOWN_FEATURES = ("uploads_1h", "uploads_24h", "upload_bytes_1h")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A way to copy a picture."""
+    """A way to edit a copy of a picture."""
 
     name: str
     apply: Callable[[Image.Image], Image.Image]
@@ -48,19 +44,17 @@ class Edit:
 
 
 def _crop(image: Image.Image) -> Image.Image:
-    """A twentieth off each side's length."""
+    """Crop width and height by 5 %, half at each end."""
     across, down = image.width // 40, image.height // 40
     return image.crop((across, down, image.width - across, image.height - down))
 
 
 def _caption(image: Image.Image) -> Image.Image:
-    """A line of text on a white band above."""
+    """Add a white band at the top with a line of text."""
     band = image.height // 6
     out = ImageOps.expand(image, (0, band, 0, 0), fill="white")
-    ImageDraw.Draw(out).text(
-        (image.width // 2, band // 2), "LOOK AT THIS", fill="black", anchor="mm",
-        font_size=band // 2,
-    )  # fmt: skip
+    middle = (image.width // 2, band // 2)
+    ImageDraw.Draw(out).text(middle, "LOOK AT THIS", fill="black", anchor="mm", font_size=band // 2)
     return out
 
 
@@ -80,20 +74,23 @@ EDITS = (
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """A picture that an account uploads."""
+
     account: str
     picture: str
     edit: str
     content: bytes
     expected: str
-    """Known picture that must be found; "" where none may be."""
+    """The known picture that must match; "" if none may."""
 
 
-@click.command(short_help="Screen real photographs with embedded stores.")
+@click.command()
 def demo() -> None:
-    """Start a service with embedded stores and screen real photographs with it.
+    """Screen real photographs with embedded stores.
 
-    Builds a bank from photographs that scikit-image ships, lets two accounts upload edited
-    copies and unrelated pictures, prints what matched, and exits 0 if all was as it must be.
+    Starts a service and builds a bank from photographs that scikit-image ships. Two accounts upload
+    edited copies and unrelated pictures. Prints what matched, and exits with 0 if every copy was
+    found and nothing else.
     """
     photographs = _photographs()
     with tempfile.TemporaryDirectory(prefix="featsvc-demo-") as folder:
@@ -104,7 +101,7 @@ def demo() -> None:
             click.echo(f"bank {BANK}: {len(KNOWN)} photographs, revision {revision}")
             wrong = _screen_all(client, list(_uploads(photographs)))
     if wrong:
-        raise click.ClickException("the demo went wrong: " + "; ".join(wrong))
+        raise click.ClickException("wrong results: " + "; ".join(wrong))
     click.echo("every copy was found, nothing unrelated matched")
 
 
@@ -112,14 +109,14 @@ def _photographs() -> Path:
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise click.ClickException(
-            "the demo's photographs come with scikit-image; install the dev extra: make install"
+            "the demo needs the photographs of scikit-image; install the dev extra: make install"
         )
     return Path(spec.origin).parent / "data"
 
 
 @contextmanager
 def _service(data_dir: Path) -> Iterator[str]:
-    """`featsvc serve` in a process of its own; its address once it serves."""
+    """Run `featsvc serve` in a process; yield its address once it serves."""
     command = [sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"]
     with (data_dir / "log").open("w+b") as log:
         process = subprocess.Popen(  # noqa: S603 (our own command)
@@ -151,7 +148,7 @@ def _uploads(photographs: Path) -> Iterator[Upload]:
 
 
 def _build_bank(client: Client, photographs: Path) -> int:
-    """Add the known photographs, each with its variants; the revision that is served."""
+    """Add the known photographs with their variants; return the revision."""
     client.banks.CreateBank(
         banks_pb2.CreateBankRequest(
             bank_id=BANK, bank=banks_pb2.Bank(description="photographs of the demo")
@@ -169,19 +166,19 @@ def _build_bank(client: Client, photographs: Path) -> int:
 
 
 def _screen_all(client: Client, uploads: list[Upload]) -> list[str]:
-    """Screen each upload, print a row each; what went wrong."""
+    """Screen each upload and print a row for it; return the wrong results."""
     rows: list[tuple[object, ...]] = []
     wrong: list[str] = []
-    for number_, upload in enumerate(uploads):
+    for index, upload in enumerate(uploads):
         started = time.perf_counter()
         try:
-            response = client.screening.Screen(_request(upload, number_))
+            response = client.screening.Screen(_request(upload, index))
         except grpc.RpcError as exc:
             wrong.append(f"{upload.picture} ({upload.edit}): {exc.details()}")
             continue
         elapsed_ms = (time.perf_counter() - started) * 1000
         best = response.matches[0] if response.matches else None
-        features = features_json(response.features, 0)
+        features = message_json(response)["features"]
         problem = _problem(upload, response)
         if problem:
             wrong.append(f"{upload.picture} ({upload.edit}): {problem}")
@@ -203,7 +200,7 @@ def _screen_all(client: Client, uploads: list[Upload]) -> list[str]:
     return wrong
 
 
-def _request(upload: Upload, number_: int) -> screening_pb2.ScreenRequest:
+def _request(upload: Upload, index: int) -> screening_pb2.ScreenRequest:
     request = screening_pb2.ScreenRequest(
         content=types_pb2.Content(data=upload.content),
         entities=[types_pb2.EntityRef(entity="account", id=upload.account)],
@@ -211,7 +208,7 @@ def _request(upload: Upload, number_: int) -> screening_pb2.ScreenRequest:
         options=types_pb2.MatchOptions(banks=[BANK]),
     )
     event = request.record_event
-    event.event_id = f"demo-{number_}"
+    event.event_id = f"demo-{index}"
     event.type = "upload"
     event.time.GetCurrentTime()
     event.entities["account"] = upload.account
@@ -220,6 +217,7 @@ def _request(upload: Upload, number_: int) -> screening_pb2.ScreenRequest:
 
 
 def _problem(upload: Upload, response: screening_pb2.ScreenResponse) -> str:
+    """Return what is wrong with an answer; empty if nothing is."""
     if response.content_outcome != types_pb2.OUTCOME_OK:
         return f"outcome {types_pb2.Outcome.Name(response.content_outcome)}"
     if response.features_outcome != types_pb2.OUTCOME_OK:
@@ -228,5 +226,5 @@ def _problem(upload: Upload, response: screening_pb2.ScreenResponse) -> str:
     if upload.expected == "" and matched:
         return f"is unrelated but matched {', '.join(sorted(matched))}"
     if upload.expected and upload.expected not in matched:
-        return "is a copy that must be found, and was not"
+        return "is a copy, but was not found"
     return ""

@@ -1,4 +1,4 @@
-"""`featsvc doctor`: does this installation work, and does that server serve?"""
+"""`featsvc doctor`: does this installation work, does a server serve?"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from featsvc.errors import FeatsvcError
 
 
-@click.command(short_help="Check this installation and a server.")
+@click.command()
 @click.option("--kernels", is_flag=True, help="Only compile and warm the kernels.")
 @click.option(
-    "--server", metavar="HOST:PORT", envvar="FEATSVC_SERVER", help="Only ask this server's health."
+    "--server",
+    metavar="HOST:PORT",
+    envvar="FEATSVC_SERVER",
+    show_envvar=True,
+    help="Only check the health of this server.",
 )
 def doctor(kernels: bool, server: str | None) -> None:
-    """Check this installation; with --server, ask a server whether it serves.
+    """Check this installation, or a server.
 
-    Prints one line a check and exits 1 if one failed.
+    Prints one line per check, and exits with 1 if one failed.
     """
     failed = 0
     for name, check in _checks(kernels, server).items():
@@ -35,13 +39,14 @@ def doctor(kernels: bool, server: str | None) -> None:
 def _checks(kernels: bool, server: str | None) -> Mapping[str, Callable[[], str]]:
     if server:
         return {f"server {server}": lambda: _health(server)}
-    # Loads every part; a health probe every few seconds must not.
+    # Imported late: a health probe runs every few seconds and needs none of the parts.
     from featsvc.cli import checks  # noqa: PLC0415
 
     return {"kernels": checks.kernels} if kernels else checks.CHECKS
 
 
 def _health(server: str) -> str:
+    """Return SERVING. Raises ClickException for any other status."""
     with grpc.insecure_channel(server) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -1,59 +1,60 @@
-"""`featsvc features`: check definitions, feed events, read features."""
+"""`featsvc features`: check definitions, send events, read features."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import click
+from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, types_pb2
 
 from featsvc.accounts.definitions import load_definitions
 from featsvc.accounts.events import parse_event_line, parse_time
 from featsvc.cli import output
-from featsvc.cli.match import features_json, split_names
-from featsvc.cli.remote import connect, json_option, server_option
+from featsvc.cli.inputs import split_names
+from featsvc.cli.match import print_features
+from featsvc.cli.messages import enum_name, feature_row, message_json
+from featsvc.cli.output import json_option
+from featsvc.cli.remote import remote_command
 from featsvc.errors import ConfigInvalid, InvalidInput
 
-BATCH_EVENTS = 500
-MAX_LINE_CHARS = 2**20
+_BATCH_EVENTS = 500
+_MAX_LINE_CHARS = 2**20
 
 
 @click.group()
 def features() -> None:
-    """Check definitions, feed events, read account features."""
+    """Check definitions, send events, read account features."""
 
 
 @features.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def validate(file: Path, as_json: bool) -> None:
-    """Check the feature definitions in FILE; no server is asked.
+    """Check a file of feature definitions, without a server.
 
-    Says file, line, key and what is wrong with it, and exits 1. With --json: {"file", "valid"},
-    and either {"features", "derived", "sets"}, how many there are, or {"line", "key", "message"}.
+    Prints file, line, key and what is wrong, and exits with 1. With --json: {"file", "valid"}, and
+    either the counts {"features", "derived", "sets"} or {"line", "key", "message"}.
     """
     try:
-        found = load_definitions(file)
+        definitions = load_definitions(file)
     except ConfigInvalid as exc:
         if not as_json:
             raise
-        wrong = exc.metadata
-        output.json_line(
-            {
-                "file": str(file),
-                "valid": False,
-                "line": int(wrong["line"]),
-                "key": wrong["key"],
-                "message": wrong["problem"],
-            }
-        )
+        problem = {
+            "line": int(exc.metadata["line"]),
+            "key": exc.metadata["key"],
+            "message": exc.metadata["problem"],
+        }
+        output.json_line({"file": str(file), "valid": False, **problem})
         sys.exit(1)
     counts = {
-        "features": len(found.features),
-        "derived": len(found.derived),
-        "sets": len(found.sets),
+        "features": len(definitions.features),
+        "derived": len(definitions.derived),
+        "sets": len(definitions.sets),
     }
     if as_json:
         output.json_line({"file": str(file), "valid": True, **counts})
@@ -64,58 +65,63 @@ def validate(file: Path, as_json: bool) -> None:
 
 @features.command()
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--skip-bad", is_flag=True, help="Report bad lines and go on.")
-@server_option
-@json_option
-def ingest(file: TextIO, skip_bad: bool, server: str, as_json: bool) -> None:
-    """Ingest events from FILE, one JSON object a line ("-" for standard input).
+@click.option("--skip-bad", is_flag=True, help="Report bad lines and continue.")
+@remote_command
+def ingest(client: Client, file: TextIO, skip_bad: bool, as_json: bool) -> None:
+    """Send events to the service.
+
+    FILE has one JSON object per line; - reads standard input.
 
     {"event_id": "e1", "type": "upload", "time": "2026-11-23T12:00:00Z" or epoch milliseconds,
     "entities": {"account": "a1", "ip": "192.0.2.1"}, "attributes": {"bytes": 12}}
 
-    An event counts once however often it is sent, so an interrupted run can simply be repeated.
+    An event counts once, however often it is sent: repeat a run that was interrupted.
     """
-    counts: dict[str, int] = {}
-    with connect(server) as client, output.progress(count=True) as bar:
+    counts: Counter[str] = Counter()
+    with output.progress(count=True) as bar:
         task = bar.add_task("ingesting", total=None, rate="")
         lines = _events(file, skip_bad, counts)
-        while batch := list(islice(lines, BATCH_EVENTS)):
+        while batch := list(islice(lines, _BATCH_EVENTS)):
             request = features_pb2.IngestEventsRequest(events=[event for _, event in batch])
             results = client.features.IngestEvents(request).results
-            for (number, _), result in zip(batch, results, strict=True):
-                name = output.enum_name(features_pb2.EventResult.Status, result.status, "STATUS_")
-                counts[name] = counts.get(name, 0) + 1
+            for (line, _), result in zip(batch, results, strict=True):
+                status = enum_name(result, "status")
+                counts[status] += 1
                 if result.reason:
-                    click.echo(f"{file.name}:{number}: {name}: {result.reason}", err=True)
+                    click.echo(f"{file.name}:{line}: {status}: {result.reason}", err=True)
             bar.update(task, advance=len(batch))
     if as_json:
-        output.json_line({name.lower(): count for name, count in sorted(counts.items())})
+        output.json_line({status.lower(): count for status, count in sorted(counts.items())})
     else:
-        shown = ", ".join(f"{count:,} {name.lower()}" for name, count in sorted(counts.items()))
+        shown = ", ".join(f"{n:,} {status.lower()}" for status, n in sorted(counts.items()))
         click.echo(shown or "no events")
-    bad = sum(counts.get(name, 0) for name in ("BAD", "REJECTED", "INCOMPLETE"))
+    bad = sum(counts[status] for status in ("BAD", "REJECTED", "INCOMPLETE"))
     if bad:
-        raise click.ClickException(f"{bad} events were not applied; the lines are above")
+        raise click.ClickException(f"{bad} events were not applied; their lines are above")
 
 
 @features.command()
 @click.option(
-    "--entity", "entities", metavar="KIND=ID", multiple=True, required=True, help="Repeatable."
+    "--entity",
+    "entities",
+    metavar="KIND=ID",
+    multiple=True,
+    required=True,
+    help="An entity, such as account=a1. Repeatable.",
 )
-@click.option("--features", "names", metavar="A,B,...", default="", help="Default: all.")
-@click.option("--set", "feature_set", metavar="NAME", default="", help="A named set of features.")
-@click.option("--as-of", metavar="TIME", help="RFC 3339 or epoch milliseconds; default: now.")
-@server_option
-@json_option
+@click.option("--features", "names", metavar="A,B,...", default="", help="Only these features.")
+@click.option("--set", "feature_set", metavar="NAME", default="", help="Only this set of features.")
+@click.option("--as-of", metavar="TIME", help="RFC 3339 or epoch milliseconds. Default: now.")
+@remote_command
 def get(
+    client: Client,
     entities: Sequence[str],
     names: str,
     feature_set: str,
     as_of: str | None,
-    server: str,
     as_json: bool,
 ) -> None:
-    """Read the features of one or more entities, such as account=a1."""
+    """Read the features of entities."""
     refs = [_entity(text) for text in entities]
     request = features_pb2.GetFeaturesRequest(
         entities=refs,
@@ -123,21 +129,17 @@ def get(
     )
     if as_of is not None:
         request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
-    with connect(server) as client:
-        table = client.features.GetFeatures(request).features
+    table = client.features.GetFeatures(request).features
     for row, ref in enumerate(refs):
-        values = features_json(table, row)
         if as_json:
-            output.json_line({"entity": {ref.entity: ref.id}, "features": values})
+            values = feature_row(message_json(table), row)
+            output.json_line({"entity": {ref.entity: ref.id}, **values})
         else:
-            output.table(
-                ("feature", "value", "status"),
-                ((name, f["value"], f["status"]) for name, f in values.items()),
-                title=f"{ref.entity} {ref.id}",
-            )
+            print_features(f"{ref.entity} {ref.id}", table, row)
 
 
 def _entity(text: str) -> types_pb2.EntityRef:
+    """Parse KIND=ID. Raises BadParameter."""
     kind, equals, identity = text.partition("=")
     if not equals:
         raise click.BadParameter(f"{text!r} is not KIND=ID", param_hint="--entity")
@@ -145,11 +147,11 @@ def _entity(text: str) -> types_pb2.EntityRef:
 
 
 def _events(
-    file: TextIO, skip_bad: bool, counts: dict[str, int]
+    file: TextIO, skip_bad: bool, counts: Counter[str]
 ) -> Iterator[tuple[int, features_pb2.Event]]:
-    """Line number and event; a bad line is named, and ends the run unless it may be skipped."""
+    """Yield line number and event. Raises ClickException for a bad line, unless `skip_bad`."""
     number = 0
-    while line := file.readline(MAX_LINE_CHARS):
+    while line := file.readline(_MAX_LINE_CHARS):
         number += 1
         if not line.strip():
             continue
@@ -158,15 +160,15 @@ def _events(
         except InvalidInput as exc:
             if not skip_bad:
                 raise click.ClickException(
-                    f"{file.name}:{number}: {exc}; events before it were sent, run again once "
-                    "it is mended, or pass --skip-bad"
+                    f"{file.name}:{number}: {exc}; correct it and run again (earlier events may "
+                    "have been sent), or pass --skip-bad"
                 ) from exc
             click.echo(f"{file.name}:{number}: {exc}", err=True)
-            counts["BAD"] = counts.get("BAD", 0) + 1
+            counts["BAD"] += 1
 
 
 def _event(line: str) -> features_pb2.Event:
-    """Raises InvalidInput."""
+    """Parse a line. Raises InvalidInput."""
     parsed = parse_event_line(line)
     event = features_pb2.Event(event_id=parsed.event_id, type=parsed.type, entities=parsed.entities)
     event.time.FromMilliseconds(parsed.time_ms)

@@ -1,14 +1,12 @@
-"""`featsvc hash` and `featsvc compare`: work on files here, without a server."""
+"""`featsvc hash` and `featsvc compare`: hash files on this machine, without a server."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import msgspec
 
 from featsvc.cli import output
-from featsvc.cli.remote import json_option
+from featsvc.cli.output import Command, json_option
 from featsvc.config import load_config
 from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames, Limits
@@ -22,18 +20,17 @@ from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentHashes
 from featsvc.signals.signal import Signal
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-MAX_DIGITS_SHOWN = 256
-
 _COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.of_files)
 _COMPUTED_OF_TEXT = tuple(n for n, kind in ALGORITHMS.items() if kind.of_texts)
 
 
-def _decode_options(command: F) -> F:
+def _decode_options(command: Command) -> Command:
+    """Add the options of both commands."""
     for option in (
         click.option(
-            "--ignore-orientation", is_flag=True, help="Hash the stored pixels, as old lists did."
+            "--ignore-orientation",
+            is_flag=True,
+            help="Ignore the EXIF orientation, as old lists did.",
         ),
         click.option(
             "--alpha",
@@ -42,55 +39,61 @@ def _decode_options(command: F) -> F:
             show_default=True,
             help="What shows through transparent pixels.",
         ),
-        click.option("--fast", is_flag=True, help="Scaled JPEG decoding; 2 to 6 PDQ bits."),
+        click.option(
+            "--fast",
+            is_flag=True,
+            help="Decode JPEGs at a smaller scale; PDQ differs by 2 to 6 bits.",
+        ),
         click.option(
             "--algorithm",
             "-a",
             "algorithms",
             multiple=True,
             metavar="NAME",
-            help="Such as pdq or phash-16, or all. Repeatable.",
+            help="A hash such as pdq or phash-16; or all. Repeatable.",
         ),
-        click.option("--as-text", is_flag=True, help="Files are texts in UTF-8."),
+        click.option("--as-text", is_flag=True, help="Hash files as texts in UTF-8."),
     ):
         command = option(command)
     return command
 
 
-@click.command("hash", short_help="Hash files and folders on this machine.")
+@click.command("hash")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_decode_options
-@click.option("--all-frames", is_flag=True, help="Every frame of an animation.")
+@click.option("--all-frames", is_flag=True, help="Hash every frame of an animation.")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a core."
+    "--threads",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Threads that hash. Default: one per core.",
 )
 @json_option
 def hash_command(
     paths: tuple[Path, ...],
     as_text: bool,
     algorithms: tuple[str, ...],
-    fast: bool,
-    alpha: str,
-    ignore_orientation: bool,
     all_frames: bool,
     threads: int,
     as_json: bool,
+    **decoding: Any,
 ) -> None:
-    """Hash files, and all files below folders, on this machine; no server is needed.
+    """Hash files, and all files below folders, on this machine.
 
-    Algorithms are pdq, md5 and sha256 where none is named; of texts text_sha256, text, md5 and
-    sha256. A file that cannot be read or decoded is reported on stderr and skipped; the exit code
-    is then 1.
+    Needs no server. The default algorithms are pdq, md5 and sha256; for texts text_sha256, text,
+    md5 and sha256. A file that cannot be hashed is reported on stderr and skipped; the exit code is
+    then 1.
     """
     default = DEFAULT_TEXT_ALGORITHMS if as_text else DEFAULT_ALGORITHMS
-    wanted = _algorithms(algorithms, default, as_text)
-    options = _options(fast, alpha, ignore_orientation, Frames.ALL if all_frames else Frames.FIRST)
+    names = _algorithms(algorithms, default, as_text)
+    options = _options(Frames.ALL if all_frames else Frames.FIRST, **decoding)
     failed = done = 0
     rows: list[tuple[object, ...]] = []
     with output.progress(count=True) as bar:
         task = bar.add_task("hashing", total=None, rate="")
         for result in hash_files(
-            list_files(paths), wanted, options, _limits(), threads=threads, as_text=as_text
+            list_files(paths), names, options, _limits(), threads=threads, as_text=as_text
         ):
             done += 1
             bar.update(task, advance=1)
@@ -109,32 +112,26 @@ def hash_command(
         raise click.ClickException(f"{failed} of {done} files could not be hashed")
 
 
-@click.command(short_help="Compare two files by every algorithm.")
+@click.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @_decode_options
 @json_option
 def compare(
-    a: Path,
-    b: Path,
-    as_text: bool,
-    algorithms: tuple[str, ...],
-    fast: bool,
-    alpha: str,
-    ignore_orientation: bool,
-    as_json: bool,
+    a: Path, b: Path, as_text: bool, algorithms: tuple[str, ...], as_json: bool, **decoding: Any
 ) -> None:
-    """Print the distance of two files by every algorithm, beside the default threshold.
+    """Compare two files by every algorithm.
 
-    No server is needed. A verdict is given only where both sides could be looked at.
+    Prints each distance beside the algorithm's default threshold. There is a verdict only if both
+    files have a signal of good quality. Needs no server.
     """
-    wanted = _algorithms(algorithms, _COMPUTED_OF_TEXT if as_text else _COMPUTED, as_text)
-    options = _options(fast, alpha, ignore_orientation, Frames.FIRST)
+    names = _algorithms(algorithms, _COMPUTED_OF_TEXT if as_text else _COMPUTED, as_text)
+    options = _options(Frames.FIRST, **decoding)
     sides = [
-        _signals(hash_file(path, wanted, options, _limits(), as_text=as_text)) for path in (a, b)
+        _signals(hash_file(path, names, options, _limits(), as_text=as_text)) for path in (a, b)
     ]
     rows: list[dict[str, object]] = []
-    for name in wanted:
+    for name in names:
         left, right = (side.get(name) for side in sides)
         if left is None or right is None:
             missing = a if left is None else b
@@ -146,11 +143,11 @@ def compare(
             apart = distance(left, right)
             near = apart <= get_algorithm(name).default_threshold
             rows.append(_row(name, apart, "match" if near else "no match"))
-    for row in rows if as_json else ():
-        output.json_line(row)
-    if not as_json:
-        columns = ("algorithm", "distance", "threshold", "bits", "verdict")
-        output.table(columns, ([row[column] for column in columns] for row in rows))
+    if as_json:
+        output.json_lines(rows)
+        return
+    columns = ("algorithm", "distance", "threshold", "bits", "verdict")
+    output.table(columns, ([row[column] for column in columns] for row in rows))
 
 
 def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
@@ -176,11 +173,13 @@ def _algorithms(named: tuple[str, ...], default: tuple[str, ...], as_text: bool)
         return _COMPUTED_OF_TEXT if as_text else _COMPUTED
     for name in names:
         if not get_algorithm(name, field="--algorithm").computed:
-            raise click.BadParameter(f"{name} is kept in banks but not computed here")
+            raise click.BadParameter(
+                f"{name} is stored in banks, but not computed", param_hint="--algorithm"
+            )
     return names
 
 
-def _options(fast: bool, alpha: str, ignore_orientation: bool, frames: Frames) -> DecodeOptions:
+def _options(frames: Frames, fast: bool, alpha: str, ignore_orientation: bool) -> DecodeOptions:
     return DecodeOptions(
         fidelity=Fidelity.FAST if fast else Fidelity.EXACT,
         alpha=Alpha(alpha),
@@ -190,7 +189,7 @@ def _options(fast: bool, alpha: str, ignore_orientation: bool, frames: Frames) -
 
 
 def _limits() -> Limits:
-    return Limits(**msgspec.structs.asdict(load_config().media))
+    return load_config().media
 
 
 def _as_json(path: Path, hashes: ContentHashes) -> dict[str, object]:
@@ -218,11 +217,11 @@ def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
         kind = f"{media.media_type} {media.width}x{media.height}" if media.width else "text"
     blank = ("", "")
     return [
-        (*((str(path), kind) if i == 0 else blank), s.algorithm.name, s.quality, _short(s.text))
+        (
+            *((str(path), kind) if i == 0 else blank),
+            s.algorithm.name,
+            s.quality,
+            output.shorten(s.text),
+        )
         for i, s in enumerate(hashes.signals)
     ]
-
-
-def _short(text: str) -> str:
-    """The grams of a text are thousands of digits, which --json has."""
-    return text if len(text) <= MAX_DIGITS_SHOWN else f"{text[:64]}... {len(text):,} digits"

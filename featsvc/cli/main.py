@@ -1,4 +1,4 @@
-"""The command's tree. Each command is imported when it is called, so that `--help` is quick."""
+"""The tree of commands. A command is imported when it is called, so that `--help` is quick."""
 
 import importlib
 import os
@@ -6,20 +6,23 @@ import sys
 
 import click
 
-from featsvc import __version__
 from featsvc.errors import FeatsvcError
 
-# Command -> (module, attribute, help). Help stands here so that listing imports nothing.
+# Command -> (module, attribute, help). With the help here, a list of commands imports nothing.
 _COMMANDS = {
     "serve": ("featsvc.cli.serve", "serve", "Run the service."),
     "demo": ("featsvc.cli.demo", "demo", "Screen real photographs with embedded stores."),
     "hash": ("featsvc.cli.hash", "hash_command", "Hash files and folders on this machine."),
     "compare": ("featsvc.cli.hash", "compare", "Compare two files by every algorithm."),
-    "screen": ("featsvc.cli.match", "screen", "Screen a file for an account."),
-    "match": ("featsvc.cli.match", "match", "Match a file or a signal against the banks."),
-    "bank": ("featsvc.cli.bank", "bank", "Curate banks: import, try, tune, withdraw, undo."),
-    "features": ("featsvc.cli.features", "features", "Feed events, read account features."),
-    "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation and a server."),
+    "screen": ("featsvc.cli.match", "screen", "Screen a file or a text for an account."),
+    "match": ("featsvc.cli.match", "match", "Match a file, a text or a signal against banks."),
+    "bank": ("featsvc.cli.bank", "bank", "Curate banks: lists of known content."),
+    "features": (
+        "featsvc.cli.features",
+        "features",
+        "Check definitions, send events, read features.",
+    ),
+    "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation, or a server."),
 }
 
 
@@ -40,17 +43,17 @@ class _Tree(click.Group):
 
 
 @click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="featsvc")
+@click.version_option(package_name="featsvc", prog_name="featsvc")
 def cli() -> None:
     """Perceptual hashes, banks of known content and account features over gRPC."""
 
 
 def main() -> None:
-    """Run the command. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
-    # Only forks without exec need gRPC's fork handlers, and they complain in the log.
+    """Run the command and exit: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
+    # gRPC's fork handlers write to the log; only a fork without exec needs them.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
-        # Returns the code of a click Exit, None from a command that ended well.
+        # Returns the code of a click Exit, or None.
         sys.exit(cli(standalone_mode=False))
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
@@ -62,6 +65,6 @@ def main() -> None:
         click.echo(f"Error: {exc}", err=True)
         sys.exit(1)
     except BrokenPipeError:
-        # `featsvc ... | head` closed the pipe; nobody is left to read a message.
+        # `featsvc ... | head` has closed the pipe.
         sys.stderr.close()
         sys.exit(141)

@@ -1,8 +1,8 @@
-"""How commands print: JSON lines for programs, tables for people."""
+"""Printing: JSON lines for programs, tables for people."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -20,30 +20,34 @@ from rich.progress import (
 )
 from rich.table import Table
 
-if TYPE_CHECKING:
-    # Private to protobuf, and named by every generated stub.
-    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+WHOLE_CHARS = 256
+_CUT_CHARS = 64
 
 _encoder = msgspec.json.Encoder()
 
 
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(
+        command
+    )
+
+
 def json_line(value: object) -> None:
-    """One compact JSON object and a newline."""
+    """Print one compact JSON object and a newline."""
     click.echo(_encoder.encode(value).decode())
 
 
-def enum_name(enum: "EnumTypeWrapper", value: int, prefix: str) -> str:
-    """The name without its prefix; UNKNOWN and the number for a value that is newer than this
-    command."""
-    try:
-        name = enum.Name(value)
-    except ValueError:
-        return f"UNKNOWN_{value}"
-    return name.removeprefix(prefix)
+def json_lines(values: Iterable[object]) -> None:
+    """Print one JSON object per line."""
+    for value in values:
+        json_line(value)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table with numbers to the right; on a pipe it is as wide as it needs to be."""
+    """Print a table, numbers to the right; a pipe gets lines of any width."""
     cells = list(rows)
     drawn = Table(
         title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
@@ -59,18 +63,26 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    # JSON has every digit; a person compares the first few.
+    # `--json` prints every digit.
     return escape(str(round(value, 6) if isinstance(value, float) else value))
 
 
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return `1 entry` or `1,234 entries`; the plural has an s unless it is given."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def shorten(signal: str) -> str:
+    """Cut the text form of a signal that is too long for a table, such as the grams of a text."""
+    if len(signal) <= WHOLE_CHARS:
+        return signal
+    return f"{signal[:_CUT_CHARS]}... {len(signal):,} digits"
 
 
 def progress(*, count: bool = False) -> Progress:
-    """A progress bar on stderr, drawn only where a person is watching.
+    """Return a progress bar on stderr, which is drawn on a terminal only.
 
-    It counts things with `count`; else it shows a share, and the field `rate` that tasks then have.
+    With `count` it counts things; otherwise it shows a percentage and the field `rate` of a task.
     """
     columns: tuple[ProgressColumn, ...] = (
         (MofNCompleteColumn(),)

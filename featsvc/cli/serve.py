@@ -8,10 +8,10 @@ from featsvc.app import run
 from featsvc.config import load_config
 
 
-@click.command(short_help="Run the service.")
-@click.option("--listen", metavar="HOST:PORT", help="Address to listen on; port 0 picks one.")
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that answer.")
-@click.option("--data-dir", metavar="DIR", help="Where banks and embedded stores live.")
+@click.command()
+@click.option("--listen", metavar="HOST:PORT", help="Address to listen on. Port 0: any free port.")
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that serve.")
+@click.option("--data-dir", metavar="DIR", help="Folder of banks and embedded stores.")
 @click.option("--redis", metavar="URL|embedded", help="Redis or Valkey for account features.")
 @click.option("--features", metavar="FILE", help="Feature definitions instead of the shipped ones.")
 @click.option(
@@ -31,10 +31,9 @@ def serve(
 ) -> None:
     """Run the service.
 
-    Settings come from --config, then FEATSVC_* variables, then these options; the last one
-    wins. Prints one line, `serving on HOST:PORT`, when health says SERVING, of
-    all workers. SIGTERM or SIGINT
-    finishes what is in flight within the grace period and exits.
+    Settings come from --config, FEATSVC_* variables and these options; the later one wins. Once all
+    workers serve, it prints one line, `serving on HOST:PORT`. After SIGTERM or SIGINT it finishes
+    the calls in flight, within the grace period, and exits.
     """
     config = load_config(
         config_file,

@@ -1,4 +1,4 @@
-"""Pictures and text to vectors and fingerprints: classical in Numba, learned through ONNX."""
+"""Compute vectors and classifier scores: classical models in Numba, learned ones through ONNX."""
 
 from featsvc.embedding.batching import BatchingOptions
 from featsvc.embedding.classical import GREY_SUFFICES, warm

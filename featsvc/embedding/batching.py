@@ -1,21 +1,21 @@
-"""Micro-batching: rows that arrive together run together, on a bounded number of threads.
+"""Micro-batching: run rows that arrive together as one batch, on a bounded number of threads.
 
-Concurrent callers each bring one row. Running each by itself pays a call and a pass over the
-model's weights per row; a batch pays them once. A batch closes when it is full, or when its oldest
-row has waited as long as it pays to wait:
+Each concurrent caller submits one row. A row run alone costs a call and a pass over the model's
+weights; a batch costs them once. A batch closes when it is full, or when its oldest row has waited
+long enough:
 
-- **Wait.** Where rows come further apart than `max_wait_ms`, no company is to be expected and a
-  row runs at once. Under load a free thread waits about as long as the batch needs to fill, never
-  more than `max_wait_ms`, a quarter of the latency bound, or what a row takes to run: a longer
-  wait could not be won back.
-- **Size.** Rows that came while all threads ran are shared among the free ones, up to `max_batch`
-  and to what runs within a quarter of the latency bound.
-- **Bound.** A row is taken only where the rows before it are expected to leave it done within
-  `max_latency_ms`; otherwise Overloaded at once, which a caller can act on. What is expected is the
-  smoothed time of a row and four times its smoothed deviation, as TCP does for its timeout
-  (Jacobson, "Congestion avoidance and control", 1988, appendix A): a mean is late half the time.
+- **Wait.** Where rows arrive further apart than `max_wait_ms`, a row runs at once. Under load a
+  free thread waits about as long as the batch takes to fill, but no longer than `max_wait_ms`, a
+  quarter of the latency bound, or the time a row takes to run: a batch saves no more than that.
+- **Size.** Rows that arrived while all threads were busy are divided among the free ones, up to
+  `max_batch` and to what runs within a quarter of the latency bound.
+- **Bound.** A row is accepted only if it is expected to finish within `max_latency_ms`; otherwise
+  the caller gets Overloaded at once and can act on it. The expectation is the smoothed time of a
+  row plus four times its smoothed deviation, as in TCP's timeout (Jacobson, "Congestion avoidance
+  and control", 1988, appendix A): a mean is exceeded half the time.
 
-All models share the threads, the oldest due batch first, so a second model takes no further cores.
+All models share the threads, and the batch due first runs first, so a second model needs no
+further cores.
 """
 
 import math
@@ -36,15 +36,15 @@ T = TypeVar("T")
 Row = NDArray[np.float32]
 
 MAX_WAITING_ROWS = 1024
-"""Rows of one model that may wait, whatever the latency bound would allow: they hold memory."""
+"""Rows of one model that may wait, to bound memory."""
 _SMOOTHING = 1 / 8
-_MOST_SLOWDOWN = 4
-_LEAST_ROW_S = 1e-6
+_MAX_SLOWDOWN = 4
+_MIN_ROW_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class BatchingOptions:
-    """`threads` run batches; the other limits are those of the module's head."""
+    """Threads that run batches, and the limits that the module describes."""
 
     threads: int
     max_batch: int = 16
@@ -53,53 +53,50 @@ class BatchingOptions:
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[T]):
-    row: Row
+class _WaitingRow(Generic[T]):
+    values: Row
     answer: Future[T]
     since: float
 
 
 @dataclass(slots=True, eq=False)
 class ModelQueue(Generic[T]):
-    """The queue of one model; made by `MicroBatcher.add`.
+    """The queue of one model; created by `MicroBatcher.add`.
 
-    `run` takes a batch (N, ...) and gives N results; an error among them is that row's alone.
+    `run` takes a batch (N, ...) and returns N results; an error among them fails its row only.
     """
 
     run: Callable[[Row], Sequence[T | FeatsvcError]]
     max_batch: int
     row_s: float
-    """Time a row takes, smoothed."""
+    """Smoothed run time of a row."""
     deviation_s: float = 0.0
-    """How far from that it is, smoothed."""
+    """Smoothed deviation from `row_s`."""
     gap_s: float = math.inf
-    """Time between rows, smoothed."""
+    """Smoothed time between arrivals."""
     last_arrival: float = -math.inf
-    waiting: deque[_Waiting[T]] = field(default_factory=deque)
-    rows: int = 0
-    """Rows run so far, in `batches`."""
-    batches: int = 0
+    waiting: deque[_WaitingRow[T]] = field(default_factory=deque)
 
     @property
     def slow_row_s(self) -> float:
-        """Time that few rows exceed."""
+        """Run time that few rows exceed."""
         return self.row_s + 4 * self.deviation_s
 
     def learn(self, row_s: float) -> None:
-        """Take in what a row of the last batch took."""
-        # One batch that the machine held up for seconds says little of the next ones.
-        row_s = min(row_s, _MOST_SLOWDOWN * self.row_s)
+        """Update the estimates with the run time of a row of the last batch."""
+        # Capped: one batch delayed for seconds by the machine says little about the next ones.
+        row_s = min(row_s, _MAX_SLOWDOWN * self.row_s)
         self.deviation_s = _smooth(self.deviation_s, abs(row_s - self.row_s))
-        self.row_s = max(_smooth(self.row_s, row_s), _LEAST_ROW_S)
+        self.row_s = max(_smooth(self.row_s, row_s), _MIN_ROW_S)
 
 
 class MicroBatcher:
-    """Runs batches of several models on its own threads until closed."""
+    """Runs batches of several models on its own threads until it is closed."""
 
     def __init__(self, options: BatchingOptions) -> None:
         self._options = options
         self._max_wait_s = min(options.max_wait_ms, options.max_latency_ms / 4) / 1000
-        self._lanes: list[ModelQueue[object]] = []
+        self._queues: list[ModelQueue[object]] = []
         self._changed = threading.Condition()
         self._running_s = 0.0
         self._free = options.threads
@@ -118,89 +115,89 @@ class MicroBatcher:
         row_s: float,
         max_batch: int | None = None,
     ) -> ModelQueue[T]:
-        """A lane for one model; `row_s` is a first guess, `max_batch` what the model can take."""
-        most = min(max_batch or self._options.max_batch, self._options.max_batch)
-        lane = ModelQueue(run, most, max(row_s, _LEAST_ROW_S))
+        """Create the queue of a model; `row_s` is an estimate, `max_batch` the model's limit."""
+        size = min(max_batch or self._options.max_batch, self._options.max_batch)
+        queue = ModelQueue(run, size, max(row_s, _MIN_ROW_S))
         with self._changed:
-            self._lanes.append(lane)  # type: ignore[arg-type]  # only ever handed its own results
-        return lane
+            self._queues.append(queue)  # type: ignore[arg-type]  # gets only its own results
+        return queue
 
-    def submit(self, lane: ModelQueue[T], row: Row) -> Future[T]:
+    def submit(self, queue: ModelQueue[T], row: Row) -> Future[T]:
         """Queue one row. Raises Overloaded where it would be late, Unavailable once closed.
 
-        The future raises what `run` gave for the row or raised.
+        The future holds the result of `run` for the row, or its error.
         """
         answer: Future[T] = Future()
         with self._changed:
             if self._closed:
-                raise Unavailable("stopping: this server runs no more models")
-            self._admit(lane)
+                raise Unavailable("the server is stopping and runs no more models")
+            self._admit(queue)
             now = time.monotonic()
-            # Capped, so that a quiet hour is forgotten within a few rows.
-            gap = min(now - lane.last_arrival, 10 * self._max_wait_s)
-            lane.gap_s = gap if lane.gap_s == math.inf else _smooth(lane.gap_s, gap)
-            lane.last_arrival = now
-            lane.waiting.append(_Waiting(row, answer, now))
+            # Capped, so that a few rows outweigh an hour without any.
+            gap = min(now - queue.last_arrival, 10 * self._max_wait_s)
+            queue.gap_s = gap if queue.gap_s == math.inf else _smooth(queue.gap_s, gap)
+            queue.last_arrival = now
+            queue.waiting.append(_WaitingRow(row, answer, now))
             self._changed.notify()
         return answer
 
     def close(self) -> None:
-        """Cancel what waits, finish what runs."""
+        """Cancel waiting rows and finish running batches."""
         with self._changed:
             self._closed = True
-            for lane in self._lanes:
-                for one in lane.waiting:
-                    one.answer.cancel()
-                lane.waiting.clear()
+            for queue in self._queues:
+                for row in queue.waiting:
+                    row.answer.cancel()
+                queue.waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _admit(self, lane: ModelQueue[T]) -> None:
-        """Raises Overloaded where a new row of `lane` is expected to break the bound."""
-        queued_s = sum(len(one.waiting) * one.slow_row_s for one in self._lanes)
-        batch_s = self._size(lane) * lane.slow_row_s
+    def _admit(self, queue: ModelQueue[T]) -> None:
+        """Raise Overloaded where a new row of `queue` is expected to exceed the latency bound."""
+        queued_s = sum(len(other.waiting) * other.slow_row_s for other in self._queues)
+        batch_s = self._size(queue) * queue.slow_row_s
         expected_ms = 1000 * ((queued_s + self._running_s) / len(self._threads) + batch_s)
         late_ms = expected_ms + 1000 * self._max_wait_s - self._options.max_latency_ms
-        # Nothing queued: somebody must run it, or a wrong guess of its time would stay for ever.
-        if len(lane.waiting) >= MAX_WAITING_ROWS or (late_ms > 0 and queued_s > 0):
+        # With nothing queued the row is accepted: only runs correct a wrong estimate.
+        if len(queue.waiting) >= MAX_WAITING_ROWS or (late_ms > 0 and queued_s > 0):
             raise Overloaded(
-                f"{len(lane.waiting)} pictures wait for this model, and one more would be answered "
-                f"after about {expected_ms:.0f} ms, past embed.max_latency_ms "
+                f"{len(queue.waiting)} pictures wait for this model; one more would take about "
+                f"{expected_ms:.0f} ms, more than embed.max_latency_ms "
                 f"({self._options.max_latency_ms:.0f}); retry after the advised delay or add "
                 "workers",
-                # Not before a batch is done: room for one row is soon taken again.
+                # At least the time of a batch: other callers soon take the room of one row.
                 retry_after_ms=math.ceil(max(late_ms, 1000 * batch_s)),
             )
 
-    def _size(self, lane: ModelQueue[T]) -> int:
-        """Most rows of a batch: what the model takes and a quarter of the bound holds."""
-        within_bound = int(self._options.max_latency_ms / 4000 / lane.row_s)
-        return max(1, min(lane.max_batch, within_bound))
+    def _size(self, queue: ModelQueue[T]) -> int:
+        """Return the most rows of a batch, by the model and a quarter of the latency bound."""
+        within_bound = int(self._options.max_latency_ms / 4000 / queue.row_s)
+        return max(1, min(queue.max_batch, within_bound))
 
-    def _due(self, lane: ModelQueue[object]) -> float:
-        """When the batch that waits in `lane` closes."""
-        oldest = lane.waiting[0].since
-        missing = self._size(lane) - len(lane.waiting)
-        if missing <= 0 or lane.gap_s >= self._max_wait_s:
+    def _due(self, queue: ModelQueue[object]) -> float:
+        """Return the time at which the waiting batch of `queue` closes."""
+        oldest = queue.waiting[0].since
+        missing = self._size(queue) - len(queue.waiting)
+        if missing <= 0 or queue.gap_s >= self._max_wait_s:
             return oldest
-        return oldest + min(self._max_wait_s, lane.row_s, missing * lane.gap_s)
+        return oldest + min(self._max_wait_s, queue.row_s, missing * queue.gap_s)
 
-    def _next(self) -> tuple[ModelQueue[object], list[_Waiting[object]]] | None:
-        """Wait for a batch and take it; None once closed. Holds the lock."""
+    def _next(self) -> tuple[ModelQueue[object], list[_WaitingRow[object]]] | None:
+        """Wait for a batch and take it; None once closed. The caller holds the lock."""
         while not self._closed:
-            lanes = [lane for lane in self._lanes if lane.waiting]
-            if not lanes:
+            ready = [queue for queue in self._queues if queue.waiting]
+            if not ready:
                 self._changed.wait()
                 continue
-            lane = min(lanes, key=self._due)
-            remaining_s = self._due(lane) - time.monotonic()
+            queue = min(ready, key=self._due)
+            remaining_s = self._due(queue) - time.monotonic()
             if remaining_s > 0:
                 self._changed.wait(remaining_s)
                 continue
-            share = math.ceil(len(lane.waiting) / max(1, self._free))
-            count = min(share, self._size(lane))
-            return lane, [lane.waiting.popleft() for _ in range(count)]
+            share = math.ceil(len(queue.waiting) / max(1, self._free))
+            count = min(share, self._size(queue))
+            return queue, [queue.waiting.popleft() for _ in range(count)]
         return None
 
     def _work(self) -> None:
@@ -209,39 +206,37 @@ class MicroBatcher:
                 taken = self._next()
                 if taken is None:
                     return
-                lane, batch = taken
-                batch = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+                queue, batch = taken
+                batch = [row for row in batch if row.answer.set_running_or_notify_cancel()]
                 if not batch:
                     continue
                 self._free -= 1
-                expected_s = len(batch) * lane.slow_row_s
+                expected_s = len(batch) * queue.slow_row_s
                 self._running_s += expected_s
-                if lane.waiting:
+                if queue.waiting:
                     self._changed.notify()
-            took_s = _run(lane, batch)
+            took_s = _run(queue, batch)
             with self._changed:
                 self._free += 1
                 self._running_s -= expected_s
-                lane.learn(took_s / len(batch))
-                lane.rows += len(batch)
-                lane.batches += 1
+                queue.learn(took_s / len(batch))
 
 
-def _run(lane: ModelQueue[object], batch: list[_Waiting[object]]) -> float:
-    """Run a batch and hand out its results; returns the seconds it took."""
+def _run(queue: ModelQueue[object], batch: list[_WaitingRow[object]]) -> float:
+    """Run a batch, set the results of its rows, and return the seconds it took."""
     started = time.monotonic()
     try:
-        results = lane.run(np.stack([one.row for one in batch]))
+        results = queue.run(np.stack([row.values for row in batch]))
         answers = list(zip(batch, results, strict=True))
-    except Exception as exc:  # whatever it is belongs to the callers, and the thread lives on
-        for one in batch:
-            one.answer.set_exception(exc)
+    except Exception as exc:  # any error goes to the callers; the thread goes on
+        for row in batch:
+            row.answer.set_exception(exc)
     else:
-        for one, result in answers:
+        for row, result in answers:
             if isinstance(result, FeatsvcError):
-                one.answer.set_exception(result)
+                row.answer.set_exception(result)
             else:
-                one.answer.set_result(result)
+                row.answer.set_result(result)
     return time.monotonic() - started
 
 

@@ -1,8 +1,7 @@
-"""Vectors without a model to download: PDQF, GIST, HOG, colour layout.
+"""Built-in vectors: PDQF, GIST, HOG, colour layout.
 
-The first three are made of PDQ's 64x64 luma, so that all of them cost one pass over the picture;
-colour layout takes another. None of them is anchored in training: they tell copies from other
-pictures, not kinds of pictures.
+The first three use PDQ's 64x64 luma, so all of them take one pass over the picture; colour layout
+takes another. None is trained: they distinguish copies from other pictures, not kinds of pictures.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,45 +22,36 @@ from featsvc.embedding.models import Model
 Vector = NDArray[np.float32]
 
 _FLAT = 1e-2
-"""Coefficients under it are what rounding leaves of a flat picture: their roots would look like
-one."""
+"""Coefficients below it are rounding errors of a flat picture; their roots would look like a
+picture."""
 QUALITY_FLOOR = 50
-"""Under it (PDQ's quality, 0 to 100) a picture has too little structure to compare vectors."""
+"""PDQ's quality, 0 to 100, below which a picture has too little structure to compare vectors."""
 
-CLASSICAL: Mapping[str, Model] = MappingProxyType(
-    {
-        model.name: model
-        for model in (
-            Model("pdqf", 1, 256, "PDQ before its bits are cut: the signed square root, float32"),
-            Model(
-                "gist", 1, gist_kernels.DIMENSIONS, "Oliva and Torralba's GIST of 64x64 luma"
-            ),
-            Model("hog", 1, hog_kernels.DIMENSIONS, "Dalal and Triggs' HOG of 64x64 luma"),
-            Model(
-                "colour_layout", 1, colour_kernels.DIMENSIONS,
-                "MPEG-7 colour layout, not quantised",
-            ),
-        )
-    }
-)  # fmt: skip
+_MODELS = (
+    Model("pdqf", 1, 256, "PDQ before its bits are cut: the signed square root, float32"),
+    Model("gist", 1, gist_kernels.DIMENSIONS, "Oliva and Torralba's GIST of 64x64 luma"),
+    Model("hog", 1, hog_kernels.DIMENSIONS, "Dalal and Triggs' HOG of 64x64 luma"),
+    Model("colour_layout", 1, colour_kernels.DIMENSIONS, "MPEG-7 colour layout, not quantised"),
+)
+CLASSICAL: Mapping[str, Model] = MappingProxyType({model.name: model for model in _MODELS})
 
 
 def downsample(pixels: NDArray[np.uint8]) -> Vector:
-    """PDQ's (64, 64) luma, 0 to 255, of RGB (H, W, 3) or grey (H, W) pixels, 1x1 at least."""
+    """Return PDQ's luma (64, 64), 0 to 255, of RGB (H, W, 3) or grey (H, W), at least 1x1."""
     rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     block = np.empty((pdq_kernels.SAMPLES, pdq_kernels.SAMPLES), np.float32)
-    pdq_kernels.pdq_downsample(rows, channels, 0, 0, height, width, block)
+    pdq_kernels.pdq_downsample(rows, channels, (0, 0, height, width), block)
     return block
 
 
 def measure_quality(block: Vector) -> int:
-    """PDQ's quality of a (64, 64) block, 0 to 100."""
+    """Return PDQ's quality of a (64, 64) block, 0 to 100."""
     return int(pdq_kernels.pdq_quality(block))
 
 
 def compute_pdqf(block: Vector) -> Vector | None:
-    """PDQF (256,) of a (64, 64) block; None where there is nothing but one colour."""
+    """Return PDQF (256,) of a (64, 64) block; None for a flat one."""
     coefficients = np.empty((pdq_kernels.COEFFICIENTS, pdq_kernels.COEFFICIENTS), np.float32)
     pdq_kernels.pdq_dct(block, coefficients)
     if np.abs(coefficients).max() < _FLAT:
@@ -72,21 +62,21 @@ def compute_pdqf(block: Vector) -> Vector | None:
 
 
 def compute_gist(block: Vector) -> Vector | None:
-    """GIST (512,) of a (64, 64) block; None for a flat one."""
+    """Return GIST (512,) of a (64, 64) block; None for a flat one."""
     values = np.empty(gist_kernels.DIMENSIONS, np.float32)
     gist_kernels.gist(block, *_gist_filters(), values)
     return _normalised(values)
 
 
 def compute_hog(block: Vector) -> Vector | None:
-    """HOG (1764,) of a (64, 64) block; None for a flat one."""
+    """Return HOG (1764,) of a (64, 64) block; None for a flat one."""
     values = np.empty(hog_kernels.DIMENSIONS, np.float32)
     hog_kernels.hog(block, values)
     return _normalised(values)
 
 
 def compute_colour_layout(pixels: NDArray[np.uint8]) -> Vector | None:
-    """Colour layout (58,) of RGB (H, W, 3) or grey (H, W) pixels; None for all mid-grey."""
+    """Return the colour layout (58,) of RGB (H, W, 3) or grey (H, W); None for all mid-grey."""
     rows, channels = as_rows(pixels)
     values = np.empty(colour_kernels.DIMENSIONS, np.float32)
     colour_kernels.colour_layout(rows, channels, values)
@@ -94,9 +84,9 @@ def compute_colour_layout(pixels: NDArray[np.uint8]) -> Vector | None:
 
 
 GREY_SUFFICES = frozenset({"pdqf", "gist", "hog"})
-"""Those that look at the luma only: for PDQ's block a JPEG's own luma plane is as good."""
+"""Models that use PDQ's luma only, for which the luma plane of a JPEG is as good."""
 
-_OF_BLOCK: Mapping[str, Callable[[Vector], Vector | None]] = {
+_BLOCK_VECTORS: Mapping[str, Callable[[Vector], Vector | None]] = {
     "pdqf": compute_pdqf,
     "gist": compute_gist,
     "hog": compute_hog,
@@ -106,17 +96,19 @@ _OF_BLOCK: Mapping[str, Callable[[Vector], Vector | None]] = {
 def embed_classical(
     pixels: NDArray[np.uint8], names: Iterable[str]
 ) -> tuple[dict[str, Vector | None], int]:
-    """The vectors of `names` (of `CLASSICAL`), each of length 1 or None, and PDQ's quality."""
+    """Return the vectors of `names` (keys of `CLASSICAL`), length 1 or None, and PDQ's quality."""
     block = downsample(pixels)
     vectors = {
-        name: _OF_BLOCK[name](block) if name in _OF_BLOCK else compute_colour_layout(pixels)
+        name: _BLOCK_VECTORS[name](block)
+        if name in _BLOCK_VECTORS
+        else compute_colour_layout(pixels)
         for name in names
     }
     return vectors, measure_quality(block)
 
 
 def warm() -> None:
-    """Run every kernel once and make GIST's filters, so that no request waits for it."""
+    """Run every kernel and compute GIST's filters before the first request."""
     embed_classical(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), CLASSICAL)
 
 

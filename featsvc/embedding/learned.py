@@ -1,11 +1,11 @@
 """Learned models in ONNX format, run by ONNX Runtime (the extra `embed`).
 
-A model is a local file, its SHA-256 and its preprocessing: nothing is fetched, and nothing is
-loaded that is not byte for byte what was declared. The file is read once, so that what was
-checked is what is loaded; weights in further files are refused, since no checksum covers them.
+A model is a local file with its SHA-256 and preprocessing. Nothing is downloaded, and only a file
+with the declared checksum is loaded. It is read once, so the checked bytes are the loaded ones.
+Weights in further files are refused, since no checksum covers them.
 
-Everything about the file that can be wrong is found at load, by running it on a flat grey, a
-black and a white picture: input and output shapes, batches, NaN, scores outside 0 to 1.
+Loading runs the model on a grey, a black and a white picture and checks input and output shapes,
+batches, NaN, and scores outside 0 to 1.
 """
 
 import hashlib
@@ -30,16 +30,15 @@ MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's own limit on one message."""
 MAX_DIMENSIONS = 16_384
 
-_PROBE_ROWS = 3
 _SCORE_SLACK = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference:
-    """What a model gave for one picture.
+    """Result of a model for one picture.
 
-    `vector` float32 of length 1, None where the model makes none or gave only zeros; `scores` in
-    the order of the model's labels.
+    `vector` is float32 of length 1, or None where the model has none or it was all zeros; `scores`
+    are in the order of the model's labels.
     """
 
     vector: NDArray[np.float32] | None
@@ -47,11 +46,13 @@ class Inference:
 
 
 class OnnxEmbedder:
-    """One model, loaded, checked and warm. Thread-safe: `run` may be called from many threads."""
+    """A loaded and checked model. Thread-safe: several threads may call `run`."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Raises ConfigInvalid (extra missing, file missing, shapes or names do not fit),
-        DataCorrupt (checksum, damaged file, NaN). Both name the model and the file.
+        """Load and check the model.
+
+        Raises ConfigInvalid (extra or file missing, wrong shapes or names) and DataCorrupt
+        (checksum, damaged file, NaN); both name the model and the file.
         """
         self._spec = spec
         self._where = f"model {spec.name} ({spec.path})"
@@ -62,17 +63,17 @@ class OnnxEmbedder:
         self._session = _open_session(content, self._where)
         self._input, fixed_rows = self._check_input()
         self.max_batch = fixed_rows or None
-        """1 where the file allows no batches, None where it allows any."""
+        """1 where the file does not support batches, otherwise None."""
         self.row_s = 0.0
-        """Seconds that one picture took when last probed."""
+        """Seconds that one picture took in the probe."""
         self.model = Model(
             spec.name, spec.version, self._probe(), spec.description, tuple(spec.labels)
         )
 
     def run(self, batch: NDArray[np.float32]) -> Sequence[Inference | FeatsvcError]:
-        """Results of a batch (N, *preprocessing.shape); a row that gave NaN is an error by itself.
+        """Run a batch (N, *preprocessing.shape); the result of a row with NaN is an error.
 
-        Raises DataCorrupt where the model fails as a whole.
+        Raises DataCorrupt where the whole batch fails.
         """
         arrays = self._forward(batch)
         vectors = arrays.pop(0) if self._spec.embedding_output else None
@@ -89,7 +90,7 @@ class OnnxEmbedder:
         return [n for n in (self._spec.embedding_output, self._spec.scores_output) if n]
 
     def _forward(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The wanted outputs, each (N, D) float32."""
+        """Return the declared outputs, each (N, D) float32."""
         try:
             outputs = self._session.run(self._output_names(), {self._input: batch})
         except _runtime_errors() as exc:
@@ -101,7 +102,7 @@ class OnnxEmbedder:
             if output.dtype.kind != "f" or not output.shape or output.shape[0] != len(batch):
                 raise ConfigInvalid(
                     f"{self._where}: output {name!r} is {output.dtype} {output.shape} for a batch "
-                    f"of {len(batch)}; name an output of floats whose first axis is the batch"
+                    f"of {len(batch)}; name a float output whose first axis is the batch"
                 )
             arrays.append(output.reshape(len(batch), -1).astype(np.float32, copy=False))
         return arrays
@@ -112,16 +113,16 @@ class OnnxEmbedder:
         for values in (vector, scores):
             if values is not None and not np.isfinite(values).all():
                 return DataCorrupt(
-                    f"{self._where} gave NaN or infinity for this picture; its file or its "
-                    "preprocessing is wrong, so its answer is refused"
+                    f"{self._where} returned NaN or infinity for this picture; check its file and "
+                    "its preprocessing"
                 )
         if scores is not None and not _within_unit(scores):
             return DataCorrupt(
-                f"{self._where} gave scores outside 0 to 1; where they are logits, declare "
-                "activation = softmax or sigmoid"
+                f"{self._where} returned scores outside 0 to 1; for logits, declare activation = "
+                "softmax or sigmoid"
             )
         if vector is not None:
-            # The batch's array is shared and may be the runtime's own.
+            # The array of the batch is shared and may belong to the runtime.
             vector = vector.copy()
             if not kernels.normalise(vector):
                 vector = None
@@ -129,39 +130,35 @@ class OnnxEmbedder:
         return Inference(vector, unit)
 
     def _check_input(self) -> tuple[str, int]:
-        """Name of the only input, and its fixed number of rows (0: any)."""
+        """Return the name of the only input, and its fixed number of rows (0: any)."""
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            found = ", ".join(f"{i.name}: {i.type}" for i in inputs)
+            types = ", ".join(f"{i.name}: {i.type}" for i in inputs)
             raise ConfigInvalid(
-                f"{self._where} takes {found}; only models with one tensor(float) input are run"
+                f"{self._where} takes {types}; featsvc runs models with one tensor(float) input"
             )
-        shape, wanted = inputs[0].shape, self.preprocessing.shape
-        fits = len(shape) == 1 + len(wanted) and all(
-            not isinstance(have, int) or have == want
-            for have, want in zip(shape[1:], wanted, strict=True)
+        shape, tensor_shape = inputs[0].shape, self.preprocessing.shape
+        fits = len(shape) == 1 + len(tensor_shape) and all(
+            not isinstance(declared, int) or declared == actual
+            for declared, actual in zip(shape[1:], tensor_shape, strict=True)
         )
         if not fits:
             raise ConfigInvalid(
-                f"{self._where} takes {shape}, the preprocessing makes (batch, "
-                f"{', '.join(map(str, wanted))}); correct size or layout"
+                f"{self._where} takes {shape}, but the preprocessing produces (batch, "
+                f"{', '.join(map(str, tensor_shape))}); correct its size or layout"
             )
         rows = shape[0] if isinstance(shape[0], int) else 0
         if rows > 1:
             raise ConfigInvalid(
-                f"{self._where} takes exactly {rows} pictures at once; export it with a dynamic "
+                f"{self._where} takes batches of exactly {rows} pictures; export it with a dynamic "
                 "batch axis"
             )
         return str(inputs[0].name), rows
 
     def _probe(self) -> int:
-        """Run one picture, then a batch; returns the length of a vector, 0 for none."""
-        pictures = np.stack(
-            [
-                self.preprocessing.apply(np.full((8, 8), grey, np.uint8))
-                for grey in (128, 0, 255)[:_PROBE_ROWS]
-            ]
-        )
+        """Run one picture, then a batch; return the length of a vector, 0 for none."""
+        greys = [np.full((8, 8), level, np.uint8) for level in (128, 0, 255)]
+        pictures = np.stack([self.preprocessing.apply(grey) for grey in greys])
         dimensions = self._check_lengths(self._forward(pictures[:1]))
         started = time.monotonic()
         results = list(self.run(pictures[:1]))
@@ -181,7 +178,7 @@ class OnnxEmbedder:
             if dimensions != (declared or dimensions) or not 0 < dimensions <= MAX_DIMENSIONS:
                 raise ConfigInvalid(
                     f"{self._where}: output {self._spec.embedding_output!r} has {dimensions} "
-                    f"values; wanted are {declared or f'1 to {MAX_DIMENSIONS}'}"
+                    f"values, not {declared or f'1 to {MAX_DIMENSIONS}'}"
                 )
         if self._spec.labels and arrays[-1].shape[1] != len(self._spec.labels):
             raise ConfigInvalid(
@@ -198,17 +195,17 @@ def _read_checked(path: Path, sha256: str, where: str) -> bytes:
         content = path.read_bytes()
     except OSError as exc:
         raise ConfigInvalid(f"{where}: cannot be read: {exc.strerror}") from exc
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256.lower():
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256.lower():
         raise DataCorrupt(
-            f"{where} has SHA-256 {found}, declared is {sha256.lower()}; it was not loaded. Get "
-            "the file again, or correct sha256 where you trust this one"
+            f"{where}: SHA-256 is {actual}, not {sha256.lower()} as declared; get the file again, "
+            "or correct sha256 if you trust this one"
         )
     return content
 
 
 def _open_session(content: bytes, where: str) -> Any:
-    """An InferenceSession that computes on the calling thread alone, so that `run` scales.
+    """Open an InferenceSession that computes on the calling thread only.
 
     Raises ConfigInvalid, DataCorrupt.
     """
@@ -218,8 +215,8 @@ def _open_session(content: bytes, where: str) -> Any:
         )
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
-    # Parallelism comes from the batcher's threads. A pool inside every session would oversubscribe
-    # the cores as soon as two batches, two models or two workers run, and spin while it waits.
+    # The batcher's threads run in parallel. A pool in every session would oversubscribe the cores
+    # as soon as two batches, models or workers run, and spin while it waits.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
@@ -229,20 +226,21 @@ def _open_session(content: bytes, where: str) -> Any:
     except _runtime_errors() as exc:
         kind = DataCorrupt if type(exc).__name__ == "InvalidProtobuf" else ConfigInvalid
         raise kind(
-            f"{where}: ONNX Runtime {runtime.__version__} does not load it: {_first_line(exc)}; "
-            "export it again, with an opset this runtime knows and all weights in the file"
+            f"{where}: ONNX Runtime {runtime.__version__} cannot load it: {_first_line(exc)}; "
+            "export it with an opset that this runtime supports and all weights in the file"
         ) from exc
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    """ONNX Runtime's exceptions, which have no common base of their own."""
+    """Return the exceptions of ONNX Runtime, which have no common base."""
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     names = (
-        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded",
-        "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
-    )  # fmt: skip
-    # pybind turns some of the runtime's C++ exceptions into plain RuntimeError.
-    return (*(getattr(state, n) for n in names if hasattr(state, n)), RuntimeError, ValueError)
+        "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf ModelLoaded NoModel NoSuchFile "
+        "NotImplemented RuntimeException"
+    )
+    own = (getattr(state, name) for name in names.split() if hasattr(state, name))
+    # pybind converts some of the runtime's C++ exceptions to RuntimeError.
+    return (*own, RuntimeError, ValueError)
 
 
 def _first_line(exc: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What makes vectors and scores: the table of models, and what they give."""
+"""Models and their results: vectors and scores."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One maker of vectors, of classifier scores, or of both.
+    """A model of vectors, of classifier scores, or of both.
 
-    Vectors of different versions do not compare. `dimensions` is the length of a vector, 0 where
-    it makes none; `labels` name its scores, empty where it gives none.
+    Vectors of different versions do not compare. `dimensions` is the length of a vector, 0 for a
+    model without vectors; `labels` name the scores, empty for a model without scores.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """`values` float32 of Euclidean length 1; `model` is a `Model.id`."""
+    """A vector: `values` float32 of Euclidean length 1; `model` is a `Model.id`."""
 
     model: str
     values: NDArray[np.float32]
@@ -36,7 +36,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`score` 0 to 1; `model` is a `Model.id`."""
+    """A classifier score, 0 to 1; `model` is a `Model.id`."""
 
     model: str
     label: str

@@ -1,19 +1,19 @@
-"""Make an inner tensor of an ONNX file an output, without the `onnx` package.
+"""Add an inner tensor of an ONNX file to its outputs, without the `onnx` package.
 
-Classifiers are published with their scores as the only output, while the layer before is the
+Published classifiers have their scores as the only output, while the layer before them is the
 embedding. ONNX is protobuf, and protobuf merges a message that occurs twice: appending a second
-`ModelProto.graph` that holds nothing but one `GraphProto.output` adds that output to the first.
+`ModelProto.graph` with one `GraphProto.output` adds that output to the first.
 Field numbers: `onnx.proto`, ModelProto.graph = 7, GraphProto.output = 12, ValueInfoProto.name = 1.
 """
 
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 _LENGTH_DELIMITED = 2
-_MORE = 0x80  # the bit of a varint's byte that says another follows
+_MORE = 0x80  # the bit of a varint's byte that marks a following byte
 _LOW = _MORE - 1
 
 
 def with_output(model: bytes, tensor: str) -> bytes:
-    """`model` with `tensor` among its outputs; unchanged where it is one already."""
+    """Return `model` with `tensor` added to its outputs, or unchanged where it is one already."""
     addition = _message(_OUTPUT, _message(_NAME, tensor.encode()))
     if tensor in _outputs(model):
         return model
@@ -21,7 +21,7 @@ def with_output(model: bytes, tensor: str) -> bytes:
 
 
 def _outputs(model: bytes) -> set[str]:
-    """Names of the graph's outputs; empty for bytes that are no ONNX model."""
+    """Return the names of the graph's outputs; empty for bytes that are not an ONNX model."""
     names = set()
     for graph in _fields(model, _GRAPH):
         for output in _fields(graph, _OUTPUT):
@@ -42,17 +42,17 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _fields(message: bytes | memoryview, wanted: int) -> list[memoryview]:
-    """Contents of the length-delimited fields of that number; stops at the first damage."""
-    view, at, found = memoryview(message), 0, []
+def _fields(message: bytes | memoryview, number: int) -> list[memoryview]:
+    """Return the length-delimited fields with that number; stop at the first damage."""
+    view, at, fields = memoryview(message), 0, []
     try:
         while at < len(view):
             key, at = _read_varint(view, at)
             kind = key & 7
             if kind == _LENGTH_DELIMITED:
                 length, at = _read_varint(view, at)
-                if key >> 3 == wanted:
-                    found.append(view[at : at + length])
+                if key >> 3 == number:
+                    fields.append(view[at : at + length])
                 at += length
             elif kind == 0:
                 _, at = _read_varint(view, at)
@@ -61,8 +61,8 @@ def _fields(message: bytes | memoryview, wanted: int) -> list[memoryview]:
             else:
                 break
     except IndexError:
-        pass  # the runtime's own parser says what is wrong with the file
-    return found
+        pass  # the parser of the runtime reports the damage
+    return fields
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:

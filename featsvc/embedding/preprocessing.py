@@ -1,4 +1,4 @@
-"""How a picture becomes what a model was trained on, declared and not programmed."""
+"""Declarative preprocessing of pictures for learned models."""
 
 from typing import Annotated, Literal
 
@@ -21,24 +21,24 @@ _FILTERS = {
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Resize, cut out the middle, then `(value * scale - mean) / std` for each channel.
+    """Resize, crop the centre, then compute `(value * scale - mean) / std` for each channel.
 
-    Sizes are (width, height) in pixels. Resizing is Pillow's, with antialiasing, which is also
-    what torchvision does to Pillow images.
+    Sizes are (width, height) in pixels. Pillow resizes with antialiasing, as torchvision does for
+    Pillow images.
     """
 
     size: Size
-    """What the model sees."""
+    """Size of the model's input."""
     resize: Size | None = None
-    """Resized to this before the middle is cut out; None means `size`."""
+    """Size before the centre is cropped; None means `size`."""
     fit: Literal["stretch", "cover"] = "stretch"
-    """`stretch` gives up the proportions; `cover` keeps them and covers `resize`."""
+    """`stretch` ignores the aspect ratio; `cover` keeps it and fills `resize`."""
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     colour_order: Literal["RGB", "BGR"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     scale: float = 1 / 255
     mean: Channels = (0.0, 0.0, 0.0)
-    """In the order of `colour_order`, like `std`."""
+    """In the order of `colour_order`, as `std` is."""
     std: Channels = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -47,18 +47,18 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if target[0] < width or target[1] < height:
             raise ValueError(f"resize {target} is smaller than size {self.size}")
         if min(self.std) <= 0:
-            raise ValueError(f"std {self.std} is not above 0")
+            raise ValueError(f"std {self.std} must be positive")
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one tensor: (3, H, W) or (H, W, 3)."""
+        """Shape of a tensor: (3, H, W) or (H, W, 3)."""
         width, height = self.size
         return (3, height, width) if self.layout == "NCHW" else (height, width, 3)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One tensor of `shape`, float32, of RGB (H, W, 3) or grey (H, W) pixels, 1x1 at least.
+        """Convert RGB (H, W, 3) or grey (H, W), at least 1x1, to a float32 tensor of `shape`.
 
-        Thread-safe; the GIL is released while it resizes and converts.
+        Thread-safe; resizing and conversion release the GIL.
         """
         picture = PillowImage.fromarray(pixels)
         if picture.mode != "RGB":

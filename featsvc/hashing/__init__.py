@@ -1,1 +1,1 @@
-"""Pixels and bytes to signals."""
+"""Compute signals of pictures and files."""

@@ -1,19 +1,38 @@
-"""Pictures and files to signals: one decode serves every hash. Text: see `text`."""
+"""Compute all hashes of a file from one decode, or of a text."""
 
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import TypeAlias, cast
 
 from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
 from featsvc.hashing.perceptual import hash_image
-from featsvc.hashing.variants import MakeVariants, make_original
+from featsvc.hashing.variants import VariantMaker, make_original
 from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.computing import ByteHash, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.signals.signal import Signal
+from featsvc.signals.text import hash_text
 from featsvc.signals.variants import ORIGINAL
+
+Content: TypeAlias = bytes | str
+"""A file, or a text."""
+
+
+def hash_any(
+    content: Content,
+    algorithms: Sequence[str],
+    options: DecodeOptions,
+    limits: Limits,
+    variants: VariantMaker = make_original,
+    *,
+    parts: bool = False,
+) -> ContentHashes:
+    """Call `hash_text` or `hash_content`; `parts` applies to texts, the rest to files."""
+    if isinstance(content, str):
+        return hash_text(content, algorithms, parts=parts)
+    return hash_content(content, algorithms, options, limits, variants)
 
 
 def hash_content(
@@ -21,34 +40,34 @@ def hash_content(
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
-    variants: MakeVariants = make_original,
+    variants: VariantMaker = make_original,
     *,
-    see: Callable[[Image], None] | None = None,
+    on_image: Callable[[Image], None] | None = None,
     grey_suffices: bool = True,
 ) -> ContentHashes:
     """Compute each of `algorithms` (names of the table; a repeated one counts once).
 
-    `variants` makes PDQ's variants beside the original (`featsvc.hashing.variants`), whose own
-    quality is no part of the outcome; `options.frames` says whether every frame of an animation
-    is hashed (byte hashes are of the whole content, and stand at frame 0).
+    `variants` yields PDQ of the original and its variants (`featsvc.hashing.variants`); the
+    outcome depends on the quality of the original alone. `options.frames` says whether every frame
+    of an animation is hashed; byte hashes are of the whole content and have frame 0.
 
-    `see` is shown every picture that is decoded, so that others need not decode it again;
-    `grey_suffices` says whether grey is enough for it. The time it takes counts as hashing.
+    `on_image` is called with every decoded picture, so that others need not decode it again;
+    `grey_suffices` allows it grey pixels. Its time counts as hashing.
 
-    Synchronous and thread-safe; decoding and hashing run without the GIL.
+    Synchronous and thread-safe; decoding and hashing release the GIL.
 
     Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
     MediaCorrupt, TimedOut (decoding took longer than the limits allow).
     """
-    kinds = _kinds_of_files(tuple(algorithms))
-    if not kinds and see is None:
+    kinds = _file_algorithms(tuple(algorithms))
+    if not kinds and on_image is None:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
     perceptual = [kind for kind in kinds if kind.kind is Kind.PICTURE]
     clock = _Clock()
     media: MediaInfo | None = None
     signals: list[Signal] = []
     outcome, reason = ContentOutcome.OK, ""
-    if perceptual or see is not None:
+    if perceptual or on_image is not None:
         luma = grey_suffices and all(kind.luma_suffices for kind in perceptual)
         try:
             for image in decode_frames(content, options, limits, luma_suffices=luma):
@@ -56,13 +75,13 @@ def hash_content(
                 if media is None:
                     media = MediaInfo(image.media_type, image.width, image.height, image.frames)
                 signals += hash_image(image, perceptual, variants)
-                if see is not None:
-                    see(image)
+                if on_image is not None:
+                    on_image(image)
                 clock.hashed()
         except UnsupportedMedia as exc:
             outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
     else:
-        media = _describe(content, limits)
+        media = _probe_media(content, limits)
     clock.decoded()
     for kind in kinds:
         if kind.kind is Kind.BYTES:
@@ -71,32 +90,32 @@ def hash_content(
     rank = {kind.name: i for i, kind in enumerate(kinds)}
     signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm.name]))
     clock.hashed()
-    if outcome is ContentOutcome.OK and (reason := _find_fault(signals, perceptual)):
+    if outcome is ContentOutcome.OK and (reason := _low_quality_reason(signals, perceptual)):
         outcome = ContentOutcome.LOW_QUALITY
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
 
 
 @lru_cache(maxsize=64)
-def _kinds_of_files(names: tuple[str, ...]) -> tuple[Algorithm, ...]:
-    """Most requests name the same few, or none."""
+def _file_algorithms(names: tuple[str, ...]) -> tuple[Algorithm, ...]:
+    """Look up and check the algorithms. Cached: most requests name the same few."""
     kinds = tuple(get_algorithm(name, field="algorithms") for name in dict.fromkeys(names))
     for kind in kinds:
         if kind.of_files:
             continue
         if kind.kind is Kind.TEXT:
             raise InvalidInput(
-                f"algorithms: {kind.name} is computed of text alone; send the text as content.text",
+                f"algorithms: {kind.name} applies to text only; send the text as content.text",
                 field="algorithms",
             )
-        why = "is kept in banks but not computed here; leave it out"
+        why = f"featsvc stores {kind.name} but does not compute it; leave it out"
         if kind.kind is Kind.VECTOR:
-            why = "is a vector; Embed computes it, not Hash"
-        raise UnknownAlgorithm(f"algorithms: {kind.name} {why}", field="algorithms")
+            why = f"{kind.name} is a vector; call Embed instead of Hash"
+        raise UnknownAlgorithm(f"algorithms: {why}", field="algorithms")
     return kinds
 
 
 class _Clock:
-    """Wall time since the last mark goes to decoding or to hashing."""
+    """Splits wall time into decoding and hashing."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter_ns()
@@ -121,8 +140,8 @@ class _Clock:
         return self._hash_ns // 1000
 
 
-def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
-    """What the header says, for requests that need no pixels; damage is no error there."""
+def _probe_media(content: bytes, limits: Limits) -> MediaInfo | None:
+    """Return what the header says; None where it cannot be read, as byte hashes need no pixels."""
     try:
         header = probe(content, limits)
     except InvalidInput:
@@ -133,17 +152,17 @@ def _describe(content: bytes, limits: Limits) -> MediaInfo | None:
     return MediaInfo(header.media_type, header.width, header.height, header.frames)
 
 
-def _find_fault(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
-    """Why the picture could not be looked at fully; empty where it could."""
+def _low_quality_reason(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
+    """Return why a signal is missing or of low quality; empty where none is."""
     for signal in signals:
         if signal.low_quality and signal.variant == ORIGINAL:
             floor = cast(int, signal.algorithm.quality_floor)
             return (
-                f"{signal.algorithm.name} quality {signal.quality} is under its floor of {floor}: "
-                "too little structure to match on, so it is not matched unless asked for"
+                f"{signal.algorithm.name} quality {signal.quality} is below the floor of {floor}: "
+                "the picture has too little structure and is matched only with match_low_quality"
             )
-    made = {signal.algorithm.name for signal in signals}
+    computed = {signal.algorithm.name for signal in signals}
     for kind in perceptual:
-        if kind.name not in made:
-            return f"the picture is too small for {kind.name}: it gives no signal"
+        if kind.name not in computed:
+            return f"the picture is too small for {kind.name}: there is no signal"
     return ""

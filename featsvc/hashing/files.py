@@ -1,4 +1,4 @@
-"""Files and folders to signals, over threads, in order; what cannot be read is reported."""
+"""Hash files and folders over threads, in order; report those that cannot be hashed."""
 
 import os
 from collections import deque
@@ -9,16 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from featsvc.errors import FeatsvcError, InvalidInput
-from featsvc.hashing.content import hash_content
+from featsvc.hashing.content import hash_any
 from featsvc.media import DecodeOptions, Limits
 from featsvc.signals.hashes import ContentHashes
-from featsvc.signals.text import hash_text
 from featsvc.signals.text_views import decode_text
 
 
 @dataclass(frozen=True, slots=True)
 class FileHashes:
-    """One file's outcome: `hashes`, or the `error` that kept it from having any."""
+    """The `hashes` of one file, or the `error` that prevented them."""
 
     path: Path
     hashes: ContentHashes | None
@@ -26,8 +25,10 @@ class FileHashes:
 
 
 def list_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given, and all files below folders in order of name; links to folders are not
-    followed. A path that is not there comes back too: hashing it says what is wrong."""
+    """Yield files as given, and all files below folders in order of name.
+
+    Does not follow links to folders. Yields missing paths too: hashing them reports the error.
+    """
     for path in paths:
         if path.is_dir():
             yield from _walk(path)
@@ -51,13 +52,14 @@ def hash_file(
     as_text: bool = False,
     parts: bool = False,
 ) -> FileHashes:
-    """Hash one file; whatever is wrong with it is in the result. `as_text`: it is UTF-8, and
-    `parts` are `hash_text`'s."""
+    """Hash one file, or with `as_text` the UTF-8 text in it; errors are in the result.
+
+    `parts` as for `hash_text`.
+    """
     try:
-        content = _read(path, limits)
-        if as_text:
-            return FileHashes(path, hash_text(decode_text(content), algorithms, parts=parts))
-        return FileHashes(path, hash_content(content, algorithms, options, limits))
+        data = _read(path, limits)
+        content = decode_text(data) if as_text else data
+        return FileHashes(path, hash_any(content, algorithms, options, limits, parts=parts))
     except FeatsvcError as exc:
         return FileHashes(path, None, exc)
 
@@ -71,10 +73,10 @@ def hash_files(
     threads: int = 0,
     as_text: bool = False,
 ) -> Generator[FileHashes, None, None]:
-    """Hash files over `threads` (0: one a core) and yield them in the order of `paths`; texts as
-    entries store them.
+    """Hash files over `threads` (0: one a core) and yield them in the order of `paths`.
 
-    Reads at most a few files a thread ahead, so a folder of any size takes bounded memory.
+    Texts are hashed as entries store them. Reads at most four files a thread ahead, so a folder of
+    any size takes bounded memory.
     """
     workers = threads or os.cpu_count() or 1
     job = partial(hash_file, as_text=as_text, parts=as_text)
@@ -93,13 +95,10 @@ def hash_files(
 
 
 def _read(path: Path, limits: Limits) -> bytes:
-    """A regular file's bytes; sizes are checked before they are read.
-
-    Raises InvalidInput, MediaTooLarge.
-    """
+    """Read a regular file, its size checked first. Raises InvalidInput, MediaTooLarge."""
     try:
         if path.exists() and not path.is_file():
-            raise InvalidInput("is no regular file")
+            raise InvalidInput("not a regular file")
         limits.check_bytes(path.stat().st_size)
         return path.read_bytes()
     except OSError as exc:

@@ -1,10 +1,9 @@
-"""The hashes of the `imagehash` library, bit for bit, from a grey plane or from colours.
+"""The hashes of the `imagehash` library, bit for bit.
 
 Bits are bool arrays in the order in which `imagehash` writes them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from featsvc_kernels import colour, resample, segments, wavelet
@@ -14,26 +13,27 @@ from PIL import Image as PillowImage
 from PIL import ImageFilter
 
 from featsvc.hashing import transforms
-from featsvc.hashing.picture import Bits, Made, Picture, of_grey, pack_bits
-from featsvc.hashing.planes import GreyPlane
+from featsvc.hashing.picture import Bits, HashedVariant, Picture, grey_hash, pack_bits
+from featsvc.hashing.planes import GreyPlane, Rectangle
 from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.variants import ORIGINAL
 
 _HIGH_FREQUENCY_FACTOR = 4
-# Of 0..255 summed: far above float64's noise, far below the distance of distinct values.
-_CERTAIN = 1e-6
-# Settling a tie as PyWavelets does takes some 50 bytes a pixel: 200 MB at this side.
-_EXACT_SCALE = 2048
+# Values of a band that differ by less may be a tie: far above float64's rounding errors, far below
+# the difference of distinct values.
+_TIE_TOLERANCE = 1e-6
+# Breaking ties as PyWavelets does takes about 50 bytes a pixel: 200 MB at this side.
+_MAX_EXACT_SCALE = 2048
 
 
-@of_grey
+@grey_hash
 def average_hash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.average_hash`: brighter than the mean; (size, size)."""
     pixels = plane.thumbnail(size, size)
     return np.asarray(pixels > pixels.mean())
 
 
-@of_grey
+@grey_hash
 def phash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.phash`: low frequencies above their median; (size, size)."""
     side = size * _HIGH_FREQUENCY_FACTOR
@@ -42,7 +42,7 @@ def phash(plane: GreyPlane, size: int) -> Bits:
     return np.asarray(low > np.median(low))
 
 
-@of_grey
+@grey_hash
 def phash_simple(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.phash_simple`: low frequencies of rows above their mean; (size, size)."""
     side = size * _HIGH_FREQUENCY_FACTOR
@@ -50,7 +50,7 @@ def phash_simple(plane: GreyPlane, size: int) -> Bits:
     return np.asarray(low > low.mean())
 
 
-@of_grey
+@grey_hash
 def dhash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.dhash`: brighter than the pixel to the left; (size, size)."""
     return _differences(plane, size)
@@ -61,7 +61,7 @@ def _differences(plane: GreyPlane, size: int) -> Bits:
     return np.asarray(pixels[:, 1:] > pixels[:, :-1])
 
 
-@of_grey
+@grey_hash
 def dhash_vertical(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.dhash_vertical`: brighter than the pixel above; (size, size)."""
     pixels = plane.thumbnail(size, size + 1)
@@ -69,34 +69,34 @@ def dhash_vertical(plane: GreyPlane, size: int) -> Bits:
 
 
 def wavelet_scale(plane: GreyPlane, size: int) -> int:
-    """Side of the square that is decomposed: the largest power of two in the short side."""
+    """Return the side of the square to decompose: the largest power of two in the short side."""
     natural = 1 << (min(plane.height, plane.width).bit_length() - 1)
     return max(natural, size)
 
 
-@of_grey
+@grey_hash
 def whash(plane: GreyPlane, size: int) -> Bits:
     """`imagehash.whash(mode="haar")`: low-pass band above its median; (size, size).
 
-    The band is, on paper, the sums of equal blocks of pixels. Where the two middle sums differ,
-    so do the floats, by far more than their noise; only a tie asks for PyWavelets' roundings. A
-    tie in a picture of 4,096 px or more on its short side is taken as "not above" instead.
+    In exact arithmetic the band is the sums of equal blocks of pixels. Where the two middle sums
+    differ, the floats differ too; only a tie needs PyWavelets' rounding. In a picture of 4,096 px
+    or more on its short side a tie counts as "not above" instead.
     """
     scale = wavelet_scale(plane, size)
     pixels = plane.thumbnail(scale, scale)
     sums = np.empty((size, size), np.int64)
     resample.block_sums(pixels, sums)
     middle = np.sort(sums, axis=None)[sums.size // 2 - 1 : sums.size // 2 + 1]
-    if middle[0] < middle[1] or scale > _EXACT_SCALE:
+    if middle[0] < middle[1] or scale > _MAX_EXACT_SCALE:
         return np.asarray(sums > middle[0])
     return _above_median_exactly(pixels, transforms.HAAR, scale, size)
 
 
-@of_grey
+@grey_hash
 def whash_db4(plane: GreyPlane, size: int) -> Bits:
-    """`imagehash.whash(mode="db4")`: the same with Daubechies' wavelet; a larger square of bits.
+    """`imagehash.whash(mode="db4")`: low-pass band of Daubechies' wavelet above its median.
 
-    It has (14, 14) bits for size 8 where the short side is 64 pixels or more.
+    (14, 14) bits for size 8 where the short side is 64 pixels or more.
     """
     scale = wavelet_scale(plane, size)
     pixels = plane.thumbnail(scale, scale)
@@ -104,10 +104,10 @@ def whash_db4(plane: GreyPlane, size: int) -> Bits:
     band = np.empty((matrix.shape[0], matrix.shape[0]))
     wavelet.project(pixels, matrix, band)
     ranked = np.sort(band, axis=None)
-    # With an odd count the median is an element itself, and no neighbour may be near it.
+    # With an odd count the median is an element: check the neighbours on both sides.
     odd = band.size % 2
     around = ranked[band.size // 2 - 1 : band.size // 2 + 1 + odd]
-    if np.diff(around).min() > _CERTAIN or scale > _EXACT_SCALE:
+    if np.diff(around).min() > _TIE_TOLERANCE or scale > _MAX_EXACT_SCALE:
         return np.asarray(band > (around[-2] + around[-1]) / 2)
     return _above_median_exactly(pixels, transforms.DB4, scale, size)
 
@@ -124,13 +124,13 @@ def _above_median_exactly(
     return np.asarray(band > np.median(band))
 
 
-def colorhash(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
-    """`imagehash.colorhash`: 14 shares of `size` bits each."""
+def colorhash(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
+    """`imagehash.colorhash`; see `colour_shares`."""
     yield ORIGINAL, pack_bits(colour_shares(picture.pixels, kind.size)), picture.quality
 
 
 def colour_shares(pixels: NDArray[np.uint8], binbits: int) -> Bits:
-    """Of RGB (H, W, 3) or grey (H, W): 14 shares of `binbits` bits each."""
+    """Return 14 colour shares, `binbits` bits each, of RGB (H, W, 3) or grey (H, W) pixels."""
     counts = np.empty(colour.BINS, np.int64)
     if is_grey(pixels):
         counts[:] = 0
@@ -159,31 +159,21 @@ _SEGMENT_THRESHOLD = 128
 _MIN_SEGMENT_PIXELS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Rows `top` to `bottom` and columns `left` to `right`, the ends left out."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-def find_boxes(plane: GreyPlane) -> tuple[Box, ...]:
-    """The segments of `imagehash.crop_resistant_hash`, bright ones first, in pixels of `plane`."""
+def find_boxes(plane: GreyPlane) -> tuple[Rectangle, ...]:
+    """Find the segments of `imagehash.crop_resistant_hash`, bright ones first."""
     side = _SEGMENTATION_SIDE
-    found = np.empty((side * side // _MIN_SEGMENT_PIXELS, segments.SEGMENT_COLUMNS), np.int64)
+    rows = np.empty((side * side // _MIN_SEGMENT_PIXELS, segments.SEGMENT_COLUMNS), np.int64)
     count = segments.find_segments(
-        _smoothed(plane.thumbnail(side, side)), _SEGMENT_THRESHOLD, _MIN_SEGMENT_PIXELS, found
+        _smoothed(plane.thumbnail(side, side)), _SEGMENT_THRESHOLD, _MIN_SEGMENT_PIXELS, rows
     )
     if count == 0:
-        found[0, : segments.PIXELS], count = (0, 0, side - 1, side - 1), 1
+        rows[0, : segments.PIXELS], count = (0, 0, side - 1, side - 1), 1
     scale_y, scale_x = plane.height / side, plane.width / side
     boxes = []
-    for top, left, bottom, right in found[:count, : segments.PIXELS].tolist():
+    for top, left, bottom, right in rows[:count, : segments.PIXELS].tolist():
         # Pillow's crop rounds half to even, as Python does.
         boxes.append(
-            Box(
+            Rectangle(
                 round(top * scale_y),
                 round(left * scale_x),
                 max(round((bottom + 1) * scale_y), round(top * scale_y) + 1),
@@ -194,16 +184,16 @@ def find_boxes(plane: GreyPlane) -> tuple[Box, ...]:
 
 
 def _smoothed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pillow's Gaussian blur, which is three box blurs and takes 0.6 ms, then the 3x3 median."""
+    """Apply Pillow's Gaussian blur (three box blurs, 0.6 ms), then the 3x3 median."""
     blurred = np.asarray(PillowImage.fromarray(grey).filter(_BLUR))
     out = np.empty_like(blurred)
     segments.median_3x3(blurred, out)
     return out
 
 
-def crop_resistant_hash(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
-    """`imagehash.crop_resistant_hash`: the dhash of each segment's box."""
+def crop_resistant_hash(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
+    """`imagehash.crop_resistant_hash`: dhash of the box of each segment."""
     plane = picture.grey
-    boxes = (plane.crop(b.top, b.left, b.bottom, b.right) for b in find_boxes(plane))
+    boxes = map(plane.crop, find_boxes(plane))
     value = b"".join(pack_bits(_differences(box, kind.size)) for box in boxes)
     yield ORIGINAL, value, picture.quality

@@ -1,4 +1,4 @@
-"""PDQ of decoded pixels."""
+"""Compute PDQ of decoded pixels."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from featsvc_kernels.pictures import as_rows
 from numpy.typing import NDArray
 
 MIN_SIDE = 5
-"""Smaller pictures have no hash: all zero bits with quality 0, as in Meta's reference."""
+"""Smaller pictures hash to zeros with quality 0, as in Meta's reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class PdqHash:
 
 
 def hash_pdq(pixels: NDArray[np.uint8]) -> PdqHash:
-    """PDQ of RGB (H, W, 3) or grey (H, W) uint8 pixels, 1x1 at least; any memory layout."""
+    """Hash RGB (H, W, 3) or grey (H, W) uint8 pixels, at least 1x1, in any memory layout."""
     if min(pixels.shape[:2]) < MIN_SIDE:
         return PdqHash(bytes(32), 0)
     _, bits, quality = _transform(pixels)
@@ -30,12 +30,12 @@ def hash_pdq(pixels: NDArray[np.uint8]) -> PdqHash:
 def _transform(
     pixels: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:
-    """Coefficients (16, 16), packed bits (32,) and quality."""
+    """Return the coefficients (16, 16), the packed bits (32,) and the quality."""
     height, width = pixels.shape[:2]
     rows, channels = as_rows(pixels)
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
-    quality = kernels.pdq_hash(rows, channels, 0, 0, height, width, coefficients, bits)
+    quality = kernels.pdq_hash(rows, channels, (0, 0, height, width), coefficients, bits)
     return coefficients, bits, int(quality)
 
 
@@ -49,13 +49,13 @@ DIHEDRAL_VARIANTS = (
     "transpose",
     "transverse",
 )
-"""In the order of Meta's reference, whose names for the last two are flip plus 1 and minus 1."""
+"""In the order of Meta's reference, which calls the last two flip plus 1 and flip minus 1."""
 
 
 def hash_pdq_dihedral(pixels: NDArray[np.uint8]) -> tuple[PdqHash, ...]:
-    """PDQ of the picture turned and mirrored in all eight ways, in order of `DIHEDRAL_VARIANTS`.
+    """Hash the picture turned and mirrored in all eight ways, in the order of `DIHEDRAL_VARIANTS`.
 
-    One DCT block serves all: a turn is a transpose and changes of sign. Equals
+    All come from one DCT block: a turn is a transpose and changes of sign. Equals
     `pdqhash.compute_dihedral`.
     """
     if min(pixels.shape[:2]) < MIN_SIDE:
@@ -66,18 +66,6 @@ def hash_pdq_dihedral(pixels: NDArray[np.uint8]) -> tuple[PdqHash, ...]:
     return tuple(PdqHash(row.tobytes(), quality) for row in bits)
 
 
-def compute_pdqf(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:
-    """PDQF: the 256 coefficients that PDQ quantises, and the quality.
-
-    Element k belongs to bit k of the hex as it is read, as in `pdqhash.compute_float`. A picture
-    with a side under 5 px gives zeros and quality 0.
-    """
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        return np.zeros(256, np.float32), 0
-    coefficients, _, quality = _transform(pixels)
-    return coefficients.ravel()[::-1].copy(), quality
-
-
 def measure_quality(pixels: NDArray[np.uint8]) -> int:
-    """PDQ's measure of how much structure a picture has, 0 to 100; 0 for a side under 5 px."""
+    """Return PDQ's quality of a picture, 0 to 100; 0 for a side below 5 px."""
     return 0 if min(pixels.shape[:2]) < MIN_SIDE else _transform(pixels)[2]

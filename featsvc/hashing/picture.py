@@ -1,4 +1,4 @@
-"""What a perceptual hash is given, and what it gives: a decoded picture, and bits of it."""
+"""Input and output of the perceptual hash functions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, wraps
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from featsvc.hashing.pdq import measure_quality
 from featsvc.hashing.planes import GreyPlane
-from featsvc.hashing.variants import MakeVariants, make_original
+from featsvc.hashing.variants import VariantMaker, make_original
 from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.variants import ORIGINAL
 
 Bits = NDArray[np.bool_]
 
-Made: TypeAlias = tuple[str, bytes, int]
+HashedVariant: TypeAlias = tuple[str, bytes, int]
 """Variant, value and quality of one signal."""
 
 
 class Picture:
-    """Pixels, RGB (H, W, 3) or grey (H, W), and what several hashes of them share.
+    """Pixels, RGB (H, W, 3) or grey (H, W), and intermediate results that several hashes share.
 
-    `variants` says which turns and parts of it PDQ is made of, the original first.
+    `variants` yields PDQ of the original and its variants.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], variants: MakeVariants = make_original) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], variants: VariantMaker = make_original) -> None:
         self.pixels = pixels
         self.variants = variants
 
@@ -35,32 +35,35 @@ class Picture:
 
     @cached_property
     def quality(self) -> int:
-        """PDQ's measure, 0 to 100."""
+        """PDQ's quality, 0 to 100."""
         return measure_quality(self.pixels)
 
 
 class PictureHash(Protocol):
-    """What the table names for a hash of pictures."""
+    """A function that the table of algorithms names for a hash of pictures."""
 
-    def __call__(self, picture: Picture, kind: Algorithm, /) -> Iterable[Made]:
-        """None where the picture is too small for it. Synchronous and thread-safe."""
+    def __call__(self, picture: Picture, kind: Algorithm, /) -> Iterable[HashedVariant]:
+        """Yield nothing where the picture is too small. Synchronous and thread-safe."""
         ...
 
 
-def of_grey(bits: Callable[[GreyPlane, int], Bits]) -> PictureHash:
-    """From a function of the grey plane and the size: one signal, where it has all of its bits."""
+def grey_hash(compute_bits: Callable[[GreyPlane, int], Bits]) -> PictureHash:
+    """Make a `PictureHash` of a function of the grey plane and the size.
 
-    @wraps(bits)
-    def made(picture: Picture, kind: Algorithm, /) -> Iterator[Made]:
-        found = bits(picture.grey, kind.size)
-        if found.size == kind.bits:
-            yield ORIGINAL, pack_bits(found), picture.quality
+    It yields one signal, or none where the function returns too few bits.
+    """
 
-    return made
+    @wraps(compute_bits)
+    def hash_picture(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
+        bits = compute_bits(picture.grey, kind.size)
+        if bits.size == kind.bits:
+            yield ORIGINAL, pack_bits(bits), picture.quality
+
+    return hash_picture
 
 
 def pack_bits(bits: Bits) -> bytes:
-    """A row of bits, first one most significant, as a right-aligned big-endian number.
+    """Pack bits, the first one most significant, into a right-aligned big-endian number.
 
     Its hex is what imagehash prints.
     """

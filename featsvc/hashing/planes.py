@@ -1,5 +1,6 @@
-"""One grey plane of a picture, from which every hash takes its thumbnail."""
+"""The grey plane of a picture, and thumbnails of it."""
 
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -12,14 +13,37 @@ _CACHED_LENGTH = 8192
 Plane = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """Pixels `top` to `bottom` and `left` to `right`, the last ones exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width."""
+        return self.top, self.left, self.height, self.width
+
+
 def _padded(length: int) -> int:
     return -(-length // 8) * 8
 
 
 def _empty_plane(height: int, width: int) -> Plane:
-    """Room for `height` x `width` bytes, padded to multiples of 8 so that it transposes in tiles.
+    """Allocate (height, width) bytes, padded to multiples of 8 so that they transpose in tiles.
 
-    The padding is never read into a result: rows are weighed column by column.
+    The padding never reaches a result: resampling works column by column.
     """
     return np.empty((_padded(height), _padded(width)), np.uint8)
 
@@ -31,7 +55,7 @@ def _transposed(plane: Plane) -> Plane:
 
 
 def _weights(in_size: int, out_size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    # Longer axes are rare, and each would hold megabytes.
+    # Longer axes are rare, and their weights take megabytes.
     if in_size > _CACHED_LENGTH:
         return resample.lanczos_weights(in_size, out_size)
     return _cached_weights(in_size, out_size)
@@ -51,13 +75,10 @@ def _resample_height(plane: Plane, in_size: int, out_size: int) -> Plane:
 
 
 class GreyPlane:
-    """Grey pixels as Pillow's `convert("L")` makes them, and Pillow's Lanczos thumbnails of them.
-
-    It keeps the transposed plane once that is needed.
-    """
+    """Grey pixels and Lanczos thumbnails, equal to Pillow's; caches the transposed plane."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        """`pixels`: RGB (H, W, 3) or grey (H, W) uint8; any memory layout."""
+        """Convert RGB (H, W, 3) or grey (H, W) uint8 pixels, in any memory layout."""
         self.height, self.width = int(pixels.shape[0]), int(pixels.shape[1])
         self._plane = _empty_plane(self.height, self.width)
         if is_grey(pixels):
@@ -70,14 +91,13 @@ class GreyPlane:
         """(H, W) uint8, a view."""
         return self._plane[: self.height, : self.width]
 
-    def crop(self, top: int, left: int, bottom: int, right: int) -> "GreyPlane":
-        """The rectangle up to but without `bottom` and `right`."""
-        return GreyPlane(self.pixels[top:bottom, left:right])
+    def crop(self, part: Rectangle) -> "GreyPlane":
+        return GreyPlane(self.pixels[part.top : part.bottom, part.left : part.right])
 
     def thumbnail(self, width: int, height: int) -> NDArray[np.uint8]:
-        """`resize((width, height), LANCZOS)` of Pillow 13, bit for bit: (height, width) uint8."""
+        """Equal `resize((width, height), LANCZOS)` of Pillow 13: (height, width) uint8."""
         lost_rows, lost_columns = self.height - height, self.width - width
-        # Pillow 13's rule (measured); earlier ones always took the columns first.
+        # Pillow 13's rule (measured); earlier versions always resampled columns first.
         if lost_rows > 0 and lost_rows > 2 * lost_columns:
             turned = _transposed(_resample_height(self._plane, self.height, height))
             plane = _transposed(_resample_height(turned, self.width, width))

@@ -1,8 +1,8 @@
-"""The discrete transforms of imagehash's hashes, with the roundings of its own libraries.
+"""The discrete transforms of imagehash's hashes, rounded as the libraries it uses do.
 
-A hash bit says whether a coefficient is above the median or mean. Where a picture is flat or
-symmetric, coefficients that are equal on paper differ in their last bit, and that noise decides
-bits. So these follow SciPy's DCT and PyWavelets' wavelets operation by operation, in NumPy alone.
+A hash bit says whether a coefficient is above the median or mean. In a flat or symmetric picture,
+mathematically equal coefficients differ by rounding, which then decides bits. So these functions
+follow SciPy's DCT and PyWavelets' wavelets operation by operation, in NumPy alone.
 """
 
 import math
@@ -16,9 +16,15 @@ Floats = NDArray[np.float64]
 
 HAAR = (0.7071067811865476, 0.7071067811865476)
 DB4 = (
-    -0.010597401785069032, 0.0328830116668852, 0.030841381835560764, -0.18703481171909309,
-    -0.027983769416859854, 0.6308807679298589, 0.7148465705529157, 0.2303778133088965,
-)  # fmt: skip
+    -0.010597401785069032,
+    0.0328830116668852,
+    0.030841381835560764,
+    -0.18703481171909309,
+    -0.027983769416859854,
+    0.6308807679298589,
+    0.7148465705529157,
+    0.2303778133088965,
+)
 """Decomposition low-pass filters."""
 
 _IDENTITY_ROWS = 256
@@ -28,9 +34,9 @@ _PI = Fraction(3141592653589793238462643383279502884197, 10**39)
 
 @lru_cache(maxsize=64)
 def _dct_twiddles(n: int) -> Floats:
-    """cos(2 pi k / 4n) for k in 1..n with pocketfft's roundings (`sincos_2pibyn`, first quadrant).
+    """Compute cos(2 pi k / 4n) for k in 1..n, rounded as pocketfft's `sincos_2pibyn` does.
 
-    It multiplies two table entries, each cosine and sine taken in the first octant.
+    Like it, multiply two table entries, each cosine and sine taken in the first octant.
     """
     angle = float(_PI / (16 * n))
     values = (4 * n + 2) // 2
@@ -59,7 +65,7 @@ def _dct_twiddles(n: int) -> Floats:
 def dct(x: NDArray[np.generic]) -> Floats:
     """DCT-II along the last axis (even length), unnormalised: `scipy.fftpack.dct`, bit for bit.
 
-    NumPy's inverse real FFT is the same pocketfft; what its `T_dcst23` folds around it is here.
+    Adds pocketfft's `T_dcst23` to NumPy's inverse real FFT, which is pocketfft too.
     """
     n = x.shape[-1]
     c = x.astype(np.float64)
@@ -96,7 +102,7 @@ def low_pass(x: Floats, taps: tuple[float, ...]) -> Floats:
         out[..., :inside] += tap * padded[..., at - j]
     for o in range(inside, out.shape[-1]):
         beyond = 2 * o + 1 - n
-        # PyWavelets takes the mirrored samples first, nearest to the edge first.
+        # PyWavelets adds the mirrored samples first, nearest to the edge first.
         for j in (*range(beyond, -1, -1), *range(beyond + 1, len(taps))):
             out[..., o] += taps[j] * padded[..., n + beyond + offset - j]
     return out
@@ -124,9 +130,10 @@ def _haar_join(low: Floats, high: Floats) -> Floats:
 
 
 def remove_mean_by_haar(x: Floats) -> Floats:
-    """`x` (2^k, 2^k) decomposed by Haar to one coefficient, that one zeroed, and put together.
+    """Decompose `x` (2^k, 2^k) by Haar to one coefficient, set it to zero, and recompose.
 
-    On paper it subtracts the mean; the noise it leaves decides ties, so every step is PyWavelets'.
+    In exact arithmetic this subtracts the mean. Its rounding decides ties, so every step is
+    PyWavelets'.
     """
     details = []
     low = x
@@ -143,9 +150,9 @@ def remove_mean_by_haar(x: Floats) -> Floats:
 
 @lru_cache(maxsize=32)
 def low_pass_matrix(n: int, levels: int) -> Floats:
-    """(outputs, n): `levels` of the db4 low-pass as one matrix; equal up to rounding."""
+    """Return `levels` of the db4 low-pass as one matrix (outputs, n); equal up to rounding."""
     rows = []
-    # A block at a time: the whole identity would be n^2 floats.
+    # One block of the identity at a time: all of it would be n^2 floats.
     for first in range(0, n, _IDENTITY_ROWS):
         block = np.eye(min(_IDENTITY_ROWS, n - first), n, first)
         for _ in range(levels):

@@ -1,12 +1,11 @@
-"""Pixels to PDQ's variants: turns, frames, crops and tilts of one decoded picture.
+"""Compute PDQ of variants of a picture: turned, unframed, cropped and tilted.
 
-All but tilts are rectangles of the same buffer, hashed in place. Which there are, and what share
-of a threshold each is held to: `featsvc.signals.variants`.
+All but tilts are rectangles of the same buffer, hashed in place. `featsvc.signals.variants` lists
+them with the share of the threshold that applies to each.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -23,6 +22,7 @@ from featsvc.hashing.pdq import (
     hash_pdq,
     hash_pdq_dihedral,
 )
+from featsvc.hashing.planes import Rectangle
 from featsvc.signals.algorithms import QUALITY_FLOOR
 from featsvc.signals.variants import (
     CENTRE_CROPS,
@@ -41,59 +41,41 @@ from featsvc.signals.variants import (
 )
 
 Pixels = NDArray[np.uint8]
-MakeVariants = Callable[[Pixels], Iterable[tuple[str, PdqHash]]]
-"""Pixels -> name and PDQ of each variant, the original first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Pixels `top` to `bottom` and `left` to `right`, the last ones exclusive."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
+VariantMaker = Callable[[Pixels], Iterable[tuple[str, PdqHash]]]
+"""Yields name and PDQ of each variant of the pixels, the original first."""
 
 _TURNED = frozenset(DIHEDRAL_VARIANTS) - {ORIGINAL}
 _ONE_PASS = frozenset({"flip_y", "transpose", "rotate_90"})
 _FRAMES = {"trimmed": framing.TRIMMED, "unframed": framing.UNFRAMED}
 _FRAMED = frozenset(f"{name}{turn}" for name in _FRAMES for turn in ("", "_flip_y"))
 _GRID = 128
-"""Grid lines on the short side, about, that frames are looked for on."""
+"""Approximate number of grid lines on the short side on which frames are searched."""
 _MIN_FRAMED_SIDE = 64
 _MIN_FRAMED_AREA = 0.15
-_NOTABLE = 0.01
-"""A rectangle that differs from another by less of its sides would be found by that one."""
+_MIN_DIFFERENCE = 0.01
+"""Share of the sides by which two rectangles must differ for the second to be worth hashing."""
 _MIN_CUT_AREA = 0.33
 _TILTED_SIDE = 384
-"""Tilts are made of a plane with about so many pixels on its short side."""
+"""Approximate pixels on the short side of the plane that is tilted."""
 
 
 def make_original(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
+    """Yield the original only."""
     yield ORIGINAL, hash_pdq(pixels)
 
 
 def make_dihedral(pixels: Pixels) -> Iterable[tuple[str, PdqHash]]:
-    """Meta's eight, from one DCT block; see `hash_pdq_dihedral`."""
+    """Yield Meta's eight turns from one DCT block; see `hash_pdq_dihedral`."""
     return zip(DIHEDRAL_VARIANTS, hash_pdq_dihedral(pixels), strict=True)
 
 
-def making(wanted: frozenset[str]) -> MakeVariants:
-    """The maker of these query variants beside the original."""
-    return partial(make_query, wanted) if wanted else make_original
+def query_maker(names: frozenset[str]) -> VariantMaker:
+    """Return the maker of the original and the named query variants."""
+    return partial(make_query, names) if names else make_original
 
 
-def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
-    """The original and those of `wanted` that the picture has: most have no frame."""
+def make_query(names: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
+    """Yield the original and those of `names` that the picture has: most have no frame."""
     rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     whole = Rectangle(0, 0, height, width)
@@ -101,25 +83,25 @@ def make_query(wanted: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pd
         yield from make_original(pixels)
         return
     frames = find_frames(pixels)
-    turns = wanted & _TURNED
-    if turns and not _is_mere_frame(rows, channels, frames):
+    turns = names & _TURNED
+    if turns and not _is_empty_frame(rows, channels, frames):
         yield from _turned(rows, channels, whole, turns)
     else:
         yield ORIGINAL, _hash(rows, channels, whole)
-    if wanted & _FRAMED:
+    if names & _FRAMED:
         for name, rectangle in frames.items():
-            if f"{name}_flip_y" in wanted:
+            if f"{name}_flip_y" in names:
                 for turn, hashed in _turned(rows, channels, rectangle, frozenset({"flip_y"})):
-                    if (full := name if turn == ORIGINAL else f"{name}_{turn}") in wanted:
-                        yield full, hashed
-            elif name in wanted:
+                    if (variant := name if turn == ORIGINAL else f"{name}_{turn}") in names:
+                        yield variant, hashed
+            elif name in names:
                 yield name, _hash(rows, channels, rectangle)
 
 
 def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
-    """The original, then every entry variant that has a quality to match on and a new value."""
+    """Yield the original, then each entry variant with sufficient quality and a new value."""
     rows, channels = as_rows(pixels)
-    if min(pixels.shape[:2]) < MIN_SIDE or _is_mere_frame(rows, channels, find_frames(pixels)):
+    if min(pixels.shape[:2]) < MIN_SIDE or _is_empty_frame(rows, channels, find_frames(pixels)):
         yield from make_original(pixels)
         return
     seen = set()
@@ -137,8 +119,11 @@ def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
 
 
 def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
-    """Corners are a structure of their own, the same for all pictures: they are no variants of a
-    picture that has too little without them."""
+    """Yield the tilts, for each angle up to the first of low quality.
+
+    Filled corners add structure that is the same for all pictures, so a picture with too little
+    structure without them has no tilted variants.
+    """
     height, width = rows.shape[0], rows.shape[1] // channels
     factor = max(1, min(height, width) // _TILTED_SIDE)
     plane = np.empty((height // factor, width // factor), np.uint8)
@@ -159,54 +144,52 @@ def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
 
 
 def find_frames(pixels: Pixels) -> dict[str, Rectangle]:
-    """The `trimmed` and `unframed` rectangle of RGB (H, W, 3) or grey (H, W), where it has one.
+    """Find the `trimmed` and the `unframed` rectangle of RGB (H, W, 3) or grey (H, W) pixels.
 
-    Left out is what differs too little from the whole or from the one before, or is too small to
-    be the picture.
+    Leaves out a rectangle that differs too little from the whole or from the one before, or is too
+    small to be the picture.
     """
     rows, channels = as_rows(pixels)
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // _GRID)
     lines = np.empty((framing.FRAMES, 4), np.int64)
     framing.find_frames(rows, channels, step, lines)
-    found: dict[str, Rectangle] = {}
+    frames: dict[str, Rectangle] = {}
     known = [Rectangle(0, 0, height, width)]
     for name, row in _FRAMES.items():
         top, left, bottom, right = lines[row].tolist()
         rectangle = Rectangle(top, left, bottom, right)
         if _is_picture(rectangle, height, width) and all(_differs(rectangle, k) for k in known):
             known.append(rectangle)
-            found[name] = rectangle
-    return found
+            frames[name] = rectangle
+    return frames
 
 
 def entry_rectangles(pixels: Pixels) -> dict[str, Rectangle]:
-    """By name, every part of the picture that is an entry variant of it."""
+    """Return the entry variants that are parts of the picture, by name."""
     height, width = pixels.shape[:2]
-    found = {k: v for k, v in find_frames(pixels).items() if VARIANTS[k].entry}
+    parts = {k: v for k, v in find_frames(pixels).items() if VARIANTS[k].entry}
     for percent in CENTRE_CROPS:
-        found[centre_name(percent)] = _cut(height, width, *(percent / 200,) * 4)
+        parts[centre_name(percent)] = _cut(height, width, *(percent / 200,) * 4)
     for number, side in enumerate(SIDES):
         for percent in SIDE_CROPS:
             off = [0.0] * 4
             off[number] = percent / 100
-            found[side_name(side, percent)] = _cut(height, width, *off)
+            parts[side_name(side, percent)] = _cut(height, width, *off)
     for w, h in RATIOS:
         across = max(0.0, 1 - height * w / h / width) / 2
         down = max(0.0, 1 - width * h / w / height) / 2
-        if _NOTABLE < across + down < (1 - _MIN_CUT_AREA) / 2:
-            found[ratio_name(w, h)] = _cut(height, width, down, across, down, across)
-    return {k: v for k, v in found.items() if min(v.height, v.width) >= MIN_SIDE}
+        if _MIN_DIFFERENCE < across + down < (1 - _MIN_CUT_AREA) / 2:
+            parts[ratio_name(w, h)] = _cut(height, width, down, across, down, across)
+    return {k: v for k, v in parts.items() if min(v.height, v.width) >= MIN_SIDE}
 
 
 def _cut(
     height: int, width: int, top: float, left: float, bottom: float, right: float
 ) -> Rectangle:
-    """Without these shares of the sides' lengths."""
-    return Rectangle(
-        round(height * top), round(width * left),
-        round(height * (1 - bottom)), round(width * (1 - right)),
-    )  # fmt: skip
+    """Return the whole without these shares of its height and width."""
+    down, across = round(height * (1 - bottom)), round(width * (1 - right))
+    return Rectangle(round(height * top), round(width * left), down, across)
 
 
 def _is_picture(rectangle: Rectangle, height: int, width: int) -> bool:
@@ -218,12 +201,15 @@ def _is_picture(rectangle: Rectangle, height: int, width: int) -> bool:
 def _differs(a: Rectangle, b: Rectangle) -> bool:
     down = abs(a.top - b.top) + abs(a.bottom - b.bottom)
     across = abs(a.left - b.left) + abs(a.right - b.right)
-    return down > _NOTABLE * a.height or across > _NOTABLE * a.width
+    return down > _MIN_DIFFERENCE * a.height or across > _MIN_DIFFERENCE * a.width
 
 
-def _is_mere_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle]) -> bool:
-    """Whether what lies within the bars has too little structure: then the quality of the whole is
-    that of its frame, which many pictures share, and turns and crops of it are no content."""
+def _is_empty_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle]) -> bool:
+    """Return whether the picture inside the frame has too little structure.
+
+    The quality is then that of the frame, which many pictures share: turns and crops would match
+    those.
+    """
     inside = frames.get("trimmed")
     return inside is not None and _hash(rows, channels, inside).quality < QUALITY_FLOOR
 
@@ -231,22 +217,18 @@ def _is_mere_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle])
 def _turned(
     rows: Pixels, channels: int, part: Rectangle, turns: frozenset[str]
 ) -> Iterator[tuple[str, PdqHash]]:
-    """PDQ of a part as it is, then of its turned pixels."""
+    """Yield PDQ of a part, then of its turned pixels."""
     bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
     every = not turns <= _ONE_PASS
-    quality = kernels.pdq_turned_hashes(
-        rows, channels, part.top, part.left, part.height, part.width, every, bits
-    )
+    quality = kernels.pdq_turned_hashes(rows, channels, part.extent, every, bits)
     for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
         if name == ORIGINAL or name in turns:
             yield name, PdqHash(row.tobytes(), int(quality))
 
 
 def _hash(rows: Pixels, channels: int, part: Rectangle) -> PdqHash:
-    """PDQ of a part, read where it lies."""
+    """Compute PDQ of a part in place."""
     coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
     bits = np.empty(32, np.uint8)
-    quality = kernels.pdq_hash(
-        rows, channels, part.top, part.left, part.height, part.width, coefficients, bits
-    )
+    quality = kernels.pdq_hash(rows, channels, part.extent, coefficients, bits)
     return PdqHash(bits.tobytes(), int(quality))

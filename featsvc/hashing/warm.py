@@ -1,4 +1,4 @@
-"""Get everything slow out of the way before the first request."""
+"""Warm up decoders and hash kernels before the first request."""
 
 import io
 
@@ -17,8 +17,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 def warm() -> None:
     """Decode and hash one small picture in every format, and a text.
 
-    Loads each decoder's library and runs each kernel once; kernels are compiled, or loaded from
-    Numba's cache, when this module is imported.
+    Loads the library of each decoder and runs each kernel once. Importing this module compiles the
+    kernels or loads them from Numba's cache.
     """
     ramp = np.arange(_SIDE * _SIDE * 3, dtype=np.uint32) * 2654435761 >> 24
     picture = PillowImage.fromarray(ramp.astype(np.uint8).reshape(_SIDE, _SIDE, 3))
@@ -27,4 +27,4 @@ def warm() -> None:
         content = io.BytesIO()
         picture.save(content, name)
         hash_content(content.getvalue(), names, DecodeOptions(), Limits())
-    hash_text("What a text is hashed by.", [n for n, k in ALGORITHMS.items() if k.of_texts])
+    hash_text("A text to hash once.", [n for n, k in ALGORITHMS.items() if k.of_texts])

@@ -1,9 +1,9 @@
-"""Engines: all values within a distance of each query.
+"""Engines: each finds all values within a distance of each query.
 
-A value is a row of a `uint8[n, bytes]`, or of a `Ragged`; its row number names it in an answer. An
-engine is made from named arrays (`build` makes them, a segment maps them), so that an index on
-disk and one in memory are the same thing. Engines are immutable: any number of threads may search
-one. Those of vectors are in `vector_engines`, that of texts in `text_engine`.
+A hit names a value by its row in `uint8[n, bytes]` or in a `RaggedArray`. An engine consists of
+named arrays, which `build` computes or a segment maps, so that an index on disk is the same as one
+in memory. Engines are immutable: any number of threads may search one. The engines of vectors are
+in `vector_engines`, that of texts in `text_engine`.
 """
 
 import threading
@@ -21,20 +21,13 @@ from featsvc.matching.hits import (
     Arrays,
     Engine,
     RawHits,
-    as_rows,
-    check_room,
-    ends_of,
+    check_hits,
     faiss_on_this_thread,
+    hit_ends,
 )
-from featsvc.matching.plans import (
-    GIVE_UP_SHARE,
-    ChunkPlan,
-    choose_plan,
-    masks,
-    worth_probing,
-)
+from featsvc.matching.plans import GIVE_UP_SHARE, ChunkPlan, choose_plan, masks, worth_probing
 from featsvc.matching.text_engine import MinHashEngine
-from featsvc.matching.values import Values
+from featsvc.matching.values import Values, as_rows
 from featsvc.matching.vector_engines import (
     FlatVectorEngine,
     ProjectionEngine,
@@ -42,38 +35,18 @@ from featsvc.matching.vector_engines import (
     build_vector_engine,
 )
 from featsvc.signals.algorithms import Algorithm
-from featsvc.signals.distance import (
-    CONTAINMENT,
-    COSINE,
-    EQUALITY,
-    HAMMING,
-    TLSH,
-    Distance,
-)
-
-_I64 = NDArray[np.int64]
+from featsvc.signals.bits import to_words
+from featsvc.signals.distance import CONTAINMENT, COSINE, EQUALITY, HAMMING, TLSH, Distance
 
 _FIRST_HITS = 1024
 _CANDIDATES = 4096
 
 
-def to_words(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Rows of bytes as rows of 64-bit words, filled up with zeros. A view where it can be one."""
-    count, width = values.shape
-    if width % 8 == 0:
-        if not values.flags.c_contiguous:
-            values = np.ascontiguousarray(values)
-        return values.view(np.uint64)
-    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = values
-    return padded.view(np.uint64)
-
-
 class ExactEngine:
-    """Byte hashes: equal or not. O(log n): the first 8 bytes are searched for, the rest compared.
+    """Finds equal byte hashes. O(log n): a binary search by the first 8 bytes, then a comparison.
 
-    Arrays: `values` uint8 (n, bytes), `keys` uint64 (n,) the first 8 bytes as a big-endian number,
-    ascending, `order` uint32 (n,) the row of each key.
+    Arrays: `values` uint8 (n, bytes); `keys` uint64 (n,), the first 8 bytes as a big-endian number,
+    ascending; `order` uint32 (n,), the row of each key.
     """
 
     name = "exact"
@@ -86,7 +59,7 @@ class ExactEngine:
 
     @classmethod
     def build(cls, values: NDArray[np.uint8]) -> "ExactEngine":
-        keys = _leading_number(values)
+        keys = _leading_keys(values)
         order = np.argsort(keys, kind="stable").astype(np.uint32)
         return cls({"values": values, "keys": keys[order], "order": order})
 
@@ -94,20 +67,20 @@ class ExactEngine:
         queries = as_rows(queries)
         if radius < 0 or not len(self._keys):
             return RawHits.none(len(queries))
-        wanted = _leading_number(queries)
-        low = np.searchsorted(self._keys, wanted, "left")
-        counts = np.searchsorted(self._keys, wanted, "right") - low
-        check_room(int(counts.sum()), len(queries))
+        keys = _leading_keys(queries)
+        first = np.searchsorted(self._keys, keys, "left")
+        counts = np.searchsorted(self._keys, keys, "right") - first
+        check_hits(int(counts.sum()), len(queries))
         query = np.repeat(np.arange(len(queries)), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self._order[low[query] + within].astype(np.int64)
+        rows = self._order[first[query] + within].astype(np.int64)
         equal = (self._values[rows] == queries[query]).all(axis=1)
-        ends = ends_of(query[equal], len(queries))
+        ends = hit_ends(query[equal], len(queries))
         return RawHits(ends, rows[equal], np.zeros(int(equal.sum()), np.int64))
 
 
 class ScanEngine:
-    """Hamming distance by comparing every hash. Arrays: `words` uint64 (n, w)."""
+    """Compares every hash by Hamming distance. Arrays: `words` uint64 (n, w)."""
 
     name = "scan"
     _kernel = staticmethod(kernels.scan)
@@ -124,17 +97,17 @@ class ScanEngine:
 
 
 class TlshEngine(ScanEngine):
-    """TLSH's distance by comparing every digest: a million take 20 ms. Arrays: `words` (n, 5)."""
+    """Compares every digest by TLSH's distance: a million take 20 ms. Arrays: `words` (n, 5)."""
 
     name = "tlsh-scan"
     _kernel = staticmethod(scan_tlsh)
 
 
 class MultiIndexEngine:
-    """Hamming distance by multi-index hashing; by a scan where the radius is too large for it.
+    """Searches by Hamming distance with multi-index hashing, or with a scan at a large radius.
 
-    Arrays: `words` uint64 (n, w), `widths` int64 (c,), `starts` and `postings` uint32, as
-    `featsvc_kernels.search` lays them out.
+    Arrays: `words` uint64 (n, w), `widths` int64 (c,), `starts` and `postings` uint32, laid out as
+    `featsvc_kernels.search` describes.
     """
 
     name = "multi-index"
@@ -151,7 +124,7 @@ class MultiIndexEngine:
 
     @classmethod
     def build(cls, words: NDArray[np.uint64], plan: ChunkPlan) -> "MultiIndexEngine":
-        """O(n) a chunk."""
+        """Build the tables of `plan`. O(n) for each chunk."""
         starts = np.empty(plan.table_rows, np.uint32)
         postings = np.empty(len(plan.widths) * len(words), np.uint32)
         bit = base = 0
@@ -166,48 +139,55 @@ class MultiIndexEngine:
             bit += width
             base += 2**width + 1
         widths = np.array(plan.widths, np.int64)
-        arrays: Arrays = {
-            "words": words, "widths": widths, "starts": starts, "postings": postings
-        }  # fmt: skip
-        return cls(plan.bits, arrays)
+        tables: Arrays = {"widths": widths, "starts": starts, "postings": postings}
+        return cls(plan.bits, {"words": words, **tables})
 
     def search(self, queries: Values, radius: float) -> RawHits:
         if radius < 0:
             return RawHits.none(len(queries))
         radius = int(radius)
-        table = self._tables[radius] if radius in self._tables else self._table(radius)
+        table = self._tables[radius] if radius in self._tables else self._add_table(radius)
         if table is None:
             return self._scan.search(queries, radius)
         words = to_words(as_rows(queries))
         if len(words) == 1:
-            return _collect(kernels.probe, self._fixed(words, radius, table), 1)
-        # Near queries one after another find their postings and hashes in the cache.
+            return _collect(kernels.probe, self._arguments(words, radius, table), 1)
+        # Similar queries one after another find postings and hashes in the cache.
         order = np.lexsort(words.T[::-1])
-        hits = _collect(kernels.probe, self._fixed(words[order], radius, table), len(words))
-        return _in_order(hits, order)
+        hits = _collect(kernels.probe, self._arguments(words[order], radius, table), len(words))
+        return _in_query_order(hits, order)
 
-    def _fixed(
+    def _arguments(
         self, words: NDArray[np.uint64], radius: int, table: "_ProbeTable"
     ) -> tuple[object, ...]:
+        """Return the first arguments of the probe kernel."""
         spans = _scratch.spans
         if len(spans) < len(table.masks):
             spans = _scratch.grow_spans(len(table.masks))
         return (
-            self._words, words, radius, table.chunks, self._starts, self._postings,
-            table.masks, self._give_up, spans, _scratch.candidates,
-        )  # fmt: skip
+            self._words,
+            words,
+            radius,
+            table.chunks,
+            self._starts,
+            self._postings,
+            table.masks,
+            self._give_up,
+            spans,
+            _scratch.candidates,
+        )
 
-    def _table(self, radius: int) -> "_ProbeTable | None":
-        """Made once a radius; None where a scan is faster."""
+    def _add_table(self, radius: int) -> "_ProbeTable | None":
+        """Build and keep the table of a radius; None where a scan is faster."""
         worth = worth_probing(self._plan, len(self._words), radius)
         table = self._tables[radius] = _ProbeTable.of(self._plan, radius) if worth else None
         return table
 
 
 class FaissFlatEngine:
-    """Hamming distance by FAISS `IndexBinaryFlat`, the cross-check. Arrays: `words`.
+    """Compares every hash by Hamming distance with FAISS `IndexBinaryFlat`, as a cross-check.
 
-    FAISS keeps a copy of the hashes.
+    Arrays: `words` uint64 (n, w). FAISS keeps a copy of the hashes.
     """
 
     name = "faiss-flat"
@@ -222,7 +202,7 @@ class FaissFlatEngine:
         if radius < 0:
             return RawHits.none(len(queries))
         faiss_on_this_thread()
-        # FAISS returns what is strictly nearer than its radius.
+        # FAISS excludes its radius.
         limits, distances, rows = self._index.range_search(
             to_words(as_rows(queries)).view(np.uint8), int(radius) + 1
         )
@@ -233,14 +213,14 @@ class FaissFlatEngine:
 class Family:
     """The engines of one distance.
 
-    `build` makes the one for values of a kind, by their number, or as a bank's choice says;
-    `opened` makes one from its arrays, by its name; `choices` are those of a bank that mean
-    values of this distance (`banks.records.ENGINES`); `quick`: a search at the default threshold
-    is always short.
+    `build` makes an engine for values of an algorithm, by their number or by a bank's choice.
+    `open` maps the name of an engine to the function that restores it from its arrays. `choices`
+    are the engines that a bank may choose for this distance (`banks.records.ENGINES`). `quick`: a
+    search at the default threshold is always short.
     """
 
     build: Callable[[Algorithm, Values, str], Engine]
-    opened: Mapping[str, Callable[[Algorithm, Arrays], Engine]]
+    open: Mapping[str, Callable[[Algorithm, Arrays], Engine]]
     choices: tuple[str, ...] = ()
     quick: bool = False
 
@@ -251,7 +231,7 @@ def _build_hamming(kind: Algorithm, values: Values, choice: str) -> Engine:
         return FaissFlatEngine({"words": words})
     plan = choose_plan(kind.bits, len(words), int(kind.default_threshold))
     if choice == "multi-index" and plan is None:
-        # Of a table too small to be worth it: what a curator asks for is still exact.
+        # The values are too few for an index to pay, but a curator chose it.
         plan = ChunkPlan.even(kind.bits, max(1, kind.bits // 8))
     if plan is None or choice == "scan":
         return ScanEngine({"words": words})
@@ -262,7 +242,7 @@ FAMILIES: Mapping[Distance, Family] = MappingProxyType(
     {
         HAMMING: Family(
             build=_build_hamming,
-            opened={
+            open={
                 ScanEngine.name: lambda _, arrays: ScanEngine(arrays),
                 MultiIndexEngine.name: lambda kind, arrays: MultiIndexEngine(kind.bits, arrays),
                 FaissFlatEngine.name: lambda _, arrays: FaissFlatEngine(arrays),
@@ -272,22 +252,22 @@ FAMILIES: Mapping[Distance, Family] = MappingProxyType(
         ),
         EQUALITY: Family(
             build=lambda _, values, choice: ExactEngine.build(as_rows(values)),
-            opened={ExactEngine.name: lambda _, arrays: ExactEngine(arrays)},
+            open={ExactEngine.name: lambda _, arrays: ExactEngine(arrays)},
             quick=True,
         ),
         TLSH: Family(
             build=lambda _, values, choice: TlshEngine({"words": to_words(as_rows(values))}),
-            opened={TlshEngine.name: lambda _, arrays: TlshEngine(arrays)},
+            open={TlshEngine.name: lambda _, arrays: TlshEngine(arrays)},
         ),
         CONTAINMENT: Family(
             build=lambda _, values, choice: MinHashEngine.build(values),
-            opened={MinHashEngine.name: lambda _, arrays: MinHashEngine(arrays)},
+            open={MinHashEngine.name: lambda _, arrays: MinHashEngine(arrays)},
         ),
         COSINE: Family(
             build=lambda _, values, choice: build_vector_engine(
                 as_vectors(as_rows(values)), choice
             ),
-            opened={
+            open={
                 FlatVectorEngine.name: lambda _, arrays: FlatVectorEngine(arrays),
                 ProjectionEngine.name: lambda _, arrays: ProjectionEngine(arrays),
             },
@@ -295,23 +275,26 @@ FAMILIES: Mapping[Distance, Family] = MappingProxyType(
         ),
     }
 )
-"""Every distance of an algorithm that is matched."""
+"""The engines of every distance of a matched algorithm."""
 
 
 def build_engine(kind: Algorithm, values: Values, *, choice: str = "auto") -> Engine:
-    """The engine for `values`: by distance and size, or as a bank chose it."""
+    """Build the engine for `values`, by distance and number, or by a bank's choice."""
     return FAMILIES[kind.distance].build(kind, values, choice)
 
 
 def open_engine(name: str, kind: Algorithm, arrays: Arrays) -> Engine:
-    """The engine that `arrays` were taken from. Raises KeyError where one of them is missing or
-    the name is none of the kind's distance, ValueError where they do not fit."""
-    return FAMILIES[kind.distance].opened[name](kind, arrays)
+    """Restore an engine from its `arrays`.
+
+    Raises KeyError for a missing array or an engine that the distance does not have, ValueError
+    where the arrays do not fit each other.
+    """
+    return FAMILIES[kind.distance].open[name](kind, arrays)
 
 
 @dataclass(frozen=True, slots=True)
 class _ProbeTable:
-    """`chunks` and `masks` of the probe kernel for one radius."""
+    """The arrays `chunks` and `masks` of the probe kernel for one radius."""
 
     chunks: NDArray[np.int64]
     masks: NDArray[np.uint32]
@@ -319,25 +302,25 @@ class _ProbeTable:
     @classmethod
     def of(cls, plan: ChunkPlan, radius: int) -> "_ProbeTable":
         chunks = np.empty((len(plan.widths), kernels.CHUNK_COLUMNS), np.int64)
-        parts: list[NDArray[np.uint32]] = []
-        bit = base = taken = 0
+        masks_of_chunks: list[NDArray[np.uint32]] = []
+        bit = base = masks_base = 0
         for row, width, r in zip(chunks, plan.widths, plan.radii(radius), strict=True):
-            mine = masks(width, r)
+            chunk_masks = masks(width, r)
             row[kernels.FIRST_BIT] = bit
             row[kernels.WIDTH] = width
             row[kernels.STARTS_BASE] = base
-            row[kernels.MASKS_BASE] = taken
-            row[kernels.MASKS] = len(mine)
+            row[kernels.MASKS_BASE] = masks_base
+            row[kernels.MASKS] = len(chunk_masks)
             row[kernels.RADIUS] = r
-            parts.append(mine)
+            masks_of_chunks.append(chunk_masks)
             bit += width
             base += 2**width + 1
-            taken += len(mine)
-        return cls(chunks, np.concatenate(parts))
+            masks_base += len(chunk_masks)
+        return cls(chunks, np.concatenate(masks_of_chunks))
 
 
 class _Scratch(threading.local):
-    """Of each thread: where kernels work and write, so that a query allocates its answer only."""
+    """Buffers of each thread that kernels write to, so that a query allocates only its result."""
 
     def __init__(self) -> None:
         self.spans = np.empty((1024, 2), np.int64)
@@ -346,31 +329,31 @@ class _Scratch(threading.local):
         self.distances = np.empty(_FIRST_HITS, np.int64)
         self.end = np.empty(1, np.int64)
 
-    def grow_spans(self, probes: int) -> _I64:
+    def grow_spans(self, probes: int) -> NDArray[np.int64]:
         self.spans = np.empty((probes, 2), np.int64)
         return self.spans
 
 
 _scratch = _Scratch()
-_ONE_WITHOUT = RawHits.none(1)
+_NO_HITS_OF_ONE_QUERY = RawHits.none(1)
 
 
-def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int) -> RawHits:
-    """Run `kernel(*fixed, first, ends, rows, distances)` until all hits have found room."""
+def _collect(kernel: Callable[..., int], arguments: tuple[object, ...], queries: int) -> RawHits:
+    """Run `kernel(*arguments, first, ends, rows, distances)` until all hits fit the arrays."""
     rows, distances = _scratch.rows, _scratch.distances
     ends = _scratch.end if queries == 1 else np.empty(queries, np.int64)
-    done = kernel(*fixed, 0, ends, rows, distances)
+    done = kernel(*arguments, 0, ends, rows, distances)
     while done < queries:
         kept = int(ends[done - 1]) if done else 0
-        check_room(int(ends[done]), queries)
+        check_hits(int(ends[done]), queries)
         room = max(int(ends[done]), 2 * len(rows))
         rows = np.concatenate([rows[:kept], np.empty(room - kept, np.int64)])
         distances = np.concatenate([distances[:kept], np.empty(room - kept, np.int64)])
-        done = kernel(*fixed, done, ends, rows, distances)
+        done = kernel(*arguments, done, ends, rows, distances)
     if queries == 1:
-        # Most queries are one that hits nothing.
+        # Most searches have a single query that hits nothing.
         if not ends.item():
-            return _ONE_WITHOUT
+            return _NO_HITS_OF_ONE_QUERY
         ends = ends.copy()
     count = ends[-1] if queries else 0
     if count == 0:
@@ -378,14 +361,13 @@ def _collect(kernel: Callable[..., int], fixed: tuple[object, ...], queries: int
     return RawHits(ends, rows[:count].copy(), distances[:count].copy())
 
 
-def _in_order(hits: RawHits, order: NDArray[np.intp]) -> RawHits:
-    """Hits of queries that were searched in `order`, in the order they were asked in."""
-    counts = np.diff(hits.ends, prepend=0)
-    query = np.repeat(order, counts)
-    back = np.argsort(query, kind="stable")
-    return RawHits(ends_of(query, len(order)), hits.rows[back], hits.distances[back])
+def _in_query_order(hits: RawHits, order: NDArray[np.intp]) -> RawHits:
+    """Reorder the hits of queries that were searched in `order`."""
+    query = np.repeat(order, np.diff(hits.ends, prepend=0))
+    by_query = np.argsort(query, kind="stable")
+    return RawHits(hit_ends(query, len(order)), hits.rows[by_query], hits.distances[by_query])
 
 
-def _leading_number(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The first 8 bytes of each row as a big-endian number: it sorts as the bytes do."""
+def _leading_keys(values: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the first 8 bytes of each row as a big-endian number, which sorts as the bytes do."""
     return np.ascontiguousarray(values[:, :8]).view(">u8")[:, 0].astype(np.uint64)

@@ -1,21 +1,20 @@
 """Keeps the served snapshot at the newest revision of the store, off the request path.
 
-One thread polls the head; when it moved, what changed is read and laid over what is served
-(`featsvc.matching.layers`), and the next snapshot is swapped in by one assignment, so that a
-request sees the old one or the new one and nothing between. A newer segment takes the place of the
-base. While the store is away the last snapshot is served, staleness grows, and the thread recovers
-by itself.
+One thread polls the head of the store. When it moves, the thread reads the changes, adds them as a
+layer (`featsvc.matching.layers`), and swaps in the next snapshot by one assignment, so that a
+request sees either the old or the new one. A newer segment replaces the base. While the store is
+away, the last snapshot is served and its staleness grows; the thread recovers by itself.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featsvc.banks.records import Head, Revision
+from featsvc.banks.records import Revision, StoreHead
 from featsvc.banks.sql.times import to_us
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
@@ -26,20 +25,20 @@ from featsvc.matching.segments import Segment, newest_segment
 from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
 
 COMPACT_SIGNALS = 20_000
-"""Without an indexer the base is read anew when the delta passes this and 1/8 of the base."""
+"""Without an indexer, the base is rebuilt when the delta exceeds this and 1/8 of the base."""
 LEAVE_TO_INDEXER_ENTRIES = 50_000
-_PATIENCE_S = 60.0
+_MAX_WAIT_FOR_INDEXER_S = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FollowerStatus:
-    """How far the served snapshot has come.
+    """The state of the served snapshot, compared with the store.
 
-    `committed_revision` is what the store had at the last contact, None where the last attempt
-    failed. `staleness_ms` is the age of the oldest committed change that is not served; while the
-    store is away it counts from the last contact, since what it commits cannot be seen.
+    `committed_revision` is that of the store at the last contact, None where the last attempt
+    failed. `staleness_ms` is the age of the oldest committed change that is not served. While the
+    store is away it counts from the last contact, because later commits are unknown.
     """
 
     served_revision: int
@@ -50,43 +49,47 @@ class FollowerStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contact:
-    """The store as last seen. `unserved_since`: commit time of the oldest change not served."""
+class _StoreState:
+    """The revision of the store at the last contact.
+
+    `unserved_since`: commit time of the oldest change that is not served. `failing`: a later
+    attempt failed.
+    """
 
     revision: int
-    at: datetime
-    unserved_since: datetime | None
-    lost: bool
+    contact_time: datetime
+    unserved_since: datetime | None = None
+    failing: bool = False
 
 
 class Follower:
-    """`start` it once; `snapshot` is then always there. Thread-safe."""
+    """Serves snapshots of a store. Call `start` once; then `snapshot` is available. Thread-safe."""
 
     def __init__(
         self, store: BankStore, *, poll_interval_ms: int = 100, segments: Path | None = None
     ) -> None:
-        """`segments` is the folder that an indexer publishes to; without one the whole index is
-        read from the store and kept in this process's own memory."""
+        """`segments` is the folder that an indexer publishes to. Without it the whole index is read
+        from the store into the memory of this process."""
         self._store = store
         self._segments = segments
-        self._seen_segment = 0
+        self._segment_revision = 0
         self._layers: Layers | None = None
         self._waiting_since: float | None = None
         self._poll_interval_s = poll_interval_ms / 1000
         self._snapshot: Snapshot | None = None
-        self._contact: _Contact | None = None
+        self._store_state: _StoreState | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._swapped = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="bank-follower", daemon=True)
 
     def start(self) -> None:
-        """Load the first snapshot, then follow. Raises Unavailable where the store is away."""
+        """Load the first snapshot and start the thread. Raises Unavailable if the store is away."""
         self._poll()
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread and every `wait_for`; the last snapshot stays."""
+        """End the thread and every `wait_for`. The last snapshot stays available."""
         self._stopping.set()
         self._wake.set()
         with self._swapped:
@@ -96,44 +99,43 @@ class Follower:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The newest that was built. Raises Unavailable before the first one is loaded."""
+        """The newest snapshot. Raises Unavailable before the first one is loaded."""
         if self._snapshot is None:
             raise Unavailable("banks: not loaded yet; try again", reason="BANKS_LOADING")
         return self._snapshot
 
     def wait_for(self, revision: int, timeout_s: float) -> Snapshot:
-        """The snapshot once it has come to `revision`: how a writer sees its own write.
+        """Wait for a snapshot of `revision` or later, so that a writer sees its own write.
 
-        Raises TimedOut, or Unavailable where the follower is stopped; the write stands all the
-        same.
+        Raises TimedOut, or Unavailable where the follower stops. The write is committed anyway.
         """
         self._wake.set()
         with self._swapped:
-            ended = self._swapped.wait_for(
+            in_time = self._swapped.wait_for(
                 lambda: self.snapshot.revision >= revision or self._stopping.is_set(),
                 timeout=timeout_s,
             )
             if self.snapshot.revision >= revision:
                 return self.snapshot
-        if ended:
+        if in_time:
             raise Unavailable(f"stopping: revision {revision} is committed, but not served here")
         raise TimedOut(
             f"banks: revision {revision} is committed, but not served within {timeout_s:g} s; "
-            "it will be"
+            "it will be served later"
         )
 
     def status(self) -> FollowerStatus:
-        """What is served, and how far it is behind the store."""
-        snapshot, contact = self.snapshot, self._contact
+        """Return the state of the snapshot and its delay behind the store."""
+        snapshot, store = self.snapshot, self._store_state
         since = None
-        if contact is not None:
-            since = contact.unserved_since or (contact.at if contact.lost else None)
+        if store is not None:
+            since = store.unserved_since or (store.contact_time if store.failing else None)
         age = datetime.now(UTC) - since if since is not None else None
         return FollowerStatus(
             served_revision=snapshot.revision,
-            committed_revision=None if contact is None or contact.lost else contact.revision,
+            committed_revision=None if store is None or store.failing else store.revision,
             staleness_ms=max(0, int(age.total_seconds() * 1000)) if age is not None else 0,
-            last_contact=None if contact is None else contact.at,
+            last_contact=None if store is None else store.contact_time,
             algorithms=snapshot.status,
         )
 
@@ -146,16 +148,14 @@ class Follower:
                 return
             try:
                 self._poll()
-            except FeatsvcError as exc:
-                self._lose_contact()
+            except Exception as exc:
+                # Even a bug must not end the thread: the next change may load.
+                if self._store_state is not None:
+                    self._store_state = replace(self._store_state, failing=True)
                 if not failing:
-                    _log.warning("serving the last bank snapshot: %s", exc)
-                failing = True
-            except Exception:
-                # A fault of ours must not end the thread: the next change may be loadable.
-                self._lose_contact()
-                if not failing:
-                    _log.exception("serving the last bank snapshot")
+                    bug = not isinstance(exc, FeatsvcError)
+                    level = logging.ERROR if bug else logging.WARNING
+                    _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
                 failing = True
             else:
                 if failing:
@@ -166,32 +166,31 @@ class Follower:
         served = self._snapshot
         newest = self._store.head()
         segment = self._newer_segment()
-        served_head = None if served is None else Head(served.revision, served.commit_time)
+        served_head = None if served is None else StoreHead(served.revision, served.commit_time)
         if newest == served_head and segment is None:
-            self._contact = _Contact(newest.revision, datetime.now(UTC), None, lost=False)
+            self._store_state = _StoreState(newest.revision, datetime.now(UTC))
             return
         started = time.perf_counter()
         with self._store.view() as view:
             if served is not None:
                 log = view.revisions_since(served.revision)
                 oldest = log[0].commit_time if log else None
-                self._contact = _Contact(view.head.revision, datetime.now(UTC), oldest, lost=False)
+                self._store_state = _StoreState(view.head.revision, datetime.now(UTC), oldest)
                 if segment is None and self._leave_to_indexer(log):
                     return
             layers = self._layers_at(view, segment)
-            snapshot = Snapshot(
-                view.head, view.banks(), layers.searched(view.banks()), layers.status()
-            )
+            banks = view.banks()
+            snapshot = Snapshot(view.head, banks, layers.views(banks), layers.status())
         with self._swapped:
             self._layers = layers
             self._snapshot = snapshot
-            self._contact = _Contact(snapshot.revision, datetime.now(UTC), None, lost=False)
+            self._store_state = _StoreState(snapshot.revision, datetime.now(UTC))
             self._swapped.notify_all()
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("serving banks at revision %d, built in %.0f ms", snapshot.revision, elapsed_ms)
 
     def _layers_at(self, view: StoreView, segment: Segment | None) -> Layers:
-        """The layers of the view's revision, from as little as can be read."""
+        """Return the layers at the view's revision, reading as little as possible."""
         if segment is not None and _is_of_this_store(segment, view):
             layers = Layers.on_segment(segment)
             since = segment.revision
@@ -210,19 +209,18 @@ class Follower:
         return layers
 
     def _newer_segment(self) -> Segment | None:
-        """A published segment above what the base has; each is looked at once."""
+        """Open a published segment newer than the last one that was opened."""
         if self._segments is None:
             return None
-        above = self._seen_segment
-        segment = newest_segment(self._segments, above=above)
+        segment = newest_segment(self._segments, above=self._segment_revision)
         if segment is not None:
-            self._seen_segment = segment.revision
+            self._segment_revision = segment.revision
         return segment
 
     def _leave_to_indexer(self, log: Sequence[Revision]) -> bool:
-        """Whether so much has come that the indexer's segment is better waited for.
+        """Return whether so much has changed that it is better to wait for the indexer's segment.
 
-        Reading it here would take as long, and the requests' threads would wait for the GIL.
+        Reading the changes here would take as long, and request threads would wait for the GIL.
         """
         pending = sum(line.added_entries + line.changed_entries for line in log)
         indexed = self._segments is not None and has_indexer(self._segments)
@@ -231,24 +229,19 @@ class Follower:
             return False
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
-        return now - self._waiting_since < _PATIENCE_S
-
-    def _lose_contact(self) -> None:
-        last = self._contact
-        if last is not None:
-            self._contact = _Contact(last.revision, last.at, last.unserved_since, lost=True)
+        return now - self._waiting_since < _MAX_WAIT_FOR_INDEXER_S
 
 
 def _is_same_history(served: Snapshot, view: StoreView) -> bool:
-    """False where a backup was restored under the service: revisions then mean other changes."""
+    """Return False after a restored backup, whose revisions are other changes."""
     same = not served.revision or view.commit_time_of(served.revision) == served.commit_time
     if not same:
-        _log.warning("the bank store has another history than what is served; read anew")
+        _log.warning("the bank store has another history than the served banks; reading all of it")
     return same
 
 
 def _is_of_this_store(segment: Segment, view: StoreView) -> bool:
-    """False for what was built from another history, as after a restored backup."""
+    """Return False for a segment of another history, for example after a restored backup."""
     committed = view.commit_time_of(segment.revision)
     ours = committed is not None and to_us(committed) == segment.commit_time_us
     if not ours:

@@ -1,8 +1,8 @@
-"""The process that builds segments, so that no request ever waits behind a build.
+"""The process that builds segments, so that no request waits for a build.
 
     python -m featsvc.matching.indexer --segments FOLDER      (the store's URL in FEATSVC_BANKS_URL)
 
-One a folder, which a lock sees to; it may be killed at any moment and started again.
+A lock ensures that each folder has one indexer, which may be killed and restarted at any moment.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from featsvc.matching.parts import build_part
 from featsvc.matching.segments import collect, published, revision_of, write_segment
 
 COMPACT_ENTRIES = 10_000
-"""A new segment is built when so many entries changed since the last one, or 1/16 of its own."""
+"""A segment is built when this many entries, and 1/16 of all, changed since the last one."""
 _POLL_S = 0.25
-"""An import of a large list is served when its segment is there, so it is begun soon."""
+"""A large import is served only from its segment, so builds must start soon."""
 _NICENESS = 10
-"""A build takes what requests leave of the cores."""
+"""Requests take precedence over a build."""
 _LOCK = "indexer.lock"
-_LOCK_PATIENCE_S = 0.5
-"""`has_indexer` holds the lock for an instant to look at it."""
+_MAX_WAIT_FOR_LOCK_S = 0.5
+"""`has_indexer` takes the lock for an instant."""
 
 _log = logging.getLogger("featsvc.matching.indexer")
 
 
 class Indexer:
-    """Builds a segment of `store` in `folder` whenever the newest has fallen behind."""
+    """Builds a segment of `store` in `folder` whenever the newest one is outdated."""
 
     def __init__(
         self, store: BankStore, folder: Path, *, compact_entries: int = COMPACT_ENTRIES
@@ -49,26 +49,24 @@ class Indexer:
         self._compact_entries = compact_entries
 
     def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
-        """Until `stopping` is set. Raises Conflict where another indexer has the folder."""
-        with _only_one(self.folder):
+        """Run until `stopping` is set. Raises Conflict where another indexer has the folder."""
+        with _locked_folder(self.folder):
             collect(self.folder)
             while not stopping.is_set():
                 try:
-                    self.build_if_behind()
+                    self.build_if_outdated()
                     collect(self.folder)
                 except (FeatsvcError, OSError) as exc:
                     _log.error("no segment was built: %s", exc)
                 stopping.wait(poll_s)
 
-    def build_if_behind(self) -> Path | None:
-        """The segment that was published, None where the newest one is new enough."""
+    def build_if_outdated(self) -> Path | None:
+        """Publish a segment, unless the newest one is recent enough. Raises as `build` does."""
         with self._store.view() as view:
-            if not self._is_behind(view):
-                return None
-            return self._build(view)
+            return self._build(view) if self._is_outdated(view) else None
 
     def build(self) -> Path:
-        """A segment of the newest revision, whatever there is. Raises OSError, Unavailable."""
+        """Publish a segment of the newest revision. Raises OSError, Unavailable."""
         with self._store.view() as view:
             return self._build(view)
 
@@ -83,12 +81,12 @@ class Indexer:
         _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)
         return path
 
-    def _is_behind(self, view: StoreView) -> bool:
+    def _is_outdated(self, view: StoreView) -> bool:
         segments = published(self.folder)
         entries = sum(bank.entry_count for bank in view.banks())
         newest = revision_of(segments[-1]) if segments else 0
         if newest > view.head.revision or view.commit_time_of(newest) is None:
-            # None yet, or of a history that is gone.
+            # There is no segment, or it is of another history.
             return entries >= self._compact_entries
         log = view.revisions_since(newest)
         changed = sum(r.added_entries + r.changed_entries + r.withdrawn_entries for r in log)
@@ -96,11 +94,11 @@ class Indexer:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _locked_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("wb") as lock:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while not _locked(lock):
+        deadline = time.monotonic() + _MAX_WAIT_FOR_LOCK_S
+        while not _try_lock(lock):
             if time.monotonic() > deadline:
                 raise Conflict(f"indexer: another one works on {folder}; stop it first")
             time.sleep(0.02)
@@ -108,16 +106,16 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 
 def has_indexer(folder: Path) -> bool:
-    """Whether one is at work on the folder now."""
+    """Return whether an indexer works on the folder now."""
     try:
         with (folder / _LOCK).open("rb") as lock:
-            return not _locked(lock)
+            return not _try_lock(lock)
     except FileNotFoundError:
         return False
 
 
-def _locked(lock: BinaryIO) -> bool:
-    """Take the lock, which closing the file gives back; False where somebody else has it."""
+def _try_lock(lock: BinaryIO) -> bool:
+    """Take the lock until the file is closed. Returns False where another process has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

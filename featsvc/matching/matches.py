@@ -1,4 +1,4 @@
-"""What a match is, and what a caller may ask for."""
+"""Matches, and the options of a request for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import BankMode, check_labels, check_threshold
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 from featsvc.signals.algorithms import Algorithm
 
 DEFAULT_MAX_RESULTS = 100
@@ -17,26 +17,28 @@ MAX_RESULTS = 1000
 MAX_EVIDENCE = 32
 MAX_BATCH = 65_536
 MAX_BATCH_MATCHES = 1 << 20
-"""Of all queries of one batch together: an answer of about 300 MB."""
+"""The limit for all queries of a batch together: an answer of about 300 MB."""
 
 
 class Variants(Enum):
-    """Which variants of the query are matched, besides the original."""
+    """The variants of the query that are matched besides the original."""
 
     NONE = "none"
     DEFAULT = "default"
-    """Those that each bank names."""
+    """Those in the settings of each bank."""
     ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchOptions:
-    """Which banks are searched and what comes back. Raises InvalidInput or UnknownAlgorithm.
+    """The banks to search and the matches to return. Raises InvalidInput or UnknownAlgorithm.
 
-    `banks`: ids; none means every bank that is not OFF. Naming banks leaves all others out, safe
-    lists too. `labels`: only entries with all of them are returned. `thresholds`: algorithm ->
-    largest distance, in place of every bank's own. `max_results`: 1 to 1,000, 0 for the default.
-    `top_k`: at most so many entries an algorithm, 0 for all.
+    - `banks`: ids; empty for every bank that is not OFF. Banks that are not listed are not
+      searched, safe lists included.
+    - `labels`: only entries with all of these labels match.
+    - `thresholds`: algorithm -> largest distance, instead of the thresholds of the banks.
+    - `max_results`: 1 to 1,000, 0 for the default.
+    - `top_k`: at most this number of entries for each algorithm, 0 for all.
     """
 
     banks: tuple[str, ...] = ()
@@ -50,14 +52,16 @@ class MatchOptions:
     def __post_init__(self) -> None:
         check_labels(self.labels)
         for algorithm, threshold in self.thresholds.items():
-            check_threshold(algorithm, threshold, field=f"options.thresholds[{algorithm[:64]}]")
+            check_threshold(algorithm, threshold, field=f"options.thresholds[{shown(algorithm)}]")
         if not 0 <= self.max_results <= MAX_RESULTS:
             raise InvalidInput(
                 f"options.max_results: {self.max_results} is not within 1 to {MAX_RESULTS}",
                 field="options.max_results",
             )
         if self.top_k < 0:
-            raise InvalidInput("options.top_k: is negative", field="options.top_k")
+            raise InvalidInput(
+                f"options.top_k: must be 0 or more, not {self.top_k}", field="options.top_k"
+            )
 
     @property
     def limit(self) -> int:
@@ -69,8 +73,10 @@ DEFAULT_OPTIONS = MatchOptions()
 
 
 class Evidence(NamedTuple):
-    """One more signal of an entry that matched. A tuple, as `Match` is: some are made for every
-    match, in microseconds that count."""
+    """Another signal of an entry that matched.
+
+    A NamedTuple, as `Match` is, because some are made for every match and the time counts.
+    """
 
     algorithm: Algorithm
     distance: float
@@ -81,12 +87,12 @@ class Evidence(NamedTuple):
 
 
 class Match(NamedTuple):
-    """One entry that the content is near to, by its nearest signal.
+    """An entry that the content matched, with its nearest signal.
 
     `distance` is bits for Hamming, 0 for byte hashes, 1 - cosine for vectors, the share that the
-    query lacks for texts; smaller is nearer. `threshold` is the one
-    that applied, `threshold_overridden` whether the request set it. `suppressed`: a safe list
-    knows this content, so this match is not to be acted on.
+    query lacks for texts; smaller is nearer. `threshold` is the one that applied,
+    `threshold_overridden` whether the request set it. `suppressed`: a safe list has this content,
+    so do not act on this match. `frame`: the frame of the query signal, in an animation.
     """
 
     bank: str
@@ -107,13 +113,15 @@ class Match(NamedTuple):
     suppressed: bool
     evidence: tuple[Evidence, ...]
     frame: int = 0
-    """Of the query signal, in an animation."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatchResult:
-    """Matches, nearest first. `truncated`: there were more than `max_results`. `low_quality`: a
-    signal under its quality floor was not looked up, which is not the same as "no match"."""
+    """Matches, nearest first.
+
+    `truncated`: there were more than `max_results`. `low_quality`: a signal below its quality floor
+    was not matched, which does not mean "no match".
+    """
 
     matches: tuple[Match, ...]
     truncated: bool
@@ -124,11 +132,11 @@ class MatchResult:
 class BatchResult:
     """Matches of many queries, in columns.
 
-    Query i owns the matches `offsets[i]` to `offsets[i + 1]`, nearest first; match j lies at
-    `distances[j]` and is `entries[entry_index[j]]`. An element of `entries` is what does not
-    depend on the query: its `distance` is that of the first query that found it, its
-    `query_signal` is empty. `distances` are uint32, float32 where they are fractional.
-    `truncated_queries` had more matches than `max_results`.
+    Query i has the matches `offsets[i]` to `offsets[i + 1]`, nearest first; match j is
+    `entries[entry_index[j]]` at `distances[j]`. `entries` hold what does not depend on the query:
+    their `distance` is that of the first query that matched, their `query_signal` is empty.
+    `distances` are uint32, float32 where they are fractional. `truncated_queries` had more matches
+    than `max_results`.
     """
 
     offsets: NDArray[np.uint32]

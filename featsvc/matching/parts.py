@@ -1,10 +1,12 @@
-"""A part of an index: entries as columns, and per algorithm their signals and an engine.
+"""Parts of an index: entries as columns, and for each algorithm their signals and an engine.
 
-A segment is a part on disk, the delta is parts in memory; a snapshot searches them all. A part
-never changes. Entries that are withdrawn later are listed beside it (`Tombstones`).
+A segment is a part on disk, the delta is parts in memory; a snapshot searches all of them. A part
+never changes: a list beside it has the rows of entries that were withdrawn later
+(`part_search.PartView`).
 
-Strings that many entries share (sources, label sets, variants, bank ids) are kept once; an
-entry's row costs 41 bytes and its external id, a signal's row 6 bytes, beside the engine's arrays.
+Strings that many entries share (sources, label sets, variants, bank ids) are stored once. The row
+of an entry takes 41 bytes and its external id, the row of a signal 6 bytes, without the engine's
+arrays.
 """
 
 import logging
@@ -21,7 +23,7 @@ from featsvc.banks.sql.stored import SignalRow, split_stored_labels
 from featsvc.errors import DataCorrupt
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine
-from featsvc.matching.values import Ragged, Values, take
+from featsvc.matching.values import RaggedArray, Values, take
 from featsvc.signals.algorithms import Algorithm, get_algorithm
 
 _log = logging.getLogger(__name__)
@@ -33,8 +35,11 @@ NEGATIVE = 2
 
 @dataclass(frozen=True, slots=True)
 class EntryColumns:
-    """One row an entry, by `version`. `bank`, `source` and `labels` are places in the tables of
-    the part; external id i is `names[name_ends[i - 1]:name_ends[i]]` (0 for the first), UTF-8."""
+    """One row for each entry, ascending by `version`.
+
+    `bank`, `source` and `labels` are indexes into the SharedStrings of the part. External id i is
+    `names[name_ends[i - 1]:name_ends[i]]` (from 0 for the first), in UTF-8.
+    """
 
     version: NDArray[np.int64]
     id: NDArray[np.int64]
@@ -52,8 +57,8 @@ class EntryColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """The strings that rows share."""
+class SharedStrings:
+    """The strings that rows refer to by index."""
 
     banks: tuple[str, ...]
     sources: tuple[str, ...]
@@ -63,10 +68,10 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class SignalIndex:
-    """Signals of one algorithm: row of `values` -> row of the entry, place of the variant.
+    """Signals of one algorithm, with the row of the entry and the index of the variant of each.
 
-    `values` are uint8 (n, bytes), of a vector its float32 values; `Ragged` where they have any
-    length.
+    `values` are uint8 (n, bytes), for vectors the bytes of float32 numbers; a RaggedArray where
+    values may have any length.
     """
 
     kind: Algorithm
@@ -78,55 +83,55 @@ class SignalIndex:
 
 @dataclass(frozen=True, slots=True)
 class Part:
+    """Entries, the strings that they share, and a signal index for each algorithm by name."""
+
     entries: EntryColumns
-    tables: Tables
+    strings: SharedStrings
     indexes: Mapping[str, SignalIndex]
     subsets: dict[tuple[str, str, tuple[str, ...]], tuple[NDArray[np.int64], Engine]] = field(
         default_factory=dict
     )
-    """Engines that banks chose for themselves, made on first use."""
+    """Engines that banks chose, built on first use."""
 
     def __len__(self) -> int:
         return len(self.entries.version)
 
     def rows_of(self, versions: Sequence[int]) -> NDArray[np.int64]:
-        """Rows of those versions that are here."""
-        wanted = np.array(sorted(versions), np.int64)
-        at = np.searchsorted(self.entries.version, wanted)
+        """Return the rows of those of `versions` that the part has."""
+        ascending = np.array(sorted(versions), np.int64)
+        at = np.searchsorted(self.entries.version, ascending)
         inside = at < len(self)
         rows = at[inside].astype(np.int64)
-        found: NDArray[np.int64] = rows[self.entries.version[rows] == wanted[inside]]
+        found: NDArray[np.int64] = rows[self.entries.version[rows] == ascending[inside]]
         return found
 
     def subset(
         self, algorithm: str, choice: str, banks: tuple[str, ...]
     ) -> tuple[NDArray[np.int64], Engine]:
-        """The rows of these banks' signals, and the engine `choice` over them."""
+        """Return the rows of the signals of these banks, and an engine `choice` over them."""
         key = algorithm, choice, banks
         if key not in self.subsets:
             index = self.indexes[algorithm]
-            places = [i for i, bank in enumerate(self.tables.banks) if bank in banks]
-            rows = np.flatnonzero(np.isin(self.entries.bank[index.entry], places))
+            numbers = [i for i, bank in enumerate(self.strings.banks) if bank in banks]
+            rows = np.flatnonzero(np.isin(self.entries.bank[index.entry], numbers))
             engine = build_engine(index.kind, take(index.values, rows), choice=choice)
             self.subsets[key] = rows, engine
         return self.subsets[key]
 
 
-class _Places:
-    """Strings numbered in the order they come."""
+class _StringNumbers(dict[str, int]):
+    """Numbers strings in the order in which they first appear."""
 
-    def __init__(self) -> None:
-        self.place: dict[str, int] = {}
-
-    def __getitem__(self, text: str) -> int:
-        found = self.place.get(text)
-        if found is None:
-            found = self.place[text] = len(self.place)
-        return found
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self)
+        return number
 
 
-class _SignalRows:
-    """`ends` are told apart only where the algorithm does not say how long a value is."""
+class _SignalColumns:
+    """The columns of a SignalIndex while they grow.
+
+    `ends` is filled only where the algorithm does not fix the length of a value.
+    """
 
     def __init__(self, kind: Algorithm) -> None:
         self.kind = kind
@@ -142,19 +147,19 @@ BuildEngine = Callable[[Algorithm, Values], Engine]
 
 
 def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
-    """From signals by version.
+    """Build a part from signals, ascending by version.
 
-    Those of kinds that are never matched leave no trace but their entry's row; nor do those of
-    another version of their algorithm than this build's, which do not compare with what it
-    computes: the log says how many. Raises UnknownAlgorithm for one that this featsvc does not
-    know: to leave it out would read as "no match".
+    Signals of algorithms that are never matched are left out; only the rows of their entries are
+    kept. So are signals of a version of an algorithm that is not this build's, because they do not
+    compare; the log has their number. Raises UnknownAlgorithm for an algorithm that this build does
+    not know: to leave it out would look like "no match".
     """
     version, entry_id, expire, ends = array("q"), array("q"), array("q"), array("q")
     source, labels, bank, flags = array("I"), array("I"), array("H"), array("B")
     names = bytearray()
-    banks, sources, label_sets, variants = _Places(), _Places(), _Places(), _Places()
-    signals: dict[str, _SignalRows] = {}
-    others: Counter[tuple[str, int]] = Counter()
+    banks, sources, label_sets, variants = (_StringNumbers() for _ in range(4))
+    signals: dict[str, _SignalColumns] = {}
+    skipped: Counter[tuple[str, int]] = Counter()
     last = -1
     for row in rows:
         if row.version != last:
@@ -170,17 +175,17 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
             negative = NEGATIVE if row.opinion == Opinion.NEGATIVE.value else 0
             flags.append(negative | (QUARANTINED if row.quarantined else 0))
         algorithm = row.algorithm
-        mine = signals.get(algorithm)
-        if mine is None:
-            mine = signals[algorithm] = _SignalRows(get_algorithm(algorithm))
-        if row.algorithm_version != mine.version:
-            others[algorithm, row.algorithm_version] += 1
+        columns = signals.get(algorithm)
+        if columns is None:
+            columns = signals[algorithm] = _SignalColumns(get_algorithm(algorithm))
+        if row.algorithm_version != columns.version:
+            skipped[algorithm, row.algorithm_version] += 1
             continue
-        mine.values += row.value
-        if mine.any_length:
-            mine.ends.append(len(mine.values))
-        mine.entry.append(len(version) - 1)
-        mine.variant.append(variants[row.variant])
+        columns.values += row.value
+        if columns.any_length:
+            columns.ends.append(len(columns.values))
+        columns.entry.append(len(version) - 1)
+        columns.variant.append(variants[row.variant])
     entries = EntryColumns(
         version=np.array(version, np.int64),
         id=np.array(entry_id, np.int64),
@@ -192,50 +197,43 @@ def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> 
         flags=np.array(flags, np.uint8),
         names=np.frombuffer(bytes(names), np.uint8),
     )
-    tables = Tables(
-        tuple(banks.place),
-        tuple(sources.place),
-        tuple(split_stored_labels(stored) for stored in label_sets.place),
-        tuple(variants.place),
-    )
-    _warn(others)
+    label_tuples = tuple(split_stored_labels(stored) for stored in label_sets)
+    strings = SharedStrings(tuple(banks), tuple(sources), label_tuples, tuple(variants))
+    _log_skipped(skipped)
     indexes = {}
-    for name, mine in sorted(signals.items()):
-        if mine.kind.matched and mine.entry:
-            indexes[name] = _index(mine, build)
-    return Part(entries, tables, indexes)
+    for name, columns in sorted(signals.items()):
+        if columns.kind.matched and columns.entry:
+            indexes[name] = _index(columns, build)
+    return Part(entries, strings, indexes)
 
 
-def _warn(others: Mapping[tuple[str, int], int]) -> None:
-    """Log the signals that are not compared."""
-    for (algorithm, version), count in sorted(others.items()):
+def _log_skipped(skipped: Mapping[tuple[str, int], int]) -> None:
+    """Log the number of signals that are not compared because of their version."""
+    message = "%d signals of %s version %d are not compared: this build has version %d"
+    for (algorithm, version), count in sorted(skipped.items()):
         kind = get_algorithm(algorithm)
         if kind.matched:
-            _log.warning(
-                "%d signals of %s version %d are not compared: this build has version %d",
-                count, algorithm, version, kind.version,
-            )  # fmt: skip
+            _log.warning(message, count, algorithm, version, kind.version)
 
 
-def _values(rows: _SignalRows) -> Values:
-    """Raises DataCorrupt where values that are rows of one width differ in it."""
-    # No copy is made: those of a million vectors are a gigabyte.
-    data = np.frombuffer(rows.values, np.uint8)
+def _values(columns: _SignalColumns) -> Values:
+    """Return the values. Raises DataCorrupt where rows differ in their width."""
+    # Not a copy: the values of a million vectors are a gigabyte.
+    data = np.frombuffer(columns.values, np.uint8)
     data.flags.writeable = False
-    if not rows.kind.distance.rows:
-        return Ragged(data, np.array(rows.ends, np.int64))
-    count = len(rows.entry)
-    width = rows.kind.bytes or rows.ends[0]
-    evenly = not rows.any_length or rows.ends == array("q", range(width, len(data) + 1, width))
-    if len(data) != count * width or not evenly:
-        raise DataCorrupt(
-            f"{rows.kind.name}: the store holds values of other lengths than {width} bytes"
-        )
+    kind, ends = columns.kind, columns.ends
+    if not kind.distance.rows:
+        return RaggedArray(data, np.array(ends, np.int64))
+    count = len(columns.entry)
+    width = kind.bytes or ends[0]
+    even = not columns.any_length or ends == array("q", range(width, len(data) + 1, width))
+    if len(data) != count * width or not even:
+        raise DataCorrupt(f"{kind.name}: the store has values that are not {width} bytes long")
     return data.reshape(count, width)
 
 
-def _index(rows: _SignalRows, build: BuildEngine) -> SignalIndex:
-    values = _values(rows)
-    engine = build(rows.kind, values)
-    entry = np.array(rows.entry, np.uint32)
-    return SignalIndex(rows.kind, values, entry, np.array(rows.variant, np.uint16), engine)
+def _index(columns: _SignalColumns, build: BuildEngine) -> SignalIndex:
+    kind, values = columns.kind, _values(columns)
+    engine = build(kind, values)
+    entry, variant = np.array(columns.entry, np.uint32), np.array(columns.variant, np.uint16)
+    return SignalIndex(kind, values, entry, variant, engine)

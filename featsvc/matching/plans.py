@@ -1,13 +1,13 @@
-"""How a table of hashes is cut into chunks, and how far each chunk is searched.
+"""Plans of multi-index hashing: the chunks that hashes are cut into, and the radius of each chunk.
 
-`ChunkPlan` is fixed when an index is built: C chunks of nearly equal width, the wider first. The
-radius is known per query only: `radii` spreads it over the chunks by the general pigeonhole
-principle (`featsvc_kernels.search`): sum(r_i + 1) = R + 1, the wider chunks further.
+A `ChunkPlan` is fixed when an index is built: C chunks of nearly equal width, the wider first. The
+radius is known only at query time. `radii` distributes it over the chunks by the general pigeonhole
+principle (`featsvc_kernels.search`): sum(r_i + 1) = R + 1, with larger radii for wider chunks.
 
-The number of chunks is the one with the least estimated time at the radius that the index is
-built for. Few wide chunks make few candidates but many probes and large tables; many narrow ones
-the opposite. The constants were fitted on uniform random hashes (10 k to 1 M rows); they steer the
-choice, never the result.
+`choose_plan` takes the number of chunks with the least estimated time at the radius that the index
+is built for. Few wide chunks give few candidates but many probes and large tables; many narrow
+chunks give the opposite. The constants were fitted on uniform random hashes (10 k to 1 M rows).
+They affect the choice, never the result.
 """
 
 from dataclasses import dataclass
@@ -21,52 +21,53 @@ from numpy.typing import NDArray
 PROBE_NS = 12.0
 CANDIDATE_NS = 8.5
 SCAN_ROW_NS = 0.7
-"""Of 256 bits; others in proportion."""
+"""For 256 bits; other lengths in proportion."""
 SCAN_BELOW_ROWS = 4096
-"""An index over fewer rows is never worth its tables."""
+"""Fewer rows are always scanned: an index does not pay for its tables."""
 GIVE_UP_SHARE = 8
-"""A query with more candidates than 1/8 of the rows is scanned."""
+"""A query with more candidates than 1/8 of the rows is answered by a scan."""
 
 _MIN_WIDTH, _MAX_WIDTH = 6, 24
 _MAX_PROBES = 1 << 16
 _INDEX_BYTES = 12 << 20
 _INDEX_BYTES_PER_ROW = 76
-"""Besides the hash; the larger of the two limits holds."""
+"""Without the hash itself. The larger of the two limits applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """`bits` cut into chunks of these widths, in this order, without a gap."""
+    """Hashes of `bits` bits, cut into adjacent chunks of these widths."""
 
     bits: int
     widths: tuple[int, ...]
 
     @classmethod
     def even(cls, bits: int, chunks: int) -> "ChunkPlan":
+        """Cut `bits` into `chunks` whose widths differ by at most one, the wider first."""
         width, wider = divmod(bits, chunks)
         return cls(bits, (width + 1,) * wider + (width,) * (chunks - wider))
 
     @property
     def table_rows(self) -> int:
-        """Entries of all `starts` tables together."""
+        """The number of elements of all `starts` tables together."""
         return sum((1 << width) + 1 for width in self.widths)
 
     def index_bytes(self, rows: int) -> int:
-        """Memory of tables and postings."""
+        """Return the memory of tables and postings."""
         return 4 * (self.table_rows + len(self.widths) * rows)
 
     def radii(self, radius: int) -> tuple[int, ...]:
-        """r_i with sum(r_i + 1) = radius + 1; -1 leaves a chunk out."""
-        each, further = divmod(radius + 1, len(self.widths))
-        return (each,) * further + (each - 1,) * (len(self.widths) - further)
+        """Return r_i with sum(r_i + 1) = radius + 1; -1 skips a chunk."""
+        each, rest = divmod(radius + 1, len(self.widths))
+        return (each,) * rest + (each - 1,) * (len(self.widths) - rest)
 
     def probes(self, radius: int) -> int:
-        """Posting lists that a query reads."""
+        """Return the number of posting lists that a query reads."""
         pairs = zip(self.widths, self.radii(radius), strict=True)
         return sum(ball(width, r) for width, r in pairs)
 
     def query_ns(self, rows: int, radius: int) -> float:
-        """Estimated time of a query among uniform random hashes."""
+        """Estimate the time of a query among uniform random hashes."""
         total = 0.0
         for width, r in zip(self.widths, self.radii(radius), strict=True):
             total += ball(width, r) * (PROBE_NS + CANDIDATE_NS * rows / 2**width)
@@ -74,16 +75,17 @@ class ChunkPlan:
 
 
 def ball(width: int, radius: int) -> int:
-    """Keys of `width` bits within `radius` of one of them."""
+    """Return the number of keys of `width` bits within `radius` of a key."""
     return sum(comb(width, k) for k in range(min(radius, width) + 1))
 
 
 def scan_ns(rows: int, bits: int) -> float:
+    """Estimate the time of a scan."""
     return rows * SCAN_ROW_NS * max(bits, 128) / 256
 
 
 def choose_plan(bits: int, rows: int, radius: int) -> ChunkPlan | None:
-    """The fastest plan for `rows` hashes searched to `radius`; None where a scan is faster."""
+    """Return the fastest plan for `rows` hashes at `radius`; None where a scan is faster."""
     if rows < SCAN_BELOW_ROWS:
         return None
     best, best_ns = None, scan_ns(rows, bits)
@@ -97,7 +99,7 @@ def choose_plan(bits: int, rows: int, radius: int) -> ChunkPlan | None:
 
 
 def worth_probing(plan: ChunkPlan, rows: int, radius: int) -> bool:
-    """Whether probing beats a scan at this radius."""
+    """Return whether probing is faster than a scan at this radius."""
     if plan.probes(radius) > _MAX_PROBES:
         return False
     return plan.query_ns(rows, radius) < scan_ns(rows, plan.bits)
@@ -105,12 +107,12 @@ def worth_probing(plan: ChunkPlan, rows: int, radius: int) -> bool:
 
 @lru_cache(maxsize=256)
 def masks(width: int, radius: int) -> NDArray[np.uint32]:
-    """Every number of `width` bits with at most `radius` of them set, ascending."""
-    found = [
+    """Return all numbers of `width` bits with at most `radius` bits set, ascending, read-only."""
+    numbers = [
         sum(1 << bit for bit in bits)
         for k in range(min(radius, width) + 1)
         for bits in combinations(range(width), k)
     ]
-    made = np.array(sorted(found), np.uint32)
-    made.flags.writeable = False
-    return made
+    ascending = np.array(sorted(numbers), np.uint32)
+    ascending.flags.writeable = False
+    return ascending

@@ -1,4 +1,4 @@
-"""Segments: parts of an index on disk, mapped by every worker.
+"""Segments: parts of an index on disk, which every worker maps.
 
 A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
@@ -9,30 +9,29 @@ A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
     tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
     entries.<column>, <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
 
-where every other file is one array: little-endian items in C order, nothing else, so that byte
-`i * itemsize` is item i. A file of no items has no bytes. Columns are those of
-`featsvc.matching.parts`, engine arrays those of `featsvc.matching.engines`; among them are the
-values, one row a signal, in one of these forms:
+where every file but the two JSON files is one array: little-endian items in C order and nothing
+else, so that item i begins at byte `i * itemsize`. An array without items is an empty file. The
+columns are those of `featsvc.matching.parts`, the arrays those of `featsvc.matching.engines`. They
+include the values, one row for each signal, in one of these forms:
 
     values |u1 (n, bytes)        byte hashes
-    words <u8 (n, words)         hashes by Hamming distance, filled up with zero bytes
+    words <u8 (n, words)         hashes by Hamming distance, padded with zero bytes
     vectors <f4 (n, dimensions)  vectors
     values |u1 (bytes of all), ends <i8 (n,)
-                                 values of any lengths: value i ends where ends[i] says
+                                 values of any length: value i ends at ends[i]
 
-Checksums are eight hex digits. `canonical text` is JSON without blanks, keys sorted.
+Checksums are eight hex digits. `canonical text` is JSON without blanks, with sorted keys.
 
-It is written as `building-...`, synced, and published by one rename, so it is there whole or not
-at all; afterwards it never changes. Whoever maps it holds a shared lock on `manifest.json`; the
-collector deletes older ones that it can lock alone. One that fails its checks is renamed to
-`corrupt-...` and reported; one of another format is left to the collector, and built anew.
-Nothing in it is executed or unpickled.
+A segment is written as `building-...`, synced, and published by one rename, so that it exists
+completely or not at all. It never changes afterwards. A process that maps a segment holds a shared
+lock on its `manifest.json`; the collector deletes older segments that it can lock exclusively. A
+segment that fails its checks is renamed to `corrupt-...` and logged. A segment of another format is
+left to the collector, and a new one is built. No content of a segment is executed or unpickled.
 
-Format 2 knows vectors and values of any lengths; 1 did not.
+Format 2 added vectors and values of any length to format 1.
 """
 
 import fcntl
-import json
 import logging
 import mmap
 import os
@@ -49,17 +48,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import first_version
+from featsvc.banks.records import initial_version
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
-from featsvc.matching.parts import EntryColumns, Part, SignalIndex, Tables
-from featsvc.matching.values import Ragged, Values
+from featsvc.matching.parts import EntryColumns, Part, SharedStrings, SignalIndex
+from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import Algorithm, find_algorithm, get_algorithm
 
 FORMAT = 2
-MANIFEST = "manifest.json"
+MANIFEST, STRINGS = "manifest.json", "tables.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
-_TABLE_DIMENSIONS = 2
+_ROWS_NDIM = 2
 _FORMS = ("values", "words", "vectors")
 _DTYPES = frozenset({"<i8", "<u8", "<u4", "<u2", "|u1", "|i1", "<f4"})
 
@@ -67,7 +66,7 @@ _log = logging.getLogger(__name__)
 
 
 class OtherFormatError(Exception):
-    """A sound segment of another version of featsvc."""
+    """A valid segment that another version of featsvc wrote."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -77,7 +76,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class _Index(msgspec.Struct, frozen=True):
-    """`version` is the algorithm's, 0 where a featsvc wrote it that kept none."""
+    """`version` is that of the algorithm, 0 where featsvc did not write versions yet."""
 
     engine: str
     signals: int
@@ -100,8 +99,10 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """An open segment. Its pages stay mapped, and its lock held, as long as anything refers to
-    it; `bytes_mapped` counts them per algorithm and, under "", for the entries."""
+    """An open segment. Its files stay mapped and its lock held until nothing refers to it.
+
+    `bytes_mapped` has the mapped bytes of each algorithm and, under "", of the entries.
+    """
 
     path: Path
     revision: int
@@ -112,20 +113,21 @@ class Segment:
 
 
 def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) -> Path:
-    """Write `part` and publish it; returns where. Raises OSError where the disk refuses."""
+    """Write and publish `part`; return the path of the segment. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{revision:020d}-{uuid.uuid4().hex[:8]}"
     building = folder / f"{_BUILDING}{os.getpid()}-{name}"
     building.mkdir()
     files = {file: _write_array(building / file, values) for file, values in _arrays(part)}
-    tables = json.dumps({f.name: getattr(part.tables, f.name) for f in fields(Tables)}).encode()
-    _write(building / "tables.json", tables)
-    files["tables.json"] = _File("|u1", (len(tables),), _crc(tables))
-    manifest = _Manifest(
-        FORMAT, revision, commit_time_us, len(part), files,
-        {n: _Index(i.engine.name, len(i.entry), i.kind.version) for n, i in part.indexes.items()},
-    )  # fmt: skip
-    text = _canonical(manifest)
+    strings = msgspec.json.encode(part.strings)
+    _write(building / STRINGS, strings)
+    files[STRINGS] = _File("|u1", (len(strings),), _crc(strings))
+    indexes = {
+        name: _Index(index.engine.name, len(index.entry), index.kind.version)
+        for name, index in part.indexes.items()
+    }
+    manifest = _Manifest(FORMAT, revision, commit_time_us, len(part), files, indexes)
+    text = msgspec.json.encode(manifest, order="sorted")
     _write(building / MANIFEST, b'{"checksum":"%s","segment":%s}' % (_crc(text).encode(), text))
     _sync_folder(building)
     published = folder / f"{_PUBLISHED}{name}"
@@ -135,16 +137,16 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
 
 
 def open_segment(path: Path) -> Segment:
-    """Map a published segment, having checked every byte of it.
+    """Map a published segment and check every byte of it.
 
-    Raises FileNotFoundError where it was collected, DataCorrupt where a check fails,
-    OtherFormatError where it is of another format than FORMAT.
+    Raises FileNotFoundError where it was collected, DataCorrupt where a check fails, and
+    OtherFormatError where its format is not FORMAT or an algorithm has another version.
     """
     lock = _SharedLock(path / MANIFEST)
     try:
         return _open(path, lock)
     except BaseException:
-        # Not only when the last who holds the error lets go of it.
+        # Release the lock now, not when the exception is garbage.
         lock.close()
         raise
 
@@ -155,7 +157,9 @@ def _open(path: Path, lock: "_SharedLock") -> Segment:
     try:
         part = _part(manifest, arrays)
     except (KeyError, TypeError, ValueError, UnknownAlgorithm, msgspec.MsgspecError) as exc:
-        raise DataCorrupt(f"segment {path.name}: {exc!r} is missing or wrong; rebuild it") from exc
+        raise DataCorrupt(
+            f"segment {path.name}: contents do not fit ({exc!r}); rebuild it"
+        ) from exc
     mapped = dict.fromkeys(("", *manifest.algorithms), 0)
     for name, values in arrays.items():
         owner = name.partition(".")[0]
@@ -164,10 +168,10 @@ def _open(path: Path, lock: "_SharedLock") -> Segment:
 
 
 def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
-    """The published segment of the highest revision beyond `above` that passes its checks.
+    """Open the newest published segment with a revision beyond `above` that passes its checks.
 
-    One that does not is set aside and reported, one of another format left to the collector, and
-    the next is tried.
+    A segment that fails is set aside and logged, one of another format is left to the collector;
+    then the next older one is tried.
     """
     for path in reversed(published(folder)):
         if revision_of(path) <= above:
@@ -181,37 +185,32 @@ def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
             _rename(path, _BUILDING)
         except DataCorrupt as exc:
             _log.error("set aside: %s", exc)
-            set_aside(path)
+            _rename(path, _CORRUPT)
     return None
 
 
 def published(folder: Path) -> list[Path]:
-    """Published segments, oldest first."""
+    """Return the published segments, oldest first."""
     return sorted(folder.glob(f"{_PUBLISHED}*"))
 
 
 def revision_of(path: Path) -> int:
-    """From the name of a published segment."""
+    """Return the revision in the name of a published segment."""
     digits = path.name.removeprefix(_PUBLISHED).partition("-")[0]
     return int(digits) if digits.isdecimal() else 0
-
-
-def set_aside(path: Path) -> None:
-    """Never to be opened again, kept for whoever wants to know why."""
-    _rename(path, _CORRUPT)
 
 
 def _rename(path: Path, prefix: str) -> None:
     try:
         path.rename(path.with_name(prefix + path.name))
     except FileNotFoundError:
-        _log.info("segment %s is gone already", path.name)
+        _log.info("segment %s was deleted already", path.name)
 
 
 def collect(folder: Path) -> int:
-    """Delete segments older than the newest that nobody maps, and what dead builders left.
+    """Delete segments that are not the newest and not mapped, and what dead builders left.
 
-    Returns how many. Only the one indexer of a folder may call it.
+    Returns the number of deleted segments. Only the indexer of the folder may call it.
     """
     stale = [*published(folder)[:-1], *folder.glob(f"{_BUILDING}*")]
     return sum(_delete(path) for path in stale)
@@ -221,9 +220,8 @@ def _delete(path: Path) -> bool:
     try:
         with (path / MANIFEST).open("rb") as manifest:
             fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Half deleted it must not look like a segment.
-            doomed = path.rename(path.with_name(_BUILDING + path.name))
-            shutil.rmtree(doomed)
+            # A partly deleted segment must not look like a published one.
+            shutil.rmtree(path.rename(path.with_name(_BUILDING + path.name)))
     except BlockingIOError:
         return False
     except FileNotFoundError:
@@ -232,7 +230,7 @@ def _delete(path: Path) -> bool:
 
 
 class _SharedLock:
-    """Held until it is garbage; the kernel drops it with the process, however that ends."""
+    """A lock that is held until it is garbage, or until the process ends in any way."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -264,30 +262,30 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
     columns = {f.name: arrays[f"entries.{f.name}"] for f in fields(EntryColumns)}
     if any(len(v) != manifest.entries for k, v in columns.items() if k != "names"):
         raise ValueError("a column of another length")
-    tables = msgspec.json.decode(arrays["tables.json"].tobytes(), type=Tables)
+    strings = msgspec.json.decode(arrays[STRINGS].tobytes(), type=SharedStrings)
     indexes = {}
-    for name, entry in manifest.algorithms.items():
+    for name, described in manifest.algorithms.items():
         kind = get_algorithm(name)
-        mine = {
+        of_index = {
             file.partition(".")[2]: values
             for file, values in arrays.items()
             if file.startswith(f"{name}.")
         }
-        values = _values(kind, mine)
-        if not len(values) == len(mine["entry"]) == len(mine["variant"]) == entry.signals:
+        values, entry, variant = _values(kind, of_index), of_index["entry"], of_index["variant"]
+        if not len(values) == len(entry) == len(variant) == described.signals:
             raise ValueError(f"{name} values of another length")
-        engine = open_engine(entry.engine, kind, mine)
-        indexes[name] = SignalIndex(kind, values, mine["entry"], mine["variant"], engine)
-    return Part(EntryColumns(**columns), tables, indexes)
+        engine = open_engine(described.engine, kind, of_index)
+        indexes[name] = SignalIndex(kind, values, entry, variant, engine)
+    return Part(EntryColumns(**columns), strings, indexes)
 
 
 def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:
-    """Raises KeyError where they are not there, ValueError where they have another form."""
+    """Return the values. Raises KeyError where they are missing, ValueError for a wrong shape."""
     if not kind.distance.rows:
-        return Ragged(arrays["values"], arrays["ends"])
+        return RaggedArray(arrays["values"], arrays["ends"])
     form = next((name for name in _FORMS if name in arrays), _FORMS[0])
     values = arrays[form].view(np.uint8)
-    if values.ndim != _TABLE_DIMENSIONS or values.shape[1] < kind.bytes:
+    if values.ndim != _ROWS_NDIM or values.shape[1] < kind.bytes:
         raise ValueError(f"{kind.name} values of another shape")
     return values[:, : kind.bytes or None]
 
@@ -304,7 +302,7 @@ def _read_manifest(path: Path) -> _Manifest:
         raise OtherFormatError(f"segment {path.name} has format {manifest.format}, not {FORMAT}")
     for name, index in manifest.algorithms.items():
         kind = find_algorithm(name)
-        version = index.version or first_version(name)
+        version = index.version or initial_version(name)
         if kind is not None and kind.version != version:
             raise OtherFormatError(
                 f"segment {path.name} holds {name} version {version}, this build has {kind.version}"
@@ -314,7 +312,7 @@ def _read_manifest(path: Path) -> _Manifest:
 
 def _map(path: Path, name: str, file: _File) -> NDArray[Any]:
     if file.dtype not in _DTYPES or "/" in name or any(n < 0 for n in file.shape):
-        raise DataCorrupt(f"segment {path.name}: {name!r} is described wrongly; rebuild it")
+        raise DataCorrupt(f"segment {path.name}: bad manifest entry {name!r}; rebuild it")
     dtype = np.dtype(file.dtype)
     expected = prod(file.shape) * dtype.itemsize
     try:
@@ -359,7 +357,3 @@ def _sync_folder(path: Path) -> None:
 
 def _crc(data: bytes | memoryview | mmap.mmap) -> str:
     return f"{zlib.crc32(data):08x}"
-
-
-def _canonical(manifest: _Manifest) -> bytes:
-    return msgspec.json.encode(manifest, order="sorted")

@@ -1,24 +1,24 @@
-"""Everything that is searched, frozen at one revision of the store.
+"""Snapshots: everything that is searched, at one revision of the store.
 
-A snapshot is the banks, and parts of an index: a segment or what was read from the store, then
-what came since (the delta), with the entries withdrawn since. It is made off the request path
-and never changes: any number of threads may search it.
+A snapshot consists of the banks and of parts of an index: first the base (a segment, or all entries
+read from the store), then the later changes (the delta), with the entries withdrawn since. It is
+built off the request path and never changes: any number of threads may search it.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import Bank, Head
+from featsvc.banks.records import Bank, StoreHead
 from featsvc.errors import InvalidInput, NotFound
-from featsvc.matching.answers import AlgorithmQuery, Answers
 from featsvc.matching.engines import FAMILIES
-from featsvc.matching.hits import TooManyHits
+from featsvc.matching.hits import TooManyHits, hit_ends
+from featsvc.matching.match_builder import AlgorithmQuery, MatchBuilder
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
     MAX_BATCH,
@@ -34,23 +34,24 @@ from featsvc.matching.part_search import (
     PartView,
     apply_rules,
     filter_labels,
+    join_hits,
     parts_by_algorithm,
     search_parts,
 )
 from featsvc.matching.rules import BankRules, Thresholds
-from featsvc.matching.values import Ragged, Values
+from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import ORIGINAL
 
 QUICK_SIGNALS = 2_000_000
-"""A scan of so many, the worst that can become of a query, takes about a millisecond."""
+"""A scan of this many signals, the worst case of a query, takes about a millisecond."""
 _QUICK_HITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class AlgorithmStatus:
-    """What is searched for one algorithm. `segment_revision` is 0 where there is no segment."""
+    """The state of the index of one algorithm. `segment_revision` is 0 without a segment."""
 
     algorithm: str
     entries: int
@@ -63,31 +64,34 @@ class AlgorithmStatus:
     built_at: datetime
 
 
-class _Table(NamedTuple):
-    """What is searched for one algorithm.
+class _AlgorithmIndex(NamedTuple):
+    """The indexes of one algorithm in all parts.
 
-    `length` is a value's, in bytes, 0 where values may have any; `quick` whether a search of one
-    value at the default threshold is always short.
+    `length` is the length of a value in bytes, 0 where values may have any length. `quick`: a
+    search for one value at the default threshold is always short.
     """
 
     kind: Algorithm
-    searched: IndexedParts
+    parts: IndexedParts
     length: int
     quick: bool
 
     @classmethod
-    def of(cls, kind: Algorithm, searched: IndexedParts) -> "_Table":
-        values = [place.signals.values for place in searched]
-        lengths = [v.shape[1] for v in values if not isinstance(v, Ragged)]
-        few = sum(len(place.signals.entry) for place in searched) <= QUICK_SIGNALS
-        chosen = any(place.searched.choices for place in searched)
+    def of(cls, kind: Algorithm, parts: IndexedParts) -> "_AlgorithmIndex":
+        values = [part.signals.values for part in parts]
+        lengths = [v.shape[1] for v in values if not isinstance(v, RaggedArray)]
+        few = sum(len(part.signals.entry) for part in parts) <= QUICK_SIGNALS
+        chosen = any(part.view.choices for part in parts)
         length = kind.bytes or (lengths[0] if lengths else 0)
         quick = few and not chosen and FAMILIES[kind.distance].quick
-        return cls(kind, searched, length, quick)
+        return cls(kind, parts, length, quick)
 
     @classmethod
-    def empty(cls, kind: Algorithm) -> "_Table":
-        """No entry has such a signal. Raises InvalidInput where none ever matches."""
+    def empty(cls, kind: Algorithm) -> "_AlgorithmIndex":
+        """Make the index of an algorithm that no entry has a signal of.
+
+        Raises InvalidInput for an algorithm that is never matched.
+        """
         if not kind.matched:
             raise InvalidInput(
                 f"signal: {kind.name} is stored but never matched; use one of "
@@ -97,18 +101,18 @@ class _Table(NamedTuple):
         return cls(kind, (), kind.bytes, FAMILIES[kind.distance].quick)
 
     def check(self, length: int) -> None:
-        """Raises InvalidInput for a value of that many bytes."""
+        """Raise InvalidInput for values of another length in bytes."""
         if self.length and length != self.length:
             raise InvalidInput(
-                f"signal: a {self.kind.name} value has {self.length} bytes, this one has {length}",
+                f"signal: a {self.kind.name} value has {self.length} bytes, not {length}",
                 field="signal",
             )
 
 
 class _BatchHits(NamedTuple):
-    """What is returned of each query, whether it is suppressed, and which queries were cut."""
+    """The hits that a batch returns, whether each is suppressed, and the truncated queries."""
 
-    found: AcceptedHits
+    hits: AcceptedHits
     suppressed: NDArray[np.bool_]
     truncated: tuple[int, ...]
 
@@ -118,55 +122,53 @@ class Snapshot:
 
     def __init__(
         self,
-        head: Head,
+        head: StoreHead,
         banks: Sequence[Bank],
-        parts: Sequence[PartView],
+        views: Sequence[PartView],
         status: tuple[AlgorithmStatus, ...] = (),
     ) -> None:
         self.revision = head.revision
         self.commit_time = head.commit_time
         self.status = status
         self._rules = BankRules.of(banks)
-        self._parts = tuple(parts)
+        self._views = tuple(views)
         self._vectors: tuple[str, ...] | None = None
-        """Kinds in the banks that are not OFF, once asked for: most requests search these."""
-        self._answers = Answers(self._parts, self._rules)
-        self._tables = {
-            name: _Table.of(get_algorithm(name), searched)
-            for name, searched in parts_by_algorithm(parts).items()
+        """The vectors in all enabled banks, which most requests search; computed on first use."""
+        self._builder = MatchBuilder(self._views, self._rules)
+        self._indexes = {
+            name: _AlgorithmIndex.of(get_algorithm(name), parts)
+            for name, parts in parts_by_algorithm(views).items()
         }
-        self.algorithms = tuple(sorted(self._tables))
-        """Those that any entry has a signal of."""
-
-    @property
-    def banks(self) -> tuple[Bank, ...]:
-        return self._rules.banks
+        self.algorithms = tuple(sorted(self._indexes))
+        """Names of the algorithms that any entry has a signal of."""
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
-        """Variants worth hashing for this request. Raises NotFound."""
+        """Return the variants to hash for this request. Raises NotFound."""
         return self._rules.query_variants(options)
 
     def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
-        """Kinds of vectors that live entries of the searched banks have. Raises NotFound."""
+        """Return the vector algorithms of live entries in the searched banks. Raises NotFound."""
         if options.banks:
-            return self._vectors_in(self._rules.searched(options))
+            return self._vectors_in(self._rules.searched_banks(options))
         if self._vectors is None:
-            self._vectors = self._vectors_in(self._rules.searched(options))
+            self._vectors = self._vectors_in(self._rules.searched_banks(options))
         return self._vectors
 
-    def _vectors_in(self, searched: Sequence[int]) -> tuple[str, ...]:
-        banks = (self._rules.banks[i] for i in searched)
+    def _vectors_in(self, positions: Sequence[int]) -> tuple[str, ...]:
+        banks = (self._rules.banks[i] for i in positions)
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
         return tuple(sorted(name for name in names if get_algorithm(name).kind is Kind.VECTOR))
 
     def value_bytes(self, algorithm: str) -> int:
-        """Length of the values that are searched, 0 where there are none, or of any length."""
-        table = self._tables.get(algorithm)
-        return table.length if table is not None else 0
+        """Return the length of the indexed values; 0 for none, or for values of any length."""
+        index = self._indexes.get(algorithm)
+        return index.length if index is not None else 0
 
     def check_held(self, kind: Algorithm, options: MatchOptions) -> None:
-        """Raises NotFound where it is a kind of vectors that no searched bank holds: an answer
-        without matches would read as if some had been compared."""
+        """Raise NotFound for vectors that no searched bank holds.
+
+        Otherwise an answer without matches would suggest that vectors were compared.
+        """
         if kind.kind is not Kind.VECTOR:
             return
         held = self.vectors_held(options)
@@ -181,49 +183,54 @@ class Snapshot:
     def match(
         self, signals: Sequence[Signal], options: MatchOptions = DEFAULT_OPTIONS
     ) -> MatchResult:
-        """Entries near to any of the signals, which are all of ONE piece of content.
+        """Return the entries that match any of the signals, which are all of ONE piece of content.
 
         Raises NotFound for an unknown bank, and InvalidInput for a value of the wrong length or an
-        algorithm that is stored but never matched.
+        algorithm that is never matched.
         """
-        # Raises for a bank that is not there, signals or none.
-        self._rules.searched(options)
+        # Raises NotFound, also where there are no signals.
+        self._rules.searched_banks(options)
         low_quality = False
-        # Those that are searched alike are searched at once.
-        together: dict[tuple[str, int, int], tuple[_Table, Thresholds, list[Signal]]] = {}
+        # Signals with the same index, length and thresholds are searched together.
+        groups: dict[tuple[str, int, int], tuple[_AlgorithmIndex, Thresholds, list[Signal]]] = {}
         for signal in signals:
             kind = signal.algorithm
-            table = self._tables.get(kind.name) or _Table.empty(kind)
-            table.check(len(signal.value))
+            index = self._indexes.get(kind.name) or _AlgorithmIndex.empty(kind)
+            index.check(len(signal.value))
             original = signal.variant == ORIGINAL
             if signal.low_quality and not (options.match_low_quality and original):
-                # A poor variant is no further try; a poor original is one that was not made.
+                # A poor variant is just skipped; a poor original means that nothing was matched.
                 low_quality |= original
                 continue
-            thresholds = self._rules.thresholds(table.kind, signal.variant, options)
+            thresholds = self._rules.thresholds(index.kind, signal.variant, options)
             key = kind.name, len(signal.value), id(thresholds)
-            _, _, group = together.setdefault(key, (table, thresholds, []))
+            _, _, group = groups.setdefault(key, (index, thresholds, []))
             group.append(signal)
-        asked = [
-            one
-            for table, thresholds, group in together.values()
-            for one in _ask(table, group, thresholds)
+        queries = [
+            query
+            for index, thresholds, group in groups.values()
+            for query in _search(index, group, thresholds)
         ]
-        return self._answers.result(asked, options, low_quality)
+        return self._builder.result(queries, options, low_quality)
 
-    def match_at_once(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
-        """`match` of one signal where that takes a fraction of a millisecond at most; None where
-        it might not: more than QUICK_SIGNALS of them, an engine that a bank chose, a radius beyond
-        the one that the index is built for, a vector or text, or many hits. Raises as `match` does.
+    def match_if_quick(self, signal: Signal, options: MatchOptions) -> MatchResult | None:
+        """Do the same as `match` of one signal, if that surely takes only part of a millisecond.
+
+        Returns None for an index of more than QUICK_SIGNALS, an engine that a bank chose, a radius
+        beyond the one that the index is built for, a vector or text, or many hits. Raises as
+        `match` does.
         """
-        table = self._tables.get(signal.algorithm.name) or _Table.empty(signal.algorithm)
-        thresholds = self._rules.thresholds(table.kind, signal.variant, options)
-        wide = thresholds.largest > table.kind.default_threshold
-        if wide or not table.quick or signal.low_quality:
+        kind = signal.algorithm
+        index = self._indexes.get(kind.name) or _AlgorithmIndex.empty(kind)
+        thresholds = self._rules.thresholds(index.kind, signal.variant, options)
+        wide = thresholds.largest > index.kind.default_threshold
+        if wide or not index.quick or signal.low_quality:
             return None
-        table.check(len(signal.value))
-        asked = _ask(table, (signal,), thresholds)
-        return None if asked[0].hits > _QUICK_HITS else self._answers.result(asked, options, False)
+        index.check(len(signal.value))
+        queries = _search(index, (signal,), thresholds)
+        if queries[0].hit_count > _QUICK_HITS:
+            return None
+        return self._builder.result(queries, options, False)
 
     def match_batch(
         self,
@@ -231,135 +238,133 @@ class Snapshot:
         values: NDArray[np.uint8],
         options: MatchOptions = DEFAULT_OPTIONS,
     ) -> BatchResult:
-        """Each row of `values` uint8 (q, bytes) matched as content of its own; q <= 65,536.
+        """Match each row of `values` uint8 (q, bytes) as a separate piece of content; q <= 65,536.
 
-        The same rules as `match`, one algorithm, no evidence. Raises as `match` does, and
-        InvalidInput where all of them match more than 1,048,576 entries.
+        The rules are those of `match`; there is no evidence. Raises as `match` does, and
+        InvalidInput where the rows together match more than 1,048,576 entries.
         """
-        table = self._tables.get(kind.name) or _Table.empty(kind)
+        index = self._indexes.get(kind.name) or _AlgorithmIndex.empty(kind)
         if not kind.distance.rows:
             raise InvalidInput(
                 f"algorithm: {kind.name} values have different lengths, so they do not pack; "
                 "send them one by one",
                 field="algorithm",
             )
-        table.check(values.shape[1])
+        index.check(values.shape[1])
         if len(values) > MAX_BATCH:
-            raise InvalidInput(f"signals: {len(values)}, at most {MAX_BATCH}", field="signals")
+            raise InvalidInput(
+                f"signals: at most {MAX_BATCH}, not {len(values)}; send several batches",
+                field="signals",
+            )
         thresholds = self._rules.thresholds(kind, ORIGINAL, options)
-        found, suppressed, truncated = self._find_batch(table, values, thresholds, options)
-        entries, entry_index = self._batch_entries(found, suppressed, kind, thresholds, options)
-        ends = np.cumsum(np.bincount(found.query, minlength=len(values)))
-        offsets = np.concatenate([[0], ends]).astype(np.uint32)
-        distances = found.distance.astype(np.float32 if kind.distance.fractional else np.uint32)
+        hits, suppressed, truncated = self._search_batch(index, values, thresholds, options)
+        entries, entry_index = self._batch_entries(hits, suppressed, kind, thresholds, options)
+        offsets = np.concatenate([[0], hit_ends(hits.query, len(values))]).astype(np.uint32)
+        distances = hits.distance.astype(np.float32 if kind.distance.fractional else np.uint32)
         return BatchResult(offsets, distances, entry_index, entries, truncated)
 
-    def _find_batch(
+    def _search_batch(
         self,
-        table: _Table,
+        index: _AlgorithmIndex,
         values: NDArray[np.uint8],
         thresholds: Thresholds,
         options: MatchOptions,
     ) -> _BatchHits:
-        """Half of the queries at a time where all of them hit too much to hold."""
+        """Search all queries, in halves where they have too many hits."""
         try:
-            hits = search_parts(table.searched, values, thresholds.largest)
+            parts = search_parts(index.parts, values, thresholds.largest)
         except TooManyHits:
             half = len(values) // 2
-            one = self._find_batch(table, values[:half], thresholds, options)
-            two = self._find_batch(table, values[half:], thresholds, options)
-            _check_answer(len(one.found) + len(two.found))
+            first = self._search_batch(index, values[:half], thresholds, options)
+            second = self._search_batch(index, values[half:], thresholds, options)
+            _check_match_count(len(first.hits) + len(second.hits))
+            second_hits = replace(second.hits, query=second.hits.query + half)
             return _BatchHits(
-                one.found.followed_by(two.found, half),
-                np.concatenate([one.suppressed, two.suppressed]),
-                (*one.truncated, *(query + half for query in two.truncated)),
+                join_hits([first.hits, second_hits]),
+                np.concatenate([first.suppressed, second.suppressed]),
+                (*first.truncated, *(query + half for query in second.truncated)),
             )
-        found = apply_rules(hits, self._rules, thresholds, time.time_ns() // 1000)
+        hits = apply_rules(parts, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
-        suppressing[found.query[self._rules.acting_safe[found.bank]]] = True
+        suppressing[hits.query[self._rules.suppressing[hits.bank]]] = True
         if options.labels:
-            found = filter_labels(self._parts, found, frozenset(options.labels))
-        found = _once_an_entry(found.nearest_first())
-        # What `top_k` leaves out was not asked for, so it is not "truncated".
-        wanted = options.top_k or len(found)
-        limit = min(options.limit, wanted)
-        place = _place_in_query(found.query)
-        truncated = tuple(np.unique(found.query[(place >= limit) & (place < wanted)]).tolist())
-        found = found.take(place < limit)
-        _check_answer(len(found))
-        suppressed = suppressing[found.query] & ~self._rules.safe[found.bank]
-        return _BatchHits(found, suppressed, truncated)
+            hits = filter_labels(self._views, hits, frozenset(options.labels))
+        hits = _first_of_each_entry(hits.nearest_first())
+        # Matches beyond `top_k` were not requested, so they do not count as truncated.
+        requested = options.top_k or len(hits)
+        limit = min(options.limit, requested)
+        rank = _rank_in_query(hits.query)
+        truncated = tuple(np.unique(hits.query[(rank >= limit) & (rank < requested)]).tolist())
+        hits = hits.take(rank < limit)
+        _check_match_count(len(hits))
+        suppressed = suppressing[hits.query] & ~self._rules.safe[hits.bank]
+        return _BatchHits(hits, suppressed, truncated)
 
     def _batch_entries(
         self,
-        found: AcceptedHits,
+        hits: AcceptedHits,
         suppressed: NDArray[np.bool_],
         kind: Algorithm,
         thresholds: Thresholds,
         options: MatchOptions,
     ) -> tuple[tuple[Match, ...], NDArray[np.uint32]]:
-        """Each signal that matched once (twice where it is suppressed for some queries only)."""
-        keys = np.stack([found.part, found.signal, suppressed.astype(np.int64)], axis=1)
-        _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        """Return each signal that matched, and for every hit the number of its signal.
+
+        A signal is returned twice where it is suppressed for some queries only.
+        """
+        keys = np.stack([hits.part, hits.signal, suppressed.astype(np.int64)], axis=1)
+        _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         query = Signal(kind, b"")
         matches = tuple(
-            self._answers.match(query, thresholds, found.hit(i), options, suppressed.item(i))
+            self._builder.match(query, thresholds, hits.hit(i), options, suppressed.item(i))
             for i in first.tolist()
         )
-        return matches, index.reshape(-1).astype(np.uint32)
+        return matches, number.reshape(-1).astype(np.uint32)
 
 
-def _ask(
-    table: _Table, signals: Sequence[Signal], thresholds: Thresholds
+def _search(
+    index: _AlgorithmIndex, signals: Sequence[Signal], thresholds: Thresholds
 ) -> Sequence[AlgorithmQuery]:
-    """What is near signals of one length: in halves, where it is too much to hold at once."""
-    queries = _queries(table.kind, signals)
+    """Search signals of one length, in halves where they have too many hits."""
     try:
-        return (
-            AlgorithmQuery(
-                signals, thresholds, search_parts(table.searched, queries, thresholds.largest)
-            ),
-        )
+        parts = search_parts(index.parts, _values(index.kind, signals), thresholds.largest)
     except TooManyHits:
         half = len(signals) // 2
-        one = _ask(table, signals[:half], thresholds)
-        return (*one, *_ask(table, signals[half:], thresholds))
+        first = _search(index, signals[:half], thresholds)
+        return (*first, *_search(index, signals[half:], thresholds))
+    return (AlgorithmQuery(signals, thresholds, parts),)
 
 
-def _queries(kind: Algorithm, signals: Sequence[Signal]) -> Values:
-    """In the form of the values that they are compared with."""
-    data = np.frombuffer(b"".join([signal.value for signal in signals]), np.uint8)
+def _values(kind: Algorithm, signals: Sequence[Signal]) -> Values:
+    """Return the values of signals, in the form of the indexed values."""
+    values = [signal.value for signal in signals]
     if not kind.distance.rows:
-        return Ragged(data, np.cumsum([len(signal.value) for signal in signals], dtype=np.int64))
-    return data.reshape(len(signals), -1)
+        return RaggedArray.of(values)
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(signals), -1)
 
 
-def _check_answer(matches: int) -> None:
+def _check_match_count(matches: int) -> None:
     if matches > MAX_BATCH_MATCHES:
         raise InvalidInput(
-            f"signals: they match more than {MAX_BATCH_MATCHES} entries together; send fewer at "
-            "once, or ask for fewer with max_results or top_k",
+            f"signals: together they match more than {MAX_BATCH_MATCHES} entries; send fewer "
+            "signals, or set a smaller max_results or top_k",
             field="signals",
         )
 
 
-def _once_an_entry(found: AcceptedHits) -> AcceptedHits:
-    """The first hit of each query and entry."""
-    if not len(found):
-        return found
-    order = np.lexsort((np.arange(len(found)), found.entry, found.part, found.query))
-    sorted_ = found.take(order)
-    again = np.zeros(len(found), bool)
-    again[1:] = (
-        (sorted_.query[1:] == sorted_.query[:-1])
-        & (sorted_.part[1:] == sorted_.part[:-1])
-        & (sorted_.entry[1:] == sorted_.entry[:-1])
-    )
-    return found.take(np.sort(order[~again]))
+def _first_of_each_entry(hits: AcceptedHits) -> AcceptedHits:
+    """Return the first hit of each query and entry."""
+    if not len(hits):
+        return hits
+    order = np.lexsort((np.arange(len(hits)), hits.entry, hits.part, hits.query))
+    keys = np.stack([hits.query, hits.part, hits.entry])[:, order]
+    is_first = np.ones(len(hits), bool)
+    is_first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    return hits.take(np.sort(order[is_first]))
 
 
-def _place_in_query(query: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0 for the first element of each run of equal numbers, 1 for the second, ..."""
+def _rank_in_query(query: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0 for the first element of each run of equal numbers, 1 for the second, and so on."""
     starts = np.flatnonzero(np.diff(query, prepend=-1))
     counts = np.diff(np.append(starts, len(query)))
     return np.arange(len(query)) - np.repeat(starts, counts)

@@ -1,5 +1,6 @@
-"""The values of an index: rows of one width, or of any lengths one after another."""
+"""The values of an index: rows of one width, or values of any length, one after another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,20 +12,26 @@ Rows: TypeAlias = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ragged:
-    """n values of any lengths: value i is `data[ends[i - 1]:ends[i]]` (from 0 for the first).
+class RaggedArray:
+    """n values of any length: value i is `data[ends[i - 1]:ends[i]]` (from 0 for the first).
 
-    `data` uint8, `ends` int64 (n,), never descending, the last one the length of `data`. Raises
-    ValueError where they do not fit.
+    `data` uint8; `ends` int64 (n,), ascending, the last one the length of `data`. Raises ValueError
+    where they do not fit.
     """
 
     data: NDArray[np.uint8]
     ends: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        whole = int(self.ends[-1]) if len(self.ends) else 0
-        if whole != len(self.data) or (np.diff(self.ends, prepend=0) < 0).any():
-            raise ValueError("ends that do not fit the data")
+        length = int(self.ends[-1]) if len(self.ends) else 0
+        if length != len(self.data) or (np.diff(self.ends, prepend=0) < 0).any():
+            raise ValueError("the ends of values do not fit their data")
+
+    @classmethod
+    def of(cls, values: Sequence[bytes]) -> "RaggedArray":
+        """Join `values`."""
+        ends = np.cumsum([len(value) for value in values], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(values), np.uint8), ends)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -33,16 +40,26 @@ class Ragged:
         begin = int(self.ends[row - 1]) if row else 0
         return self.data[begin : int(self.ends[row])]
 
-    def take(self, rows: NDArray[np.int64]) -> "Ragged":
-        """Those rows, in that order."""
-        taken = [self[int(row)] for row in rows]
-        ends = np.cumsum([len(value) for value in taken], dtype=np.int64)
-        return Ragged(np.concatenate([*taken, np.empty(0, np.uint8)]), ends)
 
-
-Values: TypeAlias = Rows | Ragged
+Values: TypeAlias = Rows | RaggedArray
 
 
 def take(values: Values, rows: NDArray[np.int64]) -> Values:
-    """Those rows, in that order."""
-    return values.take(rows) if isinstance(values, Ragged) else values[rows]
+    """Return the values of `rows`, in that order."""
+    if isinstance(values, RaggedArray):
+        return RaggedArray.of([values[row].tobytes() for row in rows.tolist()])
+    return values[rows]
+
+
+def as_rows(values: Values) -> Rows:
+    """Return `values` as rows. Raises TypeError for a RaggedArray."""
+    if isinstance(values, RaggedArray):
+        raise TypeError("expected rows of one width, not a RaggedArray")
+    return values
+
+
+def as_ragged(values: Values) -> RaggedArray:
+    """Return `values` as a RaggedArray. Raises TypeError for rows of one width."""
+    if not isinstance(values, RaggedArray):
+        raise TypeError("expected a RaggedArray, not rows of one width")
+    return values

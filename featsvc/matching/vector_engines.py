@@ -1,8 +1,8 @@
-"""Engines of vectors: all values within a cosine distance of each query, exactly.
+"""Engines of vectors: each finds exactly the values within a cosine distance of each query.
 
-A value's bytes are its float32 numbers, of Euclidean length 1, so that an inner product is a
-cosine. What an engine finds is scored again from the values themselves, so that all give the same
-distances. Neither engine is approximate: see docs/adr for what was passed over, and why.
+A value is the float32 numbers of a vector of Euclidean length 1, so that an inner product is a
+cosine. Engines compute the distances of candidates from the values themselves, so that all engines
+give the same distances. Neither engine is approximate; docs/adr/0013 says why.
 """
 
 import numpy as np
@@ -14,36 +14,35 @@ from featsvc.matching.hits import (
     Arrays,
     Engine,
     RawHits,
-    as_rows,
-    check_room,
-    ends_of,
+    check_hits,
     faiss_on_this_thread,
+    hit_ends,
 )
-from featsvc.matching.values import Values
+from featsvc.matching.values import Values, as_rows
 from featsvc.signals.vectors import FLOAT32, cosine_distances
 
 Vectors = NDArray[np.float32]
 
 _ROUNDING = 2e-5
-"""Float32 sums of other orders differ by less: what lies on the threshold is scored again."""
+"""The margin of float32 sums, whose order varies. Exact scores decide what lies on a threshold."""
 PROJECTED_ROWS = 16_384
-"""From so many on the projection is faster by more than its build is worth."""
+"""With this many rows, the projection saves more time than its build takes."""
 MAX_PROJECTED = 128
 GIVE_UP_SHARE = 16
-"""Above 1/16 of all rows to be scored, comparing all of them is faster."""
-_LEAST_ROOM = 4_096
+"""With more than 1/16 of all rows to score, comparing all of them is faster."""
+_MIN_CANDIDATES = 4_096
 _SAMPLED_ROWS = 16_384
 _ITERATIONS = 3
-_BUILT_ROWS = 1 << 16
+_BUILD_BLOCK_ROWS = 1 << 16
 
 
 def as_vectors(values: NDArray[np.uint8]) -> Vectors:
-    """Rows of bytes (n, 4 d) as float32 (n, d); a view where it can be one."""
+    """Convert rows of bytes (n, 4 d) to float32 (n, d); a view of contiguous rows."""
     return np.ascontiguousarray(values).view(FLOAT32)
 
 
 class FlatVectorEngine:
-    """Every vector is compared, by FAISS. Arrays: `vectors` float32 (n, d), read where they lie."""
+    """Compares every vector with FAISS. Arrays: `vectors` float32 (n, d), which is not copied."""
 
     name = "flat"
 
@@ -55,28 +54,28 @@ class FlatVectorEngine:
         vectors, count = self._vectors, len(queries)
         if radius < 0 or not len(vectors) or not count:
             return RawHits.none(count)
-        wanted = as_vectors(as_rows(queries))
-        # Blocks of rows, so that what a loose radius hits is noticed before it fills the memory.
+        query_vectors = as_vectors(as_rows(queries))
+        # Blocks of rows, so that too many hits are noticed before they fill the memory.
         step = max(1, MAX_HITS // count)
         query, rows = [], []
-        found = 0
+        hits = 0
         for first in range(0, len(vectors), step):
-            q, r = _inner_products_above(
-                wanted, vectors[first : first + step], 1 - radius - _ROUNDING
+            block_query, block_rows = _inner_products_above(
+                query_vectors, vectors[first : first + step], 1 - radius - _ROUNDING
             )
-            query.append(q)
-            rows.append(r + first)
-            found += len(q)
-            check_room(found, count)
-        return score(wanted, vectors, np.concatenate(query), np.concatenate(rows), radius)
+            query.append(block_query)
+            rows.append(block_rows + first)
+            hits += len(block_query)
+            check_hits(hits, count)
+        return score(query_vectors, vectors, np.concatenate(query), np.concatenate(rows), radius)
 
 
 class ProjectionEngine:
-    """A projection of each vector rules nearly all of them out; the rest are scored.
+    """Excludes nearly all vectors by a projection, and scores the others.
 
     Arrays: `vectors` float32 (n, d); `basis` float32 (d, k), orthonormal columns; `scale` float32
-    (k,) and `codes` int8, `tails` uint8 as `featsvc_kernels.projection` lays them out; `errors`
-    float32 (blocks,) the most that int8 loses of a vector's length up to each block.
+    (k,); `codes` int8 and `tails` uint8, laid out as `featsvc_kernels.projection` describes;
+    `errors` float32 (blocks,), the most that int8 loses of a vector's length up to each block.
     """
 
     name = "projection"
@@ -101,25 +100,26 @@ class ProjectionEngine:
             and self._scale.shape == self._basis.shape[1:]
             and self._errors.shape == (blocks,)
         ):
-            raise ValueError("arrays of a projection that do not fit each other")
+            raise ValueError("the arrays of a projection do not fit each other")
         self._flat = FlatVectorEngine({"vectors": self._vectors})
 
     @classmethod
     def build(cls, vectors: Vectors) -> "ProjectionEngine":
-        """O(n d k), in two passes over blocks of rows."""
+        """Project `vectors` in two passes over blocks of rows. O(n d k)."""
         basis = _principal_basis(vectors)
-        parts = [vectors[at : at + _BUILT_ROWS] for at in range(0, len(vectors), _BUILT_ROWS)]
-        largest = np.max([np.abs(part @ basis).max(axis=0) for part in parts], axis=0)
+        step = _BUILD_BLOCK_ROWS
+        blocks = [vectors[first : first + step] for first in range(0, len(vectors), step)]
+        largest = np.max([np.abs(block @ basis).max(axis=0) for block in blocks], axis=0)
         scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
-        made = [_encode(part, basis, scale) for part in parts]
+        encoded = [_encode(block, basis, scale) for block in blocks]
         return cls(
             {
                 "vectors": vectors,
                 "basis": basis,
                 "scale": scale,
-                "errors": np.max([errors for _, _, errors in made], axis=0).astype(np.float32),
-                "codes": np.concatenate([codes for codes, _, _ in made], axis=1),
-                "tails": np.concatenate([tails for _, tails, _ in made], axis=1),
+                "errors": np.max([errors for _, _, errors in encoded], axis=0).astype(np.float32),
+                "codes": np.concatenate([codes for codes, _, _ in encoded], axis=1),
+                "tails": np.concatenate([tails for _, tails, _ in encoded], axis=1),
             }
         )
 
@@ -127,54 +127,54 @@ class ProjectionEngine:
         count = len(queries)
         if radius < 0 or not count:
             return RawHits.none(count)
-        wanted = as_vectors(as_rows(queries))
-        room = np.empty(max(_LEAST_ROOM, len(self._vectors) // GIVE_UP_SHARE), np.int64)
+        vectors = as_vectors(as_rows(queries))
+        buffer = np.empty(max(_MIN_CANDIDATES, len(self._vectors) // GIVE_UP_SHARE), np.int64)
         query, rows = [], []
-        found = 0
-        for number, vector in enumerate(wanted):
-            near = self._sift(vector, radius, room)
-            if near is None:
-                # So loose a radius, or so dense a place: to compare all of them is faster.
+        hits = 0
+        for number, vector in enumerate(vectors):
+            candidates = self._candidates(vector, radius, buffer)
+            if candidates is None:
+                # The radius is so large, or the vectors so dense, that comparing all is faster.
                 return self._flat.search(queries, radius)
-            query.append(np.full(len(near), number, np.int64))
-            rows.append(near)
-            found += len(near)
-            check_room(found, count)
-        return score(wanted, self._vectors, np.concatenate(query), np.concatenate(rows), radius)
+            query.append(np.full(len(candidates), number, np.int64))
+            rows.append(candidates)
+            hits += len(candidates)
+            check_hits(hits, count)
+        return score(vectors, self._vectors, np.concatenate(query), np.concatenate(rows), radius)
 
-    def _sift(
-        self, vector: Vectors, radius: float, room: NDArray[np.int64]
+    def _candidates(
+        self, vector: Vectors, radius: float, buffer: NDArray[np.int64]
     ) -> NDArray[np.int64] | None:
-        """Rows that may be within `radius`; None where there is no room for them."""
+        """Return the rows that may be within `radius`; None where they do not fit `buffer`."""
         projected = vector @ self._basis
         blocks = len(self._tails)
         energy = np.cumsum((projected.astype(np.float64) ** 2).reshape(blocks, -1).sum(axis=1))
-        left = _tail(energy)
+        tails = _tail(energy)
         slack = float((np.sqrt(energy) * self._errors).max()) + _ROUNDING
         weights = (projected * self._scale).reshape(blocks, kernels.BLOCK)
-        tail_weights = (left / 255).astype(np.float32)
-        found = kernels.sift(
-            self._codes, self._tails, weights, tail_weights, 1 - radius - slack, room
+        tail_weights = (tails / 255).astype(np.float32)
+        count = kernels.filter_rows(
+            self._codes, self._tails, weights, tail_weights, 1 - radius - slack, buffer
         )
-        if found == kernels.TOO_MANY:
+        if count == kernels.TOO_MANY:
             return None
-        rows = room[:found].copy()
-        # Zeros fill up the last group.
+        rows = buffer[:count].copy()
+        # The last group is padded with zeros, which are not rows.
         return rows[: np.searchsorted(rows, len(self._vectors))]
 
 
 def build_vector_engine(vectors: Vectors, choice: str = "auto") -> Engine:
-    """By size, or as a bank chose it: `scan` and `faiss` compare every vector."""
+    """Choose by number, or as a bank chose: `scan` and `faiss` compare every vector."""
     if choice != "auto" or len(vectors) < PROJECTED_ROWS:
         return FlatVectorEngine({"vectors": vectors})
     return ProjectionEngine.build(vectors)
 
 
 def _principal_basis(vectors: Vectors) -> Vectors:
-    """float32 (d, k): about the directions that hold the most of a sample, most first.
+    """Return float32 (d, k): approximate principal directions of a sample, the strongest first.
 
-    Any orthonormal basis gives the same answers; this one rules most out. By subspace iteration,
-    since only k of d directions are wanted (Halko, Martinsson and Tropp, "Finding structure with
+    Any orthonormal basis gives the same results; this one excludes most. Subspace iteration finds
+    only the k of d directions that are needed (Halko, Martinsson and Tropp, "Finding structure with
     randomness", 2011, algorithm 4.4). Columns beyond d are zero.
     """
     sample = vectors[:: max(1, len(vectors) // _SAMPLED_ROWS)].astype(np.float64)
@@ -185,16 +185,15 @@ def _principal_basis(vectors: Vectors) -> Vectors:
     for _ in range(_ITERATIONS if kept < dimensions else 0):
         basis = np.linalg.qr(sample.T @ (sample @ basis))[0]
     projected = sample @ basis
-    turned = basis @ np.linalg.eigh(projected.T @ projected)[1][:, ::-1]
     padded = np.zeros((dimensions, -(-kept // kernels.BLOCK) * kernels.BLOCK), np.float32)
-    padded[:, :kept] = turned
+    padded[:, :kept] = basis @ np.linalg.eigh(projected.T @ projected)[1][:, ::-1]
     return padded
 
 
 def _encode(
     vectors: Vectors, basis: Vectors, scale: Vectors
 ) -> tuple[NDArray[np.int8], NDArray[np.uint8], NDArray[np.float64]]:
-    """`codes`, `tails` and `errors` of some rows; the last group is filled up with zeros."""
+    """Return `codes`, `tails` and `errors` of a block of rows, padded with zeros to groups."""
     blocks, group = basis.shape[1] // kernels.BLOCK, kernels.GROUP
     groups = -(-len(vectors) // group)
     projected = np.zeros((groups * group, basis.shape[1]), np.float32)
@@ -202,22 +201,22 @@ def _encode(
     codes = np.rint(projected / scale).astype(np.int8)
     lost = _energy(projected - codes * scale, blocks)
     tails = np.ceil(_tail(_energy(projected, blocks)) * 255)
-    laid_out = np.minimum(tails, 255).astype(np.uint8).reshape(groups, group, blocks)
+    tail_codes = np.minimum(tails, 255).astype(np.uint8).reshape(groups, group, blocks)
     return (
         np.ascontiguousarray(codes.reshape(groups, group, blocks, -1).transpose(2, 0, 3, 1)),
-        np.ascontiguousarray(laid_out.transpose(2, 0, 1)),
+        np.ascontiguousarray(tail_codes.transpose(2, 0, 1)),
         np.sqrt(lost.max(axis=0)),
     )
 
 
 def _energy(projected: Vectors, blocks: int) -> NDArray[np.float64]:
-    """float64 (n, blocks): squared length of each row up to and with each block."""
+    """Return float64 (n, blocks): the squared length of each row up to and including each block."""
     parts = projected.reshape(len(projected), blocks, -1)
     return np.cumsum(np.einsum("nbk,nbk->nb", parts, parts), axis=1, dtype=np.float64)
 
 
 def _tail(energy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Length of what is left of a vector of length 1, never too short for float32's rounding."""
+    """Return the length of the rest of a vector of length 1, rounded up against float32 errors."""
     tail: NDArray[np.float64] = np.sqrt(np.maximum(0, 1 + _ROUNDING - energy))
     return tail
 
@@ -229,33 +228,33 @@ def score(
     rows: NDArray[np.int64],
     radius: float,
 ) -> RawHits:
-    """Of pairs (number of a query, row), those within `radius` by their exact distance."""
+    """Return as hits the pairs (number of a query, row) within `radius`, with exact distances."""
     order = np.argsort(query, kind="stable")
     query, rows = query[order], rows[order]
     distances = np.empty(len(rows), np.float64)
     bounds = np.searchsorted(query, np.arange(len(queries) + 1))
     for number in np.unique(query):
-        mine = slice(bounds[number], bounds[number + 1])
-        distances[mine] = cosine_distances(queries[number], vectors, rows[mine])
+        pairs = slice(bounds[number], bounds[number + 1])
+        distances[pairs] = cosine_distances(queries[number], vectors, rows[pairs])
     within = distances <= radius
-    return RawHits(ends_of(query[within], len(queries)), rows[within], distances[within])
+    return RawHits(hit_ends(query[within], len(queries)), rows[within], distances[within])
 
 
 def _inner_products_above(
     queries: Vectors, vectors: Vectors, least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number of the query and row of every pair whose inner product is larger than `least`.
+    """Return the numbers of the query and the rows of pairs with an inner product over `least`.
 
-    FAISS's own function on arrays: an index would keep a copy of the vectors.
+    It calls a FAISS function on arrays, because a FAISS index would keep a copy of the vectors.
     """
     faiss = faiss_on_this_thread()
     queries = np.ascontiguousarray(queries)
     result = faiss.RangeSearchResult(len(queries))
+    arrays = faiss.swig_ptr(queries), faiss.swig_ptr(vectors)
     faiss.range_search_inner_product(
-        faiss.swig_ptr(queries), faiss.swig_ptr(vectors), vectors.shape[1], len(queries),
-        len(vectors), least, result,
-    )  # fmt: skip
+        *arrays, vectors.shape[1], len(queries), len(vectors), least, result
+    )
     limits = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
-    found = int(limits[-1])
-    rows = faiss.rev_swig_ptr(result.labels, found).astype(np.int64) if found else limits[:0]
+    hits = int(limits[-1])
+    rows = faiss.rev_swig_ptr(result.labels, hits).astype(np.int64) if hits else limits[:0]
     return np.repeat(np.arange(len(queries)), np.diff(limits)), rows

@@ -1,4 +1,4 @@
-"""Bytes to pixels, safely: formats told by content, limits before decoders, orientation, alpha."""
+"""Decode untrusted bytes to pixels. Limits are checked before a decoder runs."""
 
 from featsvc.media.decode import decode, decode_frames, probe
 from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits, Provenance

@@ -1,4 +1,4 @@
-"""Bytes to pictures, within limits."""
+"""Decode pictures and animations within limits."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,12 +6,12 @@ from dataclasses import replace
 from featsvc.errors import InvalidInput, UnsupportedMedia
 from featsvc.media import headers, jpeg, pillow
 from featsvc.media.exif import apply_orientation, swaps_sides
-from featsvc.media.options import DecodeOptions, Fidelity, Frames, Image, Limits
+from featsvc.media.options import DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
 from featsvc.media.sniff import AVIF, HEIC, JPEG, sniff
 
 
 def identify(content: bytes, limits: Limits) -> str:
-    """Media type of content that may be decoded.
+    """Return the media type of content that can be decoded.
 
     Raises InvalidInput (CONTENT_EMPTY), MediaTooLarge (bytes), UnsupportedMedia.
     """
@@ -21,21 +21,21 @@ def identify(content: bytes, limits: Limits) -> str:
     media_type = sniff(content)
     if media_type is None:
         raise UnsupportedMedia(
-            "the bytes are no picture format that is decoded here (JPEG, PNG, WebP, GIF, BMP, "
-            "TIFF, AVIF); only byte hashes apply"
+            "the content is not a supported picture format (JPEG, PNG, WebP, GIF, BMP, TIFF, "
+            "AVIF); only byte hashes apply"
         )
     if not pillow.decodes(media_type):
         raise UnsupportedMedia(
-            f"{media_type} needs the extra featsvc[heic], which is not installed; "
-            "only byte hashes apply"
+            f"decoding {media_type} needs the extra featsvc[heic], which is not installed; only "
+            "byte hashes apply"
         )
     return media_type
 
 
 def probe(content: bytes, limits: Limits) -> headers.Header:
-    """Media type, size as stored and number of frames from the header alone, within limits.
+    """Read the header and check it against the limits.
 
-    Raises what `decode` raises, save for damage that only a decoder finds.
+    Raises what `decode` raises, except for damage that only a decoder finds.
     """
     header = headers.read_header(content, identify(content, limits), limits.max_frames)
     limits.check_size(header.width, header.height)
@@ -45,13 +45,13 @@ def probe(content: bytes, limits: Limits) -> headers.Header:
 def decode(
     content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool = False
 ) -> Image:
-    """Decode the picture, or the first frame of an animation; `options.frames` is not read.
+    """Decode the picture, or the first frame of an animation; ignores `options.frames`.
 
-    `luma_suffices` allows a colour JPEG of 512 px or more on its short side to come as its grey
-    Y plane, which is all that PDQ needs (measured: at most 2 bits).
+    With `luma_suffices`, a colour JPEG of 512 px or more on its short side decodes to its grey
+    Y plane, which is enough for PDQ (measured: it changes at most 2 bits).
 
-    Raises InvalidInput (empty), UnsupportedMedia, MediaCorrupt, TimedOut, and before a decoder
-    runs MediaTooLarge.
+    Raises InvalidInput (empty), UnsupportedMedia, MediaCorrupt, TimedOut, and MediaTooLarge before
+    a decoder runs.
     """
     first = replace(options, frames=Frames.FIRST)
     return next(decode_frames(content, first, limits, luma_suffices=luma_suffices))
@@ -60,7 +60,7 @@ def decode(
 def decode_frames(
     content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool = False
 ) -> Iterator[Image]:
-    """Decode one frame after the other, or only the first one, as `options.frames` says.
+    """Yield every decoded frame, or only the first one, as `options.frames` says.
 
     Raises what `decode` raises.
     """
@@ -72,7 +72,7 @@ def decode_frames(
         try:
             yield _decode_jpeg(content, options, limits, luma_suffices=luma_suffices)
         except jpeg.NeedsPillow:
-            pass  # fall through to the tolerant decoder
+            pass
         else:
             return
     yield from _decode_with_pillow(content, header, options, limits)
@@ -82,7 +82,7 @@ def _decode_jpeg(
     content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool
 ) -> Image:
     header = jpeg.read_header(content)
-    # The decoder's own reading of the size is the one that allocates.
+    # The decoder allocates by its own reading of the size, which may differ from ours.
     limits.check_size(header.width, header.height)
     short_side = min(header.width, header.height)
     luma_plane = not header.grey and luma_suffices and short_side >= jpeg.SHORT_SIDE
@@ -102,12 +102,9 @@ def _decode_jpeg(
         width=header.height if turned else header.width,
         height=header.width if turned else header.height,
         pixels=pixels,
-        orientation=orientation,
-        orientation_applied=applied,
-        fidelity=options.fidelity,
-        alpha=options.alpha,
-        luma_plane=luma_plane,
-        scale_denominator=denominator,
+        provenance=Provenance(
+            orientation, applied, options.fidelity, options.alpha, luma_plane, denominator
+        ),
     )
 
 
@@ -115,16 +112,16 @@ def _decode_with_pillow(
     content: bytes, header: headers.Header, options: DecodeOptions, limits: Limits
 ) -> Iterator[Image]:
     media_type = header.media_type
-    picture = pillow.Picture(content, media_type, limits.max_decode_ms)
-    frames = picture.count_frames() if media_type in (AVIF, HEIC) else header.frames
-    wanted = 1
+    decoder = pillow.PillowDecoder(content, media_type, limits.max_decode_ms)
+    frames = decoder.count_frames() if media_type in (AVIF, HEIC) else header.frames
+    count = 1
     if options.frames is Frames.ALL:
         limits.check_frames(frames)
-        wanted = frames
-    for index in range(wanted):
-        picture.seek(index)
-        limits.check_size(*picture.size)
-        pixels, orientation = picture.read(options.alpha)
+        count = frames
+    for index in range(count):
+        decoder.seek(index)
+        limits.check_size(*decoder.size)
+        pixels, orientation = decoder.read(options.alpha)
         applied = orientation > 0 and not options.ignore_orientation
         if applied:
             pixels = apply_orientation(pixels, orientation)
@@ -133,10 +130,7 @@ def _decode_with_pillow(
             width=pixels.shape[1],
             height=pixels.shape[0],
             pixels=pixels,
-            orientation=orientation,
-            orientation_applied=applied,
+            provenance=Provenance(orientation, applied, options.fidelity, options.alpha),
             frames=frames,
             frame=index,
-            fidelity=options.fidelity,
-            alpha=options.alpha,
         )

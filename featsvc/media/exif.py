@@ -1,4 +1,4 @@
-"""EXIF orientation: reading it, applying it, undoing it."""
+"""EXIF orientation: parse, apply, undo."""
 
 import struct
 
@@ -13,9 +13,9 @@ _FIRST_TURNED = 5
 
 
 def parse_orientation(exif: bytes) -> int:
-    """Orientation 1 to 8 of an EXIF block (with or without its `Exif\\0\\0` prefix), else 0.
+    """Return orientation 1 to 8 of an EXIF block (with or without its `Exif\\0\\0` prefix), else 0.
 
-    A damaged block is no reason to refuse a picture: it has no orientation.
+    A damaged block gives 0: it is no reason to refuse the picture.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
@@ -34,17 +34,17 @@ def parse_orientation(exif: bytes) -> int:
 
 
 def is_orientation(value: int) -> bool:
-    """Whether EXIF knows it."""
+    """Return whether EXIF defines the value: 1 to 8."""
     return 1 <= value <= _LAST
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Whether the width as stored is the height as displayed."""
+    """Return whether the stored width is the displayed height."""
     return orientation >= _FIRST_TURNED
 
 
 def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Pixels (H, W) or (H, W, 3) as displayed; C-contiguous. 0 and 1 change nothing."""
+    """Turn stored pixels (H, W) or (H, W, 3) to how they are displayed; C-contiguous."""
     turned = pixels
     if swaps_sides(orientation):
         turned = turned.swapaxes(0, 1)
@@ -56,5 +56,5 @@ def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np
 
 
 def undo_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The stored pixels, from those as displayed."""
+    """Turn displayed pixels back to how they are stored."""
     return apply_orientation(pixels, _INVERSE.get(orientation, orientation))

@@ -1,4 +1,4 @@
-"""JPEG through libjpeg-turbo (`simplejpeg`): no GIL, straight to grey, scaled."""
+"""JPEG through libjpeg-turbo (`simplejpeg`): releases the GIL, decodes to grey and scaled."""
 
 import re
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from featsvc.errors import MediaCorrupt
 from featsvc.media.exif import parse_orientation
 
 SHORT_SIDE = 512
-"""Below this many pixels on the short side PDQ wants full-size RGB (measured: design.md)."""
+"""Pixels on the short side below which PDQ needs full-size RGB (measured: design.md)."""
 
-_MARKER = 0xFF  # what every marker begins with, and may be filled up with
+_MARKER = 0xFF  # the first byte of every marker, also used as fill
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
-# What libjpeg warns of although every pixel is there: junk between header segments (never before
-# a restart marker or the end, where it means lost data) and encoders' harmless slips.
+# Warnings of libjpeg that lose no pixel: junk between header segments (before a restart marker or
+# the end it would mean lost data) and harmless mistakes of encoders.
 _HARMLESS = re.compile(
     r"extraneous bytes before marker 0x(?!d\d)|Invalid SOS parameters|Unknown Adobe color|"
     r"Inconsistent progression|revision number|JFIF extension"
@@ -26,7 +26,7 @@ _HARMLESS = re.compile(
 
 
 class NeedsPillow(Exception):
-    """TurboJPEG cannot take this picture; Pillow may."""
+    """TurboJPEG does not support this picture; Pillow may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class JpegHeader:
 
 
 def read_header(content: bytes) -> JpegHeader:
-    """Raises NeedsPillow for CMYK, unusual sampling, and what does not look like JPEG at all."""
+    """Parse the header. Raises NeedsPillow for CMYK, unusual sampling and malformed headers."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=False)
-    except (ValueError, KeyError) as exc:  # KeyError: a sampling that simplejpeg has no name for
+    except (ValueError, KeyError) as exc:  # KeyError: a sampling unknown to simplejpeg
         raise NeedsPillow from exc
     if colorspace in ("CMYK", "YCCK"):
         raise NeedsPillow
@@ -48,7 +48,7 @@ def read_header(content: bytes) -> JpegHeader:
 
 
 def read_orientation(content: bytes) -> int:
-    """EXIF orientation, 1 to 8, or 0; looks no further than the first scan."""
+    """Return the EXIF orientation, 1 to 8, or 0; reads no further than the first scan."""
     at = 2
     while at + 4 <= len(content):
         if content[at] != _MARKER:
@@ -70,12 +70,12 @@ def read_orientation(content: bytes) -> int:
 
 
 def count_scans(content: bytes) -> int:
-    """Start-of-scan markers; scan data cannot hold one by chance, it stuffs a 0 after each 255."""
+    """Count start-of-scan markers. Scan data cannot contain one: it stuffs a 0 after each 255."""
     return content.count(b"\xff\xda")
 
 
 def scale_denominator(width: int, height: int) -> int:
-    """The largest of 8, 4, 2 that leaves the short side at 512 px or more; else 1."""
+    """Return the largest of 8, 4, 2 that keeps the short side at 512 px or more; else 1."""
     for denominator in (8, 4, 2):
         if -(-min(width, height) // denominator) >= SHORT_SIDE:
             return denominator
@@ -85,10 +85,10 @@ def scale_denominator(width: int, height: int) -> int:
 def decode_jpeg(
     content: bytes, header: JpegHeader, *, grey: bool, denominator: int
 ) -> NDArray[np.uint8]:
-    """Pixels (h, w) or (h, w, 3), stored orientation.
+    """Decode to pixels (h, w) or (h, w, 3) in the stored orientation.
 
-    Raises MediaCorrupt where data is missing or damaged, NeedsPillow where TurboJPEG is merely
-    too strict.
+    Raises MediaCorrupt where data is missing or damaged, NeedsPillow where TurboJPEG is only too
+    strict.
     """
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
@@ -101,6 +101,6 @@ def decode_jpeg(
         if _HARMLESS.search(str(exc)):
             raise NeedsPillow from exc
         raise MediaCorrupt(
-            f"the JPEG does not decode: {exc}; it is truncated or damaged, send the whole file"
+            f"the JPEG does not decode: {exc}; it is truncated or damaged; send the whole file"
         ) from exc
     return pixels[:, :, 0] if grey else pixels

@@ -1,4 +1,4 @@
-"""Every format but the common JPEG, through Pillow, held to the one plugin that was sniffed."""
+"""Decode through Pillow: all formats but common JPEG, each with the plugin of the sniffed type."""
 
 import importlib
 import importlib.util
@@ -35,26 +35,26 @@ _BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0}
 _WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _WIDE_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 
-# Our own check (Limits.check_size) runs first and is stricter; Pillow's would warn or cap besides.
+# Limits.check_size runs first and is stricter.
 PillowImage.MAX_IMAGE_PIXELS = None
 # At DEBUG its plugins log chunk names and tag values, which are content.
 logging.getLogger("PIL").setLevel(logging.WARNING)
 
 
 def _silence_warnings() -> None:
-    """Keep Pillow's remarks on odd files out of the process; again where a filter reset undid it.
+    """Ignore Pillow's warnings about odd files; adds the filter again where a reset removed it.
 
-    `warnings.catch_warnings` is no choice: it swaps global state under other threads.
+    `warnings.catch_warnings` is not thread-safe.
     """
     module = r"PIL\."
-    if not any(f[0] == "ignore" and getattr(f[3], "pattern", f[3]) == module
-               for f in warnings.filters):  # fmt: skip
+    ignored = (getattr(f[3], "pattern", f[3]) for f in warnings.filters if f[0] == "ignore")
+    if module not in ignored:
         warnings.filterwarnings("ignore", module=module)
 
 
 @contextmanager
 def _as_corrupt(media_type: str) -> Iterator[None]:
-    """Pillow's plugins meet hostile bytes with nearly any exception: all of them mean corrupt."""
+    """Raise MediaCorrupt for any exception: on hostile bytes Pillow's plugins raise nearly all."""
     _silence_warnings()
     try:
         yield
@@ -62,17 +62,17 @@ def _as_corrupt(media_type: str) -> Iterator[None]:
         raise
     except MemoryError as exc:
         raise MediaTooLarge(
-            f"no memory to decode this {media_type}; send a smaller picture"
+            f"not enough memory to decode this {media_type}; send a smaller picture"
         ) from exc
     except Exception as exc:
         raise MediaCorrupt(
-            f"the {media_type} does not decode: {type(exc).__name__}; it is truncated or damaged, "
+            f"the {media_type} does not decode: {type(exc).__name__}; it is truncated or damaged; "
             "send the whole file"
         ) from exc
 
 
 class _BudgetedReader(io.BytesIO):
-    """Pillow reads 64 KiB at a time: each read is a chance to stop a decode that takes too long."""
+    """A file that raises TimedOut once the budget is spent. Pillow reads 64 KiB at a time."""
 
     def __init__(self, content: bytes, budget_ms: int) -> None:
         super().__init__(content)
@@ -94,7 +94,7 @@ class _BudgetedReader(io.BytesIO):
 
 @cache
 def _has_heif() -> bool:
-    """Whether the extra `heic` is installed; registers its plugin."""
+    """Return whether the extra `heic` is installed, and register its plugin."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False
     importlib.import_module("pillow_heif").register_heif_opener()
@@ -102,12 +102,12 @@ def _has_heif() -> bool:
 
 
 def decodes(media_type: str) -> bool:
-    """Whether this installation decodes the type."""
+    """Return whether this installation decodes the type."""
     return _has_heif() if media_type == sniff.HEIC else media_type in PLUGINS
 
 
-class Picture:
-    """An open file: nothing but its header is read until `read` is called.
+class PillowDecoder:
+    """Decodes the frames of one file; reads only its header until `read` is called.
 
     Every method raises MediaCorrupt for damage, and TimedOut once `budget_ms` are spent.
     """
@@ -120,33 +120,33 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the current frame, which `read` will allocate."""
+        """Width and height that `read` allocates for the current frame."""
         return self._picture.size
 
     def count_frames(self) -> int:
-        """As the decoder counts them; slow for GIF, whose frames must be walked."""
+        """Return the decoder's frame count; slow for GIF, which it scans to the end."""
         with _as_corrupt(self._media_type):
             return int(getattr(self._picture, "n_frames", 1))
 
     def seek(self, frame: int) -> None:
-        """Go to a frame, from 0, forward."""
+        """Go forward to a frame, counted from 0."""
         with _as_corrupt(self._media_type):
             self._reader.check()
             if frame:
                 self._picture.seek(frame)
 
     def read(self, alpha: Alpha) -> tuple[NDArray[np.uint8], int]:
-        """Decode the frame: pixels (H, W) or (H, W, 3) as stored, and EXIF's orientation or 0."""
+        """Decode the frame to stored pixels (H, W) or (H, W, 3), and its EXIF orientation or 0."""
         picture = self._picture
         with _as_corrupt(self._media_type):
             if isinstance(picture, TiffImagePlugin.TiffImageFile):
-                # Pillow turns TIFF by itself, and forgets the tag.
+                # Pillow applies the orientation of TIFF itself and removes the tag.
                 tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
                 orientation = tag if isinstance(tag, int) and is_orientation(tag) else 0
                 return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
             pixels = _to_pixels(picture, alpha)
             if self._media_type == sniff.HEIC:
-                # libheif turned it; the extra's plugin keeps what the file said.
+                # libheif applies the orientation; the plugin keeps the original value.
                 orientation = int(picture.info.get("original_orientation") or 0)
                 return undo_orientation(pixels, orientation), orientation
             exif = picture.info.get("exif", b"")
@@ -164,8 +164,8 @@ def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
         return np.asarray(picture.getchannel("L"))
     if mode in _WITH_ALPHA or "transparency" in picture.info:
         return _flatten(picture if mode == "RGBA" else picture.convert("RGBA"), alpha)
-    wanted = "L" if mode in ("1", "L") else "RGB"
-    return np.asarray(picture if mode == wanted else picture.convert(wanted))
+    target = "L" if mode in ("1", "L") else "RGB"
+    return np.asarray(picture if mode == target else picture.convert(target))
 
 
 def _flatten(rgba: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
@@ -177,7 +177,7 @@ def _flatten(rgba: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
 
 
 def _stretch(values: NDArray[np.int32] | NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Its own range to 0..255: 32-bit samples have no agreed white, and hashes do not mind."""
+    """Scale the range of the values to 0 to 255: 32-bit samples have no agreed white."""
     wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(wide.min()), float(wide.max())
     if high <= low:

@@ -1,4 +1,4 @@
-"""The media type of bytes, told by their magic numbers and never by a name."""
+"""Media types, recognised by magic numbers and never by file name."""
 
 JPEG = "image/jpeg"
 PNG = "image/png"
@@ -25,7 +25,7 @@ _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 
 def sniff(content: bytes) -> str | None:
-    """The media type of a picture format that featsvc knows, or None."""
+    """Return the media type of a picture format that featsvc knows, or None."""
     for magic, media_type in _MAGICS.items():
         if content.startswith(magic):
             return media_type
@@ -33,14 +33,14 @@ def sniff(content: bytes) -> str | None:
         return WEBP
     if content[4:8] == b"ftyp":
         return _sniff_brands(content)
-    # Two letters alone would claim text that begins with "BM".
+    # "BM" alone would also match text that begins with it.
     if content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in _BMP_HEADER_SIZES:
         return BMP
     return None
 
 
 def _sniff_brands(content: bytes) -> str | None:
-    """AVIF or HEIC by the brands of the leading `ftyp` box; None for videos."""
+    """Return AVIF or HEIC by the brands of the leading `ftyp` box; None for videos."""
     end = min(int.from_bytes(content[:4], "big"), 256)
     brands = [content[8:12], *(content[i : i + 4] for i in range(16, end - 3, 4))]
     for brand in brands:

@@ -1,4 +1,4 @@
-"""Requests: one verb a file, each over the one `Runtime` of a worker; no wire."""
+"""The operations of the service, one a file, on the `Runtime` of a worker; independent of gRPC."""
 
 from featsvc.requests.compare import Comparison, compare
 from featsvc.requests.embed import EmbedResult, embed

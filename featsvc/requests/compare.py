@@ -1,12 +1,13 @@
-"""Compare: how far two pieces of content, or two signals, are from each other."""
+"""Compare: distances between two pieces of content or signals."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
+from featsvc.hashing.content import Content, hash_any
 from featsvc.media import DecodeOptions, Frames, Limits
-from featsvc.requests.content import Content, default_algorithms, hash_any
+from featsvc.requests.plan import default_algorithms
 from featsvc.requests.runtime import Runtime
 from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.distance import distance
@@ -16,11 +17,11 @@ from featsvc.signals.signal import Signal
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides by one algorithm.
+    """The result of comparing two sides by one algorithm.
 
-    `distance` is NaN where a side has no such signal: a file that is no picture is
-    `UNSUPPORTED_MEDIA`, a text that is too short `LOW_QUALITY`. `match`: within `threshold`, the
-    algorithm's default, and OK.
+    `distance` is NaN where a side has no such signal: `outcome` is then UNSUPPORTED_MEDIA for a
+    file that is not a picture, LOW_QUALITY for a text that is too short. `match` means OK and
+    within `threshold`, the algorithm's default.
     """
 
     algorithm: str
@@ -37,21 +38,21 @@ def compare_sides(
     options: DecodeOptions,
     limits: Limits,
 ) -> tuple[Comparison, ...]:
-    """Content or a signal on either side, by each of `algorithms`.
+    """Compare content or a signal with another by each of `algorithms`.
 
-    None means those that both sides have: a signal its own, content the default set. Synchronous
-    and thread-safe. Raises InvalidInput where a side has not what is asked for, or every frame is
-    asked for; UnknownAlgorithm, InvalidSignal, and what `hash_content` raises.
+    Without algorithms the sides are compared by the algorithm of a signal, or the default set.
+    Synchronous and thread-safe. Raises InvalidInput where a signal is of another algorithm, or
+    `options.frames` is ALL; UnknownAlgorithm, InvalidSignal, and what `hash_content` raises.
     """
     if options.frames is not Frames.FIRST:
         raise InvalidInput(
-            "decode.frames: pictures are compared by their first frame; leave it out",
+            "decode.frames: Compare uses the first frame only; leave it out",
             field="decode.frames",
         )
-    wanted = tuple(dict.fromkeys(algorithms)) or _shared_algorithms(a, b)
-    left = _signals(a, "a", wanted, options, limits)
-    right = _signals(b, "b", wanted, options, limits)
-    return tuple(_compare(name, left.get(name), right.get(name)) for name in wanted)
+    names = tuple(dict.fromkeys(algorithms)) or _shared_algorithms(a, b)
+    left = _signals(a, "a", names, options, limits)
+    right = _signals(b, "b", names, options, limits)
+    return tuple(_compare(name, left.get(name), right.get(name)) for name in names)
 
 
 def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, ...]:
@@ -65,8 +66,7 @@ def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, .
         return tuple(named)
     if isinstance(a, str) is not isinstance(b, str):
         raise InvalidInput(
-            "b.content: a text and a file have no hash in common but those of their bytes; name "
-            "md5, sha1 or sha256",
+            "b.content: a text and a file compare only by byte hashes; name md5, sha1 or sha256",
             field="b.content",
         )
     return default_algorithms(a if not isinstance(a, Signal) else "")
@@ -85,8 +85,8 @@ def _signals(
     others = [name for name in algorithms if name != side.algorithm.name]
     if others:
         raise InvalidInput(
-            f"{field}.signal: is a {side.algorithm.name} signal and has no {others[0][:64]}; "
-            "send the content instead",
+            f"{field}.signal: a {side.algorithm.name} signal does not compare by "
+            f"{shown(others[0])}; send the content instead",
             field=f"{field}.signal",
         )
     return {side.algorithm.name: side}
@@ -96,13 +96,13 @@ def _compare(name: str, a: Signal | None, b: Signal | None) -> Comparison:
     kind = get_algorithm(name)
     threshold = float(kind.default_threshold)
     if a is None or b is None:
-        of_text = kind.kind is Kind.TEXT
-        missing = ContentOutcome.LOW_QUALITY if of_text else ContentOutcome.UNSUPPORTED_MEDIA
-        return Comparison(name, math.nan, threshold, False, missing)
-    apart = distance(a, b)
+        is_text = kind.kind is Kind.TEXT
+        outcome = ContentOutcome.LOW_QUALITY if is_text else ContentOutcome.UNSUPPORTED_MEDIA
+        return Comparison(name, math.nan, threshold, False, outcome)
+    value = distance(a, b)
     if a.low_quality or b.low_quality:
-        return Comparison(name, apart, threshold, False, ContentOutcome.LOW_QUALITY)
-    return Comparison(name, apart, threshold, apart <= threshold, ContentOutcome.OK)
+        return Comparison(name, value, threshold, False, ContentOutcome.LOW_QUALITY)
+    return Comparison(name, value, threshold, value <= threshold, ContentOutcome.OK)
 
 
 async def compare(
@@ -112,8 +112,8 @@ async def compare(
     algorithms: Sequence[str],
     decode: DecodeOptions,
 ) -> tuple[Comparison, ...]:
-    """The distances of two sides, in one hop; see `compare_sides`."""
-    compared, _ = await runtime.pool.run(
+    """Compare two sides in one hop to the pool; see `compare_sides`."""
+    comparisons, _ = await runtime.pool.run(
         lambda: compare_sides(a, b, algorithms, decode, runtime.limits)
     )
-    return compared
+    return comparisons

@@ -1,4 +1,4 @@
-"""Embed: one picture in; vectors and scores out."""
+"""Embed: vectors and scores of a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from featsvc.signals.hashes import ContentOutcome, MediaInfo
 
 @dataclass(frozen=True, slots=True)
 class EmbedResult:
-    """Vectors and scores of one picture; `embedded` and `media` are None where it is none."""
+    """Vectors and scores; `embedded` and `media` are None where the content is not a picture."""
 
     outcome: ContentOutcome
     reason: str
@@ -23,33 +23,33 @@ class EmbedResult:
 async def embed(
     runtime: Runtime, content: bytes, models: Sequence[str], options: DecodeOptions
 ) -> EmbedResult:
-    """Vectors and scores of one picture, of the first frame of an animation.
+    """Compute vectors and scores of a picture, or of the first frame of an animation.
 
-    The picture is decoded and prepared in one hop to the pool; learned models then run on
-    threads of their own. Raises what `Embedder.select`, `decode` and the models raise.
+    One hop to the pool decodes and preprocesses; learned models then run on their own threads.
+    Raises what `Embedder.select`, `decode` and the models raise.
     """
-    chosen = runtime.embedder.select(models)
+    selected = runtime.embedder.select(models)
 
     def job() -> tuple[MediaInfo, PendingEmbeddings]:
         image = decode(content, options, runtime.limits)
         media = MediaInfo(image.media_type, image.width, image.height, image.frames)
-        return media, runtime.embedder.start(image, chosen)
+        return media, runtime.embedder.start(image, selected)
 
     try:
-        (media, started), _ = await runtime.pool.run(job)
+        (media, pending), _ = await runtime.pool.run(job)
     except UnsupportedMedia as exc:
         return EmbedResult(ContentOutcome.UNSUPPORTED_MEDIA, str(exc), None, None)
-    embedded = await started.finish()
+    embedded = await pending.finish()
     outcome = ContentOutcome.LOW_QUALITY if embedded.reason else ContentOutcome.OK
     return EmbedResult(outcome, embedded.reason, media, embedded)
 
 
 def select_classifiers(runtime: Runtime, names: Sequence[str]) -> Sequence[Model]:
-    """Raises InvalidInput for a model without scores."""
+    """Look up models by name. Raises InvalidInput for a model without scores."""
     models = runtime.embedder.select(names) if names else ()
     for model in models:
         if not model.labels:
             raise InvalidInput(
-                f"models: {model.id} gives no scores; ask Embed for its vector", field="models"
+                f"models: {model.id} has no scores; call Embed for its vector", field="models"
             )
     return models

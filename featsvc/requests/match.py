@@ -1,4 +1,4 @@
-"""Match: signals in, matches out."""
+"""Match: search the banks for signals."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -19,14 +19,14 @@ T = TypeVar("T")
 async def match(
     runtime: Runtime, signal: Signal, options: MatchOptions
 ) -> tuple[MatchResult, int, datetime | None]:
-    """Search the banks for one signal; result, revision, commit time.
+    """Search the banks for one signal; return result, revision and commit time.
 
-    A quick search runs here and now: to hand it to a thread takes longer than to do it. Raises
-    NotFound for a vector of a model that no searched bank holds.
+    A quick search runs on this thread: handing it to the pool would take longer. Raises NotFound
+    for a vector of a model that no searched bank holds.
     """
     snapshot = runtime.follower.snapshot
     snapshot.check_held(signal.algorithm, options)
-    quick = snapshot.match_at_once(signal, options)
+    quick = snapshot.match_if_quick(signal, options)
     if quick is not None:
         return runtime.count(quick), snapshot.revision, snapshot.commit_time
     result, _ = await runtime.pool.run(lambda: runtime.count(snapshot.match((signal,), options)))
@@ -42,7 +42,7 @@ async def match_batch(
 ) -> T:
     """Search the banks for every row of `values` uint8 (q, bytes).
 
-    `answer` runs on the same thread: writing a large answer down takes as long as finding it.
+    `answer` runs on the same thread: encoding a large result takes as long as the search.
     """
     snapshot = runtime.follower.snapshot
     snapshot.check_held(kind, options)

@@ -1,29 +1,37 @@
-"""What is to be made of one piece of content: hashes, vectors and scores, by name."""
+"""Plans: which hashes, vectors and scores to compute of one piece of content."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from featsvc.embedding import GREY_SUFFICES, Embedder, Model
 from featsvc.errors import InvalidInput
-from featsvc.hashing.variants import MakeVariants, make_original, making
+from featsvc.hashing.content import Content
+from featsvc.hashing.variants import VariantMaker, make_original, query_maker
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
-from featsvc.requests.content import default_algorithms
-from featsvc.signals.algorithms import Kind, find_algorithm
+from featsvc.signals.algorithms import (
+    DEFAULT_ALGORITHMS,
+    DEFAULT_TEXT_ALGORITHMS,
+    Kind,
+    find_algorithm,
+    get_algorithm,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentPlan:
-    """Algorithms to hash by, models whose vectors are wanted of every frame, and classifiers, whose
-    scores are of the first. `missing`: vectors that the searched banks hold and nobody here makes.
-    `variants` makes PDQ's variants beside the original.
+    """Hash algorithms, models of vectors of every frame, and classifiers of the first frame.
+
+    `missing` names vectors that the searched banks hold but this server cannot compute. `variants`
+    yields PDQ of the original and its variants.
     """
 
     hashes: tuple[str, ...]
     vectors: tuple[Model, ...] = ()
     classifiers: tuple[Model, ...] = ()
     missing: tuple[str, ...] = ()
-    variants: MakeVariants = make_original
+    variants: VariantMaker = make_original
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -34,6 +42,18 @@ class ContentPlan:
         return all(model.name in GREY_SUFFICES for model in self.models)
 
 
+def default_algorithms(content: Content, held: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the default set, and those of `held` that are computed of such content."""
+    return _default_names(isinstance(content, str), tuple(held))
+
+
+@lru_cache(maxsize=64)
+def _default_names(text: bool, held: tuple[str, ...]) -> tuple[str, ...]:
+    names = DEFAULT_TEXT_ALGORITHMS if text else DEFAULT_ALGORITHMS
+    others = (get_algorithm(name) for name in held if name not in names)
+    return (*names, *(k.name for k in others if (k.of_texts if text else k.of_files)))
+
+
 def plan_for_banks(
     snapshot: Snapshot,
     embedder: Embedder,
@@ -41,14 +61,14 @@ def plan_for_banks(
     algorithms: Sequence[str],
     classifiers: Sequence[Model] = (),
 ) -> ContentPlan:
-    """What `algorithms` name: hashes, and vectors by model and version.
+    """Plan the named hashes, and vectors by model and version.
 
-    None means the default set and everything else that the banks hold and this build computes: a
-    list of SHA-1 must not be missed because nobody named SHA-1. PDQ's query variants are made
-    where a searched bank asks for them, or `options` do. Raises NotFound for a bank,
+    Without `algorithms`, plan the default set and everything else that the banks hold and this
+    server computes, so that a list of SHA-1 is searched although no request names SHA-1. The query
+    variants of PDQ are those of the searched banks or of `options`. Raises NotFound (a bank),
     UnknownAlgorithm.
     """
-    variants = making(snapshot.query_variants(options))
+    variants = query_maker(snapshot.query_variants(options))
     if algorithms:
         return replace(plan_named(embedder, algorithms, classifiers), variants=variants)
     held = {name: _served(embedder, snapshot, name) for name in snapshot.vectors_held(options)}
@@ -62,8 +82,10 @@ def plan_for_banks(
 
 
 def _served(embedder: Embedder, snapshot: Snapshot, name: str) -> Model | None:
-    """The model whose vectors compare with those of the banks: of another length they are another
-    model's, which somebody gave the same name."""
+    """Return the served model whose vectors compare with those of the banks.
+
+    Vectors of another length belong to a different model of the same name.
+    """
     model = embedder.served(name)
     fits = model is not None and snapshot.value_bytes(name) in (0, 4 * model.dimensions)
     return model if fits else None
@@ -72,16 +94,18 @@ def _served(embedder: Embedder, snapshot: Snapshot, name: str) -> Model | None:
 def plan_for_text(
     text: str, snapshot: Snapshot, algorithms: Sequence[str], classifiers: Sequence[Model]
 ) -> ContentPlan:
-    """The same of a text, which has hashes only. Raises InvalidInput for classifiers."""
+    """Plan the hashes of a text. Raises InvalidInput for classifiers."""
     if classifiers:
-        raise InvalidInput("models: are of pictures; leave them out for a text", field="models")
+        raise InvalidInput(
+            "models: classifiers are for pictures; leave them out for a text", field="models"
+        )
     return ContentPlan(tuple(algorithms) or default_algorithms(text, snapshot.algorithms))
 
 
 def plan_named(
     embedder: Embedder, algorithms: Sequence[str], classifiers: Sequence[Model] = ()
 ) -> ContentPlan:
-    """Hashes and vectors by name. Raises UnknownAlgorithm for a model that is not served here."""
+    """Plan hashes and vectors by name. Raises UnknownAlgorithm for a model that is not served."""
     kinds = {name: find_algorithm(name) for name in algorithms}
     vectors = [name for name, k in kinds.items() if k is not None and k.kind is Kind.VECTOR]
     return ContentPlan(

@@ -1,8 +1,8 @@
-"""The bounded pool on which content is decoded, hashed and searched.
+"""The thread pool that decodes, hashes and searches.
 
-One hop: a request runs whole on one thread, with the GIL released in its heavy parts. What waits
-is bounded too: past `max_queue` waiting jobs a new one is refused at once, which a caller can act
-on, instead of growing a queue whose end nobody lives to see.
+A request runs entirely on one thread, with the GIL released in its heavy parts. The queue is
+bounded: with `max_queue` jobs waiting, a new one is refused at once, so that the caller can act
+before its deadline.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class WorkPool:
-    """Runs jobs on `threads` threads (0: one a core) and lets `max_queue` more of them wait."""
+    """Runs jobs on `threads` threads (0: one a core); at most `max_queue` more may wait."""
 
     def __init__(self, threads: int, max_queue: int) -> None:
         self.threads = threads or os.cpu_count() or 1
@@ -30,20 +30,20 @@ class WorkPool:
 
     @property
     def pending(self) -> int:
-        """Jobs that run or wait."""
+        """Number of jobs that run or wait."""
         return self._pending
 
     async def run(self, job: Callable[[], T]) -> tuple[T, int]:
-        """The job's result, and how long it waited for a thread in microseconds.
+        """Run the job; return its result and the microseconds it waited for a thread.
 
-        A job whose caller is gone (cancelled, deadline passed) before a thread is free never
-        runs. Raises Overloaded where the queue is full, and whatever the job raises.
+        A job never runs if its caller is cancelled before a thread is free. Raises Overloaded
+        where the queue is full, and what the job raises.
         """
         with self._lock:
             if self._pending >= self._capacity:
                 raise Overloaded(
-                    f"{self._pending} requests are running or waiting, which is all this worker "
-                    "takes; retry after the advised delay or add workers"
+                    f"{self._pending} requests run or wait, the most that this worker accepts; "
+                    "retry after the advised delay or add workers"
                 )
             self._pending += 1
         submitted = time.perf_counter_ns()
@@ -61,5 +61,5 @@ class WorkPool:
             self._pending -= 1
 
     def close(self) -> None:
-        """Drop what waits, finish what runs."""
+        """Cancel waiting jobs and finish running ones."""
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -1,28 +1,29 @@
-"""Look: one piece of content in; its signals and what the banks know of it out."""
+"""Report: the signals of one piece of content, and its matches in the banks."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from featsvc.embedding import Model, Score
+from featsvc.hashing.content import Content
 from featsvc.matching.matches import MatchOptions, MatchResult
 from featsvc.media import DecodeOptions
-from featsvc.requests.content import Content
 from featsvc.requests.plan import plan_for_banks, plan_for_text
 from featsvc.requests.runtime import Runtime
-from featsvc.requests.signals import ContentSignals, make_signals
+from featsvc.requests.signals import PendingSignals, start_signals
 from featsvc.signals.hashes import ContentHashes, ContentOutcome
 from featsvc.signals.signal import Signal
 
 
 @dataclass(frozen=True, slots=True)
 class ContentReport:
-    """What was found out about one piece of content.
+    """Signals, scores and matches of one piece of content.
 
-    `outcome` says how `signals` and `result` are to be read, `reason` why; `revision` and
-    `commit_time` name the bank snapshot that `result` was computed from.
+    `outcome` says how to read `signals` and `result`, `reason` why. `revision` and `commit_time`
+    are of the bank snapshot that was searched.
     """
 
     hashes: ContentHashes
@@ -38,7 +39,7 @@ class ContentReport:
 
 
 class _SearchResult(NamedTuple):
-    """Signals, which take time to write down where they are vectors, and what is near them."""
+    """Signals, converted on the pool since vectors take time, and their matches."""
 
     signals: tuple[Signal, ...]
     result: MatchResult
@@ -53,9 +54,9 @@ async def report_on(
     options: MatchOptions,
     classifiers: Sequence[Model] = (),
 ) -> ContentReport:
-    """Hash one piece of content and search the banks, in one hop; see `plan_for_banks`.
+    """Hash content and search the banks in one hop to the pool; see `plan_for_banks`.
 
-    Where banks hold vectors of a learned model the search waits for it and is a second hop.
+    Where banks hold vectors of a learned model, the search waits for it and takes a second hop.
     """
     snapshot = runtime.follower.snapshot
     if isinstance(content, str):
@@ -63,27 +64,35 @@ async def report_on(
     else:
         plan = plan_for_banks(snapshot, runtime.embedder, options, algorithms, classifiers)
 
-    def search(made: ContentSignals) -> _SearchResult:
-        signals = made.signals
+    def search(pending: PendingSignals) -> _SearchResult:
+        signals = pending.signals
         started = time.perf_counter_ns()
         result = runtime.count(snapshot.match(signals, options))
         return _SearchResult(signals, result, (time.perf_counter_ns() - started) // 1000)
 
-    def job() -> tuple[ContentSignals, _SearchResult | None]:
-        made = make_signals(content, plan, decode, runtime.limits, runtime.embedder)
+    def job() -> tuple[PendingSignals, _SearchResult | None]:
+        pending = start_signals(content, plan, decode, runtime.limits, runtime.embedder)
         try:
-            return made, None if made.waiting else search(made)
+            return pending, None if pending.waiting else search(pending)
         except BaseException:
-            made.cancel()
+            pending.cancel()
             raise
 
-    (made, found), queue_us = await runtime.pool.run(job)
-    await made.finish()
-    if found is None:
-        again, waited_us = await runtime.pool.run(lambda: search(made))
-        found, queue_us = again, queue_us + waited_us
-    outcome, reason = made.outcome()
+    (pending, searched), queue_us = await runtime.pool.run(job)
+    await pending.finish()
+    if searched is None:
+        second, waited_us = await runtime.pool.run(partial(search, pending))
+        searched, queue_us = second, queue_us + waited_us
+    outcome, reason = pending.outcome()
     return ContentReport(
-        made.hashes, outcome, reason, found.signals, made.scores, found.result,
-        snapshot.revision, snapshot.commit_time, queue_us, found.match_us,
-    )  # fmt: skip
+        hashes=pending.hashes,
+        outcome=outcome,
+        reason=reason,
+        signals=searched.signals,
+        scores=pending.scores,
+        result=searched.result,
+        revision=snapshot.revision,
+        commit_time=snapshot.commit_time,
+        queue_us=queue_us,
+        match_us=searched.match_us,
+    )

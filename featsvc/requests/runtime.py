@@ -1,4 +1,4 @@
-"""What requests are answered with: one of each a worker, wired by `featsvc.worker`."""
+"""The parts of a worker that answer requests; built by `featsvc.worker`."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from featsvc.requests.pool import WorkPool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """`limits` hold for every decode; without a `tally` matches are not counted."""
+    """The parts of one worker. Without a `tally` matches are not counted."""
 
     pool: WorkPool
     follower: Follower
@@ -24,7 +24,7 @@ class Runtime:
     tally: MatchTally | None = None
 
     def count(self, result: MatchResult) -> MatchResult:
-        """The result itself, its matches counted for `ListMatchCounts`."""
+        """Count the matches for `ListMatchCounts`; return the result."""
         if self.tally is not None and result.matches:
             self.tally.add([MatchKey(m.bank, m.entry_id, m.mode) for m in result.matches])
         return result

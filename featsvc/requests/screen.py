@@ -1,8 +1,8 @@
-"""Screen: content and account in; signals, matches and features out, in one call.
+"""Screen: signals and matches of content, and features of its account, in one call.
 
-A request takes one bank snapshot and makes one hop to the pool. Meanwhile its account features
-are one trip to Redis. Redis away leaves the matches standing and marks the features; a picture
-that cannot be decoded is an error, never an empty list of matches.
+A request takes one bank snapshot and one hop to the pool. In parallel, one round trip to Redis
+records the event and reads the features. Without Redis the matches are still returned and the
+features are DEGRADED. A picture that cannot be decoded is an error, never an empty list of matches.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureTable, Selection
 from featsvc.errors import Unavailable
+from featsvc.hashing.content import Content
 from featsvc.matching.matches import MatchOptions
 from featsvc.media import DecodeOptions
-from featsvc.requests.content import Content
 from featsvc.requests.embed import select_classifiers
 from featsvc.requests.report import ContentReport, report_on
 from featsvc.requests.runtime import Runtime
@@ -22,9 +22,9 @@ from featsvc.requests.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class AccountQuery:
-    """Whose features are wanted, and the event to record before they are read.
+    """The features to read, of which entities, and the event to record before.
 
-    `entities` may be empty where only `record` is to be stored.
+    `entities` may be empty to record only.
     """
 
     entities: Sequence[EntityRef]
@@ -38,7 +38,7 @@ class AccountQuery:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time, microseconds. `features_us` runs beside the rest."""
+    """Wall time in microseconds; `features_us` overlaps with the rest."""
 
     features_us: int
     total_us: int
@@ -46,10 +46,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class ScreenResult:
-    """The whole answer.
+    """The report on the content, and features and event result of the account.
 
-    `features` is None where none were asked for; where the store was away its values are
-    DEGRADED and `features_degraded` says why. `event_result` is then None: send the event again.
+    `features` is None for a request without entities. Where the store was unavailable,
+    `features_degraded` says why, feature values are DEGRADED, and `event_result` is None: send the
+    event again.
     """
 
     report: ContentReport
@@ -68,14 +69,14 @@ async def screen(
     account: AccountQuery,
     models: Sequence[str] = (),
 ) -> ScreenResult:
-    """Everything known about one upload; `models` names classifiers.
+    """Screen one upload; `models` names classifiers.
 
-    Raises what `hash_content` and `Snapshot.match` raise, and InvalidInput for features that
-    are not defined. The account's event is recorded whatever becomes of the content.
+    Raises what `hash_content` and `Snapshot.match` raise, and InvalidInput for undefined features.
+    The event may be recorded even where the content is refused.
     """
     started = time.perf_counter_ns()
     classifiers = select_classifiers(runtime, models)
-    trip = asyncio.ensure_future(_ask_account(runtime, account))
+    trip = asyncio.ensure_future(_record_and_read(runtime, account))
     try:
         report = await report_on(runtime, content, algorithms, decode, options, classifiers)
         table, event_result, degraded, features_us = await trip
@@ -85,7 +86,7 @@ async def screen(
     return ScreenResult(report, table, event_result, degraded, timings)
 
 
-async def _ask_account(
+async def _record_and_read(
     runtime: Runtime, account: AccountQuery
 ) -> tuple[FeatureTable | None, EventResult | None, str, int]:
     if account.empty:

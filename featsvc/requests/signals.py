@@ -1,7 +1,7 @@
-"""Signals of one piece of content: hashes, vectors and scores from one decode.
+"""Compute hashes, vectors and scores of one piece of content from one decode.
 
-Classical vectors are made where the picture is hashed; learned ones are queued there and waited for
-later, so that rows of concurrent callers run in one batch.
+Classical vectors are computed with the hashes. Learned ones are queued then and awaited later, so
+that rows of concurrent requests run in one batch.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from featsvc.embedding import Embedder, Model, PendingEmbeddings, Score
 from featsvc.errors import InvalidInput
-from featsvc.hashing.content import hash_content
+from featsvc.hashing.content import Content, hash_any, hash_content
 from featsvc.media import DecodeOptions, Image, Limits, Provenance
-from featsvc.requests.content import Content, hash_any
 from featsvc.requests.plan import ContentPlan
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.hashes import ContentHashes, ContentOutcome
@@ -21,17 +20,19 @@ from featsvc.signals.vectors import vector_value
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _PendingFrame:
-    """One frame, its vectors and scores made or on their way."""
+    """One frame and its vectors and scores, possibly still queued."""
 
     frame: int
     provenance: Provenance
-    started: PendingEmbeddings
+    embeddings: PendingEmbeddings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ContentSignals:
-    """What one decode gave. `hashes` is there; the rest once `waiting` is over or `finish` has
-    returned."""
+class PendingSignals:
+    """Hashes, vectors and scores of one piece of content.
+
+    `hashes` are complete, vectors once `waiting` is false, all once `finish` has returned.
+    """
 
     plan: ContentPlan
     hashes: ContentHashes
@@ -39,84 +40,82 @@ class ContentSignals:
 
     @property
     def waiting(self) -> bool:
-        """Whether vectors are still being made."""
+        """Whether a vector is still queued."""
         learned = {model.name for model in self.plan.vectors}
-        return any(not learned.isdisjoint(frame.started.queued) for frame in self._frames)
+        return any(not learned.isdisjoint(frame.embeddings.queued) for frame in self._frames)
 
     async def finish(self) -> None:
-        """Wait for the learned models. Raises what they raise; nothing is left running."""
+        """Wait for the learned models. Raises what they raise and cancels the others."""
         try:
             for frame in self._frames:
-                await frame.started.finish()
+                await frame.embeddings.finish()
         finally:
             self.cancel()
 
     def cancel(self) -> None:
-        """Take back what is still queued."""
+        """Cancel what is still queued."""
         for frame in self._frames:
-            frame.started.cancel()
+            frame.embeddings.cancel()
 
     @property
     def signals(self) -> tuple[Signal, ...]:
-        """Hashes, then vectors, both by frame."""
+        """Hashes, then vectors, each in the order of frames."""
         vectors = tuple(s for frame in self._frames for s in _vectors(frame, self.plan.vectors))
         return (*self.hashes.signals, *vectors)
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """Of the first frame, by the classifiers that were asked."""
-        asked = {model.id for model in self.plan.classifiers}
-        found = self._frames[0].started.result().scores if self._frames else ()
-        return tuple(score for score in found if score.model in asked)
+        """Scores of the first frame by the planned classifiers."""
+        classifiers = {model.id for model in self.plan.classifiers}
+        scores = self._frames[0].embeddings.result().scores if self._frames else ()
+        return tuple(score for score in scores if score.model in classifiers)
 
     def outcome(self) -> tuple[ContentOutcome, str]:
-        """How signals and matches are to be read, and why."""
-        hashes, missing = self.hashes, self.plan.missing
-        if hashes.outcome is ContentOutcome.UNSUPPORTED_MEDIA:
-            return hashes.outcome, hashes.reason
-        outcome, reason = hashes.outcome, hashes.reason
-        if outcome is ContentOutcome.OK and (reason := self._fault()):
+        """Return how to read signals and matches, and why."""
+        outcome, reason = self.hashes.outcome, self.hashes.reason
+        if outcome is ContentOutcome.UNSUPPORTED_MEDIA:
+            return outcome, reason
+        if outcome is ContentOutcome.OK and (reason := self._low_quality_reason()):
             outcome = ContentOutcome.LOW_QUALITY
-        if missing:
+        if self.plan.missing:
             outcome = ContentOutcome.DEGRADED
-            reason = "; ".join(filter(None, (
-                f"banks hold vectors of {', '.join(missing)}, which this server does not serve, or "
-                "of another length: they were not searched",
-                reason,
-            )))  # fmt: skip
+            degraded = (
+                f"banks hold vectors of {', '.join(self.plan.missing)}, which this server does not "
+                "serve or serves with another length; they were not searched"
+            )
+            reason = f"{degraded}; {reason}" if reason else degraded
         return outcome, reason
 
-    def _fault(self) -> str:
-        """Why vectors are missing or of low quality; empty where all is well."""
-        if not self.plan.vectors:
-            return ""
+    def _low_quality_reason(self) -> str:
+        """Return why a vector is missing or of low quality; empty where none is."""
         vectors = self.plan.vectors
-        return next(filter(None, (f.started.result(vectors).reason for f in self._frames)), "")
+        reasons = (f.embeddings.result(vectors).reason for f in self._frames if vectors)
+        return next(filter(None, reasons), "")
 
     def check_vectors(self, field: str) -> None:
-        """Raises InvalidInput where a vector that was asked for is not there."""
-        made = {signal.algorithm.name for signal in self.signals}
+        """Raise InvalidInput where a planned vector is missing."""
+        names = {signal.algorithm.name for signal in self.signals}
         for model in self.plan.vectors:
-            if model.id not in made:
+            if model.id not in names:
                 reason = self.outcome()[1]
                 raise InvalidInput(f"{field}: no vector of {model.id}: {reason}", field=field)
 
 
-def make_signals(
+def start_signals(
     content: Content, plan: ContentPlan, options: DecodeOptions, limits: Limits, embedder: Embedder
-) -> ContentSignals:
-    """Decode once, hash, make classical vectors, queue learned ones. Synchronous, thread-safe.
+) -> PendingSignals:
+    """Decode once, hash, compute classical vectors, queue learned ones. Synchronous, thread-safe.
 
     Raises what `hash_any` raises, and Overloaded where a learned model would be late.
     """
     if isinstance(content, str):
-        return ContentSignals(plan, hash_any(content, plan.hashes, options, limits), ())
-    seen: list[_PendingFrame] = []
+        return PendingSignals(plan, hash_any(content, plan.hashes, options, limits), ())
+    frames: list[_PendingFrame] = []
 
-    def see(image: Image) -> None:
-        if models := plan.vectors if seen else plan.models:
-            started = embedder.start(image, models)
-            seen.append(_PendingFrame(image.frame, image.provenance, started))
+    def start_models(image: Image) -> None:
+        if models := plan.vectors if frames else plan.models:
+            embeddings = embedder.start(image, models)
+            frames.append(_PendingFrame(image.frame, image.provenance, embeddings))
 
     try:
         hashes = hash_content(
@@ -125,25 +124,25 @@ def make_signals(
             options,
             limits,
             plan.variants,
-            see=see if plan.models else None,
+            on_image=start_models if plan.models else None,
             grey_suffices=plan.grey_suffices,
         )
     except BaseException:
-        for one in seen:
-            one.started.cancel()
+        for frame in frames:
+            frame.embeddings.cancel()
         raise
-    return ContentSignals(plan, hashes, tuple(seen))
+    return PendingSignals(plan, hashes, tuple(frames))
 
 
 def _vectors(frame: _PendingFrame, models: Sequence[Model]) -> Sequence[Signal]:
-    # Classifiers may still be at work.
-    made = frame.started.result(models)
-    values = {embedding.model: embedding.values for embedding in made.embeddings}
+    # Of these models only: classifiers may still run.
+    embeddings = frame.embeddings.result(models).embeddings
+    values = {embedding.model: embedding.values for embedding in embeddings}
     signals = []
     for model in models:
         if model.id in values:
             kind = get_algorithm(model.id)
-            quality = None if kind.quality_floor is None else frame.started.quality
+            quality = None if kind.quality_floor is None else frame.embeddings.quality
             value = vector_value(kind, values[model.id])
             signals.append(
                 Signal(kind, value, quality, frame=frame.frame, provenance=frame.provenance)

@@ -1,7 +1,7 @@
-"""Lists through streams: what ImportEntries and ExportEntries of `BankServicer` do.
+"""ImportEntries and ExportEntries of `BankServicer`: lists as streams.
 
-The store is synchronous. An import reads the request stream from its own thread, one message at a
-time, which is all the flow control it needs; an export hands one piece at a time to the loop.
+The store is synchronous. The thread of an import reads the request stream one message at a time,
+which is its flow control; the thread of an export passes one piece at a time to the event loop.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from featsvc_client.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2 as pb
 
 from featsvc import errors
 from featsvc.banks.lists.list_file import ListFile
@@ -23,6 +23,7 @@ from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions import banks as convert_banks
 
 T = TypeVar("T")
+Opening = TypeVar("Opening", pb.ImportEntriesRequest, pb.EvaluateBankRequest)
 
 MAX_STREAMS = 8
 PROGRESS_INTERVAL_S = 0.2
@@ -33,32 +34,27 @@ _CANCEL_DELAY_S = 0.05
 
 
 class ListStreams:
-    """Imports and exports of one worker, on threads of their own."""
+    """Imports and exports of one worker, on separate threads."""
 
     def __init__(self, store: BankStore, follower: Follower) -> None:
         self._store = store
         self._follower = follower
-        # Their own threads: a list that arrives slowly must not hold those of short calls.
+        # A list that arrives slowly must not hold the threads of short calls.
         self._threads = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="bank-list")
         self._streams = 0
 
     async def import_entries(
-        self, requests: AsyncIterator[banks_pb2.ImportEntriesRequest]
-    ) -> AsyncGenerator[banks_pb2.ImportEntriesResponse, None]:
-        """Progress, then the result, and the result again once it is served."""
-        opening = await anext(aiter(requests), None)
-        if opening is None or opening.WhichOneof("message") != "options":
-            raise errors.InvalidInput(
-                "options: the first message of an import must carry them", field="options"
-            )
-        options = opening.options
+        self, requests: AsyncIterator[pb.ImportEntriesRequest]
+    ) -> AsyncGenerator[pb.ImportEntriesResponse, None]:
+        """Yield progress, then the result, and the result again once it is served."""
+        options = (await read_opening(requests)).options
         gone = threading.Event()
         file = ListFile(
             _chunks(requests),
             name=options.file_name,
             format=options.format,
             size_bytes=options.file_bytes,
-            cut_off=gone.is_set,
+            sender_gone=gone.is_set,
             keep_rejected=True,
         )
         job = partial(
@@ -79,38 +75,38 @@ class ListStreams:
 
     async def _progress(
         self, file: ListFile, importing: "asyncio.Future[ImportResult]"
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
-        """Messages until the import has ended, then its result, and again once it is served."""
+    ) -> AsyncIterator[pb.ImportEntriesResponse]:
+        """Yield progress until the import ends, its result, and the result again once served."""
         result = None
         while result is None:
-            result = await _finished(importing)
-            bad = _rejected(file)
+            result = await _wait_for_result(importing)
+            bad = _take_bad_rows(file)
             while len(bad) == _BAD_ROWS_A_MESSAGE:
                 yield _message(file, None, bad)
-                bad = _rejected(file)
+                bad = _take_bad_rows(file)
             yield _message(file, result, bad)
-        # A long list is committed well before it is served.
+        # A long list is committed long before it is served.
         last = _message(file, result, [])
         last.served = await serve(self._follower, result.revision)
         yield last
 
     async def export_entries(
-        self, request: banks_pb2.ExportEntriesRequest
-    ) -> AsyncGenerator[banks_pb2.ExportEntriesResponse, None]:
-        """What is dropped, then the list in pieces."""
+        self, request: pb.ExportEntriesRequest
+    ) -> AsyncGenerator[pb.ExportEntriesResponse, None]:
+        """Yield the dropped fields, then the list in pieces."""
         bank_id = convert_banks.bank_id(request.parent, "parent")
         export = await asyncio.to_thread(
             self._store.export_entries, bank_id, request.format or "csv", request.revision
         )
-        yield banks_pb2.ExportEntriesResponse(dropped_fields=export.dropped_fields)
+        yield pb.ExportEntriesResponse(dropped_fields=export.dropped_fields)
         async for chunk in self._from_thread(export.chunks):
-            yield banks_pb2.ExportEntriesResponse(chunk=chunk)
+            yield pb.ExportEntriesResponse(chunk=chunk)
 
     def _submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
-        """Raises Overloaded where every thread for lists is taken."""
+        """Run a job on a thread. Raises Overloaded if all threads for lists are in use."""
         if self._streams >= MAX_STREAMS:
             raise errors.Overloaded(
-                f"{MAX_STREAMS} imports and exports are running, which is all this worker takes",
+                f"this worker runs {MAX_STREAMS} imports and exports at a time; try again later",
                 retry_after_ms=5000,
             )
         self._streams += 1
@@ -122,7 +118,7 @@ class ListStreams:
         self._streams -= 1
 
     async def _from_thread(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """Pieces made by one thread from beginning to end: a database connection stays on it."""
+        """Yield pieces that one thread produces: a database connection must stay on its thread."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=4)
 
@@ -139,43 +135,51 @@ class ListStreams:
                 yield chunk
             await producing
         finally:
-            # A caller that went away: drain, so that the thread ends.
+            # If the client is gone: empty the queue, so that the thread can end.
             while not producing.done():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(queue.get(), 0.05)
 
 
-async def _finished(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
-    """The result, or None where it is not there after one interval of progress."""
+async def read_opening(requests: AsyncIterator[Opening]) -> Opening:
+    """Read the first message of a stream. Raises InvalidInput if it is not options."""
+    opening = await anext(aiter(requests), None)
+    if opening is None or opening.WhichOneof("message") != "options":
+        raise errors.InvalidInput.at("options", "the first message of the stream must be options")
+    return opening
+
+
+async def _wait_for_result(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
+    """Return the result, or None if there is none after one interval of progress."""
     done, _ = await asyncio.wait({importing}, timeout=PROGRESS_INTERVAL_S)
     return importing.result() if done else None
 
 
-def _rejected(file: ListFile) -> list[banks_pb2.BadRow]:
+def _take_bad_rows(file: ListFile) -> list[pb.BadRow]:
     return convert.bad_rows(file.take_rejected(_BAD_ROWS_A_MESSAGE))
 
 
 def _forget(importing: "asyncio.Future[ImportResult]") -> None:
-    """Nobody waits for it any more; what it raises is that its file broke off."""
+    """Retrieve the error of an abandoned import, which says only that its file was truncated."""
     if not importing.cancelled():
         importing.exception()
 
 
 def _message(
-    file: ListFile, result: ImportResult | None, bad: list[banks_pb2.BadRow]
-) -> banks_pb2.ImportEntriesResponse:
-    message = convert.import_result(result) if result else banks_pb2.ImportEntriesResponse()
+    file: ListFile, result: ImportResult | None, bad: list[pb.BadRow]
+) -> pb.ImportEntriesResponse:
+    message = convert.import_result(result) if result else pb.ImportEntriesResponse()
     message.bytes_read = file.bytes_read
     message.rows_read = file.rows_read
     message.bad.extend(bad)
     return message
 
 
-def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator[bytes]:
-    """The file's pieces, fetched from the event loop by the thread that imports.
+def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]:
+    """Yield the file's pieces, which the importing thread fetches from the event loop.
 
-    To grpc the stream of a client that goes away ends like any other, and the call is cancelled a
-    moment later: so `ListFile` is told how much to expect, and asks whether the client is gone.
+    When a client goes away its stream ends normally, and gRPC cancels the call a moment later. So
+    `ListFile` gets the announced size, and checks whether the client is gone.
     """
     loop = asyncio.get_running_loop()
 
@@ -185,25 +189,25 @@ def _chunks(requests: AsyncIterator[banks_pb2.ImportEntriesRequest]) -> Iterator
             await asyncio.sleep(_CANCEL_DELAY_S)
             return None
         if message.WhichOneof("message") != "chunk":
-            raise errors.InvalidInput("options: only the first message may carry them")
+            raise errors.InvalidInput("options: only the first message may be options")
         if len(message.chunk) > MAX_CHUNK_BYTES:
-            raise errors.InvalidInput(
-                f"chunk: {len(message.chunk)} bytes, at most {MAX_CHUNK_BYTES}", field="chunk"
+            raise errors.InvalidInput.at(
+                "chunk", f"must be at most {MAX_CHUNK_BYTES} bytes, not {len(message.chunk)}"
             )
         return message.chunk
 
     def pieces() -> Iterator[bytes]:
-        # The next one is on its way while this one is parsed.
-        coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
-        while (chunk := coming.result()) is not None:
-            coming = asyncio.run_coroutine_threadsafe(fetch(), loop)
+        # Fetch the next piece while this one is parsed.
+        fetching = asyncio.run_coroutine_threadsafe(fetch(), loop)
+        while (chunk := fetching.result()) is not None:
+            fetching = asyncio.run_coroutine_threadsafe(fetch(), loop)
             yield chunk
 
     return pieces()
 
 
 async def serve(follower: Follower, revision: int) -> bool:
-    """Let this worker see what it has just committed, so that a curator can try it at once."""
+    """Wait until this worker serves a revision; return whether it does. 0 is served at once."""
     if revision:
         try:
             await asyncio.to_thread(follower.wait_for, revision, SERVE_TIMEOUT_S)

@@ -1,15 +1,16 @@
 """BankService: curated lists.
 
-The store is synchronous, so each call makes one hop to a thread. A change that this worker
-acknowledges it also serves, so that a curator can try it at once.
+The store is synchronous, so each call runs on a thread. A worker serves a change before it answers
+the call, so that a curator can try the change at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from featsvc_client.v1 import banks_pb2, banks_pb2_grpc
+from featsvc_client.v1 import banks_pb2 as pb
+from featsvc_client.v1 import banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
@@ -27,88 +28,89 @@ from featsvc.signals.signal import Signal
 
 Context = aio.ServicerContext[Any, Any]
 
-
 DEFAULT_DAYS = 7
-DEFAULT_ROWS = 100
-MAX_ROWS = 1000
+
+
+class _Revised(Protocol):
+    """The result of a change."""
+
+    @property
+    def revision(self) -> int: ...
+
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=_Revised)
 
 
 class BankServicer(banks_pb2_grpc.BankServiceServicer):
-    """Every method of BankService; streams and evaluation are in files of their own."""
+    """Every method of BankService; streams and evaluations are in other modules."""
 
     def __init__(self, runtime: Runtime, store: BankStore) -> None:
         self._runtime = runtime
         self._store = store
         self._lists = ListStreams(store, runtime.follower)
 
-    async def _serve(self, revision: int) -> None:
-        """Let this worker see what it has just committed."""
-        await serve(self._runtime.follower, revision)
+    async def _change(self, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make a change of the store, and wait until this worker serves its revision."""
+        result = await asyncio.to_thread(change, *args, **kwargs)
+        await serve(self._runtime.follower, result.revision)
+        return result
 
-    async def CreateBank(  # noqa: N802
-        self, request: banks_pb2.CreateBankRequest, context: Context
-    ) -> banks_pb2.Bank:
-        bank = await asyncio.to_thread(
+    async def CreateBank(self, request: pb.CreateBankRequest, context: Context) -> pb.Bank:
+        bank = await self._change(
             self._store.create_bank,
             request.bank_id,
             convert.new_settings(request.bank),
             convert.context(request.context),
         )
-        await self._serve(bank.revision)
         return convert.bank_message(bank)
 
-    async def GetBank(  # noqa: N802
-        self, request: banks_pb2.GetBankRequest, context: Context
-    ) -> banks_pb2.Bank:
+    async def GetBank(self, request: pb.GetBankRequest, context: Context) -> pb.Bank:
         bank = await asyncio.to_thread(self._store.get_bank, convert.bank_id(request.name))
         return convert.bank_message(bank)
 
-    async def ListBanks(  # noqa: N802
-        self, request: banks_pb2.ListBanksRequest, context: Context
-    ) -> banks_pb2.ListBanksResponse:
+    async def ListBanks(
+        self, request: pb.ListBanksRequest, context: Context
+    ) -> pb.ListBanksResponse:
         page = await asyncio.to_thread(
             self._store.list_banks, page_size=request.page_size, page_token=request.page_token
         )
-        return banks_pb2.ListBanksResponse(
+        return pb.ListBanksResponse(
             banks=[convert.bank_message(b) for b in page.banks],
             next_page_token=page.next_page_token,
         )
 
-    async def UpdateBank(  # noqa: N802
-        self, request: banks_pb2.UpdateBankRequest, context: Context
-    ) -> banks_pb2.Bank:
-        bank = await asyncio.to_thread(
+    async def UpdateBank(self, request: pb.UpdateBankRequest, context: Context) -> pb.Bank:
+        bank = await self._change(
             self._store.update_bank,
             convert.bank_id(request.bank.name, "bank.name"),
             convert.setting_changes(request),
             convert.context(request.context),
             etag=request.bank.etag,
         )
-        await self._serve(bank.revision)
         return convert.bank_message(bank)
 
-    async def DeleteBank(  # noqa: N802
-        self, request: banks_pb2.DeleteBankRequest, context: Context
-    ) -> banks_pb2.DeleteBankResponse:
-        done = await asyncio.to_thread(
+    async def DeleteBank(
+        self, request: pb.DeleteBankRequest, context: Context
+    ) -> pb.DeleteBankResponse:
+        result = await self._change(
             self._store.delete_bank,
             convert.bank_id(request.name),
             convert.context(request.context),
             etag=request.etag,
             force=request.force,
         )
-        await self._serve(done.revision)
-        return banks_pb2.DeleteBankResponse(revision=done.revision, withdrawn_entries=done.entries)
+        return pb.DeleteBankResponse(revision=result.revision, withdrawn_entries=result.entries)
 
-    async def AddEntries(  # noqa: N802
-        self, request: banks_pb2.AddEntriesRequest, context: Context
-    ) -> banks_pb2.AddEntriesResponse:
+    async def AddEntries(
+        self, request: pb.AddEntriesRequest, context: Context
+    ) -> pb.AddEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         if len(request.contents) > len(request.entries):
-            raise errors.InvalidInput(
-                f"contents: {len(request.contents)} for {len(request.entries)} entries; each "
-                "belongs to the entry of its index",
-                field="contents",
+            raise errors.InvalidInput.at(
+                "contents",
+                f"{len(request.contents)} contents for {len(request.entries)} entries; "
+                "send at most one for each entry",
             )
         models = vector_models(request.vector_models)
         variants = make_entry if request.entry_variants else make_original
@@ -126,19 +128,18 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.new_entry(index, entry, hashed[index])
             for index, entry in enumerate(request.entries)
         ]
-        added = await asyncio.to_thread(
+        added = await self._change(
             self._store.add_entries, bank_id, rows, convert.context(request.context)
         )
-        await self._serve(added.revision)
-        return banks_pb2.AddEntriesResponse(
+        return pb.AddEntriesResponse(
             entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
         )
 
-    async def WithdrawEntries(  # noqa: N802
-        self, request: banks_pb2.WithdrawEntriesRequest, context: Context
-    ) -> banks_pb2.WithdrawEntriesResponse:
+    async def WithdrawEntries(
+        self, request: pb.WithdrawEntriesRequest, context: Context
+    ) -> pb.WithdrawEntriesResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        done = await asyncio.to_thread(
+        result = await self._change(
             self._store.withdraw_entries,
             bank_id,
             convert.entry_ids(bank_id, request.names),
@@ -147,55 +148,48 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             dry_run=request.dry_run,
             source=request.source if request.HasField("source") else None,
         )
-        await self._serve(done.revision)
-        return banks_pb2.WithdrawEntriesResponse(
-            withdrawn_entries=done.entries,
-            withdrawn_signals=done.signals,
-            revision=done.revision,
+        return pb.WithdrawEntriesResponse(
+            withdrawn_entries=result.entries,
+            withdrawn_signals=result.signals,
+            revision=result.revision,
         )
 
-    async def QuarantineEntries(  # noqa: N802
-        self, request: banks_pb2.QuarantineEntriesRequest, context: Context
-    ) -> banks_pb2.QuarantineEntriesResponse:
-        done = await self._quarantine(request, release=False)
-        return banks_pb2.QuarantineEntriesResponse(
-            changed_entries=done.entries, revision=done.revision
+    async def QuarantineEntries(
+        self, request: pb.QuarantineEntriesRequest, context: Context
+    ) -> pb.QuarantineEntriesResponse:
+        result = await self._quarantine(request, release=False)
+        return pb.QuarantineEntriesResponse(
+            changed_entries=result.entries, revision=result.revision
         )
 
-    async def ReleaseEntries(  # noqa: N802
-        self, request: banks_pb2.ReleaseEntriesRequest, context: Context
-    ) -> banks_pb2.ReleaseEntriesResponse:
-        done = await self._quarantine(request, release=True)
-        return banks_pb2.ReleaseEntriesResponse(
-            changed_entries=done.entries, revision=done.revision
-        )
+    async def ReleaseEntries(
+        self, request: pb.ReleaseEntriesRequest, context: Context
+    ) -> pb.ReleaseEntriesResponse:
+        result = await self._quarantine(request, release=True)
+        return pb.ReleaseEntriesResponse(changed_entries=result.entries, revision=result.revision)
 
     async def _quarantine(
         self,
-        request: banks_pb2.QuarantineEntriesRequest | banks_pb2.ReleaseEntriesRequest,
+        request: pb.QuarantineEntriesRequest | pb.ReleaseEntriesRequest,
         *,
         release: bool,
     ) -> QuarantineResult:
         bank_id = convert.bank_id(request.parent, "parent")
-        done = await asyncio.to_thread(
+        return await self._change(
             self._store.quarantine_entries,
             bank_id,
             convert.entry_ids(bank_id, request.names),
             convert.context(request.context),
             release=release,
         )
-        await self._serve(done.revision)
-        return done
 
-    async def GetEntry(  # noqa: N802
-        self, request: banks_pb2.GetEntryRequest, context: Context
-    ) -> banks_pb2.Entry:
+    async def GetEntry(self, request: pb.GetEntryRequest, context: Context) -> pb.Entry:
         entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
         return convert.entry_message(entry, whole=True)
 
-    async def ListEntries(  # noqa: N802
-        self, request: banks_pb2.ListEntriesRequest, context: Context
-    ) -> banks_pb2.ListEntriesResponse:
+    async def ListEntries(
+        self, request: pb.ListEntriesRequest, context: Context
+    ) -> pb.ListEntriesResponse:
         page = await asyncio.to_thread(
             self._store.list_entries,
             convert.bank_id(request.parent, "parent"),
@@ -203,16 +197,16 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.ListEntriesResponse(
+        return pb.ListEntriesResponse(
             entries=[convert.entry_message(e) for e in page.entries],
             distances=page.distances,
             next_page_token=page.next_page_token,
             total_entries=page.total_entries,
         )
 
-    async def ListRevisions(  # noqa: N802
-        self, request: banks_pb2.ListRevisionsRequest, context: Context
-    ) -> banks_pb2.ListRevisionsResponse:
+    async def ListRevisions(
+        self, request: pb.ListRevisionsRequest, context: Context
+    ) -> pb.ListRevisionsResponse:
         bank_id = convert.bank_id(request.parent, "parent")
         page = await asyncio.to_thread(
             self._store.list_revisions,
@@ -220,14 +214,14 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.ListRevisionsResponse(
+        return pb.ListRevisionsResponse(
             revisions=[convert.revision_message(r) for r in page.revisions],
             next_page_token=page.next_page_token,
         )
 
-    async def DiffRevisions(  # noqa: N802
-        self, request: banks_pb2.DiffRevisionsRequest, context: Context
-    ) -> banks_pb2.DiffRevisionsResponse:
+    async def DiffRevisions(
+        self, request: pb.DiffRevisionsRequest, context: Context
+    ) -> pb.DiffRevisionsResponse:
         page = await asyncio.to_thread(
             self._store.diff_revisions,
             convert.bank_id(request.parent, "parent"),
@@ -236,16 +230,16 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return banks_pb2.DiffRevisionsResponse(
+        return pb.DiffRevisionsResponse(
             changes=[convert.change_message(c) for c in page.changes],
             next_page_token=page.next_page_token,
             total_changes=page.total_changes,
         )
 
-    async def RollbackBank(  # noqa: N802
-        self, request: banks_pb2.RollbackBankRequest, context: Context
-    ) -> banks_pb2.RollbackBankResponse:
-        done = await asyncio.to_thread(
+    async def RollbackBank(
+        self, request: pb.RollbackBankRequest, context: Context
+    ) -> pb.RollbackBankResponse:
+        result = await self._change(
             self._store.rollback_bank,
             convert.bank_id(request.name),
             request.revision,
@@ -253,56 +247,49 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             etag=request.etag,
             dry_run=request.dry_run,
         )
-        await self._serve(done.revision)
-        return banks_pb2.RollbackBankResponse(
-            revision=done.revision,
-            restored_entries=done.restored_entries,
-            withdrawn_entries=done.withdrawn_entries,
+        return pb.RollbackBankResponse(
+            revision=result.revision,
+            restored_entries=result.restored_entries,
+            withdrawn_entries=result.withdrawn_entries,
         )
 
-    async def ImportEntries(  # noqa: N802
-        self, request_iterator: AsyncIterator[banks_pb2.ImportEntriesRequest], context: Context
-    ) -> AsyncIterator[banks_pb2.ImportEntriesResponse]:
+    async def ImportEntries(
+        self, request_iterator: AsyncIterator[pb.ImportEntriesRequest], context: Context
+    ) -> AsyncIterator[pb.ImportEntriesResponse]:
         async with aclosing(self._lists.import_entries(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def ExportEntries(  # noqa: N802
-        self, request: banks_pb2.ExportEntriesRequest, context: Context
-    ) -> AsyncIterator[banks_pb2.ExportEntriesResponse]:
+    async def ExportEntries(
+        self, request: pb.ExportEntriesRequest, context: Context
+    ) -> AsyncIterator[pb.ExportEntriesResponse]:
         async with aclosing(self._lists.export_entries(request)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def EvaluateBank(  # noqa: N802
-        self, request_iterator: AsyncIterator[banks_pb2.EvaluateBankRequest], context: Context
-    ) -> banks_pb2.EvaluateBankResponse:
+    async def EvaluateBank(
+        self, request_iterator: AsyncIterator[pb.EvaluateBankRequest], context: Context
+    ) -> pb.EvaluateBankResponse:
         return await evaluate_bank(self._runtime, self._store, request_iterator)
 
-    async def CompareBanks(  # noqa: N802
-        self, request: banks_pb2.CompareBanksRequest, context: Context
-    ) -> banks_pb2.CompareBanksResponse:
+    async def CompareBanks(
+        self, request: pb.CompareBanksRequest, context: Context
+    ) -> pb.CompareBanksResponse:
         overlap = await asyncio.to_thread(
             self._store.overlap,
             convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
-            max_pairs=_rows(request.max_pairs, "max_pairs"),
+            max_pairs=request.max_pairs,
         )
         return convert_lists.overlap_message(overlap)
 
-    async def ListMatchCounts(  # noqa: N802
-        self, request: banks_pb2.ListMatchCountsRequest, context: Context
-    ) -> banks_pb2.ListMatchCountsResponse:
-        found = await asyncio.to_thread(
+    async def ListMatchCounts(
+        self, request: pb.ListMatchCountsRequest, context: Context
+    ) -> pb.ListMatchCountsResponse:
+        counts = await asyncio.to_thread(
             self._store.match_counts,
             convert.bank_id(request.parent, "parent"),
             days=request.days or DEFAULT_DAYS,
-            limit=_rows(request.max_entries, "max_entries"),
+            max_entries=request.max_entries,
         )
-        return convert_lists.match_counts_message(found)
-
-
-def _rows(asked: int, field: str) -> int:
-    if asked > MAX_ROWS:
-        raise errors.InvalidInput(f"{field}: {asked}, at most {MAX_ROWS}", field=field)
-    return asked or DEFAULT_ROWS
+        return convert_lists.match_counts_message(counts)

@@ -1,4 +1,4 @@
-"""FeatureService: events -> windowed account features."""
+"""FeatureService: ingests events, returns account features."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,52 +6,44 @@ from typing import Any
 from featsvc_client.v1 import features_pb2, features_pb2_grpc
 from grpc import aio
 
-from featsvc import errors
-from featsvc.accounts import FeatureStore
+from featsvc import accounts, errors
 from featsvc.service.conversions import features as convert
 
 Context = aio.ServicerContext[Any, Any]
 
-MAX_EVENTS = 10_000
-MAX_ENTITIES = 1000
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 100
 _MAX_TOKEN_DIGITS = 9
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
-    def __init__(self, store: FeatureStore) -> None:
+    """Serves a feature store. It checks the size of a request before converting it."""
+
+    def __init__(self, store: accounts.FeatureStore) -> None:
         self._store = store
 
-    async def IngestEvents(  # noqa: N802
+    async def IngestEvents(
         self, request: features_pb2.IngestEventsRequest, context: Context
     ) -> features_pb2.IngestEventsResponse:
-        if len(request.events) > MAX_EVENTS:
-            raise errors.InvalidInput(
-                f"events: {len(request.events)} events, at most {MAX_EVENTS} in a call; "
-                "send several batches",
-                field="events",
-            )
+        if len(request.events) > accounts.MAX_EVENTS:
+            raise accounts.too_many("events", len(request.events), accounts.MAX_EVENTS)
         results = await self._store.ingest([convert.event(e) for e in request.events])
         return features_pb2.IngestEventsResponse(
             results=[convert.event_result(r) for r in results], tag=request.tag
         )
 
-    async def IngestEventStream(  # noqa: N802
+    async def IngestEventStream(
         self, request_iterator: AsyncIterator[features_pb2.IngestEventsRequest], context: Context
     ) -> AsyncIterator[features_pb2.IngestEventsResponse]:
-        # One batch at a time: HTTP/2's window is the flow control.
+        # One batch at a time, so that HTTP/2's flow control slows the sender.
         async for request in request_iterator:
             yield await self.IngestEvents(request, context)
 
-    async def GetFeatures(  # noqa: N802
+    async def GetFeatures(
         self, request: features_pb2.GetFeaturesRequest, context: Context
     ) -> features_pb2.GetFeaturesResponse:
-        if not 1 <= len(request.entities) <= MAX_ENTITIES:
-            raise errors.InvalidInput(
-                f"entities: {len(request.entities)} entities, between 1 and {MAX_ENTITIES} wanted",
-                field="entities",
-            )
+        if len(request.entities) > accounts.MAX_ENTITIES_READ:
+            raise accounts.too_many("entities", len(request.entities), accounts.MAX_ENTITIES_READ)
         table = await self._store.get(
             convert.entity_refs(request.entities),
             convert.selection(request.selection),
@@ -59,28 +51,33 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         )
         return features_pb2.GetFeaturesResponse(features=convert.feature_table(table))
 
-    async def ListFeatures(  # noqa: N802
+    async def ListFeatures(
         self, request: features_pb2.ListFeaturesRequest, context: Context
     ) -> features_pb2.ListFeaturesResponse:
         if request.page_size > MAX_PAGE_SIZE:
             raise errors.InvalidInput(
-                f"page_size: {request.page_size}, at most {MAX_PAGE_SIZE}", field="page_size"
+                f"page_size: must be 0 to {MAX_PAGE_SIZE}, not {request.page_size}",
+                field="page_size",
             )
-        # Definitions are fixed while the server runs, so a token is simply where to go on.
+        # Definitions do not change while the server runs, so a token is the next position.
         token = request.page_token or "0"
         if not token.isascii() or not token.isdigit() or len(token) > _MAX_TOKEN_DIGITS:
             raise errors.InvalidInput(
-                "page_token: not one that this server gave; begin anew without a token",
+                "page_token: not a token of this server; start again without one",
                 field="page_token",
             )
-        features = self._store.list_features()
+        defined = self._store.definitions
+        features: list[accounts.Feature | accounts.Derived] = list(defined.features.values())
+        features += defined.derived.values()
         stop = int(token) + (request.page_size or DEFAULT_PAGE_SIZE)
         return features_pb2.ListFeaturesResponse(
-            features=[convert.definition(f) for f in features[int(token) : stop]],
+            features=[
+                convert.definition(f, defined.sets_of(f.name)) for f in features[int(token) : stop]
+            ],
             next_page_token=str(stop) if stop < len(features) else "",
         )
 
-    async def DeleteEntity(  # noqa: N802
+    async def DeleteEntity(
         self, request: features_pb2.DeleteEntityRequest, context: Context
     ) -> features_pb2.DeleteEntityResponse:
         (entity,) = convert.entity_refs([request.entity])

@@ -1,14 +1,15 @@
-"""HashingService: content -> signals and vectors."""
+"""HashingService: compute signals and vectors, and compare."""
 
 from typing import Any
 
 from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
 from grpc import aio
 
+from featsvc.banks.lists.formats.rows import algorithm_of
 from featsvc.hashing.variants import make_dihedral, make_original
 from featsvc.requests import Runtime, compare, compute_hashes, embed
 from featsvc.service.conversions import signals as convert
-from featsvc.signals.algorithms import ALGORITHMS, Kind
+from featsvc.signals.algorithms import ALGORITHMS, Kind, get_algorithm
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -17,7 +18,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def Hash(  # noqa: N802
+    async def Hash(
         self, request: hashing_pb2.HashRequest, context: Context
     ) -> hashing_pb2.HashResponse:
         hashes = await compute_hashes(
@@ -35,29 +36,29 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
             timings=hashing_pb2.HashTimings(decode_us=hashes.decode_us, hash_us=hashes.hash_us),
         )
 
-    async def Embed(  # noqa: N802
+    async def Embed(
         self, request: hashing_pb2.EmbedRequest, context: Context
     ) -> hashing_pb2.EmbedResponse:
-        found = await embed(
+        result = await embed(
             self._runtime,
             convert.content_bytes(request.content),
             request.models,
             convert.decode_options(request.decode),
         )
         response = hashing_pb2.EmbedResponse(
-            outcome=convert.outcome(found.outcome),
-            outcome_reason=found.reason,
-            media=convert.media_info(found.media),
+            outcome=convert.outcome(result.outcome),
+            outcome_reason=result.reason,
+            media=convert.media_info(result.media),
         )
-        if found.embedded is not None:
-            response.embeddings.extend(map(convert.embedding_message, found.embedded.embeddings))
-            response.scores.extend(map(convert.score_message, found.embedded.scores))
+        if result.embedded is not None:
+            response.embeddings.extend(map(convert.embedding_message, result.embedded.embeddings))
+            response.scores.extend(map(convert.score_message, result.embedded.scores))
         return response
 
-    async def Compare(  # noqa: N802
+    async def Compare(
         self, request: hashing_pb2.CompareRequest, context: Context
     ) -> hashing_pb2.CompareResponse:
-        compared = await compare(
+        comparisons = await compare(
             self._runtime,
             convert.compare_side(request.a, "a"),
             convert.compare_side(request.b, "b"),
@@ -73,20 +74,23 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
                     match=c.match,
                     outcome=convert.outcome(c.outcome),
                 )
-                for c in compared
+                for c in comparisons
             ]
         )
 
-    async def ListAlgorithms(  # noqa: N802
+    async def ListAlgorithms(
         self, request: hashing_pb2.ListAlgorithmsRequest, context: Context
     ) -> hashing_pb2.ListAlgorithmsResponse:
+        models = {model.id: model for model in self._runtime.embedder.models.values()}
+        hashes = (a.name for a in ALGORITHMS.values() if a.kind is not Kind.VECTOR)
+        names = convert.algorithm_names(request.algorithms) or (*hashes, *models)
         return hashing_pb2.ListAlgorithmsResponse(
             algorithms=[
-                *(
-                    convert.algorithm_message(a)
-                    for a in ALGORITHMS.values()
-                    if a.kind is not Kind.VECTOR
-                ),
-                *(convert.model_message(m) for m in self._runtime.embedder.models.values()),
+                convert.model_message(models[name])
+                if name in models
+                else convert.algorithm_message(
+                    get_algorithm(algorithm_of(name, field="algorithms"))
+                )
+                for name in names
             ]
         )

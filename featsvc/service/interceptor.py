@@ -1,20 +1,20 @@
-"""The one interceptor: readiness, errors to statuses, metrics.
+"""The server interceptor: readiness, statuses of errors, metrics.
 
-An error of ours becomes its status. Anything else is a bug: the caller gets INTERNAL with an
-incident number, the log gets the same number with the place it happened. The exception's own
-text is left out of both, since it may quote what the caller sent.
+A FeatsvcError becomes its status. Any other exception is a bug: the caller gets INTERNAL with an
+incident number, and the log has the stack under that number. The text of the exception goes to
+neither, as it may quote the request.
 """
 
 from __future__ import annotations  # grpc types are generic for type checkers only
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -29,66 +29,98 @@ log = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = aio.ServicerContext[Any, Any]
+Deserializer = Callable[[bytes], Any]
 
 
-Parse = Callable[[bytes], Any]
+def _parse(deserialize: Deserializer) -> Deserializer:
+    """Return a deserializer that returns an InvalidInput where `deserialize` raises DecodeError.
 
+    Where a deserializer raises, gRPC answers UNKNOWN.
+    """
 
-def _parse(parse: Parse) -> Parse:
-    """The same, but what is no message comes out as the error to answer with: grpc itself would
-    say UNKNOWN."""
-
-    def parsed(data: bytes) -> Any:
+    def parse(data: bytes) -> Any:
         try:
-            return parse(data)
+            return deserialize(data)
         except DecodeError as exc:
             if "UTF-8" in str(exc):
                 return errors.InvalidInput(
-                    "request: a string field holds bytes that are not UTF-8; convert the text, or "
-                    "send it as bytes in content.data",
+                    "request: a string field is not UTF-8; convert the text, or send it as bytes "
+                    "in content.data",
                     reason="TEXT_NOT_UTF8",
                 )
-            return errors.InvalidInput("request: is not the message that this method takes")
+            return errors.InvalidInput("request: not a message of the type that this method takes")
 
-    return parsed
+    return parse
 
 
-class _Readable:
-    """A request, or a stream of them, that raises what `_parse` gave in a message's place.
+class _Call:
+    """One call: counts it while it is in flight, and aborts it with the status of its error."""
 
-    `error` is that one, since a servicer's own tasks may raise it in another guise.
-    """
+    def __init__(self, interceptor: RequestInterceptor, method: str, context: Context) -> None:
+        self._interceptor = interceptor
+        self._method = method
+        self._context = context
+        self._started = time.perf_counter()
+        self._parse_error: errors.FeatsvcError | None = None
 
-    def __init__(self, request: Any) -> None:
-        self._request = request
-        self.error: errors.FeatsvcError | None = None
+    async def __aenter__(self) -> _Call:
+        self._interceptor.in_flight += 1
+        self._interceptor.idle.clear()
+        return self
 
-    @property
-    def only(self) -> Any:
-        return self._check(self._request)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._interceptor.in_flight -= 1
+        if not self._interceptor.in_flight:
+            self._interceptor.idle.set()
+        if exc is None:
+            self._count("OK")
+            return
+        # A task of the servicer raises the parse error in a group.
+        error = self._parse_error or exc
+        if isinstance(error, asyncio.CancelledError | GeneratorExit | aio.AbortError):
+            self._count("CANCELLED")
+        elif isinstance(error, Exception):
+            if not isinstance(error, errors.FeatsvcError):
+                error = incident(self._method, error)
+            code = code_of(error)
+            self._count(code.name)
+            status = status_of(error)
+            details = (("grpc-status-details-bin", status.SerializeToString()),)
+            await self._context.abort(code, status.message, details)
 
-    @property
-    async def whole(self) -> AsyncIterator[Any]:
-        async for request in self._request:
-            yield self._check(request)
-
-    def _check(self, request: Any) -> Any:
+    def message(self, request: Any) -> Any:
+        """Return the request. Raises the error that `_parse` returned in its place."""
         if isinstance(request, errors.FeatsvcError):
-            self.error = request
+            self._parse_error = request
             raise request
         return request
 
+    async def messages(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield the requests of a stream, as `message` does."""
+        async for request in requests:
+            yield self.message(request)
 
-class Gate(aio.ServerInterceptor):
-    """Lets requests of ours in while `open`, and turns what they raise into statuses."""
+    def _count(self, code: str) -> None:
+        metrics = self._interceptor.metrics
+        metrics.requests.labels(self._method, code).inc()
+        metrics.seconds.labels(self._method).observe(time.perf_counter() - self._started)
+
+
+class RequestInterceptor(aio.ServerInterceptor):
+    """Accepts calls of featsvc's services while `open`, and converts their errors to statuses."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.open = False
-        self.closed_because = "starting: kernels are warming up and banks are loading"
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._metrics = metrics
+        self.closed_because = "the server is starting: it warms up kernels and loads banks"
+        self.in_flight = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.metrics = metrics
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -106,21 +138,12 @@ class Gate(aio.ServerInterceptor):
         return wrapped
 
     async def wait_idle(self, timeout_s: float) -> None:
-        """Until no request is in flight, or the time is up."""
+        """Wait until no call is in flight, or `timeout_s` have passed."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
-
-    def _enter(self) -> None:
-        self._in_flight += 1
-        self._idle.clear()
-
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._idle.set()
+            await asyncio.wait_for(self.idle.wait(), timeout_s)
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        """The same handler, guarded. Handlers live as long as the server, so wrap once."""
+        """Return the handler with every call run in a `_Call`."""
         name = method.rpartition("/")[2]
         behaviour, make = next(
             (cast(Callable[..., Any], getattr(handler, kind)), make)
@@ -132,82 +155,37 @@ class Gate(aio.ServerInterceptor):
             )
             if getattr(handler, kind)
         )
-        built = inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
 
         def check() -> None:
-            if not built:
-                raise errors.NotBuilt(
-                    f"{name} is declared in the contract but has no body in this version; "
-                    "CHANGELOG.md says what each version serves"
-                )
             if not self.open:
                 raise errors.Unavailable(self.closed_because, reason="NOT_SERVING")
 
-        async def answer(request: Any, context: Context) -> Any:
-            started = time.perf_counter()
-            requests = _Readable(request)
-            try:
+        receive = _Call.messages if handler.request_streaming else _Call.message
+
+        async def respond(request: Any, context: Context) -> Any:
+            async with _Call(self, name, context) as call:
                 check()
-                request = requests.whole if handler.request_streaming else requests.only
-                self._enter()
-                try:
-                    result = await behaviour(request, context)
-                finally:
-                    self._leave()
-            except BaseException as exc:
-                await self._fail(name, started, requests.error or exc, context)
-                raise
-            self._count(name, started, "OK")
-            return result
+                return await behaviour(receive(call, request), context)
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            started = time.perf_counter()
-            requests = _Readable(request)
-            try:
+            async with _Call(self, name, context) as call:
                 check()
-                request = requests.whole if handler.request_streaming else requests.only
-                self._enter()
-                try:
-                    async for message in behaviour(request, context):
-                        yield message
-                finally:
-                    self._leave()
-            except BaseException as exc:
-                await self._fail(name, started, requests.error or exc, context)
-                raise
-            self._count(name, started, "OK")
+                async for message in behaviour(receive(call, request), context):
+                    yield message
 
-        guarded: Any = stream if handler.response_streaming else answer
+        guarded: Any = stream if handler.response_streaming else respond
         return make(
             guarded,
-            request_deserializer=_parse(cast(Parse, handler.request_deserializer)),
+            request_deserializer=_parse(cast(Deserializer, handler.request_deserializer)),
             response_serializer=handler.response_serializer,
         )
 
-    async def _fail(self, name: str, started: float, exc: BaseException, context: Context) -> None:
-        """Abort with the status of `exc`; return only where grpc must see `exc` itself."""
-        if isinstance(exc, asyncio.CancelledError | GeneratorExit | aio.AbortError):
-            self._count(name, started, "CANCELLED")
-            return
-        if not isinstance(exc, errors.FeatsvcError):
-            if not isinstance(exc, Exception):
-                return
-            exc = incident(name, exc)
-        self._count(name, started, code_of(exc).name)
-        status = status_of(exc)
-        details = (("grpc-status-details-bin", status.SerializeToString()),)
-        await context.abort(code_of(exc), status.message, details)
-
-    def _count(self, name: str, started: float, code: str) -> None:
-        self._metrics.requests.labels(name, code).inc()
-        self._metrics.seconds.labels(name).observe(time.perf_counter() - started)
-
 
 def incident(name: str, exc: Exception) -> errors.FeatsvcError:
-    """A bug as the error to answer with; its place goes to the log under the same number."""
+    """Log the stack of an unexpected exception; return the error to answer with."""
     number = secrets.token_hex(4)
     frames = "".join(traceback.format_tb(exc.__traceback__))
     log.error("incident %s: %s in %s\n%s", number, type(exc).__name__, name, frames)
     return errors.FeatsvcError(
-        f"internal error, incident {number}; the server's log has the place under that number"
+        f"internal error, incident {number}; the server's log has the stack under that number"
     )

@@ -1,5 +1,6 @@
-"""MatchingService: signals -> matches."""
+"""MatchingService: matches of content and signals, and the state of the index."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,21 @@ from featsvc.requests import Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.hashes import ContentOutcome
 
-_LOW_QUALITY = "the signal is under its quality floor, so it was not matched; ask for it to be"
+_LOW_QUALITY = (
+    "the signal is below its quality floor and was not matched; set match_low_quality to match it"
+)
 
 Context = aio.ServicerContext[Any, Any]
 
 
 class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
+    """Serves the calls of MatchingService, as proto/featsvc/v1/matching.proto describes them."""
+
     def __init__(self, runtime: Runtime, worker: int) -> None:
         self._runtime = runtime
         self._worker = worker
 
-    async def Match(  # noqa: N802
+    async def Match(
         self, request: matching_pb2.MatchRequest, context: Context
     ) -> matching_pb2.MatchResponse:
         options = convert.match_options(request.options)
@@ -61,7 +66,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")
 
-    async def MatchBatch(  # noqa: N802
+    async def MatchBatch(
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
         kind, values = convert.packed_signals(
@@ -71,7 +76,7 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             self._runtime, kind, values, convert.match_options(request.options), _batch_message
         )
 
-    async def GetIndexStatus(  # noqa: N802
+    async def GetIndexStatus(
         self, request: matching_pb2.GetIndexStatusRequest, context: Context
     ) -> matching_pb2.GetIndexStatusResponse:
         status = self._runtime.follower.status()
@@ -80,17 +85,9 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         return matching_pb2.GetIndexStatusResponse(
             algorithms=[
                 matching_pb2.AlgorithmIndex(
-                    algorithm=a.algorithm,
-                    entries=a.entries,
-                    signals=a.signals,
-                    engine=a.engine,
-                    segment_revision=a.segment_revision,
-                    delta_signals=a.delta_signals,
-                    withdrawn_signals=a.withdrawn_signals,
-                    bytes_mapped=a.bytes_mapped,
-                    built_at=convert.timestamp(a.built_at),
+                    **asdict(algorithm) | {"built_at": convert.timestamp(algorithm.built_at)}
                 )
-                for a in status.algorithms
+                for algorithm in status.algorithms
             ],
             served_revision=status.served_revision,
             committed_revision=status.committed_revision,

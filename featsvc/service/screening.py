@@ -1,4 +1,4 @@
-"""ScreeningService: one call on the upload path."""
+"""ScreeningService: the call on the upload path."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ Context = aio.ServicerContext[Any, Any]
 MAX_ENTITIES = 16
 MAX_REQUEST_ID_BYTES = 128
 MAX_IN_FLIGHT = 64
-"""Requests of one stream that run at once; the next one is read when one is answered."""
+"""Requests of one stream that run concurrently; further ones are read as these are answered."""
 
 
 class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
@@ -28,23 +28,23 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
         self._runtime = runtime
         self._metrics = metrics
 
-    async def Screen(  # noqa: N802
+    async def Screen(
         self, request: screening_pb2.ScreenRequest, context: Context
     ) -> screening_pb2.ScreenResponse:
         return await self._screen(request)
 
-    async def ScreenStream(  # noqa: N802
+    async def ScreenStream(
         self, request_iterator: AsyncIterator[screening_pb2.ScreenRequest], context: Context
     ) -> AsyncIterator[screening_pb2.ScreenStreamResponse]:
         answers: asyncio.Queue[screening_pb2.ScreenStreamResponse | None] = asyncio.Queue()
-        room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
 
-        async def one(request: screening_pb2.ScreenRequest) -> None:
+        async def respond(request: screening_pb2.ScreenRequest) -> None:
             answer = screening_pb2.ScreenStreamResponse(request_id=request.request_id)
             try:
                 answer.response.CopyFrom(await self._screen(request))
             except Exception as exc:
-                # A bug in one request does not end the stream for the others.
+                # An unexpected error in one request must not end the stream for the others.
                 if not isinstance(exc, errors.FeatsvcError):
                     exc = incident("ScreenStream", exc)
                 answer.error.CopyFrom(screen_error(exc))
@@ -54,8 +54,8 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             try:
                 async with asyncio.TaskGroup() as group:
                     async for request in request_iterator:
-                        await room.acquire()
-                        group.create_task(one(request))
+                        await in_flight.acquire()
+                        group.create_task(respond(request))
             finally:
                 answers.put_nowait(None)
 
@@ -63,14 +63,14 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
         try:
             while (answer := await answers.get()) is not None:
                 yield answer
-                room.release()
+                in_flight.release()
             await reading
         finally:
             reading.cancel()
 
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
-        screened = await screen(
+        result = await screen(
             self._runtime,
             convert.content(request.content),
             convert.algorithm_names(request.algorithms),
@@ -87,7 +87,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             ),
             request.models,
         )
-        report = screened.report
+        report = result.report
         response = screening_pb2.ScreenResponse(
             request_id=request.request_id,
             content_outcome=convert.outcome(report.outcome),
@@ -98,34 +98,34 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             matches_truncated=report.result.truncated,
             watermark=convert.watermark(report.revision, report.commit_time),
             scores=map(convert.score_message, report.scores),
-            features_outcome_reason=screened.features_degraded,
+            features_outcome_reason=result.features_degraded,
             timings=screening_pb2.ScreenTimings(
                 queue_us=report.queue_us,
                 decode_us=report.hashes.decode_us,
                 hash_us=report.hashes.hash_us,
                 match_us=report.match_us,
-                features_us=screened.timings.features_us,
-                total_us=screened.timings.total_us,
+                features_us=result.timings.features_us,
+                total_us=result.timings.total_us,
             ),
         )
-        if screened.features_degraded:
+        if result.features_degraded:
             response.features_outcome = types_pb2.OUTCOME_DEGRADED
-        elif screened.features is not None or screened.event_result is not None:
+        elif result.features is not None or result.event_result is not None:
             response.features_outcome = types_pb2.OUTCOME_OK
-        if screened.features is not None:
-            response.features.CopyFrom(convert_features.feature_table(screened.features))
-        if screened.event_result is not None:
-            response.event_result.CopyFrom(convert_features.event_result(screened.event_result))
-        self._metrics.screened(response)
+        if result.features is not None:
+            response.features.CopyFrom(convert_features.feature_table(result.features))
+        if result.event_result is not None:
+            response.event_result.CopyFrom(convert_features.event_result(result.event_result))
+        self._metrics.count_screen(response)
         return response
 
 
 def _check(request: screening_pb2.ScreenRequest) -> None:
     if len(request.entities) > MAX_ENTITIES:
         raise errors.InvalidInput(
-            f"entities: {len(request.entities)}, at most {MAX_ENTITIES}", field="entities"
+            f"entities: at most {MAX_ENTITIES}, not {len(request.entities)}", field="entities"
         )
     if len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
         raise errors.InvalidInput(
-            f"request_id: longer than {MAX_REQUEST_ID_BYTES} bytes", field="request_id"
+            f"request_id: at most {MAX_REQUEST_ID_BYTES} bytes", field="request_id"
         )

@@ -1,8 +1,8 @@
-"""From an error to what a caller gets: one table, one function.
+"""Convert errors to gRPC statuses, by one table.
 
-A unary call has a status, whose details follow google.rpc: `ErrorInfo` always (a stable reason
-for programs), `BadRequest` where a field is to blame, `RetryInfo` where trying again may help. A
-request of a stream has a `ScreenError`, which says the same.
+The details of a status follow google.rpc: always `ErrorInfo` with a stable reason for programs,
+`BadRequest` where a field is at fault, `RetryInfo` where a retry may help. The `ScreenError` of a
+request in a stream has the same content.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from featsvc import errors
 
 DOMAIN = "featsvc"
-# Statuses travel as HTTP/2 headers, of which clients take 8 KiB by default.
+# A status is sent as HTTP/2 headers; clients accept 8 KiB of them by default.
 _MAX_MESSAGE_CHARS = 1000
 
 STATUS: dict[type[errors.FeatsvcError], grpc.StatusCode] = {
@@ -29,7 +29,6 @@ STATUS: dict[type[errors.FeatsvcError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.NotBuilt: grpc.StatusCode.UNIMPLEMENTED,
     errors.ConfigInvalid: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DataCorrupt: grpc.StatusCode.DATA_LOSS,
     errors.FeatsvcError: grpc.StatusCode.INTERNAL,
@@ -37,13 +36,13 @@ STATUS: dict[type[errors.FeatsvcError], grpc.StatusCode] = {
 
 
 def code_of(error: errors.FeatsvcError) -> grpc.StatusCode:
-    """The code of the nearest class of the table."""
+    """Return the code of the nearest class in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """`field` is empty where none is to blame, `retry_delay` None where a retry will not help."""
+class _ErrorFields:
+    """`field` is empty where none is at fault, `retry_delay` None where a retry does not help."""
 
     code: int
     reason: str
@@ -53,30 +52,30 @@ class _Facts:
     metadata: Mapping[str, str]
 
 
-def _facts_of(error: errors.FeatsvcError) -> _Facts:
+def _fields_of(error: errors.FeatsvcError) -> _ErrorFields:
     delay = None
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
     message = str(error)[:_MAX_MESSAGE_CHARS]
     code = code_of(error).value[0]
-    return _Facts(code, error.reason, message, error.field, delay, error.metadata)
+    return _ErrorFields(code, error.reason, message, error.field, delay, error.metadata)
 
 
 def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
-    """The whole status with its details."""
-    facts = _facts_of(error)
+    """Return the status with its details."""
+    fields = _fields_of(error)
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=facts.reason, domain=DOMAIN, metadata=facts.metadata)
+        error_details_pb2.ErrorInfo(reason=fields.reason, domain=DOMAIN, metadata=fields.metadata)
     ]
-    if facts.field:
+    if fields.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=facts.field, description=facts.message
+            field=fields.field, description=fields.message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if facts.retry_delay is not None:
-        details.append(error_details_pb2.RetryInfo(retry_delay=facts.retry_delay))
-    status = status_pb2.Status(code=facts.code, message=facts.message)
+    if fields.retry_delay is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=fields.retry_delay))
+    status = status_pb2.Status(code=fields.code, message=fields.message)
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -85,13 +84,13 @@ def status_of(error: errors.FeatsvcError) -> status_pb2.Status:
 
 
 def screen_error(error: errors.FeatsvcError) -> screening_pb2.ScreenError:
-    """The same for one request of a stream."""
-    facts = _facts_of(error)
+    """Return the error of one request in a stream."""
+    fields = _fields_of(error)
     return screening_pb2.ScreenError(
-        code=facts.code,
-        reason=facts.reason,
-        message=facts.message,
-        field=facts.field,
-        retry_delay=facts.retry_delay,
-        metadata=facts.metadata,
+        code=fields.code,
+        reason=fields.reason,
+        message=fields.message,
+        field=fields.field,
+        retry_delay=fields.retry_delay,
+        metadata=fields.metadata,
     )

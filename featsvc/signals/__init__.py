@@ -1,1 +1,1 @@
-"""What a signal is: algorithms, values and their text form, distances, texts, names of variants."""
+"""Signals: algorithms, values and their text form, distances, texts and names of variants."""

@@ -1,15 +1,14 @@
-"""The one table of algorithms: service, command, `ListAlgorithms` and docs are fed from it.
+"""The table of algorithms, from which the service, the command, `ListAlgorithms` and docs are fed.
 
-imagehash's hashes come in sizes. The plain name is the library's default (`phash` is 8x8, 64
-bits); another size is written after a hyphen (`phash-16` is 16x16, 256 bits; `colorhash-4` has 4
+imagehash's hashes come in sizes. The plain name has the library's default size (`phash` is 8x8, 64
+bits). A hyphen and a number name another size (`phash-16` is 16x16, 256 bits; `colorhash-4` has 4
 bits a share).
 
-Vectors are named by model and version (`pdqf@1`): those of two versions do not compare. The
-built-in models are in the table; any other `<name>@<version>` is a kind of vector too, of a model
-that some server serves, and its values tell its length.
+Vectors are named by model and version (`pdqf@1`); those of two versions do not compare. The
+built-in models are in the table. Any other `<name>@<version>` is an algorithm too: the vectors of a
+model that a server may serve, of a length that only the values show.
 
-To add a hash: write the function, name it in a row here, give it an oracle in
-`tests/hashing/oracles.py` and a row in docs/hashing.md. Tests that go over the table ask for each.
+CONTRIBUTING.md says how to add a hash. Tests that go over the table fail until every step is done.
 """
 
 import re
@@ -19,7 +18,7 @@ from enum import Enum
 from functools import lru_cache, partial
 from types import MappingProxyType
 
-from featsvc.errors import UnknownAlgorithm
+from featsvc.errors import UnknownAlgorithm, shown
 from featsvc.signals.distance import (
     CONTAINMENT,
     COSINE,
@@ -33,23 +32,23 @@ from featsvc.signals.distance import (
 
 
 class Kind(Enum):
-    """What a signal is made of, and by whom."""
+    """The input of an algorithm, and the part of featsvc that computes it."""
 
     PICTURE = "picture"
     """Decoded pixels, by `featsvc.hashing.perceptual`."""
     BYTES = "bytes"
-    """Content as it was sent, files and texts alike."""
+    """Content as it was sent, both files and texts."""
     TEXT = "text"
-    """A text as it reads or as it was sent, by `featsvc.signals.text`."""
+    """A text or its normal forms, by `featsvc.signals.text`."""
     VECTOR = "vector"
     """Decoded pixels, by a model of `featsvc.embedding`."""
     STORED = "stored"
-    """Nothing here: lists bring it, banks keep it."""
+    """Not computed: lists carry such signals and banks store them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Which sizes an algorithm takes besides its own, and how many bits one of a size has."""
+    """The sizes that an algorithm takes, and the number of bits of a hash of a size."""
 
     taken: range | tuple[int, ...]
     bits: Callable[[int], int]
@@ -57,19 +56,19 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """One kind of signal.
+    """One row of the table: an algorithm that makes signals.
 
-    `bits` is the length of a hash (of one segment where there are several), 0 for all else;
-    `dimensions` that of a vector, 0 for all else and where only its values tell;
-    `default_threshold` the largest distance (inclusive) that counts as a match where a bank says
-    nothing else; `quality_floor` (0 to 100) the quality below which a signal is LOW_QUALITY,
-    None where the algorithm has no quality; `matched` whether banks are searched for it. `base` is
-    the name without its size or version, `size` imagehash's `hash_size` or `binbits`, 0 where there
-    is none.
-
-    `compute` names the function that makes it as `module:function`, empty where `hash_content` and
-    `hash_text` do not; `featsvc.signals.computing` says what such a function is given.
-    `luma_suffices` whether a JPEG's own grey plane will do for it.
+    - `bits`: the length of a hash (of one segment where there are several), otherwise 0.
+    - `default_threshold`: the largest distance (inclusive) that matches unless a bank sets another.
+    - `quality_floor`: the quality (0 to 100) below which a signal is LOW_QUALITY; None where the
+      algorithm has no quality.
+    - `matched`: whether banks are searched for it.
+    - `compute`: the function that computes it, as `module:function`; empty where `hash_content` and
+      `hash_text` do not compute it. `featsvc.signals.computing` describes the functions.
+    - `luma_suffices`: whether the grey plane of a JPEG is enough to compute it.
+    - `size`: imagehash's `hash_size` or `binbits`, 0 where there is none.
+    - `base`: the name without size or version.
+    - `dimensions`: the length of a vector; 0 for hashes and where only the values show it.
     """
 
     name: str
@@ -94,60 +93,62 @@ class Algorithm:
 
     @property
     def computed(self) -> bool:
-        """Whether this build makes it of content."""
+        """Whether this build computes it from content."""
         return bool(self.compute)
 
     @property
     def of_files(self) -> bool:
-        """Whether this build makes it of the bytes of a file."""
+        """Whether this build computes it from the bytes of a file."""
         return self.computed and self.kind is not Kind.TEXT
 
     @property
     def of_texts(self) -> bool:
-        """Whether this build makes it of a text."""
+        """Whether this build computes it from a text."""
         return self.computed and self.kind is not Kind.PICTURE
 
     @property
     def bytes(self) -> int:
-        """Length of a value (of one segment) in bytes; 0 where its values differ or tell it."""
+        """The length of a value (of one segment) in bytes; 0 where values have several lengths."""
         return (self.bits + 7) // 8 or 4 * self.dimensions
 
     @property
     def hex_digits(self) -> int:
-        """Length of the text form (of one segment); 0 as for `bytes`."""
+        """The length of the text form (of one segment); 0 as for `bytes`."""
         return (self.bits + 3) // 4 or 8 * self.dimensions
 
     @property
     def largest_distance(self) -> int:
-        """Of any two values; a distance divided by it compares with those of other kinds."""
+        """The largest distance; distances divided by it compare across algorithms."""
         return self.distance.largest(self)
 
 
 QUALITY_FLOOR = 50
-"""Meta's advice for PDQ. The measure is of the picture, so it holds for every perceptual hash."""
+"""Meta's advice for PDQ. Quality is the picture's, so the floor holds for all perceptual hashes."""
 
 MAX_SIZE = 32
-_SIZE_DIGITS = len(str(MAX_SIZE))
-_SHOWN_CHARS = 64
 """Largest `hash_size`: 1,024 bits."""
+_SIZE_DIGITS = len(str(MAX_SIZE))
 MAX_BINBITS = 8
 
 VECTOR_THRESHOLD = 0.05
-"""Of a model that nobody measured here: near-copies only. Tell a bank its own, from evaluate."""
+"""The default for a model that was not measured here: near copies only. `featsvc bank evaluate`
+finds a better one for a bank."""
 
 
-def _square(side: int) -> int:
+def _squared(side: int) -> int:
     return side * side
 
 
-_SQUARES = Sizes(range(2, MAX_SIZE + 1), _square)
+_SQUARES = Sizes(range(2, MAX_SIZE + 1), _squared)
 _POWERS = (2, 4, 8, 16, 32)
 
 _picture = partial(Algorithm, kind=Kind.PICTURE, distance=HAMMING, quality_floor=QUALITY_FLOOR)
+_square = partial(_picture, bits=64, size=8, sizes=_SQUARES)
 _bytes = partial(Algorithm, kind=Kind.BYTES, distance=EQUALITY)
 _text = partial(Algorithm, kind=Kind.TEXT)
 _stored = partial(Algorithm, kind=Kind.STORED, distance=OPAQUE, matched=False)
 _vector = partial(Algorithm, kind=Kind.VECTOR, distance=COSINE)
+_built_in = partial(_vector, quality_floor=QUALITY_FLOOR)
 
 _TABLE = (
     _picture(
@@ -158,59 +159,42 @@ _TABLE = (
         compute="featsvc.hashing.perceptual:pdq",
         luma_suffices=True,
     ),
-    _picture(
+    _square(
         name="phash",
         description="imagehash phash: DCT, median",
-        bits=64,
         default_threshold=8,
         compute="featsvc.hashing.imagehashes:phash",
-        size=8,
-        sizes=_SQUARES,
     ),
-    _picture(
+    _square(
         name="phash_simple",
         description="imagehash phash_simple: DCT of rows, mean",
-        bits=64,
         default_threshold=4,
         compute="featsvc.hashing.imagehashes:phash_simple",
-        size=8,
-        sizes=_SQUARES,
     ),
-    _picture(
+    _square(
         name="ahash",
         description="imagehash average_hash: brighter than the mean",
-        bits=64,
         default_threshold=2,
         compute="featsvc.hashing.imagehashes:average_hash",
-        size=8,
-        sizes=_SQUARES,
     ),
-    _picture(
+    _square(
         name="dhash",
         description="imagehash dhash: differences along rows",
-        bits=64,
         default_threshold=5,
         compute="featsvc.hashing.imagehashes:dhash",
-        size=8,
-        sizes=_SQUARES,
     ),
-    _picture(
+    _square(
         name="dhash_vertical",
         description="imagehash dhash_vertical",
-        bits=64,
         default_threshold=5,
         compute="featsvc.hashing.imagehashes:dhash_vertical",
-        size=8,
-        sizes=_SQUARES,
     ),
-    _picture(
+    _square(
         name="whash",
         description="imagehash whash, Haar wavelet",
-        bits=64,
         default_threshold=2,
         compute="featsvc.hashing.imagehashes:whash",
-        size=8,
-        sizes=Sizes(_POWERS, _square),
+        sizes=Sizes(_POWERS, _squared),
     ),
     _picture(
         name="whash_db4",
@@ -221,7 +205,7 @@ _TABLE = (
         size=8,
         sizes=Sizes(_POWERS, lambda size: (size + 6) ** 2),
     ),
-    # It tells palettes apart, not pictures: every grey picture has the same one.
+    # It distinguishes palettes, not pictures: every grey picture has the same one.
     _picture(
         name="colorhash",
         description="imagehash colorhash: shares of colours",
@@ -231,16 +215,13 @@ _TABLE = (
         size=3,
         sizes=Sizes(range(1, MAX_BINBITS + 1), lambda binbits: 14 * binbits),
     ),
-    _picture(
+    _square(
         name="crop_resistant",
         description="imagehash crop_resistant_hash: dhash of segments",
         distance=SEGMENTS,
-        bits=64,
         default_threshold=5,
         matched=False,
         compute="featsvc.hashing.imagehashes:crop_resistant_hash",
-        size=8,
-        sizes=_SQUARES,
     ),
     _bytes(
         name="md5",
@@ -289,38 +270,34 @@ _TABLE = (
     _stored(name="videntifier", description="Videntifier: stored only"),
     _stored(name="ssvh", description="Scene-sensitive video hashes: stored only"),
     # Thresholds: python -m bench.vector_thresholds; see docs/models.md.
-    _vector(
+    _built_in(
         name="pdqf@1",
         base="pdqf",
         description="PDQ before its bits are cut",
         dimensions=256,
         default_threshold=0.135,
-        quality_floor=QUALITY_FLOOR,
     ),
-    _vector(
+    _built_in(
         name="gist@1",
         base="gist",
         description="GIST of 64x64 luma",
         dimensions=512,
         default_threshold=0.015,
-        quality_floor=QUALITY_FLOOR,
     ),
-    _vector(
+    _built_in(
         name="hog@1",
         base="hog",
         description="HOG of 64x64 luma",
         dimensions=1764,
         default_threshold=0.0225,
-        quality_floor=QUALITY_FLOOR,
     ),
-    # It tells palettes apart, not pictures: no distance but 0 keeps strangers out.
-    _vector(
+    # It distinguishes palettes, not pictures: any threshold above 0 matches unrelated pictures.
+    _built_in(
         name="colour_layout@1",
         base="colour_layout",
         description="MPEG-7 colour layout",
         dimensions=58,
         default_threshold=0.0,
-        quality_floor=QUALITY_FLOOR,
     ),
 )
 
@@ -331,17 +308,16 @@ DEFAULT_TEXT_ALGORITHMS = ("text_sha256", "text", "md5", "sha256")
 
 
 def find_algorithm(name: str) -> Algorithm | None:
-    """Look up by name, with or without a size, or model and version; None where there is none."""
+    """Look up an algorithm by name and size or by model and version; None if there is none."""
     return ALGORITHMS.get(name) or _sized(name) or _vector_of_model(name)
 
 
 def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
-    """As `find_algorithm`. Raises UnknownAlgorithm, listing what is known."""
+    """Look up an algorithm. Raises UnknownAlgorithm, which lists the known names."""
     if (known := find_algorithm(name)) is not None:
         return known
-    shown = name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 3] + "..."
     raise UnknownAlgorithm(
-        f"{field}: unknown algorithm {shown!r}; known are {', '.join(ALGORITHMS)}, "
+        f"{field}: unknown algorithm {shown(name)!r}; known are {', '.join(ALGORITHMS)}, "
         f"sizes as in phash-16 (2 to {MAX_SIZE}; powers of two for whash; "
         f"1 to {MAX_BINBITS} for colorhash), and vectors of other models as in sscd@1",
         field=field,
@@ -350,7 +326,7 @@ def get_algorithm(name: str, *, field: str = "algorithm") -> Algorithm:
 
 @lru_cache(maxsize=256)
 def _sized(name: str) -> Algorithm | None:
-    """`phash-16` from `phash`; None where it is no such name. Thresholds grow with the bits."""
+    """Derive `phash-16` from `phash`; None for other names. Thresholds grow with the bits."""
     base, hyphen, digits = name.partition("-")
     canonical = (
         digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS and digits[0] != "0"
@@ -359,7 +335,7 @@ def _sized(name: str) -> Algorithm | None:
     if not hyphen or not canonical or plain is None or plain.sizes is None:
         return None
     size = int(digits)
-    # One name for each: the default size has none.
+    # Every algorithm has one name: the default size is not written.
     if size not in plain.sizes.taken or size == plain.size:
         return None
     bits = plain.sizes.bits(size)
@@ -367,13 +343,13 @@ def _sized(name: str) -> Algorithm | None:
     return replace(plain, name=name, bits=bits, size=size, default_threshold=threshold)
 
 
-# The names that a models file may give, and its versions: see `embedding.model_file`.
+# The names and versions that a models file may use: see `embedding.model_file`.
 _MODEL_ID = re.compile(r"[a-z][a-z0-9_-]{0,62}@[1-9][0-9]{0,9}", re.ASCII)
 
 
 @lru_cache(maxsize=256)
 def _vector_of_model(name: str) -> Algorithm | None:
-    """`sscd@1`; None where it is no such name."""
+    """Make the algorithm of a name like `sscd@1`; None for other names."""
     base, _, version = name.partition("@")
     if not _MODEL_ID.fullmatch(name) or int(version) >= 2**31:
         return None

@@ -1,7 +1,7 @@
-"""From the functions that the table names to functions.
+"""The functions that the table of algorithms names, and their types.
 
-The table says `module:function`, so that it needs none of those modules: `hashing`, which lies
-above, among them. A module is imported when its first hash is made. What a function is given
+The table names them as `module:function`, so that it imports none of their modules: `hashing`, for
+one, imports `signals`. A module is imported when its first hash is computed. The type of a function
 depends on the algorithm's `Kind`:
 
     BYTES    `ByteHash`
@@ -19,8 +19,8 @@ from featsvc.signals.text_views import TextViews
 
 
 @dataclass(frozen=True, slots=True)
-class ReadText:
-    """A text as it was sent, in UTF-8, and as it reads. `parts`: an entry is to store it."""
+class PreparedText:
+    """A text in UTF-8 as it was sent, and its views. `parts`: compute the signals of an entry."""
 
     content: bytes
     views: TextViews
@@ -28,19 +28,23 @@ class ReadText:
 
 
 TextValues: TypeAlias = tuple[Sequence[bytes], str]
-"""The values of a text, in order of its parts; or none, and why."""
+"""The values of a text, in the order of its parts; or no values and the reason."""
 
 
 class ByteHash(Protocol):
+    """A hash of content as it was sent."""
+
     def __call__(self, content: bytes, /) -> bytes: ...
 
 
 class TextHash(Protocol):
-    def __call__(self, text: ReadText, /) -> TextValues: ...
+    """A hash of a text."""
+
+    def __call__(self, text: PreparedText, /) -> TextValues: ...
 
 
 @cache
 def resolve(reference: str) -> Any:
-    """The function that `module:function` names. Raises ImportError, AttributeError."""
+    """Import the function that `module:function` names. Raises ImportError, AttributeError."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

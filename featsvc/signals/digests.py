@@ -1,9 +1,9 @@
-"""Byte hashes: digests of content as it was sent, whatever it is."""
+"""Byte hashes: digests of content as it was sent, of any kind."""
 
 import hashlib
 
 
-# Exchanged lists are MD5 and SHA-1; nothing here relies on their strength.
+# Exchanged lists use MD5 and SHA-1; nothing here relies on their strength.
 def md5(content: bytes) -> bytes:
     return hashlib.md5(content, usedforsecurity=False).digest()
 

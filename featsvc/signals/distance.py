@@ -1,28 +1,26 @@
-"""Distances: how values are read, written and compared. Smaller is nearer.
+"""Distances: each parses, formats and compares the values of some algorithms. Smaller is nearer.
 
-One object each, in `DISTANCES` by name. An algorithm of the table has one; what the rest of the
-code wants to know of an algorithm's values it asks of its distance.
+There is one object for each, in `DISTANCES` by name. Every algorithm has one, and the rest of the
+code leaves to it whatever depends on the form of a value.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from featsvc_kernels import hamming as kernels
 from featsvc_kernels.tlsh import LARGEST_DISTANCE
 from numpy.typing import NDArray
 
 from featsvc.errors import InvalidInput, InvalidSignal
+from featsvc.signals.bits import check_hex
 from featsvc.signals.text_grams import grams_of, parse_grams
 from featsvc.signals.text_index import TextIndex
 from featsvc.signals.tlsh import format_tlsh, parse_tlsh, tlsh_distance
 from featsvc.signals.vectors import (
     FLOAT32,
     MAX_DIMENSIONS,
-    cosine_distance,
     cosine_distances,
     parse_vector,
     vector_rows,
@@ -32,18 +30,16 @@ if TYPE_CHECKING:
     from featsvc.signals.algorithms import Algorithm
     from featsvc.signals.signal import Signal
 
-_NOT_HEX = re.compile(r"[^0-9a-f]")
-
 MAX_SEGMENTS = 180
-"""As many regions of more than 500 pixels fit into 300 x 300."""
+"""The number of regions of more than 500 pixels that fit into 300 x 300."""
 MAX_STORED_CHARS = 16 * 1024
 
 
 class Distance(ABC):
-    """One way to read, write and compare the values of a kind.
+    """One way to parse, format and compare the values of a kind.
 
-    `fractional`: distances are floats, otherwise whole numbers; `rows`: the values of a kind have
-    one length, so that they pack as rows; `shown`: short enough that answers show them.
+    `fractional`: distances are floats, otherwise whole numbers. `rows`: the values of a kind have
+    one length, so that they pack as rows. `shown`: values are short enough to show in answers.
     """
 
     name: ClassVar[str]
@@ -56,47 +52,53 @@ class Distance(ABC):
 
     @abstractmethod
     def largest(self, kind: "Algorithm") -> int:
-        """Of any two values of the kind."""
+        """Return the largest distance between any two values of the kind."""
 
     @abstractmethod
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
-        """Text form to value: in any case, blanks around it allowed. Raises InvalidSignal."""
+        """Parse the text form, in any case and with blanks around it. Raises InvalidSignal."""
 
     def parse_listed(self, kind: "Algorithm", text: str, *, field: str = "signal") -> bytes:
-        """The same for a list, which also holds what is never compared. Raises InvalidSignal."""
+        """Parse a value of a list, which may be one that never compares. Raises InvalidSignal."""
         return self.parse(kind, text, field=field)
 
     def format(self, kind: "Algorithm", value: bytes) -> str:
-        """Text form of a value, as lists carry it."""
+        """Return the text form of a value, as lists carry it."""
         return value.hex()
 
     @abstractmethod
     def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
-        """0 to `largest`. Raises InvalidSignal for lengths that do not fit."""
+        """Return the distance, 0 to `largest`. Raises InvalidSignal for a wrong length."""
 
     def row_bytes(self, kind: "Algorithm", dimensions: int) -> int:
-        """Length of a row where values come packed; 0 where nothing tells it."""
+        """Return the length of a packed value in bytes; 0 where it is unknown."""
         return kind.bytes
 
     def packed(self, kind: "Algorithm", rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Rows as they came, uint8 (n, bytes), to values. Raises InvalidSignal, naming the row."""
+        """Convert packed rows, uint8 (n, bytes), to values. Raises InvalidSignal for a bad row."""
         return rows
 
 
 class ScannedDistance(Distance):
-    """One that is taken to many values at once, without an index."""
+    """A distance that is computed to many values at once, without an index."""
 
     @abstractmethod
     def to_all(self, query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[Any]:
-        """From `query` uint8 (bytes,) to each row of `values` uint8 (n, bytes)."""
+        """Return the distances of `query` uint8 (bytes,) and the rows of `values` (n, bytes)."""
+
+    def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
+        _check_lengths(kind, a, b)
+        query, value = (np.frombuffer(v, np.uint8) for v in (a, b))
+        distance: float = self.to_all(query, value[None]).item()
+        return distance
 
 
 class _Digits(Distance):
-    """Of values whose text form is hex as everyone writes it, with the bits' number of digits."""
+    """A distance of values whose text form is plain hex, with as many digits as the bits need."""
 
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
         if len(text) * 4 == kind.bits:
-            # Nearly every value, in a fraction of the time; blanks within make it too short.
+            # The fast path of nearly every value. Blanks inside make the result too short.
             try:
                 value = bytes.fromhex(text)
             except ValueError:
@@ -115,24 +117,19 @@ class _Digits(Distance):
 
 
 class _Hamming(_Digits, ScannedDistance):
-    """Number of differing bits."""
+    """The number of differing bits."""
 
     name = "hamming"
 
     def largest(self, kind: "Algorithm") -> int:
         return kind.bits
 
-    def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
-        _check_lengths(kind, a, b)
-        return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
-
     def to_all(self, query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[Any]:
-        ones: NDArray[np.int64] = np.bitwise_count(query ^ values).sum(axis=1, dtype=np.int64)
-        return ones
+        return _differing_bits(query, values)
 
 
 class _Equality(_Digits):
-    """0 where equal; nothing else matches."""
+    """0 where values are equal; nothing else matches."""
 
     name = "equality"
 
@@ -140,20 +137,20 @@ class _Equality(_Digits):
         return 0
 
     def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
-        """1 where they differ, which no threshold reaches."""
+        """Return 0, or 1 where the values differ, which no threshold reaches."""
         _check_lengths(kind, a, b)
         return int(a != b)
 
 
 class _Opaque(_Equality):
-    """Of values that are kept as the text they came in, in any form, and never compared."""
+    """A placeholder for values that are stored as the text they came in and never compared."""
 
     name = "none"
     rows = False
 
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
         raise InvalidSignal(
-            f"{field}: {kind.name} is kept as text and never compared; name another algorithm",
+            f"{field}: {kind.name} is stored as text and never compared; name another algorithm",
             field=field,
         )
 
@@ -172,8 +169,10 @@ class _Opaque(_Equality):
 
 
 class _Segments(_Digits):
-    """Fewest differing bits between any segment of the one and any of the other. Segments follow
-    each other in a value; in its text form they are joined by commas."""
+    """The fewest differing bits between any segment of the one value and any of the other.
+
+    A value is its segments one after another; its text form joins them by commas.
+    """
 
     name = "segments"
 
@@ -185,7 +184,7 @@ class _Segments(_Digits):
         if len(parts) > MAX_SEGMENTS:
             raise InvalidSignal(
                 f"{field}: a {kind.name} signal has at most {MAX_SEGMENTS} segments, "
-                f"this one has {len(parts)}",
+                f"not {len(parts)}",
                 field=field,
             )
         return b"".join(_parse_hex(kind, part, field) for part in parts)
@@ -194,21 +193,12 @@ class _Segments(_Digits):
         for value in (a, b):
             if not value or len(value) % kind.bytes:
                 raise _wrong_length(kind, kind.bytes, value)
-        return min(self.nearest(kind, a, b))
-
-    def nearest(self, kind: "Algorithm", a: bytes, b: bytes) -> list[int]:
-        """Of each segment of `a`, the distance to the nearest one of `b`."""
-        theirs = _words(b, kind.bytes)
-        distances = np.empty(theirs.shape[0], np.uint16)
-        nearest = []
-        for segment in _words(a, kind.bytes):
-            kernels.hamming_to_all(segment, theirs, distances)
-            nearest.append(int(distances.min()))
-        return nearest
+        segments, others = (np.frombuffer(v, np.uint8).reshape(-1, kind.bytes) for v in (a, b))
+        return int(_differing_bits(segments[:, None], others).min())
 
 
 class _Cosine(ScannedDistance):
-    """Of vectors: 1 - cosine, 0 to 2. A threshold is such a distance, not a cosine."""
+    """1 - cosine of two vectors, 0 to 2. A threshold is such a distance, not a cosine."""
 
     name = "cosine"
     fractional = True
@@ -218,12 +208,8 @@ class _Cosine(ScannedDistance):
         return 2
 
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
-        """Hex of float32, little-endian; the value is normalised."""
+        """Parse the hex of little-endian float32 numbers and normalise the vector."""
         return parse_vector(kind, text.strip().lower(), field=field)
-
-    def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
-        _check_lengths(kind, a, b)
-        return cosine_distance(a, b)
 
     def to_all(self, query: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[Any]:
         return cosine_distances(query.view(FLOAT32), values.view(FLOAT32))
@@ -232,13 +218,12 @@ class _Cosine(ScannedDistance):
         return kind.bytes or 4 * min(dimensions, MAX_DIMENSIONS)
 
     def packed(self, kind: "Algorithm", rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Of length 1, whatever they were."""
+        """Convert packed vectors to values by normalising them."""
         return vector_rows(kind, rows.view(FLOAT32))
 
 
 class _Containment(Distance):
-    """Of texts, whose values have any length: the share of the entry's 4-grams that the query
-    lacks, 0 to 1."""
+    """The share of the entry's 4-grams that the query lacks, 0 to 1. Values have any length."""
 
     name = "containment"
     fractional = True
@@ -252,12 +237,12 @@ class _Containment(Distance):
         return parse_grams(text.strip().lower(), field=field)
 
     def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
-        """Of the one in the other, whichever is less."""
+        """Return the share that the one lacks of the other, whichever way round is less."""
         return min(_missing(a, b), _missing(b, a))
 
 
 class _Tlsh(Distance):
-    """TLSH's own, without the length: a weighted count of differing buckets, 0 to 937."""
+    """TLSH's distance without the length: a weighted count of differing buckets, 0 to 937."""
 
     name = "tlsh"
 
@@ -265,7 +250,7 @@ class _Tlsh(Distance):
         return LARGEST_DISTANCE
 
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
-        """With `T1` or without."""
+        """Parse a digest with or without `T1`."""
         return parse_tlsh(text.strip().lower(), field=field)
 
     def format(self, kind: "Algorithm", value: bytes) -> str:
@@ -290,73 +275,57 @@ DISTANCES: Mapping[str, Distance] = MappingProxyType(
 
 
 def distance(a: "Signal", b: "Signal") -> float:
-    """Bits for Hamming; 0 or 1 for byte hashes; for segments the nearest pair's bits, for vectors
-    1 - cosine; for texts the share of the one's 4-grams that the other lacks, whichever is less.
+    """Return the distance of two signals of one algorithm, as its `Distance` defines it.
 
     imagehash's `a.matches(b)` with its defaults is `distance <= bits / 4`. Raises InvalidInput for
-    two kinds, InvalidSignal for lengths that do not fit.
+    signals of two algorithms, InvalidSignal for a wrong length.
     """
     kind = a.algorithm
     if kind.name != b.algorithm.name:
         raise InvalidInput(
-            f"a {kind.name} and a {b.algorithm.name} signal do not compare; hash both with one"
+            f"a {kind.name} and a {b.algorithm.name} signal do not compare; hash both with one "
+            "algorithm"
         )
     return kind.distance.compare(kind, a.value, b.value)
-
-
-def matching_segments(a: "Signal", b: "Signal", cutoff: int) -> tuple[int, int]:
-    """imagehash's `hash_diff`: how many segments of `a` have one of `b` within `cutoff` bits, and
-    the sum of those distances."""
-    nearest = SEGMENTS.nearest(a.algorithm, a.value, b.value)
-    near = [apart for apart in nearest if apart <= cutoff]
-    return len(near), sum(near)
 
 
 def _parse_hex(kind: "Algorithm", digits: str, field: str) -> bytes:
     if len(digits) != kind.hex_digits:
         raise InvalidSignal(
-            f"{field}: a {kind.name} signal has {kind.hex_digits} hex digits, "
-            f"this one has {len(digits)}",
+            f"{field}: a {kind.name} signal has {kind.hex_digits} hex digits, not {len(digits)}",
             field=field,
         )
-    if bad := _NOT_HEX.search(digits):
-        raise InvalidSignal(
-            f"{field}: {bad.group()!r} at position {bad.start() + 1} is not a hex digit",
-            field=field,
-        )
+    check_hex(digits, field)
     number = int(digits, 16)
     if number >> kind.bits:
         raise InvalidSignal(
-            f"{field}: a {kind.name} signal has {kind.bits} bits, so its first digit is smaller",
+            f"{field}: {digits[0]!r} at position 1 is too large: a {kind.name} signal has "
+            f"{kind.bits} bits",
             field=field,
         )
     return number.to_bytes(kind.bytes)
 
 
-def _words(values: bytes, length: int) -> NDArray[np.uint64]:
-    """Hashes of `length` bytes side by side as (N, W) 64-bit words, zero-padded."""
-    rows = np.frombuffer(values, np.uint8).reshape(-1, length)
-    if length % 8 == 0:
-        return rows.view(np.uint64)
-    padded = np.zeros((rows.shape[0], -(-length // 8) * 8), np.uint8)
-    padded[:, :length] = rows
-    return padded.view(np.uint64)
+def _differing_bits(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the Hamming distances of hashes, whose bytes are the last axis; `a`, `b` broadcast."""
+    bits: NDArray[np.int64] = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
+    return bits
 
 
 def _missing(query: bytes, entry: bytes) -> float:
-    """As banks match texts: 1 too where the two share so little that no index would find it."""
-    grams, sought = (grams_of(np.frombuffer(value, np.uint8)) for value in (query, entry))
-    index = TextIndex.build(sought, np.array([len(sought)], np.int64))
-    return float(index.search(grams, 1.0)[1].min(initial=1.0))
+    """Return the distance at which a bank matches the entry: 1 where its index finds no match."""
+    query_grams, grams = (grams_of(np.frombuffer(value, np.uint8)) for value in (query, entry))
+    index = TextIndex.build(grams, np.array([len(grams)], np.int64))
+    return float(index.search(query_grams, 1.0)[1].min(initial=1.0))
 
 
 def _check_lengths(kind: "Algorithm", a: bytes, b: bytes) -> None:
-    # Where the algorithm does not say, both sides must agree.
+    # Where the algorithm has no fixed length, the two must agree.
     for value, other in ((a, b), (b, a)):
-        wanted = kind.bytes or len(other)
-        if len(value) != wanted:
-            raise _wrong_length(kind, wanted, value)
+        expected = kind.bytes or len(other)
+        if len(value) != expected:
+            raise _wrong_length(kind, expected, value)
 
 
-def _wrong_length(kind: "Algorithm", wanted: int, value: bytes) -> InvalidSignal:
-    return InvalidSignal(f"a {kind.name} value has {wanted} bytes, this one has {len(value)}")
+def _wrong_length(kind: "Algorithm", expected: int, value: bytes) -> InvalidSignal:
+    return InvalidSignal(f"a {kind.name} value has {expected} bytes, not {len(value)}")

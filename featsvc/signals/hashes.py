@@ -1,4 +1,4 @@
-"""The signals of one piece of content, and how they are to be read."""
+"""The signals of one piece of content and their outcome."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,20 +7,20 @@ from featsvc.signals.signal import Signal
 
 
 class ContentOutcome(Enum):
-    """How signals are to be read; anything but OK means "could not look, or not fully"."""
+    """The outcome for a piece of content; anything but OK means that the answer is incomplete."""
 
     OK = "ok"
     LOW_QUALITY = "low_quality"
     """At least one signal is under its quality floor."""
     UNSUPPORTED_MEDIA = "unsupported_media"
-    """Not a picture format that is decoded: only byte hashes were computed."""
+    """Not a supported picture format: only byte hashes were computed."""
     DEGRADED = "degraded"
-    """Searched banks hold vectors of a model that is not served: those were not looked at."""
+    """Searched banks hold vectors of a model that is not served; those were not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """`width` and `height` in pixels as displayed; `frames` of an animation, else 1."""
+    """Facts about the file. `width`, `height`: pixels as displayed; `frames`: 1 if not animated."""
 
     media_type: str
     width: int
@@ -30,10 +30,11 @@ class MediaInfo:
 
 @dataclass(frozen=True, slots=True)
 class ContentHashes:
-    """`signals` by frame, then in the order of the algorithms asked for; `reason` where not OK.
+    """The signals of one piece of content.
 
-    `media` is None where the content is no picture, or where only byte hashes were asked for and
-    its header cannot be read.
+    `signals` are by frame, then in the order of the requested algorithms. `reason` is empty where
+    the outcome is OK. `media` is None where the content is not a picture, or where only byte hashes
+    were requested and the header cannot be read.
     """
 
     outcome: ContentOutcome

@@ -1,8 +1,8 @@
-"""Text to signals.
+"""Hashing of texts to signals.
 
-- `text`: grams of the folded view, for edited copies (`text_grams`).
-- `text_sha256`: SHA-256 of the plain view in UTF-8: equal for texts that read the same.
-- `tlsh`, and the byte hashes: of the text's UTF-8 as it was sent, as lists exchange them.
+- `text`: grams of the folded view, which find edited copies (`text_grams`).
+- `text_sha256`: SHA-256 of the plain view in UTF-8, equal for texts that read the same.
+- `tlsh` and the byte hashes: of the text in UTF-8 as it was sent, as lists exchange them.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
-from featsvc.signals.computing import ByteHash, ReadText, TextHash, TextValues, resolve
+from featsvc.signals.computing import ByteHash, PreparedText, TextHash, TextValues, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
 from featsvc.signals.signal import Signal
 from featsvc.signals.text_grams import MAX_PARTS, MAX_STORED_GRAMS, query_value, stored_values
@@ -19,29 +19,29 @@ from featsvc.signals.tlsh import tlsh_value
 from featsvc.signals.variants import ORIGINAL
 
 STORED_ALGORITHMS = ("text_sha256", "text")
-"""What an entry is given of a text that a curator adds."""
+"""The signals of an entry that a curator adds as a text."""
 _MEDIA = MediaInfo("text/plain", 0, 0, 0)
 
 
 def hash_text(text: str, algorithms: Sequence[str], *, parts: bool = False) -> ContentHashes:
-    """Compute each of `algorithms` (names of the table; a repeated one counts once).
+    """Compute each of `algorithms` (names in the table; duplicates count once).
 
-    `parts`: the `text` signals are those that an entry stores, a long text's in several variants;
-    otherwise there is one of the whole text, as a query wants it. Synchronous and thread-safe.
+    With `parts`, the `text` signals are those that an entry stores: a long text has several, as
+    variants. Otherwise there is one of the whole text, for a query. Synchronous and thread-safe.
 
-    A text of which one of them cannot be made is LOW_QUALITY, and `reason` says which: a phrase
-    has only its digests. Raises UnknownAlgorithm, InvalidInput (no algorithm, one of pictures, an
-    empty text), MediaTooLarge (over 1 MiB; with `parts`, over MAX_STORED_GRAMS).
+    The outcome is LOW_QUALITY where a signal cannot be computed, and `reason` says which: a phrase
+    has only digests. Raises UnknownAlgorithm, InvalidInput (no algorithm, an algorithm of pictures,
+    an empty text; with `parts`, over MAX_STORED_GRAMS), MediaTooLarge (over 1 MiB).
     """
     check_text(text)
     kinds = _kinds(algorithms)
     started = time.perf_counter_ns()
-    read = ReadText(text.encode("utf-8", "surrogatepass"), view_text(text), parts)
+    prepared = PreparedText(text.encode("utf-8", "surrogatepass"), view_text(text), parts)
     viewed = time.perf_counter_ns()
     signals: list[Signal] = []
     missing: list[str] = []
     for kind in kinds:
-        values, reason = _values(kind, read)
+        values, reason = _values(kind, prepared)
         if not values:
             missing.append(reason)
         signals += [
@@ -50,10 +50,8 @@ def hash_text(text: str, algorithms: Sequence[str], *, parts: bool = False) -> C
         ]
     outcome = ContentOutcome.LOW_QUALITY if missing else ContentOutcome.OK
     hashed = time.perf_counter_ns()
-    return ContentHashes(
-        outcome, "; ".join(missing), _MEDIA, tuple(signals), (viewed - started) // 1000,
-        (hashed - viewed) // 1000,
-    )  # fmt: skip
+    decode_us, hash_us = (viewed - started) // 1000, (hashed - viewed) // 1000
+    return ContentHashes(outcome, "; ".join(missing), _MEDIA, tuple(signals), decode_us, hash_us)
 
 
 def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
@@ -63,32 +61,32 @@ def _kinds(algorithms: Sequence[str]) -> tuple[Algorithm, ...]:
     for kind in kinds:
         if not kind.of_texts:
             raise InvalidInput(
-                f"algorithms: {kind.name} is not computed of text; a text has {_names_of_texts()}",
+                f"algorithms: {kind.name} is not computed of texts; use {_text_algorithms()}",
                 field="algorithms",
             )
     return kinds
 
 
-def _names_of_texts() -> str:
-    """Those that are of texts alone first."""
-    made = [kind for kind in ALGORITHMS.values() if kind.of_texts]
-    *names, last = (kind.name for kind in sorted(made, key=lambda kind: kind.of_files))
-    return f"{', '.join(names)} and {last}"
+def _text_algorithms() -> str:
+    """List the algorithms of texts, those that files have too last."""
+    kinds = [kind for kind in ALGORITHMS.values() if kind.of_texts]
+    *names, last = (kind.name for kind in sorted(kinds, key=lambda kind: kind.of_files))
+    return f"{', '.join(names)} or {last}"
 
 
-def _values(kind: Algorithm, text: ReadText) -> TextValues:
+def _values(kind: Algorithm, text: PreparedText) -> TextValues:
     if kind.kind is Kind.BYTES:
         digest: ByteHash = resolve(kind.compute)
         return (digest(text.content),), ""
-    make: TextHash = resolve(kind.compute)
-    return make(text)
+    text_hash: TextHash = resolve(kind.compute)
+    return text_hash(text)
 
 
-def grams(text: ReadText) -> TextValues:
-    """The algorithm `text`. Raises InvalidInput for more than an entry stores."""
+def grams(text: PreparedText) -> TextValues:
+    """Compute the algorithm `text`. Raises InvalidInput for more than an entry stores."""
     reason = (
-        "the text is too short for copies of it to be told by their words (under about 19 "
-        "letters, or few different ones): only digests can match it"
+        "the text is too short for copies to be found by its words (under about 19 letters, or few "
+        "different ones): only digests can match it"
     )
     folded = text.views.folded
     if not text.parts:
@@ -96,22 +94,22 @@ def grams(text: ReadText) -> TextValues:
     values = list(stored_values(folded))
     if len(values) > MAX_PARTS:
         raise InvalidInput(
-            f"text: reads as {len(folded):,} letters, the signals of one entry hold "
-            f"{MAX_STORED_GRAMS:,}; send it in pieces, or leave out the algorithm text",
+            f"text: {len(folded):,} letters, the signals of one entry hold {MAX_STORED_GRAMS:,}; "
+            "send it in pieces, or leave out the algorithm text",
             reason="TEXT_TOO_LONG",
             field="text",
         )
     return values, reason
 
 
-def plain_digest(text: ReadText) -> TextValues:
-    """The algorithm `text_sha256`."""
+def plain_digest(text: PreparedText) -> TextValues:
+    """Compute the algorithm `text_sha256`."""
     reason = "nothing in the text reads as a letter or a number: text_sha256 has no digest"
     return [text.views.digest] if text.views.plain else [], reason
 
 
-def tlsh(text: ReadText) -> TextValues:
-    """The algorithm `tlsh`."""
+def tlsh(text: PreparedText) -> TextValues:
+    """Compute the algorithm `tlsh`."""
     reason = "the text is too short (under 50 bytes) or too uniform for tlsh: it has no digest"
     return _some(tlsh_value(text.content)), reason
 

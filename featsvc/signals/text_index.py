@@ -1,12 +1,13 @@
 """An index of texts by their grams, as plain arrays (layout: `featsvc_kernels.near_copies`).
 
-What it finds is a near copy, exactly judged by containment. It may miss one near the threshold:
-MinHash proposes the candidates by chance, and no window may lie just where the copy does. Of random
-texts of 18 to 500 letters hidden in longer ones, whole copies were all found, of those that kept
-70 % of their grams and more one in 1,200 was missed, of 65 % one in 34, of 62 % one in 14.
+Every result is a near copy: its containment is computed exactly. The index may miss a copy near the
+threshold, because MinHash proposes candidates at random and because no window may align with the
+copy. In a test with random texts of 18 to 500 letters hidden in longer texts it found all whole
+copies. It missed one in 1,200 of those that kept at least 70 % of their grams, one in 34 of those
+that kept 65 %, and one in 14 of those that kept 62 %.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from featsvc.signals.text_grams import Grams
 
 _POSTINGS_A_LIST = 4
-"""As many lie in one line of the cache."""
+"""The number of postings in a cache line."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextIndex:
-    """Immutable: any number of threads may search it. Raises ValueError where arrays do not fit."""
+    """An immutable index; any number of threads may search it.
+
+    Raises ValueError where the arrays do not fit each other.
+    """
 
     sets: Grams
     set_ends: NDArray[np.int64]
@@ -46,11 +50,11 @@ class TextIndex:
             and (not passages or int(self.postings[:, near_copies.PASSAGE].max()) < passages)
         )
         if not fits:
-            raise ValueError("arrays of a text index that do not fit each other")
+            raise ValueError("the arrays of a text index do not fit each other")
 
     @classmethod
     def build(cls, grams: Grams, ends: NDArray[np.int64]) -> "TextIndex":
-        """Of texts whose grams end at `ends` (n,). O(grams)."""
+        """Index n texts, whose grams end at `ends` (n,). O(grams)."""
         sizes = np.diff(ends, prepend=0)
         most = near_copies.count_passages(sizes)
         room = int(np.minimum(sizes, near_copies.PASSAGE_BLOCKS * near_copies.BLOCK) @ most)
@@ -64,43 +68,37 @@ class TextIndex:
         postings = np.empty((passages * minhash.BANDS, 2), np.uint32)
         near_copies.post_keys(keys, bits, starts, postings)
         filled = int(set_ends[passages - 1]) if passages else 0
-        return cls(
-            sets[:filled].copy(), set_ends[:passages].copy(), owners[:passages].copy(),
-            starts, postings,
-        )  # fmt: skip
+        sets, set_ends = sets[:filled].copy(), set_ends[:passages].copy()
+        return cls(sets, set_ends, owners[:passages].copy(), starts, postings)
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "TextIndex":
-        """From `arrays` again. Raises KeyError where one is missing, ValueError as above."""
-        return cls(
-            arrays["sets"], arrays["set_ends"], arrays["owners"], arrays["starts"],
-            arrays["postings"],
-        )  # fmt: skip
+        """Restore an index from its `arrays`. Raises KeyError for a missing one, ValueError."""
+        return cls(**{name: arrays[name] for name in cls.__slots__})
 
     @property
-    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for name in self.__slots__:
-            yield name, getattr(self, name)
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays that `of` restores the index from, by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def search(self, grams: Grams, radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Texts within `radius` (0 to 1, inclusive) of a query's grams, each once, and how far."""
+        """Return the texts within `radius` (0 to 1, inclusive) of a query's grams, each once, and
+        their distances."""
         passages = len(self.owners)
         if not passages or len(grams) < near_copies.MIN_GRAMS:
             return np.empty(0, np.int64), np.empty(0)
-        # Zeroed pages are had for nothing until they are written to, and few are.
+        # The kernel writes to few pages of it; the system maps the others to nothing.
         scratch = np.zeros((3, passages), np.uint32)
-        found, distances = np.empty(passages, np.uint32), np.empty(passages)
-        count = near_copies.find_near_copies(
-            grams, radius, self.sets, self.set_ends, self.starts, self.postings, scratch, found,
-            distances,
-        )  # fmt: skip
-        return nearest_of_each(self.owners[found[:count]].astype(np.int64), distances[:count])
+        hits, distances = np.empty(passages, np.uint32), np.empty(passages)
+        index = self.sets, self.set_ends, self.starts, self.postings
+        count = near_copies.find_near_copies(grams, radius, *index, scratch, hits, distances)
+        return nearest_of_each(self.owners[hits[:count]].astype(np.int64), distances[:count])
 
 
 def nearest_of_each(
     rows: NDArray[np.int64], distances: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Each row once, at its least distance."""
+    """Return each row once, at its smallest distance."""
     order = np.lexsort((distances, rows))
     rows, distances = rows[order], distances[order]
     first = np.diff(rows, prepend=-1) != 0

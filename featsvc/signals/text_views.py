@@ -1,16 +1,16 @@
-"""Text as it reads, without what is done to it to slip past a filter.
+"""Normal forms of a text, which undo the edits that evade a filter.
 
-Two views of a text are compared, each a run of letters, digits and two tokens:
+Texts are compared by two views, each a run of letters, digits and two tokens:
 
-- **plain**: NFKC, no invisible characters, no marks above or below letters, look-alike letters as
-  the Latin letter they pass for, case folded, each URL and each number as one token (links and
-  phone numbers change from copy to copy), and nothing between the words, so that blanks and
-  punctuation put in or left out make no difference.
-- **folded**: besides, digits and signs that stand for letters in a word are that letter (`fr33`,
-  `c@$h`), and l is i, since 1 and ! stand for both.
+- **plain**: NFKC, without invisible characters and without marks above or below letters; look-alike
+  letters are replaced by the Latin letter that they imitate; case is folded; each URL and each
+  number is one token, because links and phone numbers change from copy to copy; nothing separates
+  the words, so that added or removed blanks and punctuation make no difference.
+- **folded**: the plain view in which digits and signs inside words are replaced by the letters that
+  they imitate (`fr33`, `c@$h`), and l by i, because 1 and ! imitate both.
 
-The views are for comparison, not for reading: Cyrillic and Greek lose letters to Latin ones, alike
-on both sides.
+The views serve comparison, not reading: Cyrillic and Greek letters become Latin ones, in queries
+and entries alike.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from pathlib import Path
 from featsvc.errors import InvalidInput, MediaTooLarge
 
 MAX_TEXT_BYTES = 2**20
-"""UTF-8, as the contract says."""
+"""The size limit in UTF-8, as in the contract."""
 
 URL, NUMBER = "\ue000", "\ue001"
-"""Tokens, of the private use area: a text cannot bring them along."""
+"""Tokens from the private use area, which `view_text` drops from its input."""
 
 _URLS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{1,15}://|\bwww\.)\S+|\b(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}/\S*"
@@ -35,43 +35,43 @@ _NUMBERS = re.compile(r"(?<![^\W_])\d+(?:[\s.,:/()+-]{1,8}\d+)*(?![^\W_])")
 _BETWEEN_WORDS = re.compile(rf"[^\w{URL}{NUMBER}]+|_+")
 _WORDS = re.compile(r"\S+")
 _LETTER = re.compile(r"[^\W\d_]")
-# Signs that also end a sentence or open a clause count as letters only before one.
+# Signs that also end a sentence or open a clause count as letters only before a letter.
 _SIGNS_IN_WORDS = re.compile(r"[!|](?=[\w@$])")
 _LEET = str.maketrans("4@83690152$7l", "aabeggoiszsti")
 _DROPPED = frozenset({"Cf", "Cs", "Co", "Cn", "Cc"})
 _MARKS = re.compile(
     "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]+"
 )
-# Letters by category that show nothing, and the marks that choose a glyph.
+# Characters that are invisible although their category is that of letters or marks.
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\u17b4\u17b5\u034f"
 
 
 @dataclass(frozen=True, slots=True)
 class TextViews:
-    """`plain` and `folded` as the module's head says; both may be empty."""
+    """The `plain` and the `folded` view of a text; both may be empty."""
 
     plain: str
     folded: str
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the plain view in UTF-8: equal for texts that read the same."""
+        """The SHA-256 of the plain view in UTF-8, equal for texts that read the same."""
         return hashlib.sha256(self.plain.encode()).digest()
 
 
 def check_text(text: str, *, field: str = "text") -> None:
-    """Raises InvalidInput for an empty text, MediaTooLarge for one over 1 MiB in UTF-8."""
+    """Raise InvalidInput for an empty text, MediaTooLarge for one over 1 MiB in UTF-8."""
     if not text:
-        raise InvalidInput(f"{field}: empty; send some", reason="CONTENT_EMPTY", field=field)
-    # Four bytes a character at most are counted only where that can matter.
+        raise InvalidInput(f"{field}: empty; send a text", reason="CONTENT_EMPTY", field=field)
+    # A character takes at most four bytes, so that shorter texts need no encoding.
     if len(text) * 4 > MAX_TEXT_BYTES:
         _check_bytes(len(text.encode("utf-8", "surrogatepass")), field)
 
 
 def decode_text(content: bytes, *, field: str = "text") -> str:
-    """Bytes of a text file to text; a byte order mark is dropped.
+    """Decode the bytes of a text file, without a byte order mark.
 
-    Raises InvalidInput (empty; reason TEXT_NOT_UTF8), MediaTooLarge.
+    Raises InvalidInput (empty, or reason TEXT_NOT_UTF8), MediaTooLarge.
     """
     _check_bytes(len(content), field)
     try:
@@ -79,7 +79,7 @@ def decode_text(content: bytes, *, field: str = "text") -> str:
     except UnicodeDecodeError as exc:
         raise InvalidInput(
             f"{field}: byte {content[exc.start]:#04x} at offset {exc.start} is not UTF-8; "
-            "convert it, or send it as a file",
+            "convert the text to UTF-8, or send it as a file",
             reason="TEXT_NOT_UTF8",
             field=field,
         ) from exc
@@ -97,13 +97,13 @@ def _check_bytes(count: int, field: str) -> None:
 
 
 def view_text(text: str) -> TextViews:
-    """Both views of a text of any length."""
-    shown = _as_it_reads(text).casefold()
-    with_urls = _URLS.sub(URL, shown)
-    return TextViews(_join(with_urls), _join(_WORDS.sub(_fold_word, with_urls)))
+    """Return both views of a text of any length."""
+    with_url_tokens = _URLS.sub(URL, _to_visible(text).casefold())
+    return TextViews(_join(with_url_tokens), _join(_WORDS.sub(_fold_word, with_url_tokens)))
 
 
-def _as_it_reads(text: str) -> str:
+def _to_visible(text: str) -> str:
+    """Remove invisible characters and marks; replace look-alike letters by Latin ones."""
     if text.isascii():
         return text
     composed = unicodedata.normalize("NFKC", text.translate(_invisible()))
@@ -122,9 +122,9 @@ def _join(text: str) -> str:
 
 
 class _Invisible(dict[int, int | None]):
-    """What `str.translate` asks: the code point itself, or None for what shows nothing.
+    """A table for `str.translate`: maps a code point to itself, or to None where it is invisible.
 
-    Learned as it is asked, since a table of all of Unicode would cost a second at start.
+    It fills on demand, because a table of all of Unicode would take a second at start.
     """
 
     def __missing__(self, point: int) -> int | None:

@@ -1,16 +1,16 @@
-"""Vectors as the values of signals: float32, little-endian, of Euclidean length 1.
+"""Vectors as values of signals: little-endian float32 numbers of Euclidean length 1.
 
-Their text form is the lower-case hex of those bytes.
+The text form is the lower-case hex of those bytes.
 """
 
 import math
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import InvalidSignal
+from featsvc.signals.bits import check_hex
 
 if TYPE_CHECKING:
     from featsvc.signals.algorithms import Algorithm
@@ -18,46 +18,49 @@ if TYPE_CHECKING:
 MAX_DIMENSIONS = 4096
 
 FLOAT32 = np.dtype("<f4")
-_HEX = re.compile(r"[0-9a-f]*")
 _ROUNDING = 2e-7
-"""What is this near to length 1 is of it: to normalise again would change its last bits."""
+"""A vector this close to length 1 is normalised: to divide again would change its last bits."""
 _BLOCK_ROWS = 4096
 
 
 def parse_vector(kind: "Algorithm", digits: str, *, field: str = "value") -> bytes:
-    """Lower-case hex to the normalised value. Raises InvalidSignal, as `vector_value` does."""
-    if len(digits) % 8 or not _HEX.fullmatch(digits):
+    """Parse lower-case hex to the normalised value. Raises InvalidSignal."""
+    check_hex(digits, field)
+    if len(digits) % 8:
         raise InvalidSignal(
-            f"{field}: a {kind.name} signal is the hex of float32 values, 8 digits each, "
-            f"little-endian; this one has {len(digits)} characters",
+            f"{field}: a {kind.name} signal is the hex of little-endian float32 numbers, 8 digits "
+            f"each, not {len(digits)} digits",
             field=field,
         )
     return vector_value(kind, np.frombuffer(bytes.fromhex(digits), FLOAT32), field=field)
 
 
 def vector_value(kind: "Algorithm", values: NDArray[np.floating], *, field: str = "value") -> bytes:
-    """The value of a signal from `values` (d,) of any length but 0.
+    """Normalise `values` (d,), of any length but 0, to the value of a signal.
 
-    Raises InvalidSignal for another number of dimensions than the model's, values that are no
+    Raises InvalidSignal for a number of dimensions that is not the model's, values that are not
     finite numbers, and a vector of zeros, which has no direction.
     """
-    wanted = kind.dimensions
-    if len(values) != wanted if wanted else not 0 < len(values) <= MAX_DIMENSIONS:
+    expected = kind.dimensions
+    if len(values) != expected if expected else not 0 < len(values) <= MAX_DIMENSIONS:
         raise InvalidSignal(
-            f"{field}: a {kind.name} vector has {wanted or f'1 to {MAX_DIMENSIONS}'} dimensions, "
-            f"this one has {len(values)}",
+            f"{field}: a {kind.name} vector has {expected or f'1 to {MAX_DIMENSIONS}'} dimensions, "
+            f"not {len(values)}",
             field=field,
         )
     exact = values.astype(np.float64)
     if not np.isfinite(exact).all():
-        at = int(np.flatnonzero(~np.isfinite(exact))[0])
+        bad = int(np.flatnonzero(~np.isfinite(exact))[0])
         raise InvalidSignal(
-            f"{field}: dimension {at} of a {kind.name} vector is {exact[at]}, not a finite number",
+            f"{field}: dimension {bad} of a {kind.name} vector is {exact[bad]}, not finite",
             field=field,
         )
     length = math.sqrt(float(exact @ exact))
     if length < np.finfo(np.float32).tiny:
-        raise InvalidSignal(f"{field}: a {kind.name} vector is all zeros", field=field)
+        raise InvalidSignal(
+            f"{field}: a {kind.name} vector is all zeros and has no direction; leave it out",
+            field=field,
+        )
     if abs(length - 1) > _ROUNDING:
         exact /= length
     return exact.astype(FLOAT32).tobytes()
@@ -66,40 +69,38 @@ def vector_value(kind: "Algorithm", values: NDArray[np.floating], *, field: str 
 def vector_rows(
     kind: "Algorithm", rows: NDArray[np.float32], *, field: str = "signals"
 ) -> NDArray[np.uint8]:
-    """Values uint8 (n, 4 d) of `rows` float32 (n, d); raises as `vector_value`, naming the row."""
+    """Normalise `rows` float32 (n, d) to values uint8 (n, 4 d).
+
+    Raises InvalidSignal as `vector_value` does, with the row in the field.
+    """
     exact = rows.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
     bad = ~np.isfinite(lengths) | (lengths < np.finfo(np.float32).tiny)
     if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        vector_value(kind, rows[at], field=f"{field}[{at}]")
-    off = np.abs(lengths - 1) > _ROUNDING
-    exact[off] /= lengths[off, None]
+        row = int(np.flatnonzero(bad)[0])
+        vector_value(kind, rows[row], field=f"{field}[{row}]")
+    unnormalised = np.abs(lengths - 1) > _ROUNDING
+    exact[unnormalised] /= lengths[unnormalised, None]
     return exact.astype(FLOAT32).view(np.uint8)
 
 
 def vector_of(value: bytes) -> NDArray[np.float32]:
-    """float32 (d,) of a signal's value."""
+    """Return a signal's value as float32 (d,)."""
     return np.frombuffer(value, FLOAT32)
-
-
-def cosine_distance(a: bytes, b: bytes) -> float:
-    """1 - cosine, 0 to 2, of two values of the same number of dimensions."""
-    return float(cosine_distances(vector_of(a), vector_of(b)[None])[0])
 
 
 def cosine_distances(
     query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """1 - cosine of `query` (d,) and each of those rows of `vectors` (n, d), or of all.
+    """Return 1 - cosine of `query` (d,) and each of the `rows` of `vectors` (n, d), or of all rows.
 
-    Summed in double precision and rounded to six decimals, so that equal vectors lie at 0, and
-    what one machine finds on a threshold another finds there too.
+    The sum is in double precision and rounded to six decimals: equal vectors have distance 0, and
+    all machines agree on a vector that lies on a threshold.
     """
     exact = query.astype(np.float64)
     rows = np.arange(len(vectors)) if rows is None else rows
     distances = np.empty(len(rows), np.float64)
     for first in range(0, len(rows), _BLOCK_ROWS):
-        some = slice(first, first + _BLOCK_ROWS)
-        distances[some] = 1 - vectors[rows[some]].astype(np.float64) @ exact
+        block = slice(first, first + _BLOCK_ROWS)
+        distances[block] = 1 - vectors[rows[block]].astype(np.float64) @ exact
     return np.clip(np.round(distances, 6), 0, 2)

@@ -1,5 +1,7 @@
-"""Numba kernels: pure functions over NumPy arrays, compiled, GIL-free.
+"""Numba kernels: pure functions over NumPy arrays, compiled, without the GIL.
 
-Every kernel is declared with `kernel` (`featsvc_kernels.jit`), has an obvious NumPy twin in
-module `reference_*` beside it, and leaves validation to its caller.
+Every kernel is declared with `kernel` (`featsvc_kernels.jit`) and has a simple NumPy twin in a
+`reference_*` module. Callers validate the arguments.
 """
+
+from featsvc_kernels import sources as sources

@@ -1,10 +1,11 @@
 """Colour layout: the slowest frequencies of an 8x8 miniature in YCbCr.
 
 Source: MPEG-7 Visual (ISO/IEC 15938-3), "Color Layout Descriptor"; Manjunath et al., "Color and
-texture descriptors" (IEEE Trans. Circuits Syst. Video Technol. 2001), section III-D. Mean colour
-of 8x8 cells, to YCbCr, DCT, the first coefficients in zigzag order. Not quantised; chroma and luma
-are centred on grey, so that the first coefficients are signed like the others. 28 coefficients of
-luma and 15 of each chroma, which the standard allows, in place of its smallest 6 and 3.
+texture descriptors" (IEEE Trans. Circuits Syst. Video Technol. 2001), section III-D. The mean
+colours of 8x8 cells are converted to YCbCr and transformed by the DCT; the first coefficients in
+zigzag order are kept, not quantised. Chroma and luma are centred on grey, so that the first
+coefficients are signed like the others. There are 28 coefficients of luma and 15 of each chroma;
+the standard allows as few as 6 and 3.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ _f32 = np.float32
 
 
 def _dct_matrix() -> NDArray[np.float64]:
-    """Orthonormal 8-point DCT-II, (8, 8)."""
+    """Return the orthonormal 8-point DCT-II, (8, 8)."""
     k, n = np.arange(GRID)[:, None], np.arange(GRID)[None, :]
     matrix = np.sqrt(2 / GRID) * np.cos(np.pi / (2 * GRID) * k * (2 * n + 1))
     matrix[0] = np.sqrt(1 / GRID)
@@ -28,13 +29,13 @@ def _dct_matrix() -> NDArray[np.float64]:
 
 
 def _zigzag() -> NDArray[np.int64]:
-    """Rows and columns in JPEG's order, (2, 64)."""
+    """Return rows and columns in JPEG's order, (2, 64)."""
 
-    def place(cell: tuple[int, int]) -> tuple[int, int]:
+    def rank(cell: tuple[int, int]) -> tuple[int, int]:
         diagonal = sum(cell)
         return diagonal, cell[0] if diagonal % 2 else cell[1]
 
-    cells = sorted(((y, x) for y in range(GRID) for x in range(GRID)), key=place)
+    cells = sorted(((y, x) for y in range(GRID) for x in range(GRID)), key=rank)
     return np.array(cells).T.copy()
 
 
@@ -44,7 +45,7 @@ _ZIGZAG = _zigzag()
 
 @kernel()
 def _to_ycc(red: float, green: float, blue: float, ycc: NDArray[np.float64]) -> None:
-    """JPEG's (BT.601, full range) YCbCr, each centred on 0."""
+    """Write JPEG's YCbCr (BT.601, full range) to `ycc`, each component centred on 0."""
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     ycc[0] = luma - 128.0
     ycc[1] = 0.564 * (blue - luma)
@@ -62,7 +63,7 @@ def _coefficient(plane: NDArray[np.float64], row: int, column: int) -> float:
 
 @kernel("(Array(uint8, 2, 'C', True), int64, float32[::1])")
 def colour_layout(pixels: NDArray[np.uint8], channels: int, values: NDArray[np.float32]) -> None:
-    """Colour layout of `pixels` (H, W * channels) uint8 into `values` (58,): Y, Cb, Cr.
+    """Write the colour layout of `pixels` (H, W * channels) uint8 to `values` (58,): Y, Cb, Cr.
 
     Interleaved RGB (`channels` 3) or grey (1), 1x1 at least. Not normalised. One pass over the
     bytes.
@@ -71,7 +72,7 @@ def colour_layout(pixels: NDArray[np.uint8], channels: int, values: NDArray[np.f
     ycc = np.empty((3, GRID, GRID), np.float64)
     line = np.empty(pixels.shape[1], np.int32)
     for i in range(GRID):
-        # A picture of fewer than 8 rows lends one row to several cells.
+        # In a picture of fewer than 8 rows several cells share a row.
         top = i * height // GRID
         bottom = max((i + 1) * height // GRID, top + 1)
         line[:] = 0
@@ -91,7 +92,6 @@ def colour_layout(pixels: NDArray[np.uint8], channels: int, values: NDArray[np.f
             _to_ycc(red * share, green * share, blue * share, ycc[:, i, j])
     at = 0
     for plane in range(3):
-        wanted = LUMA if plane == 0 else CHROMA
-        for k in range(wanted):
+        for k in range(LUMA if plane == 0 else CHROMA):
             values[at] = _f32(_coefficient(ycc[plane], _ZIGZAG[0, k], _ZIGZAG[1, k]))
             at += 1

@@ -1,4 +1,4 @@
-"""What embeddings share: PDQF's compression, length 1, and pixels as a model's tensor."""
+"""Kernels that embeddings share: PDQF's compression, normalisation, pixels as a model's tensor."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 from featsvc_kernels.jit import kernel
 
 _f32 = np.float32
+_SHORTEST_SQUARED = 1e-12
 
 
 @kernel("(Array(float32, 2, 'C', True), float32[::1])")
 def pdqf(coefficients: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    """Signed square root of `coefficients` (16, 16) into `values` (256,), not normalised.
+    """Write the signed square roots of `coefficients` (16, 16) to `values` (256,), not normalised.
 
-    The root keeps the few strong frequencies from drowning the rest (Perronnin et al.,
-    "Improving the Fisher kernel", ECCV 2010, section 3.1). Element k belongs to bit k of the hex
-    of PDQ as it is read.
+    The root keeps a few strong frequencies from dominating (Perronnin et al., "Improving the
+    Fisher kernel", ECCV 2010, section 3.1). Element k belongs to bit k of PDQ's hex, left to right.
     """
     flat = coefficients.ravel()
     for k in range(flat.size):
@@ -22,14 +22,11 @@ def pdqf(coefficients: NDArray[np.float32], values: NDArray[np.float32]) -> None
         values[k] = np.sqrt(c) if c > _f32(0) else -np.sqrt(-c)
 
 
-_SHORTEST_SQUARED = 1e-12
-
-
 @kernel("boolean(float32[::1])")
 def normalise(values: NDArray[np.float32]) -> bool:
-    """To Euclidean length 1, in place; False (and unchanged) where there is no direction.
+    """Scale `values` to Euclidean length 1, in place; False, and unchanged, if that is impossible.
 
-    NaN, infinity and a length under 1e-6 have none.
+    It is impossible for NaN, infinity and a length under 1e-6.
     """
     total = 0.0
     for v in values:
@@ -51,9 +48,9 @@ def to_tensor(
     planar: bool,
     tensor: NDArray[np.float32],
 ) -> None:
-    """`pixels` (H, W, 3) RGB times `factors` (3,) plus `offsets` (3,) into the flat `tensor`.
+    """Write `pixels` (H, W, 3) RGB times `factors` (3,) plus `offsets` (3,) to the flat `tensor`.
 
-    `reverse` takes the channels as BGR; factors and offsets are in the order of the result.
+    `reverse` writes the channels as BGR; factors and offsets are in the order of the result.
     `planar` writes CHW, else HWC.
     """
     flat = pixels.ravel()

@@ -1,7 +1,7 @@
-"""Packed rings of buckets to feature values, and derived features over those.
+"""Feature values from packed rings of buckets, and derived features from those values.
 
-The byte layout is told in `featsvc.accounts.layout`; statuses, aggregations, columns of plans and
-opcodes are in `featsvc_kernels.fold_codes`.
+`featsvc.accounts.layout` documents the byte layout, `featsvc_kernels.fold_codes` the statuses,
+aggregations, columns of plans and opcodes.
 """
 
 import numpy as np
@@ -37,13 +37,13 @@ from featsvc_kernels.jit import kernel
 
 _NEVER_MS = 2**62
 
-# Sizes in words of 32 bits. A record begins with its bucket's number.
+# Sizes in 32-bit words. A record begins with the number of its bucket.
 _META_WORDS = 4
 _COUNT_WORDS = 2
 _VALUE_WORDS = 3  # of SUM, MIN and MAX
 _TIMED_WORDS = 5  # of FIRST and LAST
 _MOMENTS_WORDS = 6
-_EVICTED_WORDS = 2  # what a list of distinct members begins with
+_EVICTED_WORDS = 2  # at the beginning of a list of distinct members
 _MEMBER_WORDS = 4
 
 _WORDS = "Array(uint32, 1, 'C', readonly=True)"
@@ -53,7 +53,7 @@ _F64 = "Array(float64, 1, 'C', readonly=True)"
 
 @kernel()
 def _double(words: NDArray[np.uint32], at: int) -> float:
-    """The f64 whose halves are words[at], words[at + 1]; a packed f64 is only 4-byte aligned."""
+    """Return the f64 in words[at], words[at + 1]; packed, it is only 4-byte aligned."""
     bits = np.uint64(words[at]) | (np.uint64(words[at + 1]) << np.uint64(32))
     return np.uint64(bits).view(np.float64)
 
@@ -62,22 +62,25 @@ def _double(words: NDArray[np.uint32], at: int) -> float:
 def _distinct(
     words: NDArray[np.uint32], begin: int, end: int, after_ms: float
 ) -> tuple[float, int]:
-    """Members last seen after `after_ms`, and whether that is all of them."""
-    seen = 0
+    """Return the number of members last seen after `after_ms`; SATURATED if some are missing."""
+    count = 0
     at = end - _MEMBER_WORDS
     while at >= begin + _EVICTED_WORDS and _double(words, at + 2) > after_ms:
-        seen += 1
+        count += 1
         at -= _MEMBER_WORDS
     evicted = _double(words, begin) if end - begin >= _EVICTED_WORDS else 0.0
-    return float(seen), SATURATED if evicted > after_ms and evicted > 0.0 else PRESENT
+    return float(count), SATURATED if evicted > after_ms and evicted > 0.0 else PRESENT
 
 
 @kernel()
 def _moments(
     words: NDArray[np.uint32], begin: int, end: int, low: int, high: int, stddev: bool
 ) -> tuple[float, int]:
-    """Mean or population standard deviation; buckets are merged with Chan, Golub and LeVeque's
-    formula (1983, equations 2.1), which does not cancel as sums of squares do."""
+    """Return the mean, or the population standard deviation.
+
+    Buckets are merged by the formula of Chan, Golub and LeVeque (1983, equations 2.1), which does
+    not cancel as sums of squares do.
+    """
     n = 0.0
     mean = 0.0
     m2 = 0.0
@@ -96,7 +99,7 @@ def _moments(
 
 
 @kernel()
-def _one(
+def _fold_one(
     words: NDArray[np.uint32],
     begin: int,
     end: int,
@@ -106,7 +109,7 @@ def _one(
     after_ms: float,
     as_of_ms: float,
 ) -> tuple[float, int]:
-    """One feature of one entity from words[begin:end]; buckets low..high, newest first."""
+    """Return a feature of an entity from words[begin:end]: buckets low..high, newest first."""
     if aggregation == DISTINCT:
         return _distinct(words, begin, end, after_ms)
     if aggregation in (MEAN, STDDEV):
@@ -128,33 +131,33 @@ def _one(
             total += _double(words, at + 1)
             at -= _VALUE_WORDS
         return total, PRESENT
-    found = False
+    is_present = False
     if aggregation in (FIRST, LAST):
         at = end - _TIMED_WORDS
         while at >= begin and words[at] >= low:
-            # The last event of a bucket may lie before the window, and then none is in it; the
-            # first may as well, and then stands for those after it.
+            # A bucket whose last event is before the window has none in it. One whose first event
+            # is before the window may hold later ones; its first event then counts for them.
             if words[at] <= high and (aggregation == FIRST or _double(words, at + 1) > after_ms):
-                found = True
+                is_present = True
                 total = _double(words, at + 3)
                 if aggregation == LAST:
                     break
             at -= _TIMED_WORDS
-        return (total, PRESENT) if found else (np.nan, NULL_VALUE)
+        return (total, PRESENT) if is_present else (np.nan, NULL_VALUE)
     smallest = aggregation in (MIN, AGE_OF_FIRST)
     at = end - _VALUE_WORDS
     while at >= begin and words[at] >= low:
         if words[at] <= high:
             value = _double(words, at + 1)
-            if not found or (value < total if smallest else value > total):
+            if not is_present or (value < total if smallest else value > total):
                 total = value
-            found = True
+            is_present = True
         at -= _VALUE_WORDS
     if aggregation in (AGE_OF_FIRST, AGE_OF_LAST):
         if total <= after_ms and aggregation == AGE_OF_LAST:
-            found = False
+            is_present = False
         total = max(as_of_ms - total, 0.0) / 1000.0
-    return (total, PRESENT) if found else (np.nan, NULL_VALUE)
+    return (total, PRESENT) if is_present else (np.nan, NULL_VALUE)
 
 
 @kernel(
@@ -173,15 +176,15 @@ def fold(
 ) -> bool:
     """Fold E entities of P parts each into F features.
 
-    `words` (n,) uint32: all parts, end to end, entity by entity; META_PART is the meta record, an
-    absent part is empty. `lengths` (E * P,) int64: of each part, in bytes. `plan`
-    (F, PLAN_COLUMNS) int64: the columns of `fold_codes`. `defaults` (F,) stand in for entities
-    that are not found. `as_of_ms`: where the windows end.
+    `words` (n,) uint32: all parts end to end, entity by entity; META_PART is the meta record, a
+    missing part is empty. `lengths` (E * P,) int64: bytes of each part. `plan` (F, PLAN_COLUMNS)
+    int64: the columns of `fold_codes`. `defaults` (F,): values for unknown entities. `as_of_ms`:
+    the end of the windows.
 
-    Writes `values` (F, E) float64, NaN where the status has no value, `statuses` (F, E) uint8 and
-    `freshness_ms` (E,) int64, -1 for an unknown entity. A window that begins before what the ring
-    still holds is NULL_VALUE. Returns False, with nothing to be used, where a length is no
-    multiple of 4 or the lengths are not those of `words`. O(E * F * buckets).
+    Writes `values` (F, E) float64, NaN for a status without a value, `statuses` (F, E) uint8 and
+    `freshness_ms` (E,) int64, -1 for an unknown entity. A window that begins before the ring's
+    oldest bucket is NULL_VALUE. Returns False, and leaves the outputs undefined, if a length is no
+    multiple of 4 or the lengths do not add up to `words`. O(E * F * buckets).
     """
     entities = freshness_ms.shape[0]
     features = plan.shape[0]
@@ -189,8 +192,8 @@ def fold(
     if lengths.shape[0] != entities * parts or np.sum(lengths) != 4 * words.shape[0]:
         return False
     offsets = np.zeros(parts + 1, np.int64)
-    # What depends on the feature alone: first and last bucket, and the reference time from which
-    # on the ring no longer holds the first one.
+    # Per feature: first and last bucket, the reference time from which on the ring no longer holds
+    # the first one, and the time before the window.
     lows = np.zeros(features, np.int64)
     highs = np.zeros(features, np.int64)
     pruned_ms = np.full(features, _NEVER_MS)
@@ -227,7 +230,7 @@ def fold(
                 statuses[f, e] = NULL_VALUE
             else:
                 part = plan[f, PART]
-                values[f, e], statuses[f, e] = _one(
+                values[f, e], statuses[f, e] = _fold_one(
                     words,
                     offsets[part],
                     offsets[part + 1],
@@ -246,7 +249,7 @@ def _missing(status: int) -> bool:
 
 
 @kernel()
-def _combine(op: int, a: float, b: float) -> float:  # noqa: PLR0911 - one line an operator
+def _combine(op: int, a: float, b: float) -> float:  # noqa: PLR0911 - a line per operator
     if op == Op.ADD:
         return a + b
     if op == Op.SUBTRACT:
@@ -282,12 +285,12 @@ def derive(
     values: NDArray[np.float64],
     statuses: NDArray[np.uint8],
 ) -> None:
-    """Run D postfix programs over folded rows; writes rows first_row .. first_row + D.
+    """Run D postfix programs over folded rows and write rows first_row to first_row + D.
 
-    `ops`, `arguments` (n,): the programs end to end, codes of `fold_codes.Op`; the
-    argument of FEATURE is a row of `values`. `starts` (D + 1,). `defaults` (D,).
-    `values`, `statuses` (rows, E). A missing operand makes the result missing except in COALESCE;
-    a result that is not finite is NULL_VALUE; an operand that is SATURATED shows.
+    `ops`, `arguments` (n,): the programs end to end, codes of `fold_codes.Op`; the argument of
+    FEATURE is a row of `values`. `starts` (D + 1,). `defaults` (D,). `values`, `statuses`
+    (rows, E). A missing operand makes the result missing, except in COALESCE. A result that is not
+    finite is NULL_VALUE. A SATURATED operand makes the result SATURATED.
     """
     stack = np.empty(MAX_STACK, np.float64)
     marks = np.empty(MAX_STACK, np.uint8)

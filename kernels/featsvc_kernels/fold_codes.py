@@ -1,4 +1,4 @@
-"""Every number that `fold`, its twin and `featsvc.accounts` share, named here and nowhere else."""
+"""Numbers that `fold`, its twin and `featsvc.accounts` share."""
 
 from enum import IntEnum
 
@@ -23,22 +23,22 @@ AGE_OF_LAST = 9
 DISTINCT = 10
 
 META_PART = 0
-"""Which of an entity's parts is the meta record."""
+"""Number of the part that is the meta record."""
 
-# Columns of a plan, which has one row a feature.
+# Columns of a plan, which has one row per feature.
 PART = 0
-"""Which of an entity's parts holds the feature's ring or list."""
+"""Number of the part that holds the ring or list."""
 AGGREGATION = 1
 WIDTH_MS = 2
-"""Of a bucket of the ring, 0 for lifetime."""
+"""Width of a bucket; 0 for a lifetime feature."""
 BUCKETS = 3
 WINDOW_MS = 4
 MAX_AGE_MS = 5
-"""0 for none."""
+"""0 for no limit."""
 PLAN_COLUMNS = 6
 
 MAX_STACK = 32
-"""Values that a postfix program may hold at once."""
+"""Most values that a postfix program may have on its stack."""
 
 
 class Op(IntEnum):

@@ -1,21 +1,21 @@
-"""Where the picture lies in a framed copy: plain bars around it, or a page that shows it.
+"""Where the picture lies in a framed copy: inside plain bars, or on a page that shows it.
 
-Read on a grid of every `step`-th sample of the rows (the green one of RGB), so the cost does not
-grow with the picture. A line of the grid is *flat* where 97 % of it lie within `NEAR` levels of
-its median: bars come out of a JPEG with a little noise, photographs have no such lines but where
-a sky or a backdrop fills them.
+A picture is read on a grid of every `step`-th pixel (the green sample of RGB), so that the cost
+does not grow with its size. A grid line is *flat* if 97 % of it lie within `NEAR` levels of its
+median: the bars of a JPEG have a little noise, and photographs have such lines only where a sky or
+a backdrop fills them.
 
 - `trimmed`: each side loses its flat lines of one level, that of its outermost line. Sides may
   differ in level and width.
 - `unframed`: each side loses flat lines of up to two levels (a status bar, then the page). What
-  is left is a picture and perhaps text or buttons on the page. Lines less than half of which are
-  near the page's level belong to a picture; the longest run of such rows, then of such columns
-  within them, then again, is the largest picture. The page's level is the one that was peeled
-  last; where nothing was, the commonest one of the outermost lines, if it fills 30 % of them.
+  remains is a picture and perhaps text or buttons on the page. A line belongs to a picture if less
+  than half of it is near the page's level. The longest run of such rows, then of such columns
+  within them, then again, is the largest picture. The page's level is the last one taken off; if
+  there is none, the commonest level of the outermost lines, if it fills 30 % of them.
 
-An edge found on the grid is then looked for among the pixels between its two grid lines.
+Last, each edge moves to the pixel between its two grid lines at which the picture changes most.
 
-Cost: a few lines for a picture without a frame; two or three passes over the grid with one.
+Cost: a few lines for a picture without a frame, two or three passes over the grid with one.
 """
 
 import numpy as np
@@ -25,15 +25,15 @@ from featsvc_kernels.jit import kernel
 from featsvc_kernels.pictures import BOTTOM, LEFT, RGB, RIGHT, TOP
 
 NEAR = 12
-"""Levels (of 255) that noise may put between a plain area and its median."""
+"""Levels (of 255) by which noise may move a plain area from its median."""
 FLAT_PER_CENT = 97
 RING_PER_CENT = 30
 GAP_SHARE = 50
-"""A run of picture lines goes on over a gap of 1 / 50 of the grid."""
+"""A run of picture lines continues over a gap of 1 / 50 of the grid."""
 
 _i64 = np.int64
 TRIMMED, UNFRAMED = 0, 1
-"""Rows of what `find_frames` writes."""
+"""Rows that `find_frames` writes."""
 FRAMES = 2
 
 
@@ -43,32 +43,20 @@ def _is_empty(rectangle: NDArray[np.int64]) -> bool:
 
 
 @kernel()
-def _read_line(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    step: int,
-    side: int,
-    at: int,
-    rectangle: NDArray[np.int64],
-    line: NDArray[np.uint8],
-) -> int:
-    """The grid line `at` along `side` (a row for top and bottom) within `rectangle`; its length."""
-    green = 1 if channels == RGB else 0
+def _outermost(
+    grid: NDArray[np.uint8], side: int, rectangle: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Return the outermost grid line of `rectangle` on one side."""
+    at = rectangle[side] if side < BOTTOM else rectangle[side] - 1
     if side in (TOP, BOTTOM):
-        first, count = rectangle[LEFT], rectangle[RIGHT] - rectangle[LEFT]
-        for k in range(count):
-            line[k] = pixels[at * step, (first + k) * step * channels + green]
-    else:
-        first, count = rectangle[TOP], rectangle[BOTTOM] - rectangle[TOP]
-        for k in range(count):
-            line[k] = pixels[(first + k) * step, at * step * channels + green]
-    return int(count)
+        return grid[at, rectangle[LEFT] : rectangle[RIGHT]]
+    return grid[rectangle[TOP] : rectangle[BOTTOM], at]
 
 
 @kernel()
-def _median(line: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
-    """The lower median."""
-    counts[:] = 0
+def _median(line: NDArray[np.uint8]) -> int:
+    """Return the lower median."""
+    counts = np.zeros(256, np.int64)
     for value in line:
         counts[value] += 1
     below = 0
@@ -89,28 +77,20 @@ def _is_flat(line: NDArray[np.uint8], level: int) -> bool:
 
 
 @kernel()
-def _peel(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    step: int,
-    rectangle: NDArray[np.int64],
-    line: NDArray[np.uint8],
-    counts: NDArray[np.int64],
-) -> int:
-    """Take the flat lines of one level off each side; the last level taken, -1 for none.
+def _peel(grid: NDArray[np.uint8], rectangle: NDArray[np.int64]) -> int:
+    """Take the flat lines of one level off each side; return the last level taken, -1 for none.
 
-    A rectangle that is flat all through becomes empty.
+    A rectangle whose lines are all flat becomes empty.
     """
     peeled = -1
     for side in (TOP, BOTTOM, LEFT, RIGHT):
         level = -1
         far = rectangle[(side + 2) % 4]
         while rectangle[side] != far:
-            at = rectangle[side] if side < BOTTOM else rectangle[side] - 1
-            count = _read_line(pixels, channels, step, side, at, rectangle, line)
+            line = _outermost(grid, side, rectangle)
             if level < 0:
-                level = _median(line[:count], counts)
-            if not _is_flat(line[:count], level):
+                level = _median(line)
+            if not _is_flat(line, level):
                 break
             peeled = level
             rectangle[side] += 1 if side < BOTTOM else -1
@@ -118,23 +98,15 @@ def _peel(
 
 
 @kernel()
-def _ring_level(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    step: int,
-    rectangle: NDArray[np.int64],
-    line: NDArray[np.uint8],
-    counts: NDArray[np.int64],
-) -> int:
-    """The middle of the commonest window of levels along the four sides; -1 where it is rare."""
-    counts[:] = 0
+def _ring_level(grid: NDArray[np.uint8], rectangle: NDArray[np.int64]) -> int:
+    """Return the middle of the commonest window of levels on the four sides, -1 if it is rare."""
+    counts = np.zeros(256, np.int64)
     total = 0
     for side in range(4):
-        at = rectangle[side] if side < BOTTOM else rectangle[side] - 1
-        count = _read_line(pixels, channels, step, side, at, rectangle, line)
-        for value in line[:count]:
+        line = _outermost(grid, side, rectangle)
+        for value in line:
             counts[value] += 1
-        total += count
+        total += line.size
     best, best_count = 0, -1
     for level in range(256):
         count = counts[max(level - NEAR, 0) : level + NEAR + 1].sum()
@@ -145,7 +117,7 @@ def _ring_level(
 
 @kernel()
 def _longest_run(page: NDArray[np.int64], length: int, gap: int) -> tuple[int, int]:
-    """First and end of the longest run of lines that are less than half page, over short gaps."""
+    """Return first and end of the longest run, over short gaps, of lines less than half page."""
     best_first, best_end = 0, 0
     first, last = -1, -1
     for i in range(page.size):
@@ -161,22 +133,15 @@ def _longest_run(page: NDArray[np.int64], length: int, gap: int) -> tuple[int, i
 
 @kernel()
 def _largest_picture(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    step: int,
-    level: int,
-    gaps: tuple[int, int],
-    rectangle: NDArray[np.int64],
+    grid: NDArray[np.uint8], level: int, gaps: tuple[int, int], rectangle: NDArray[np.int64]
 ) -> None:
-    """Narrow `rectangle` to the largest block off the page; to nothing where there is none."""
-    green = 1 if channels == RGB else 0
+    """Narrow `rectangle` to the largest block that is not page; to nothing if there is none."""
     top, left = rectangle[TOP], rectangle[LEFT]
     page = np.empty((rectangle[BOTTOM] - top, rectangle[RIGHT] - left), np.uint8)
     for y in range(page.shape[0]):
-        row = pixels[(top + y) * step]
+        row = grid[top + y, left:]
         for x in range(page.shape[1]):
-            value = _i64(row[(left + x) * step * channels + green])
-            page[y, x] = abs(value - level) <= NEAR
+            page[y, x] = abs(_i64(row[x]) - level) <= NEAR
     y0, y1, x0, x1 = 0, page.shape[0], 0, page.shape[1]
     for _ in range(3):
         before = y0, y1, x0, x1
@@ -202,46 +167,40 @@ def _largest_picture(
 
 @kernel()
 def _sharpen_edge(
-    pixels: NDArray[np.uint8], channels: int, step: int, side: int, rectangle: NDArray[np.int64]
+    plane: NDArray[np.uint8], step: int, side: int, rectangle: NDArray[np.int64]
 ) -> int:
-    """The row or column of pixels at which an edge of a grid `rectangle` really lies.
+    """Return the row or column of pixels at which an edge of a grid `rectangle` lies.
 
-    Of those between the last grid line of the frame and the first of the picture, the one that
-    differs most from the one before it.
+    Of the lines between the last grid line of the frame and the first of the picture, it is the
+    one that differs most from the line before it.
     """
-    green = 1 if channels == RGB else 0
-    row_wise = side in (TOP, BOTTOM)
-    last = pixels.shape[0] if row_wise else pixels.shape[1] // channels
+    by_row = side in (TOP, BOTTOM)
+    lines = plane if by_row else plane.T
+    across = LEFT if by_row else TOP
     grid_line = rectangle[side]
-    if grid_line == 0 or grid_line * step >= last:
-        return int(min(grid_line * step, last))
-    across = LEFT if row_wise else TOP
+    if grid_line == 0 or grid_line * step >= lines.shape[0]:
+        return int(min(grid_line * step, lines.shape[0]))
+    first, end = rectangle[across] * step, (rectangle[across + 2] - 1) * step + 1
+    samples = lines[:, first:end:step]
     best, best_sum = grid_line * step, _i64(-1)
     for at in range((grid_line - 1) * step + 1, grid_line * step + 1):
         difference = _i64(0)
-        for k in range(rectangle[across] * step, (rectangle[across + 2] - 1) * step + 1, step):
-            if row_wise:
-                here = _i64(pixels[at, k * channels + green])
-                before = _i64(pixels[at - 1, k * channels + green])
-            else:
-                here = _i64(pixels[k, at * channels + green])
-                before = _i64(pixels[k, (at - 1) * channels + green])
-            difference += abs(here - before)
+        line, line_before = samples[at], samples[at - 1]
+        for k in range(line.size):
+            difference += abs(_i64(line[k]) - _i64(line_before[k]))
         if difference > best_sum:
             best, best_sum = at, difference
     return int(best)
 
 
 @kernel()
-def _to_pixels(
-    pixels: NDArray[np.uint8], channels: int, step: int, rectangle: NDArray[np.int64]
-) -> None:
+def _to_pixels(plane: NDArray[np.uint8], step: int, rectangle: NDArray[np.int64]) -> None:
     if _is_empty(rectangle):
         rectangle[:] = 0
         return
     edges = np.empty(4, np.int64)
     for side in range(4):
-        edges[side] = _sharpen_edge(pixels, channels, step, side, rectangle)
+        edges[side] = _sharpen_edge(plane, step, side, rectangle)
     rectangle[:] = edges
 
 
@@ -249,30 +208,27 @@ def _to_pixels(
 def find_frames(
     pixels: NDArray[np.uint8], channels: int, step: int, rectangles: NDArray[np.int64]
 ) -> None:
-    """Write the `trimmed` and the `unframed` rectangle of a picture into `rectangles`
-    (FRAMES, 4), rows TRIMMED and UNFRAMED.
+    """Write the `trimmed` and the `unframed` rectangle of a picture to `rectangles` (FRAMES, 4).
 
     `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1), 1x1 at least;
     `step` >= 1. A rectangle is top, left, bottom, right in pixels, the last two exclusive: the
-    whole picture where there is no frame, zeros where there is nothing but frame.
+    whole picture if it has no frame, zeros if it is nothing but frame.
     """
-    height = -(-pixels.shape[0] // step)
-    width = -(-(pixels.shape[1] // channels) // step)
-    line = np.empty(max(height, width), np.uint8)
-    counts = np.empty(256, np.int64)
+    plane = pixels[:, (1 if channels == RGB else 0) :: channels]
+    grid = plane[::step, ::step]
     trimmed, unframed = rectangles[TRIMMED], rectangles[UNFRAMED]
     trimmed[:] = 0
-    trimmed[BOTTOM], trimmed[RIGHT] = height, width
-    level = _peel(pixels, channels, step, trimmed, line, counts)
+    trimmed[BOTTOM], trimmed[RIGHT] = grid.shape
+    level = _peel(grid, trimmed)
     unframed[:] = trimmed
     if not _is_empty(trimmed):
         if level >= 0:
-            again = _peel(pixels, channels, step, unframed, line, counts)
-            level = again if again >= 0 else level
+            inner_level = _peel(grid, unframed)
+            level = inner_level if inner_level >= 0 else level
         else:
-            level = _ring_level(pixels, channels, step, unframed, line, counts)
+            level = _ring_level(grid, unframed)
         if level >= 0 and not _is_empty(unframed):
-            gaps = height // GAP_SHARE, width // GAP_SHARE
-            _largest_picture(pixels, channels, step, level, gaps, unframed)
-    _to_pixels(pixels, channels, step, trimmed)
-    _to_pixels(pixels, channels, step, unframed)
+            gaps = grid.shape[0] // GAP_SHARE, grid.shape[1] // GAP_SHARE
+            _largest_picture(grid, level, gaps, unframed)
+    _to_pixels(plane, step, trimmed)
+    _to_pixels(plane, step, unframed)

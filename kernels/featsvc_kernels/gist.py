@@ -1,14 +1,14 @@
-"""GIST: how much energy each frequency and direction has in each part of a picture.
+"""GIST: the energy of each frequency and direction in each part of a picture.
 
 Source: Oliva and Torralba, "Modeling the shape of the scene" (IJCV 2001), section 3; filters and
 their parameters as in Torralba's `LMgist.m` (`createGabor`, `prefilt`, `gistGabor`): 4 scales of 8
 directions over 4x4 cells, 512 values. Two things differ, for speed. The picture is the 64x64 luma
-that PDQ makes anyway (Douze et al., "Evaluation of GIST descriptors for web-scale image search",
-CIVR 2009, work on 32x32). And one mirrored frame of 32 px serves prefilter and filters alike,
-where `LMgist.m` cuts off one and adds another.
+that PDQ computes anyway (Douze et al., "Evaluation of GIST descriptors for web-scale image
+search", CIVR 2009, use 32x32). And prefilter and filters share one mirrored frame of 32 px, where
+`LMgist.m` cuts one off and adds another.
 
 Cost: 34 transforms of 128x128. Each runs down the columns with whole rows as operands, so that it
-vectorises; rows and columns change places between the two directions.
+vectorises; between the two directions the plane is transposed.
 """
 
 import numpy as np
@@ -44,14 +44,14 @@ _REVERSED = _bit_reversed()
 
 
 def _frequencies() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radius (cycles per 128 px) and angle of each frequency, (128, 128)."""
+    """Return radius (cycles per 128 px) and angle of each frequency, (128, 128)."""
     f = np.fft.fftfreq(PADDED) * PADDED
     fx, fy = np.meshgrid(f, f)
     return np.hypot(fx, fy), np.arctan2(fy, fx)
 
 
 def gabor_bank() -> NDArray[np.float32]:
-    """Transfer functions of the 32 filters, (32, 128, 128): filter (fine to coarse), x, y."""
+    """Return transfer functions of the 32 filters, (32, 128, 128): filter (fine first), x, y."""
     radius, angle = (plane.T for plane in _frequencies())
     bank = np.empty((SCALES * DIRECTIONS, PADDED, PADDED), np.float32)
     for i in range(SCALES):
@@ -66,7 +66,7 @@ def gabor_bank() -> NDArray[np.float32]:
 
 
 def prefilter() -> NDArray[np.float32]:
-    """Transfer function of the Gaussian low-pass that the prefilter subtracts, (128, 128)."""
+    """Return the transfer function of the Gaussian that the prefilter subtracts, (128, 128)."""
     radius, _ = _frequencies()
     sigma = _PREFILTER_CYCLES * PADDED / SIDE / np.sqrt(np.log(2))
     return np.asarray(np.exp(-((radius / sigma) ** 2)), dtype=np.float32)
@@ -74,7 +74,7 @@ def prefilter() -> NDArray[np.float32]:
 
 @kernel()
 def _transform_columns(re: NDArray[np.float32], im: NDArray[np.float32], sign: np.float32) -> None:
-    """In place: the Fourier transform of each column; `sign` -1 forward, 1 back (unscaled).
+    """Fourier-transform each column in place; `sign` -1 is forward, 1 is back (unscaled).
 
     A strip of 32 columns stays in the first-level cache through all seven levels.
     """
@@ -115,7 +115,7 @@ def _transpose(source: NDArray[np.float32], target: NDArray[np.float32], first_r
 
 @kernel()
 def _spectrum(plane: NDArray[np.float32], work: NDArray[np.float32]) -> None:
-    """The transform of a real `plane`, indexed [x, y], into `work[2]` and `work[3]`."""
+    """Write the transform of a real `plane`, indexed [x, y], to `work[2]` and `work[3]`."""
     work[0] = plane
     work[1] = _f32(0)
     _transform_columns(work[0], work[1], _f32(-1))
@@ -148,7 +148,7 @@ def _low_pass(
 
 @kernel()
 def _frame(block: NDArray[np.float32], low: np.float32, span: np.float32) -> NDArray[np.float32]:
-    """log(1 + luma stretched to 0..255), mirrored to 128x128."""
+    """Return log(1 + luma stretched to 0..255), mirrored to 128x128."""
     framed = np.empty((PADDED, PADDED), np.float32)
     for i in range(PADDED):
         y = i - FRAME
@@ -164,9 +164,9 @@ def _frame(block: NDArray[np.float32], low: np.float32, span: np.float32) -> NDA
 def _cell_energies(
     work: NDArray[np.float32], bank: NDArray[np.float32], values: NDArray[np.float32]
 ) -> None:
-    """Mean magnitude of each filter's answer in each cell, of the spectrum in `work[2:]`."""
+    """Write each filter's mean response in each cell, from the spectrum in `work[2:]`."""
     re, im, spectrum_re, spectrum_im = work[0], work[1], work[2], work[3]
-    # Only the picture inside the frame is wanted, so the second direction does half the work.
+    # Only the picture inside the frame counts, so the second direction does half the work.
     turned_re = np.empty((PADDED, SIDE), np.float32)
     turned_im = np.empty((PADDED, SIDE), np.float32)
     cell = SIDE // CELLS
@@ -197,10 +197,9 @@ def gist(
     low_pass: NDArray[np.float32],
     values: NDArray[np.float32],
 ) -> None:
-    """GIST of `block` (64, 64) luma into `values` (512,), filter by filter, cells in reading order.
+    """Write the GIST of `block` (64, 64) luma to `values` (512,), by filter, then cell by row.
 
-    `bank` from `gabor_bank()`, `low_pass` from `prefilter()`. Not normalised; a flat block gives
-    zeros.
+    `bank` is `gabor_bank()`, `low_pass` is `prefilter()`. Not normalised; a flat block gives zeros.
     """
     values[:] = _f32(0)
     low, high = block.min(), block.max()

@@ -1,4 +1,4 @@
-"""Hamming distances of packed hashes, by population count, 64 bits at a time."""
+"""Hamming distances of packed hashes, in bits; smaller is closer."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from featsvc_kernels.popcount import popcount
 
 @kernel("int64(Array(uint64, 1, 'C', True), Array(uint64, 1, 'C', True))")
 def hamming(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int:
-    """Bits that differ between two hashes of the same number of 64-bit words; smaller is nearer."""
+    """Return the number of differing bits of two hashes of equally many 64-bit words."""
     total = 0
     for w in range(a.size):
         total += popcount(a[w] ^ b[w])
@@ -20,7 +20,7 @@ def hamming(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int:
 def hamming_to_all(
     query: NDArray[np.uint64], hashes: NDArray[np.uint64], distances: NDArray[np.uint16]
 ) -> None:
-    """Distance of `query` (W,) to each row of `hashes` (N, W) into `distances` (N,); O(N W)."""
+    """Write to `distances` (N,) that of `query` (W,) and each row of `hashes` (N, W). O(N W)."""
     for i in range(hashes.shape[0]):
         total = 0
         for w in range(query.size):

@@ -2,7 +2,7 @@
 
 Source: Dalal and Triggs, "Histograms of oriented gradients for human detection" (CVPR 2005),
 section 6: 9 unsigned directions, cells of 8x8 px, blocks of 2x2 cells one cell apart, L2-Hys.
-Votes are not shared between bins, as in scikit-image's `hog`, which this equals.
+Votes are not shared between bins, as in scikit-image's `hog`; the values equal it.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ _f32 = np.float32
 
 @kernel()
 def _normalise_hys(values: NDArray[np.float32]) -> None:
-    """In place: to length 1, clipped at 0.2, to length 1 again."""
+    """Scale to length 1, clip at 0.2, scale to length 1 again, in place."""
     for clip in (_CLIP, np.inf):
         total = _EPSILON2
         for v in values:
@@ -37,9 +37,9 @@ def _normalise_hys(values: NDArray[np.float32]) -> None:
 
 @kernel("(Array(float32, 2, 'C', True), float32[::1])")
 def hog(block: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    """HOG of `block` (64, 64) luma into `values` (1764,): block by block, cell by cell.
+    """Write the HOG of `block` (64, 64) luma to `values` (1764,): block by block, cell by cell.
 
-    Each block of 36 values has length 1 at most; the whole is not normalised.
+    Each block of 36 values has length 1 at most; the vector is not normalised.
     """
     cells = np.zeros((CELLS, CELLS, DIRECTIONS), np.float32)
     for y in range(SIDE):
@@ -47,7 +47,7 @@ def hog(block: NDArray[np.float32], values: NDArray[np.float32]) -> None:
             down = block[y + 1, x] - block[y - 1, x] if 0 < y < SIDE - 1 else _f32(0)
             across = block[y, x + 1] - block[y, x - 1] if 0 < x < SIDE - 1 else _f32(0)
             degrees = np.degrees(np.arctan2(down, across)) % _f32(180)
-            # A hair under 0 degrees wraps to 180.0 in float32.
+            # Slightly below 0 degrees wraps to 180.0 in float32.
             direction = min(int(degrees / _f32(180 / DIRECTIONS)), DIRECTIONS - 1)
             cells[y // CELL, x // CELL, direction] += np.hypot(down, across)
     cells /= _f32(CELL * CELL)

@@ -1,12 +1,12 @@
 """MinHash of character 4-grams: signatures and LSH bands.
 
-Source: Broder, "On the resemblance and containment of documents" (1997), sections 2 and 3: two
+Source: Broder, "On the resemblance and containment of documents" (1997), sections 2 and 3. Two
 sets agree in the minimum of a random permutation with a probability equal to their resemblance,
 |A & B| / |A | B|. Permutations of the 32-bit numbers are `a * x + b` with odd `a`, after a mixer
-that leaves no pattern of the text in `x`. Bands of 2 minima (Leskovec, Rajaraman and Ullman,
+that removes patterns of the text from `x`. Bands have 2 minima (Leskovec, Rajaraman and Ullman,
 "Mining of Massive Datasets", section 3.4): two sets of resemblance s share a band with probability
-s^2, so that at least two of 64 are shared with probability .011 at s = .05, .92 at .25, .98 at
-.3, .999 at .4 and 1 - 2e-7 at .5.
+s^2. They share at least two of 64 with probability .011 at s = .05, .92 at .25, .98 at .3, .999 at
+.4 and 1 - 2e-7 at .5.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ _OFFSETS = _PERMUTATIONS[1].copy()
 
 @kernel()
 def _mix(x: np.uint64) -> np.uint64:
-    """Each bit of the result depends on each of `x`: MurmurHash3's 64-bit finaliser."""
+    """Return a number each of whose bits depends on all of `x`: MurmurHash3's 64-bit finaliser."""
     x ^= x >> _u64(33)
     x *= _u64(0xFF51AFD7ED558CCD)
     x ^= x >> _u64(33)
@@ -40,9 +40,9 @@ def _mix(x: np.uint64) -> np.uint64:
 
 @kernel("(Array(uint32, 1, 'C', True), uint32[::1])")
 def gram_hashes(codes: NDArray[np.uint32], hashes: NDArray[np.uint32]) -> None:
-    """Hash each 4 neighbours of `codes` (N,), code points, into `hashes` (N - 3,)."""
+    """Write the hashes of every 4 neighbouring code points of `codes` (N,) to `hashes` (N - 3,)."""
     for i in range(hashes.size):
-        # Code points have 21 bits, so that four do not fit into 64: mixed in two halves.
+        # Four code points of 21 bits do not fit into 64 bits: they are mixed in two halves.
         first = _u64(codes[i]) << _u64(32) | _u64(codes[i + 1])
         second = _u64(codes[i + 2]) << _u64(32) | _u64(codes[i + 3])
         hashes[i] = _u32(_mix(_mix(first) ^ second) >> _u64(32))
@@ -55,15 +55,15 @@ def _permuted(h: np.uint32, k: int) -> np.uint32:
 
 @kernel("(Array(uint32, 1, 'C', True), int64, uint32[:, ::1])")
 def block_minima(hashes: NDArray[np.uint32], block: int, minima: NDArray[np.uint32]) -> None:
-    """MinHash of each `block` neighbouring hashes into `minima` (ceil(N / block), 128).
+    """Write the MinHash of every `block` neighbouring hashes to `minima` (ceil(N / block), 128).
 
-    The signature of several blocks together is the smaller of theirs, place by place.
+    The signature of several blocks together is the element-wise minimum of theirs.
     """
     for b in range(minima.shape[0]):
         signature = minima[b]
         signature[:] = _LARGEST
         i, stop = b * block, min((b + 1) * block, hashes.size)
-        # Four hashes for each load and store of the signature.
+        # Four hashes per load and store of the signature.
         while i + 4 <= stop:
             h0, h1, h2, h3 = hashes[i], hashes[i + 1], hashes[i + 2], hashes[i + 3]
             for k in range(MINIMA):
@@ -80,7 +80,7 @@ def block_minima(hashes: NDArray[np.uint32], block: int, minima: NDArray[np.uint
 
 @kernel("(Array(uint32, 2, 'C', True), uint32[::1])")
 def band_keys(minima: NDArray[np.uint32], keys: NDArray[np.uint32]) -> None:
-    """One key a band of the signature of all `minima` (B, 128) together, into `keys` (64,)."""
+    """Write one key per band of the signature of all `minima` (B, 128) to `keys` (64,)."""
     signature = np.empty(MINIMA, np.uint32)
     signature[:] = _LARGEST
     for b in range(minima.shape[0]):
@@ -88,5 +88,5 @@ def band_keys(minima: NDArray[np.uint32], keys: NDArray[np.uint32]) -> None:
             signature[k] = min(signature[k], minima[b, k])
     for band in range(BANDS):
         pair = _u64(signature[ROWS * band]) << _u64(32) | _u64(signature[ROWS * band + 1])
-        # One table holds all bands, so a key says which one it is of.
+        # One table holds all bands, so the band is part of the key.
         keys[band] = _u32(_mix(_mix(pair) ^ _u64(band)) >> _u64(32))

@@ -1,17 +1,18 @@
 """Near copies of texts: MinHash finds candidates, containment decides.
 
-A text is its 4-grams' hashes in blocks of 32 neighbours. Resemblance, which MinHash estimates,
-drops when a copy is put into a longer text; so a query is looked up in windows of several lengths,
-one of which is about as long as the entry, and an entry longer than the longest window is stored as
-several passages. A passage that shares two bands with a window is judged by **containment**
-(Broder 1997, section 2): the share of its grams that the window holds. Distance is 1 - containment.
+A text is the hashes of its 4-grams, in blocks of 32 neighbours. Resemblance, which MinHash
+estimates, drops when a copy is put into a longer text. So a query is looked up in windows of
+several lengths, one of which is about as long as the entry, and an entry longer than the longest
+window is stored as several passages. If a passage shares two bands with a window, **containment**
+decides (Broder 1997, section 2): the share of its grams that the window holds. Distance is
+1 - containment.
 
     grams      uint32 (N,)      hashes of a text's 4-grams: block i is [32 i : 32 i + 32]
-    sets       uint32           each passage's grams, ascending, each once
-    set_ends   int64 (P,)       where each ends there
-    owners     uint32 (P,)      the row of the entry that each passage is of
-    keys       uint32 (P, 64)   its band keys
-    starts     uint32 (2**b + 1,) where the postings begin whose keys have these b highest bits
+    sets       uint32           grams of each passage, ascending, each once
+    set_ends   int64 (P,)       where each passage ends in `sets`
+    owners     uint32 (P,)      row of the entry of each passage
+    keys       uint32 (P, 64)   band keys of each passage
+    starts     uint32 (2**b + 1,) where the postings of keys with these b highest bits begin
     postings   uint32 (64 P, 2) KEY and PASSAGE, by the b highest bits of the key
 """
 
@@ -27,10 +28,10 @@ BLOCK = 32
 PASSAGE_BLOCKS = 16
 PASSAGE_STEP = PASSAGE_BLOCKS // 2
 MIN_GRAMS = 16
-"""Texts of fewer different grams have no fingerprint: a phrase is no copy of anything."""
+"""Texts of fewer different grams have no fingerprint: a phrase is not a copy of anything."""
 
-# Windows have 1, 2, 4, 8 and 16 blocks and move on by a quarter of that, one block at least. All
-# that start within 4 blocks lie in one frame of 20, whose grams rule most candidates out at once.
+# Windows have 1, 2, 4, 8 and 16 blocks and advance by a quarter of that, one block at least. Those
+# that start within 4 blocks lie in one frame of 20, whose grams rule out most candidates at once.
 _FRAME_STEP = 4
 _FRAME_BLOCKS = _FRAME_STEP + PASSAGE_BLOCKS
 _FILTER_BITS = np.uint32(1 << 16)
@@ -41,7 +42,7 @@ _I64 = "Array(int64, 1, 'C', True)"
 
 
 def count_passages(grams: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Passages of texts of so many grams, at most."""
+    """Return the largest number of passages of texts with these numbers of grams."""
     blocks = -(-grams // BLOCK)
     return np.where(blocks <= PASSAGE_BLOCKS, 1, -(-(blocks - PASSAGE_BLOCKS) // PASSAGE_STEP) + 1)
 
@@ -55,7 +56,7 @@ def sort_blocks(grams: NDArray[np.uint32]) -> None:
 
 @kernel(f"int64({_U32})")
 def first_disorder(grams: NDArray[np.uint32]) -> int:
-    """Place of the first gram that is smaller than the one before it in its block; -1 for none."""
+    """Return the index of the first gram smaller than the one before it in its block, or -1."""
     for i in range(1, grams.size):
         if i % BLOCK and grams[i] < grams[i - 1]:
             return i
@@ -64,7 +65,7 @@ def first_disorder(grams: NDArray[np.uint32]) -> int:
 
 @kernel()
 def _unique(grams: NDArray[np.uint32], into: NDArray[np.uint32]) -> int:
-    """Write the different grams in ascending order; how many they are."""
+    """Write the distinct grams in ascending order; return their number."""
     ordered = np.sort(grams)
     count = 0
     for i in range(ordered.size):
@@ -83,10 +84,10 @@ def cut_passages(
     owners: NDArray[np.uint32],
     keys: NDArray[np.uint32],
 ) -> int:
-    """Passages of entries whose `grams` end at `ends` (rows,), one entry after another.
+    """Cut entries into passages; return the number of those with MIN_GRAMS different grams. O(N).
 
-    Writes `sets`, `set_ends`, `owners` and `keys`, which are as long as `count_passages` says and
-    512 grams a passage; returns how many passages have at least MIN_GRAMS different grams. O(N).
+    The grams of each entry end at `ends` (rows,). Writes `sets`, `set_ends`, `owners` and `keys`,
+    which must have room for `count_passages` passages, of 512 grams each.
     """
     count, filled, begin = 0, 0, 0
     minima = np.empty((1, MINIMA), np.uint32)
@@ -119,7 +120,7 @@ def post_keys(
     starts: NDArray[np.uint32],
     postings: NDArray[np.uint32],
 ) -> None:
-    """Fill `starts` and `postings` from `keys`. A counting sort, O(P + 2**bits)."""
+    """Write `starts` and `postings` from `keys`, by a counting sort. O(P + 2**bits)."""
     shift = _u32(32 - bits)
     starts[:] = 0
     for p in range(keys.shape[0]):
@@ -131,31 +132,31 @@ def post_keys(
         for band in range(BANDS):
             key = keys[p, band]
             # From the back: the end of a list moves down to its beginning.
-            place = starts[(key >> shift) + 1] - _u32(1)
-            starts[(key >> shift) + 1] = place
-            postings[place, KEY] = key
-            postings[place, PASSAGE] = p
-    # Every end has become its list's beginning: move them back by one list.
+            i = starts[(key >> shift) + 1] - _u32(1)
+            starts[(key >> shift) + 1] = i
+            postings[i, KEY] = key
+            postings[i, PASSAGE] = p
+    # Every end is now the beginning of its list: move each to its own index.
     for i in range(starts.size - 1):
         starts[i] = starts[i + 1]
     starts[starts.size - 1] = postings.shape[0]
 
 
 @kernel()
-def _fill(grams: NDArray[np.uint32], held: NDArray[np.uint64]) -> None:
-    """A filter of 65,536 bits: those of the grams' low halves."""
-    held[:] = 0
+def _fill(grams: NDArray[np.uint32], bits: NDArray[np.uint64]) -> None:
+    """Set the filter's 65,536 bits to those of the grams' low halves."""
+    bits[:] = 0
     for gram in grams:
         bit = gram % _FILTER_BITS
-        held[bit >> _u32(6)] |= _u64(1) << _u64(bit & _u32(63))
+        bits[bit >> _u32(6)] |= _u64(1) << _u64(bit & _u32(63))
 
 
 @kernel()
-def _may_hold(held: NDArray[np.uint64], passage: NDArray[np.uint32], misses: int) -> bool:
-    """Whether all but `misses` of the grams may be there; a filter is never wrong about a no."""
+def _may_hold(bits: NDArray[np.uint64], passage: NDArray[np.uint32], misses: int) -> bool:
+    """Whether the filter may hold all but `misses` of the grams; False is always right."""
     for gram in passage:
         bit = gram % _FILTER_BITS
-        if held[bit >> _u32(6)] >> _u64(bit & _u32(63)) & _u64(1) == _u64(0):
+        if bits[bit >> _u32(6)] >> _u64(bit & _u32(63)) & _u64(1) == _u64(0):
             misses -= 1
             if misses < 0:
                 return False
@@ -164,7 +165,7 @@ def _may_hold(held: NDArray[np.uint64], passage: NDArray[np.uint32], misses: int
 
 @kernel()
 def _count_common(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> int:
-    """Number of values in both; each sorted and without repetition."""
+    """Return the number of common values of two arrays, each ascending and without repetition."""
     i = j = common = 0
     while i < a.size and j < b.size:
         x, y = a[i], b[j]
@@ -176,7 +177,7 @@ def _count_common(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> int:
 
 @kernel()
 def _windows_from(first: int, blocks: int, lengths: NDArray[np.int64]) -> int:
-    """Write the lengths of the windows that start at block `first`; how many they are."""
+    """Write the lengths of the windows that start at block `first`; return their number."""
     count = 0
     if first == 0 and blocks <= PASSAGE_BLOCKS:
         lengths[count] = blocks
@@ -202,16 +203,17 @@ def find_near_copies(
     starts: NDArray[np.uint32],
     postings: NDArray[np.uint32],
     scratch: NDArray[np.uint32],
-    found: NDArray[np.uint32],
+    passages: NDArray[np.uint32],
     distances: NDArray[np.float64],
 ) -> int:
-    """Passages within `radius` (0 to 1, inclusive) of a window of `grams`.
+    """Find the passages within `radius` (0 to 1, inclusive) of a window of `grams`.
 
-    Writes them to `found` and their least distances to `distances`, both of P places, and returns
-    how many they are. `scratch` (3, P) is all zero. O(windows * (64 + candidates)).
+    Writes them to `passages` (P,), their smallest distances to `distances` (P,), and returns their
+    number. `scratch` (3, P) must be zero. O(windows * (64 + candidates)).
     """
-    # Of each passage: the last window it shared a band with, whether it may lie in the frame, and
-    # its place in `found` plus 1.
+    # Per passage: the last window that shared a band with it, and in the lowest bit whether two
+    # were shared; the last frame, and whether it may hold the passage; its index in `passages`
+    # plus 1.
     marks, frames, places = scratch[0], scratch[1], scratch[2]
     blocks = -(-grams.size // BLOCK)
     minima = np.empty((blocks, MINIMA), np.uint32)
@@ -219,21 +221,21 @@ def find_near_copies(
     shift = _u32(32)
     while 1 << (_u32(32) - shift) < starts.size - 1:
         shift -= _u32(1)
-    held = np.empty(int(_FILTER_BITS) // 64, np.uint64)
+    bits = np.empty(int(_FILTER_BITS) // 64, np.uint64)
     keys = np.empty(BANDS, np.uint32)
     lengths = np.empty(6, np.int64)
-    inside = np.empty(_FRAME_BLOCKS * BLOCK, np.uint32)
+    members = np.empty(_FRAME_BLOCKS * BLOCK, np.uint32)
     count = 0
     window, frame = _u32(0), _u32(0)
     for first in range(blocks):
         if first % _FRAME_STEP == 0:
             frame += _u32(1)
-            _fill(grams[first * BLOCK : (first + _FRAME_BLOCKS) * BLOCK], held)
+            _fill(grams[first * BLOCK : (first + _FRAME_BLOCKS) * BLOCK], bits)
         for n in range(_windows_from(first, blocks, lengths)):
             window += _u32(1)
             last = first + lengths[n]
             band_keys(minima[first:last], keys)
-            members = -1
+            size = -1
             for band in range(BANDS):
                 key = keys[band]
                 at, end = starts[key >> shift], starts[(key >> shift) + _u32(1)]
@@ -244,7 +246,7 @@ def find_near_copies(
                     if not same:
                         continue
                     if marks[p] >> _u32(1) != window:
-                        # One shared band is often chance; the second makes a candidate.
+                        # One shared band is often chance; a second one makes a candidate.
                         marks[p] = window << _u32(1)
                         continue
                     if marks[p] & _u32(1):
@@ -253,18 +255,18 @@ def find_near_copies(
                     begin = set_ends[p - _u32(1)] if p > 0 else 0
                     passage = sets[begin : set_ends[p]]
                     if frames[p] >> _u32(1) != frame:
-                        most = int(radius * passage.size + 1e-6)
-                        frames[p] = frame << _u32(1) | _u32(_may_hold(held, passage, most))
+                        misses = int(radius * passage.size + 1e-6)
+                        frames[p] = frame << _u32(1) | _u32(_may_hold(bits, passage, misses))
                     if not frames[p] & _u32(1):
                         continue
-                    if members < 0:
-                        members = _unique(grams[first * BLOCK : last * BLOCK], inside)
-                    common = _count_common(passage, inside[:members])
+                    if size < 0:
+                        size = _unique(grams[first * BLOCK : last * BLOCK], members)
+                    common = _count_common(passage, members[:size])
                     distance = 1.0 - common / passage.size
                     if distance > radius:
                         continue
                     if places[p] == 0:
-                        found[count] = p
+                        passages[count] = p
                         distances[count] = distance
                         count += 1
                         places[p] = count

@@ -1,35 +1,38 @@
-"""PDQ: the 64x64 down-sampling, the 16x16 block of its DCT, quality and bits.
+"""PDQ: down-sampling to 64x64, the 16x16 block of its DCT, quality and bits.
 
 Source: Meta, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm" (2019),
 and the C++ reference in the ThreatExchange repository, `pdq/cpp`.
 
-Down-sampling there is two passes of a box filter in each direction, then 64x64 samples at
-`int((i + 0.5) * n / 64)`. All of it is linear, so it is `R @ luma @ C.T` with banded R (64, H)
-and C (64, W) that depend only on the size. A band is about n / 64 wide, so each row of the
-picture is read about once: it is weighed into a line as raw interleaved bytes, and only the 64
-finished lines are turned to luma and weighed along the columns.
+The reference filters twice with a box in each direction, then takes 64x64 samples at
+`int((i + 0.5) * n / 64)`. All of this is linear: it is `R @ luma @ C.T`, with banded R (64, H) and
+C (64, W) that depend only on the size. A band is about n / 64 wide, so each row of the picture is
+read about once: its raw interleaved bytes are weighted into a line, and only the 64 finished lines
+are converted to luma and weighted along the columns.
 
-Cost: about one pass over the bytes. Results differ from the reference by its rounding: it sums
-float32 in running windows, this sums each window afresh.
+Cost: about one pass over the bytes. Results differ from the reference by rounding: it sums float32
+in running windows, these kernels sum each window separately.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
-from featsvc_kernels.pictures import RGB
+from featsvc_kernels.pictures import LUMA, RGB
 
 SAMPLES = 64
-"""Samples a side of the down-sampled picture."""
+"""Samples per side of the down-sampled picture."""
 COEFFICIENTS = 16
-"""Frequencies a side that become bits."""
+"""Frequencies per side that become bits."""
+
+Part = tuple[int, int, int, int]
+"""Top, left, height and width of a rectangle of pixels."""
 
 _f32 = np.float32
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_PIXELS, _PART = "Array(uint8, 2, 'C', True)", "UniTuple(int64, 4)"
 
 
 def _dct_matrix() -> NDArray[np.float32]:
-    """Rows 1 to 16 of the orthonormal 64-point DCT-II, (16, 64)."""
+    """Return rows 1 to 16 of the orthonormal 64-point DCT-II, (16, 64)."""
     k = np.arange(1, COEFFICIENTS + 1)[:, None]
     n = np.arange(SAMPLES)[None, :]
     scale = np.float32(np.sqrt(2.0 / SAMPLES))
@@ -42,10 +45,8 @@ _DCT_T = np.ascontiguousarray(_DCT.T)
 
 
 @kernel()
-def _bands(
-    n: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Where the 64 bands of an axis of length `n` begin and end, and their weights (64, taps)."""
+def _bands(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return starts, stops and weights (64, taps) of the 64 bands of an axis of length `n`."""
     window = (n + 127) // 128
     right = (window + 2) // 2 - 1
     left = window - right - 1
@@ -74,7 +75,7 @@ def _weigh_rows(
     weights: NDArray[np.float32],
     line: NDArray[np.float32],
 ) -> None:
-    """line[k] = sum over rows of weight x byte; four rows a pass keep `line` in registers."""
+    """line[k] = sum over rows of weight x byte. Four rows per pass keep `line` in registers."""
     n = line.size
     taps = weights.size
     line[:] = _f32(0)
@@ -99,7 +100,7 @@ def _weigh_rows(
 
 @kernel()
 def _dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
-    """Four sums side by side: strict float order would leave the adder waiting for itself."""
+    """Return the inner product, as four sums; in one sum each addition waits for the last."""
     s0 = s1 = s2 = s3 = _f32(0)
     k = 0
     while k + 4 <= a.size:
@@ -114,26 +115,21 @@ def _dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
     return (s0 + s1) + (s2 + s3)
 
 
-@kernel("(Array(uint8, 2, 'C', True), int64, int64, int64, int64, int64, float32[:, ::1])")
+@kernel(f"({_PIXELS}, int64, {_PART}, float32[:, ::1])")
 def pdq_downsample(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
-    block: NDArray[np.float32],
+    pixels: NDArray[np.uint8], channels: int, part: Part, block: NDArray[np.float32]
 ) -> None:
-    """Down-sample a rectangle of a picture to 64x64 luma, 0 to 255.
+    """Down-sample a rectangle of a picture to 64x64 luma, 0 to 255, into `block` (64, 64).
 
-    `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1); the rectangle
-    lies inside it, 1x1 at least; `block` (64, 64) float32 is written.
+    `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1). `part` is top,
+    left, height and width of the rectangle, which lies inside the picture, 1x1 at least.
     """
+    top, left, height, width = part
     row_starts, row_stops, row_weights = _bands(height)
     col_starts, col_stops, col_weights = _bands(width)
     line = np.empty(width * channels, np.float32)
     luma = np.empty(width, np.float32)
-    red, green, blue = _LUMA
+    red, green, blue = LUMA
     for i in range(SAMPLES):
         taps = row_stops[i] - row_starts[i]
         _weigh_rows(pixels, top + row_starts[i], left * channels, row_weights[i, :taps], line)
@@ -149,9 +145,9 @@ def pdq_downsample(
 
 @kernel("(Array(float32, 2, 'C', True), float32[:, ::1])")
 def pdq_dct(block: NDArray[np.float32], coefficients: NDArray[np.float32]) -> None:
-    """Frequencies 1 to 16 of the 2-D DCT-II of `block` (64, 64) into `coefficients` (16, 16).
+    """Write frequencies 1 to 16 of the 2-D DCT-II of `block` (64, 64) to `coefficients` (16, 16).
 
-    Sums run in the order of the reference, so equal blocks give equal coefficients.
+    Sums run in the order of the reference, so that equal blocks give equal coefficients.
     """
     half = np.zeros((COEFFICIENTS, SAMPLES), np.float32)
     for i in range(COEFFICIENTS):
@@ -171,14 +167,12 @@ def pdq_dct(block: NDArray[np.float32], coefficients: NDArray[np.float32]) -> No
 def _luma_lines(
     pixels: NDArray[np.uint8],
     channels: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
+    part: Part,
     upside_down: bool,
     lines: NDArray[np.float32],
 ) -> None:
-    """The rows of `pdq_downsample`, before columns are weighed, into `lines` (64, width)."""
+    """Write the 64 lines of luma of `pdq_downsample`, before columns are weighted, to `lines`."""
+    top, left, height, width = part
     starts, stops, weights = _bands(height)
     if upside_down:
         for i in range(SAMPLES):
@@ -187,7 +181,7 @@ def _luma_lines(
             starts[i] = height - stops[i]
             stops[i] = starts[i] + taps
     line = np.empty(width * channels, np.float32)
-    red, green, blue = _LUMA
+    red, green, blue = LUMA
     for i in range(SAMPLES):
         taps = stops[i] - starts[i]
         _weigh_rows(pixels, top + starts[i], left * channels, weights[i, :taps], line)
@@ -201,7 +195,7 @@ def _luma_lines(
 
 @kernel()
 def _weigh_columns(lines: NDArray[np.float32], block: NDArray[np.float32]) -> None:
-    """`lines` (64, width) to `block` (64, 64), as `pdq_downsample` does it."""
+    """Weight the columns of `lines` (64, width) into `block` (64, 64)."""
     starts, stops, weights = _bands(lines.shape[1])
     for i in range(SAMPLES):
         for j in range(SAMPLES):
@@ -218,7 +212,7 @@ def _mirror(lines: NDArray[np.float32]) -> None:
 
 @kernel("int64(Array(float32, 2, 'C', True))")
 def pdq_quality(block: NDArray[np.float32]) -> int:
-    """0 to 100, more is better: the sum of gradients of at least 1 %, over 90, capped."""
+    """Return 0 to 100, more is better: the sum of gradients of at least 1 %, over 90, capped."""
     hundred, full = _f32(100), _f32(255)
     total = 0
     for i in range(SAMPLES):
@@ -232,8 +226,8 @@ def pdq_quality(block: NDArray[np.float32]) -> int:
 
 @kernel()
 def _lower_median(values: NDArray[np.float32]) -> np.float32:
-    """The 128th smallest of 256, by Hoare's quickselect; `values` are reordered."""
-    low, high, wanted = 0, values.size - 1, values.size // 2 - 1
+    """Return the 128th smallest of 256 by Hoare's quickselect, which reorders `values`."""
+    low, high, middle = 0, values.size - 1, values.size // 2 - 1
     while low < high:
         pivot = values[(low + high) // 2]
         i, j = low, high
@@ -246,13 +240,13 @@ def _lower_median(values: NDArray[np.float32]) -> np.float32:
                 values[i], values[j] = values[j], values[i]
                 i += 1
                 j -= 1
-        if wanted <= j:
+        if middle <= j:
             high = j
-        elif wanted >= i:
+        elif middle >= i:
             low = i
         else:
             break
-    return _f32(values[wanted])
+    return _f32(values[middle])
 
 
 @kernel()
@@ -266,103 +260,86 @@ def _pack(flat: NDArray[np.float32], median: np.float32, bits: NDArray[np.uint8]
 
 @kernel("(Array(float32, 2, 'C', True), uint8[::1])")
 def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
-    """One bit a coefficient, set where it is above the median, into `bits` (32,) uint8.
+    """Write one bit per coefficient, set if it is above the median, to `bits` (32,) uint8.
 
     The median is the lower one (the 128th smallest), as in the reference. Coefficient (i, j) is
-    bit `16 * i + j` of a 256-bit number that is stored, and written, most significant byte first.
+    bit `16 * i + j` of a 256-bit number, whose most significant byte comes first.
     """
     flat = coefficients.ravel()
     _pack(flat, _lower_median(flat.copy()), bits)
 
 
-# Which coefficients (i, j) change sign (row even, column even, or both odd in sum), and the two
-# variants that share them: one as it is, one transposed. Order as in the reference: original,
-# rotate 90, 180, 270, flip x, y, plus 1 (transpose), minus 1 (transverse).
+# Variants in the order of the reference: original, rotate 90, 180, 270, flip x, y, plus 1
+# (transpose), minus 1 (transverse).
+# Rules by which coefficients (i, j) change sign, and the two variants that share each rule: one
+# plain, one transposed.
 _NONE, _ODD_SUM, _EVEN_ROW, _EVEN_COLUMN = 0, 1, 2, 3
-_PLAIN_VARIANT = (0, 2, 4, 5)
-_TURNED_VARIANT = (6, 7, 3, 1)
-
-
-# By whether the picture is upside down, and whether it is mirrored: the variant, and the one that
-# is its transpose.
+_PLAIN_BY_RULE = (0, 2, 4, 5)
+_TRANSPOSED_BY_RULE = (6, 7, 3, 1)
+# The variant of [upside down][mirrored] pixels, and its transpose.
 _PLAIN = ((0, 5), (4, 2))
 _TRANSPOSED = ((6, 1), (3, 7))
 
 
 @kernel("(Array(float32, 2, 'C', True), uint8[:, ::1])")
 def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
-    """The bits of the eight turned and mirrored pictures into `bits` (8, 32) uint8.
+    """Write the bits of the eight turned and mirrored pictures to `bits` (8, 32) uint8.
 
-    A transposed block has the same median, so four medians serve eight hashes.
+    A transposed block has the same median, so four medians are enough for eight hashes.
     """
     plain = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
-    turned = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
-    for signs in range(4):
+    transposed = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    for rule in range(4):
         for i in range(COEFFICIENTS):
             for j in range(COEFFICIENTS):
                 negative = (
-                    (signs == _ODD_SUM and (i + j) % 2 == 1)
-                    or (signs == _EVEN_ROW and i % 2 == 0)
-                    or (signs == _EVEN_COLUMN and j % 2 == 0)
+                    (rule == _ODD_SUM and (i + j) % 2 == 1)
+                    or (rule == _EVEN_ROW and i % 2 == 0)
+                    or (rule == _EVEN_COLUMN and j % 2 == 0)
                 )
                 value = -coefficients[i, j] if negative else coefficients[i, j]
                 plain[i, j] = value
-                turned[j, i] = value
+                transposed[j, i] = value
         median = _lower_median(plain.ravel().copy())
-        _pack(plain.ravel(), median, bits[_PLAIN_VARIANT[signs]])
-        _pack(turned.ravel(), median, bits[_TURNED_VARIANT[signs]])
+        _pack(plain.ravel(), median, bits[_PLAIN_BY_RULE[rule]])
+        _pack(transposed.ravel(), median, bits[_TRANSPOSED_BY_RULE[rule]])
 
 
-@kernel(
-    "int64(Array(uint8, 2, 'C', True), int64, int64, int64, int64, int64, "
-    "float32[:, ::1], uint8[::1])"
-)
+@kernel(f"int64({_PIXELS}, int64, {_PART}, float32[:, ::1], uint8[::1])")
 def pdq_hash(
     pixels: NDArray[np.uint8],
     channels: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
+    part: Part,
     coefficients: NDArray[np.float32],
     bits: NDArray[np.uint8],
 ) -> int:
-    """All of it in one call: see `pdq_downsample`, `pdq_dct`, `pdq_bits`; returns the quality."""
+    """Run `pdq_downsample`, `pdq_dct` and `pdq_bits` in one call; return the quality."""
     block = np.empty((SAMPLES, SAMPLES), np.float32)
-    pdq_downsample(pixels, channels, top, left, height, width, block)
+    pdq_downsample(pixels, channels, part, block)
     pdq_dct(block, coefficients)
     pdq_bits(coefficients, bits)
     return pdq_quality(block)
 
 
-@kernel(
-    "int64(Array(uint8, 2, 'C', True), int64, int64, int64, int64, int64, boolean, uint8[:, ::1])"
-)
+@kernel(f"int64({_PIXELS}, int64, {_PART}, boolean, uint8[:, ::1])")
 def pdq_turned_hashes(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
-    every: bool,
-    bits: NDArray[np.uint8],
+    pixels: NDArray[np.uint8], channels: int, part: Part, every: bool, bits: NDArray[np.uint8]
 ) -> int:
-    """The hashes of a rectangle as it is and of its turned and mirrored pixels; its quality.
+    """Hash a rectangle and its turned and mirrored pixels; return its quality.
 
-    `bits` (8, 32) uint8 is written in the order of `pdq_dihedral_bits`; without `every` only
-    those that one pass over the rows gives: 0, 5 (flip y) and their transposes, 6 and 1.
+    Writes `bits` (8, 32) uint8 in the order of `pdq_dihedral_bits`: all if `every`, else those
+    that need one pass over the rows: 0, 5 (flip y) and their transposes, 6 and 1.
 
-    These are the hashes of the turned pixels. Those of `pdq_dihedral_bits`, Meta's, are near
-    them only: PDQ samples a little right of and below each cell's middle, so the block of a
-    mirrored picture is not the block mirrored, and fine textures come out up to 86 bits away.
+    The hashes of `pdq_dihedral_bits`, Meta's, only approximate these: PDQ samples a little right
+    of and below the middle of each cell, so the block of a mirrored picture is not the mirrored
+    block. For fine textures the hashes differ by up to 86 bits.
     """
-    lines = np.empty((SAMPLES, width), np.float32)
+    lines = np.empty((SAMPLES, part[3]), np.float32)
     block = np.empty((SAMPLES, SAMPLES), np.float32)
     coefficients = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
     quality = 0
     for upside_down in range(2 if every else 1):
-        _luma_lines(pixels, channels, top, left, height, width, upside_down == 1, lines)
+        _luma_lines(pixels, channels, part, upside_down == 1, lines)
         for mirrored in range(2):
             if mirrored:
                 _mirror(lines)
@@ -370,8 +347,8 @@ def pdq_turned_hashes(
             if not upside_down and not mirrored:
                 quality = pdq_quality(block)
             pdq_dct(block, coefficients)
-            turned = np.ascontiguousarray(coefficients.T)
+            transposed = np.ascontiguousarray(coefficients.T)
             median = _lower_median(coefficients.ravel().copy())
             _pack(coefficients.ravel(), median, bits[_PLAIN[upside_down][mirrored]])
-            _pack(turned.ravel(), median, bits[_TRANSPOSED[upside_down][mirrored]])
+            _pack(transposed.ravel(), median, bits[_TRANSPOSED[upside_down][mirrored]])
     return quality

@@ -32,7 +32,7 @@ def _prefetch_item(_context: Any, array: Any, _index: Any) -> Any:
             ir.FunctionType(ir.VoidType(), [byte, word, word, word]),
             "llvm.prefetch.p0",
         )
-        # To read, high temporal locality, data cache.
+        # For reading, high temporal locality, data cache.
         builder.call(prefetch, [builder.bitcast(address, byte), word(0), word(3), word(1)])
         return context.get_dummy_value()
 
@@ -43,5 +43,4 @@ popcount = cast(Callable[[Any], int], intrinsic(_popcount))
 """Number of set bits of an unsigned 64-bit word, as int64; LLVM's ctpop."""
 
 prefetch_item = cast(Callable[[Any, Any], None], intrinsic(_prefetch_item))
-"""Ask for the cache line of `array[index]` (1-D, any type) to be fetched; changes nothing, and may
-be asked for any place, there or not."""
+"""Prefetch the cache line of `array[index]` (1-D, any type); any index is safe, in range or not."""

@@ -1,4 +1,4 @@
-"""The obvious NumPy twins of `embedding`, `gist`, `hog` and `colour_layout`: float64, no tricks."""
+"""The NumPy twins of `embedding`, `gist`, `hog` and `colour_layout`, in float64."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,8 @@ def gist(block: Floats) -> Floats:
         for j in range(8):
             turned = (angle + np.pi * j / 8 + np.pi) % (2 * np.pi) - np.pi
             closeness = -3.5 * (radius / 128 / (0.3 / 1.85**i) - 1) ** 2 - 2 * np.pi * turned**2
-            answer = np.abs(np.fft.ifft2(spectrum * np.exp(closeness)))[32:96, 32:96]
-            values.append(answer.reshape(4, 16, 4, 16).mean(axis=(1, 3)).ravel())
+            response = np.abs(np.fft.ifft2(spectrum * np.exp(closeness)))[32:96, 32:96]
+            values.append(response.reshape(4, 16, 4, 16).mean(axis=(1, 3)).ravel())
     return np.concatenate(values)
 
 

@@ -1,4 +1,4 @@
-"""The obvious twins of `featsvc_kernels.fold`: one feature at a time, records as NumPy columns."""
+"""The NumPy twins of `fold`: one feature at a time, records as columns."""
 
 import math
 import operator
@@ -28,16 +28,13 @@ for _code in (codes.MIN, codes.MAX, codes.AGE_OF_FIRST, codes.AGE_OF_LAST):
 def fold_one(
     meta: bytes, part: bytes, plan: NDArray[np.int64], default: float, as_of_ms: int
 ) -> Result:
-    """One feature of one entity; `plan` is a row of `fold`'s plan."""
+    """Return a feature of an entity; `plan` is a row of the plan of `fold`."""
     if not meta:
         return default, codes.NOT_FOUND
     newest, reference = np.frombuffer(meta, "<f8")
-    aggregation, width, buckets, window, max_age = (
-        int(plan[column])
-        for column in (
-            codes.AGGREGATION, codes.WIDTH_MS, codes.BUCKETS, codes.WINDOW_MS, codes.MAX_AGE_MS
-        )
-    )  # fmt: skip
+    aggregation, width = int(plan[codes.AGGREGATION]), int(plan[codes.WIDTH_MS])
+    buckets, window = int(plan[codes.BUCKETS]), int(plan[codes.WINDOW_MS])
+    max_age = int(plan[codes.MAX_AGE_MS])
     if max_age and as_of_ms - newest > max_age:
         return float("nan"), codes.OUTSIDE_MAX_AGE
     after = as_of_ms - window if width else -1
@@ -60,7 +57,7 @@ def _distinct(part: bytes, after: int) -> Result:
     return count, codes.SATURATED if evicted > max(after, 0) else codes.PRESENT
 
 
-def _aggregate(  # noqa: PLR0911 - one an aggregation
+def _aggregate(  # noqa: PLR0911 - one per aggregation
     aggregation: int, records: NDArray[np.void], after: int, as_of: int
 ) -> Result:
     if aggregation == codes.COUNT:
@@ -109,7 +106,7 @@ _MISSING = (codes.NULL_VALUE, codes.OUTSIDE_MAX_AGE, codes.NOT_FOUND)
 def derive_one(
     program: Sequence[tuple[int, float]], values: Sequence[float], statuses: Sequence[int]
 ) -> Result:
-    """One derived feature of one known entity; `program` pairs ops with arguments."""
+    """Return a derived feature of a known entity; `program` pairs ops with arguments."""
     stack: list[Result] = []
     for op, argument in program:
         if op == Op.CONSTANT:

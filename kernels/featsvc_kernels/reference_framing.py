@@ -1,4 +1,4 @@
-"""The obvious NumPy twin of `featsvc_kernels.framing`: whole planes, slices and means."""
+"""The NumPy twin of `framing`: whole planes, slices and means."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ Rectangle = tuple[int, int, int, int]
 
 
 def sides(plane: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The plane's lines from the top, the left, the bottom and the right."""
+    """Return the plane's lines from the top, the left, the bottom and the right."""
     return [plane, plane.T, plane[::-1], plane.T[::-1]]
 
 
@@ -20,7 +20,7 @@ def cut(plane: NDArray[np.uint8], rectangle: Rectangle) -> NDArray[np.uint8]:
 
 
 def peel(plane: NDArray[np.uint8], rectangle: Rectangle) -> tuple[Rectangle, int]:
-    """Without the flat lines of one level of each side, and the last level taken off."""
+    """Take the flat lines of one level off each side; return the last level taken off too."""
     edges, peeled = list(rectangle), -1
     for side in (TOP, BOTTOM, LEFT, RIGHT):
         lines = sides(cut(plane, (edges[0], edges[1], edges[2], edges[3])))[side].astype(int)
@@ -42,12 +42,12 @@ def ring_level(plane: NDArray[np.uint8]) -> int:
 
 
 def longest_run(page: NDArray[np.bool_], gap: int) -> slice:
-    """Of the rows that are less than half page."""
+    """Return the longest run of rows that are less than half page."""
     picture = np.flatnonzero(2 * page.sum(axis=1) < page.shape[1])
     if not len(picture):
         return slice(0, 0)
     runs = np.split(picture, np.flatnonzero(np.diff(picture) - 1 > gap) + 1)
-    # `max` takes the first of equally long ones.
+    # `max` returns the first of equally long runs.
     longest = max(runs, key=lambda run: int(run[-1] - run[0]))
     return slice(int(longest[0]), int(longest[-1]) + 1)
 
@@ -69,7 +69,7 @@ def largest_picture(
 
 
 def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Rectangle:
-    """The rectangle in pixels: each edge where two neighbouring lines differ most."""
+    """Return the rectangle in pixels: each edge is where two neighbouring lines differ most."""
     top, left, bottom, right = rectangle
     if top == bottom or left == right:
         return 0, 0, 0, 0
@@ -88,15 +88,15 @@ def sharpen(pixels: NDArray[np.uint8], step: int, rectangle: Rectangle) -> Recta
 
 
 def find_frames(pixels: NDArray[np.uint8], step: int) -> tuple[Rectangle, Rectangle]:
-    """The trimmed and the unframed rectangle of RGB (H, W, 3) or grey (H, W)."""
+    """Return the trimmed and the unframed rectangle of RGB (H, W, 3) or grey (H, W)."""
     plane = (pixels if is_grey(pixels) else pixels[..., 1])[::step, ::step]
     height, width = plane.shape
     trimmed, level = peel(plane, (0, 0, height, width))
     unframed = trimmed
     if cut(plane, trimmed).size:
         if level >= 0:
-            unframed, again = peel(plane, trimmed)
-            level = again if again >= 0 else level
+            unframed, inner_level = peel(plane, trimmed)
+            level = inner_level if inner_level >= 0 else level
         else:
             level = ring_level(plane)
         if level >= 0 and cut(plane, unframed).size:

@@ -1,4 +1,4 @@
-"""The obvious NumPy twins of `resample`, `colour`, `segments`, `wavelet` and `hamming`."""
+"""The NumPy twins of `resample`, `colour`, `segments`, `wavelet` and `hamming`."""
 
 import math
 
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 def to_grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 3) to (H, W), as Pillow's `convert("L")`."""
-    weighed = rgb.astype(np.int64) @ np.array([19595, 38470, 7471])
-    return np.asarray((weighed + 0x8000) >> 16, dtype=np.uint8)
+    luma = rgb.astype(np.int64) @ np.array([19595, 38470, 7471])
+    return np.asarray((luma + 0x8000) >> 16, dtype=np.uint8)
 
 
 def lanczos_matrix(in_size: int, out_size: int) -> NDArray[np.int64]:
@@ -34,8 +34,8 @@ def _lanczos(x: float) -> float:
 
 def resample_rows(grey: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     """(H, W) to (height, W)."""
-    weighed = lanczos_matrix(grey.shape[0], height) @ grey.astype(np.int64)
-    return np.asarray(np.clip((weighed + (1 << 21)) >> 22, 0, 255), dtype=np.uint8)
+    sums = lanczos_matrix(grey.shape[0], height) @ grey.astype(np.int64)
+    return np.asarray(np.clip((sums + (1 << 21)) >> 22, 0, 255), dtype=np.uint8)
 
 
 def block_sums(grey: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
@@ -44,7 +44,7 @@ def block_sums(grey: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
 
 
 def count_colours(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(N, 3) to counts of 16 bins, with Pillow's `rgb2hsv_row` written out in its own types."""
+    """(N, 3) to counts of 16 bins, by Pillow's `rgb2hsv_row` in the same types."""
     r, g, b = (rgb[:, i].astype(np.float32) for i in range(3))
     high, low = rgb.max(axis=1).astype(np.float32), rgb.min(axis=1).astype(np.float32)
     spread = np.maximum(high - low, np.float32(1))

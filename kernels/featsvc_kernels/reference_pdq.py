@@ -1,11 +1,11 @@
-"""The obvious NumPy twin of `featsvc_kernels.pdq`: float64, whole matrices, no bands."""
+"""The NumPy twin of `pdq`: float64, whole matrices, no bands."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def jarosz_matrix(n: int) -> NDArray[np.float64]:
-    """(64, n): two box filters of ceil(n / 128), edge-normalised, then 64 samples."""
+    """Return two box filters of ceil(n / 128), edge-normalised, then 64 samples, as (64, n)."""
     window = (n + 127) // 128
     right = (window + 2) // 2 - 1
     left = window - right - 1
@@ -34,14 +34,14 @@ def dct(block: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def quality(block: NDArray[np.float64]) -> int:
-    """0 to 100 from gradients, each cut to whole per cents."""
+    """Return 0 to 100, from gradients cut to whole per cents."""
     down = np.abs(np.trunc(np.diff(block, axis=0) * 100 / 255)).sum()
     across = np.abs(np.trunc(np.diff(block, axis=1) * 100 / 255)).sum()
     return min(int(down + across) // 90, 100)
 
 
 def bits(coefficients: NDArray[np.float64]) -> bytes:
-    """32 bytes: coefficient (i, j) above the lower median is bit `16 * i + j`, last bit first."""
+    """Return 32 bytes: bit `16 * i + j`, last first, is coefficient (i, j) > the lower median."""
     flat = coefficients.ravel()
     above = flat > np.sort(flat)[127]
     return np.packbits(above[::-1]).tobytes()

@@ -1,23 +1,23 @@
-"""NumPy twin of `projection`."""
+"""The NumPy twin of `projection`."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def sift(
+def filter_rows(
     codes: NDArray[np.int8],
     tails: NDArray[np.uint8],
     weights: NDArray[np.float32],
     tail_weights: NDArray[np.float32],
-    least: float,
+    min_bound: float,
 ) -> NDArray[np.int64]:
-    """Rows, ascending, whose bound is at least `least` after every block."""
+    """Return the rows whose bound is at least `min_bound` after every block, ascending."""
     blocks, groups, _, lanes = codes.shape
-    left = np.ones((groups, lanes), bool)
+    in_play = np.ones((groups, lanes), bool)
     products = np.zeros((groups, lanes), np.float64)
     for s in range(blocks):
         products += np.einsum("gjl,j->gl", codes[s].astype(np.float64), weights[s])
-        # A group is looked at further while any of its vectors may belong.
-        here = products + float(tail_weights[s]) * tails[s] >= least
-        left &= here.any(axis=1)[:, None]
-    return np.flatnonzero(left & here)
+        passes = products + float(tail_weights[s]) * tails[s] >= min_bound
+        # A group stays in play while any of its vectors passes.
+        in_play &= passes.any(axis=1)[:, None]
+    return np.flatnonzero(in_play & passes)

@@ -1,11 +1,11 @@
-"""The obvious NumPy twin of `featsvc_kernels.tilting`."""
+"""The NumPy twin of `tilting`, before rounding."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.float64]:
-    """RGB (H, W, 3) or grey (H, W) to luma averaged over squares, before it is rounded."""
+    """RGB (H, W, 3) or grey (H, W) to luma, averaged over squares of `factor` pixels a side."""
     luma = pixels.astype(np.float64)
     if luma.ndim == 3:
         luma = luma @ np.array([0.299, 0.587, 0.114])
@@ -15,7 +15,7 @@ def shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.float64]:
 
 
 def tilt(plane: NDArray[np.uint8], radians: float, zoom: float, fill: int) -> NDArray[np.float64]:
-    """The turned plane, before it is rounded."""
+    """Return the turned plane."""
     height, width = plane.shape
     middle = np.array([(height - 1) / 2, (width - 1) / 2])
     y, x = np.mgrid[:height, :width] - middle[:, None, None]

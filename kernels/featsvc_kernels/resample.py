@@ -3,11 +3,11 @@
 Source: Pillow, `src/libImaging/Convert.c` (`rgb2l`) and `Resample.c` (`precompute_coeffs`,
 `ImagingResampleHorizontal_8bpc`, `ImagingResampleVertical_8bpc`). Its 8-bit resampling is integer
 arithmetic: coefficients have 22 fractional bits, and each axis is rounded to 8 bits. So any
-implementation that sums the same integers agrees exactly, in whatever order it adds.
+implementation that sums the same integers agrees exactly, in any order.
 
-Only the height is ever resampled here, which runs along contiguous rows; the width is the height
-of the transposed picture, and transposing is cheap. Planes are padded to multiples of 8 on both
-axes, so that they transpose as 8x8 tiles of bytes held in eight 64-bit words.
+Only the height is resampled, which runs along contiguous rows; the width is the height of the
+transposed picture, and transposing is cheap. Planes are padded to multiples of 8 on both axes, so
+that they transpose as 8x8 tiles of bytes in eight 64-bit words.
 """
 
 import math
@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
+from featsvc_kernels.pictures import PILLOW_LUMA
 
 _FRACTION_BITS = 22
 _HALF = 1 << (_FRACTION_BITS - 1)
 _SUPPORT = 3.0
 
 _i32 = np.int32
+_RED, _GREEN, _BLUE = (_i32(share) for share in PILLOW_LUMA)
 _8, _16, _32 = np.uint64(8), np.uint64(16), np.uint64(32)
 _LOW8 = np.uint64(0x00FF00FF00FF00FF)
 _LOW16 = np.uint64(0x0000FFFF0000FFFF)
@@ -30,17 +32,17 @@ _LOW32 = np.uint64(0x00000000FFFFFFFF)
 
 @kernel("(Array(uint8, 2, 'C', True), int64, uint8[:, ::1])")
 def to_grey(pixels: NDArray[np.uint8], width: int, grey: NDArray[np.uint8]) -> None:
-    """ITU-R 601 luma as Pillow rounds it: `pixels` (H, width * 3) RGB into a padded plane."""
+    """Write ITU-R 601 luma, as Pillow rounds it, of RGB (H, width * 3) to a padded plane."""
     for y in range(pixels.shape[0]):
         row = pixels[y]
         for x in range(width):
-            weighed = (
-                _i32(row[3 * x]) * _i32(19595)
-                + _i32(row[3 * x + 1]) * _i32(38470)
-                + _i32(row[3 * x + 2]) * _i32(7471)
+            luma = (
+                _i32(row[3 * x]) * _RED
+                + _i32(row[3 * x + 1]) * _GREEN
+                + _i32(row[3 * x + 2]) * _BLUE
                 + _i32(0x8000)
             )
-            grey[y, x] = weighed >> 16
+            grey[y, x] = luma >> 16
 
 
 @kernel()
@@ -56,8 +58,8 @@ def _swap(
 def transpose(source: NDArray[np.uint64], target: NDArray[np.uint64]) -> None:
     """Transpose a padded plane of bytes: `source` (H, W / 8) into `target` (W, H / 8) words.
 
-    Three rounds of swaps turn 8x8 bytes (Warren, Hacker's Delight, 7-3), eight tiles at a time
-    where the processor has vectors of 64-bit words.
+    Three rounds of swaps transpose 8x8 bytes (Warren, Hacker's Delight, 7-3), several tiles at a
+    time if the processor has vectors of 64-bit words.
     """
     for y in range(0, source.shape[0], 8):
         r0, r1, r2, r3 = source[y], source[y + 1], source[y + 2], source[y + 3]
@@ -99,7 +101,7 @@ def _lanczos(x: float) -> float:
 
 @kernel("Tuple((int64[:, ::1], int32[:, ::1]))(int64, int64)")
 def lanczos_weights(in_size: int, out_size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Windows (out, 2) as first and end, and weights (out, taps) in 22-bit fixed point."""
+    """Return windows (out, 2), first and end, and weights (out, taps) in 22-bit fixed point."""
     scale = in_size / out_size
     stretch = max(scale, 1.0)
     support = _SUPPORT * stretch
@@ -133,9 +135,9 @@ def resample_rows(
     weights: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> None:
-    """Change the height of a plane: `grey` (H, W) into the first rows of `out` (>= height, W).
+    """Change the height of a plane: `grey` (H, W) to the first rows of `out` (>= height, W).
 
-    Four rows a pass keep the running totals in registers.
+    Four rows per pass keep the totals in registers.
     """
     width = grey.shape[1]
     totals = np.empty(width, np.int32)
@@ -162,7 +164,7 @@ def resample_rows(
 
 @kernel("(Array(uint8, 2, 'C', True), int64[:, ::1])")
 def block_sums(grey: NDArray[np.uint8], sums: NDArray[np.int64]) -> None:
-    """Sums of the blocks of `grey` (n * B, n * B) into `sums` (n, n)."""
+    """Write the sums of the blocks of `grey` (n * B, n * B) to `sums` (n, n)."""
     size = sums.shape[0]
     side = grey.shape[0] // size
     line = np.empty(size * side, np.uint32)

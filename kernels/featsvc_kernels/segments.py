@@ -11,7 +11,7 @@ from featsvc_kernels.jit import kernel
 from featsvc_kernels.pictures import BOTTOM, LEFT, RIGHT, TOP
 
 PIXELS = 4
-"""The column of `segments` after those of a rectangle."""
+"""The column of `segments` after the four of a rectangle: the number of pixels."""
 SEGMENT_COLUMNS = 5
 
 
@@ -22,9 +22,10 @@ def _order(a: np.uint8, b: np.uint8) -> tuple[np.uint8, np.uint8]:
 
 @kernel("(Array(uint8, 2, 'C', True), uint8[:, ::1])")
 def median_3x3(grey: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Median of each pixel's 3x3 neighbourhood, edges repeated, as Pillow's `MedianFilter`.
+    """Write the median of each 3x3 neighbourhood to `out`, as Pillow's `MedianFilter`.
 
-    The 19 exchanges of Paeth's network ("Median Finding on a 3x3 Grid", Graphics Gems, 1990).
+    Edges are repeated. The 19 exchanges of Paeth's network ("Median Finding on a 3x3 Grid",
+    Graphics Gems, 1990).
     """
     height, width = grey.shape
     padded = np.empty((3, width + 2), np.uint8)
@@ -34,10 +35,10 @@ def median_3x3(grey: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
             padded[k, 0] = row[0]
             padded[k, 1 : width + 1] = row
             padded[k, width + 1] = row[width - 1]
-        above, here, below = padded[0], padded[1], padded[2]
+        above, middle, below = padded[0], padded[1], padded[2]
         for x in range(width):
             p0, p1, p2 = above[x], above[x + 1], above[x + 2]
-            p3, p4, p5 = here[x], here[x + 1], here[x + 2]
+            p3, p4, p5 = middle[x], middle[x + 1], middle[x + 2]
             p6, p7, p8 = below[x], below[x + 1], below[x + 2]
             p1, p2 = _order(p1, p2)
             p4, p5 = _order(p4, p5)
@@ -69,7 +70,7 @@ def _flood(
     start: int,
     box: NDArray[np.int64],
 ) -> int:
-    """Take the 4-connected region of `start`; its size, and top, left, bottom, right in `box`."""
+    """Mark the 4-connected region of `start` as taken; return its size and write its `box`."""
     height, width = bright.shape
     kind = bright[start // width, start % width]
     queue[0] = start
@@ -96,33 +97,33 @@ def _flood(
 def find_segments(
     grey: NDArray[np.uint8], threshold: int, min_size: int, segments: NDArray[np.int64]
 ) -> int:
-    """Boxes of the regions of more than `min_size` pixels in `grey` (H, W); returns how many.
+    """Find the regions of more than `min_size` pixels in `grey` (H, W); return their number.
 
-    `segments` (>= H * W / min_size, SEGMENT_COLUMNS) is written: a rectangle, its last row and
-    column inside, and PIXELS.
-    Regions brighter than `threshold` come first, each kind in raster order of its first pixel.
+    Writes `segments` (>= H * W / min_size, SEGMENT_COLUMNS): the bounding rectangle, last row and
+    column inside, and PIXELS. Regions brighter than `threshold` come first, each kind in raster
+    order of its first pixel.
 
-    The oracle stops looking for dark regions once the pixels it has seen, a frame of
-    2 (H + W) outside the picture among them, number H * W; regions of one pixel it never counts.
+    As imagehash does, the search for dark regions stops after H * W pixels. A border of 2 (H + W)
+    pixels outside the picture counts, and regions of one pixel do not.
     """
     height, width = grey.shape
     bright = grey > threshold
     free = np.ones((height, width), np.bool_)
     queue = np.empty(height * width, np.int64)
     box = np.empty(4, np.int64)
-    found = 0
-    seen = 2 * (height + width)
+    count = 0
+    visited = 2 * (height + width)
     for kind in (True, False):
         for start in range(height * width):
             y, x = start // width, start % width
-            if not kind and seen >= height * width:
-                return found
+            if not kind and visited >= height * width:
+                return count
             if not free[y, x] or bright[y, x] != kind:
                 continue
             size = _flood(bright, free, queue, start, box)
-            seen += size if size > 1 else 0
+            visited += size if size > 1 else 0
             if size > min_size:
-                segments[found, :PIXELS] = box
-                segments[found, PIXELS] = size
-                found += 1
-    return found
+                segments[count, :PIXELS] = box
+                segments[count, PIXELS] = size
+                count += 1
+    return count

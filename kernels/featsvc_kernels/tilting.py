@@ -1,28 +1,27 @@
 """A picture turned by a few degrees, as phones and editors do it.
 
-`shrink` makes a small grey plane first, `tilt` resamples it bilinearly: PDQ looks at 64x64 cells,
-so neither the colours nor the rest of the pixels matter. Cost: one pass over the picture, then one
-over the plane an angle.
+`shrink` makes a small grey plane, `tilt` resamples it bilinearly: PDQ reads 64x64 cells, so neither
+colours nor full resolution matter. Cost: one pass over the picture, then one over the plane per
+angle.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
-from featsvc_kernels.pictures import RGB
+from featsvc_kernels.pictures import LUMA, RGB
 
 _f32 = np.float32
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @kernel("(Array(uint8, 2, 'C', True), int64, int64, uint8[:, ::1])")
 def shrink(pixels: NDArray[np.uint8], channels: int, factor: int, plane: NDArray[np.uint8]) -> None:
-    """Luma of a picture, averaged over squares of `factor` pixels, into `plane`.
+    """Write the luma of a picture, averaged over squares of `factor` pixels a side, to `plane`.
 
-    `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1); `plane`
-    (H // factor, W // factor) uint8: what is left over at the right and below is left out.
+    `pixels` (H, W * channels) uint8, interleaved RGB (`channels` 3) or grey (1). `plane`
+    (H // factor, W // factor) uint8; incomplete squares at the right and the bottom are dropped.
     """
-    red, green, blue = _LUMA
+    red, green, blue = LUMA
     width = plane.shape[1]
     sums = np.empty(width, np.float32)
     share = _f32(1) / _f32(factor * factor)
@@ -30,15 +29,15 @@ def shrink(pixels: NDArray[np.uint8], channels: int, factor: int, plane: NDArray
         sums[:] = _f32(0)
         for row in range(y * factor, (y + 1) * factor):
             for x in range(width):
-                for at in range(x * factor, (x + 1) * factor):
+                for k in range(x * factor, (x + 1) * factor):
                     if channels == RGB:
                         sums[x] += (
-                            red * _f32(pixels[row, 3 * at])
-                            + green * _f32(pixels[row, 3 * at + 1])
-                            + blue * _f32(pixels[row, 3 * at + 2])
+                            red * _f32(pixels[row, 3 * k])
+                            + green * _f32(pixels[row, 3 * k + 1])
+                            + blue * _f32(pixels[row, 3 * k + 2])
                         )
                     else:
-                        sums[x] += _f32(pixels[row, at])
+                        sums[x] += _f32(pixels[row, k])
         for x in range(width):
             plane[y, x] = np.uint8(sums[x] * share + _f32(0.5))
 
@@ -47,10 +46,10 @@ def shrink(pixels: NDArray[np.uint8], channels: int, factor: int, plane: NDArray
 def tilt(
     plane: NDArray[np.uint8], radians: float, zoom: float, fill: int, out: NDArray[np.uint8]
 ) -> None:
-    """Turn `plane` (H, W) uint8 about its centre, to the left where `radians` > 0, into `out`.
+    """Turn `plane` (H, W) uint8 about its centre, to the left if `radians` > 0, into `out`.
 
-    `out` has the same shape and is uint8. `zoom` > 1 magnifies. A pixel is weighed from the four
-    around it; where its place lies outside the plane it is `fill`.
+    `out` (H, W) uint8. `zoom` > 1 magnifies. A pixel is interpolated from the four around its
+    origin, and is `fill` if its origin lies outside the plane.
     """
     height, width = plane.shape
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2

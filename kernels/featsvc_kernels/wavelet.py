@@ -1,4 +1,4 @@
-"""A separable linear map of a grey square, for wavelet bands."""
+"""A separable linear map of a square grey picture, for wavelet bands."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,9 @@ from featsvc_kernels.jit import kernel
 
 @kernel("(Array(uint8, 2, 'C', True), Array(float64, 2, 'C', True), float64[:, ::1])")
 def project(grey: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """`matrix @ grey @ matrix.T`: `grey` (N, N), `matrix` (B, N) into `out` (B, B); O(B N^2).
+    """Write `matrix @ grey @ matrix.T` to `out` (B, B): `grey` (N, N), `matrix` (B, N). O(B N^2).
 
-    A BLAS would start threads of its own beside the request's.
+    BLAS would start its own threads beside the request's.
     """
     bands, n = matrix.shape
     line = np.empty(n, np.float64)

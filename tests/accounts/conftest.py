@@ -1,8 +1,7 @@
-"""One real Valkey for the whole session, emptied between tests."""
+"""One real Valkey server per session, emptied before each test."""
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +11,12 @@ import redis
 
 from featsvc.accounts.definitions import Definitions, load_definitions
 from featsvc.accounts.embedded import find_server
+from tests.patience import PATIENCE_S, until
 
 
 @pytest.fixture(scope="session")
 def valkey_socket() -> Iterator[Path]:
-    """Unix socket of a server without persistence."""
+    """Path of the unix socket of a server without persistence."""
     with TemporaryDirectory(prefix="featsvc-test-") as folder:
         path = Path(folder, "s")
         process = subprocess.Popen(
@@ -25,27 +25,24 @@ def valkey_socket() -> Iterator[Path]:
             cwd=folder,
         )
         try:
-            _wait_for(path)
+            until(lambda: _answers(path), "the test server did not start")
             yield path
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
-def _wait_for(path: Path) -> None:
-    for _ in range(500):
-        try:
-            with redis.Redis(unix_socket_path=str(path)) as client:
-                client.ping()
-            return
-        except redis.ConnectionError:
-            time.sleep(0.01)
-    raise AssertionError("the test server did not come up")
+def _answers(path: Path) -> bool:
+    try:
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 @pytest.fixture
 def server(valkey_socket: Path) -> Iterator[redis.Redis]:
-    """An ordinary client of the emptied server."""
+    """redis-py's client of the emptied server."""
     with redis.Redis(unix_socket_path=str(valkey_socket)) as client:
         client.flushall()
         yield client

@@ -1,4 +1,4 @@
-"""Reads of one turn that become one."""
+"""Coalescing of concurrent reads into one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ import pytest
 
 from featsvc.accounts import EntityRef, FeatureTable, Selection
 from featsvc.accounts.coalescing import ReadCoalescer
-from featsvc.errors import Unavailable
+from featsvc.errors import Overloaded
 
 ONE = Selection(names=("n",))
 
 
 class Reader:
-    """Answers each entity with the number in its id, and remembers what it was asked."""
+    """Returns the number in each entity's id, and records the size of each read."""
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.sizes: list[int] = []
         self.failure: Exception | None = None
 
     async def read(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
     ) -> FeatureTable:
-        self.asked.append(len(entities))
+        self.sizes.append(len(entities))
         await asyncio.sleep(0.01)
         if self.failure:
             raise self.failure
@@ -37,20 +37,20 @@ def ref(number: int) -> EntityRef:
     return EntityRef("account", str(number))
 
 
-def test_each_gets_its_own_and_one_read_goes_out() -> None:
+def test_concurrent_reads_become_one() -> None:
     async def main() -> None:
         reader = Reader()
         coalescer = ReadCoalescer(reader.read)
-        asked = [[ref(3 * n + k) for k in range(1 + n % 3)] for n in range(20)]
-        tables = await asyncio.gather(*(coalescer.get(refs, ONE, None) for refs in asked))
-        for refs, table in zip(asked, tables, strict=True):
+        requests = [[ref(3 * n + k) for k in range(1 + n % 3)] for n in range(20)]
+        tables = await asyncio.gather(*(coalescer.get(refs, ONE, None) for refs in requests))
+        for refs, table in zip(requests, tables, strict=True):
             assert table.values.tolist() == [[float(r.id) for r in refs]]
-        assert reader.asked == [sum(map(len, asked))]
+        assert reader.sizes == [sum(map(len, requests))]
 
     asyncio.run(main())
 
 
-def test_different_questions_are_not_joined() -> None:
+def test_different_reads_are_not_joined() -> None:
     async def main() -> None:
         reader = Reader()
         coalescer = ReadCoalescer(reader.read)
@@ -62,26 +62,26 @@ def test_different_questions_are_not_joined() -> None:
             coalescer.get([EntityRef("ip", "1")], everything, None),
             coalescer.get([ref(n) for n in range(100)], ONE, None),
         )
-        assert sorted(reader.asked) == [1, 1, 1, 1, 100]
+        assert sorted(reader.sizes) == [1, 1, 1, 1, 100]
 
     asyncio.run(main())
 
 
-def test_a_failure_reaches_everybody_as_their_own() -> None:
+def test_every_caller_gets_its_own_exception() -> None:
     async def main() -> None:
         reader = Reader()
-        reader.failure = Unavailable("away")
+        reader.failure = Overloaded("away", retry_after_ms=7)
         coalescer = ReadCoalescer(reader.read)
         calls = (coalescer.get([ref(n)], ONE, None) for n in range(4))
         failures = await asyncio.gather(*calls, return_exceptions=True)
-        assert [str(failure) for failure in failures] == ["away"] * 4
+        assert [(str(e), getattr(e, "retry_after_ms", 0)) for e in failures] == [("away", 7)] * 4
         assert len({id(failure) for failure in failures}) == 4
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("cancelled", [0, 1])
-def test_whoever_is_cancelled_leaves_the_others_alone(cancelled: int) -> None:
+def test_cancelling_one_caller_does_not_affect_the_others(cancelled: int) -> None:
     async def main() -> None:
         reader = Reader()
         coalescer = ReadCoalescer(reader.read)

@@ -1,4 +1,4 @@
-"""The server that is started for those who bring none."""
+"""The embedded server."""
 
 import asyncio
 import os
@@ -6,10 +6,11 @@ import signal
 import stat
 import subprocess
 import sys
-import time
+from itertools import count
 from pathlib import Path
 
 import pytest
+import redis
 
 from featsvc.accounts import (
     Definitions,
@@ -17,11 +18,12 @@ from featsvc.accounts import (
     EntityRef,
     Event,
     FeatureStatus,
-    FeatureStore,
     Selection,
 )
 from featsvc.accounts.events import clock_ms
 from featsvc.errors import Conflict, Unavailable
+from tests.accounts.stores import open_store
+from tests.patience import PATIENCE_S, until
 
 ACCOUNT = EntityRef("account", "a1")
 ONE = Selection(names=("uploads_1h",))
@@ -31,60 +33,56 @@ def upload(number: int) -> Event:
     return Event(f"e{number}", "upload", clock_ms(), {"account": "a1"})
 
 
+def server_pid(url: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.info("server")["process_id"])
+
+
 def test_events_survive_a_restart(tmp_path: Path, shipped: Definitions) -> None:
     async def main() -> None:
         for round_ in (1, 2):
             server = EmbeddedValkey(tmp_path)
             await server.start()
-            store = FeatureStore(server.url, shipped, timeout_ms=10_000)
-            await store.ingest([upload(round_)])
-            table = await store.get([ACCOUNT], ONE)
+            async with open_store(server.url, shipped) as store:
+                await store.ingest([upload(round_)])
+                table = await store.get([ACCOUNT], ONE)
             assert table.values[0, 0] == round_
-            await store.close()
             await server.stop()
-            assert server.pid is None
+            with pytest.raises(redis.ConnectionError):
+                server_pid(server.url)
 
     asyncio.run(main())
 
 
-def test_kill_9_under_load_comes_back_by_itself(tmp_path: Path, shipped: Definitions) -> None:
+def test_a_killed_server_restarts(tmp_path: Path, shipped: Definitions) -> None:
     async def main() -> None:
         server = EmbeddedValkey(tmp_path)
         await server.start()
-        store = FeatureStore(server.url, shipped, timeout_ms=10_000)
-        applied = (await store.ingest([upload(n) for n in range(10)])).copy()
-        assert len(applied) == 10
+        killed = server_pid(server.url)
         failures = 0
-        victim = server.pid
-        assert victim is not None
-        deadline = time.monotonic() + 10
-        back = False
-        for turn in range(10_000):
-            if turn == 5:
-                os.kill(victim, signal.SIGKILL)
-            asked = time.monotonic()
-            try:
-                table = await store.get([ACCOUNT], ONE)
-            except Unavailable:
-                failures += 1
-            else:
-                back = failures > 0
-                assert table.statuses[0, 0] == FeatureStatus.PRESENT
-                assert table.values[0, 0] == 10
-            assert time.monotonic() - asked < 2  # nothing hangs
-            if back or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.005)
-        assert back
-        assert server.pid not in (None, victim)
-        await store.close()
+        async with open_store(server.url, shipped) as store, asyncio.timeout(PATIENCE_S):
+            assert len(await store.ingest([upload(n) for n in range(10)])) == 10
+            for turn in count():
+                if turn == 5:
+                    os.kill(killed, signal.SIGKILL)
+                try:
+                    table = await store.get([ACCOUNT], ONE)
+                except Unavailable:
+                    failures += 1
+                else:
+                    assert table.statuses[0, 0] == FeatureStatus.PRESENT
+                    assert table.values[0, 0] == 10
+                    if failures:
+                        break
+                await asyncio.sleep(0.005)
+        assert server_pid(server.url) != killed
         await server.stop()
 
     asyncio.run(main())
 
 
-def test_a_second_service_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featsvc.accounts.embedded._LOCK_PATIENCE_S", 0.1)
+def test_a_second_service_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featsvc.accounts.embedded._LOCK_TIMEOUT_S", 0.1)
 
     async def main() -> None:
         first, second = EmbeddedValkey(tmp_path), EmbeddedValkey(tmp_path)
@@ -92,13 +90,13 @@ def test_a_second_service_is_turned_away(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(Conflict, match=f"in use by another featsvc .process {os.getpid()}"):
             await second.start()
         await first.stop()
-        await second.start()  # the first has let go
+        await second.start()  # the first has released the lock
         await second.stop()
 
     asyncio.run(main())
 
 
-def test_long_folders_still_get_a_socket_and_nobody_else_may_open_it(tmp_path: Path) -> None:
+def test_a_long_folder_gets_a_private_socket_elsewhere(tmp_path: Path) -> None:
     async def main() -> None:
         server = EmbeddedValkey(tmp_path / ("x" * 100))
         await server.start()
@@ -119,24 +117,24 @@ def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
         "async def main():\n"
         "    server = EmbeddedValkey(pathlib.Path(sys.argv[1]))\n"
         "    await server.start()\n"
-        "    print(server.pid, flush=True)\n"
-        "    await asyncio.sleep(60)\n"
+        "    print(server.url, flush=True)\n"
+        "    await asyncio.sleep(3600)\n"
         "asyncio.run(main())\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    child = server_pid(parent.stdout.readline().strip())
     parent.kill()
-    parent.wait(10)
+    parent.wait(PATIENCE_S)
     parent.stdout.close()
-    for _ in range(500):
-        try:
-            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.01)
-    pytest.fail("the server outlived its parent")
+    until(lambda: _has_ended(child), "the server did not end with its parent")
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"

@@ -1,4 +1,4 @@
-"""Where the store is, as one URL; the topologies themselves are in tests/integration."""
+"""Redis URLs; tests/integration tests the topologies themselves."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from featsvc.errors import ConfigInvalid
 
 
 def settings(url: str) -> dict[str, Any]:
-    """What connections are made with."""
+    """Return the arguments of the client's connections."""
     client = open_client(url)
     return dict(
         client.connection_kwargs
@@ -20,9 +20,9 @@ def settings(url: str) -> dict[str, Any]:
 
 
 def test_urls() -> None:
-    one = settings("redis://us%40er:p%3Aw@h:1/3")
-    assert (one["host"], one["port"], one["db"]) == ("h", 1, 3)
-    assert (one["username"], one["password"]) == ("us@er", "p:w")
+    server = settings("redis://us%40er:p%3Aw@h:1/3")
+    assert (server["host"], server["port"], server["db"]) == ("h", 1, 3)
+    assert (server["username"], server["password"]) == ("us@er", "p:w")
     assert settings("redis://[::1]")["host"] == "::1"
     socket = settings("unix:///run/a%20b?db=2")
     assert (socket["path"], socket["db"]) == ("/run/a b", 2)
@@ -31,7 +31,7 @@ def test_urls() -> None:
     assert secure.connection_pool.connection_class is SSLConnection
 
 
-def test_a_cluster_s_nodes() -> None:
+def test_a_cluster() -> None:
     cluster = open_client("redis+cluster://u:p@a:1,b:2")
     assert isinstance(cluster, RedisCluster)
     assert [node.name for node in cluster.startup_nodes] == ["a:1", "b:2"]
@@ -41,34 +41,34 @@ def test_a_cluster_s_nodes() -> None:
     assert secure.connection_kwargs["connection_class"] is SSLConnection
 
 
-def test_a_service_s_sentinels() -> None:
+def test_sentinels() -> None:
     client = open_client("redis+sentinel://u:p@a,b:7/4?service=m&sentinel_password=s")
     assert not isinstance(client, RedisCluster)
     pool = client.connection_pool
     assert isinstance(pool, SentinelConnectionPool)
     assert pool.service_name == "m"
     assert (pool.connection_kwargs["password"], pool.connection_kwargs["db"]) == ("p", 4)
-    logins = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
-    assert [(one["host"], one["port"]) for one in logins] == [("a", 26379), ("b", 7)]
-    assert [(one["password"], one["db"]) for one in logins] == [("s", 0)] * 2
+    logins = [s.connection_pool.connection_kwargs for s in pool.sentinel_manager.sentinels]
+    assert [(login["host"], login["port"]) for login in logins] == [("a", 26379), ("b", 7)]
+    assert [(login["password"], login["db"]) for login in logins] == [("s", 0)] * 2
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://h", "begins with none of"),
-        ("redis://h:99999", "cannot be read"),
-        ("redis://h/x", "the number of a database"),
+        ("http://h", "must begin with"),
+        ("redis://h:99999", "cannot be parsed"),
+        ("redis://h/x", "must be a database number"),
         ("redis://a,b", "several hosts"),
-        ("redis+sentinel://a", "wants ?service=NAME"),
-        ("redis+cluster://a/1", "database 0 only"),
-        ("redis://h?tls=1", "check the parameters"),
-        ("redis://h?socket_read_size=x", "check the parameters"),
+        ("redis+sentinel://a", "needs ?service=NAME"),
+        ("redis+cluster://a/1", "only database 0"),
+        ("redis://h?tls=1", "check the query parameters"),
+        ("redis://h?socket_read_size=x", "check the query parameters"),
         ("redis://:hunter2@h:x", "percent-encode"),
-        ("redis://:hunter2/x@h", "percent-encode what is special"),
+        ("redis://:hunter2/x@h", "percent-encode special characters"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_password(url: str, message: str) -> None:
+def test_errors_do_not_show_the_password(url: str, message: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         open_client(url)
     assert message in str(caught.value)

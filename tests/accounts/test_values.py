@@ -1,6 +1,5 @@
-"""Every operator and every aggregation, from texts and events to the value that is read back."""
+"""Every operator and every aggregation, from texts and events to the value read."""
 
-import asyncio
 import math
 import operator
 import re
@@ -23,35 +22,30 @@ from featsvc.accounts import (
     FeatureStore,
     FeatureTable,
     Selection,
-    load_definitions,
 )
 from featsvc.accounts.definitions import AGGREGATIONS
 from featsvc.accounts.expressions import parse_expression
+from tests.accounts.stores import NOW_MS, define, run
 
-NOW_MS = 1_767_268_800_000  # 2026-01-01 12:00 UTC, where a bucket of every ring but the days' ends
 HOUR_MS = 3_600_000
-TIMEOUT_MS = 10_000
 KNOWN, UNKNOWN = EntityRef("account", "a1"), EntityRef("account", "nobody")
 HEAD = 'namespace = "values"\n[entities]\naccount = "account"\n[events.act]\nkeys = ["account"]\n'
 Value = float | None
 """None is missing."""
 
 
-def read(url: str, path: Path, events: Sequence[Event], names: Sequence[str]) -> FeatureTable:
-    """Ingest `events`, one call each, and read `names` of an account they are about and another."""
+def read(
+    url: str, folder: Path, toml: str, events: Sequence[Event], names: Sequence[str]
+) -> FeatureTable:
+    """Ingest `events`, one call each, then read `names` of their account and of an unknown one."""
 
-    async def main() -> FeatureTable:
-        definitions = load_definitions(path)
-        store = FeatureStore(url, definitions, clock=lambda: NOW_MS, timeout_ms=TIMEOUT_MS)
-        try:
-            for event in events:
-                (result,) = await store.ingest([event])
-                assert result.status == EventStatus.APPLIED
-            return await store.get([KNOWN, UNKNOWN], Selection(tuple(names)), NOW_MS)
-        finally:
-            await store.close()
+    async def body(store: FeatureStore) -> FeatureTable:
+        for event in events:
+            (result,) = await store.ingest([event])
+            assert result.status == EventStatus.APPLIED
+        return await store.get([KNOWN, UNKNOWN], Selection(tuple(names)), NOW_MS)
 
-    return asyncio.run(main())
+    return run(url, define(folder, toml), body)
 
 
 def act(age_ms: int, attributes: dict[str, float | str | bool]) -> Event:
@@ -76,8 +70,8 @@ CASES: dict[str, Value] = {
 }  # fmt: skip
 
 
-def expressions_toml(path: Path, texts: Sequence[str]) -> list[str]:
-    """Write definitions with one derived feature a text; returns their names."""
+def expressions_toml(texts: Sequence[str]) -> tuple[str, list[str]]:
+    """Return definitions with one derived feature per text, and the names of these features."""
     lines = [HEAD]
     for name in "abcd":
         age = 'max_age = "1h"\n' if name == "d" else ""
@@ -90,54 +84,62 @@ def expressions_toml(path: Path, texts: Sequence[str]) -> list[str]:
     for name, text in zip(names, texts, strict=True):
         text_of_features = re.sub(r"\b([a-d])\b", r"\1_lifetime", text)
         lines.append(f'{name} = {{ expression = "{text_of_features}", default = -1 }}')
-    path.write_text("\n".join(lines))
-    return names
+    return "\n".join(lines), names
 
 
-def check(table: FeatureTable, texts: Sequence[str], wanted: Sequence[Value], gone: int) -> None:
-    """A known account has `wanted`, or the status `gone`; an unknown one has the default."""
+def check(
+    table: FeatureTable, texts: Sequence[str], expected: Sequence[Value], missing: int
+) -> None:
+    """Compare a known account with `expected`, None having the status `missing`."""
     for text, value, values, statuses in zip(
-        texts, wanted, table.values.tolist(), table.statuses.tolist(), strict=True
+        texts, expected, table.values.tolist(), table.statuses.tolist(), strict=True
     ):
         assert (values[1], statuses[1]) == (-1, FeatureStatus.NOT_FOUND)
         if value is None:
             assert math.isnan(values[0]), text
-            assert statuses[0] in (gone, FeatureStatus.NULL_VALUE), text
+            assert statuses[0] in (missing, FeatureStatus.NULL_VALUE), text
         else:
             assert (values[0], statuses[0]) == (value, FeatureStatus.PRESENT), text
 
 
-def test_the_cases_know_every_operator() -> None:
+def test_the_cases_cover_every_operator() -> None:
     programs = [parse_expression(text, lambda name: None).ops for text in CASES]
     assert {op for program in programs for op in program} == set(Op)
 
 
 @pytest.mark.parametrize(
-    ("age_ms", "sent", "gone"),
+    ("age_ms", "sent", "missing"),
     [
         pytest.param(0, {}, FeatureStatus.NULL_VALUE, id="d is not sent"),
         pytest.param(2 * HOUR_MS, {"d": 5.0}, FeatureStatus.OUTSIDE_MAX_AGE, id="d is old"),
     ],
 )
 def test_every_operator(
-    url: str, tmp_path: Path, age_ms: int, sent: dict[str, float], gone: int
+    url: str, tmp_path: Path, age_ms: int, sent: dict[str, float], missing: int
 ) -> None:
-    names = expressions_toml(tmp_path / "features.toml", list(CASES))
-    table = read(url, tmp_path / "features.toml", [act(age_ms, {**VALUES, **sent})], names)
-    check(table, list(CASES), list(CASES.values()), gone)
+    toml, names = expressions_toml(list(CASES))
+    table = read(url, tmp_path, toml, [act(age_ms, {**VALUES, **sent})], names)
+    check(table, list(CASES), list(CASES.values()), missing)
 
 
 Evaluate = Callable[[dict[str, float]], Value]
 Tree = tuple[str, Evaluate]
 OPERATORS: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-    "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 def strict(function: Callable[..., float], *operands: Evaluate) -> Evaluate:
-    """Python's own result; missing where an operand is, by a zero, or where it is not finite."""
+    """Python's result; missing if an operand is, for a division by zero, or if it is not finite."""
 
     def evaluate(known: dict[str, float]) -> Value:
         values = [operand(known) for operand in operands]
@@ -153,7 +155,7 @@ def strict(function: Callable[..., float], *operands: Evaluate) -> Evaluate:
 
 
 def first_known(*operands: Evaluate) -> Evaluate:
-    """What `coalesce` means."""
+    """The meaning of `coalesce`."""
     return lambda known: next((v for o in operands if (v := o(known)) is not None), None)
 
 
@@ -193,14 +195,15 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     some=st.lists(trees, min_size=1, max_size=8),
     sent=st.dictionaries(st.sampled_from("abcd"), numbers),
     old=st.booleans(),
 )
-def test_expressions_mean_what_they_mean_in_python(
+def test_expressions_have_the_values_of_python(
     url: str,
     server: redis.Redis,
     tmp_path: Path,
@@ -210,15 +213,14 @@ def test_expressions_mean_what_they_mean_in_python(
 ) -> None:
     server.flushall()
     texts = [text for text, _ in some]
-    path = tmp_path / "features.toml"
-    names = expressions_toml(path, texts)
-    table = read(url, path, [act(2 * HOUR_MS if old else 0, dict(sent))], names)
+    toml, names = expressions_toml(texts)
+    table = read(url, tmp_path, toml, [act(2 * HOUR_MS if old else 0, dict(sent))], names)
     known = {name: value for name, value in sent.items() if not (old and name == "d")}
-    gone = FeatureStatus.OUTSIDE_MAX_AGE if old else FeatureStatus.NULL_VALUE
-    check(table, texts, [evaluate(known) for _, evaluate in some], gone)
+    missing = FeatureStatus.OUTSIDE_MAX_AGE if old else FeatureStatus.NULL_VALUE
+    check(table, texts, [evaluate(known) for _, evaluate in some], missing)
 
 
-# One after another in time; every aggregation of the last four gives another number.
+# Oldest first; every aggregation of the last four has a different value.
 EVENTS = [
     (100 * 24 * HOUR_MS, 64.0, "t4"),
     (2 * HOUR_MS, 32.0, "t4"),
@@ -251,7 +253,7 @@ AGGREGATES: dict[str, Callable[[Log], float]] = {
 
 
 def test_every_aggregation(url: str, server: redis.Redis, tmp_path: Path) -> None:
-    """Over every ring, in whatever order the last four arrive."""
+    """Over every ring, for several orders of arrival of the last four."""
     assert set(AGGREGATES) == set(AGGREGATIONS)
     of_four = [aggregate(EVENTS[-4:]) for aggregate in AGGREGATES.values()]
     assert len(set(of_four)) == len(of_four)
@@ -261,13 +263,12 @@ def test_every_aggregation(url: str, server: redis.Redis, tmp_path: Path) -> Non
         value = 'value = "target"' if name == "distinct" else value
         windows = [*WINDOWS, "lifetime"]
         lines.append(f'[features.{name}]\non = "act"\nagg = "{name}"\n{value}\nwindows = {windows}')
-    path = tmp_path / "features.toml"
-    path.write_text("\n".join(lines))
     names = [f"{name}_{window}" for name in AGGREGATES for window in [*WINDOWS, "lifetime"]]
     for order in list(permutations(EVENTS[-4:]))[::5]:
         server.flushall()
         log = [*EVENTS[:2], *order]
-        table = read(url, path, [act(age, {"x": x, "target": t}) for age, x, t in log], names)
+        events = [act(age, {"x": x, "target": target}) for age, x, target in log]
+        table = read(url, tmp_path, "\n".join(lines), events, names)
         for name, values, statuses in zip(names, table.values, table.statuses, strict=True):
             aggregation, window = name.rsplit("_", 1)
             within = [e for e in EVENTS if window == "lifetime" or e[0] < WINDOWS[window]]

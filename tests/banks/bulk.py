@@ -1,4 +1,4 @@
-"""A list of any length made as it is read, and what importing it costs: run by hand.
+"""Measures the import of a list of any length, generated while it is read. Run it by hand:
 
 python -m tests.banks.bulk 10000000 FOLDER
 """
@@ -17,7 +17,7 @@ _LINES_A_CHUNK = 4000
 
 
 def pdq_lines(rows: int) -> Iterator[bytes]:
-    """PDQ text of distinct, random-looking hashes."""
+    """Yield PDQ text of different, random hashes."""
     rng = random.Random(31)
     for start in range(0, rows, _LINES_A_CHUNK):
         count = min(_LINES_A_CHUNK, rows - start)
@@ -26,7 +26,7 @@ def pdq_lines(rows: int) -> Iterator[bytes]:
 
 
 def main(rows: int, folder: Path) -> None:
-    """Import into a new store below `folder`; print rows a second and the largest memory."""
+    """Import into a new store in `folder`; print rows per second and the peak memory."""
     store = BankStore(f"sqlite:///{folder / 'bulk.db'}")
     store.create_bank("b")
     started, cpu = time.perf_counter(), time.process_time()

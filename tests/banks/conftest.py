@@ -1,4 +1,4 @@
-"""Both databases, for real: every test that takes `store` runs on SQLite and on PostgreSQL."""
+"""Fixtures of both databases: a test with `store` runs on SQLite and on a real PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=DATABASES)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database."""
+    """Return the URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'banks.db'}"
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -29,3 +29,10 @@ def store(store_url: str) -> Iterator[BankStore]:
     store = BankStore(store_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def bank(store: BankStore) -> BankStore:
+    """Return the store with an empty bank `b`."""
+    store.create_bank("b")
+    return store

@@ -1,22 +1,29 @@
-"""Hash lists made up for tests, and the samples."""
+"""Hash lists for tests, the samples, and what a store holds."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Entry
+from featsvc.banks.results import BadRow
+from featsvc.banks.sql.schema import is_live
+from featsvc.banks.sql.stored import SignalRow
+from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 
 SAMPLES = Path(__file__).parent / "samples"
 
+HASH = "0123456789abcdef" * 4
+
 
 def sample(name: str) -> bytes:
-    """A list in the shape of an exchange's; the hashes in it are made up."""
+    """Return a list in the form of an exchange; its hashes are made up."""
     return (SAMPLES / name).read_bytes()
 
 
 def hex_list(values: Iterable[int]) -> bytes:
-    """PDQ text with one hash a number."""
+    """Return PDQ text with a hash for each number."""
     return b"".join(b"%064x\n" % value for value in values)
 
 
@@ -26,7 +33,53 @@ def list_file(content: bytes | str, *, name: str = "list.txt", chunk_bytes: int 
     return ListFile(pieces, name=name)
 
 
+def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
+    return b"".join(store.export_entries(bank, format_name, revision).chunks)
+
+
 def live(store: BankStore) -> dict[tuple[str, int], Entry]:
-    """Every live entry, by bank and id."""
+    """Return every live entry, by bank and id."""
     with store.view() as view:
-        return {(entry.bank_id, entry.id): entry for entry in view.live_entries()}
+        return live_in(view)
+
+
+def ids(store: BankStore) -> list[int]:
+    """Return the ids of all live entries, in order."""
+    return sorted(entry.id for entry in live(store).values())
+
+
+def live_in(view: StoreView) -> dict[tuple[str, int], Entry]:
+    """Return every live entry of a view, by bank and id."""
+    return {(entry.bank_id, entry.id): entry for entry in view.entries_where(is_live)}
+
+
+def follow(view: StoreView, followed: dict[int, SignalRow], since: int) -> list[SignalRow]:
+    """Bring live signals, by version, from a revision to that of the view; return those added.
+
+    Every entry must have one signal.
+    """
+    for version in view.versions_removed_since(since):
+        del followed[version]
+    added = list(view.signals_added_since(since))
+    assert not followed.keys() & {row.version for row in added}
+    followed |= {row.version: row for row in added}
+    return added
+
+
+def rows_of(content: bytes | str) -> list[ImportRow | BadRow]:
+    """Read all rows of a list."""
+    return list(list_file(content))
+
+
+def only_row(content: bytes | str) -> ImportRow:
+    """Read the one row of a list, a good one."""
+    (row,) = rows_of(content)
+    assert isinstance(row, ImportRow), row
+    return row
+
+
+def only_bad(content: bytes | str) -> BadRow:
+    """Read a list with one bad row, and return that."""
+    bad = [row for row in rows_of(content) if isinstance(row, BadRow)]
+    assert len(bad) == 1, bad
+    return bad[0]

@@ -1,4 +1,4 @@
-"""Recall and false matches per threshold, against a count by hand."""
+"""Recall and false matches of thresholds, compared with counts of all distances."""
 
 import math
 import random
@@ -21,59 +21,56 @@ from tests.texts import ENTRIES, leetspeak, negatives
 
 
 def flipped(value: int, bits: int, rng: random.Random) -> bytes:
-    for place in rng.sample(range(256), bits):
-        value ^= 1 << place
+    for bit in rng.sample(range(256), bits):
+        value ^= 1 << bit
     return value.to_bytes(32, "big")
 
 
-def test_evaluation_equals_a_count_by_hand(store: BankStore) -> None:
+def test_an_evaluation_equals_counts_of_all_distances(bank: BankStore) -> None:
     rng = random.Random(5)
     known = [rng.getrandbits(256) for _ in range(300)]
-    store.create_bank("b")
-    store.import_entries("b", list_file(hex_list(known)))
+    bank.import_entries("b", list_file(hex_list(known)))
     near = [flipped(known[i], i % 40, rng) for i in range(80)]
     far = [rng.randbytes(32) for _ in range(50)] + [flipped(known[7], 20, rng)] * 3
     samples = [(value, True) for value in near] + [(value, False) for value in far]
-    with store.view() as view:
-        found = evaluate(view, "b", "pdq", samples, 0.02)
+    with bank.view() as view:
+        result = evaluate(view, "b", "pdq", samples, 0.02)
 
     def nearest(value: bytes) -> int:
         number = int.from_bytes(value)
         return min((number ^ k).bit_count() for k in known)
 
-    for values, histogram in ((near, found.positive_histogram), (far, found.negative_histogram)):
+    for values, histogram in ((near, result.positive_histogram), (far, result.negative_histogram)):
         distances = [nearest(value) for value in values]
         assert list(histogram) == [distances.count(d) for d in range(max(distances) + 1)]
-    assert found.thresholds[10].recall.value == sum(nearest(v) <= 10 for v in near) / 80
-    assert found.suggested == 19
-    assert found.noisy == ()
-    with store.view() as view:
-        loud = evaluate(view, "b", "pdq", samples, 0.1)
-    assert loud.suggested is not None
-    assert loud.suggested >= 20
-    assert loud.noisy[0][1] == 3
-    assert int.from_bytes(loud.noisy[0][0].signals[0].value) == known[7]
-    # What never matches is left out.
-    entry = next(e for e in live(store).values() if int.from_bytes(e.signals[0].value) == known[7])
-    store.quarantine_entries("b", [entry.id])
-    with store.view() as view:
-        quiet = evaluate(view, "b", "pdq", samples, 0.02)
-    assert quiet.suggested is not None
-    assert quiet.suggested > 20
+    assert result.thresholds[10].recall.value == sum(nearest(v) <= 10 for v in near) / 80
+    assert result.suggested == 19
+    assert result.noisy == ()
+    with bank.view() as view:
+        tolerant = evaluate(view, "b", "pdq", samples, 0.1)
+    assert tolerant.suggested is not None
+    assert tolerant.suggested >= 20
+    assert tolerant.noisy[0][1] == 3
+    assert int.from_bytes(tolerant.noisy[0][0].signals[0].value) == known[7]
+    # Entries that never match are left out.
+    entry = next(e for e in live(bank).values() if int.from_bytes(e.signals[0].value) == known[7])
+    bank.quarantine_entries("b", [entry.id])
+    with bank.view() as view:
+        quarantined = evaluate(view, "b", "pdq", samples, 0.02)
+    assert quarantined.suggested is not None
+    assert quarantined.suggested > 20
 
 
-def test_without_good_samples_nothing_is_suggested(store: BankStore) -> None:
-    store.create_bank("b")
-    with store.view() as view:
-        found = evaluate(view, "b", "pdq", [(bytes(32), True)], 0.01)
-    assert (found.suggested, found.positive_histogram) == (None, ())
-    assert found.thresholds[31].recall.value == 0
-    assert found.thresholds[31].false_matches.value is None
+def test_without_good_samples_nothing_is_suggested(bank: BankStore) -> None:
+    with bank.view() as view:
+        result = evaluate(view, "b", "pdq", [(bytes(32), True)], 0.01)
+    assert (result.suggested, result.positive_histogram) == (None, ())
+    assert result.thresholds[31].recall.value == 0
+    assert result.thresholds[31].false_matches.value is None
 
 
-def test_wrong_questions_are_refused(store: BankStore) -> None:
-    store.create_bank("b")
-    with store.view() as view:
+def test_wrong_arguments_are_refused(bank: BankStore) -> None:
+    with bank.view() as view:
         with pytest.raises(InvalidInput, match="md5"):
             evaluate(view, "b", "md5", [], 0.1)
         with pytest.raises(InvalidInput, match="0 to 1"):
@@ -85,16 +82,18 @@ def test_wrong_questions_are_refused(store: BankStore) -> None:
 def test_wilson_equals_published_values() -> None:
     """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20 and 1 of 29."""
     for hits, total, low, high in (
-        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
-    ):  # fmt: skip
+    ):
         rate = wilson(hits, total)
         assert rate.low == pytest.approx(low, abs=5e-5)
         assert rate.high == pytest.approx(high, abs=5e-5)
 
 
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
+def test_an_interval_contains_its_share(case: tuple[int, int]) -> None:
     rate = wilson(*case)
     assert rate.value is not None
     assert rate.low is not None
@@ -103,44 +102,44 @@ def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
     assert rate.value - 1e-12 <= rate.high <= 1
 
 
-def missing(algorithm: str, query: bytes, entry: bytes) -> float:
-    """What the query lacks of an entry that is no longer than a window."""
+def distance_of(algorithm: str, query: bytes, entry: bytes) -> float:
+    """Return the distance of a query and an entry, a text of at most one window."""
     if algorithm == "tlsh":
         kind = get_algorithm(algorithm)
         return distance(Signal(kind, query), Signal(kind, entry))
-    held, wanted = (set(grams_of(np.frombuffer(v, np.uint8)).tolist()) for v in (query, entry))
-    return len(wanted - held) / len(wanted)
+    grams, of_entry = (set(grams_of(np.frombuffer(v, np.uint8)).tolist()) for v in (query, entry))
+    return len(of_entry - grams) / len(of_entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["text", "tlsh"])
-def test_texts_are_evaluated_by_their_own_distance(store: BankStore, algorithm: str) -> None:
+def test_texts_are_evaluated_by_their_own_distance(bank: BankStore, algorithm: str) -> None:
     def value_of(text: str) -> bytes:
         (signal,) = hash_text(text, [algorithm]).signals
         return signal.value
 
     rng = random.Random(3)
-    store.create_bank("b")
     listed = [Signal(get_algorithm(algorithm), value_of(text)).text for text in ENTRIES]
     rows = "".join(f"{algorithm},{signal},{i}\n" for i, signal in enumerate(listed))
-    store.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
+    bank.import_entries("b", list_file("algorithm,signal,external_id\n" + rows))
     near = [value_of(leetspeak(text, rng, 0.2)) for text in ENTRIES]
-    apart = [min(missing(algorithm, v, value_of(text)) for text in ENTRIES) for v in near]
-    # A copy that is called good keeps the threshold down.
-    worst = int(np.argmax(apart))
+    distances = [min(distance_of(algorithm, v, value_of(text)) for text in ENTRIES) for v in near]
+    # A copy that is labelled negative keeps the threshold low.
+    worst = int(np.argmax(distances))
     far = [*(value_of(text) for text in negatives()[:200]), near[worst]]
     samples = [(v, True) for v in near] + [(v, False) for v in far]
-    with store.view() as view:
-        found = evaluate(view, "b", algorithm, samples, 0.0)
-        loud = evaluate(view, "b", algorithm, samples, 0.5)
-    step, last = found.step, len(found.thresholds) - 1
-    steps = [math.ceil(d / step - 1e-6) for d in apart]
-    assert list(found.positive_histogram) == [steps.count(i) for i in range(max(steps) + 1)]
-    for place, effect in enumerate(found.thresholds):
-        assert effect.recall.value == sum(one <= place for one in steps) / len(ENTRIES)
+    with bank.view() as view:
+        result = evaluate(view, "b", algorithm, samples, 0.0)
+        tolerant = evaluate(view, "b", algorithm, samples, 0.5)
+    step, last = result.step, len(result.thresholds) - 1
+    steps = [math.ceil(d / step - 1e-6) for d in distances]
+    assert list(result.positive_histogram) == [steps.count(i) for i in range(max(steps) + 1)]
+    for i, effect in enumerate(result.thresholds):
+        assert effect.recall.value == sum(s <= i for s in steps) / len(ENTRIES)
         assert effect.false_matches.value is not None
-        assert effect.false_matches.value >= (steps[worst] <= place) / len(far)
-    assert found.suggested is not None
-    assert found.suggested < apart[worst]
-    assert loud.suggested == pytest.approx(step * max(one for one in steps if one <= last))
+        assert effect.false_matches.value >= (steps[worst] <= i) / len(far)
+    assert result.suggested is not None
+    assert result.suggested < distances[worst]
+    assert tolerant.suggested == pytest.approx(step * max(i for i in steps if i <= last))
     if steps[worst] <= last:
-        assert [(e.external_id, count) for e, count in loud.noisy] == [(str(worst), 1)]
+        assert [(e.external_id, count) for e, count in tolerant.noisy] == [(str(worst), 1)]

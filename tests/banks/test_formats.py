@@ -1,4 +1,4 @@
-"""Every exchange format: the samples, hostile documents, packing, and the way back."""
+"""All formats: samples, compression, hostile documents, and exports that import again."""
 
 import gzip
 import json
@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featsvc.banks.lists import formats
 from featsvc.banks.lists.formats import FORMATS, detect
 from featsvc.banks.lists.formats.compression import MAX_RATIO, decompressed
 from featsvc.banks.lists.formats.json_records import records
+from featsvc.banks.lists.formats.lines import read_lines
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import BankSettings, Opinion
@@ -26,7 +27,7 @@ from featsvc.banks.results import BadRow, ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.cli.bank_lists import export
 from featsvc.errors import InvalidInput
-from tests.banks.lists import hex_list, list_file, live, sample
+from tests.banks.lists import exported, hex_list, list_file, live, sample
 from tests.photographs import ROOT
 
 HASH = "0123456789abcdef" * 4
@@ -95,9 +96,8 @@ def test_tx_samples() -> None:
     assert [r.opinion for r in rows] == [Opinion.POSITIVE, Opinion.NEGATIVE, Opinion.POSITIVE]
     assert (rows[0].labels, rows[0].source) == (("tag1", "tag2"), "Sample Signals")
     assert rows[2].signals[0].algorithm == "md5"
-    assert [r.signals[0].algorithm for r in rows_of(sample("tx_local_file.txt"))] == [
-        "pdq", "pdq", "pdq", "md5",
-    ]  # fmt: skip
+    local = rows_of(sample("tx_local_file.txt"))
+    assert [r.signals[0].algorithm for r in local] == ["pdq", "pdq", "pdq", "md5"]
 
 
 SAMPLES = {
@@ -114,7 +114,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_a_sample_and_is_told_by_it(name: str) -> None:
+def test_every_format_is_detected_in_its_samples(name: str) -> None:
     samples = [file for file, (format_name, *_) in SAMPLES.items() if format_name == name]
     assert samples, f"put a {name} file into tests/banks/samples, and a row into SAMPLES"
     for file in samples:
@@ -122,11 +122,11 @@ def test_every_format_has_a_sample_and_is_told_by_it(name: str) -> None:
 
 
 def test_every_reader_is_in_the_table() -> None:
-    named = {known.read for known in FORMATS.values()}
+    readers = {known.read for known in FORMATS.values()} | {read_lines}
     for path in Path(formats.__file__).parent.glob("*.py"):
-        for name, made in vars(import_module(f"{formats.__name__}.{path.stem}")).items():
-            if isfunction(made) and name.startswith("read"):
-                assert made in named, f"lists/formats/__init__.py: no row of {path.stem}.{name}"
+        for name, value in vars(import_module(f"{formats.__name__}.{path.stem}")).items():
+            if isfunction(value) and name.startswith("read"):
+                assert value in readers, f"lists/formats/__init__.py: no row of {path.stem}.{name}"
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -136,89 +136,83 @@ def test_every_format_has_its_row_in_the_guide_and_the_contract(name: str) -> No
     assert f"`{name}`" in ", ".join(rows).split(", "), f"docs/curators.md has no row of {name}"
     contract = (ROOT / "proto" / "featsvc" / "v1" / "banks.proto").read_text()
     written = FORMATS[name].write is not None
-    told = 2 if written else 1
-    assert contract.count(f'"{name}"') >= told, f"banks.proto: `format` does not name {name}"
+    mentions = 2 if written else 1
+    assert contract.count(f'"{name}"') >= mentions, f"banks.proto: `format` does not name {name}"
     choices = next(p for p in export.params if p.name == "file_format").type
     assert isinstance(choices, click.Choice)
     assert (name in choices.choices) == written, f"featsvc bank export --format: {name}"
-    taking_out = guide.partition("## Taking lists out")[2].partition("\n## ")[0]
-    assert not written or f"`{name}`" in taking_out, f"docs/curators.md: what drops {name}?"
+    taking_out = guide.partition("## Export or delete a bank")[2].partition("\n## ")[0]
+    assert not written or f"`{name}`" in taking_out, f"docs/curators.md: what does {name} drop?"
 
 
-@pytest.mark.parametrize("packed", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_samples_import_exactly(store: BankStore, name: str, packed: str) -> None:
+def test_samples_import_exactly(bank: BankStore, name: str, compression: str) -> None:
     format_name, ids, signals = SAMPLES[name]
     content = sample(name)
-    if packed == "gzip":
+    if compression == "gzip":
         content = gzip.compress(content[:100]) + gzip.compress(content[100:])
-    elif packed == "zstd":
+    elif compression == "zstd":
         content = zstandard.compress(content)
-    store.create_bank("b")
-    result = store.import_entries("b", list_file(content))
+    result = bank.import_entries("b", list_file(content))
     assert result.format == format_name
-    found = live(store).values()
-    assert {entry.external_id for entry in found} == ids
-    assert sum(len(entry.signals) for entry in found) == signals
-    assert store.get_bank("b").signal_count == signals
-    again = store.import_entries("b", list_file(content))
-    assert (again.revision, again.summary.unchanged_entries) == (0, len(found))
+    entries = live(bank).values()
+    assert {entry.external_id for entry in entries} == ids
+    assert sum(len(entry.signals) for entry in entries) == signals
+    assert bank.get_bank("b").signal_count == signals
+    again = bank.import_entries("b", list_file(content))
+    assert (again.revision, again.summary.unchanged_entries) == (0, len(entries))
 
 
-def test_a_feed_withdraws_what_an_earlier_one_gave(store: BankStore) -> None:
+def test_a_feed_withdraws_entries_of_an_earlier_feed(bank: BankStore) -> None:
     content = sample("stopncii.json")
-    store.create_bank("b")
-    store.import_entries("b", list_file(content.replace(b"Withdrawn", b"Active")))
-    assert store.get_bank("b").entry_count == 4
-    result = store.import_entries("b", list_file(content))
+    bank.import_entries("b", list_file(content.replace(b"Withdrawn", b"Active")))
+    assert bank.get_bank("b").entry_count == 4
+    result = bank.import_entries("b", list_file(content))
     assert (result.summary.withdrawn_entries, result.summary.unchanged_entries) == (1, 3)
-    assert store.get_bank("b").entry_count == 3
+    assert bank.get_bank("b").entry_count == 3
 
 
-def test_the_last_word_of_a_file_holds(store: BankStore) -> None:
-    store.create_bank("b")
+def test_the_last_row_of_an_entry_decides(bank: BankStore) -> None:
     entry: dict[str, object] = {
         "external_id": "a",
         "signals": [{"algorithm": "pdq", "signal": HASH}],
     }
-    gone: dict[str, object] = {"external_id": "a", "withdrawn": True}
+    withdrawal: dict[str, object] = {"external_id": "a", "withdrawn": True}
 
     def imported(*documents: dict[str, object]) -> int:
         content = "".join(json.dumps(d) + "\n" for d in documents)
-        store.import_entries("b", list_file(content))
-        return store.get_bank("b").entry_count
+        bank.import_entries("b", list_file(content))
+        return bank.get_bank("b").entry_count
 
-    assert imported(entry, gone) == 0
-    assert imported(gone, entry) == 1
-    assert imported(gone, entry, gone, entry) == 1
-    assert imported(entry, entry, gone) == 0
+    assert imported(entry, withdrawal) == 0
+    assert imported(withdrawal, entry) == 1
+    assert imported(withdrawal, entry, withdrawal, entry) == 1
+    assert imported(entry, entry, withdrawal) == 0
 
 
-def test_stored_only_signals_are_kept_and_said(store: BankStore) -> None:
-    store.create_bank("b")
+def test_signals_that_never_match_are_kept_and_counted(bank: BankStore) -> None:
     content = f"algorithm,signal,external_id\nPhotoDNA,QUJD/+==,a\ntmk,xyz,a\npdq,{HASH},a\n"
-    result = store.import_entries("b", list_file(content))
+    result = bank.import_entries("b", list_file(content))
     assert result.summary.unmatchable_signals == 2
-    (entry,) = live(store).values()
+    (entry,) = live(bank).values()
     assert [s.text for s in entry.signals] == ["QUJD/+==", "xyz", HASH]
 
 
-def test_plain_pictures_are_said(store: BankStore) -> None:
-    store.create_bank("b")
+def test_signals_of_plain_pictures_are_counted(bank: BankStore) -> None:
     plain = ["00" * 32, "f0" * 32, "ff" * 32, f"{2**200 * 7:064x}"]
     content = "\n".join([*plain, f"{HASH[:63]}0"])
     good = sample("pdq_hex.txt").decode()
-    assert store.import_entries("b", list_file(good)).summary.low_information == 0
-    assert store.import_entries("b", list_file(content)).summary.low_information == 4
+    assert bank.import_entries("b", list_file(good)).summary.low_information == 0
+    assert bank.import_entries("b", list_file(content)).summary.low_information == 4
 
 
-def test_a_preview_tells_of_other_banks_and_safe_lists(store: BankStore) -> None:
-    store.create_bank("b")
-    store.create_bank("other")
-    store.create_bank("safe", BankSettings(safe=True))
-    store.import_entries("other", list_file(hex_list([1, 2, 3])))
-    store.import_entries("safe", list_file(hex_list([3, 4])))
-    preview = store.import_entries(
+def test_a_dry_run_counts_entries_of_other_banks_and_safe_lists(bank: BankStore) -> None:
+    bank.create_bank("other")
+    bank.create_bank("safe", BankSettings(safe=True))
+    bank.import_entries("other", list_file(hex_list([1, 2, 3])))
+    bank.import_entries("safe", list_file(hex_list([3, 4])))
+    preview = bank.import_entries(
         "b", list_file(hex_list([2, 3, 4, 5])), ImportOptions(dry_run=True)
     )
     assert (preview.summary.in_other_banks, preview.summary.in_safe_lists) == (3, 2)
@@ -246,30 +240,30 @@ def test_entities_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "format_name", "told"),
+    ("content", "format_name", "message"),
     [
         (b"<queryResult><images>", "", "not well-formed"),
         (b"<other/>", "ncmec-xml", "not a queryResult"),
         (b"<queryResult>" + b"<a>" * 100, "", "nested deeper"),
         (b"<queryResult><" + b"a" * 3_000_000, "", "longer than"),
         (b"<queryResult><i><image><id>" + b"a" * 100_000, "", "longer than"),
-        (b'{"hashRecords": [{"a": 1}, ', "", "ends in the middle"),
+        (b'{"hashRecords": [{"a": 1}, ', "", "is truncated"),
         (b'{"hashRecords": "' + b"a" * 3_000_000, "", "longer than"),
         (b'{"hashRecords": [' + b"[" * 100, "", "nested deeper"),
         (b'{"results": []}', "stopncii", "no array"),
         (gzip.compress(b"0" * 2**28), "pdq-text", "times as much"),
-        (gzip.compress(b"0" * 1000)[:-9], "", "ends in the middle"),
+        (gzip.compress(b"0" * 1000)[:-9], "", "is truncated"),
         (b"\x1f\x8b\x08garbage and more", "", "damaged gzip"),
         (zstandard.compress(b"0" * 2**28), "pdq-text", "times as much"),
         (b"\x28\xb5\x2f\xfdgarbage and more", "", "damaged zstd"),
     ],
 )
-def test_hostile_documents_are_refused(content: bytes, format_name: str, told: str) -> None:
-    assert told in refused(content, format_name)
+def test_hostile_documents_are_refused(content: bytes, format_name: str, message: str) -> None:
+    assert message in refused(content, format_name)
 
 
-def test_a_gzip_bomb_is_given_up_early() -> None:
-    """10 GB of zeros, made as they are read: 10 MB of gzip."""
+def test_a_gzip_bomb_is_refused_early() -> None:
+    """The bomb is 10 MB of gzip with 10 GB of zeros."""
     piece = gzip.compress(b"\0" * 2**26)
     taken = 0
 
@@ -296,7 +290,7 @@ def test_one_line_of_200_mb_is_one_bad_row() -> None:
     assert rows[2].line == 3
 
 
-def test_bad_records_of_a_feed_are_named() -> None:
+def test_bad_records_of_a_feed_name_their_field() -> None:
     content = sample("stopncii.json").replace(b'"ImagePDQ"', b'"ImageFoo"', 1)
     content = content.replace(b'"Withdrawn",\n', b'"Lost",\n').replace(b"1a1cf05f", b"zzzcf05f")
     bad = [row for row in list_file(content) if isinstance(row, BadRow)]
@@ -319,21 +313,20 @@ def test_bad_records_of_a_feed_are_named() -> None:
     st.integers(1, 40),
     st.sampled_from([None, 1]),
 )
-@settings(deadline=None)
 def test_records_equal_those_of_a_json_parser(
-    wanted: list[dict[str, object]], size: int, indent: int | None
+    expected: list[dict[str, object]], size: int, indent: int | None
 ) -> None:
-    document = {"x": {"data": [1]}, "data": wanted, "y": [{"data": 2}]}
+    document = {"x": {"data": [1]}, "data": expected, "y": [{"data": 2}]}
     data = json.dumps(document, indent=indent).encode()
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
-    found = list(records(pieces, "data"))
-    assert [json.loads(record) for _, record in found] == wanted
-    begins = [data.count(b"\n", 0, data.index(record)) + 1 for _, record in found[:1]]
-    assert [line for line, _ in found[:1]] == begins
+    read = list(records(pieces, "data"))
+    assert [json.loads(record) for _, record in read] == expected
+    if read:
+        line, first = read[0]
+        assert line == data.count(b"\n", 0, data.index(first)) + 1
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(FORMATS)), st.integers(1, 64))
-@settings(deadline=None)
 def test_no_bytes_break_a_reader(data: bytes, format_name: str, size: int) -> None:
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     try:
@@ -351,14 +344,19 @@ def test_too_many_fingerprints_are_a_bad_row() -> None:
     )
     (bad,) = list_file(content)
     assert isinstance(bad, BadRow)
-    assert "more than 256" in bad.reason
+    assert "at most 256" in bad.reason
 
 
-# There and back
+# Exports
 
 
-_RICH = {"labels": ["x", "y z"], "source": "s", "opinion": "disputed", "note": 'a, "b"\nc',
-         "expire_time": "2031-02-03T04:05:06.000007+00:00"}  # fmt: skip
+_FIELDS = {
+    "labels": ["x", "y z"],
+    "source": "s",
+    "opinion": "disputed",
+    "note": 'a, "b"\nc',
+    "expire_time": "2031-02-03T04:05:06.000007+00:00",
+}
 _CROP = {"algorithm": "pdq", "signal": "ab" * 32, "variant": "crop", "quality": 7}
 _MD5 = {"algorithm": "md5", "signal": "12" * 16}
 _PDQ = {"algorithm": "pdq", "signal": HASH}
@@ -369,33 +367,29 @@ CARRIED: dict[str, list[dict[str, object]]] = {
     "csv": [
         {"signals": [_PDQ]},
         {"signals": [_MD5]},
-        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_RICH},
+        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_FIELDS},
     ],
     "jsonl": [
         {"signals": [_PDQ]},
         {"signals": [_MD5]},
-        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_RICH},
+        {"external_id": "ï, 1", "signals": [_CROP, _MD5], **_FIELDS},
         {"signals": [_CROP, {"algorithm": "pdna", "signal": "a+b="}], "note": "n"},
     ],
 }
-"""Entries of everything that a format can carry."""
+"""Entries with all fields that each format can carry."""
 WRITTEN = [known.name for known in FORMATS.values() if known.write]
 
 
 def full_bank(store: BankStore, format_name: str) -> None:
-    assert format_name in CARRIED, f"say in CARRIED what {format_name} can carry"
+    assert format_name in CARRIED, f"add entries with all that {format_name} can carry to CARRIED"
     store.create_bank("b")
     content = "".join(json.dumps(entry) + "\n" for entry in CARRIED[format_name])
     summary = store.import_entries("b", list_file(content)).summary
     assert summary.new_entries == len(CARRIED[format_name])
 
 
-def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
-    return b"".join(store.export_entries(bank, format_name, revision).chunks)
-
-
 @pytest.mark.parametrize("format_name", WRITTEN)
-def test_an_export_imports_into_the_same(store: BankStore, format_name: str) -> None:
+def test_an_export_imports_as_the_same_entries(store: BankStore, format_name: str) -> None:
     full_bank(store, format_name)
     assert store.export_entries("b", format_name).dropped_fields == ()
     content = exported(store, "b", format_name)
@@ -408,7 +402,7 @@ def test_an_export_imports_into_the_same(store: BankStore, format_name: str) -> 
     assert store.diff_revisions("b", 2, 0).total_changes == 0
 
 
-def test_what_a_format_cannot_carry_is_said(store: BankStore) -> None:
+def test_an_export_names_the_dropped_fields(store: BankStore) -> None:
     full_bank(store, "jsonl")
     assert store.export_entries("b", "csv").dropped_fields == ("grouped signals",)
     dropped = set(store.export_entries("b", "pdq-text").dropped_fields)

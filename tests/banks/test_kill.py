@@ -1,6 +1,6 @@
-"""An import that is killed leaves all of its list or nothing, and can be run again.
+"""A killed import leaves all of its list or nothing, and can be run again.
 
-A few moments here; for a hundred of them in lists of 200,000 rows:
+By default it is killed a few times; for a hundred kills in lists of 200,000 rows run:
 
     FEATSVC_KILLS=100 FEATSVC_KILL_ROWS=200000 pytest tests/banks/test_kill.py --timeout 3600
 """
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 def new_store(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Callable[[], AbstractContextManager[tuple[str, BankStore]]]:
-    """Makes an empty store: the size of one that holds other lists would be the test's cost."""
+    """Return a factory of empty stores: a growing store would make the test slow."""
 
     @contextmanager
     def make() -> Iterator[tuple[str, BankStore]]:
@@ -72,6 +72,7 @@ def new_store(
     return make
 
 
+@pytest.mark.slow
 def test_a_killed_import_leaves_all_or_nothing(
     new_store: Callable[[], AbstractContextManager[tuple[str, BankStore]]], path: Path
 ) -> None:
@@ -93,7 +94,7 @@ def test_a_killed_import_leaves_all_or_nothing(
         with new_store() as (url, store):
             process = started(url)
             time.sleep(rng.uniform(0, duration * 1.05))
-            process.kill()  # SIGKILL; nothing where it has ended already
+            process.kill()  # SIGKILL; does nothing if the process has ended
             process.join()
             landed += check(store)
             result = store.import_entries("b", ListFile(chunks(path), name=path.name))
@@ -105,17 +106,17 @@ def test_a_killed_import_leaves_all_or_nothing(
 
 
 def check(store: BankStore) -> bool:
-    """Whether all is there; that the log and the entries themselves agree."""
+    """Return whether the list is there; the log, the entries and their counts must agree."""
     with store.view() as view:
-        found = view.bank("b")
+        bank = view.bank("b")
         logged = view.revision_page("b", before=2**62, limit=10)
         of_bank = entries.c.bank_key == view.bank_key("b")
         counted = select(func.count()).select_from(entries).where(of_bank)
         live = view.connection.scalar(counted.where(entries.c.removed_revision.is_(None)))
         signals = view.connection.scalar(counted.join(entry_signals))
-    assert found.entry_count in (0, ROWS)
-    assert live == signals == found.entry_count
+    assert bank.entry_count in (0, ROWS)
+    assert live == signals == bank.entry_count
     imports = [line for line in logged if line.action == "import"]
-    assert [line.added_entries for line in imports] == ([ROWS] if found.entry_count else [])
-    assert store.list_entries("b", page_size=1).total_entries == found.entry_count
-    return found.entry_count == ROWS
+    assert [line.added_entries for line in imports] == ([ROWS] if bank.entry_count else [])
+    assert store.list_entries("b", page_size=1).total_entries == bank.entry_count
+    return bank.entry_count == ROWS

@@ -1,4 +1,4 @@
-"""Every distance that thresholds are chosen for has a measure, which says how far samples are."""
+"""Measures: every distance with thresholds has one, and it equals the distance in steps."""
 
 import math
 
@@ -21,28 +21,28 @@ def stacked(kind: Algorithm, values: list[bytes]) -> Values:
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
 
 
-def test_measures_are_of_what_is_matched_by_distance() -> None:
+def test_every_distance_with_thresholds_has_a_measure() -> None:
     assert MEASURES.keys() == {kind.distance for kind in MEASURED}, "see banks/tuning/measures.py"
     assert measure_of(ALGORITHMS["md5"]) is None
 
 
 @pytest.mark.parametrize("kind", MEASURED, ids=[kind.name for kind in MEASURED])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_measure_is_the_distance_in_steps(kind: Algorithm, data: st.DataObject) -> None:
     measure = measure_of(kind)
     assert measure is not None
     values = data.draw(st.lists(values_of(kind), min_size=1, max_size=9))
     queries = [*data.draw(st.lists(values_of(kind), max_size=3)), values[-1]]
-    asked, held = stacked(kind, queries), stacked(kind, values)
-    steps = measure.nearest(asked, held).tolist()
+    samples, entries = stacked(kind, queries), stacked(kind, values)
+    steps = measure.nearest(samples, entries).tolist()
     assert steps[-1] == 0
     assert measure.shown < measure.none == round(kind.largest_distance / measure.step) + 1
-    apart = [[kind.distance.compare(kind, q, v) for v in values] for q in queries]
+    distances = [[kind.distance.compare(kind, q, v) for v in values] for q in queries]
     if kind.distance is CONTAINMENT:
-        # Either in the other, which a measure of a bank is not.
+        # `compare` is symmetric, the measure is not: it is what the query lacks of an entry.
         return
-    assert steps == [math.ceil(min(mine) / measure.step - 1e-6) for mine in apart]
+    assert steps == [math.ceil(min(row) / measure.step - 1e-6) for row in distances]
     radius = kind.default_threshold
-    within = [rows.tolist() for rows in measure.within(asked, held, radius)]
-    assert within == [[i for i, d in enumerate(mine) if d <= radius] for mine in apart]
+    within = [rows.tolist() for rows in measure.within(samples, entries, radius)]
+    assert within == [[i for i, d in enumerate(row) if d <= radius] for row in distances]

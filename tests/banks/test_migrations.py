@@ -1,4 +1,4 @@
-"""A database of stage 1 becomes what the code says, with its data."""
+"""Migrations: databases of older schemas are upgraded and keep their data."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ from tests.banks.lists import SAMPLES, hex_list, list_file, live
 from tests.banks.record_store import LIST, read
 
 
-def _config(connection: sa.Connection) -> Config:
+def _config(connection: sa.Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", "featsvc.banks.sql:migrations")
     config.set_main_option("path_separator", "os")
@@ -39,25 +39,21 @@ def engine_of(url: str) -> sa.Engine:
 
 
 def test_head_is_the_newest_script() -> None:
-    config = Config()
-    config.set_main_option("script_location", "featsvc.banks.sql:migrations")
-    config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
+    assert ScriptDirectory.from_config(_config()).get_current_head() == migrations.HEAD
 
 
-def test_migrated_tables_are_those_of_the_code(store_url: str) -> None:
+def test_migrated_tables_equal_the_schema(store_url: str) -> None:
     store = BankStore(store_url)
     store.head()
     store.close()
     engine = engine_of(store_url)
     with engine.connect() as connection, warnings.catch_warnings():
-        # SQLite does not tell what an index by an expression is by.
+        # SQLite does not report the expression of an index.
         warnings.filterwarnings("ignore", message=".*expression-based index.*")
         context = MigrationContext.configure(connection, opts=_COMPARED)
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
-    found = [d for d in differences if "entry_signals_value" not in repr(d)]
-    assert found == []
+    assert [d for d in differences if "entry_signals_value" not in repr(d)] == []
 
 
 def test_a_stage_1_database_keeps_its_data(store_url: str) -> None:
@@ -71,8 +67,8 @@ def test_a_stage_1_database_keeps_its_data(store_url: str) -> None:
     assert store.head().revision == 3
     assert len(live(store)) == 2
     with store.view() as view:
-        assert [e.added_revision for e in view.changes_since(2)] == [3]
-        assert [e.added_revision for e in view.changes_since(1)] == [2, 3]
+        assert [row.version for row in view.signals_added_since(2)] == [9]
+        assert [row.version for row in view.signals_added_since(1)] == [7, 9]
     store.delete_bank("old", force=True)
     store.create_bank("old")
     store.close()
@@ -93,8 +89,20 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     newer.close()
 
 
+def insert(connection: sa.Connection, table: str, *values: object) -> None:
+    """Insert a row, given the values of all its columns."""
+    parameters = {f"v{i}": value for i, value in enumerate(values)}
+    marks = ", ".join(f":{name}" for name in parameters)
+    connection.execute(sa.text(f"INSERT INTO {table} VALUES ({marks})"), parameters)
+
+
+def insert_bank(connection: sa.Connection, bank_id: str, *rest: object) -> None:
+    """Insert a bank with default settings; `rest` are its columns from `settings_revision` on."""
+    insert(connection, "banks", 1, bank_id, "", "", "enforce", False, "{}", "[]", "auto", *rest)
+
+
 def _make_stage_1(url: str) -> None:
-    """The first revision's tables, and the version as stage 1 kept it, with one entry."""
+    """Create the first revision's tables with one entry, and the version table of that time."""
     engine = engine_of(url)
     with engine.begin() as connection:
         command.upgrade(_config(connection), "0001")
@@ -103,25 +111,16 @@ def _make_stage_1(url: str) -> None:
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)",
             "INSERT INTO schema_version VALUES (1)",
             "UPDATE head SET revision = 2, commit_time = 5, next_version = 8",
-            "INSERT INTO banks VALUES (1, 'old', '', '', 'enforce', false, '{}', '[]', 'auto', "
-            "1, 2, 1, 1, 1, '{\"pdq\": 1}')",
-            "INSERT INTO revisions VALUES (1, 4, 'old', 'create', '', '', '', '', '', 0, 0, 0)",
-            "INSERT INTO revisions VALUES (2, 5, 'old', 'import', '', '', '', '', '', 1, 0, 0)",
         ):
             connection.execute(sa.text(statement))
+        insert_bank(connection, "old", 1, 2, 1, 1, 1, '{"pdq": 1}')
+        insert(connection, "revisions", 1, 4, "old", "create", "", "", "", "", "", 0, 0, 0)
+        insert(connection, "revisions", 2, 5, "old", "import", "", "", "", "", "", 1, 0, 0)
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT setval('banks_key_seq', 1)"))
-        connection.execute(
-            sa.text(
-                "INSERT INTO entries VALUES (7, 7, 1, 'xa', :digest, 'a', '', '', '', '', NULL, "
-                "false, 4, 2, NULL)"
-            ),
-            {"digest": b"d"},
-        )
-        connection.execute(
-            sa.text("INSERT INTO entry_signals VALUES (7, 0, 'pdq', :value, 'original', NULL)"),
-            {"value": b"\x01" * 32},
-        )
+        entry = (7, 7, 1, "xa", b"d", "a", "", "", "", "", None, False, 4, 2, None)
+        insert(connection, "entries", *entry)
+        insert(connection, "entry_signals", 7, 0, "pdq", b"\x01" * 32, "original", None)
     engine.dispose()
 
 
@@ -135,71 +134,65 @@ def test_a_store_of_schema_0003_answers_as_before(tmp_path: Path) -> None:
     assert read(store) == json.loads(recorded.read_text())
     again = store.import_entries("a", list_file(LIST), ImportOptions(dry_run=True)).summary
     assert (again.unchanged_entries, again.new_entries) == (5, 1), "one of six was withdrawn"
-    # Of two entries with this id, one is of no source and ends as the other's source begins.
+    # Another entry has the external id "us", U+001F, "feed" and no source.
     assert store.withdraw_entries("a", (), ["us"], source="feed").entries == 1
     assert store.rollback_bank("a", 9).restored_entries == 1
     assert store.rollback_bank("a", 6).withdrawn_entries == 1
-    now = {(e.external_id, e.source): e.note for e in live(store).values() if e.bank_id == "a"}
-    assert now == {
-        ("2819", "partner"): "moved", ("two", ""): "n", ("", "partner"): "", ("us", "feed"): "",
-        ("us\x1ffeed", ""): "", ("rs\x1e0", "feed"): "",
-    }  # fmt: skip
-    assert store.get_bank("a").entry_count == len(now)
+    notes = {(e.external_id, e.source): e.note for e in live(store).values() if e.bank_id == "a"}
+    assert notes == {
+        ("2819", "partner"): "moved",
+        ("two", ""): "n",
+        ("", "partner"): "",
+        ("us", "feed"): "",
+        ("us\x1ffeed", ""): "",
+        ("rs\x1e0", "feed"): "",
+    }
+    assert store.get_bank("a").entry_count == len(notes)
     store.rollback_bank("a", 9)
     before, after = json.loads(recorded.read_text())["matches"], read(store)["matches"]
-    # What came back came later, so of equal distances it is last.
+    # Restored entries are newer: of matches with equal distances they are the last.
     assert {q: sorted(m) for q, m in after.items()} == {q: sorted(m) for q, m in before.items()}
     store.close()
 
 
 def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
-    """Ids that hold the separator, or look like another's identity; live ones and withdrawn."""
+    """Ids hold the separator, or equal the identity of another; versions are live and withdrawn."""
     rows = [
-        (1, "xa", "a", "feed", None), (2, "xa\x1ffeed", "a\x1ffeed", "", None),
-        (3, "xb\x1e0", "b\x1e0", "s\x1f\x1e", 3), (4, "xc", "c", "", None),
-        (5, "spdq:" + "05" * 32, "", "feed", None), (6, "xb\x1e0", "b\x1e0", "s\x1f\x1e", None),
-    ]  # fmt: skip
+        (1, "xa", "a", "feed", None),
+        (2, "xa\x1ffeed", "a\x1ffeed", "", None),
+        (3, "xb\x1e0", "b\x1e0", "s\x1f\x1e", 3),
+        (4, "xc", "c", "", None),
+        (5, "spdq:" + "05" * 32, "", "feed", None),
+        (6, "xb\x1e0", "b\x1e0", "s\x1f\x1e", None),
+    ]
     engine = engine_of(store_url)
     with engine.begin() as connection:
         command.upgrade(_config(connection), "0003")
         connection.execute(sa.text("UPDATE head SET revision = 3, next_version = 7"))
-        connection.execute(
-            sa.text(
-                "INSERT INTO banks VALUES (1, 'b', '', '', 'enforce', false, '{}', '[]', 'auto', "
-                "1, 3, 1, 1, 5, '{\"pdq\": 5}', NULL)"
-            )
-        )
-        for revision in (1, 2, 3):
-            connection.execute(
-                sa.text(
-                    "INSERT INTO revisions VALUES (:r, :r, 'b', 'add', '', '', '', '', '', 0, 0, "
-                    "0, :first)"
-                ),
-                {"r": revision, "first": 6 if revision == 3 else 1},
-            )
+        insert_bank(connection, "b", 1, 3, 1, 1, 5, '{"pdq": 5}', None)
+        for number in (1, 2, 3):
+            first = 6 if number == 3 else 1
+            log_line = ("b", "add", "", "", "", "", "", 0, 0, 0)
+            insert(connection, "revisions", number, number, *log_line, first)
         for version, identity, external_id, source, removed in rows:
-            connection.execute(
-                sa.text(
-                    "INSERT INTO entries VALUES (:v, :id, 1, :i, :d, :x, '', :s, '', '', NULL, "
-                    "false, 4, :added, :removed)"
-                ),
-                {"v": version, "id": min(version, 5), "i": identity, "d": bytes([version]),
-                 "x": external_id, "s": source, "added": 3 if version == 6 else 2,
-                 "removed": removed},
-            )  # fmt: skip
-            connection.execute(
-                sa.text("INSERT INTO entry_signals VALUES (:v, 0, 'pdq', :b, 'original', NULL)"),
-                {"v": version, "b": bytes([version]) * 32},
-            )
+            value, added = bytes([version]), 3 if version == 6 else 2
+            key = version, min(version, 5), 1, identity, value
+            fields = external_id, "", source, "", "", None, False
+            insert(connection, "entries", *key, *fields, 4, added, removed)
+            insert(connection, "entry_signals", version, 0, "pdq", value * 32, "original", None)
     engine.dispose()
     store = BankStore(store_url)
     with store.view() as view:
         rewritten = view.connection.execute(sa.text("SELECT version, identity FROM entries"))
-        found = {row.version: row.identity for row in rewritten}
-    assert found == {
-        1: "xa\x1ffeed", 2: "xa\x1e1feed", 3: "xb\x1e00\x1fs\x1f\x1e", 4: "xc",
-        5: "spdq:" + "05" * 32, 6: "xb\x1e00\x1fs\x1f\x1e",
-    }  # fmt: skip
+        identities = {row.version: row.identity for row in rewritten}
+    assert identities == {
+        1: "xa\x1ffeed",
+        2: "xa\x1e1feed",
+        3: "xb\x1e00\x1fs\x1f\x1e",
+        4: "xc",
+        5: "spdq:" + "05" * 32,
+        6: "xb\x1e00\x1fs\x1f\x1e",
+    }
     assert store.withdraw_entries("b", (), ["a"]).entries == 1
     assert store.withdraw_entries("b", (), ["b\x1e0"], source="s\x1f\x1e").entries == 1
     assert store.rollback_bank("b", 2).restored_entries == 2
@@ -209,11 +202,11 @@ def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
 
 
 def test_identities_are_ordered_by_bytes(store_url: str) -> None:
-    """As SQLite orders them; PostgreSQL only where it is told so."""
+    """SQLite always orders by bytes, PostgreSQL with the collation C."""
     with closing(BankStore(store_url)) as store, store.view() as view:
         if view.connection.dialect.name == "sqlite":
             return
-        collation = sa.inspect(view.connection).get_columns("entries")
-        (found,) = [c["type"].collation for c in collation if c["name"] == "identity"]  # type: ignore[attr-defined]
-        wanted = schema.entries.c.identity.type.dialect_impl(view.connection.dialect)
-        assert found == wanted.collation == "C"  # type: ignore[attr-defined]
+        columns = sa.inspect(view.connection).get_columns("entries")
+        (stored,) = [c["type"].collation for c in columns if c["name"] == "identity"]  # type: ignore[attr-defined]
+        declared = schema.entries.c.identity.type.dialect_impl(view.connection.dialect)
+        assert stored == declared.collation == "C"  # type: ignore[attr-defined]

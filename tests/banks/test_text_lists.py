@@ -1,4 +1,4 @@
-"""Lists that carry texts: fingerprints, digests, TLSH, raw texts (hashed and forgotten)."""
+"""Lists of texts: fingerprints, digests, TLSH, and raw texts, which are hashed and not kept."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from featsvc.banks.store import BankStore
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
-from tests.banks.lists import list_file, live
+from tests.banks.lists import exported, list_file, live
 from tests.banks.test_formats import rows_of
 from tests.texts import ENTRIES, negatives
 
@@ -31,7 +31,7 @@ def signals(row: ImportRow) -> list[tuple[str, bytes]]:
     return [(s.algorithm, s.value) for s in row.signals]
 
 
-def made(words: int, between: str) -> str:
+def random_words(words: int, between: str) -> str:
     rng = random.Random(5)
     return between.join("".join(rng.choices("abcdefgh", k=4)) for _ in range(words))
 
@@ -60,7 +60,7 @@ def test_a_raw_text_becomes_its_signals(content: str) -> None:
 
 @pytest.mark.parametrize("name", ["text_tlsh", "TEXT_TLSH", "tlsh"])
 @pytest.mark.parametrize("digest", [DIGEST, DIGEST[2:], DIGEST.lower()])
-def test_tlsh_by_any_name(name: str, digest: str) -> None:
+def test_tlsh_has_several_names(name: str, digest: str) -> None:
     (row,) = rows_of(f"algorithm,signal\n{name},{digest}\n")
     assert [(s.algorithm, s.text) for s in row.signals] == [("tlsh", DIGEST)]
 
@@ -76,10 +76,13 @@ def test_a_text_that_spans_lines_is_one_row() -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("!?", "nothing in the text reads"), ("", "text: empty"),
-     ("x" * 40_000 + "yz" * 20_000 + "a", None)],
-)  # fmt: skip
-def test_texts_of_which_nothing_can_be_hashed_are_bad_rows(text: str, reason: str | None) -> None:
+    [
+        ("!?", "nothing in the text reads"),
+        ("", "text: empty"),
+        ("x" * 40_000 + "yz" * 20_000 + "a", None),
+    ],
+)
+def test_texts_without_anything_to_hash_are_bad_rows(text: str, reason: str | None) -> None:
     (row,) = list_file(f"algorithm,signal\nraw_text,{quoted(text)}\n")
     if reason is None:
         assert isinstance(row, ImportRow)
@@ -88,6 +91,7 @@ def test_texts_of_which_nothing_can_be_hashed_are_bad_rows(text: str, reason: st
     assert reason in row.reason
 
 
+@pytest.mark.slow
 def test_a_text_longer_than_an_entry_is_a_bad_row() -> None:
     text = " ".join(negatives())[:120_000].replace("\n", " ")
     (row,) = list_file(f"algorithm,signal\nraw_text,{quoted(text)}\n")
@@ -95,15 +99,15 @@ def test_a_text_longer_than_an_entry_is_a_bad_row() -> None:
     assert "send it in pieces" in row.reason
 
 
-def test_a_line_may_be_long_but_an_open_quote_swallows_little() -> None:
-    text = made(12_000, "  ")
+def test_a_long_line_is_not_taken_for_an_open_quote() -> None:
+    text = random_words(12_000, "  ")
     assert len(text) > MAX_OPEN_BYTES
     (row,) = rows_of(f"algorithm,signal\nraw_text,{quoted(text)}\n")
     assert len(row.signals) > 2
 
 
 def test_parts_and_digests_survive_an_export_of_json_lines(store: BankStore) -> None:
-    book = made(7000, " ")
+    book = random_words(7000, " ")
     texts = [*ENTRIES[:3], book, "Buy now!"]
     lines = [
         json.dumps({"external_id": str(i), "signals": [{"algorithm": "raw_text", "signal": text}]})
@@ -112,10 +116,10 @@ def test_parts_and_digests_survive_an_export_of_json_lines(store: BankStore) -> 
     store.create_bank("a")
     store.create_bank("b")
     store.import_entries("a", list_file("\n".join(lines)), ImportOptions())
-    exported = b"".join(store.export_entries("a", "jsonl").chunks)
-    assert max(map(len, exported.splitlines())) > 64 * 1024
-    store.import_entries("b", list_file(exported), ImportOptions())
-    assert b"".join(store.export_entries("b", "jsonl").chunks) == exported
+    content = exported(store, "a", "jsonl")
+    assert max(map(len, content.splitlines())) > 64 * 1024
+    store.import_entries("b", list_file(content), ImportOptions())
+    assert exported(store, "b", "jsonl") == content
     again = store.import_entries("b", list_file("\n".join(lines)), ImportOptions())
     assert (again.revision, again.summary.unchanged_entries) == (0, len(texts))
     entries = {e.external_id: e for e in live(store).values() if e.bank_id == "a"}

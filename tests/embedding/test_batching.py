@@ -1,7 +1,6 @@
-"""The micro-batcher: every row answered once, with its own answer, in batches that fill."""
+"""The micro-batcher: every row has its own result, and waiting rows run as one batch."""
 
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from featsvc.embedding.batching import BatchingOptions, MicroBatcher, ModelQueue
 from featsvc.errors import DataCorrupt, FeatsvcError, Overloaded, Unavailable
+from tests.patience import PATIENCE_S, until
 
 Row = NDArray[np.float32]
 
@@ -18,18 +18,18 @@ def row(value: float) -> Row:
     return np.array([value], np.float32)
 
 
-class Gate:
-    """A model that holds its first batch until it is told to go on, and notes every batch."""
+class BlockedModel:
+    """A model that blocks until `released` is set, and records every batch."""
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
         self.entered = threading.Event()
-        self.go_on = threading.Event()
+        self.released = threading.Event()
 
     def run(self, batch: Row) -> list[float | FeatsvcError]:
         self.batches.append([float(x) for x in batch[:, 0]])
         self.entered.set()
-        assert self.go_on.wait(30)
+        assert self.released.wait(PATIENCE_S)
         return [float(2 * x) for x in batch[:, 0]]
 
 
@@ -38,44 +38,51 @@ def batcher() -> MicroBatcher:
     return MicroBatcher(BatchingOptions(threads=1, max_batch=4, max_wait_ms=0))
 
 
-def held(batcher: MicroBatcher, gate: Gate) -> tuple[ModelQueue[float], Future[float]]:
-    """A lane whose only thread is held."""
-    lane: ModelQueue[float] = batcher.add(gate.run, row_s=0.001)
-    first = batcher.submit(lane, row(0))
-    assert gate.entered.wait(30)
-    return lane, first
+def blocked(batcher: MicroBatcher, model: BlockedModel) -> tuple[ModelQueue[float], Future[float]]:
+    """The queue of the model, after its first row has blocked the only thread."""
+    queue: ModelQueue[float] = batcher.add(model.run, row_s=0.001)
+    first = batcher.submit(queue, row(0))
+    assert model.entered.wait(PATIENCE_S)
+    return queue, first
 
 
 def test_each_caller_gets_its_own_answer() -> None:
     batcher = MicroBatcher(BatchingOptions(threads=2, max_batch=8))
-    lane: ModelQueue[float] = batcher.add(
-        lambda batch: [float(x) for x in 3 * batch[:, 0]], row_s=1e-4
-    )
+    sizes: list[int] = []
+
+    def run(batch: Row) -> list[float]:
+        sizes.append(len(batch))
+        return [float(x) for x in 3 * batch[:, 0]]
+
+    queue: ModelQueue[float] = batcher.add(run, row_s=1e-4)
 
     def call(i: int) -> float:
-        return batcher.submit(lane, row(i)).result(30)
+        return batcher.submit(queue, row(i)).result(PATIENCE_S)
 
     with ThreadPoolExecutor(16) as callers:
         assert list(callers.map(call, range(2000))) == [3 * i for i in range(2000)]
     batcher.close()
-    assert lane.rows == 2000
-    assert lane.batches < 2000
+    assert sum(sizes) == 2000
+    assert len(sizes) < 2000
 
 
-def test_what_waits_for_a_busy_thread_runs_together_up_to_the_limit(batcher: MicroBatcher) -> None:
-    gate = Gate()
-    lane, first = held(batcher, gate)
-    later = [batcher.submit(lane, row(i)) for i in range(1, 7)]
-    gate.go_on.set()
-    assert [f.result(30) for f in (first, *later)] == [2 * i for i in range(7)]
-    assert gate.batches == [[0], [1, 2, 3, 4], [5, 6]]
+def test_rows_that_wait_for_a_busy_thread_run_together(batcher: MicroBatcher) -> None:
+    model = BlockedModel()
+    queue, first = blocked(batcher, model)
+    later = [batcher.submit(queue, row(i)) for i in range(1, 7)]
+    model.released.set()
+    assert [f.result(PATIENCE_S) for f in (first, *later)] == [2 * i for i in range(7)]
+    assert model.batches == [[0], [1, 2, 3, 4], [5, 6]]
     batcher.close()
 
 
-def test_a_free_thread_waits_for_company_only_under_load() -> None:
-    """Rows far apart run at once, though the wait allows a second."""
+def test_a_free_thread_waits_for_further_rows_only_under_load() -> None:
+    """Rows that arrive far apart run at once, although `max_wait_ms` is twice the patience."""
+    wait_s = 2 * PATIENCE_S
     batcher = MicroBatcher(
-        BatchingOptions(threads=1, max_batch=4, max_wait_ms=1000, max_latency_ms=20_000)
+        BatchingOptions(
+            threads=1, max_batch=4, max_wait_ms=1000 * wait_s, max_latency_ms=16_000 * wait_s
+        )
     )
     sizes: list[int] = []
 
@@ -83,34 +90,32 @@ def test_a_free_thread_waits_for_company_only_under_load() -> None:
         sizes.append(len(batch))
         return [0.0] * len(batch)
 
-    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
-    lane.gap_s = 5.0
-    started = time.monotonic()
-    batcher.submit(lane, row(0)).result(30)
-    assert time.monotonic() - started < 0.9
-    lane.gap_s = 0.01
-    futures = [batcher.submit(lane, row(i)) for i in range(4)]
+    queue: ModelQueue[float] = batcher.add(run, row_s=wait_s)
+    queue.gap_s = 2 * wait_s
+    batcher.submit(queue, row(0)).result(PATIENCE_S)
+    queue.gap_s = wait_s / 4
+    futures = [batcher.submit(queue, row(i)) for i in range(4)]
     for future in futures:
-        future.result(30)
+        future.result(PATIENCE_S)
     assert sizes == [1, 4]
     batcher.close()
 
 
-def test_an_error_of_one_row_is_its_own(batcher: MicroBatcher) -> None:
+def test_an_error_of_one_row_fails_only_that_row(batcher: MicroBatcher) -> None:
     def run(batch: Row) -> list[float | FeatsvcError]:
         return [DataCorrupt("odd") if x % 2 else float(x) for x in batch[:, 0]]
 
-    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
-    futures = [batcher.submit(lane, row(i)) for i in range(4)]
-    assert [futures[0].result(30), futures[2].result(30)] == [0, 2]
+    queue: ModelQueue[float] = batcher.add(run, row_s=1e-4)
+    futures = [batcher.submit(queue, row(i)) for i in range(4)]
+    assert [futures[0].result(PATIENCE_S), futures[2].result(PATIENCE_S)] == [0, 2]
     for bad in (futures[1], futures[3]):
         with pytest.raises(DataCorrupt, match="odd"):
-            bad.result(30)
+            bad.result(PATIENCE_S)
     batcher.close()
 
 
-@pytest.mark.parametrize("fault", ["raises", "forgets a row"])
-def test_a_batch_that_fails_fails_for_its_callers_and_the_thread_lives(
+@pytest.mark.parametrize("fault", ["raises", "drops a row"])
+def test_a_failed_batch_fails_its_rows_and_the_thread_goes_on(
     batcher: MicroBatcher, fault: str
 ) -> None:
     def run(batch: Row) -> list[float]:
@@ -120,10 +125,10 @@ def test_a_batch_that_fails_fails_for_its_callers_and_the_thread_lives(
             return []
         return [1.0] * len(batch)
 
-    lane: ModelQueue[float] = batcher.add(run, row_s=1e-4)
+    queue: ModelQueue[float] = batcher.add(run, row_s=1e-4)
     with pytest.raises((RuntimeError, ValueError)):
-        batcher.submit(lane, row(-1)).result(30)
-    assert batcher.submit(lane, row(1)).result(30) == 1.0
+        batcher.submit(queue, row(-1)).result(PATIENCE_S)
+    assert batcher.submit(queue, row(1)).result(PATIENCE_S) == 1.0
     batcher.close()
 
 
@@ -131,38 +136,38 @@ def test_a_row_that_would_be_late_is_refused_at_once() -> None:
     batcher = MicroBatcher(
         BatchingOptions(threads=1, max_batch=1, max_wait_ms=0, max_latency_ms=90)
     )
-    gate = Gate()
-    lane: ModelQueue[float] = batcher.add(gate.run, row_s=0.020)
-    accepted = [batcher.submit(lane, row(0))]
-    assert gate.entered.wait(30)
+    model = BlockedModel()
+    queue: ModelQueue[float] = batcher.add(model.run, row_s=0.020)
+    accepted = [batcher.submit(queue, row(0))]
+    assert model.entered.wait(PATIENCE_S)
     # 20 ms each: one runs, three wait, and the fifth would end at 100 ms.
-    accepted += [batcher.submit(lane, row(i)) for i in range(3)]
+    accepted += [batcher.submit(queue, row(i)) for i in range(3)]
     with pytest.raises(Overloaded, match="max_latency_ms") as caught:
-        batcher.submit(lane, row(4))
+        batcher.submit(queue, row(4))
     assert caught.value.retry_after_ms >= 10
-    gate.go_on.set()
+    model.released.set()
     for future in accepted:
-        future.result(30)
+        future.result(PATIENCE_S)
     batcher.close()
 
 
-def test_a_wrong_first_guess_does_not_shut_the_door_for_ever() -> None:
+def test_a_wrong_first_estimate_is_corrected() -> None:
     batcher = MicroBatcher(BatchingOptions(threads=1, max_latency_ms=50))
-    lane: ModelQueue[float] = batcher.add(lambda batch: [0.0] * len(batch), row_s=10.0)
+    queue: ModelQueue[float] = batcher.add(lambda batch: [0.0] * len(batch), row_s=10.0)
     for _ in range(60):
-        batcher.submit(lane, row(0)).result(30)
-    assert lane.row_s < 0.05
+        batcher.submit(queue, row(0)).result(PATIENCE_S)
+    assert queue.row_s < 0.05
     batcher.close()
 
 
 def test_a_cancelled_row_never_runs(batcher: MicroBatcher) -> None:
-    gate = Gate()
-    lane, first = held(batcher, gate)
-    gone, stays = batcher.submit(lane, row(1)), batcher.submit(lane, row(2))
+    model = BlockedModel()
+    queue, first = blocked(batcher, model)
+    gone, stays = batcher.submit(queue, row(1)), batcher.submit(queue, row(2))
     assert gone.cancel()
-    gate.go_on.set()
-    assert (first.result(30), stays.result(30)) == (0, 4)
-    assert gate.batches == [[0], [2]]
+    model.released.set()
+    assert (first.result(PATIENCE_S), stays.result(PATIENCE_S)) == (0, 4)
+    assert model.batches == [[0], [2]]
     batcher.close()
 
 
@@ -172,22 +177,21 @@ def test_two_models_share_the_threads_and_neither_starves() -> None:
     def model(answer: float) -> ModelQueue[float]:
         return batcher.add(lambda batch: [answer] * len(batch), row_s=1e-4)
 
-    lanes = [model(0), model(1)]
-    futures = [(i % 2, batcher.submit(lanes[i % 2], row(i))) for i in range(200)]
-    assert all(future.result(30) == k for k, future in futures)
+    queues = [model(0), model(1)]
+    futures = [(i % 2, batcher.submit(queues[i % 2], row(i))) for i in range(200)]
+    assert all(future.result(PATIENCE_S) == k for k, future in futures)
     batcher.close()
 
 
-def test_closing_finishes_what_runs_and_cancels_what_waits(batcher: MicroBatcher) -> None:
-    gate = Gate()
-    lane, first = held(batcher, gate)
-    waiting = batcher.submit(lane, row(1))
+def test_closing_finishes_running_rows_and_cancels_waiting_ones(batcher: MicroBatcher) -> None:
+    model = BlockedModel()
+    queue, first = blocked(batcher, model)
+    waiting = batcher.submit(queue, row(1))
     closing = threading.Thread(target=batcher.close)
     closing.start()
-    while not waiting.cancelled():
-        time.sleep(0.001)
-    gate.go_on.set()
-    closing.join(30)
+    until(waiting.cancelled)
+    model.released.set()
+    closing.join(PATIENCE_S)
     assert first.result(0) == 0
     with pytest.raises(Unavailable):
-        batcher.submit(lane, row(2))
+        batcher.submit(queue, row(2))

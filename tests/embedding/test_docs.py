@@ -1,4 +1,4 @@
-"""What docs/models.md shows works as it stands there."""
+"""The examples of docs/models.md work."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Learned models: equal to the published classifier; every wrong file is refused at load."""
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.embedding.onnx_files import (
     DOUBLE,
     channel_means,
     means_spec,
+    needs_onnxruntime,
     node,
     onnx_file,
     root_of_red_minus_green,
@@ -24,9 +24,7 @@ from tests.embedding.onnx_files import (
 from tests.embedding.opennsfw import needs_opennsfw, opennsfw_spec
 from tests.hashing.photographs import photograph
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is of the `embed` extra"
-)
+pytestmark = needs_onnxruntime
 
 PIXELS = photograph("coffee.png")
 
@@ -84,9 +82,12 @@ def test_equals_the_published_classifier(name: str) -> None:
 )
 def test_logits_become_scores(tmp_path: Path, activation: str, expected: object) -> None:
     spec = means_spec(
-        tmp_path, scores_output="pooled", embedding_output="", activation=activation,
+        tmp_path,
+        scores_output="pooled",
+        embedding_output="",
+        activation=activation,
         preprocessing=Preprocessing(size=(8, 8), scale=0.02),
-    )  # fmt: skip
+    )
     model = OnnxEmbedder(spec)
     logits = model.preprocessing.apply(PIXELS).mean(axis=(1, 2)).astype(float)
     assert callable(expected)
@@ -102,7 +103,7 @@ def test_logits_taken_for_scores_are_refused(tmp_path: Path) -> None:
         OnnxEmbedder(spec)
 
 
-def test_nan_is_one_pictures_error_and_nobody_elses(tmp_path: Path) -> None:
+def test_nan_fails_only_its_own_picture(tmp_path: Path) -> None:
     spec = means_spec(tmp_path, root_of_red_minus_green(), scores_output="", labels=())
     model = OnnxEmbedder(spec)
     red = np.zeros((8, 8, 3), np.uint8)
@@ -145,7 +146,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_another_checksum_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(DataCorrupt, match=r"declared is 0000.*not loaded"):
+    with pytest.raises(DataCorrupt, match=r"not 0000.* as declared"):
         OnnxEmbedder(means_spec(tmp_path, sha256="0" * 64))
 
 
@@ -160,14 +161,14 @@ def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "content", "told"),
+    ("changes", "content", "message"),
     [
-        ({"preprocessing": Preprocessing(size=(9, 8))}, channel_means(), "takes .*8, 8.*makes"),
+        ({"preprocessing": Preprocessing(size=(9, 8))}, channel_means(), "takes .*8, 8.*produces"),
         ({"preprocessing": Preprocessing(size=(8, 8), layout="NHWC")}, channel_means(), "layout"),
         ({}, channel_means(batch=4), "exactly 4 pictures"),
         ({"embedding_output": "nowhere"}, channel_means(), "nowhere"),
         ({"labels": ("one", "two")}, channel_means(), "3 values for 2 labels"),
-        ({"dimensions": 512}, channel_means(), "3 values; wanted are 512"),
+        ({"dimensions": 512}, channel_means(), "3 values, not 512"),
         (
             {},
             onnx_file(
@@ -197,10 +198,10 @@ def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_told_at_load(
-    tmp_path: Path, changes: dict[str, object], content: bytes, told: str
+def test_a_spec_that_does_not_fit_the_file_is_refused(
+    tmp_path: Path, changes: dict[str, object], content: bytes, message: str
 ) -> None:
-    with pytest.raises(ConfigInvalid, match=told) as caught:
+    with pytest.raises(ConfigInvalid, match=message) as caught:
         OnnxEmbedder(means_spec(tmp_path, content, **changes))
     assert "model means" in str(caught.value)
 
@@ -219,7 +220,7 @@ def test_without_the_extra_the_message_says_what_to_install(
         OnnxEmbedder(means_spec(tmp_path))
 
 
-def test_a_built_in_name_is_taken(tmp_path: Path) -> None:
+def test_a_built_in_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="pdqf"):
         Embedder([OnnxEmbedder(means_spec(tmp_path, name="pdqf"))])
 

@@ -1,4 +1,4 @@
-"""The models file: what it declares, and errors that name file and key."""
+"""The models file, and errors that name file and key."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ preprocessing = {{ size = [224, 224] }}
 
 
 def read(folder: Path, text: str) -> str:
+    """The error of reading the text as a models file."""
     file = folder / "models.toml"
     file.write_text(text)
     with pytest.raises(ConfigInvalid) as caught:
@@ -40,7 +41,7 @@ def test_an_empty_file_declares_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('name = "one"', 'name = "One model"', "name"),
         ("version = 1", "version = 0", "version"),
@@ -58,15 +59,15 @@ def test_an_empty_file_declares_none(tmp_path: Path) -> None:
         ("version = 1", "version = ", "cannot be read"),
     ],
 )
-def test_a_wrong_key_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_wrong_key_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in MODEL
-    assert told in read(tmp_path, MODEL.replace(old, new))
+    assert message in read(tmp_path, MODEL.replace(old, new))
 
 
 def test_a_name_may_be_declared_once(tmp_path: Path) -> None:
     assert "one" in read(tmp_path, MODEL + MODEL)
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="No such file"):
         read_models(tmp_path / "none.toml")

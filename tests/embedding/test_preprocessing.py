@@ -1,4 +1,4 @@
-"""Preprocessing equals the plain Pillow and NumPy way of doing it."""
+"""Preprocessing equals the same steps in Pillow and NumPy."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from tests.hashing.photographs import noise
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def test_the_usual_imagenet_way() -> None:
+def test_the_usual_imagenet_preprocessing() -> None:
     """torchvision's Resize(256), CenterCrop(224), ToTensor, Normalize."""
     pixels = noise(5, 300, 500)
     tensor = Preprocessing(

@@ -1,10 +1,10 @@
-"""Mutated pictures through decoding and hashing: python -m tests.fuzz.media [COUNT] [SEED]
+"""Decode and hash mutated pictures: python -m tests.fuzz.media [COUNT] [SEED]
 
-Bit flips, truncations, overwritten lengths, spliced headers and joined halves over every format.
-Work is done in a child process, so that a crash or a hang of a C library is a finding and not the
-end: the parent starts another child after it. Exits 1 where a file crashed the child, took longer
-than the budget, raised something that is not of `featsvc.errors`, or where memory grew past the
-bound. The same seed makes the same files.
+Mutations are bit flips, truncations, overwritten lengths, spliced headers and joined halves of
+files of every format. A child process does the work, so that the run survives a crash or hang of a
+C library: the parent starts another child. Exits 1 where a file crashed the child, took longer than
+the budget or raised an error that is not a FeatsvcError, or where memory exceeded the bound. The
+same seed generates the same files.
 """
 
 import multiprocessing
@@ -22,26 +22,25 @@ from PIL import Image
 
 from featsvc.errors import FeatsvcError
 from featsvc.hashing.content import hash_content
-from featsvc.hashing.variants import make_entry, making
+from featsvc.hashing.variants import make_entry, query_maker
 from featsvc.media import DecodeOptions, Frames, Limits
 from featsvc.signals.algorithms import ALGORITHMS, Kind
 from featsvc.signals.variants import QUERY_VARIANTS
 from tests.hashing.photographs import encode, noise
+from tests.patience import PATIENCE_S
 
 LIMITS = Limits(max_content_bytes=2**20, max_pixels=4_000_000, max_frames=16, max_decode_ms=2_000)
-_QUERY = making(frozenset(QUERY_VARIANTS))
+_QUERY = query_maker(frozenset(QUERY_VARIANTS))
 OPTIONS = DecodeOptions(frames=Frames.ALL)
-HANG_S = 10.0
-"""Budget of decoding, and ample time to hash what came of it."""
 MAX_RSS_BYTES = 1_500 * 2**20
 BATCH = 500
 PERCEPTUAL = tuple(name for name, kind in ALGORITHMS.items() if kind.kind is Kind.PICTURE)
-# Every algorithm now and then, the common request for the rest.
+# Mostly the common request, sometimes every algorithm.
 REQUESTS = (("pdq", "md5"),) * 9 + (PERCEPTUAL,)
 
 
 def seed_files() -> list[bytes]:
-    """One small file of each format and flavour."""
+    """One small file of each format and variety."""
     rgb = Image.fromarray(noise(1, 48, 64))
     frames = {"save_all": True, "append_images": [Image.fromarray(noise(2, 48, 64))] * 2}
     exif = Image.Exif()
@@ -72,7 +71,7 @@ def seed_files() -> list[bytes]:
 
 
 def mutate(rng: random.Random, seeds: list[bytes]) -> bytes:
-    """One hostile file; most keep their first bytes, or nothing would look further."""
+    """One hostile file; most keep their first bytes, without which decoding stops at once."""
     content = bytearray(rng.choice(seeds))
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(min(12, len(content) - 1), len(content)) if len(content) > 1 else 0
@@ -105,7 +104,7 @@ def mutate(rng: random.Random, seeds: list[bytes]) -> bytes:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the files."""
+    """Outcomes of the files, the slowest time and the peak memory."""
 
     outcomes: Counter[str]
     slowest_s: float = 0.0
@@ -113,9 +112,9 @@ class Tally:
 
 
 def try_one(content: bytes, algorithms: tuple[str, ...]) -> str:
-    """The outcome's or the error's name. Raises whatever is not one of ours."""
+    """The name of the outcome or of the FeatsvcError. Raises any other exception."""
     try:
-        # Entry variants are three score of hashes: one file in eight.
+        # Entry variants take about 60 hashes, so they run for one file in eight.
         variants = make_entry if len(content) % 8 == 0 else _QUERY
         return hash_content(content, algorithms, OPTIONS, LIMITS, variants).outcome.name
     except FeatsvcError as exc:
@@ -128,8 +127,8 @@ def files(seed: int, start: int, stop: int, seeds: list[bytes]) -> Iterator[tupl
 
 
 def work(pipe: Connection, seed: int, start: int, stop: int, seeds: list[bytes]) -> None:
-    """Child: announce each file before it is tried, then say what became of it."""
-    # Where the bound is broken by far, fail in the child and not on the machine.
+    """Child: send the number of each file before it is tried, then its outcome."""
+    # Fails in the child before memory runs out on the machine.
     resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
     for number, content in files(seed, start, stop, seeds):
         pipe.send(("try", number, 0))
@@ -143,7 +142,7 @@ def work(pipe: Connection, seed: int, start: int, stop: int, seeds: list[bytes])
 
 
 def run_batch(seed: int, start: int, stop: int, seeds: list[bytes], tally: Tally) -> Iterator[str]:
-    """Findings of files `start` to `stop`; a dead or stuck child is replaced after the culprit."""
+    """Findings of files `start` to `stop`; replaces a child that died or hung."""
     while start < stop:
         pipe, theirs = multiprocessing.Pipe(duplex=False)
         child = multiprocessing.Process(target=work, args=(theirs, seed, start, stop, seeds))
@@ -152,8 +151,8 @@ def run_batch(seed: int, start: int, stop: int, seeds: list[bytes], tally: Tally
         number, began = start, time.monotonic()
         try:
             while True:
-                if not pipe.poll(HANG_S):
-                    yield f"file {number}: hung for more than {HANG_S:.0f} s"
+                if not pipe.poll(PATIENCE_S):
+                    yield f"file {number}: hung for more than {PATIENCE_S:.0f} s"
                     break
                 outcome, number, rss = pipe.recv()
                 if outcome == "done":
@@ -176,7 +175,7 @@ def run_batch(seed: int, start: int, stop: int, seeds: list[bytes], tally: Tally
 
 
 def fuzz(count: int, seed: int) -> tuple[Tally, list[str]]:
-    """Try `count` files; what became of them, and the findings."""
+    """Try `count` files; return the tally and the findings."""
     seeds, tally = seed_files(), Tally(Counter())
     findings: list[str] = []
     for start in range(0, count, BATCH):

@@ -1,6 +1,6 @@
-"""Who else makes each hash: an independent maker for every algorithm that is computed here.
+"""An independent reference implementation of every algorithm that featsvc computes.
 
-Tests go over the table of algorithms and ask for a row of each.
+Tests require one for each row of the table of algorithms.
 """
 
 import hashlib
@@ -18,32 +18,32 @@ from featsvc.signals.text_views import view_text
 from tests.hashing.photographs import sha256_of
 from tests.vectors.record_pdq import VECTORS
 
-Pictured: TypeAlias = Callable[[Image.Image, int], tuple[str, int]]
-"""Picture and size -> text form, and how many bits may differ: those that rounding decides."""
+PictureOracle: TypeAlias = Callable[[Image.Image, int], tuple[str, int]]
+"""Picture and size -> text form, and the number of bits that rounding may change."""
 
 _RECORDED = {v["pixels_sha256"]: v for v in json.loads(VECTORS.read_text(encoding="utf-8"))}
 
 
 def _pdq(picture: Image.Image, _: int) -> tuple[str, int]:
-    """As `pdqhash` answered, where that was recorded; else by the twin in float64."""
+    """The recorded result of `pdqhash` where there is one, else that of the NumPy twin."""
     pixels = np.asarray(picture)
-    if found := _RECORDED.get(sha256_of(pixels)):
-        return str(found["pdq"]), int(found["near_median"])
+    if recorded := _RECORDED.get(sha256_of(pixels)):
+        return str(recorded["pdq"]), int(recorded["near_median"])
     coefficients = reference_pdq.dct(reference_pdq.downsample(pixels))
     flat = coefficients.ravel()
     near = int((np.abs(flat - np.sort(flat)[127]) <= 1e-3).sum()) - 1
     return reference_pdq.bits(coefficients).hex(), near
 
 
-def _exactly(make: Callable[..., object]) -> Pictured:
-    return lambda picture, size: (str(make(picture, size)), 0)
+def _exactly(compute: Callable[..., object]) -> PictureOracle:
+    return lambda picture, size: (str(compute(picture, size)), 0)
 
 
 def _crop_resistant(picture: Image.Image, size: int) -> object:
     return imagehash.crop_resistant_hash(picture, partial(imagehash.dhash, hash_size=size))
 
 
-OF_PICTURES: Mapping[str, Pictured] = {
+PICTURE_ORACLES: Mapping[str, PictureOracle] = {
     "pdq": _pdq,
     "phash": _exactly(imagehash.phash),
     "phash_simple": _exactly(imagehash.phash_simple),
@@ -61,7 +61,7 @@ def _digest(name: str) -> Callable[[bytes], bytes]:
     return lambda content: hashlib.new(name, content).digest()
 
 
-OF_BYTES: Mapping[str, Callable[[bytes], bytes]] = {
+BYTE_ORACLES: Mapping[str, Callable[[bytes], bytes]] = {
     "md5": _digest("md5"),
     "sha1": _digest("sha1"),
     "sha256": _digest("sha256"),
@@ -74,13 +74,13 @@ def _grams(text: str) -> bytes:
     return b"\x01" + np.concatenate(blocks).astype("<u4").tobytes()
 
 
-OF_TEXTS: Mapping[str, Callable[[str], bytes | None]] = {
+TEXT_ORACLES: Mapping[str, Callable[[str], bytes | None]] = {
     "text": _grams,
     "text_sha256": lambda text: hashlib.sha256(view_text(text).plain.encode()).digest(),
     "tlsh": lambda text: reference_tlsh.digest(text.encode()),
 }
 
-ORACLES: Mapping[str, object] = {**OF_PICTURES, **OF_BYTES, **OF_TEXTS}
+ORACLES: Mapping[str, object] = {**PICTURE_ORACLES, **BYTE_ORACLES, **TEXT_ORACLES}
 
 _GREY = ("reference_imagehash:to_grey", "reference_imagehash:resample_rows")
 TWINS: Mapping[str, tuple[str, ...]] = {
@@ -101,5 +101,5 @@ TWINS: Mapping[str, tuple[str, ...]] = {
     "text_sha256": (),
     "tlsh": ("reference_tlsh:digest",),
 }
-"""The obvious twins in `featsvc_kernels` of the kernels that each is made by; none where no kernel
-makes it. `tests/kernels` compares them."""
+"""The NumPy twins in `featsvc_kernels` of the kernels of each algorithm, which `tests/kernels`
+compares; empty for an algorithm without kernels."""

@@ -1,4 +1,4 @@
-"""Pixels to test with: photographs through our own decoder, and noise that is always the same."""
+"""Pixels for tests: photographs through featsvc's decoder, and deterministic noise."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ PHOTOGRAPHS = sorted(
 
 @cache
 def photograph(name: str) -> NDArray[np.uint8]:
-    """Pixels of a scikit-image file through our own decoder, read-only."""
+    """Pixels of a scikit-image file through featsvc's decoder, read-only."""
     content = (SKIMAGE_DATA / name).read_bytes()
     pixels = decode(content, DecodeOptions(), Limits()).pixels
     pixels.flags.writeable = False
@@ -29,7 +29,7 @@ def photograph(name: str) -> NDArray[np.uint8]:
 
 
 def noise(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Smooth random RGB with energy at every scale; the same on every machine."""
+    """Random RGB with energy at every scale; the same on every machine."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 192, (9, 9, 3), dtype=np.uint8)
     rows = np.arange(height) * 9 // height
@@ -43,10 +43,15 @@ def sha256_of(pixels: NDArray[np.uint8]) -> str:
 
 
 def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """The bytes of a file that Pillow writes."""
+    """The picture as a file of Pillow's."""
     out = io.BytesIO()
     image.save(out, file_format, **options)
     return out.getvalue()
+
+
+def plain(red: int, green: int, blue: int) -> bytes:
+    """A PNG of one colour."""
+    return encode(Image.new("RGB", (32, 32), (red, green, blue)), "PNG")
 
 
 def hamming(a: bytes, b: bytes) -> int:

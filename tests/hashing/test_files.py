@@ -30,7 +30,7 @@ def test_folders_are_walked_in_order(folder: Path) -> None:
     assert names[4:] == [f"b/{i:02}.jpg" for i in range(20)]
 
 
-def test_results_come_in_order_with_errors_in_place(folder: Path) -> None:
+def test_results_are_in_order_with_errors_in_place(folder: Path) -> None:
     paths = list(list_files([folder]))
     results = list(hash_files(paths, ("pdq", "md5"), DecodeOptions(), Limits(), threads=3))
     assert [r.path for r in results] == paths
@@ -43,17 +43,19 @@ def test_results_come_in_order_with_errors_in_place(folder: Path) -> None:
 
 
 def test_large_and_odd_files_are_not_read(folder: Path) -> None:
-    (result,) = hash_files([folder / "a.png"], ("md5",), DecodeOptions(), Limits(100))
+    (result,) = hash_files(
+        [folder / "a.png"], ("md5",), DecodeOptions(), Limits(max_content_bytes=100)
+    )
     assert isinstance(result.error, MediaTooLarge)
     (result,) = hash_files([Path("/dev/zero")], ("md5",), DecodeOptions(), Limits())
     assert isinstance(result.error, InvalidInput)
-    assert "is no regular file" in str(result.error)
+    assert "not a regular file" in str(result.error)
     (result,) = hash_files([folder / "gone"], ("md5",), DecodeOptions(), Limits())
     assert isinstance(result.error, InvalidInput)
     assert "cannot be read: No such file" in str(result.error)
 
 
-def test_stopping_early_leaves_nothing_running(folder: Path) -> None:
+def test_closing_early_cancels_the_rest(folder: Path) -> None:
     paths = list(list_files([folder])) * 20
     results = hash_files(paths, ("md5",), DecodeOptions(), Limits(), threads=1)
     assert next(results).path == paths[0]

@@ -1,9 +1,10 @@
-"""Plain pictures match nothing by accident."""
+"""Plain pictures match nothing by chance."""
 
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from featsvc.hashing.content import hash_content
@@ -14,7 +15,7 @@ from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 from tests.hashing.photographs import PHOTOGRAPHS, SKIMAGE_DATA, encode
 
-# Drawings and scans of text are plain pictures themselves.
+# Without drawings and scanned text, which are plain pictures too.
 BANK = [n for n in PHOTOGRAPHS if not n.startswith(("chess", "horse", "logo", "page", "phantom"))]
 PERCEPTUAL = tuple(a.name for a in ALGORITHMS.values() if a.kind is Kind.PICTURE)
 
@@ -60,8 +61,9 @@ def signals_of(content: bytes) -> tuple[Signal, ...]:
     return hash_content(content, PERCEPTUAL, DecodeOptions(), Limits()).signals
 
 
+@pytest.mark.slow
 def test_plain_pictures_match_no_photograph() -> None:
-    """Nearly all are LOW_QUALITY; the steepest gradients pass Meta's measure, and match nothing."""
+    """Nearly all are LOW_QUALITY; the others, steep gradients, match no photograph."""
     contents = plain_pictures()
     assert len(contents) >= 200
     assert sum(len(c) < 500 for c in contents) > 100

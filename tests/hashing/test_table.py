@@ -1,4 +1,4 @@
-"""Every algorithm of the table that is computed here: it has what a hash must have."""
+"""Requirements on every algorithm of the table that featsvc computes."""
 
 from importlib import import_module
 from inspect import isfunction
@@ -15,14 +15,14 @@ from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorith
 from featsvc.signals.computing import ByteHash, resolve
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
-from tests.hashing.oracles import OF_BYTES, OF_PICTURES, OF_TEXTS, ORACLES, TWINS
+from tests.hashing.oracles import BYTE_ORACLES, ORACLES, PICTURE_ORACLES, TEXT_ORACLES, TWINS
 from tests.hashing.photographs import hamming, noise, photograph
 from tests.texts import ENTRIES
 
 COMPUTED = [kind for kind in ALGORITHMS.values() if kind.computed]
 PICTURED = [kind for kind in COMPUTED if kind.kind is Kind.PICTURE]
 KERNEL_TESTS = Path(__file__).parents[1] / "kernels"
-# PyWavelets remarks that db4 reaches over the edge of small bands; that is what is wanted.
+# PyWavelets warns that db4 exceeds small bands, as intended.
 pytestmark = pytest.mark.filterwarnings("ignore:Level value of")
 
 
@@ -31,7 +31,7 @@ def of(kinds: list[Algorithm]) -> pytest.MarkDecorator:
 
 
 def sizes_of(kind: Algorithm, most: int) -> list[Algorithm]:
-    """Of the default size, and `most` others from the smallest to the largest."""
+    """The default size, and at most `most` others from the smallest to the largest."""
     if kind.sizes is None:
         return [kind]
     taken = [size for size in kind.sizes.taken if size != kind.size]
@@ -40,8 +40,8 @@ def sizes_of(kind: Algorithm, most: int) -> list[Algorithm]:
 
 
 def pictures() -> list[Image.Image]:
-    made = [photograph("chelsea.png"), photograph("coffee.png"), noise(3, 384, 512)]
-    return [Image.fromarray(pixels).convert("RGB") for pixels in made]
+    arrays = [photograph("chelsea.png"), photograph("coffee.png"), noise(3, 384, 512)]
+    return [Image.fromarray(pixels).convert("RGB") for pixels in arrays]
 
 
 def signals_of(picture: Image.Image, kinds: list[Algorithm]) -> tuple[Signal, ...]:
@@ -49,10 +49,10 @@ def signals_of(picture: Image.Image, kinds: list[Algorithm]) -> tuple[Signal, ..
 
 
 @of(COMPUTED)
-def test_the_function_is_there(kind: Algorithm) -> None:
-    make = resolve(kind.compute)
-    assert callable(make), f"{kind.name}: {kind.compute} is no function"
-    assert make.__doc__ or kind.kind is Kind.BYTES, f"{kind.compute} says nothing of itself"
+def test_its_function_is_documented(kind: Algorithm) -> None:
+    compute = resolve(kind.compute)
+    assert callable(compute), f"{kind.name}: {kind.compute} is not a function"
+    assert compute.__doc__ or kind.kind is Kind.BYTES, f"{kind.compute} has no docstring"
 
 
 @of(COMPUTED)
@@ -63,10 +63,10 @@ def test_it_has_an_oracle_and_names_its_twins(kind: Algorithm) -> None:
     for reference in TWINS[kind.name]:
         module, _, name = reference.partition(":")
         assert callable(getattr(import_module(f"featsvc_kernels.{module}"), name))
-        assert name in compared, f"no test of tests/kernels compares {reference}"
+        assert name in compared, f"no test in tests/kernels uses {reference}"
 
 
-def test_oracles_are_of_the_table() -> None:
+def test_oracles_are_of_computed_algorithms() -> None:
     computed = {kind.name for kind in COMPUTED}
     for rows in (ORACLES, TWINS):
         assert not rows.keys() - computed, (
@@ -74,19 +74,19 @@ def test_oracles_are_of_the_table() -> None:
         )
 
 
-def test_every_hash_that_is_written_is_in_the_table() -> None:
+def test_every_hash_function_is_in_the_table() -> None:
     named = {kind.compute for kind in COMPUTED}
     for path in Path(perceptual.__file__).parent.glob("*.py"):
         module = import_module(f"featsvc.hashing.{path.stem}")
-        for name, made in vars(module).items():
-            if isfunction(made) and hasattr(made, "__wrapped__"):
-                reference = f"{made.__module__}:{name}"
-                assert reference in named, f"signals/algorithms.py: no row of {reference}"
+        for name, function in vars(module).items():
+            if isfunction(function) and hasattr(function, "__wrapped__"):
+                reference = f"{function.__module__}:{name}"
+                assert reference in named, f"signals/algorithms.py: no row names {reference}"
 
 
 @of(PICTURED)
-def test_every_size_has_the_bits_that_are_stated(kind: Algorithm) -> None:
-    # Large enough for whash_db4-32, the one that pictures can be too small for.
+def test_every_size_has_the_declared_bits(kind: Algorithm) -> None:
+    # Large enough for whash_db4-32, the only one with a minimum size.
     picture = Image.fromarray(photograph("coffee.png")).convert("RGB")
     kinds = sizes_of(kind, 40)
     signals = signals_of(picture, kinds)
@@ -99,10 +99,10 @@ def test_every_size_has_the_bits_that_are_stated(kind: Algorithm) -> None:
 
 
 @of(PICTURED)
-def test_it_is_what_its_oracle_makes(kind: Algorithm) -> None:
+def test_it_equals_its_oracle(kind: Algorithm) -> None:
     for picture in pictures():
         for signal in signals_of(picture, sizes_of(kind, 2)):
-            expected, near = OF_PICTURES[kind.name](picture, signal.algorithm.size)
+            expected, near = PICTURE_ORACLES[kind.name](picture, signal.algorithm.size)
             if near:
                 assert hamming(signal.value, bytes.fromhex(expected)) <= near
             else:
@@ -110,19 +110,19 @@ def test_it_is_what_its_oracle_makes(kind: Algorithm) -> None:
 
 
 @of([kind for kind in COMPUTED if kind.kind is Kind.BYTES])
-def test_a_byte_hash_is_what_its_oracle_makes(kind: Algorithm) -> None:
-    make: ByteHash = resolve(kind.compute)
+def test_a_byte_hash_equals_its_oracle(kind: Algorithm) -> None:
+    digest: ByteHash = resolve(kind.compute)
     for content in (b"", b"a", bytes(range(256)) * 999):
-        assert make(content) == OF_BYTES[kind.name](content)
-        assert len(make(content)) * 8 == kind.bits
+        assert digest(content) == BYTE_ORACLES[kind.name](content)
+        assert len(digest(content)) * 8 == kind.bits
 
 
 @of([kind for kind in COMPUTED if kind.kind is Kind.TEXT])
-def test_a_text_hash_is_what_its_oracle_makes(kind: Algorithm) -> None:
+def test_a_text_hash_equals_its_oracle(kind: Algorithm) -> None:
     for text in (*ENTRIES, f"Zo\u00eb's caf\u00e9, fr33 m0ney! {ENTRIES[0]}"):
         (signal,) = hash_text(text, [kind.name]).signals
-        assert signal.value == OF_TEXTS[kind.name](text)
+        assert signal.value == TEXT_ORACLES[kind.name](text)
         assert not kind.bits or len(signal.value) * 8 == kind.bits
-    found = hash_text("?!", [kind.name])
-    assert not found.signals
-    assert found.reason, f"{kind.compute} does not say why a text has none"
+    hashes = hash_text("?!", [kind.name])
+    assert not hashes.signals
+    assert hashes.reason, f"{kind.compute} returns neither a value nor a reason"

@@ -1,10 +1,9 @@
-"""Kills workers and the indexer of a running service at random moments; run by `test_workers`, or
-by hand:
+"""Kill workers and the indexer of a service at random moments. Run by `test_workers`, or by hand:
 
     python -m tests.integration.killed_workers FOLDER KILLS
 
-Lists replace each other while it goes on, so that kills fall into swaps, builds and compactions.
-After each, every worker must answer from exactly what the store holds.
+Lists replace each other meanwhile, so that kills hit snapshot swaps, builds and compactions. After
+each kill, every worker must answer from the exact content of the store.
 """
 
 import contextlib
@@ -25,34 +24,26 @@ from featsvc_client.v1 import matching_pb2, matching_pb2_grpc, types_pb2
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from tests.banks.lists import list_file
-from tests.integration.running import Running, running
+from tests.integration.running import own_connection, running
 from tests.matching.rows import list_of, value
+from tests.patience import PATIENCE_S
 
 WORKERS = 2
-PATIENCE_S = 90
 _NUMBERS = range(600)
 _EXACTLY = types_pb2.MatchOptions(
     thresholds=[types_pb2.ThresholdOverride(algorithm="pdq", threshold=0)]
 )
 
 
-def workers_of(service: Running) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(service.process.pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, too
-            if "featsvc.worker" in child.cmdline():
-                found.append(child)
-    return found
-
-
 @contextlib.contextmanager
 def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The real indexer, which builds a segment of every change."""
+    """Run the real indexer so that it builds a segment of every change."""
+    arguments = ("--compact-entries", "1", "--segments", str(folder / "segments"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "featsvc.matching.indexer", "--compact-entries", "1",
-         "--segments", str(folder / "segments")],
-        env={**os.environ, "FEATSVC_BANKS_URL": url}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "featsvc.matching.indexer", *arguments],
+        env={**os.environ, "FEATSVC_BANKS_URL": url},
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield process
     finally:
@@ -61,7 +52,7 @@ def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def served_by_each(address: str, revision: int) -> list[set[int]]:
-    """What each worker finds, once it serves `revision`; waits for those that come back."""
+    """The numbers that each worker matches at `revision`; waits for restarted workers."""
     request = matching_pb2.MatchBatchRequest(
         algorithm="pdq", signals=b"".join(map(value, _NUMBERS)), options=_EXACTLY
     )
@@ -69,17 +60,16 @@ def served_by_each(address: str, revision: int) -> list[set[int]]:
     deadline = time.monotonic() + PATIENCE_S
     while len(served) < WORKERS:
         assert time.monotonic() < deadline, f"only workers {sorted(served)} serve {revision}"
-        # A connection of its own each time: the kernel deals them out.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(address, options=options) as channel:
+        # The kernel distributes new connections among the workers.
+        with own_connection(address) as channel:
             matching = matching_pb2_grpc.MatchingServiceStub(channel)
             try:
                 worker = matching.GetIndexStatus(
-                    matching_pb2.GetIndexStatusRequest(), timeout=10
+                    matching_pb2.GetIndexStatusRequest(), timeout=PATIENCE_S
                 ).worker
-                answer = matching.MatchBatch(request, timeout=10)
+                answer = matching.MatchBatch(request, timeout=PATIENCE_S)
             except grpc.RpcError as exc:
-                # A connection that the kernel gave to a worker just killed is lost with it.
+                # A connection to a worker that was just killed is lost with it.
                 if exc.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
                 continue
@@ -101,8 +91,8 @@ def main(folder: Path, kills: int) -> None:
         indexer = stack.enter_context(indexing(folder, url))
         while killed < kills:
             low, high = sorted(rng.sample(_NUMBERS, 2))
-            wanted = set(range(low, high))
-            file = list_file(list_of(wanted))
+            numbers = set(range(low, high))
+            file = list_file(list_of(numbers))
             revision = store.import_entries("b", file, ImportOptions(replace=True)).revision
             time.sleep(rng.uniform(0, 0.6))
             if rng.random() < 0.4:
@@ -111,10 +101,10 @@ def main(folder: Path, kills: int) -> None:
                 indexer = stack.enter_context(indexing(folder, url))
             else:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    rng.choice(workers_of(service)).send_signal(signal.SIGKILL)
+                    rng.choice(service.children("featsvc.worker")).send_signal(signal.SIGKILL)
             killed += 1
-            for number, found in enumerate(served_by_each(service.address, revision)):
-                assert found == wanted, f"kill {killed}: worker {number}"
+            for worker, served in enumerate(served_by_each(service.address, revision)):
+                assert served == numbers, f"kill {killed}: worker {worker}"
             corrupt = list((folder / "segments").glob("corrupt-*"))
             assert not corrupt, "a published segment failed its checks"
         segments = len(list((folder / "segments").glob("segment-*")))

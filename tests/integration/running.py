@@ -1,22 +1,35 @@
-"""A real `featsvc serve` in a process of its own."""
+"""A real `featsvc serve` in its own process, and helpers for its tests."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from featsvc_client import Client
+import grpc
+import psutil
+import pytest
+from featsvc_client import Client, ServiceError, explain
 from featsvc_client.v1 import matching_pb2
 
-START_TIMEOUT_S = 120
+from tests.patience import PATIENCE_MS, PATIENCE_S
+
+# Limits of the service that a busy machine must not reach.
+PATIENT = {
+    "FEATSVC_MEDIA_MAX_DECODE_MS": str(PATIENCE_MS),
+    "FEATSVC_REDIS_TIMEOUT_MS": str(PATIENCE_MS),
+    "FEATSVC_EMBED_MAX_LATENCY_MS": "60000",  # the most it may be
+}
 
 
 @dataclass
 class Running:
+    """A service that serves at `address`."""
+
     address: str
     process: subprocess.Popen[str]
     data_dir: Path
@@ -26,18 +39,32 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_S)
 
     @property
     def log(self) -> str:
         return (self.data_dir / "log").read_text()
+
+    def children(self, module: str) -> list[psutil.Process]:
+        """The child processes that run `python -m MODULE`."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # also raised for a zombie
+                if module in child.cmdline():
+                    found.append(child)
+        return found
+
+    def check_healthy(self) -> None:
+        """Assert that the service still runs and has logged no bug."""
+        assert self.process.poll() is None, "the service died"
+        assert "incident" not in self.log
 
 
 @contextmanager
 def running(
     data_dir: Path, *options: str, environ: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """Serve on a free port until the context is left."""
+    """Serve on a free port until the context exits."""
     data_dir.mkdir(exist_ok=True)
     with (data_dir / "log").open("w") as log:
         process = subprocess.Popen(
@@ -48,7 +75,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, **PATIENT, **(environ or {})},
         )
     assert process.stdout is not None
     try:
@@ -58,13 +85,15 @@ def running(
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE_S)
         process.stdout.close()
 
 
-def featsvc(*arguments: str, server: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
+def featsvc(
+    *arguments: str, server: str = "", stdin: str = "", environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
-    environ = {**os.environ, "COLUMNS": "200"}
+    environ = {**os.environ, "COLUMNS": "200", **(environ or {})}
     if server:
         environ["FEATSVC_SERVER"] = server
     return subprocess.run(
@@ -74,8 +103,35 @@ def featsvc(*arguments: str, server: str = "", stdin: str = "") -> subprocess.Co
         input=stdin,
         env=environ,
         check=False,
-        timeout=120,
     )
+
+
+def failure(call: Callable[[], object]) -> ServiceError:
+    """The error of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return explain(caught.value)
+
+
+@contextmanager
+def own_connection(address: str) -> Iterator[grpc.Channel]:
+    """A channel with its own connection: channels of one process share one otherwise."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        yield channel
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` consecutive free ports."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = int(probe.getsockname()[1])
+        with suppress(OSError):
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
 
 
 def served_revision(client: Client) -> int:

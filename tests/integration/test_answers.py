@@ -24,8 +24,9 @@ from featsvc_client.v1 import (
 from google.protobuf.message import Message
 from PIL import Image
 
+from tests.embedding.onnx_files import models_file
 from tests.integration.running import running
-from tests.integration.test_embed import models_file
+from tests.patience import until
 from tests.photographs import ROOT, edited, jpeg, photograph
 
 pytestmark = pytest.mark.skipif(
@@ -293,8 +294,8 @@ def read_features(client: Client, record: Record) -> None:
     read = features_pb2.GetFeaturesRequest(entities=[account])
     record.see(client.features.GetFeatures(read))
     page = features_pb2.ListFeaturesRequest(page_size=5)
-    while (answer := record.see(client.features.ListFeatures(page))).next_page_token:
-        page.page_token = answer.next_page_token
+    while (names := record.see(client.features.ListFeatures(page))).next_page_token:
+        page.page_token = names.next_page_token
     forget = features_pb2.DeleteEntityRequest(entity=account)
     record.see(client.features.DeleteEntity(forget))
 
@@ -338,8 +339,7 @@ def curate(client: Client, record: Record) -> None:
     record.see(
         banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/known", page_size=1))
     )
-    for answer in [banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-"))]:
-        record.see(answer)
+    record.see(banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-")))
     record.see(
         banks.DiffRevisions(banks_pb2.DiffRevisionsRequest(parent="banks/known", page_size=1))
     )
@@ -368,8 +368,5 @@ def count_matches(client: Client, record: Record) -> None:
     )
     client.matching.Match(match)
     request = banks_pb2.ListMatchCountsRequest(parent="banks/safe")
-    give_up = time.monotonic() + 60
-    while not (answer := client.banks.ListMatchCounts(request)).entries:
-        assert time.monotonic() < give_up
-        time.sleep(0.2)
-    record.see(answer)
+    until(lambda: client.banks.ListMatchCounts(request).entries)
+    record.see(client.banks.ListMatchCounts(request))

@@ -1,4 +1,4 @@
-"""Each kind of bad input gets its documented status and a message to act on; the service lives."""
+"""Every kind of bad input gets its documented status and a helpful message."""
 
 import io
 import struct
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from featsvc_client import Client, ServiceError, explain
+from featsvc_client import Client
 from featsvc_client.v1 import (
     banks_pb2,
     features_pb2,
@@ -18,19 +18,14 @@ from featsvc_client.v1 import (
 )
 from PIL import Image
 
+from tests.integration.running import failure
 from tests.photographs import photograph
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-def failure(call: Callable[[], object]) -> ServiceError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return explain(caught.value)
-
-
 def png_bomb(side: int) -> bytes:
-    """A tiny file whose header claims side x side pixels."""
+    """A tiny file whose header declares side x side pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -77,7 +72,7 @@ def test_empty_body(client: Client, method: str) -> None:
     assert "empty" in error.message
 
 
-def test_random_bytes_are_an_outcome_and_still_matched_by_their_hashes(client: Client) -> None:
+def test_random_bytes_are_an_outcome_and_matched_by_byte_hashes(client: Client) -> None:
     response = client.screening.Screen(screen_request(bytes(range(256)) * 40))
     assert response.content_outcome == types_pb2.OUTCOME_UNSUPPORTED_MEDIA
     assert response.content_outcome_reason
@@ -91,14 +86,14 @@ def test_truncated_jpeg(client: Client) -> None:
         assert (error.code, error.reason) == (INVALID, "MEDIA_CORRUPT"), length
 
 
-def test_png_bomb_is_told_from_its_header(client: Client) -> None:
+def test_png_bomb_is_refused_by_its_header(client: Client) -> None:
     error = failure(lambda: client.hashing.Hash(hash_request(png_bomb(20_000))))
     assert (error.code, error.reason) == (INVALID, "MEDIA_TOO_LARGE")
     assert "20000 x 20000" in error.message
     assert error.metadata["limit"] == "100000000"
 
 
-def test_content_past_the_limit_is_refused(client: Client) -> None:
+def test_content_over_the_limit_is_refused(client: Client) -> None:
     error = failure(lambda: client.hashing.Hash(hash_request(bytes(34 * 2**20))))
     assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -160,16 +155,15 @@ def test_unknown_feature(client: Client) -> None:
     assert "uploads_1y" in error.message
 
 
-def test_a_query_is_needed(client: Client) -> None:
+def test_a_query_is_required(client: Client) -> None:
     error = failure(lambda: client.matching.Match(matching_pb2.MatchRequest()))
     assert (error.code, error.path) == (INVALID, "query")
 
 
-def test_a_picture_of_one_pixel_is_low_quality_not_no_match(client: Client) -> None:
+def test_a_picture_of_one_pixel_is_low_quality(client: Client) -> None:
     tiny = io.BytesIO()
     Image.new("RGB", (1, 1), "white").save(tiny, "PNG")
     response = client.screening.Screen(screen_request(tiny.getvalue()))
     assert response.content_outcome == types_pb2.OUTCOME_LOW_QUALITY
-    assert {s.algorithm: s.outcome for s in response.signals}[
-        "pdq"
-    ] == types_pb2.OUTCOME_LOW_QUALITY
+    outcomes = {s.algorithm: s.outcome for s in response.signals}
+    assert outcomes["pdq"] == types_pb2.OUTCOME_LOW_QUALITY

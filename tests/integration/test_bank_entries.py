@@ -1,4 +1,4 @@
-"""Entries over the wire: found by distance, withdrawn by source, compared, undone."""
+"""Entries over gRPC: searches by distance, withdrawals by source, comparisons, rollbacks."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def value(number: int) -> str:
 
 
 def bank(client: Client, bank_id: str, *entries: banks_pb2.Entry) -> str:
-    """A new bank with entries; its name."""
+    """Create a bank with entries; return its name."""
     client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id=bank_id))
     name = f"banks/{bank_id}"
     if entries:
@@ -45,10 +45,9 @@ def test_entries_near_a_signal_come_with_their_distances(server: Running, client
     request.parent = name
     assert not client.banks.ListEntries(request).distances
     options = ("--signal", f"pdq:{value(3)}", "--distance", "3", "--bank", "entries-near")
-    found = featsvc("bank", "find", *options, "--json", server=server.address)
-    assert [line.rpartition('"distance":')[2] for line in found.stdout.splitlines()] == [
-        "1}", "1}", "3}",
-    ]  # fmt: skip
+    result = featsvc("bank", "find", *options, "--json", server=server.address)
+    distances = [line.rpartition('"distance":')[2] for line in result.stdout.splitlines()]
+    assert distances == ["1}", "1}", "3}"]
 
 
 def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None:
@@ -63,7 +62,7 @@ def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None
     assert [e.external_id for e in rest] == ["b"]
 
 
-def test_signals_say_their_version_and_have_no_time_yet(client: Client) -> None:
+def test_signals_have_a_version_and_no_time(client: Client) -> None:
     name = bank(client, "entries-version", entry(1))
     (listed,) = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries
     (signal,) = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=listed.name)).signals
@@ -77,38 +76,38 @@ def test_signals_say_their_version_and_have_no_time_yet(client: Client) -> None:
 
 def test_a_match_names_bank_and_entry_as_other_calls_take_them(client: Client) -> None:
     name = bank(client, "entries-names", entry(2**255 - 2**60, "a"))
-    for wanted in (name, "entries-names"):
+    for bank_name in (name, "entries-names"):
         request = matching_pb2.MatchRequest(
             signal=types_pb2.Signal(algorithm="pdq", value=value(2**255 - 2**60)),
-            options=types_pb2.MatchOptions(banks=[wanted]),
+            options=types_pb2.MatchOptions(banks=[bank_name]),
         )
         (match,) = client.matching.Match(request).matches
         assert match.bank == name
         assert client.banks.GetBank(banks_pb2.GetBankRequest(name=match.bank)).entry_count == 1
-        found = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=match.entry))
-        assert (found.name, found.external_id) == (match.entry, "a")
+        stored = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=match.entry))
+        assert (stored.name, stored.external_id) == (match.entry, "a")
 
 
 def test_banks_are_compared_diffed_and_rolled_back(client: Client) -> None:
-    mine = bank(client, "entries-mine", entry(1), entry(2))
+    first = bank(client, "entries-mine", entry(1), entry(2))
     other = bank(client, "entries-other", entry(2), entry(3), entry(4))
     banks = client.banks.ListBanks(banks_pb2.ListBanksRequest(page_size=1000)).banks
-    assert {mine, other} <= {b.name for b in banks}
-    shared = client.banks.CompareBanks(banks_pb2.CompareBanksRequest(name=mine, other=other))
+    assert {first, other} <= {b.name for b in banks}
+    shared = client.banks.CompareBanks(banks_pb2.CompareBanksRequest(name=first, other=other))
     assert (shared.entries, shared.shared_entries, shared.other_entries) == (2, 1, 3)
-    ((pair_mine, pair_other),) = [(p.entry, p.other) for p in shared.pairs]
-    assert pair_mine.signals == pair_other.signals
-    before = client.banks.GetBank(banks_pb2.GetBankRequest(name=mine)).revision
-    client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=mine, entries=[entry(9)]))
+    ((entry_of_first, entry_of_other),) = [(p.entry, p.other) for p in shared.pairs]
+    assert entry_of_first.signals == entry_of_other.signals
+    before = client.banks.GetBank(banks_pb2.GetBankRequest(name=first)).revision
+    client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=first, entries=[entry(9)]))
     diff = client.banks.DiffRevisions(
-        banks_pb2.DiffRevisionsRequest(parent=mine, from_revision=before)
+        banks_pb2.DiffRevisionsRequest(parent=first, from_revision=before)
     )
     ((kind, signals),) = [(c.kind, [s.value for s in c.entry.signals]) for c in diff.changes]
     assert (kind, signals) == (banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED, [value(9)])
-    undone = client.banks.RollbackBank(banks_pb2.RollbackBankRequest(name=mine, revision=before))
-    assert (undone.withdrawn_entries, undone.restored_entries) == (1, 0)
-    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=mine)).entry_count == 2
+    result = client.banks.RollbackBank(banks_pb2.RollbackBankRequest(name=first, revision=before))
+    assert (result.withdrawn_entries, result.restored_entries) == (1, 0)
+    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=first)).entry_count == 2
     log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-", page_size=1))
     assert [(r.bank, r.revision, r.action) for r in log.revisions] == [
-        (mine, undone.revision, "rollback")
+        (first, result.revision, "rollback")
     ]

@@ -1,4 +1,4 @@
-"""docs/curators.md works as written: its commands run from the first to the last."""
+"""All commands of docs/curators.md work, run from the first to the last."""
 
 import csv
 import re
@@ -19,7 +19,7 @@ COMMANDS = re.findall(r"^\$ (featsvc .*)$", GUIDE, re.MULTILINE)
 
 @pytest.fixture
 def folder(tmp_path: Path, server: Running) -> Path:
-    """What a reader would have at hand."""
+    """A folder with the files that the guide uses."""
     header = "algorithm,signal,external_id,labels\n"
     rows = [f"pdq,{i * 0x1234567 + 2**255:064x},p{i},x\n" for i in range(20)]
     (tmp_path / "partner-a.csv").write_text(header + "".join(rows))
@@ -39,21 +39,19 @@ def bank(server: Running, folder: Path, *arguments: str) -> subprocess.Completed
     return run(server, folder, "-m", "featsvc", "bank", *arguments)
 
 
-# Thirty commands, each a process that imports everything: minutes on a busy machine.
-@pytest.mark.timeout(600)
 def test_the_commands(server: Running, folder: Path) -> None:
     assert len(COMMANDS) >= 25
     first = ""
     for written in COMMANDS:
         command = _shifted(server, folder, written)
         if " quarantine " in command:
-            # The number of an entry depends on what the service held before.
+            # The number of an entry depends on what other tests imported before.
             if not first:
                 listed = bank(server, folder, "entries", "partner-a", "--limit", "1", "--json")
                 (first,) = re.findall(r'"entry_id":"(\d+)"', listed.stdout)
             command = command.replace("partner-a 1", f"partner-a {first}")
         if command.startswith("featsvc bank evaluate"):
-            bank(server, folder, "add", "partner-a", "picture.jpg")  # the rollback took it out
+            bank(server, folder, "add", "partner-a", "picture.jpg")  # the rollback withdrew it
         result = run(server, folder, "-m", *shlex.split(command))
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         if command.startswith("featsvc bank evaluate"):
@@ -68,7 +66,7 @@ def test_the_commands(server: Running, folder: Path) -> None:
 
 
 def _shifted(server: Running, folder: Path, command: str) -> str:
-    """Revisions 2 and 3 are the bank's second and third; other tests made some before."""
+    """Replace revisions 2 and 3 of the guide by the bank's second and third revision."""
     if not re.search(r"diff|rollback|--revision", command):
         return command
     listed = bank(server, folder, "log", "partner-a", "--json")

@@ -1,4 +1,4 @@
-"""BankService over the wire: masks, etags, retries, streams, samples."""
+"""BankService over gRPC: masks, etags, retries, streams, samples."""
 
 import threading
 import time
@@ -11,6 +11,7 @@ from featsvc_client import Client, explain
 from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
 from tests.integration.running import Running, featsvc
+from tests.patience import PATIENCE_S, until
 from tests.photographs import edited, photograph
 
 
@@ -19,10 +20,10 @@ def name(bank: str) -> str:
 
 
 def create(client: Client, bank: str, **settings: Any) -> banks_pb2.Bank:
-    made: banks_pb2.Bank = client.banks.CreateBank(
+    created: banks_pb2.Bank = client.banks.CreateBank(
         banks_pb2.CreateBankRequest(bank_id=bank, bank=banks_pb2.Bank(**settings))
     )
-    return made
+    return created
 
 
 def import_chunks(
@@ -33,13 +34,13 @@ def import_chunks(
         for chunk in chunks:
             yield banks_pb2.ImportEntriesRequest(chunk=chunk)
 
-    return list(client.banks.ImportEntries(requests(), timeout=60))
+    return list(client.banks.ImportEntries(requests(), timeout=PATIENCE_S))
 
 
-def test_a_mask_changes_what_it_names_and_an_etag_guards_it(client: Client) -> None:
-    made = create(client, "service-mask", description="old", thresholds={"pdq": 20})
+def test_an_update_needs_a_mask_and_a_current_etag(client: Client) -> None:
+    created = create(client, "service-mask", description="old", thresholds={"pdq": 20})
     update = banks_pb2.UpdateBankRequest(
-        bank=banks_pb2.Bank(name=made.name, mode=types_pb2.BANK_MODE_SHADOW, etag=made.etag)
+        bank=banks_pb2.Bank(name=created.name, mode=types_pb2.BANK_MODE_SHADOW, etag=created.etag)
     )
     update.update_mask.paths.append("mode")
     changed = client.banks.UpdateBank(update)
@@ -55,7 +56,7 @@ def test_a_mask_changes_what_it_names_and_an_etag_guards_it(client: Client) -> N
         assert explain(caught.value).path == "update_mask"
 
 
-def test_a_retried_import_is_answered_as_the_first(client: Client) -> None:
+def test_a_retried_import_gets_the_answer_of_the_first(client: Client) -> None:
     create(client, "service-retry")
     options = banks_pb2.ImportOptions(
         parent=name("service-retry"), context=banks_pb2.ChangeContext(request_id="service-retry-1")
@@ -92,14 +93,14 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
         def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
             yield banks_pb2.ImportEntriesRequest(options=options)
             yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
-            done.wait(60)
+            done.wait(PATIENCE_S)
 
         call = other.banks.ImportEntries(requests())
         while next(call).bytes_read < 130:
             pass
         call.cancel()
         done.set()
-    # Nothing tells when the server has given it up; a fault would show within milliseconds.
+    # The server does not report that it gave up; a mistaken import would end within milliseconds.
     time.sleep(1)
     log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent=name(bank))).revisions
     assert [line.action for line in log] == ["create"]
@@ -117,7 +118,7 @@ def test_a_file_of_another_size_than_announced_is_refused(client: Client, file_b
     assert f"65 of {file_bytes}" in error.message
 
 
-def test_an_export_streams_back(client: Client) -> None:
+def test_an_export_equals_the_import(client: Client) -> None:
     create(client, "service-export")
     options = banks_pb2.ImportOptions(parent=name("service-export"))
     lines = b"".join(b"%064x\n" % (n << 100) for n in range(20_000))
@@ -132,7 +133,7 @@ def test_an_export_streams_back(client: Client) -> None:
     assert b"".join(answer.chunk for answer in client.banks.ExportEntries(request)) == lines
 
 
-def test_pictures_are_added_tried_counted_and_quarantined(client: Client) -> None:
+def test_an_added_picture_matches_until_it_is_quarantined(client: Client) -> None:
     create(client, "service-add", mode=types_pb2.BANK_MODE_SHADOW)
     added = client.banks.AddEntries(
         banks_pb2.AddEntriesRequest(
@@ -153,13 +154,10 @@ def test_pictures_are_added_tried_counted_and_quarantined(client: Client) -> Non
 
     assert matches() == ["rocket"]
     counts = banks_pb2.ListMatchCountsRequest(parent=name("service-add"))
-    for _ in range(100):
-        found = client.banks.ListMatchCounts(counts)
-        if found.matched_entries:
-            break
-        time.sleep(0.1)
-    assert dict(found.matches) == {"SHADOW": 1}
-    assert [(c.entry.name, c.total) for c in found.entries] == [(entry.name, 1)]
+    until(lambda: client.banks.ListMatchCounts(counts).matched_entries)
+    answer = client.banks.ListMatchCounts(counts)
+    assert dict(answer.matches) == {"SHADOW": 1}
+    assert [(c.entry.name, c.total) for c in answer.entries] == [(entry.name, 1)]
     quarantine = banks_pb2.QuarantineEntriesRequest(parent=name("service-add"), names=[entry.name])
     assert client.banks.QuarantineEntries(quarantine).changed_entries == 1
     assert matches() == []
@@ -194,23 +192,23 @@ def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
         for sample in samples:
             yield banks_pb2.EvaluateBankRequest(sample=sample)
 
-    found = client.banks.EvaluateBank(requests(), timeout=30)
-    assert (sum(found.positive_histogram), sum(found.negative_histogram)) == (1, 2)
-    assert found.unreadable_samples == 1
-    assert found.thresholds[31].recall == 1
-    assert found.suggested_threshold == len(found.positive_histogram) - 1
+    result = client.banks.EvaluateBank(requests(), timeout=PATIENCE_S)
+    assert (sum(result.positive_histogram), sum(result.negative_histogram)) == (1, 2)
+    assert result.unreadable_samples == 1
+    assert result.thresholds[31].recall == 1
+    assert result.suggested_threshold == len(result.positive_histogram) - 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (("withdraw", "command-day", "--external-id", "a"), "withdraws 1 entries"),
+        (("withdraw", "command-day", "--external-id", "a"), "withdraws 1 entry"),
         (("rollback", "command-day", "1"), "withdraws 1"),
-        (("delete", "command-day"), "withdraws its 1 entries"),
+        (("delete", "command-day"), "withdraws its 1 entry"),
     ],
 )
-def test_destructive_commands_show_and_ask(
-    server: Running, client: Client, arguments: tuple[str, ...], told: str
+def test_destructive_commands_ask_first(
+    server: Running, client: Client, arguments: tuple[str, ...], message: str
 ) -> None:
     bank = f"day-{arguments[0]}"
     create(client, bank)
@@ -221,7 +219,7 @@ def test_destructive_commands_show_and_ask(
     for answer, code in (("", 1), ("n\n", 1)):
         result = featsvc("bank", *changed, server=server.address, stdin=answer)
         assert result.returncode == code
-        assert told in result.stderr
+        assert message in result.stderr
         assert "nothing was changed" in result.stderr
     shown = client.banks.GetBank(banks_pb2.GetBankRequest(name=name(bank)))
     assert shown.entry_count == 1
@@ -287,7 +285,7 @@ def test_every_change_with_a_request_id_happens_once(client: Client) -> None:
     assert explain(caught.value).path == "context.request_id"
 
 
-def test_pages_hold_everything_once(client: Client) -> None:
+def test_pages_hold_every_row_once(client: Client) -> None:
     create(client, "service-pages")
     parent = name("service-pages")
     options = banks_pb2.ImportOptions(parent=parent)
@@ -319,17 +317,17 @@ def test_pages_hold_everything_once(client: Client) -> None:
 
 
 def test_an_import_with_an_old_etag_is_refused(client: Client) -> None:
-    made = create(client, "service-etag")
+    created = create(client, "service-etag")
     lines = [b"%064x\n" % 1]
-    import_chunks(client, banks_pb2.ImportOptions(parent=made.name, etag=made.etag), lines)
-    options = banks_pb2.ImportOptions(parent=made.name, etag=made.etag, replace=True)
+    import_chunks(client, banks_pb2.ImportOptions(parent=created.name, etag=created.etag), lines)
+    options = banks_pb2.ImportOptions(parent=created.name, etag=created.etag, replace=True)
     with pytest.raises(grpc.RpcError) as caught:
         import_chunks(client, options, [b"%064x\n" % 2])
     assert explain(caught.value).code is grpc.StatusCode.ABORTED
-    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=made.name)).entry_count == 1
+    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=created.name)).entry_count == 1
 
 
-def test_the_result_comes_at_the_commit_and_again_when_it_is_served(client: Client) -> None:
+def test_the_result_is_sent_at_the_commit_and_again_when_served(client: Client) -> None:
     create(client, "service-served")
     options = banks_pb2.ImportOptions(parent=name("service-served"))
     *_, committed, served = import_chunks(client, options, [b"%064x\n" % 1])

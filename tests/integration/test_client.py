@@ -28,6 +28,25 @@ def test_both_flavours_answer(server: Running) -> None:
     assert "pdq" in [a.name for a in blocking.algorithms]
 
 
+def test_algorithms_are_described_by_name(server: Running) -> None:
+    """Also sizes, and models that are not served, which the whole list leaves out."""
+    names = ["PHASH-16", "sscd@1", "text", "pdqf@1", "md5", "photodna"]
+    with Client(server.address) as client:
+        described = client.hashing.ListAlgorithms(
+            hashing_pb2.ListAlgorithmsRequest(algorithms=names)
+        ).algorithms
+        with pytest.raises(grpc.RpcError) as caught:
+            client.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest(algorithms=["pqd"]))
+    assert [a.name for a in described] == ["phash-16", *names[1:-1], "pdna"]
+    assert [a.default_threshold for a in described] == [32, 0.05, 0.4, 0.135, 0, 0]
+    assert [a.dimensions for a in described] == [0, 0, 0, 256, 0, 0]
+    assert [hashing_pb2.Algorithm.Input.Name(a.input) for a in described] == [
+        *("INPUT_PICTURE", "INPUT_PICTURE", "INPUT_TEXT"),
+        *("INPUT_PICTURE", "INPUT_BYTES", "INPUT_NONE"),
+    ]
+    assert explain(caught.value).reason == "UNKNOWN_ALGORITHM"
+
+
 def test_an_error_carries_reason_field_and_message(server: Running) -> None:
     with Client(server.address) as client, pytest.raises(grpc.RpcError) as caught:
         client.matching.Match(REQUEST)

@@ -120,6 +120,19 @@ def test_max_distance_loosens_and_tightens(server: Running, tmp_path: Path) -> N
     assert [m["distance"] for m in found[40]] == [40]  # type: ignore[attr-defined]
 
 
+def test_find_looks_within_the_default_threshold(server: Running, tmp_path: Path) -> None:
+    """The server says it, for a size of an algorithm too."""
+    new_bank(server, "command-find", PDQ, tmp_path=tmp_path)
+    size = ("bank", "add", "command-find", "phash-16:" + "0" * 64)
+    assert featsvc(*size, server=server.address).returncode == 0
+    for algorithm, value, threshold in (("pdq", int(PDQ, 16), 31), ("phash-16", 0, 32)):
+        for bits in (threshold, threshold + 1):
+            near = f"{algorithm}:{value ^ (2**bits - 1):064x}"
+            find = ("bank", "find", "--signal", near, "--bank", "command-find", "--json")
+            found = lines(featsvc(*find, server=server.address))
+            assert [line["distance"] for line in found] == ([bits] if bits == threshold else [])
+
+
 def test_a_bad_row_imports_nothing_unless_skipped(server: Running, tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     good = "\n".join(f"pdq,{i:064x},id-{i}" for i in range(2, 6))
@@ -223,7 +236,13 @@ def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Run
     result = featsvc("match", "LICENSE", server=server.address)
     assert result.returncode == 0
     assert "UNSUPPORTED_MEDIA" in result.stdout
-    assert "could be looked at" in result.stdout
+    assert "not everything could be searched" in result.stdout
+
+
+def test_the_demo_finds_every_copy_and_nothing_else() -> None:
+    result = featsvc("demo")
+    assert result.returncode == 0, result.stderr
+    assert "every copy was found, nothing unrelated matched" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -232,6 +251,8 @@ def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Run
         (("match",), "--signal"),
         (("match", "--signal", "pdq:12"), "64 hex digits"),
         (("match", "--signal", "pqd:12"), "unknown algorithm"),
+        (("match", "--signal", "0f"), "'0f' is not ALGORITHM:HEX"),
+        (("bank", "find", "--signal", "pqd:12"), "unknown algorithm"),
         (("match", "--signal", "pdq:" + "0" * 64, "--bank", "none"), "none"),
         (("match", "no-such-file.jpg"), "no-such-file.jpg"),
         (("bank", "create", "Not A Bank"), "bank_id"),

@@ -1,89 +1,33 @@
-"""Vectors and scores through the real service: `Embed`, `Screen.models`, and what goes wrong."""
+"""Vectors and scores through the real service: `Embed`, `Screen.models`, and their errors."""
 
 import asyncio
-import importlib.util
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from featsvc_client import AsyncClient, Client, ServiceError, explain
+from featsvc_client import AsyncClient, Client
 from featsvc_client.v1 import hashing_pb2, screening_pb2, types_pb2
-from PIL import Image
 
-from tests.embedding.onnx_files import channel_means, root_of_red_minus_green, write
-from tests.hashing.photographs import encode
-from tests.integration.running import Running, running
+from tests.embedding.onnx_files import models_file, needs_onnxruntime
+from tests.hashing.photographs import plain
+from tests.integration.running import Running, failure, featsvc
 from tests.photographs import photograph
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is of the `embed` extra"
-)
+pytestmark = needs_onnxruntime
 
 COFFEE = photograph("coffee.png").read_bytes()
 
 
-def models_file(folder: Path, sha256: str = "") -> Path:
-    """`means` gives a vector and scores, `odd` a vector or NaN."""
-    means, means_sha256 = write(folder, channel_means(), "means.onnx")
-    odd, odd_sha256 = write(folder, root_of_red_minus_green(), "odd.onnx")
-    file = folder / "models.toml"
-    file.write_text(f"""
-[[models]]
-name = "means"
-version = 3
-path = "{means.name}"
-sha256 = "{sha256 or means_sha256}"
-embedding_output = "pooled"
-scores_output = "scores"
-labels = ["red", "green", "blue"]
-preprocessing = {{ size = [8, 8] }}
-
-[[models]]
-name = "odd"
-version = 1
-path = "{odd.name}"
-sha256 = "{odd_sha256}"
-embedding_output = "pooled"
-preprocessing = {{ size = [8, 8] }}
-""")
-    return file
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("embed")
-    environ = {"FEATSVC_EMBED_MODELS_FILE": str(models_file(folder))}
-    with running(folder / "data", environ=environ) as service:
-        yield service
-        assert service.process.poll() is None, "the service died"
-        assert "incident" not in service.log
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
+def server(model_server: Running) -> Running:
+    return model_server
 
 
 def embed(client: Client, data: bytes, *models: str) -> hashing_pb2.EmbedResponse:
     request = hashing_pb2.EmbedRequest(content=types_pb2.Content(data=data), models=models)
     response: hashing_pb2.EmbedResponse = client.hashing.Embed(request)
     return response
-
-
-def plain(red: int, green: int, blue: int) -> bytes:
-    return encode(Image.new("RGB", (32, 32), (red, green, blue)), "PNG")
-
-
-def failure(call: Callable[[], object]) -> ServiceError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return explain(caught.value)
 
 
 def test_models_are_listed_with_their_dimensions(client: Client) -> None:
@@ -95,18 +39,16 @@ def test_models_are_listed_with_their_dimensions(client: Client) -> None:
     assert all(a.distance == hashing_pb2.Algorithm.DISTANCE_COSINE for a in listed if a.dimensions)
 
 
-def test_vectors_and_scores_in_the_order_asked_for(client: Client) -> None:
+def test_vectors_and_scores_are_in_the_requested_order(client: Client) -> None:
     response = embed(client, COFFEE, "means", "pdqf", "colour_layout@1", "gist", "hog", "PDQF")
     assert response.outcome == types_pb2.OUTCOME_OK
     assert (response.media.width, response.media.height) == (600, 400)
-    assert [e.model for e in response.embeddings] == [
-        "means@3", "pdqf@1", "colour_layout@1", "gist@1", "hog@1",
-    ]  # fmt: skip
+    models = [e.model for e in response.embeddings]
+    assert models == ["means@3", "pdqf@1", "colour_layout@1", "gist@1", "hog@1"]
     for embedding in response.embeddings:
         assert np.linalg.norm(embedding.values) == pytest.approx(1, abs=1e-5)
-    assert [(s.model, s.label) for s in response.scores] == [
-        ("means@3", "red"), ("means@3", "green"), ("means@3", "blue"),
-    ]  # fmt: skip
+    assert {s.model for s in response.scores} == {"means@3"}
+    assert [s.label for s in response.scores] == ["red", "green", "blue"]
     assert sum(s.score for s in response.scores) == pytest.approx(1, abs=1e-5)
 
 
@@ -125,7 +67,7 @@ def test_screen_without_models_runs_none(client: Client) -> None:
     assert not client.screening.Screen(request).scores
 
 
-def test_a_model_without_scores_is_no_classifier(client: Client) -> None:
+def test_a_model_without_scores_is_refused_by_screen(client: Client) -> None:
     request = screening_pb2.ScreenRequest(content=types_pb2.Content(data=COFFEE), models=["pdqf"])
     error = failure(lambda: client.screening.Screen(request))
     assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
@@ -146,7 +88,7 @@ def test_1_to_16_models(client: Client, count: int) -> None:
     assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
 
 
-def test_what_is_no_picture_is_an_outcome(client: Client) -> None:
+def test_unsupported_media_is_an_outcome(client: Client) -> None:
     response = embed(client, bytes(range(256)), "pdqf", "means")
     assert response.outcome == types_pb2.OUTCOME_UNSUPPORTED_MEDIA
     assert response.outcome_reason
@@ -154,8 +96,8 @@ def test_what_is_no_picture_is_an_outcome(client: Client) -> None:
     assert not response.scores
 
 
-def test_screen_says_that_a_classifier_could_not_look(client: Client) -> None:
-    """Though only byte hashes were asked for, which look at anything."""
+def test_a_classifier_makes_unsupported_media_an_outcome(client: Client) -> None:
+    """Even where the request names only byte hashes, which apply to any file."""
     request = screening_pb2.ScreenRequest(
         content=types_pb2.Content(data=bytes(range(256))), algorithms=["md5"], models=["means"]
     )
@@ -171,7 +113,7 @@ def test_a_flat_picture_is_of_low_quality(client: Client) -> None:
     assert len(response.scores) == 3
 
 
-def test_nan_is_refused_and_the_service_lives_on(client: Client) -> None:
+def test_nan_is_refused_and_the_service_goes_on(client: Client) -> None:
     error = failure(lambda: embed(client, plain(10, 200, 10), "odd"))
     assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "DATA_CORRUPT")
     assert "NaN" in error.message
@@ -183,7 +125,7 @@ def test_a_damaged_picture_is_an_error(client: Client) -> None:
     assert error.reason == "MEDIA_CORRUPT"
 
 
-def test_concurrent_callers_each_get_their_own_answer(server: Running) -> None:
+def test_concurrent_callers_each_get_their_own_result(server: Running) -> None:
     shades = [(i, 255 - i, (7 * i) % 256) for i in range(1, 200)]
 
     async def ask() -> list[hashing_pb2.EmbedResponse]:
@@ -203,20 +145,13 @@ def test_concurrent_callers_each_get_their_own_answer(server: Running) -> None:
         np.testing.assert_allclose(response.embeddings[0].values, expected, atol=1e-5)
 
 
-def test_a_service_does_not_start_on_a_file_that_is_not_the_declared_one(tmp_path: Path) -> None:
+def test_the_service_does_not_start_with_a_wrong_checksum(tmp_path: Path) -> None:
     file = models_file(tmp_path, sha256="0" * 64)
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "featsvc", "serve", "--listen", "127.0.0.1:0"),
-            *("--data-dir", str(tmp_path / "data")),
-        ],
-        env={**os.environ, "FEATSVC_EMBED_MODELS_FILE": str(file)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    result = featsvc(
+        *("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")),
+        environ={"FEATSVC_EMBED_MODELS_FILE": str(file)},
     )
     assert result.returncode != 0
     assert "model means" in result.stderr
-    assert "declared is 0000" in result.stderr
+    assert f"not {'0' * 64} as declared" in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,9 +1,8 @@
-"""Failure is a normal state: stores that die, signals, full queues."""
+"""Failures: stores that die, signals, full queues."""
 
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,13 +15,13 @@ from typing import Any
 
 import grpc
 import psutil
-import pytest
 from featsvc_client import Client, explain
 from featsvc_client.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
-from tests.integration.running import Running, featsvc, running
+from tests.integration.running import Running, failure, featsvc, free_ports, running
+from tests.patience import PATIENCE_S, until
 from tests.photographs import jpeg, photograph
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -33,7 +32,7 @@ def screen(client: Client, data: bytes, account: str) -> screening_pb2.ScreenRes
         content=types_pb2.Content(data=data),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
     )
-    response: screening_pb2.ScreenResponse = client.screening.Screen(request, timeout=10)
+    response: screening_pb2.ScreenResponse = client.screening.Screen(request, timeout=PATIENCE_S)
     return response
 
 
@@ -47,7 +46,7 @@ def valkey_of(service: Running) -> psutil.Process:
 def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) -> None:
     content = photograph("rocket.jpg").read_bytes()
     with running(data_dir) as service, service.client() as client:
-        seen: list[int] = []
+        outcomes: list[int] = []
         failures: list[str] = []
         stop = threading.Event()
 
@@ -55,29 +54,26 @@ def test_killed_valkey_degrades_features_and_fails_no_request(data_dir: Path) ->
             with service.client() as own:
                 while not stop.is_set():
                     try:
-                        seen.append(screen(own, content, "a1").features_outcome)
+                        outcomes.append(screen(own, content, "a1").features_outcome)
                     except grpc.RpcError as exc:
                         failures.append(str(explain(exc)))
 
         threads = [threading.Thread(target=upload) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
-        first = valkey_of(service)
-        first.kill()
-        deadline = time.monotonic() + 20
-        while types_pb2.OUTCOME_DEGRADED not in seen and time.monotonic() < deadline:
-            time.sleep(0.01)
-        answered_before = len(seen)
-        while time.monotonic() < deadline and not (
-            len(seen) > answered_before and seen[-1] == types_pb2.OUTCOME_OK
-        ):
-            time.sleep(0.05)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            until(lambda: types_pb2.OUTCOME_OK in outcomes)
+            first = valkey_of(service)
+            first.kill()
+            until(lambda: types_pb2.OUTCOME_DEGRADED in outcomes)
+            count = len(outcomes)
+            until(lambda: types_pb2.OUTCOME_OK in outcomes[count:])
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
         assert failures == []
-        assert set(seen) == {types_pb2.OUTCOME_OK, types_pb2.OUTCOME_DEGRADED}
+        assert set(outcomes) == {types_pb2.OUTCOME_OK, types_pb2.OUTCOME_DEGRADED}
         assert screen(client, content, "a1").features_outcome == types_pb2.OUTCOME_OK
         assert valkey_of(service).pid != first.pid
 
@@ -95,18 +91,21 @@ def test_events_survive_a_killed_valkey(data_dir: Path) -> None:
         )
         codes: list[grpc.StatusCode] = []
         values: list[float] = []
-        deadline = time.monotonic() + 20
-        while not values and time.monotonic() < deadline:
+
+        def is_read() -> bool:
             try:
-                values += client.features.GetFeatures(request, timeout=5).features.columns[0].values
+                answer = client.features.GetFeatures(request, timeout=PATIENCE_S)
+                values.extend(answer.features.columns[0].values)
             except grpc.RpcError as exc:
                 codes.append(exc.code())
-                time.sleep(0.05)
+            return bool(values)
+
+        until(is_read)
         assert values == [1.0]
         assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
 
 
-def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -> None:
+def test_the_service_starts_and_serves_without_redis(data_dir: Path) -> None:
     nowhere = f"unix://{data_dir}/no.sock"
     with running(data_dir, "--redis", nowhere) as service, service.client() as client:
         response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
@@ -117,15 +116,11 @@ def test_redis_that_was_never_there_leaves_the_service_serving(data_dir: Path) -
         assert response.content_outcome == types_pb2.OUTCOME_OK
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def work_pending(metrics_port: int) -> int:
-    """Requests that run or wait for a thread, as the service's own metrics say."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as page:
+    """Requests that run or wait for a thread, by the metrics of the service."""
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{metrics_port}/metrics", timeout=PATIENCE_S
+    ) as page:
         text = page.read().decode()
     (value,) = re.findall(r"^featsvc_work_pending\S* (\S+)$", text, re.MULTILINE)
     return int(float(value))
@@ -133,10 +128,10 @@ def work_pending(metrics_port: int) -> int:
 
 @contextmanager
 def slow_screens(data_dir: Path, grace_period_s: float) -> Iterator[tuple[Running, list[Any]]]:
-    """A service and eight requests that have come to it, each of them a second's work or more."""
+    """A service that runs eight requests, each of which takes a second or more."""
     with Image.open(photograph("retina.jpg")) as image:
         large = jpeg(image.resize((6000, 6000)))
-    metrics = free_port()
+    metrics = free_ports()
     environ = {
         "FEATSVC_METRICS_LISTEN": f"127.0.0.1:{metrics}",
         "FEATSVC_SERVER_GRACE_PERIOD_S": str(grace_period_s),
@@ -147,59 +142,61 @@ def slow_screens(data_dir: Path, grace_period_s: float) -> Iterator[tuple[Runnin
     )
     with running(data_dir, environ=environ) as service, service.client() as client:
         requests = [client.screening.Screen.future(request) for _ in range(8)]
-        deadline = time.monotonic() + 30
-        # In this order: one that ends in between is missed, never counted twice.
-        while sum(r.done() for r in requests) + work_pending(metrics) < len(requests):
-            assert time.monotonic() < deadline, "the requests do not arrive"
+
+        def have_arrived() -> bool:
+            # In this order a request that ends in between is missed, never counted twice.
+            return sum(r.done() for r in requests) + work_pending(metrics) >= len(requests)
+
+        until(have_arrived, "the requests did not arrive")
         yield service, requests
 
 
-def test_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new(data_dir: Path) -> None:
-    grace_period_s = 60  # a busy machine may need more than the default for these requests
-    with slow_screens(data_dir, grace_period_s) as (service, requests):
+def test_sigterm_finishes_requests_in_flight_and_refuses_new_ones(data_dir: Path) -> None:
+    with slow_screens(data_dir, 2 * PATIENCE_S) as (service, requests):
         service.process.send_signal(signal.SIGTERM)
-        started = time.monotonic()
         with service.client() as late:
-            late_answer = ""
-            while late_answer != "NOT_SERVING":
-                assert time.monotonic() < started + grace_period_s, late_answer
+
+            def is_refused() -> bool:
                 try:
                     late.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest())
                 except grpc.RpcError as exc:
-                    late_answer = explain(exc).reason
+                    return explain(exc).reason == "NOT_SERVING"
+                return False
+
+            until(is_refused)
         assert not all(request.done() for request in requests)
         answers = [request.result() for request in requests]
         assert all(a.content_outcome == types_pb2.OUTCOME_OK for a in answers)
-        assert service.process.wait(timeout=15) == 0
-        assert time.monotonic() - started < grace_period_s
+        # In less than the grace period: nothing waits for its end.
+        assert service.process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_what_outlives_the_grace_period_is_cancelled(data_dir: Path) -> None:
+def test_requests_are_cancelled_after_the_grace_period(data_dir: Path) -> None:
     with slow_screens(data_dir, 0.1) as (service, requests):
         service.process.send_signal(signal.SIGTERM)
-        # A thread is not interrupted: what it has begun it ends, and nothing waits for the rest.
-        assert service.process.wait(timeout=30) == 0
+        # A thread finishes its running job, but nothing waits for its result.
+        assert service.process.wait(timeout=PATIENCE_S) == 0
         codes = [request.code() for request in requests]
         assert grpc.StatusCode.UNAVAILABLE in codes
         assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
-def test_nothing_of_the_service_outlives_it(data_dir: Path) -> None:
+def test_a_killed_service_leaves_no_process(data_dir: Path) -> None:
     with running(data_dir) as service:
         valkey = valkey_of(service)
         service.process.kill()
         service.process.wait()
-        assert psutil.wait_procs([valkey], timeout=10)[1] == []
+        assert psutil.wait_procs([valkey], timeout=PATIENCE_S)[1] == []
 
 
-def test_port_in_use_is_said(server: Running, data_dir: Path) -> None:
+def test_a_port_in_use_is_reported(server: Running, data_dir: Path) -> None:
     result = featsvc("serve", "--listen", server.address, "--data-dir", str(data_dir))
     assert result.returncode == 1
     assert server.address in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
+def test_wrong_configuration_is_reported(data_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "featsvc.toml"
     config.write_text("[server]\nlisten_on = 'x'\n")
     result = featsvc("serve", "--config", str(config), "--data-dir", str(data_dir))
@@ -208,7 +205,7 @@ def test_wrong_configuration_is_said(data_dir: Path, tmp_path: Path) -> None:
     assert str(config) in result.stderr
 
 
-def test_health_before_and_after(server: Running) -> None:
+def test_health_of_the_server_and_of_a_service(server: Running) -> None:
     with grpc.insecure_channel(server.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "featsvc.v1.ScreeningService"):
@@ -216,7 +213,7 @@ def test_health_before_and_after(server: Running) -> None:
             assert answer.status == SERVING
 
 
-def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> None:
+def test_health_is_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> None:
     data_dir.mkdir()
     environ = {**os.environ, "FEATSVC_BANKS_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
     with (data_dir / "log").open("w+") as log:
@@ -235,21 +232,23 @@ def test_health_says_not_serving_while_banks_cannot_be_loaded(data_dir: Path) ->
                 health: Any = health_pb2_grpc.HealthStub(channel)
                 answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
-            with Client(f"127.0.0.1:{port}") as client, pytest.raises(grpc.RpcError) as caught:
-                screen(client, b"x", "a1")
-            assert explain(caught.value).reason == "NOT_SERVING"
+            with Client(f"127.0.0.1:{port}") as client:
+                assert failure(lambda: screen(client, b"x", "a1")).reason == "NOT_SERVING"
             process.terminate()
-            assert process.wait(timeout=15) == 0
+            assert process.wait(timeout=PATIENCE_S) == 0
         finally:
             process.kill()
             process.wait()
 
 
 def _listening_port(pid: int) -> int:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    ports: list[int] = []
+
+    def listens() -> bool:
         for connection in psutil.Process(pid).net_connections("inet"):
             if connection.status == psutil.CONN_LISTEN:
-                return int(connection.laddr.port)
-        time.sleep(0.05)
-    raise AssertionError("the service listens nowhere")
+                ports.append(int(connection.laddr.port))
+        return bool(ports)
+
+    until(listens, "the service did not listen")
+    return ports[0]

@@ -35,7 +35,6 @@ def run(server: Running, folder: Path, *arguments: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
 
 

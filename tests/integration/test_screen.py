@@ -1,4 +1,4 @@
-"""The whole path over gRPC: a photograph goes in; matches and account features come out."""
+"""Screen over gRPC: matches of a photograph, and features of its account."""
 
 import threading
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from tests.integration.running import Running, featsvc, served_revision
+from tests.patience import PATIENCE_S
 from tests.photographs import edited, photograph
 
 BANK = "screening"
@@ -53,7 +54,7 @@ def request(
     return message
 
 
-def test_an_edited_copy_is_found_with_everything_about_it(client: Client, bank: str) -> None:
+def test_an_edited_copy_is_matched(client: Client, bank: str) -> None:
     data = edited("coffee.png")
     response = client.screening.Screen(request("r1", data, "screen-1", event_id="e1"))
     assert response.request_id == "r1"
@@ -76,7 +77,7 @@ def test_an_edited_copy_is_found_with_everything_about_it(client: Client, bank: 
     assert response.timings.features_us > 0
 
 
-def test_the_same_file_is_one_finding_not_three(client: Client, bank: str) -> None:
+def test_the_same_file_is_one_match_not_three(client: Client, bank: str) -> None:
     data = photograph("rocket.jpg").read_bytes()
     response = client.screening.Screen(request("r", data, "screen-2"))
     (match,) = response.matches
@@ -93,9 +94,7 @@ def test_an_unrelated_picture_matches_nothing(client: Client, bank: str) -> None
     assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
 
 
-def test_a_stream_answers_every_request_and_goes_on_after_a_bad_one(
-    client: Client, bank: str
-) -> None:
+def test_a_stream_goes_on_after_a_bad_request(client: Client, bank: str) -> None:
     photo = photograph("astronaut.png").read_bytes()
     sent = {f"s{i}": photo for i in range(20)} | {"bad": b""}
 
@@ -103,7 +102,8 @@ def test_a_stream_answers_every_request_and_goes_on_after_a_bad_one(
         for name, data in sent.items():
             yield request(name, data, "screen-4")
 
-    answers = {a.request_id: a for a in client.screening.ScreenStream(requests(), timeout=60)}
+    stream = client.screening.ScreenStream(requests(), timeout=PATIENCE_S)
+    answers = {a.request_id: a for a in stream}
     assert answers.keys() == sent.keys()
     assert answers["bad"].error.reason == "CONTENT_EMPTY"
     for name in sent.keys() - {"bad"}:
@@ -114,11 +114,11 @@ def test_concurrent_screens_agree(client: Client, bank: str) -> None:
     photo = edited("astronaut.png")
     found: list[str] = []
 
-    def one() -> None:
+    def upload() -> None:
         response = client.screening.Screen(request("r", photo, "screen-5"))
         found.append(response.matches[0].external_id)
 
-    threads = [threading.Thread(target=one) for _ in range(16)]
+    threads = [threading.Thread(target=upload) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -128,13 +128,12 @@ def test_concurrent_screens_agree(client: Client, bank: str) -> None:
 
 def test_every_service_is_listed_by_reflection(client: Client) -> None:
     services = ProtoReflectionDescriptorDatabase(client.channel).get_services()
-    wanted = {
-        f"featsvc.v1.{s}Service" for s in ("Screening", "Hashing", "Matching", "Feature", "Bank")
-    }
-    assert wanted | {"grpc.health.v1.Health"} <= set(services)
+    names = ("Screening", "Hashing", "Matching", "Feature", "Bank")
+    assert {f"featsvc.v1.{name}Service" for name in names} <= set(services)
+    assert "grpc.health.v1.Health" in services
 
 
-def test_algorithms_are_listed_from_the_registry(client: Client) -> None:
+def test_algorithms_are_listed(client: Client) -> None:
     listed = client.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest()).algorithms
     (pdq,) = (a for a in listed if a.name == "pdq")
     assert (pdq.bits, pdq.default_threshold, pdq.quality_floor) == (256, 31, 50)

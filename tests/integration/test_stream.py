@@ -1,4 +1,4 @@
-"""Events fed to the service through a Redis Stream."""
+"""Ingestion of events from a Redis Stream."""
 
 import json
 import time
@@ -8,6 +8,7 @@ import redis
 from featsvc_client.v1 import features_pb2, types_pb2
 
 from tests.integration.running import running
+from tests.patience import until
 
 UPLOADS = features_pb2.GetFeaturesRequest(
     entities=[types_pb2.EntityRef(entity="account", id="a1")],
@@ -30,14 +31,9 @@ def test_events_of_the_stream_become_features(data_dir: Path) -> None:
                 "entities": {"account": "a1"},
             }
             server.xadd("uploads", {"event": json.dumps(event)})
-        server.xadd("uploads", {"event": "no event"})
-        give_up = time.monotonic() + 20
-        while not server.exists("uploads:dead"):
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
-        while client.features.GetFeatures(UPLOADS).features.columns[0].values[0] < 3:
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
+        server.xadd("uploads", {"event": "not an event"})
+        until(lambda: server.exists("uploads:dead"))
+        until(lambda: client.features.GetFeatures(UPLOADS).features.columns[0].values[0] == 3)
         (group,) = server.xinfo_groups("uploads")
         assert group["name"] == b"counters"
         assert service.stop() == 0

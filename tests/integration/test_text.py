@@ -1,4 +1,4 @@
-"""Banks of text through the whole service: recall per edit, no false match, lists, bad input."""
+"""Banks of text through the whole service: recall by edit, false matches, lists, bad input."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
-from featsvc_client import Client, ServiceError, explain
+from featsvc_client import Client
 from featsvc_client.v1 import (
     banks_pb2,
     hashing_pb2,
@@ -23,7 +23,8 @@ from featsvc_client.v1 import (
     types_pb2,
 )
 
-from tests.integration.running import Running, featsvc, running
+from tests.integration.running import Running, failure, featsvc, running
+from tests.patience import PATIENCE_S
 from tests.photographs import ROOT
 from tests.texts import EDITS, ENTRIES, leetspeak, negatives
 
@@ -31,10 +32,10 @@ Call = Callable[..., Any]
 
 BANK = "lures"
 ROUNDS = 3
-LEAST_RECALL = dict.fromkeys(EDITS, 1.0) | {"leetspeak": 0.9, "paraphrase": 0.7}
+MIN_RECALL = dict.fromkeys(EDITS, 1.0) | {"leetspeak": 0.9, "paraphrase": 0.7}
 
 
-def text_of(text: str) -> types_pb2.Content:
+def content_of(text: str) -> types_pb2.Content:
     return types_pb2.Content(text=text)
 
 
@@ -43,7 +44,7 @@ def add(client: Client, bank: str, texts: Sequence[str]) -> banks_pb2.AddEntries
         banks_pb2.AddEntriesRequest(
             parent=f"banks/{bank}",
             entries=[banks_pb2.Entry(external_id=str(i)) for i in range(len(texts))],
-            contents=[text_of(text) for text in texts],
+            contents=[content_of(text) for text in texts],
         )
     )
     return added
@@ -56,14 +57,10 @@ def create(client: Client, bank: str) -> None:
 def match(client: Client, text: str, *banks: str) -> matching_pb2.MatchResponse:
     answer: matching_pb2.MatchResponse = client.matching.Match(
         matching_pb2.MatchRequest(
-            content=text_of(text), options=types_pb2.MatchOptions(banks=banks or (BANK,))
+            content=content_of(text), options=types_pb2.MatchOptions(banks=banks or (BANK,))
         )
     )
     return answer
-
-
-def failure(error: pytest.ExceptionInfo[grpc.RpcError]) -> ServiceError:
-    return explain(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +80,7 @@ def test_recall(lures: Client, edit: str) -> None:
             matches = match(lures, EDITS[edit](text, rng)).matches
             assert {m.external_id for m in matches} <= {str(number)}
             found += bool(matches)
-    assert found / (ROUNDS * len(ENTRIES)) >= LEAST_RECALL[edit]
+    assert found / (ROUNDS * len(ENTRIES)) >= MIN_RECALL[edit]
 
 
 def test_recall_of_full_leetspeak(lures: Client) -> None:
@@ -98,7 +95,7 @@ def test_no_false_match_among_the_negatives(lures: Client) -> None:
     requests = (
         screening_pb2.ScreenRequest(
             request_id=str(i),
-            content=text_of(text),
+            content=content_of(text),
             options=types_pb2.MatchOptions(banks=[BANK]),
         )
         for i, text in enumerate(texts)
@@ -109,13 +106,13 @@ def test_no_false_match_among_the_negatives(lures: Client) -> None:
     assert [texts[int(a.request_id)] for a in answers if a.response.matches] == []
 
 
-def test_all_negatives_together_are_no_copy_either(lures: Client) -> None:
+def test_all_negatives_as_one_text_do_not_match(lures: Client) -> None:
     whole = " ".join(negatives())[: 2**19]
     answer = match(lures, whole)
     assert (list(answer.matches), answer.outcome) == ([], types_pb2.OUTCOME_OK)
 
 
-def test_an_answer_says_how_near_and_by_what(lures: Client) -> None:
+def test_an_answer_has_distances_and_evidence(lures: Client) -> None:
     answer = match(lures, ENTRIES[2])
     (found,) = answer.matches
     assert (found.algorithm, found.distance, found.external_id) == ("text_sha256", 0, "2")
@@ -128,10 +125,10 @@ def test_an_answer_says_how_near_and_by_what(lures: Client) -> None:
     assert [s.value for s in answer.signals if s.algorithm == "text"] == [""]
 
 
-def test_screen_takes_a_text(lures: Client) -> None:
+def test_screen_accepts_a_text(lures: Client) -> None:
     answer = lures.screening.Screen(
         screening_pb2.ScreenRequest(
-            content=text_of(EDITS["prefix"](ENTRIES[0], random.Random(0))),
+            content=content_of(EDITS["prefix"](ENTRIES[0], random.Random(0))),
             entities=[types_pb2.EntityRef(entity="account", id="writer")],
             options=types_pb2.MatchOptions(banks=[BANK]),
         )
@@ -141,12 +138,12 @@ def test_screen_takes_a_text(lures: Client) -> None:
     assert [m.external_id for m in answer.matches] == ["0"]
 
 
-def test_a_threshold_is_a_distance(lures: Client) -> None:
+def test_a_threshold_bounds_the_distance(lures: Client) -> None:
     half = ENTRIES[5][: len(ENTRIES[5]) // 2]
 
     def near(threshold: float) -> list[str]:
         request = matching_pb2.MatchRequest(
-            content=text_of(half),
+            content=content_of(half),
             options=types_pb2.MatchOptions(
                 banks=[BANK],
                 thresholds=[types_pb2.ThresholdOverride(algorithm="text", threshold=threshold)],
@@ -156,13 +153,11 @@ def test_a_threshold_is_a_distance(lures: Client) -> None:
 
     assert near(0.4) == []
     assert near(0.6) == ["5"]
-    with pytest.raises(grpc.RpcError) as caught:
-        near(1.1)
-    assert "is not within 0 to 1 for text" in str(failure(caught))
+    assert "must be 0 to 1 for text" in str(failure(lambda: near(1.1)))
 
 
-def test_a_signal_of_a_text_matches_as_the_text_does(lures: Client) -> None:
-    hashed = lures.hashing.Hash(hashing_pb2.HashRequest(content=text_of(ENTRIES[7])))
+def test_a_signal_of_a_text_matches_like_the_text(lures: Client) -> None:
+    hashed = lures.hashing.Hash(hashing_pb2.HashRequest(content=content_of(ENTRIES[7])))
     signals = {s.algorithm: s for s in hashed.signals}
     assert set(signals) == {"text", "text_sha256", "md5", "sha256"}
     for name in ("text", "text_sha256"):
@@ -174,16 +169,19 @@ def test_a_signal_of_a_text_matches_as_the_text_does(lures: Client) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("Buy now!", "too short for copies"), ("!?", "nothing in the text reads"),
-     ("ha" * 300, "too short for copies")],
-)  # fmt: skip
-def test_what_could_not_be_looked_for_is_said(lures: Client, text: str, reason: str) -> None:
+    [
+        ("Buy now!", "too short for copies"),
+        ("!?", "nothing in the text reads"),
+        ("ha" * 300, "too short for copies"),
+    ],
+)
+def test_a_text_without_signals_is_low_quality(lures: Client, text: str, reason: str) -> None:
     answer = match(lures, text)
     assert answer.outcome == types_pb2.OUTCOME_LOW_QUALITY
     assert reason in answer.outcome_reason
 
 
-def test_a_phrase_is_found_by_its_digest_alone(client: Client) -> None:
+def test_a_phrase_matches_by_its_digest_only(client: Client) -> None:
     create(client, "phrases")
     (entry,) = add(client, "phrases", ["Buy now!"]).entries
     assert [s.algorithm for s in entry.signals] == ["text_sha256"]
@@ -192,7 +190,7 @@ def test_a_phrase_is_found_by_its_digest_alone(client: Client) -> None:
     assert answer.outcome == types_pb2.OUTCOME_LOW_QUALITY
 
 
-def test_a_passage_of_a_long_text_is_found_and_the_entry_counts_once(client: Client) -> None:
+def test_a_passage_of_a_long_text_matches_its_entry_once(client: Client) -> None:
     create(client, "books")
     book = " ".join(islice(negatives(), 40, 240))[:50_000]
     (entry,) = add(client, "books", [book]).entries
@@ -206,12 +204,11 @@ def test_a_passage_of_a_long_text_is_found_and_the_entry_counts_once(client: Cli
         passage = f"look at this: {book[start : start + 900]} is it not nice"
         (found,) = match(client, passage, "books").matches
         assert found.algorithm == "text"
-    with pytest.raises(grpc.RpcError) as caught:
-        add(client, "books", [" ".join(negatives())[:150_000]])
-    assert failure(caught).reason == "TEXT_TOO_LONG"
+    too_long = " ".join(negatives())[:150_000]
+    assert failure(lambda: add(client, "books", [too_long])).reason == "TEXT_TOO_LONG"
 
 
-def test_added_and_withdrawn_texts_show_at_once(client: Client) -> None:
+def test_added_and_withdrawn_texts_take_effect_at_once(client: Client) -> None:
     create(client, "live")
     text = "A text that comes and goes: nobody has seen it before, nobody will see it again."
     assert not match(client, text, "live").matches
@@ -223,16 +220,15 @@ def test_added_and_withdrawn_texts_show_at_once(client: Client) -> None:
     assert not match(client, text, "live").matches
 
 
-def test_texts_are_found_after_a_restart_and_lie_nowhere_on_disk(data_dir: Path) -> None:
+def test_texts_match_after_a_restart_and_are_not_on_disk(data_dir: Path) -> None:
     with running(data_dir) as service, service.client() as client:
         create(client, BANK)
         add(client, BANK, ENTRIES)
         assert match(client, ENTRIES[0]).matches
     with running(data_dir) as service, service.client() as client:
         found = [match(client, EDITS["leetspeak"](text, random.Random(0))) for text in ENTRIES]
-        assert [[m.external_id for m in a.matches] for a in found] == [
-            [str(i)] for i in range(len(ENTRIES))
-        ]
+        ids = [[m.external_id for m in answer.matches] for answer in found]
+        assert ids == [[str(i)] for i in range(len(ENTRIES))]
     words = ("Congratulations", "grandmother", "congratuiations", "grandmother".upper())
     for path in data_dir.rglob("*"):
         if path.is_file():
@@ -240,25 +236,23 @@ def test_texts_are_found_after_a_restart_and_lie_nowhere_on_disk(data_dir: Path)
             assert not [word for word in words if word.encode() in content], path
 
 
-def test_a_text_has_no_hashes_of_pictures_nor_a_picture_those_of_texts(client: Client) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        client.hashing.Hash(hashing_pb2.HashRequest(content=text_of("words"), algorithms=["pdq"]))
-    assert "pdq is not computed of text" in str(failure(caught))
+def test_algorithms_of_the_other_kind_of_content_are_refused(client: Client) -> None:
+    text = content_of("words")
+    request = hashing_pb2.HashRequest(content=text, algorithms=["pdq"])
+    assert "pdq is not computed of text" in str(failure(lambda: client.hashing.Hash(request)))
     picture = types_pb2.Content(data=b"words")
-    with pytest.raises(grpc.RpcError) as caught:
-        client.hashing.Hash(hashing_pb2.HashRequest(content=picture, algorithms=["tlsh"]))
-    assert "tlsh is computed of text alone" in str(failure(caught))
-    with pytest.raises(grpc.RpcError) as caught:
-        client.hashing.Embed(hashing_pb2.EmbedRequest(content=text_of("x"), models=["pdqf"]))
-    assert "a text has no pixels" in str(failure(caught))
+    of_file = hashing_pb2.HashRequest(content=picture, algorithms=["tlsh"])
+    assert "tlsh applies to text only" in str(failure(lambda: client.hashing.Hash(of_file)))
+    embed = hashing_pb2.EmbedRequest(content=text, models=["pdqf"])
+    assert "a text has no pixels" in str(failure(lambda: client.hashing.Embed(embed)))
 
 
 def test_compare_two_texts(client: Client) -> None:
     def compare(a: str, b: str, *algorithms: str) -> dict[str, tuple[float, bool]]:
         response = client.hashing.Compare(
             hashing_pb2.CompareRequest(
-                a=hashing_pb2.CompareRequest.Side(content=text_of(a)),
-                b=hashing_pb2.CompareRequest.Side(content=text_of(b)),
+                a=hashing_pb2.CompareRequest.Side(content=content_of(a)),
+                b=hashing_pb2.CompareRequest.Side(content=content_of(b)),
                 algorithms=algorithms,
             )
         )
@@ -276,23 +270,22 @@ def test_compare_two_texts(client: Client) -> None:
 
 
 def test_10_mb_of_text_are_refused_and_1_mib_is_not(client: Client) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        client.hashing.Hash(hashing_pb2.HashRequest(content=text_of("a" * 10_000_000)))
-    error = failure(caught)
+    def hash_text(text: str) -> hashing_pb2.HashResponse:
+        request = hashing_pb2.HashRequest(content=content_of(text), algorithms=["sha256"])
+        response: hashing_pb2.HashResponse = client.hashing.Hash(request)
+        return response
+
+    error = failure(lambda: hash_text("a" * 10_000_000))
     assert error.reason == "MEDIA_TOO_LARGE"
     assert "10,000,000 bytes, the limit is 1,048,576" in str(error)
-    with pytest.raises(grpc.RpcError) as caught:
-        match(client, "\u00e9" * 600_000, "phrases")
-    assert "1,200,000 bytes" in str(failure(caught))
-    request = hashing_pb2.HashRequest(content=text_of("ab" * 2**19), algorithms=["sha256"])
-    assert client.hashing.Hash(request).signals
-    with pytest.raises(grpc.RpcError) as caught:
-        client.hashing.Hash(hashing_pb2.HashRequest(content=text_of("")))
-    assert failure(caught).reason == "CONTENT_EMPTY"
+    error = failure(lambda: match(client, "\u00e9" * 600_000, "phrases"))
+    assert "1,200,000 bytes" in str(error)
+    assert hash_text("ab" * 2**19).signals
+    assert failure(lambda: hash_text("")).reason == "CONTENT_EMPTY"
 
 
-def test_invalid_utf8_of_a_raw_client_is_refused_and_the_service_lives(server: Running) -> None:
-    """protobuf itself refuses a string field that is no UTF-8; of a stream, too."""
+def test_a_string_field_that_is_not_utf8_is_refused(server: Running) -> None:
+    """protobuf refuses it in unary calls and in streams, and the service goes on."""
     text = b"caf\xe9 and more"
     content = b"\x12" + bytes([len(text)]) + text
     match_request = b"\x0a" + bytes([len(content)]) + content
@@ -301,18 +294,14 @@ def test_invalid_utf8_of_a_raw_client_is_refused_and_the_service_lives(server: R
         unary: Call = channel.unary_unary("/featsvc.v1.MatchingService/Match")
         stream: Call = channel.stream_stream("/featsvc.v1.ScreeningService/ScreenStream")
         for call in (
-            lambda: unary(match_request, timeout=10),
-            lambda: list(stream(iter([screen_request]), timeout=10)),
+            lambda: unary(match_request, timeout=PATIENCE_S),
+            lambda: list(stream(iter([screen_request]), timeout=PATIENCE_S)),
         ):
-            with pytest.raises(grpc.RpcError) as caught:
-                call()
-            error = failure(caught)
-            assert (error.code, error.reason) == (
-                grpc.StatusCode.INVALID_ARGUMENT, "TEXT_NOT_UTF8"
-            )  # fmt: skip
-        with pytest.raises(grpc.RpcError) as caught:
-            unary(b"\xff\xff\xff", timeout=10)
-        assert "not the message that this method takes" in str(failure(caught))
+            error = failure(call)
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert error.reason == "TEXT_NOT_UTF8"
+        error = failure(lambda: unary(b"\xff\xff\xff", timeout=PATIENCE_S))
+        assert "not a message of the type that this method takes" in str(error)
     with server.client() as client:
         assert client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
 
@@ -335,10 +324,8 @@ def test_a_curator_adds_lists_and_tries_texts(server: Running, tmp_path: Path) -
         run(server, "match", "-b", "curated", "--json", "--text", f"fwd: {ENTRIES[3]}")
     )
     assert [m["external_id"] for m in found["matches"]] == ["parcel-lure.txt"]
-    screened = json.loads(
-        run(server, "screen", "--account", "a", "-b", "curated", "--json", "--text-file", "-",
-            stdin=ENTRIES[4].upper())
-    )  # fmt: skip
+    screen = ("screen", "--account", "a", "-b", "curated", "--json", "--text-file", "-")
+    screened = json.loads(run(server, *screen, stdin=ENTRIES[4].upper()))
     assert len(screened["matches"]) == 1
     listed = run(server, "bank", "entries", "curated")
     assert "text_sha256" in listed
@@ -356,9 +343,8 @@ def test_texts_are_hashed_and_compared_without_a_server(tmp_path: Path) -> None:
     assert "latin1.txt: text: byte 0xe9 at offset 3 is not UTF-8" in result.stderr
     assert "short.txt: the text is too short" in result.stderr
     shown = {Path(s["file"]).name: s for s in map(json.loads, result.stdout.splitlines())}
-    assert [s["algorithm"] for s in shown["lure.txt"]["signals"]] == [
-        "text_sha256", "text", "md5", "sha256"
-    ]  # fmt: skip
+    algorithms = [s["algorithm"] for s in shown["lure.txt"]["signals"]]
+    assert algorithms == ["text_sha256", "text", "md5", "sha256"]
     assert shown["short.txt"]["outcome"] == "LOW_QUALITY"
     table = featsvc("hash", "--as-text", str(lure)).stdout
     assert "digits" in table
@@ -402,22 +388,18 @@ def test_a_threshold_for_texts_is_found_from_samples(server: Running, tmp_path: 
         (tmp_path / kind).mkdir()
         for number, text in enumerate(texts):
             (tmp_path / kind / f"{number}.txt").write_text(text)
-    result = featsvc(
-        *("bank", "evaluate", "tuned", "--algorithm", "text", "--sample", str(tmp_path)),
-        "--json", server=server.address,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    shown = json.loads(result.stdout)
+    evaluate = ("bank", "evaluate", "tuned", "--algorithm", "text", "--sample", str(tmp_path))
+    shown = json.loads(run(server, *evaluate, "--json"))
     assert 0 < shown["suggested_threshold"] < 0.4
     assert shown["unreadable_samples"] == 1
 
 
 def test_lists_of_exchanges_carry_tlsh_and_texts(server: Running, tmp_path: Path) -> None:
-    """ThreatExchange's HASH_TEXT_TLSH and TEXT_STRING, the text hashed and forgotten."""
+    """ThreatExchange's HASH_TEXT_TLSH and TEXT_STRING; a text is hashed and not stored."""
     text = ENTRIES[9]
     with server.client() as client:
         hashed = client.hashing.Hash(
-            hashing_pb2.HashRequest(content=text_of(text), algorithms=["tlsh"])
+            hashing_pb2.HashRequest(content=content_of(text), algorithms=["tlsh"])
         )
         digest = hashed.signals[0].value
         assert digest.startswith("T1")
@@ -435,9 +417,8 @@ def test_lists_of_exchanges_carry_tlsh_and_texts(server: Running, tmp_path: Path
     run(server, "bank", "import", str(path), "--bank", "exchanged")
     with server.client() as client:
         answer = match(client, text.replace("our town", "the town"), "exchanged")
-        assert {(m.external_id, m.algorithm, m.threshold) for m in answer.matches} == {
-            ("1", "tlsh", 30), ("3", "tlsh", 30)
-        }  # fmt: skip
+        assert sorted(m.external_id for m in answer.matches) == ["1", "3"]
+        assert {(m.algorithm, m.threshold) for m in answer.matches} == {("tlsh", 30)}
         assert all(0 < m.distance <= 30 for m in answer.matches)
         assert answer.matches[0].entry_signal == digest
         answer = match(client, leetspeak(ENTRIES[10], random.Random(2)), "exchanged")
@@ -448,7 +429,7 @@ GUIDE = (ROOT / "docs" / "text.md").read_text()
 
 
 def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
-    """Commands from first to last, then the program."""
+    """All commands in order, then the program."""
     for name, text in (("gift-card", ENTRIES[0]), ("parcel", ENTRIES[3]), ("post", ENTRIES[3])):
         (tmp_path / f"{name}.txt").write_text(text)
     (tmp_path / "reported.txt").write_text(ENTRIES[1])
@@ -470,7 +451,6 @@ def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
         assert result.returncode == 0, f"{command}\n{result.stderr}"
         shown += result.stdout
@@ -479,4 +459,4 @@ def test_the_guide_works_as_written(server: Running, tmp_path: Path) -> None:
         assert len(match(client, ENTRIES[2], "guided").matches) == 1
         assert len(match(client, ENTRIES[1], "guided").matches) == 1
     (example,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    exec(example.replace("localhost:50051", server.address), {})  # noqa: S102 - our own page
+    exec(example.replace("localhost:50051", server.address), {})  # noqa: S102 - a page of this repository

@@ -1,6 +1,5 @@
-"""Banks of vectors through the real service: added, matched, withdrawn, and what is not served."""
+"""Banks of vectors through the real service: added, matched, withdrawn, or not served."""
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,37 +8,25 @@ import pytest
 from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
-from tests.integration.running import Running, featsvc, running
-from tests.integration.test_embed import failure, models_file, plain
+from tests.embedding.onnx_files import needs_onnxruntime
+from tests.hashing.photographs import plain
+from tests.integration.running import Running, failure, featsvc
 from tests.photographs import edited, photograph
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is of the `embed` extra"
-)
+pytestmark = needs_onnxruntime
 
 COFFEE = photograph("coffee.png").read_bytes()
 BUILT_IN = ("pdqf@1", "gist@1", "hog@1", "colour_layout@1")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("vectors")
-    environ = {"FEATSVC_EMBED_MODELS_FILE": str(models_file(folder))}
-    with running(folder / "data", environ=environ) as service:
-        yield service
-        assert service.process.poll() is None, "the service died"
-        assert "incident" not in service.log
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
+def server(model_server: Running) -> Running:
+    return model_server
 
 
 @pytest.fixture
 def bank(client: Client, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A bank that is gone after the test: others' answers depend on what banks hold."""
+    """A bank that is deleted after the test: other tests depend on what banks hold."""
     name = request.node.name.partition("[")[0].replace("_", "-")[:60]
     client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id=name))
     yield name
@@ -80,11 +67,11 @@ def test_a_picture_is_matched_by_its_vectors_and_hashes(client: Client, bank: st
     assert {s.algorithm for s in found.signals} == {"pdq", "md5", "sha256", *BUILT_IN, "means@3"}
     near = {e.algorithm: (e.distance, e.threshold) for e in entry.evidence}
     distance, threshold = {**near, entry.algorithm: (entry.distance, entry.threshold)}["pdqf@1"]
-    # What Embed says of both pictures; Embed sees colours, the match the JPEG's own luma.
+    # The distance of the vectors of Embed, which uses RGB where Match uses the luma of the JPEG.
     ours, theirs = (vector_of(client, c, "pdqf") for c in (edited("coffee.png"), COFFEE))
     assert distance == pytest.approx(1 - float(ours @ theirs), abs=2e-3)
     assert 0 < distance <= threshold == 0.135
-    # Three channel means tell no pictures apart: what is real does.
+    # Without `means`, whose three values do not distinguish pictures.
     stranger = match(client, edited("chelsea.png"), algorithms=["pdq", *BUILT_IN])
     assert (stranger.outcome, len(stranger.matches)) == (types_pb2.OUTCOME_OK, 0)
 
@@ -121,7 +108,7 @@ def test_a_vector_alone_is_added_matched_and_withdrawn(client: Client, bank: str
     assert list(batch.fractional_distances) == [0]
     status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
     assert {a.algorithm: (a.engine, a.entries) for a in status.algorithms}["mine@2"] == ("flat", 1)
-    # A picture cannot be looked up in it: nobody here makes such vectors.
+    # The server cannot compute such vectors of a picture.
     degraded = match(client, COFFEE)
     assert degraded.outcome == types_pb2.OUTCOME_DEGRADED
     assert "vectors of mine@2, which this server does not serve" in degraded.outcome_reason
@@ -137,17 +124,17 @@ def test_a_vector_alone_is_added_matched_and_withdrawn(client: Client, bank: str
 
 
 def test_vectors_of_another_length_than_the_served_model(client: Client, bank: str) -> None:
-    """A curator's slip must not fail everybody's uploads, nor read as no match."""
+    """A mistake of a curator makes uploads DEGRADED: neither an error nor "no match"."""
     vector = banks_pb2.EntryVector(model="odd@1", values=[1, 2, 3, 4, 5, 6, 7])
     add(client, bank, vectors=[vector])
     found = match(client, COFFEE)
     assert found.outcome == types_pb2.OUTCOME_DEGRADED
-    assert "vectors of odd@1, which this server does not serve, or of another length" in (
+    assert "vectors of odd@1, which this server does not serve or serves with another length" in (
         found.outcome_reason
     )
 
 
-def test_a_vector_that_no_searched_bank_holds_is_not_no_match(client: Client, bank: str) -> None:
+def test_a_vector_that_no_searched_bank_holds_is_an_error(client: Client, bank: str) -> None:
     add(client, bank, COFFEE, "pdqf@1")
     value = np.ones(256, "<f4").tobytes()
     for model in ("pdqf@2", "gist@1", "sscd@1"):
@@ -172,24 +159,24 @@ def test_a_vector_that_no_searched_bank_holds_is_not_no_match(client: Client, ba
         ({"model": "sscd@1", "values": [float("nan")]}, "dimension 0 of a sscd@1 vector is nan"),
         ({"model": "sscd@1", "values": [0.0, 0.0]}, "is all zeros"),
         ({"model": "pdqf", "values": [1.0] * 256}, "unknown algorithm 'pdqf'"),
-        ({"model": "pdq", "values": [1.0] * 256}, "is no model of vectors"),
+        ({"model": "pdq", "values": [1.0] * 256}, "is not a model of vectors"),
     ],
 )
-def test_what_is_no_vector_is_refused(
+def test_invalid_vectors_are_refused(
     client: Client, bank: str, fields: dict[str, object], message: str
 ) -> None:
     vector = banks_pb2.EntryVector(**fields)  # type: ignore[arg-type]
     assert message in str(failure(lambda: add(client, bank, vectors=[vector])))
 
 
-def test_batches_of_bad_vectors_name_the_row(client: Client, bank: str) -> None:
+def test_a_bad_vector_in_a_batch_is_named(client: Client, bank: str) -> None:
     add(client, bank, COFFEE, "pdqf@1")
     values = np.ones((3, 256), "<f4")
     values[2, 7] = np.inf
     request = matching_pb2.MatchBatchRequest(algorithm="pdqf@1", signals=values.tobytes())
     assert "signals[2]: dimension 7" in str(failure(lambda: client.matching.MatchBatch(request)))
     request = matching_pb2.MatchBatchRequest(algorithm="sscd@1", signals=b"1234")
-    assert "say how many dimensions" in str(failure(lambda: client.matching.MatchBatch(request)))
+    assert "set the number of" in str(failure(lambda: client.matching.MatchBatch(request)))
 
 
 def test_plain_pictures_are_low_quality_and_are_not_stored(client: Client, bank: str) -> None:
@@ -205,18 +192,19 @@ def test_the_command_stores_finds_and_evaluates_vectors(
     server: Running, bank: str, tmp_path: Path
 ) -> None:
     picture = photograph("coffee.png")
-    done = featsvc("bank", "add", bank, str(picture), "--vector", "pdqf@1", server=server.address)
-    assert done.returncode == 0, done.stderr
-    assert "pdqf@1: 256 dimensions" in done.stdout
+    added = featsvc("bank", "add", bank, str(picture), "--vector", "pdqf@1", server=server.address)
+    assert added.returncode == 0, added.stderr
+    assert "pdqf@1: 256 dimensions" in added.stdout
     for name, content in (("bad", edited("coffee.png")), ("good", edited("chelsea.png"))):
         (tmp_path / name).mkdir()
         (tmp_path / name / "picture.jpg").write_bytes(content)
-    tried = featsvc(
-        "bank", "evaluate", bank, "--sample", str(tmp_path), "--algorithm", "pdqf@1",
-        "--plot", str(tmp_path / "plot.png"), server=server.address,
-    )  # fmt: skip
-    assert tried.returncode == 0, tried.stderr
-    assert "<- suggested" in tried.stdout
+    evaluated = featsvc(
+        *("bank", "evaluate", bank, "--sample", str(tmp_path), "--algorithm", "pdqf@1"),
+        *("--plot", str(tmp_path / "plot.png")),
+        server=server.address,
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "<- suggested" in evaluated.stdout
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     matched = featsvc("match", str(tmp_path / "bad" / "picture.jpg"), server=server.address)
     assert "coffee.png" in matched.stdout

@@ -28,7 +28,7 @@ FORMATS = {
 
 
 def record(code: int, bucket: int, time_ms: float, x: float) -> bytes:
-    """One record of one event."""
+    """Pack the record of one event."""
     values = {
         k.COUNT: (3,),
         k.SUM: (x,),
@@ -45,7 +45,7 @@ def record(code: int, bucket: int, time_ms: float, x: float) -> bytes:
 
 
 def ring(code: int, width_ms: int, times: list[int], xs: list[float]) -> bytes:
-    """The packed ring of one event a bucket."""
+    """Pack a ring of one event per bucket."""
     by_bucket = {
         (t // width_ms if width_ms else 0): (t, x) for t, x in zip(sorted(times), xs, strict=True)
     }
@@ -60,7 +60,7 @@ def members(times: list[int], evicted_ms: float) -> bytes:
 def plan_of(
     aggregation: int, width_ms: int, buckets: int, window_ms: int, max_age_ms: int = 0
 ) -> np.ndarray:
-    """The plan of one feature, whose ring or list is part 1."""
+    """Return the plan of one feature, whose ring or list is part 1."""
     plan = np.zeros((1, k.PLAN_COLUMNS), np.int64)
     plan[0, k.PART] = 1
     plan[0, k.AGGREGATION] = aggregation
@@ -74,7 +74,7 @@ def plan_of(
 def run_fold(
     entities: list[list[bytes]], plan: np.ndarray, defaults: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The kernel on parts, as its caller packs them."""
+    """Run the kernel on parts, packed as its caller packs them."""
     parts = [part for entity in entities for part in entity]
     lengths = np.array([len(part) for part in parts], np.int64)
     words = np.frombuffer(b"".join(parts), "<u4")
@@ -88,7 +88,7 @@ def run_fold(
 ages = st.lists(st.integers(-20_000, 100 * 86_400_000), max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     code=st.sampled_from([*FORMATS, k.DISTINCT]),
     shape=st.sampled_from(RINGS),
@@ -97,7 +97,7 @@ ages = st.lists(st.integers(-20_000, 100 * 86_400_000), max_size=20)
     max_age_ms=st.sampled_from([0, 3_600_000]),
     seed=st.integers(0, 1000),
 )
-def test_fold_equals_its_twin(
+def test_fold_equals_twin(
     code: int,
     shape: tuple[int, int],
     spans: float,
@@ -111,22 +111,22 @@ def test_fold_equals_its_twin(
     plan = plan_of(code, width, buckets, window, max_age_ms)
     defaults = np.array([-7.0])
     entities = []
-    for some in entity_ages:
-        times = [AS_OF_MS - age for age in some]
+    for event_ages in entity_ages:
+        times = [AS_OF_MS - age for age in event_ages]
         xs = rng.normal(0, 100, len(times)).tolist()
         meta = struct.pack("<dd", max(times), min(max(times), AS_OF_MS)) if times else b""
         part = members(times, AS_OF_MS - 5000.0 * seed) if code == k.DISTINCT else b""
         entities.append([meta, part or ring(code, width, times, xs)])
     values, statuses, freshness = run_fold(entities, plan, defaults)
     for e, (meta, part) in enumerate(entities):
-        wanted, status = fold_one(meta, part, plan[0], -7.0, AS_OF_MS)
+        expected, status = fold_one(meta, part, plan[0], -7.0, AS_OF_MS)
         assert statuses[0, e] == status
-        np.testing.assert_allclose(values[0, e], wanted, rtol=1e-9)
+        np.testing.assert_allclose(values[0, e], expected, rtol=1e-9)
         newest = max((AS_OF_MS - age for age in entity_ages[e]), default=None)
         assert freshness[e] == (-1 if newest is None else max(AS_OF_MS - newest, 0))
 
 
-def test_fold_of_nothing() -> None:
+def test_fold_without_entities_and_of_an_unknown_one() -> None:
     values, _, _ = run_fold([], np.zeros((0, k.PLAN_COLUMNS), np.int64), np.zeros(0))
     assert values.shape == (0, 0)
     plan = plan_of(k.COUNT, 10_000, 37, 60_000)
@@ -168,7 +168,7 @@ marks = st.sampled_from([k.PRESENT, k.NULL_VALUE, k.OUTSIDE_MAX_AGE, k.SATURATED
 
 @st.composite
 def programs(draw: st.DrawFn, depth: int = 3) -> list[tuple[int, float]]:
-    """Postfix programs over four features."""
+    """Draw postfix programs over four features."""
     if depth == 0 or draw(st.booleans()):
         if draw(st.booleans()):
             return [(Op.CONSTANT, draw(st.sampled_from([0.0, 1.0, -2.5, 1e308])))]
@@ -179,11 +179,11 @@ def programs(draw: st.DrawFn, depth: int = 3) -> list[tuple[int, float]]:
     return [*left, *right, (draw(operations), 0.0)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     program=programs(), known=st.lists(st.tuples(st.floats(-10, 10), marks), min_size=4, max_size=4)
 )
-def test_derive_equals_its_twin(
+def test_derive_equals_twin(
     program: list[tuple[int, float]], known: list[tuple[float, int]]
 ) -> None:
     values = np.array([*(v for v, _ in known), 0.0]).reshape(5, 1)
@@ -192,9 +192,9 @@ def test_derive_equals_its_twin(
     arguments = np.array([argument for _, argument in program])
     starts = np.array([0, len(program)], np.int64)
     derive(ops, arguments, starts, np.array([np.nan]), 4, values, statuses)
-    wanted, status = derive_one(program, values[:4, 0].tolist(), statuses[:4, 0].tolist())
+    expected, status = derive_one(program, values[:4, 0].tolist(), statuses[:4, 0].tolist())
     assert statuses[4, 0] == status
-    assert values[4, 0] == pytest.approx(wanted, nan_ok=True)
+    assert values[4, 0] == pytest.approx(expected, nan_ok=True)
 
 
 def test_derive_gives_the_default_for_an_unknown_entity() -> None:
@@ -206,7 +206,7 @@ def test_derive_gives_the_default_for_an_unknown_entity() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[16, 7], [16], [16, 8, 8], [16, 4]])
-def test_parts_that_cannot_be_ours_are_refused(lengths: list[int]) -> None:
+def test_lengths_that_do_not_match_the_words_are_refused(lengths: list[int]) -> None:
     plan = plan_of(k.COUNT, 10_000, 37, 60_000)
     outputs = np.zeros((1, 1)), np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)
     words = np.zeros(6, np.uint32)

@@ -1,8 +1,9 @@
-"""Frames: the kernel against its NumPy twin, and against frames that are known."""
+"""The framing kernel against its NumPy twin, and on known frames."""
 
 import numpy as np
 import pytest
 from featsvc_kernels import framing, reference_framing
+from featsvc_kernels.pictures import as_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ Rectangle = tuple[int, ...]
 
 
 def find(pixels: NDArray[np.uint8], step: int = 1) -> tuple[Rectangle, Rectangle]:
-    channels = 1 if pixels.ndim == 2 else 3
-    rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+    rows, channels = as_rows(pixels)
     rows.flags.writeable = False
     rectangles = np.full((2, 4), -1, np.int64)
     framing.find_frames(rows, channels, step, rectangles)
@@ -24,7 +24,7 @@ def find(pixels: NDArray[np.uint8], step: int = 1) -> tuple[Rectangle, Rectangle
 def framed(
     pixels: NDArray[np.uint8], widths: tuple[int, int, int, int], levels: tuple[int, int, int, int]
 ) -> NDArray[np.uint8]:
-    """With bars of these widths and levels at the top, left, bottom and right."""
+    """Add bars of these widths and levels at the top, left, bottom and right."""
     top, left, bottom, right = widths
     height, width = pixels.shape[:2]
     out = np.zeros((height + top + bottom, width + left + right, *pixels.shape[2:]), np.uint8)
@@ -35,7 +35,7 @@ def framed(
     return out
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     widths=st.tuples(*[st.integers(0, 40)] * 4),
@@ -44,7 +44,7 @@ def framed(
     grain=st.integers(0, 9),
     step=st.integers(1, 5),
 )
-def test_equals_the_twin(
+def test_equals_twin(
     seed: int,
     widths: tuple[int, int, int, int],
     levels: tuple[int, int, int, int],
@@ -64,21 +64,21 @@ def test_equals_the_twin(
 
 @pytest.mark.parametrize("name", ["astronaut.png", "rocket.jpg", "retina.jpg", "page.png"])
 @pytest.mark.parametrize("step", [1, 4])
-def test_equals_the_twin_on_photographs(name: str, step: int) -> None:
+def test_equals_twin_on_photographs(name: str, step: int) -> None:
     for picture in (photograph(name), framed(photograph(name), (60, 9, 31, 9), (0, 255, 255, 0))):
         assert find(picture, step) == reference_framing.find_frames(picture, step)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4])
 @pytest.mark.parametrize("levels", [(0, 0, 0, 0), (255, 255, 255, 255), (9, 200, 90, 130)])
-def test_bars_come_off_to_the_pixel(levels: tuple[int, int, int, int], step: int) -> None:
+def test_bars_are_trimmed_to_the_pixel(levels: tuple[int, int, int, int], step: int) -> None:
     inner = photograph("coffee.png")
     height, width = inner.shape[:2]
     trimmed, _ = find(framed(inner, (70, 13, 20, 41), levels), step)
     assert trimmed == (70, 13, 70 + height, 13 + width)
 
 
-def test_a_page_with_text_and_buttons_is_left_behind() -> None:
+def test_a_page_with_text_and_buttons_is_removed() -> None:
     inner = photograph("coffee.png")
     height, width = inner.shape[:2]
     page = framed(inner, (90, 12, 120, 12), (250, 250, 250, 250))
@@ -92,13 +92,13 @@ def test_a_page_with_text_and_buttons_is_left_behind() -> None:
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "gravel.png", "motorcycle_left.png"])
-def test_a_picture_without_a_frame_is_whole(name: str) -> None:
+def test_a_picture_without_a_frame_stays_whole(name: str) -> None:
     height, width = photograph(name).shape[:2]
     assert find(photograph(name)) == ((0, 0, height, width), (0, 0, height, width))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1, 3), (70, 90, 3)])
-def test_nothing_but_frame_is_nothing(shape: tuple[int, ...]) -> None:
+def test_a_picture_that_is_all_frame_becomes_empty(shape: tuple[int, ...]) -> None:
     assert find(np.full(shape, 77, np.uint8), 2) == ((0, 0, 0, 0), (0, 0, 0, 0))
 
 

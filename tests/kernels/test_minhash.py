@@ -1,4 +1,4 @@
-"""MinHash kernels against their twin, and MinHash against the resemblance it estimates."""
+"""The MinHash kernels against their twin, and MinHash against true resemblance."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def signature_of(hashes: Hashes, block: int | None = None) -> Hashes:
     return np.asarray(minima.min(axis=0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_grams_equal_twin(text: str) -> None:
     np.testing.assert_array_equal(hashes_of(text), reference_minhash.gram_hashes(text))
@@ -35,9 +35,9 @@ def test_grams_of_the_highest_code_points_differ() -> None:
     assert np.unique(hashes).size == 4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40), st.integers(1, 50))
-def test_minima_equal_twin_however_they_are_cut(values: list[int], block: int) -> None:
+def test_minima_equal_twin_in_any_blocks(values: list[int], block: int) -> None:
     hashes = np.array(values, np.uint32)
     expected = reference_minhash.signature(hashes)
     np.testing.assert_array_equal(signature_of(hashes), expected)
@@ -75,7 +75,7 @@ def test_agreement_of_minima_estimates_resemblance(resemblance: float) -> None:
 
 
 def test_consecutive_numbers_are_permuted_well_enough() -> None:
-    """Regular sets are where a poor permutation fails; the mixer is what spreads them."""
+    """Poor permutations fail on regular sets; the mixer spreads them."""
     a = signature_of(hashes_of("".join(map(chr, range(1000, 1600)))))
     b = signature_of(hashes_of("".join(map(chr, range(1300, 1900)))))
     assert (a == b).mean() == pytest.approx(1 / 3, abs=0.15)

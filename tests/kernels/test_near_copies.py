@@ -1,4 +1,4 @@
-"""The search of texts against its twin, and its pieces against NumPy."""
+"""The search for near copies against its twin, and its helpers against NumPy."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def index_of(entries: list[Grams]) -> TextIndex:
 
 
 def texts(seed: int, count: int) -> tuple[list[Grams], Grams]:
-    """Entries of one vocabulary, and a query that holds an edited copy of one of them."""
+    """Return entries of one vocabulary, and a query that contains an edited copy of one of them."""
     rng = np.random.default_rng(seed)
     vocabulary = rng.integers(0, 2**32, rng.integers(20, 3000), dtype=np.uint32)
     entries = [rng.choice(vocabulary, rng.integers(4, 900)) for _ in range(count)]
@@ -28,25 +28,25 @@ def texts(seed: int, count: int) -> tuple[list[Grams], Grams]:
     return entries, np.concatenate([around[0], copy, around[1]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([0.0, 0.2, 0.4, 1.0]))
 def test_search_equals_twin(seed: int, count: int, radius: float) -> None:
     entries, query = texts(seed, count)
     rows, distances = index_of(entries).search(query, radius)
-    found = dict(zip(rows.tolist(), distances.tolist(), strict=True))
-    assert found == reference_minhash.near_copies(query, entries, radius)
+    hits = dict(zip(rows.tolist(), distances.tolist(), strict=True))
+    assert hits == reference_minhash.near_copies(query, entries, radius)
 
 
-def test_read_only_arrays_do() -> None:
+def test_arrays_may_be_read_only() -> None:
     entries, query = texts(1, 5)
     index = index_of(entries)
-    for _, array in index.arrays:
+    for array in index.arrays.values():
         array.flags.writeable = False
     query.flags.writeable = False
     assert len(index.search(query, 1.0)[0]) >= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=100))
 def test_blocks_are_sorted_one_by_one(values: list[int]) -> None:
     grams = np.array(values, np.uint32)
@@ -57,11 +57,11 @@ def test_blocks_are_sorted_one_by_one(values: list[int]) -> None:
     assert near_copies.first_disorder(grams) == -1
 
 
-@pytest.mark.parametrize(("place", "said"), [(1, 1), (31, 31), (32, -1), (33, 33), (64, -1)])
-def test_disorder_is_told_within_a_block(place: int, said: int) -> None:
+@pytest.mark.parametrize(("place", "expected"), [(1, 1), (31, 31), (32, -1), (33, 33), (64, -1)])
+def test_disorder_is_found_within_a_block(place: int, expected: int) -> None:
     grams = np.arange(1000, 1070, dtype=np.uint32)
     grams[place] = 999 if place % 32 else 0
-    assert near_copies.first_disorder(grams) == said
+    assert near_copies.first_disorder(grams) == expected
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 512, 513, 768, 769, 4096])
@@ -78,12 +78,12 @@ def test_every_gram_of_a_text_is_in_a_passage(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 20, 21, 33])
 def test_windows_are_those_of_the_twin(count: int) -> None:
     lengths = np.empty(6, np.int64)
-    mine = [
+    windows = [
         (first, first + int(length))
         for first in range(count)
         for length in lengths[: near_copies._windows_from(first, count, lengths)]
     ]
-    assert sorted(mine) == sorted(reference_minhash.windows(count))
+    assert sorted(windows) == sorted(reference_minhash.windows(count))
 
 
 def test_postings_are_found_by_their_key() -> None:
@@ -96,12 +96,12 @@ def test_postings_are_found_by_their_key() -> None:
         (int(key), p) for p, row in enumerate(keys) for key in row
     )
     for prefix in range(2**9):
-        held = postings[starts[prefix] : starts[prefix + 1], near_copies.KEY]
-        assert (held >> 23 == prefix).all()
+        in_list = postings[starts[prefix] : starts[prefix + 1], near_copies.KEY]
+        assert (in_list >> 23 == prefix).all()
 
 
 def test_more_than_65535_passages() -> None:
-    """Of unrelated texts; a copy of the last one is found."""
+    """A copy of the last of 66,000 unrelated texts is found."""
     rng = np.random.default_rng(4)
     grams = rng.integers(0, 2**32, (66_000, 16), dtype=np.uint32)
     ends = np.arange(16, 16 * 66_000 + 1, 16)

@@ -1,4 +1,4 @@
-"""Search kernels against their twins."""
+"""The search kernels against their twins."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
+SEEDS = st.integers(0, 2**32 - 1)
+FLIPS = st.integers(0, 40)
+RADII = st.lists(st.integers(-1, 2), min_size=9, max_size=9)
+
 
 def clustered(seed: int, count: int, words: int, flips: int) -> Words:
-    """Hashes around three centres, of which one is all zeros and one all ones."""
+    """Return hashes around three centres: all zeros, all ones, random."""
     rng = np.random.default_rng(seed)
     bits = words * 64
     centres = np.zeros((3, bits), bool)
     centres[1] = True
     centres[2] = rng.random(bits) < 0.5
-    made = centres[rng.integers(0, 3, count)] ^ (rng.random((count, bits)) < flips / bits)
-    return np.packbits(made, axis=1).view(np.uint64).reshape(count, words)
+    hashes = centres[rng.integers(0, 3, count)] ^ (rng.random((count, bits)) < flips / bits)
+    return np.packbits(hashes, axis=1).view(np.uint64).reshape(count, words)
 
 
 def split(
@@ -50,60 +54,49 @@ def probe(
     give_up: int = 1 << 40,
     scratch: int = 3,
 ) -> list[list[tuple[int, int]]]:
-    """With tables made the slow way; the radius is what the chunks' radii allow."""
+    """Probe tables that the twin builds; the radius is the largest that the chunks' radii allow."""
     chunks = np.empty((len(widths), search.CHUNK_COLUMNS), np.int64)
     starts: list[NDArray[np.uint32]] = []
     postings: list[int] = []
     masks: list[list[int]] = []
     bit = 0
     for row, width, r in zip(chunks, widths, radii, strict=True):
-        mine = [
-            sum(1 << b for b in bits)
-            for k in range(r + 1)
-            for bits in combinations(range(width), k)
-        ]
+        choices = (bits for k in range(r + 1) for bits in combinations(range(width), k))
+        chunk_masks = [sum(1 << b for b in bits) for bits in choices]
         row[search.FIRST_BIT], row[search.WIDTH], row[search.RADIUS] = bit, width, r
         row[search.STARTS_BASE] = sum(map(len, starts))
-        row[search.MASKS_BASE], row[search.MASKS] = sum(map(len, masks)), len(mine)
+        row[search.MASKS_BASE], row[search.MASKS] = sum(map(len, masks)), len(chunk_masks)
         lists = reference_search.post(values, bit, width)
         starts.append(np.cumsum([0, *(len(rows) for rows in lists)]).astype(np.uint32))
         postings += [row for rows in lists for row in rows]
-        masks.append(mine)
+        masks.append(chunk_masks)
         bit += width
-    flat_masks = np.array([m for mine in masks for m in mine], np.uint32)
+    flat_masks = np.array([m for chunk_masks in masks for m in chunk_masks], np.uint32)
     radius = sum(r + 1 for r in radii) - 1
     room = max(1, len(values) * len(queries))
     ends = np.empty(len(queries), np.int64)
     rows, distances = np.empty(room, np.int64), np.empty(room, np.int64)
-    done = search.probe(
-        values, queries, radius, chunks, np.concatenate(starts),
-        np.array(postings, np.uint32), flat_masks, give_up,
-        np.empty((len(flat_masks), 2), np.int64), np.empty(scratch, np.uint32), 0,
-        ends, rows, distances,
-    )  # fmt: skip
+    tables = chunks, np.concatenate(starts), np.array(postings, np.uint32), flat_masks
+    spans, candidates = np.empty((len(flat_masks), 2), np.int64), np.empty(scratch, np.uint32)
+    hits = ends, rows, distances
+    done = search.probe(values, queries, radius, *tables, give_up, spans, candidates, 0, *hits)
     assert done == len(queries)
     count = int(ends[-1]) if len(queries) else 0
     return split(ends, rows[:count].tolist(), distances[:count].tolist())
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([1, 2, 3, 4, 16]),
-    st.integers(0, 40), st.integers(0, 1024),
-)  # fmt: skip
-def test_scan_equals_the_twin(seed: int, count: int, words: int, flips: int, radius: int) -> None:
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 60), st.sampled_from([1, 2, 3, 4, 16]), FLIPS, st.integers(0, 1024))
+def test_scan_equals_twin(seed: int, count: int, words: int, flips: int, radius: int) -> None:
     values = clustered(seed, count, words, flips)
     queries = np.concatenate([values[:3], clustered(seed + 1, 3, words, flips)])
     radius = min(radius, words * 64)
     assert scan(values, queries, radius) == reference_search.scan(values, queries, radius)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 12),
-    st.lists(st.integers(-1, 2), min_size=9, max_size=9), st.integers(1, 5),
-)  # fmt: skip
-def test_probe_equals_the_twin(
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 60), st.integers(0, 12), RADII, st.integers(1, 5))
+def test_probe_equals_twin(
     seed: int, count: int, flips: int, radii: list[int], scratch: int
 ) -> None:
     values = clustered(seed, count, 1, flips)
@@ -128,16 +121,16 @@ def test_a_query_with_too_many_candidates_is_scanned() -> None:
 
 
 @pytest.mark.parametrize(("first_bit", "width"), [(0, 8), (60, 9), (119, 9), (127, 1), (64, 10)])
-def test_post_equals_the_twin(first_bit: int, width: int) -> None:
+def test_post_equals_twin(first_bit: int, width: int) -> None:
     values = clustered(7, 500, 2, 20)
     starts, postings = np.empty(2**width + 1, np.uint32), np.empty(500, np.uint32)
     search.post(values, first_bit, width, starts, postings)
-    found = [postings[starts[k] : starts[k + 1]].tolist() for k in range(2**width)]
-    assert found == reference_search.post(values, first_bit, width)
+    lists = [postings[starts[k] : starts[k + 1]].tolist() for k in range(2**width)]
+    assert lists == reference_search.post(values, first_bit, width)
     assert starts[-1] == 500
 
 
-def test_hits_that_do_not_fit_are_asked_for_again() -> None:
+def test_a_search_resumes_at_the_query_whose_hits_do_not_fit() -> None:
     values = np.zeros((5, 2), np.uint64)
     queries = np.zeros((3, 2), np.uint64)
     ends, rows, distances = np.empty(3, np.int64), np.empty(7, np.int64), np.empty(7, np.int64)

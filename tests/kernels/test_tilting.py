@@ -1,8 +1,9 @@
-"""Tilted pictures: the kernels against their NumPy twins and against Pillow."""
+"""The kernels for tilted pictures against their NumPy twins and Pillow."""
 
 import numpy as np
 import pytest
 from featsvc_kernels import reference_tilting, tilting
+from featsvc_kernels.pictures import as_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from PIL import Image
 from tests.hashing.photographs import noise, photograph
 
 GREY = photograph("camera.png")
+SIDES, SEEDS = st.integers(1, 60), st.integers(0, 99)
 
 
 def shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    rows, channels = as_rows(pixels)
     rows.flags.writeable = False
     plane = np.empty((pixels.shape[0] // factor, pixels.shape[1] // factor), np.uint8)
-    tilting.shrink(rows, 1 if pixels.ndim == 2 else 3, factor, plane)
+    tilting.shrink(rows, channels, factor, plane)
     return plane
 
 
@@ -27,26 +29,18 @@ def tilt(plane: NDArray[np.uint8], degrees: float, zoom: float, fill: int) -> ND
     return out
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    height=st.integers(1, 60), width=st.integers(1, 60), factor=st.integers(1, 5),
-    seed=st.integers(0, 99), colour=st.booleans(),
-)  # fmt: skip
-def test_shrink_equals_the_twin(
-    height: int, width: int, factor: int, seed: int, colour: bool
-) -> None:
+@settings(max_examples=40)
+@given(SIDES, SIDES, st.integers(1, 5), SEEDS, st.booleans())
+def test_shrink_equals_twin(height: int, width: int, factor: int, seed: int, colour: bool) -> None:
     pixels = noise(seed, height, width)
     pixels = pixels if colour else pixels[..., 0]
     twin = reference_tilting.shrink(pixels, factor)
     np.testing.assert_allclose(shrink(pixels, factor), twin, atol=0.51)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    height=st.integers(1, 60), width=st.integers(1, 60), degrees=st.floats(-50, 50),
-    zoom=st.floats(1, 2), fill=st.sampled_from([0, 77, 255]), seed=st.integers(0, 99),
-)  # fmt: skip
-def test_tilt_equals_the_twin(
+@settings(max_examples=40)
+@given(SIDES, SIDES, st.floats(-50, 50), st.floats(1, 2), st.sampled_from([0, 77, 255]), SEEDS)
+def test_tilt_equals_twin(
     height: int, width: int, degrees: float, zoom: float, fill: int, seed: int
 ) -> None:
     plane = np.ascontiguousarray(noise(seed, height, width)[..., 1])
@@ -59,7 +53,7 @@ def test_no_turn_is_no_change() -> None:
 
 
 @pytest.mark.parametrize("degrees", [-4.5, 3, 20])
-def test_turns_as_pillow_does(degrees: float) -> None:
+def test_tilt_equals_pillow(degrees: float) -> None:
     turned = Image.fromarray(GREY).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=255)
     difference = abs(tilt(GREY, degrees, 1, 255).astype(int) - np.asarray(turned))
     assert np.median(difference) <= 1

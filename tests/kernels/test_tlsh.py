@@ -1,4 +1,4 @@
-"""TLSH against its twin and the public library, to the bit."""
+"""TLSH against its twin and the public library, bit for bit."""
 
 import json
 from itertools import pairwise
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from featsvc.signals.bits import to_words
 from tests.vectors.record_tlsh import VECTORS, ask_distance, ask_tlsh, inputs
 
 Words = NDArray[np.uint64]
@@ -19,14 +20,12 @@ RECORDED = json.loads(VECTORS.read_text(encoding="utf-8"))
 
 def digest_of(data: bytes) -> bytes | None:
     digest = np.empty(kernels.DIGEST_BYTES, np.uint8)
-    given_one = kernels.tlsh_digest(np.frombuffer(data, np.uint8), digest)
-    return digest.tobytes() if given_one else None
+    is_written = kernels.tlsh_digest(np.frombuffer(data, np.uint8), digest)
+    return digest.tobytes() if is_written else None
 
 
 def words_of(*digests: bytes) -> Words:
-    padded = np.zeros((len(digests), 40), np.uint8)
-    padded[:, :35] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 35)
-    return padded.view(np.uint64)
+    return to_words(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 35))
 
 
 def distance(a: bytes, b: bytes) -> int:
@@ -37,24 +36,24 @@ def text_of(digest: bytes | None) -> str | None:
     return None if digest is None else f"T1{digest.hex().upper()}"
 
 
-def test_digests_are_those_of_the_library() -> None:
+def test_digests_equal_the_library() -> None:
     assert [text_of(digest_of(data)) for data in inputs()] == RECORDED["digests"]
     assert RECORDED["digests"].count(None) > 2
 
 
-def test_distances_are_those_of_the_library() -> None:
+def test_distances_equal_the_library() -> None:
     digests = [bytes.fromhex(text[2:]) for text in RECORDED["digests"] if text]
     pairs = [*pairwise(digests), (digests[-1], digests[-5])]
     assert [distance(a, b) for a, b in pairs] == RECORDED["distances"]
 
 
-bytes_of_few = st.integers(1, 255).flatmap(
+few_byte_values = st.integers(1, 255).flatmap(
     lambda most: st.lists(st.integers(0, most), min_size=40, max_size=400).map(bytes)
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(bytes_of_few)
+@settings(max_examples=150)
+@given(few_byte_values)
 def test_digest_equals_twin(data: bytes) -> None:
     assert digest_of(data) == reference_tlsh.digest(data)
 
@@ -62,7 +61,7 @@ def test_digest_equals_twin(data: bytes) -> None:
 digests = st.binary(min_size=35, max_size=35)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(digests, digests)
 def test_distance_equals_twin_and_is_symmetric(a: bytes, b: bytes) -> None:
     assert distance(a, b) == reference_tlsh.distance(a, b) == distance(b, a)
@@ -76,32 +75,32 @@ def test_the_largest_distance_is_reached() -> None:
     assert distance(a, b) == kernels.LARGEST_DISTANCE
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(digests, max_size=20),
     st.lists(digests, min_size=1, max_size=3),
     st.sampled_from([0, 30, 250, 937]),
 )
 def test_scan_finds_what_is_within_the_radius(
-    stored: list[bytes], asked: list[bytes], radius: int
+    stored: list[bytes], queried: list[bytes], radius: int
 ) -> None:
-    stored = [*stored, asked[0], asked[0][:34] + bytes([asked[0][34] ^ 1])]
-    values, queries = words_of(*stored), words_of(*asked)
+    stored = [*stored, queried[0], queried[0][:34] + bytes([queried[0][34] ^ 1])]
+    values, queries = words_of(*stored), words_of(*queried)
     values.flags.writeable = queries.flags.writeable = False
-    ends, rows, distances = np.empty(len(asked), int), np.empty(99, int), np.empty(99, int)
-    assert kernels.scan_tlsh(values, queries, radius, 0, ends, rows, distances) == len(asked)
-    query = np.repeat(np.arange(len(asked)), np.diff(ends, prepend=0))
-    found = zip(query.tolist(), rows.tolist(), distances.tolist(), strict=False)
+    ends, rows, distances = np.empty(len(queried), int), np.empty(99, int), np.empty(99, int)
+    assert kernels.scan_tlsh(values, queries, radius, 0, ends, rows, distances) == len(queried)
+    query = np.repeat(np.arange(len(queried)), np.diff(ends, prepend=0))
+    hits = zip(query.tolist(), rows.tolist(), distances.tolist(), strict=False)
     expected = [
         (q, row, d)
-        for q, query in enumerate(asked)
+        for q, query in enumerate(queried)
         for row, value in enumerate(stored)
         if (d := reference_tlsh.distance(query, value)) <= radius
     ]
-    assert list(found) == expected
+    assert list(hits) == expected
 
 
-def test_scan_says_how_much_room_it_wants() -> None:
+def test_scan_returns_the_room_it_needs() -> None:
     digest = bytes(range(35))
     values = words_of(*[digest] * 5)
     ends, few = np.empty(2, np.int64), np.empty(3, np.int64)
@@ -109,10 +108,10 @@ def test_scan_says_how_much_room_it_wants() -> None:
     assert ends[0] == 5
 
 
-@settings(max_examples=100, deadline=None)
-@given(bytes_of_few, bytes_of_few)
+@settings(max_examples=100)
+@given(few_byte_values, few_byte_values)
 def test_any_bytes_equal_the_library(a: bytes, b: bytes) -> None:
-    pytest.importorskip("tlsh", reason="of the `peers` extra")
+    pytest.importorskip("tlsh", reason="needs the extra `peers`")
     texts = [text_of(digest_of(data)) for data in (a, b)]
     assert texts == [ask_tlsh(a), ask_tlsh(b)]
     left, right = digest_of(a), digest_of(b)

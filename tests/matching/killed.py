@@ -36,25 +36,24 @@ def _index(url: str, folder: Path) -> None:
 def _follow(url: str, folder: Path) -> None:
     follower = Follower(BankStore(url), poll_interval_ms=1, segments=folder)
     follower.start()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def main(folder: Path, kills: int) -> None:
     logging.disable(logging.CRITICAL)
-    # So that the few of a test are projected as the many of a bank are.
+    # The few vectors of the test are projected as the many of a bank.
     vector_engines.PROJECTED_ROWS = 64
     rng = random.Random(4)
     url = f"sqlite:///{folder / 'banks.db'}"
     segments = folder / "segments"
     store = BankStore(url)
     store.create_bank("b")
-    set_aside = 0
     for kill in range(kills):
         low, high = sorted(rng.sample(_NUMBERS, 2))
-        wanted = set(range(low, high))
-        file = list_file(list_of_both(wanted), name="b.jsonl")
+        expected = set(range(low, high))
+        file = list_file(list_of_both(expected), name="b.jsonl")
         store.import_entries("b", file, ImportOptions(replace=True))
-        # No connection may be shared with a child.
+        # A child must not share a connection.
         store.close()
         children = []
         for job in (_index, _follow):
@@ -70,12 +69,11 @@ def main(folder: Path, kills: int) -> None:
             assert os.WTERMSIG(status) == signal.SIGKILL, f"kill {kill}: ended by itself: {status}"
         follower = Follower(store, segments=segments)
         follower.start()
-        assert held(follower.snapshot, _NUMBERS) == wanted, f"kill {kill}"
-        some = Signal(get_algorithm(MODEL), vector(low))
-        assert follower.snapshot.match([some], EXACTLY).matches, f"kill {kill}: no vectors"
+        assert held(follower.snapshot, _NUMBERS) == expected, f"kill {kill}"
+        query = Signal(get_algorithm(MODEL), vector(low))
+        assert follower.snapshot.match([query], EXACTLY).matches, f"kill {kill}: no vectors"
         follower.stop()
-        set_aside = len(list(segments.glob("corrupt-*")))
-        assert set_aside == 0, "a published segment failed its checks"
+        assert not list(segments.glob("corrupt-*")), "a published segment failed its checks"
     newest = newest_segment(segments)
     print("kills", kills, "segment", newest.revision if newest else 0)  # noqa: T201
 

@@ -16,30 +16,24 @@ from featsvc.matching.engines import (
     ScanEngine,
     build_engine,
     open_engine,
-    to_words,
 )
-from featsvc.matching.hits import Engine, RawHits
+from featsvc.matching.hits import Engine
 from featsvc.matching.plans import ChunkPlan
 from featsvc.signals.algorithms import ALGORITHMS
+from featsvc.signals.bits import to_words
+from tests.matching.rows import by_query
 
 Values = NDArray[np.uint8]
 PDQ = ALGORITHMS["pdq"]
 
 
-def pairs(hits: RawHits) -> list[list[tuple[int, int]]]:
-    begins = [0, *hits.ends[:-1]]
-    found = zip(hits.rows.tolist(), hits.distances.tolist(), strict=True)
-    every = list(found)
-    return [sorted(every[b:e]) for b, e in zip(begins, hits.ends, strict=True)]
-
-
-def brute_force(values: Values, queries: Values, radius: int) -> list[list[tuple[int, int]]]:
+def brute_force(values: Values, queries: Values, radius: int) -> list[list[tuple[int, float]]]:
     distances = np.bitwise_count(values[None] ^ queries[:, None]).sum(axis=2)
     return [[(int(r), int(d[r])) for r in np.flatnonzero(d <= radius)] for d in distances]
 
 
 def clustered(seed: int, count: int, length: int, flips: int) -> Values:
-    """Around zeros, ones and a random centre, with repetitions."""
+    """Return values around zeros, ones and a random centre, with repetitions."""
     rng = np.random.default_rng(seed)
     anywhere = np.frombuffer(rng.bytes(length), np.uint8)
     centres = np.stack([np.zeros(length, np.uint8), np.full(length, 255, np.uint8), anywhere])
@@ -60,11 +54,14 @@ def engines(values: Values, bits: int) -> Sequence[Engine]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
-    st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 50, 300]),
-    st.sampled_from([8, 9, 16, 18, 32, 128]), st.integers(0, 40), st.integers(-1, 80),
-)  # fmt: skip
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 2, 50, 300]),
+    st.sampled_from([8, 9, 16, 18, 32, 128]),
+    st.integers(0, 40),
+    st.integers(-1, 80),
+)
 def test_search_equals_brute_force(
     seed: int, count: int, length: int, flips: int, radius: int
 ) -> None:
@@ -73,11 +70,11 @@ def test_search_equals_brute_force(
     radius = min(radius, length * 8)
     expected = brute_force(values, queries, radius)
     for engine in engines(values, length * 8):
-        assert pairs(engine.search(queries, radius)) == expected, engine.name
-        assert pairs(engine.search(queries[:1], radius)) == expected[:1], engine.name
+        assert by_query(engine.search(queries, radius)) == expected, engine.name
+        assert by_query(engine.search(queries[:1], radius)) == expected[:1], engine.name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 100), st.sampled_from([16, 20, 32]))
 def test_byte_hashes_are_found_where_equal(seed: int, count: int, length: int) -> None:
     rng = np.random.default_rng(seed)
@@ -85,30 +82,30 @@ def test_byte_hashes_are_found_where_equal(seed: int, count: int, length: int) -
     # Equal in the first 8 bytes, different after.
     values[:, :8] = 7
     queries = np.concatenate([values[:5], rng.integers(0, 2, (3, length), dtype=np.uint8)])
-    assert pairs(ExactEngine.build(values).search(queries, 0)) == brute_force(values, queries, 0)
+    assert by_query(ExactEngine.build(values).search(queries, 0)) == brute_force(values, queries, 0)
 
 
 @pytest.mark.parametrize("radius", [0, 15, 31, 60, 130, 256])
-def test_a_table_that_is_probed_equals_faiss(radius: int) -> None:
+def test_probing_finds_what_faiss_finds(radius: int) -> None:
     rng = np.random.default_rng(9)
     values = rng.integers(0, 256, (20_000, 32), dtype=np.uint8)
     flips = np.packbits(rng.random((50, 256)) < 0.08, axis=1)
     queries = values[:50] ^ flips
-    found = build_engine(PDQ, values)
-    assert found.name == "multi-index"
+    engine = build_engine(PDQ, values)
+    assert engine.name == "multi-index"
     few = queries[:2] if radius > 60 else queries
     peer = FaissFlatEngine({"words": to_words(values)})
-    assert pairs(found.search(few, radius)) == pairs(peer.search(few, radius))
+    assert by_query(engine.search(few, radius)) == by_query(peer.search(few, radius))
 
 
-def test_a_crowd_of_equal_hashes_is_found_whole() -> None:
+def test_many_equal_hashes_are_all_found() -> None:
     values = np.zeros((9_000, 32), np.uint8)
     values[::3] = np.random.default_rng(1).integers(0, 256, (3_000, 32), dtype=np.uint8)
     engine = build_engine(PDQ, values)
     assert engine.name == "multi-index"
     near = np.zeros((2, 32), np.uint8)
     near[1, 0] = 1
-    assert pairs(engine.search(near, 31)) == brute_force(values, near, 31)
+    assert by_query(engine.search(near, 31)) == brute_force(values, near, 31)
 
 
 def test_engines_are_chosen_by_size_and_choice() -> None:
@@ -126,19 +123,19 @@ def test_an_engine_opens_from_its_arrays() -> None:
     exact = ALGORITHMS["sha256"], ExactEngine.build(values)
     for kind, made in (*((PDQ, engine) for engine in engines(values, 256)), exact):
         again = open_engine(made.name, kind, made.arrays)
-        assert pairs(again.search(values[:5], 20)) == pairs(made.search(values[:5], 20))
+        assert by_query(again.search(values[:5], 20)) == by_query(made.search(values[:5], 20))
     odd = replace(PDQ, bits=72)
     assert open_engine("scan", odd, {"words": to_words(values[:, :9])}).name == "scan"
 
 
 @pytest.mark.parametrize("radius", [0, 8, 20])
-def test_hashes_that_fill_no_whole_bytes_are_found(radius: int) -> None:
-    """196 bits, their padding at either end of the bytes."""
+def test_hashes_that_do_not_fill_their_bytes_are_found(radius: int) -> None:
+    """196 bits, padded at either end of the bytes."""
     kind = replace(PDQ, name="odd", bits=196, default_threshold=8)
     values = clustered(11, 6_000, 25, 30)
-    for padding, place in ((0x0F, 0), (0xF0, 24)):
-        values[:, place] &= padding
+    for mask, byte in ((0x0F, 0), (0xF0, 24)):
+        values[:, byte] &= mask
         queries = values[:10]
-        found = build_engine(kind, values)
-        assert found.name == "multi-index"
-        assert pairs(found.search(queries, radius)) == brute_force(values, queries, radius)
+        engine = build_engine(kind, values)
+        assert engine.name == "multi-index"
+        assert by_query(engine.search(queries, radius)) == brute_force(values, queries, radius)

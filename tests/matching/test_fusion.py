@@ -1,4 +1,4 @@
-"""One entry is one finding, by whichever of its signals and of the query's variants it was met."""
+"""An entry matches once, by any of its signals and any variant of the query."""
 
 from itertools import product
 
@@ -28,9 +28,9 @@ def crop(distance: int, name: str = "crop_5") -> EntrySignal:
     return EntrySignal("pdq", far(distance), name)
 
 
-def evidence(found: Match) -> list[tuple[str, float, str, str]]:
+def evidence(match_: Match) -> list[tuple[str, float, str, str]]:
     return [
-        (e.algorithm.name, e.distance, e.query_variant, e.entry_variant) for e in found.evidence
+        (e.algorithm.name, e.distance, e.query_variant, e.entry_variant) for e in match_.evidence
     ]
 
 
@@ -39,37 +39,37 @@ def test_shares_are_stricter_for_turns_than_for_crops() -> None:
 
 
 @pytest.mark.parametrize("whole", [31, 20, 1, 0])
-def test_a_variant_has_its_share_of_the_threshold_and_the_answer_says_so(whole: int) -> None:
-    """On either side; where both are variants the smaller share holds."""
+def test_a_variant_has_its_share_of_the_threshold(whole: int) -> None:
+    """On either side. Where both sides are variants, the smaller share applies."""
     searched = bank(thresholds={"pdq": whole}, query_variants=ALL)
     for query, known in product(("original", "flip_y"), ("original", "crop_5", "a list's own")):
         share = min(VARIANTS[query].share, VARIANTS[known].share if known in VARIANTS else 1)
         limit = int(whole * share)
-        for beside in ((), (entry(9, far(200)),)):
-            made = [entry(i, crop(i, known)) for i in (limit, limit + 1)] + list(beside)
-            found = match(snapshot_of(made, searched), Signal(PDQ, ZERO, variant=query))
-            assert [(m.distance, m.threshold) for m in found] == [(limit, limit)], (query, known)
-            assert (found[0].query_variant, found[0].entry_variant) == (query, known)
+        for others in ((), (entry(9, far(200)),)):
+            made = [entry(i, crop(i, known)) for i in (limit, limit + 1)] + list(others)
+            matches = match(snapshot_of(made, searched), Signal(PDQ, ZERO, variant=query))
+            assert [(m.distance, m.threshold) for m in matches] == [(limit, limit)], (query, known)
+            assert (matches[0].query_variant, matches[0].entry_variant) == (query, known)
 
 
-def test_a_request_that_sets_the_threshold_sets_what_variants_share() -> None:
-    found = snapshot_of([entry(1, crop(36)), entry(2, crop(38))], bank(query_variants=ALL))
-    (one,) = match(found, thresholds={"pdq": 40})
-    assert (one.entry_id, one.threshold, one.threshold_overridden) == (1, 37, True)
+def test_variants_have_their_share_of_the_threshold_of_a_request() -> None:
+    served = snapshot_of([entry(1, crop(36)), entry(2, crop(38))], bank(query_variants=ALL))
+    (only,) = match(served, thresholds={"pdq": 40})
+    assert (only.entry_id, only.threshold, only.threshold_overridden) == (1, 37, True)
 
 
-def test_batches_hold_entry_variants_to_their_share() -> None:
-    found = snapshot_of([entry(1, crop(CROP)), entry(2, crop(CROP + 1)), entry(3, far(31))])
-    result = found.match_batch(PDQ, np.zeros((2, 32), np.uint8))
+def test_entry_variants_have_their_share_in_batches() -> None:
+    served = snapshot_of([entry(1, crop(CROP)), entry(2, crop(CROP + 1)), entry(3, far(31))])
+    result = served.match_batch(PDQ, np.zeros((2, 32), np.uint8))
     assert [(m.entry_id, m.threshold) for m in result.entries] == [(1, CROP), (3, 31)]
     assert result.offsets.tolist() == [0, 2, 4]
 
 
-def test_an_entry_met_by_many_variants_counts_once_nearest_first() -> None:
+def test_an_entry_that_many_variants_hit_matches_once() -> None:
     made = [entry(1, far(9), crop(2), crop(12, "crop_10")), entry(2, far(5))]
-    found = snapshot_of(made, bank(query_variants=ALL))
+    served = snapshot_of(made, bank(query_variants=ALL))
     queries = Signal(PDQ, ZERO), Signal(PDQ, far(3), variant="flip_y")
-    first, second = match(found, *queries)
+    first, second = match(served, *queries)
     assert (first.entry_id, first.distance, first.query_variant) == (1, 1, "flip_y")
     assert (first.query_signal, first.entry_variant) == (far(3), "crop_5")
     assert evidence(first) == [
@@ -88,45 +88,49 @@ def test_algorithms_are_ordered_by_their_share_of_differing_bits() -> None:
     phash = EntrySignal("phash", bytes(7) + b"\x0f")
     made = [entry(1, far(17), phash), entry(2, far(15)), entry(3, EntrySignal("md5", bytes(16)))]
     queries = Signal(PDQ, ZERO), Signal(get_algorithm("phash"), PHASH), Signal(MD5, bytes(16))
-    found = match(snapshot_of(made), *queries)
-    assert [(m.entry_id, m.algorithm.name) for m in found] == [(3, "md5"), (2, "pdq"), (1, "phash")]
-    assert evidence(found[2]) == [("pdq", 17, "original", "original")]
+    matches = match(snapshot_of(made), *queries)
+    assert [(m.entry_id, m.algorithm.name) for m in matches] == [
+        (3, "md5"),
+        (2, "pdq"),
+        (1, "phash"),
+    ]
+    assert evidence(matches[2]) == [("pdq", 17, "original", "original")]
 
 
-def test_frames_of_an_animation_meet_in_one_finding() -> None:
+def test_frames_of_an_animation_give_one_match() -> None:
     frames = [Signal(PDQ, far(d), frame=i) for i, d in enumerate((8, 3, 20))]
     (one,) = match(snapshot_of([entry(1, ZERO)]), *frames)
     assert (one.distance, one.frame, one.query_signal) == (3, 1, far(3))
     assert [e.distance for e in one.evidence] == [8, 20]
 
 
-def test_the_same_content_in_several_banks_is_a_finding_in_each() -> None:
+def test_content_in_several_banks_gives_a_match_in_each() -> None:
     made = [entry(1, ZERO, crop(1)), entry(2, ZERO, crop(1), bank_id="c")]
     banks = bank(), bank("c", thresholds={"pdq": 10}, query_variants=ALL)
-    found = match(
+    matches = match(
         snapshot_of(made, *banks), Signal(PDQ, ZERO), Signal(PDQ, far(2), variant="trimmed")
     )
-    assert [(m.bank, m.threshold, len(m.evidence)) for m in found] == [("b", 31, 1), ("c", 10, 3)]
-    assert {e.threshold for e in found[1].evidence} == {8, 9}, "each with its own share of 10"
+    assert [(m.bank, m.threshold, len(m.evidence)) for m in matches] == [("b", 31, 1), ("c", 10, 3)]
+    assert {e.threshold for e in matches[1].evidence} == {8, 9}, "both shares of 10"
 
 
 def test_a_safe_list_suppresses_through_a_variant() -> None:
     made = [entry(1, ZERO), entry(2, ZERO, bank_id="s")]
-    found = snapshot_of(made, bank(), bank("s", safe=True, query_variants=ALL))
+    served = snapshot_of(made, bank(), bank("s", safe=True, query_variants=ALL))
     original = Signal(PDQ, far(4))
-    assert not match(found, original, banks=("b",))[0].suppressed
+    assert not match(served, original, banks=("b",))[0].suppressed
     flipped = Signal(PDQ, ZERO, variant="flip_y")
-    assert [m.suppressed for m in match(found, original, flipped) if m.bank == "b"] == [True]
+    assert [m.suppressed for m in match(served, original, flipped) if m.bank == "b"] == [True]
 
 
-def test_a_poor_variant_is_not_matched_and_not_the_contents_fault() -> None:
-    found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
+def test_a_poor_variant_is_not_matched_and_not_low_quality() -> None:
+    served = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
     poor = Signal(PDQ, ZERO, quality=49, variant="trimmed")
-    result = found.match([Signal(PDQ, far(99), quality=90), poor])
+    result = served.match([Signal(PDQ, far(99), quality=90), poor])
     assert (result.matches, result.low_quality) == ((), False)
-    assert found.match([poor], MatchOptions(match_low_quality=True)).matches == ()
+    assert served.match([poor], MatchOptions(match_low_quality=True)).matches == ()
     good = Signal(PDQ, ZERO, quality=50, variant="trimmed")
-    result = found.match([Signal(PDQ, far(99), quality=10), good])
+    result = served.match([Signal(PDQ, far(99), quality=10), good])
     assert (ids(result.matches), result.low_quality) == ([1], True)
 
 
@@ -139,7 +143,7 @@ def test_evidence_is_capped() -> None:
     assert distances == sorted(distances)
 
 
-def test_variants_that_are_searched_alike_are_searched_at_once(
+def test_variants_with_equal_thresholds_are_searched_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     searched: list[int] = []
@@ -150,24 +154,24 @@ def test_variants_that_are_searched_alike_are_searched_at_once(
 
     monkeypatch.setattr(snapshot, "search_parts", counted)
     queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(("original", *ALL))]
-    found = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
-    assert len(match(found, *queries)[0].evidence) == 3
+    served = snapshot_of([entry(1, ZERO)], bank(query_variants=ALL))
+    assert len(match(served, *queries)[0].evidence) == 3
     assert searched == [1, 3]
 
 
-def test_too_many_hits_at_once_are_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_with_too_many_hits_are_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 5)) for i in range(40)]
-    found = snapshot_of(made, bank(query_variants=ALL))
+    served = snapshot_of(made, bank(query_variants=ALL))
     queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(ALL)]
-    whole = match(found, *queries)
+    whole = match(served, *queries)
     monkeypatch.setattr(hits, "MAX_HITS", 30)
-    assert match(found, *queries) == whole
+    assert match(served, *queries) == whole
     assert len(whole) == 40
 
 
-def test_all_variants_reach_banks_that_name_none() -> None:
-    found = snapshot_of([entry(1, ZERO)])
+def test_all_variants_are_matched_in_banks_without_variants() -> None:
+    served = snapshot_of([entry(1, ZERO)])
     flipped = Signal(PDQ, ZERO, variant="flip_y")
-    assert match(found, flipped) == ()
-    (one,) = match(found, flipped, variants=Variants.ALL)
+    assert match(served, flipped) == ()
+    (one,) = match(served, flipped, variants=Variants.ALL)
     assert (one.query_variant, one.threshold) == ("flip_y", TURN)

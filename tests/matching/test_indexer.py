@@ -1,10 +1,9 @@
-"""The indexer and the followers of its segments, with kills at random moments."""
+"""The indexer and followers of its segments, also when they are killed at random moments."""
 
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace as replaced
@@ -27,6 +26,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
+from tests.patience import PATIENCE_S, until
 
 KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
 
@@ -55,33 +55,30 @@ def follow(store: BankStore, folder: Path) -> Follower:
 
 @contextmanager
 def working(indexer: Indexer) -> Iterator[None]:
-    """The indexer runs beside; it has its folder when the block begins."""
+    """Run the indexer on a thread; it has locked its folder when the block begins."""
     stopping = threading.Event()
     thread = threading.Thread(target=indexer.run, args=(stopping,))
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not has_indexer(indexer.folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: has_indexer(indexer.folder))
         yield
     finally:
         stopping.set()
         thread.join()
 
 
-def test_a_segment_is_built_when_the_newest_is_behind(bank: BankStore, folder: Path) -> None:
+def test_a_segment_is_built_when_the_newest_is_outdated(bank: BankStore, folder: Path) -> None:
     indexer = Indexer(bank, folder, compact_entries=10)
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(9))
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(9, 12))
-    assert indexer.build_if_behind() is not None
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is not None
+    assert indexer.build_if_outdated() is None
     load(bank, range(12, 20))
-    assert indexer.build_if_behind() is None
+    assert indexer.build_if_outdated() is None
     load(bank, range(2), replace=True)
-    assert indexer.build_if_behind() is not None
+    assert indexer.build_if_outdated() is not None
 
 
 def test_a_restart_maps_the_segment_and_reads_what_is_newer(bank: BankStore, folder: Path) -> None:
@@ -104,16 +101,13 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
     follower = follow(bank, folder)
     try:
         load(bank, range(3, 9), replace=True)
-        follower.wait_for(3, 20)
+        follower.wait_for(3, PATIENCE_S)
         Indexer(bank, folder).build()
-        deadline = time.monotonic() + 20
-        while follower.status().algorithms[0].segment_revision != 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: follower.status().algorithms[0].segment_revision == 3)
         assert follower.status().algorithms[0].delta_signals == 0
         assert held(follower.snapshot, range(10)) == set(range(3, 9))
         load(bank, range(3, 12))
-        assert held(follower.wait_for(4, 20), range(15)) == set(range(3, 12))
+        assert held(follower.wait_for(4, PATIENCE_S), range(15)) == set(range(3, 12))
     finally:
         follower.stop()
 
@@ -129,23 +123,22 @@ def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Pat
         follower.stop()
 
 
-def test_a_flood_is_left_to_the_indexer(
+def test_many_changes_are_left_to_the_indexer(
     bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
     load(bank, range(5))
     follower = follow(bank, folder)
     try:
-        # Its lock only: a collector at work would take away what is built beside it below.
-        with indexer_module._only_one(folder):
+        # Only the lock: a running indexer would collect the segment that is built below.
+        with indexer_module._locked_folder(folder):
             revision = load(bank, range(5, 100))
-            time.sleep(0.3)
-            status = follower.status()
-            assert (status.served_revision, status.committed_revision) == (2, revision)
-            assert status.staleness_ms >= 200
+            until(lambda: follower.status().committed_revision == revision)
+            until(lambda: follower.status().staleness_ms >= 200)
+            assert follower.status().served_revision == 2
             Indexer(bank, folder).build()
-            follower.wait_for(revision, 20)
-        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+            follower.wait_for(revision, PATIENCE_S)
+        assert held(follower.wait_for(revision, PATIENCE_S), range(100)) == set(range(100))
         assert follower.status().staleness_ms == 0
     finally:
         follower.stop()
@@ -157,20 +150,22 @@ def test_one_indexer_a_folder(bank: BankStore, folder: Path) -> None:
     assert not has_indexer(folder)
 
 
-def test_a_flood_is_read_where_no_indexer_works(
+def test_many_changes_are_read_without_an_indexer(
     bank: BankStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower_module, "LEAVE_TO_INDEXER_ENTRIES", 50)
     follower = follow(bank, folder)
     try:
         revision = load(bank, range(100))
-        assert held(follower.wait_for(revision, 20), range(100)) == set(range(100))
+        assert held(follower.wait_for(revision, PATIENCE_S), range(100)) == set(range(100))
     finally:
         follower.stop()
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.lists(
@@ -181,60 +176,61 @@ def test_a_flood_is_read_where_no_indexer_works(
 def test_added_withdrawn_and_compacted_in_any_order(
     store: BankStore, tmp_path: Path, changes: list[tuple[int, int, bool, bool]]
 ) -> None:
-    """Each change is an import, which may replace, after which a segment may be built."""
+    """Each change is an import, which may replace the bank; a segment may be built after it."""
     name = f"b{store.head().revision}"
     folder = tmp_path / name
     store.create_bank(name)
     follower = follow(store, folder)
-    wanted: set[int] = set()
+    expected: set[int] = set()
     try:
         for first, many, replace, compact in changes:
             numbers = range(first, first + many)
             file = list_file(list_of_both(numbers), name="b.jsonl")
             store.import_entries(name, file, ImportOptions(replace=replace))
-            wanted = set(numbers) | (set() if replace else wanted)
+            expected = set(numbers) | (set() if replace else expected)
             if compact:
                 Indexer(store, folder).build()
                 collect(folder)
-            served = follower.wait_for(store.head().revision, 20)
+            served = follower.wait_for(store.head().revision, PATIENCE_S)
             in_bank = replaced(EXACTLY, banks=(name,))
-            assert held(served, range(60), in_bank) == wanted
-            for number in wanted:
+            assert held(served, range(60), in_bank) == expected
+            for number in expected:
                 assert served.match([Signal(get_algorithm(MODEL), vector(number))], in_bank).matches
     finally:
         follower.stop()
 
 
+@pytest.mark.slow
 def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) -> None:
     url = f"sqlite:///{tmp_path / 'banks.db'}"
     store = BankStore(url)
     store.create_bank("b")
     load(store, range(30))
+    compact = ["--compact-entries", "10"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "featsvc.matching.indexer", "--segments", str(folder),
-         "--compact-entries", "10"],
+        [sys.executable, "-m", indexer_module.__name__, f"--segments={folder}", *compact],
         env=os.environ | {"FEATSVC_BANKS_URL": url},
-    )  # fmt: skip
+    )
     try:
-        deadline = time.monotonic() + 60
-        while not published(folder):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: published(folder))
     finally:
         process.terminate()
-        code = process.wait(30)
+        code = process.wait(PATIENCE_S)
     assert code == 0
-    found = newest_segment(folder)
-    assert found is not None
-    assert found.revision == 2
+    newest = newest_segment(folder)
+    assert newest is not None
+    assert newest.revision == 2
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_served_set_equals_the_store(tmp_path: Path) -> None:
-    """Indexers and followers die by SIGKILL in the middle of builds, swaps and collections."""
+    """SIGKILL ends indexers and followers during builds, swaps and collections."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.matching.killed", str(tmp_path), str(KILLS)],
-        capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[:2] == ["kills", str(KILLS)]

@@ -1,11 +1,11 @@
-"""Layers: whatever is added and withdrawn in whatever order, they hold what the store holds."""
+"""Layers hold what the store holds, in whatever order entries are added and withdrawn."""
 
 from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import Head
+from featsvc.banks.records import StoreHead
 from featsvc.matching.layers import Layers
 from featsvc.matching.snapshot import Snapshot
 from tests.matching.rows import held, row
@@ -16,10 +16,10 @@ NOW = datetime.now(UTC)
 
 def snapshot(layers: Layers) -> Snapshot:
     banks = (bank(),)
-    return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
+    return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 20),
     st.lists(st.tuples(st.integers(0, 8), st.lists(st.integers(1, 80), max_size=6)), max_size=12),
@@ -31,14 +31,14 @@ def test_layers_hold_what_was_added_and_not_withdrawn(
     live = set(range(1, base + 1))
     newest = base
     for count, removed in changes:
-        gone = [v for v in dict.fromkeys(removed) if v in live]
+        withdrawn = [v for v in dict.fromkeys(removed) if v in live]
         added = range(newest + 1, newest + 1 + count)
-        before, was = snapshot(layers), set(live)
-        layers = layers.advance([row(v) for v in added], gone)
-        live = (live - set(gone)) | set(added)
+        before, live_before = snapshot(layers), set(live)
+        layers = layers.advance([row(v) for v in added], withdrawn)
+        live = (live - set(withdrawn)) | set(added)
         newest += count
         assert held(snapshot(layers), range(1, newest + 1)) == live
-        assert held(before, range(1, newest + 1)) == was
+        assert held(before, range(1, newest + 1)) == live_before
     status = {s.algorithm: s for s in layers.status()}
     if live:
         assert (status["pdq"].entries, status["pdq"].signals) == (len(live), len(live))

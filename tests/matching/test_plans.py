@@ -28,12 +28,12 @@ def test_chunks_cover_the_hash_and_radii_fill_the_radius(
 
 
 @pytest.mark.parametrize(("width", "radius"), [(1, 0), (5, 2), (16, 1), (3, 9), (4, -1)])
-def test_masks_are_every_small_difference_once(width: int, radius: int) -> None:
-    found = masks(width, radius)
+def test_masks_are_all_small_differences(width: int, radius: int) -> None:
+    numbers = masks(width, radius)
     expected = [n for n in range(2**width) if n.bit_count() <= radius]
-    assert found.tolist() == expected
-    assert len(found) == ball(width, radius)
-    assert not np.asarray(found).flags.writeable
+    assert numbers.tolist() == expected
+    assert len(numbers) == ball(width, radius)
+    assert not np.asarray(numbers).flags.writeable
 
 
 @pytest.mark.parametrize("bits", [64, 128, 256, 1024])
@@ -45,7 +45,7 @@ def test_a_plan_is_chosen_where_it_pays(bits: int, rows: int) -> None:
         assert bits != 256
         return
     assert worth_probing(plan, rows, radius)
-    # The bar of memory: 110 bytes an entry of 256 bits, metadata aside.
+    # The memory limit: 110 bytes for an entry of 256 bits, without metadata.
     if bits == 256 and rows >= 1_000_000:
         assert plan.index_bytes(rows) / rows + 32 <= 110
 

@@ -1,4 +1,4 @@
-"""Segments: what is written comes back, what is damaged is never served."""
+"""Segments: a part is restored from its segment, and a damaged segment is never served."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from featsvc.errors import DataCorrupt
 from featsvc.matching import parts, segments
 from featsvc.matching.engines import build_engine
-from featsvc.matching.hits import Arrays, Engine, RawHits, as_rows
+from featsvc.matching.hits import Arrays, Engine, RawHits
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import (
     OtherFormatError,
@@ -24,7 +24,7 @@ from featsvc.matching.segments import (
     revision_of,
     write_segment,
 )
-from featsvc.matching.values import Ragged, Values
+from featsvc.matching.values import RaggedArray, Values, as_rows, take
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.distance import CONTAINMENT
@@ -40,7 +40,7 @@ def made(count: int) -> Part:
 
 
 def same(one: Part, other: Part) -> bool:
-    assert one.tables == other.tables
+    assert one.strings == other.strings
     for column in ("version", "id", "expire_us", "name_ends", "source", "labels", "bank", "flags"):
         np.testing.assert_array_equal(getattr(one.entries, column), getattr(other.entries, column))
     assert one.indexes.keys() == other.indexes.keys()
@@ -55,18 +55,18 @@ def same(one: Part, other: Part) -> bool:
 
 
 @pytest.mark.parametrize("count", [10, 6_000])
-def test_a_part_comes_back_from_its_segment(tmp_path: Path, count: int) -> None:
+def test_a_part_is_restored_from_its_segment(tmp_path: Path, count: int) -> None:
     part = made(count)
     path = write_segment(tmp_path, part, 7, 123)
-    found = open_segment(path)
-    assert (found.revision, found.commit_time_us, found.path) == (7, 123, path)
-    assert same(part, found.part)
-    assert found.part.entries.external_id(2) == "x3"
-    assert sum(found.bytes_mapped.values()) == sum(
+    opened = open_segment(path)
+    assert (opened.revision, opened.commit_time_us, opened.path) == (7, 123, path)
+    assert same(part, opened.part)
+    assert opened.part.entries.external_id(2) == "x3"
+    assert sum(opened.bytes_mapped.values()) == sum(
         f.stat().st_size for f in path.iterdir() if f.name != "manifest.json"
     )
     with pytest.raises(ValueError, match="read-only"):
-        found.part.entries.flags[0] = 1
+        opened.part.entries.flags[0] = 1
 
 
 def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
 
 
 def projected(kind: Algorithm, values: Values) -> Engine:
-    """As if there were many."""
+    """Build a projection, as for many vectors."""
     if kind.kind is Kind.VECTOR:
         return ProjectionEngine.build(as_vectors(as_rows(values)))
     return build_engine(kind, values)
@@ -82,15 +82,18 @@ def projected(kind: Algorithm, values: Values) -> Engine:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [row(v, algorithm=("pdq", "sscd@3")[v % 2], value=(value, vector)[v % 2](v))
-            for v in range(1, 81)]  # fmt: skip
+    rows = [
+        row(v, algorithm=("pdq", "sscd@3")[v % 2], value=(value, vector)[v % 2](v))
+        for v in range(1, 81)
+    ]
     part = build_part(rows, projected)
     assert part.indexes["sscd@3"].engine.name == "projection"
     return write_segment(tmp_path_factory.mktemp("segments"), part, 7, 1)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.data())
 def test_any_damaged_byte_is_detected(pristine: Path, data: st.DataObject) -> None:
@@ -118,47 +121,47 @@ def test_a_missing_file_is_detected(tmp_path: Path) -> None:
 
 
 def relabel(path: Path, old: str, new: str) -> None:
-    """Change the manifest of a segment, and its checksum with it."""
+    """Replace a text in the manifest of a segment, with the checksum that fits."""
     manifest = path / "manifest.json"
     text = json.dumps(json.loads(manifest.read_text())["segment"], separators=(",", ":"))
     assert old in text
-    lying = text.replace(old, new).encode()
-    checksum = segments._crc(lying)
-    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), lying))
+    changed = text.replace(old, new).encode()
+    checksum = segments._crc(changed)
+    manifest.write_bytes(b'{"checksum":"%s","segment":%s}' % (checksum.encode(), changed))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"entries.id":', '"../entries.id":', "described wrongly"),
-        ('"dtype":"<i8"', '"dtype":"|O"', "described wrongly"),
-        ('"shape":[6]', '"shape":[-6]', "described wrongly"),
-        ('"engine":"scan","signals":5', '"engine":"scan","signals":4', "missing or wrong"),
-        ('"entries":6', '"entries":5', "missing or wrong"),
+        ('"entries.id":', '"../entries.id":', "bad manifest entry"),
+        ('"dtype":"<i8"', '"dtype":"|O"', "bad manifest entry"),
+        ('"shape":[6]', '"shape":[-6]', "bad manifest entry"),
+        ('"engine":"scan","signals":5', '"engine":"scan","signals":4', "do not fit"),
+        ('"entries":6', '"entries":5', "do not fit"),
         ('"revision":7', '"revision":"7"', "int"),
     ],
 )
-def test_a_manifest_that_lies_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    """Even with a checksum that fits."""
+def test_a_wrong_manifest_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """The checksum fits."""
     path = write_segment(tmp_path, made(5), 7, 1)
     relabel(path, old, new)
     with pytest.raises(DataCorrupt, match=message):
         open_segment(path)
 
 
-def test_the_newest_that_passes_is_served_and_others_set_aside(tmp_path: Path) -> None:
+def test_a_damaged_segment_is_set_aside_and_an_older_one_opened(tmp_path: Path) -> None:
     good = write_segment(tmp_path, made(5), 7, 1)
     bad = write_segment(tmp_path, made(6), 8, 1)
     (bad / "entries.id").write_bytes(b"")
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == good
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == good
     assert [revision_of(p) for p in published(tmp_path)] == [7]
     assert len(list(tmp_path.glob("corrupt-*"))) == 1
     assert newest_segment(tmp_path, above=7) is None
 
 
-def test_only_what_nobody_maps_is_collected(tmp_path: Path) -> None:
+def test_only_segments_that_are_not_mapped_are_collected(tmp_path: Path) -> None:
     first = write_segment(tmp_path, made(5), 7, 1)
     mapped = open_segment(first)
     write_segment(tmp_path, made(5), 8, 1)
@@ -175,16 +178,16 @@ def test_only_what_nobody_maps_is_collected(tmp_path: Path) -> None:
         open_segment(first)
 
 
-def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
+def test_vectors_are_restored_from_their_segment(tmp_path: Path) -> None:
     values = unit(3, 40, 58)
     kinds = ("sscd@3", "colour_layout@1")
     rows = [
         row(v, algorithm=kinds[v % 2], value=values[v].tobytes()) for v in range(1, len(values))
     ]
     part = build_part(rows)
-    found = open_segment(write_segment(tmp_path, part, 7, 1)).part
+    restored = open_segment(write_segment(tmp_path, part, 7, 1)).part
     for name in kinds:
-        index, again = part.indexes[name], found.indexes[name]
+        index, again = part.indexes[name], restored.indexes[name]
         np.testing.assert_array_equal(again.values, index.values)
         query = values[:1, : 4 * 58]
         hits, others = (i.engine.search(query, 0.5) for i in (index, again))
@@ -192,8 +195,8 @@ def test_vectors_come_back_from_their_segment(tmp_path: Path) -> None:
         assert hits.distances.tolist() == others.distances.tolist()
 
 
-def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form that texts take; an engine that finds what is equal stands for theirs."""
+def test_values_of_any_length_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form of texts, with an engine of equal values in place of theirs."""
     kind = replace(get_algorithm("md5"), name="text", distance=CONTAINMENT, bits=0)
     monkeypatch.setattr(segments, "get_algorithm", lambda _: kind)
     monkeypatch.setattr(segments, "open_engine", lambda _name, _kind, arrays: Equal(arrays))
@@ -202,14 +205,14 @@ def test_values_of_any_lengths_come_back(tmp_path: Path, monkeypatch: pytest.Mon
     rows = [row(v, algorithm="text", value=text) for v, text in enumerate(texts, 1)]
 
     def build(_: Algorithm, values: Values) -> Engine:
-        assert isinstance(values, Ragged)
+        assert isinstance(values, RaggedArray)
         return Equal({"values": values.data, "ends": values.ends})
 
     part = build_part(rows, build)
-    found = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
-    assert isinstance(found.values, Ragged)
-    assert [found.values[i].tobytes() for i in range(len(texts))] == texts
-    assert found.engine.search(found.values.take(np.array([2, 1])), 0).rows.tolist() == [2, 1]
+    index = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
+    assert isinstance(index.values, RaggedArray)
+    assert [index.values[i].tobytes() for i in range(len(texts))] == texts
+    assert index.engine.search(take(index.values, np.array([2, 1])), 0).rows.tolist() == [2, 1]
 
 
 class Equal:
@@ -217,21 +220,21 @@ class Equal:
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
-        self._values = Ragged(arrays["values"], arrays["ends"])
+        self._values = RaggedArray(arrays["values"], arrays["ends"])
 
     def search(self, queries: Values, radius: float) -> RawHits:
         every = [
             [i for i in range(len(self._values)) if bytes(self._values[i]) == bytes(queries[q])]
             for q in range(len(queries))
         ]
-        rows = np.array([i for found in every for i in found], np.int64)
-        return RawHits(np.cumsum([len(f) for f in every]), rows, np.zeros(len(rows)))
+        rows = np.array([i for equal in every for i in equal], np.int64)
+        return RawHits(np.cumsum([len(equal) for equal in every]), rows, np.zeros(len(rows)))
 
 
 @pytest.mark.parametrize("ends", [[1, 2], [3, 2, 5], [6]])
-def test_ends_that_lie_are_refused(ends: list[int]) -> None:
+def test_wrong_ends_are_refused(ends: list[int]) -> None:
     with pytest.raises(ValueError, match="ends"):
-        Ragged(np.zeros(5, np.uint8), np.array(ends, np.int64))
+        RaggedArray(np.zeros(5, np.uint8), np.array(ends, np.int64))
 
 
 def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) -> None:
@@ -240,22 +243,22 @@ def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) ->
     relabel(older, '"format":2', '"format":1')
     with pytest.raises(OtherFormatError, match="has format 1, not 2"):
         open_segment(older)
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == path
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == path
     assert not list(tmp_path.glob("corrupt-*"))
     assert collect(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_segment_of_another_version_of_an_algorithm_is_built_anew(tmp_path: Path) -> None:
+def test_a_segment_with_another_version_of_an_algorithm_is_not_opened(tmp_path: Path) -> None:
     path = write_segment(tmp_path, made(5), 7, 1)
     relabel(path, ',"version":1', "")
-    assert len(open_segment(path).part) == len(made(5)), "as written before versions were kept"
+    assert len(open_segment(path).part) == len(made(5)), "as before versions were written"
     other = write_segment(tmp_path, made(5), 8, 1)
     relabel(other, '"version":1', '"version":2')
     with pytest.raises(OtherFormatError, match="version 2, this build has 1"):
         open_segment(other)
-    found = newest_segment(tmp_path)
-    assert found is not None
-    assert found.path == path
+    newest = newest_segment(tmp_path)
+    assert newest is not None
+    assert newest.path == path

@@ -1,4 +1,4 @@
-"""What matches, and what the rules make of it."""
+"""Snapshots: the rules, the order and the form of matches."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.records import Bank, BankMode, BankSettings, Entry, EntrySignal, Head, Opinion
+from featsvc.banks.records import (
+    Bank,
+    BankMode,
+    BankSettings,
+    Entry,
+    EntrySignal,
+    Opinion,
+    StoreHead,
+)
 from featsvc.banks.sql.schema import LABEL_SEPARATOR
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.times import to_us
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
-from featsvc.matching import answers, hits
+from featsvc.matching import hits, match_builder
 from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
@@ -24,6 +32,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import QUERY_VARIANTS
 from featsvc.signals.vectors import vector_value
+from tests.matching.rows import row
 
 PDQ = get_algorithm("pdq")
 PHASH_16 = get_algorithm("phash-16")
@@ -38,17 +47,18 @@ ZERO = bytes(32)
 
 @pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
 def _few(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hits are looked at one by one or in columns; nobody may see a difference."""
-    with mock.patch.object(answers, "FEW", request.param):
+    """Hits are handled one by one or in columns, with the same results."""
+    with mock.patch.object(match_builder, "FEW", request.param):
         yield
 
 
 def bits(*positions: int) -> bytes:
-    """A PDQ value with these bits set: its distance to ZERO is their number."""
+    """Return a PDQ value with these bits set."""
     return int(sum(1 << p for p in positions)).to_bytes(32, "big")
 
 
 def far(distance: int) -> bytes:
+    """Return a PDQ value at that distance from ZERO."""
     return bits(*range(distance))
 
 
@@ -86,38 +96,45 @@ def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fi
 
 def rows_of(entries: Sequence[Entry]) -> list[SignalRow]:
     return [
-        SignalRow(
-            e.id, e.id, e.bank_id, e.external_id, LABEL_SEPARATOR.join(e.labels), e.source,
-            e.opinion.value, e.quarantined, None if e.expire_time is None else to_us(e.expire_time),
-            s.algorithm, s.value, s.variant, get_algorithm(s.algorithm).version,
+        row(
+            e.id,
+            bank=e.bank_id,
+            labels=LABEL_SEPARATOR.join(e.labels),
+            source=e.source,
+            opinion=e.opinion.value,
+            quarantined=e.quarantined,
+            expire_time=None if e.expire_time is None else to_us(e.expire_time),
+            algorithm=s.algorithm,
+            value=s.value,
+            variant=s.variant,
         )
         for e in entries
         for s in e.signals
-    ]  # fmt: skip
+    ]
 
 
 def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
-    """Half of the entries in the base, the others in layers above it."""
+    """Make a snapshot with half of the entries in the base and the others in layers above it."""
     banks = banks or (bank(),)
     ordered = sorted(entries, key=lambda e: e.id)
     half = len(ordered) // 2
     layers = Layers.on_rows(rows_of(ordered[:half]))
     layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
-    return Snapshot(Head(1, NOW), banks, layers.searched(banks), layers.status())
+    return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
 
 
-def match(found: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
-    return found.match(signals or (Signal(PDQ, ZERO),), MatchOptions(**options)).matches
+def match(served: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
+    return served.match(signals or (Signal(PDQ, ZERO),), MatchOptions(**options)).matches
 
 
 def ids(matches: Sequence[Match]) -> list[int]:
     return [m.entry_id for m in matches]
 
 
-def test_a_match_says_everything_about_its_entry() -> None:
+def test_a_match_has_all_facts_of_its_entry() -> None:
     made = entry(7, EntrySignal("pdq", far(3), "crop"), labels=("l",), source="s")
-    (found,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
-    assert found == Match(
+    (only,) = match(snapshot([made], bank(thresholds={"pdq": 5})))
+    assert only == Match(
         bank="b",
         entry_id=7,
         external_id="x7",
@@ -140,16 +157,16 @@ def test_a_match_says_everything_about_its_entry() -> None:
 
 def test_thresholds_are_inclusive_and_nearest_comes_first() -> None:
     made = [entry(d, far(d)) for d in (32, 31, 0, 5)]
-    found = match(snapshot(made))
-    assert [(m.entry_id, m.distance) for m in found] == [(0, 0), (5, 5), (31, 31)]
+    matches = match(snapshot(made))
+    assert [(m.entry_id, m.distance) for m in matches] == [(0, 0), (5, 5), (31, 31)]
 
 
 def test_hashes_of_another_size_are_searched() -> None:
-    """An imported `phash-16` must not lie there unseen."""
+    """An imported `phash-16` is served."""
     value = bytes(range(32))
-    found = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
-    assert ids(match(found, Signal(PHASH_16, value))) == [1]
-    assert ids(match(found, Signal(PHASH, value[:8]))) == []
+    served = snapshot([entry(1, EntrySignal("phash-16", value))], bank())
+    assert ids(match(served, Signal(PHASH_16, value))) == [1]
+    assert ids(match(served, Signal(PHASH, value[:8]))) == []
 
 
 def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
@@ -164,28 +181,28 @@ def test_each_bank_has_its_own_threshold_and_a_request_may_replace_it() -> None:
     assert match(snapshot(made, *banks), thresholds={"pdq": 19}) == ()
 
 
-def test_modes() -> None:
+def test_only_enabled_banks_match_and_matches_have_their_mode() -> None:
     made = [entry(i, ZERO, bank_id=b) for i, b in enumerate(("on", "shadow", "off"))]
-    found = snapshot(
+    served = snapshot(
         made, bank("on"), bank("shadow", mode=BankMode.SHADOW), bank("off", mode=BankMode.OFF)
     )
-    assert [(m.bank, m.mode) for m in match(found)] == [
+    assert [(m.bank, m.mode) for m in match(served)] == [
         ("on", BankMode.ENFORCE),
         ("shadow", BankMode.SHADOW),
     ]
-    assert match(found, banks=("off",)) == ()
-    assert ids(match(found, banks=("shadow", "off"))) == [1]
+    assert match(served, banks=("off",)) == ()
+    assert ids(match(served, banks=("shadow", "off"))) == [1]
 
 
-def test_a_safe_list_suppresses_the_others_and_says_so() -> None:
+def test_a_safe_list_suppresses_other_matches() -> None:
     made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
-    found = match(snapshot(made, bank(), bank("ok", safe=True)))
-    assert [(m.bank, m.safe, m.suppressed) for m in found] == [
+    matches = match(snapshot(made, bank(), bank("ok", safe=True)))
+    assert [(m.bank, m.safe, m.suppressed) for m in matches] == [
         ("b", False, True),
         ("ok", True, False),
     ]
-    watched = match(snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW)))
-    assert not any(m.suppressed for m in watched)
+    shadowed = match(snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW)))
+    assert not any(m.suppressed for m in shadowed)
 
 
 def test_a_safe_list_suppresses_even_where_its_match_is_not_returned() -> None:
@@ -212,35 +229,35 @@ def test_labels_expiry_quarantine_and_opinion() -> None:
     assert 6 in ids(match(snapshot(made, bank(safe=True))))
 
 
-def test_low_quality_is_not_looked_up_and_says_so() -> None:
-    found = snapshot([entry(1, ZERO)])
-    result = found.match([Signal(PDQ, ZERO, quality=49)])
+def test_low_quality_is_not_matched_and_reported() -> None:
+    served = snapshot([entry(1, ZERO)])
+    result = served.match([Signal(PDQ, ZERO, quality=49)])
     assert (result.matches, result.low_quality) == ((), True)
-    assert ids(match(found, Signal(PDQ, ZERO, quality=50))) == [1]
-    assert ids(match(found, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
+    assert ids(match(served, Signal(PDQ, ZERO, quality=50))) == [1]
+    assert ids(match(served, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
 
 
 def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
     md5 = bytes(16)
     made = entry(1, far(4), EntrySignal("pdq", far(2), "crop"), EntrySignal("md5", md5))
-    found = snapshot([made])
-    (one,) = match(found, Signal(PDQ, ZERO), Signal(MD5, md5))
+    served = snapshot([made])
+    (one,) = match(served, Signal(PDQ, ZERO), Signal(MD5, md5))
     assert (one.algorithm.name, one.distance, one.query_signal) == ("md5", 0, md5)
     assert [(e.entry_variant, e.distance) for e in one.evidence] == [("crop", 2), ("original", 4)]
 
 
 def test_a_match_names_the_frame_of_its_query() -> None:
-    found = snapshot([entry(1, ZERO), entry(2, far(100))])
+    served = snapshot([entry(1, ZERO), entry(2, far(100))])
     frames = Signal(PDQ, far(100), frame=3), Signal(PDQ, ZERO, frame=7)
-    assert [(m.entry_id, m.frame) for m in match(found, *frames)] == [(2, 3), (1, 7)]
+    assert [(m.entry_id, m.frame) for m in match(served, *frames)] == [(2, 3), (1, 7)]
 
 
 def test_byte_hashes_match_when_equal_only() -> None:
     made = [entry(i, EntrySignal("md5", bytes([i // 2]) * 16)) for i in range(6)]
-    found = snapshot(made)
-    assert ids(match(found, Signal(MD5, b"\1" * 16))) == [2, 3]
-    assert match(found, Signal(MD5, b"\1" * 15 + b"\0")) == ()
-    assert match(found, Signal(SHA256, bytes(32))) == ()
+    served = snapshot(made)
+    assert ids(match(served, Signal(MD5, b"\1" * 16))) == [2, 3]
+    assert match(served, Signal(MD5, b"\1" * 15 + b"\0")) == ()
+    assert match(served, Signal(SHA256, bytes(32))) == ()
 
 
 def test_equal_signals_are_reported_once_a_bank() -> None:
@@ -248,13 +265,13 @@ def test_equal_signals_are_reported_once_a_bank() -> None:
     assert [m.bank for m in match(snapshot(made, bank(), bank("c")))] == ["b", "c"]
 
 
-def test_truncation_is_said() -> None:
-    found = snapshot([entry(i, far(i % 10)) for i in range(150)])
-    result = found.match([Signal(PDQ, ZERO)])
+def test_a_truncated_result_is_marked() -> None:
+    served = snapshot([entry(i, far(i % 10)) for i in range(150)])
+    result = served.match([Signal(PDQ, ZERO)])
     assert (len(result.matches), result.truncated) == (100, True)
-    result = found.match([Signal(PDQ, ZERO)], MatchOptions(max_results=150))
+    result = served.match([Signal(PDQ, ZERO)], MatchOptions(max_results=150))
     assert (len(result.matches), result.truncated) == (150, False)
-    assert ids(match(found, max_results=2)) == [0, 10]
+    assert ids(match(served, max_results=2)) == [0, 10]
 
 
 def test_top_k_counts_entries_an_algorithm() -> None:
@@ -266,24 +283,24 @@ def test_top_k_counts_entries_an_algorithm() -> None:
 
 def test_variants_are_matched_where_a_bank_names_them() -> None:
     made = [entry(1, ZERO), entry(2, ZERO, bank_id="c")]
-    found = snapshot(made, bank(), bank("c", query_variants=("flip_x",)))
+    served = snapshot(made, bank(), bank("c", query_variants=("flip_x",)))
     flipped = Signal(PDQ, ZERO, variant="flip_x")
-    assert ids(match(found, flipped)) == [2]
-    assert match(found, flipped, variants=Variants.NONE) == ()
-    assert ids(match(found, flipped, variants=Variants.ALL)) == [1, 2]
-    assert found.query_variants(MatchOptions()) == frozenset({"flip_x"})
-    assert found.query_variants(MatchOptions(banks=("b",))) == frozenset()
-    assert found.query_variants(MatchOptions(variants=Variants.ALL)) == {*QUERY_VARIANTS}
+    assert ids(match(served, flipped)) == [2]
+    assert match(served, flipped, variants=Variants.NONE) == ()
+    assert ids(match(served, flipped, variants=Variants.ALL)) == [1, 2]
+    assert served.query_variants(MatchOptions()) == frozenset({"flip_x"})
+    assert served.query_variants(MatchOptions(banks=("b",))) == frozenset()
+    assert served.query_variants(MatchOptions(variants=Variants.ALL)) == {*QUERY_VARIANTS}
 
 
 def test_wrong_requests_are_refused() -> None:
-    found = snapshot([entry(1, ZERO)])
+    served = snapshot([entry(1, ZERO)])
     with pytest.raises(NotFound, match="'zz'"):
-        match(found, banks=("zz",))
+        match(served, banks=("zz",))
     with pytest.raises(UnknownAlgorithm):
         MatchOptions(thresholds={"nope": 1})
     with pytest.raises(InvalidInput, match="32 bytes"):
-        match(found, Signal(PDQ, b"short"))
+        match(served, Signal(PDQ, b"short"))
     with pytest.raises(InvalidInput, match="0 to 256"):
         MatchOptions(thresholds={"pdq": 300})
     with pytest.raises(InvalidInput, match="max_results"):
@@ -296,7 +313,7 @@ def test_wrong_requests_are_refused() -> None:
 
 def test_an_empty_snapshot_matches_nothing() -> None:
     assert match(snapshot([])) == ()
-    assert Snapshot(Head(0, None), (), ()).match([Signal(PDQ, ZERO)]).matches == ()
+    assert Snapshot(StoreHead(0, None), (), ()).match([Signal(PDQ, ZERO)]).matches == ()
 
 
 def test_status_counts_entries_and_signals() -> None:
@@ -313,7 +330,7 @@ def test_a_bank_may_choose_its_engine() -> None:
     assert len(match(chosen)) == 20
 
 
-def test_a_batch_says_what_each_query_matched() -> None:
+def test_a_batch_has_the_matches_of_each_query() -> None:
     made = [entry(1, ZERO), entry(2, far(5)), entry(3, far(200))]
     queries = np.frombuffer(ZERO + far(100) + far(199), np.uint8).reshape(3, 32)
     result = snapshot(made).match_batch(PDQ, queries)
@@ -332,13 +349,13 @@ def test_a_batch_is_suppressed_query_by_query() -> None:
     assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
 
 
-def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 3)) for i in range(3000)]
-    found = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
+    served = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
     values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
-    whole = found.match_batch(PDQ, values, MatchOptions(max_results=5))
+    whole = served.match_batch(PDQ, values, MatchOptions(max_results=5))
     monkeypatch.setattr(hits, "MAX_HITS", 2000)
-    halves = found.match_batch(PDQ, values, MatchOptions(max_results=5))
+    halves = served.match_batch(PDQ, values, MatchOptions(max_results=5))
     assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
     assert halves.distances.tolist() == whole.distances.tolist()
     assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
@@ -347,73 +364,81 @@ def test_a_batch_that_hits_too_much_is_done_in_halves(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("halved", [False, True])
 def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved: bool) -> None:
-    found = snapshot([entry(i, far(i % 3)) for i in range(30)])
+    served = snapshot([entry(i, far(i % 3)) for i in range(30)])
     values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
     monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
     if halved:
         monkeypatch.setattr(hits, "MAX_HITS", 60)
     with pytest.raises(InvalidInput, match="send fewer"):
-        found.match_batch(PDQ, values)
-    assert found.match_batch(PDQ, values[:3]).offsets.tolist() == [0, 30, 60, 90]
+        served.match_batch(PDQ, values)
+    assert served.match_batch(PDQ, values[:3]).offsets.tolist() == [0, 30, 60, 90]
 
 
 def test_wrong_batches_are_refused() -> None:
-    found = snapshot([entry(1, ZERO)])
+    served = snapshot([entry(1, ZERO)])
     with pytest.raises(InvalidInput, match="32 bytes"):
-        found.match_batch(PDQ, np.zeros((2, 16), np.uint8))
+        served.match_batch(PDQ, np.zeros((2, 16), np.uint8))
     with pytest.raises(InvalidInput, match="65536"):
-        found.match_batch(PDQ, np.zeros((65_537, 32), np.uint8))
-    assert found.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
+        served.match_batch(PDQ, np.zeros((65_537, 32), np.uint8))
+    assert served.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), max_size=30),
     st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    st.integers(0, 4), st.integers(0, 3), st.booleans(), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 4),
+    st.integers(0, 3),
+    st.booleans(),
+    st.booleans(),
+)
 def test_a_batch_equals_its_queries_one_by_one(
-    signals: list[tuple[int, int, bool]], queries: list[int], most: int, top_k: int,
-    labelled: bool, choosing: bool,
-) -> None:  # fmt: skip
+    signals: list[tuple[int, int, bool]],
+    queries: list[int],
+    max_results: int,
+    top_k: int,
+    labelled: bool,
+    choosing: bool,
+) -> None:
     made = [
-        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if wears else ())
-        for i, (d, b, wears) in enumerate(signals)
+        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if has_label else ())
+        for i, (d, b, has_label) in enumerate(signals)
     ]
     banks = bank(), bank("c", engine="faiss" if choosing else "auto"), bank("s", safe=True)
-    found = snapshot(made, *banks)
-    options = MatchOptions(max_results=most, top_k=top_k, labels=("l",) if labelled else ())
+    served = snapshot(made, *banks)
+    labels = ("l",) if labelled else ()
+    options = MatchOptions(max_results=max_results, top_k=top_k, labels=labels)
     values = [far(d) for d in queries]
-    batch = found.match_batch(
+    batch = served.match_batch(
         PDQ, np.frombuffer(b"".join(values), np.uint8).reshape(-1, 32), options
     )
     for i, value in enumerate(values):
-        one = found.match([Signal(PDQ, value)], options)
-        at_once = found.match_at_once(Signal(PDQ, value), options)
-        assert at_once in ((None, one) if choosing else (one,))
-        with mock.patch.object(answers, "FEW", 16 - answers.FEW):
-            assert found.match([Signal(PDQ, value)], options) == one
-        mine = slice(batch.offsets[i], batch.offsets[i + 1])
-        named = [batch.entries[j] for j in batch.entry_index[mine]]
-        assert batch.distances[mine].tolist() == [m.distance for m in one.matches]
-        assert {(m.entry_id, m.suppressed) for m in named} == {
-            (m.entry_id, m.suppressed) for m in one.matches
+        result = served.match([Signal(PDQ, value)], options)
+        quick = served.match_if_quick(Signal(PDQ, value), options)
+        assert quick in ((None, result) if choosing else (result,))
+        with mock.patch.object(match_builder, "FEW", 16 - match_builder.FEW):
+            assert served.match([Signal(PDQ, value)], options) == result
+        of_query = slice(batch.offsets[i], batch.offsets[i + 1])
+        matches = [batch.entries[j] for j in batch.entry_index[of_query]]
+        assert batch.distances[of_query].tolist() == [m.distance for m in result.matches]
+        assert {(m.entry_id, m.suppressed) for m in matches} == {
+            (m.entry_id, m.suppressed) for m in result.matches
         }
-        assert (i in batch.truncated_queries) == one.truncated
+        assert (i in batch.truncated_queries) == result.truncated
 
 
-def test_only_what_is_quick_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
+def test_only_quick_searches_are_made_by_match_if_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = snapshot([entry(i, far(i % 3)) for i in range(65)])
     signal = Signal(PDQ, far(100))
-    assert found.match_at_once(signal, MatchOptions()) == found.match([signal])
-    assert found.match_at_once(signal, MatchOptions(thresholds={"pdq": 32})) is None
-    assert found.match_at_once(Signal(PDQ, ZERO), MatchOptions()) is None
+    assert served.match_if_quick(signal, MatchOptions()) == served.match([signal])
+    assert served.match_if_quick(signal, MatchOptions(thresholds={"pdq": 32})) is None
+    assert served.match_if_quick(Signal(PDQ, ZERO), MatchOptions()) is None
     monkeypatch.setattr(snapshot_module, "QUICK_SIGNALS", 64)
-    found = snapshot([entry(i, far(i % 3)) for i in range(65)])
-    assert found.match_at_once(signal, MatchOptions()) is None
+    served = snapshot([entry(i, far(i % 3)) for i in range(65)])
+    assert served.match_if_quick(signal, MatchOptions()) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 256), st.sampled_from([1, 40]))
 def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: int) -> None:
     rng = np.random.default_rng(seed)
@@ -425,8 +450,10 @@ def test_search_equals_brute_force(seed: int, count: int, radius: int, noise: in
         for i, d in enumerate(map(int, np.bitwise_count(values ^ centre).sum(1)))
         if d <= radius
     }
-    found = snapshot([entry(i, bytes(v)) for i, v in enumerate(values)])
-    matches = match(found, Signal(PDQ, bytes(centre)), thresholds={"pdq": radius}, max_results=1000)
+    served = snapshot([entry(i, bytes(v)) for i, v in enumerate(values)])
+    matches = match(
+        served, Signal(PDQ, bytes(centre)), thresholds={"pdq": radius}, max_results=1000
+    )
     assert {m.entry_id: m.distance for m in matches} == expected
     assert [m.distance for m in matches] == sorted(expected.values())
 
@@ -439,25 +466,25 @@ def directions(*degrees: float) -> list[bytes]:
 
 
 def test_vectors_match_within_a_cosine_distance() -> None:
-    """One of them by arrays, few of them one by one; hashes of the same entry beside them."""
+    """A query that hits several vectors, alone and with a hash of the same entry."""
     made = directions(0, 10, 20, 60, 90, 180)
     entries = [
         entry(i, EntrySignal("sscd@3", v), EntrySignal("pdq", far(3 * i)))
         for i, v in enumerate(made)
     ]
-    found = snapshot(entries, bank(thresholds={"sscd@3": 0.07}))
+    served = snapshot(entries, bank(thresholds={"sscd@3": 0.07}))
     query = Signal(SSCD, made[0])
-    near = found.match([query]).matches
+    near = served.match([query]).matches
     assert [m.entry_id for m in near] == [0, 1, 2]
     assert [round(m.distance, 4) for m in near] == [0, 0.0152, 0.0603]
     assert {(m.threshold, m.algorithm.name) for m in near} == {(0.07, "sscd@3")}
-    assert found.match_at_once(query, MatchOptions()) is None
-    wide = found.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
+    assert served.match_if_quick(query, MatchOptions()) is None
+    wide = served.match([query], MatchOptions(thresholds={"sscd@3": 2})).matches
     assert [m.entry_id for m in wide] == [0, 1, 2, 3, 4, 5]
-    both = found.match([query, Signal(PDQ, far(2))]).matches
+    both = served.match([query, Signal(PDQ, far(2))]).matches
     assert (both[0].entry_id, both[0].algorithm.name, len(both[0].evidence)) == (0, "sscd@3", 1)
-    batch = found.match_batch(SSCD, np.stack([np.frombuffer(v, np.uint8) for v in made]))
+    batch = served.match_batch(SSCD, np.stack([np.frombuffer(v, np.uint8) for v in made]))
     assert batch.distances.dtype == np.float32
     assert np.diff(batch.offsets).tolist() == [3, 3, 3, 1, 1, 1]
-    with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, this one has 12"):
-        found.match([Signal(SSCD, bytes(12))])
+    with pytest.raises(InvalidInput, match="sscd@3 value has 8 bytes, not 12"):
+        served.match([Signal(SSCD, bytes(12))])

@@ -1,4 +1,4 @@
-"""The engines of texts: what they find, on disk and in layers too."""
+"""The engines of texts, also on disk and in layers."""
 
 import json
 import random
@@ -22,7 +22,7 @@ from featsvc.matching.layers import Layers
 from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.text_engine import MinHashEngine
-from featsvc.matching.values import Ragged
+from featsvc.matching.values import RaggedArray
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
@@ -34,9 +34,8 @@ from tests.texts import EDITS, ENTRIES, negatives
 TEXT = get_algorithm("text")
 
 
-def ragged(*values: bytes) -> Ragged:
-    data = np.frombuffer(b"".join(values), np.uint8)
-    return Ragged(data, np.cumsum([len(value) for value in values], dtype=np.int64))
+def ragged(*values: bytes) -> RaggedArray:
+    return RaggedArray.of(values)
 
 
 def value_of(text: str, algorithm: str = "text") -> bytes:
@@ -62,14 +61,14 @@ def test_several_queries_are_answered_as_each_alone() -> None:
 def test_radius_is_inclusive_and_a_negative_one_finds_nothing() -> None:
     engine = build_engine(TEXT, VALUES)
     query = ragged(value_of(EDITED[0]))
-    (apart,) = engine.search(query, 1.0).distances.tolist()
-    assert 0 < apart < 0.4
-    assert engine.search(query, apart).rows.tolist() == [0]
-    assert engine.search(query, apart - 1e-9).rows.tolist() == []
+    (distance,) = engine.search(query, 1.0).distances.tolist()
+    assert 0 < distance < 0.4
+    assert engine.search(query, distance).rows.tolist() == [0]
+    assert engine.search(query, distance - 1e-9).rows.tolist() == []
     assert engine.search(query, -1).ends.tolist() == [0]
 
 
-def test_it_is_made_from_its_arrays_again() -> None:
+def test_an_engine_is_restored_from_its_arrays() -> None:
     engine = build_engine(TEXT, VALUES)
     again = open_engine("minhash", TEXT, engine.arrays)
     query = ragged(value_of(EDITED[3]))
@@ -89,16 +88,16 @@ def test_it_is_made_from_its_arrays_again() -> None:
         ("postings", lambda a: a[:-1]),
     ],
 )
-def test_arrays_that_lie_are_refused(name: str, spoil: object) -> None:
-    """A segment is checked before it is searched: a kernel trusts what it is given."""
+def test_wrong_arrays_are_refused(name: str, spoil: object) -> None:
+    """Arrays are checked before a search, because kernels do not check them."""
     arrays = dict(build_engine(TEXT, VALUES).arrays)
     assert callable(spoil)
     arrays[name] = spoil(arrays[name])
-    with pytest.raises(ValueError, match=r"fit each other|not there"):
+    with pytest.raises(ValueError, match=r"fit each other|do not exist"):
         open_engine("minhash", TEXT, arrays)
 
 
-def test_an_index_of_nothing() -> None:
+def test_an_empty_index() -> None:
     engine = MinHashEngine.build(ragged())
     assert engine.search(ragged(value_of(ENTRIES[0])), 1.0).rows.tolist() == []
     again = open_engine("minhash", TEXT, engine.arrays)
@@ -114,34 +113,36 @@ def test_too_many_hits_of_several_queries(monkeypatch: pytest.MonkeyPatch) -> No
         engine.search(ragged(*[value_of(ENTRIES[0])] * 2), 0)
 
 
+@pytest.mark.slow
 def test_a_long_query_is_searched_in_spans_as_if_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies where spans meet, at the end, and in the middle of one."""
     prose = " ".join(negatives())
     pieces = (prose[:16_100], ENTRIES[0], prose[20_000:35_000], ENTRIES[1], prose[40_000:56_000])
     query = value_of(" ".join((*pieces, ENTRIES[2])))
     engine = build_engine(TEXT, VALUES)
-    found = engine.search(ragged(query), 0.4)
-    assert found.rows.tolist() == [0, 1, 2]
-    assert found.distances.max() < 0.1
+    hits = engine.search(ragged(query), 0.4)
+    assert hits.rows.tolist() == [0, 1, 2]
+    assert hits.distances.max() < 0.1
     monkeypatch.setattr("featsvc.matching.text_engine.MAX_SEARCH_S", -1)
     with pytest.raises(TimedOut, match="letters took longer"):
         engine.search(ragged(query), 0.4)
 
 
-def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_texts_and_tlsh_are_restored_from_their_segment(tmp_path: Path) -> None:
     rows = [
         row(version, algorithm=name, value=value_of(text, name))
         for version, text in enumerate([*ENTRIES, *negatives()[:50]])
         for name in ("text", "tlsh")
         if hash_text(text, [name]).signals
     ]
-    found = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part
-    texts, digests = found.indexes["text"], found.indexes["tlsh"]
+    indexes = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part.indexes
+    texts, digests = indexes["text"], indexes["tlsh"]
     assert (texts.engine.name, digests.engine.name) == ("minhash", "tlsh-scan")
     hits = texts.engine.search(ragged(value_of(EDITED[4])), 0.4)
     assert texts.entry[hits.rows].tolist() == [4]
     query = np.frombuffer(value_of(ENTRIES[4], "tlsh"), np.uint8)[None, :]
-    assert not isinstance(digests.values, Ragged)
+    assert not isinstance(digests.values, RaggedArray)
     for radius in (0, 30, 150):
         near = digests.engine.search(query, radius)
         expected = {
@@ -152,7 +153,7 @@ def test_texts_and_tlsh_come_back_from_their_segment(tmp_path: Path) -> None:
         assert dict(zip(near.rows.tolist(), near.distances.tolist(), strict=True)) == expected
 
 
-def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
+def test_a_follower_serves_texts_from_a_segment_and_from_layers(
     store: BankStore, tmp_path: Path
 ) -> None:
     def add(texts: Sequence[str]) -> None:
@@ -175,15 +176,17 @@ def test_a_follower_serves_texts_from_a_segment_and_what_came_since(
         assert status.bytes_mapped > 10_000
         for number, text in enumerate(EDITED):
             query = Signal(TEXT, value_of(text))
-            found = [m.external_id for m in follower.snapshot.match([query]).matches]
-            assert found == ([] if number in (2, 9) else [ENTRIES[number]])
+            matches = follower.snapshot.match([query]).matches
+            assert [m.external_id for m in matches] == (
+                [] if number in (2, 9) else [ENTRIES[number]]
+            )
     finally:
         follower.stop()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=6), st.integers(0, 50))
-def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None:
+def test_every_text_finds_itself_at_distance_0(texts: list[str], extra: int) -> None:
     texts = [*texts, "".join(chr(97 + (i * i + extra) % 26) for i in range(40 + extra))]
     values = [s.value for text in texts for s in hash_text(text, ["text"]).signals]
     engine = build_engine(TEXT, ragged(*values))
@@ -194,8 +197,8 @@ def test_every_text_finds_itself_at_nought(texts: list[str], extra: int) -> None
         begin = end
 
 
-def test_layers_of_texts_are_joined_and_thinned() -> None:
-    """Added in many small layers, one withdrawn; a query finds what is live."""
+def test_layers_of_texts_are_joined() -> None:
+    """Texts are added in many small layers and one is withdrawn; a query does not find it."""
     layers = Layers.on_rows([])
     for version, text in enumerate(ENTRIES, 1):
         layers = layers.advance([row(version, algorithm="text", value=value_of(text))], [])
@@ -203,10 +206,10 @@ def test_layers_of_texts_are_joined_and_thinned() -> None:
     (status,) = layers.status()
     assert (status.algorithm, status.entries, status.engine) == ("text", 11, "minhash")
     found = [
-        int(searched.part.entries.version[row])
-        for searched in layers.searched([])
-        for index in searched.part.indexes.values()
-        for row in searched.hits(index, ragged(value_of(EDITED[2])), 0.4).rows
-        if row not in searched.dead
+        int(view.part.entries.version[row])
+        for view in layers.views([])
+        for index in view.part.indexes.values()
+        for row in view.search(index, ragged(value_of(EDITED[2])), 0.4).rows
+        if row not in view.withdrawn
     ]
     assert found == []

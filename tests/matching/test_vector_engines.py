@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from featsvc.matching import hits as hits_module
 from featsvc.matching.engines import build_engine, open_engine
-from featsvc.matching.hits import RawHits, TooManyHits, faiss_on_this_thread
+from featsvc.matching.hits import TooManyHits, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.vectors import vector_value
+from tests.matching.rows import by_query
 
 SSCD = get_algorithm("sscd@3")
 
 
 def unit(seed: int, count: int, dimensions: int, *, centres: int = 3) -> NDArray[np.uint8]:
-    """Values of `count` vectors around a few centres, the first and the middle one equal."""
+    """Return values of `count` vectors around a few centres; the first and the middle are equal."""
     rng = np.random.default_rng(seed)
     middle = rng.standard_normal((centres, dimensions))
     noise = rng.standard_normal((count, dimensions)) * rng.choice([0.01, 0.3, 2], (count, 1))
@@ -34,60 +35,57 @@ def unit(seed: int, count: int, dimensions: int, *, centres: int = 3) -> NDArray
     return np.stack(rows) if rows else np.empty((0, 4 * dimensions), np.uint8)
 
 
-def pairs(hits: RawHits) -> list[list[tuple[int, float]]]:
-    found = list(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
-    return [
-        sorted(found[b:e]) for b, e in zip([0, *hits.ends[:-1]], hits.ends.tolist(), strict=True)
-    ]
-
-
 def brute_force(
     values: NDArray[np.uint8], queries: NDArray[np.uint8], radius: float
 ) -> list[list[tuple[int, float]]]:
-    vectors, wanted = (v.view("<f4").astype(float) for v in (values, queries))
-    apart = np.clip(np.round(1 - wanted @ vectors.T, 6), 0, 2)
-    return [[(int(r), float(d[r])) for r in np.flatnonzero(d <= radius)] for d in apart]
+    vectors, query_vectors = (v.view("<f4").astype(float) for v in (values, queries))
+    distances = np.clip(np.round(1 - query_vectors @ vectors.T, 6), 0, 2)
+    return [[(int(r), float(d[r])) for r in np.flatnonzero(d <= radius)] for d in distances]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
-    st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 50, 700]),
-    st.sampled_from([1, 2, 58, 256]), st.sampled_from([-1, 0, 0.001, 0.1, 0.7, 2]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 2, 50, 700]),
+    st.sampled_from([1, 2, 58, 256]),
+    st.sampled_from([-1, 0, 0.001, 0.1, 0.7, 2]),
     st.sampled_from([1, 2, 30]),
-)  # fmt: skip
+)
 def test_flat_search_equals_brute_force(
     seed: int, count: int, dimensions: int, radius: float, queries: int
 ) -> None:
     values = unit(seed, count, dimensions)
-    wanted = np.concatenate([values[:2], unit(seed + 1, queries, dimensions)])
+    query_values = np.concatenate([values[:2], unit(seed + 1, queries, dimensions)])
     engine = build_engine(SSCD, values)
     again = open_engine(engine.name, SSCD, engine.arrays)
     assert engine.name == "flat"
-    expected = brute_force(values, wanted, radius)
-    assert pairs(engine.search(wanted, radius)) == expected
-    assert pairs(again.search(wanted[:1], radius)) == expected[:1]
+    expected = brute_force(values, query_values, radius)
+    assert by_query(engine.search(query_values, radius)) == expected
+    assert by_query(again.search(query_values[:1], radius)) == expected[:1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
-    st.integers(0, 2**32 - 1), st.sampled_from([1, 63, 64, 65, 900]),
-    st.sampled_from([1, 31, 58, 129, 300]), st.sampled_from([0, 0.001, 0.05, 0.3, 1, 2]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 63, 64, 65, 900]),
+    st.sampled_from([1, 31, 58, 129, 300]),
+    st.sampled_from([0, 0.001, 0.05, 0.3, 1, 2]),
     st.booleans(),
-)  # fmt: skip
+)
 def test_a_projection_loses_nothing(
     seed: int, count: int, dimensions: int, radius: float, offset: bool
 ) -> None:
-    """Whether vectors lie around the origin or, as of GIST, all on one side of it."""
+    """Vectors lie around the origin or, as those of GIST, on one side of it."""
     values = unit(seed, count, dimensions)
     if offset:
         moved = values.view("<f4") + 3 / dimensions**0.5
         values = np.stack([np.frombuffer(vector_value(SSCD, v), np.uint8) for v in moved])
-    wanted = np.concatenate([values[:3], unit(seed + 1, 3, dimensions)])
+    query_values = np.concatenate([values[:3], unit(seed + 1, 3, dimensions)])
     engine = ProjectionEngine.build(as_vectors(values))
     again = open_engine(engine.name, SSCD, engine.arrays)
-    expected = brute_force(values, wanted, radius)
-    assert pairs(engine.search(wanted, radius)) == expected
-    assert pairs(again.search(wanted[:1], radius)) == expected[:1]
+    expected = brute_force(values, query_values, radius)
+    assert by_query(engine.search(query_values, radius)) == expected
+    assert by_query(again.search(query_values[:1], radius)) == expected[:1]
 
 
 @pytest.mark.parametrize("radius", [0.02, 0.1, 0.25, 0.9])
@@ -96,9 +94,9 @@ def test_a_large_bank_is_projected_and_finds_what_flat_does(radius: float) -> No
     engine = build_engine(SSCD, values)
     flat = build_engine(SSCD, values, choice="scan")
     assert (engine.name, flat.name) == ("projection", "flat")
-    found = engine.search(values[:20], radius)
-    assert len(found.rows) >= 20
-    assert pairs(found) == pairs(flat.search(values[:20], radius))
+    hits = engine.search(values[:20], radius)
+    assert len(hits.rows) >= 20
+    assert by_query(hits) == by_query(flat.search(values[:20], radius))
 
 
 @pytest.mark.parametrize("array", ["basis", "scale", "errors", "codes", "tails", "vectors"])
@@ -110,13 +108,13 @@ def test_arrays_that_do_not_fit_are_refused(array: str) -> None:
         open_engine("projection", SSCD, cut)
 
 
-def test_equal_vectors_lie_at_nought() -> None:
+def test_equal_vectors_have_distance_0() -> None:
     values = unit(5, 40, 256)
-    found = build_engine(SSCD, values).search(values[:1], 0)
-    assert (found.rows.tolist(), found.distances.tolist()) == ([0, 20], [0, 0])
+    hits = build_engine(SSCD, values).search(values[:1], 0)
+    assert (hits.rows.tolist(), hits.distances.tolist()) == ([0, 20], [0, 0])
 
 
-def test_a_batch_that_hits_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_with_too_many_hits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     values = unit(6, 300, 8)
     engine = build_engine(SSCD, values)
     monkeypatch.setattr(hits_module, "MAX_HITS", 500)
@@ -126,21 +124,21 @@ def test_a_batch_that_hits_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_faiss_starts_no_threads_under_a_request() -> None:
-    """OpenMP's setting is one of each thread: that of the importing one says nothing."""
-    told: list[int] = []
+    """OpenMP has a setting for each thread, so that of the importing thread is not enough."""
+    threads: list[int] = []
 
     def request() -> None:
         faiss_on_this_thread()
-        told.append(faiss.omp_get_max_threads())
+        threads.append(faiss.omp_get_max_threads())
 
     thread = threading.Thread(target=request)
     thread.start()
     thread.join()
-    assert told == [1]
+    assert threads == [1]
 
 
 def test_matrix_products_start_no_threads() -> None:
-    """In a process of its own, as the service and the indexer are: NumPy's threads stay."""
+    """In a separate process, because NumPy never ends its threads."""
     code = (
         "import featsvc, numpy as np; a = np.ones((800, 800), np.float32); a @ a; "
         "print(len(__import__('os').listdir('/proc/self/task')))"

@@ -1,4 +1,4 @@
-"""What a request has set going is taken back where the request fails."""
+"""A request that fails cancels the learned models it has queued."""
 
 import asyncio
 from importlib import import_module
@@ -12,23 +12,23 @@ from featsvc.media import DecodeOptions, Image, Limits
 from featsvc.requests import Runtime, WorkPool
 from featsvc.requests.plan import ContentPlan
 
-# Modules, which the package's functions of these names hide.
+# The package exports functions of these names.
 report = import_module("featsvc.requests.report")
 signals = import_module("featsvc.requests.signals")
 
 
-class Broken(Exception):
-    """What goes wrong on the way."""
+class BrokenError(Exception):
+    """The failure of a step."""
 
 
 class Learned:
-    """A model, as plans hold it."""
+    """A model of a plan."""
 
     name = "learned"
 
 
-class Queued:
-    """Vectors that wait for their turn, and the parts of a service that start and search them."""
+class QueuedModels:
+    """Queued vectors, and the parts of a service that start and search them."""
 
     waiting = False
     signals = ()
@@ -39,26 +39,26 @@ class Queued:
     def cancel(self) -> None:
         self.cancelled += 1
 
-    def start(self, *_: object) -> "Queued":
+    def start(self, *_: object) -> "QueuedModels":
         return self
 
     @property
-    def snapshot(self) -> "Queued":
+    def snapshot(self) -> "QueuedModels":
         return self
 
     def match(self, *_: object) -> None:
-        raise Broken
+        raise BrokenError
 
 
 def runtime_of(pool: WorkPool, parts: Any) -> Runtime:
     return Runtime(pool=pool, follower=parts, features=parts, embedder=parts, limits=Limits())
 
 
-def test_a_search_that_fails_takes_back_what_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    queued, pool = Queued(), WorkPool(1, 1)
+def test_a_failed_search_cancels_queued_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued, pool = QueuedModels(), WorkPool(1, 1)
     monkeypatch.setattr(report, "plan_for_banks", lambda *_: ContentPlan(()))
-    monkeypatch.setattr(report, "make_signals", lambda *_: queued)
-    with pytest.raises(Broken):
+    monkeypatch.setattr(report, "start_signals", lambda *_: queued)
+    with pytest.raises(BrokenError):
         asyncio.run(
             report.report_on(runtime_of(pool, queued), b"x", (), DecodeOptions(), MatchOptions())
         )
@@ -66,15 +66,15 @@ def test_a_search_that_fails_takes_back_what_is_queued(monkeypatch: pytest.Monke
     assert queued.cancelled == 1
 
 
-def test_hashing_that_fails_takes_back_what_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    def see_and_break(*_: object, see: Any, **__: object) -> None:
-        see(Image("image/png", 1, 1, np.zeros((1, 1), np.uint8)))
-        see(Image("image/png", 1, 1, np.zeros((1, 1), np.uint8)))
-        raise Broken
+def test_failed_hashing_cancels_queued_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode_and_fail(*_: object, on_image: Any, **__: object) -> None:
+        on_image(Image("image/png", 1, 1, np.zeros((1, 1), np.uint8)))
+        on_image(Image("image/png", 1, 1, np.zeros((1, 1), np.uint8)))
+        raise BrokenError
 
-    queued = Queued()
-    monkeypatch.setattr(signals, "hash_content", see_and_break)
+    queued = QueuedModels()
+    monkeypatch.setattr(signals, "hash_content", decode_and_fail)
     plan = ContentPlan((), vectors=(cast(Any, Learned()),))
-    with pytest.raises(Broken):
-        signals.make_signals(b"x", plan, DecodeOptions(), Limits(), cast(Any, queued))
+    with pytest.raises(BrokenError):
+        signals.start_signals(b"x", plan, DecodeOptions(), Limits(), cast(Any, queued))
     assert queued.cancelled == 2

@@ -1,4 +1,4 @@
-"""The bounded pool."""
+"""The bounded thread pool."""
 
 import asyncio
 import threading
@@ -16,10 +16,12 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
         waiting = [asyncio.ensure_future(pool.run(release.wait)) for _ in range(3)]
         await asyncio.sleep(0)
         assert pool.pending == 3
-        with pytest.raises(Overloaded) as caught:
-            await pool.run(lambda: None)
-        assert caught.value.retry_after_ms > 0
+        one_too_many = asyncio.ensure_future(pool.run(lambda: None))
+        await asyncio.sleep(0)
         release.set()
+        with pytest.raises(Overloaded) as caught:
+            await one_too_many
+        assert caught.value.retry_after_ms > 0
         assert [result for result, _ in await asyncio.gather(*waiting)] == [True] * 3
         result, waited_us = await pool.run(lambda: 7)
         assert result == 7
@@ -30,7 +32,7 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
     asyncio.run(scenario())
 
 
-def test_a_job_whose_caller_left_never_runs() -> None:
+def test_a_job_whose_caller_is_cancelled_never_runs() -> None:
     async def scenario() -> None:
         pool = WorkPool(threads=1, max_queue=8)
         release = threading.Event()

@@ -1,4 +1,4 @@
-"""Translation: what the domain numbers as the wire does, and what the wire may not ask."""
+"""Conversions: enums of equal numbers, and values of the wire that are refused."""
 
 from enum import IntEnum
 
@@ -44,7 +44,7 @@ def test_entry_names_are_checked(name: str) -> None:
         banks.entry_id(name)
 
 
-def test_an_enum_value_of_a_later_version_is_refused_not_guessed() -> None:
+def test_an_unknown_enum_value_is_refused() -> None:
     options = types_pb2.DecodeOptions()
     options.MergeFromString(bytes([0x10, 77]))  # alpha = 77
     with pytest.raises(InvalidInput, match=r"decode\.alpha: 77"):
@@ -73,7 +73,7 @@ def test_content_is_bytes_or_text() -> None:
         types_pb2.MatchOptions(max_results=1001),
     ],
 )
-def test_caps_of_a_match(options: types_pb2.MatchOptions) -> None:
+def test_limits_of_match_options(options: types_pb2.MatchOptions) -> None:
     with pytest.raises(InvalidInput):
         signals.match_options(options)
 
@@ -82,9 +82,9 @@ def test_bank_modes_default_to_enforce() -> None:
     assert banks.settings(banks_pb2.Bank()).mode is BankMode.ENFORCE
 
 
-def entry(**signal: object) -> banks_pb2.Entry:
-    made = banks_pb2.EntrySignal(algorithm="pdq", value="ab" * 32, **signal)  # type: ignore[arg-type]
-    return banks_pb2.Entry(signals=[made])
+def entry(**fields: object) -> banks_pb2.Entry:
+    signal = banks_pb2.EntrySignal(algorithm="pdq", value="ab" * 32, **fields)  # type: ignore[arg-type]
+    return banks_pb2.Entry(signals=[signal])
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def entry(**signal: object) -> banks_pb2.Entry:
         ({"quality": 101}, "quality"),
     ],
 )
-def test_what_an_entry_cannot_hold_is_refused(signal: dict[str, object], field: str) -> None:
+def test_unsupported_fields_of_an_entry_are_refused(signal: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         banks.new_entry(2, entry(**signal), ())
     assert caught.value.field == f"entries[2].signals[0].{field}"
     if field in ("frame", "time_us"):
         vector = banks_pb2.EntryVector(model="pdqf@1", values=[1] * 256, **signal)  # type: ignore[arg-type]
-        with pytest.raises(InvalidInput, match=r"vectors\[0\].*no signals of frames"):
+        with pytest.raises(InvalidInput, match=r"vectors\[0\].*not store signals of frames"):
             banks.new_entry(0, banks_pb2.Entry(vectors=[vector]), ())
 
 

@@ -1,10 +1,11 @@
-"""FeatureService over real gRPC; the store behind it is real where it matters what it holds."""
+"""FeatureService over real gRPC, with a real store where its content matters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
 
@@ -17,6 +18,7 @@ from featsvc.accounts import (
     load_definitions,
 )
 from featsvc.service.features import FeatureServicer
+from tests.patience import PATIENCE_MS
 
 BATCH_BYTES = 2**19
 BATCHES = 160
@@ -24,7 +26,7 @@ ACCOUNT = types_pb2.EntityRef(entity="account", id="a1")
 
 
 async def serving(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
-    """Run a test's body with a stub of the service over `store`."""
+    """Run the body of a test with a stub of the service over `store`."""
     server = aio.server()
     features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureServicer(store), server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -34,24 +36,20 @@ async def serving(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
     await server.stop(None)
 
 
-def serve(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
-    """The same with a loop of its own."""
-    asyncio.run(serving(store, body))
-
-
 class SlowStore:
-    """Applies nothing until it is let."""
+    """Applies nothing until `released` is set."""
 
     def __init__(self) -> None:
-        self.let = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
-        await self.let.wait()
+        await self.released.wait()
         return [EventResult(EventStatus.APPLIED)] * len(events)
 
 
-def test_a_slow_store_holds_up_the_sender_of_a_stream() -> None:
-    """What is under way is bounded by HTTP/2's window, not by what the sender has."""
+@pytest.mark.slow
+def test_a_slow_store_slows_the_sender_of_a_stream() -> None:
+    """HTTP/2 flow control bounds the batches in flight."""
     store = SlowStore()
     sent = 0
     event = features_pb2.Event(
@@ -75,48 +73,71 @@ def test_a_slow_store_holds_up_the_sender_of_a_stream() -> None:
 
         reading = asyncio.create_task(read())
         before = -1
-        while sent != before:  # until the sender stands still
+        while sent != before:  # until the sender is blocked
             before = sent
             await asyncio.sleep(0.5)
         assert sent * BATCH_BYTES < 32 * 2**20 < BATCHES * BATCH_BYTES
         assert tags == []
-        store.let.set()
+        store.released.set()
         await reading
         assert tags == [str(number) for number in range(BATCHES)]
 
-    serve(store, body)
+    asyncio.run(serving(store, body))
 
 
 def test_every_feature_is_described(tmp_path: Path) -> None:
     definitions = load_definitions()
 
     async def body(stub: Any) -> None:
-        found: dict[str, features_pb2.FeatureDefinition] = {}
+        listed: dict[str, features_pb2.FeatureDefinition] = {}
         token = ""
         while True:
             page = await stub.ListFeatures(
                 features_pb2.ListFeaturesRequest(page_size=7, page_token=token)
             )
             assert len(page.features) <= 7
-            found |= {feature.name: feature for feature in page.features}
+            listed |= {feature.name: feature for feature in page.features}
             token = page.next_page_token
             if not token:
                 break
-        assert list(found) == [*definitions.features, *definitions.derived]
-        assert all(feature.version and feature.aggregation for feature in found.values())
-        uploads = found["uploads_1h"]
-        assert (uploads.entity, uploads.aggregation, uploads.event_type) == (
-            "account", "count", "upload",
-        )  # fmt: skip
+        assert list(listed) == [*definitions.features, *definitions.derived]
+        assert all(feature.version and feature.aggregation for feature in listed.values())
+        uploads = listed["uploads_1h"]
+        assert (uploads.entity, uploads.aggregation) == ("account", "count")
+        assert uploads.event_type == "upload"
         assert (uploads.window.seconds, uploads.bucket.seconds) == (3600, 300)
         assert not uploads.HasField("default")
         assert "upload_gate" in uploads.sets
-        strikes = found["strikes_lifetime"]
+        strikes = listed["strikes_lifetime"]
         assert strikes.HasField("default")
         assert not strikes.HasField("window")
-        assert found["upload_burst"].expression == "uploads_1h * 24 / max(uploads_24h, 1)"
+        burst = listed["upload_burst"]
+        assert (burst.aggregation, list(burst.sets)) == ("derived", ["upload_gate"])
+        assert burst.expression == "uploads_1h * 24 / max(uploads_24h, 1)"
 
-    serve(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body)
+    asyncio.run(serving(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body))
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_the_last_full_page_has_no_token(tmp_path: Path, pages: int) -> None:
+    path = tmp_path / "features.toml"
+    features = "".join(
+        f'[features.f{number}]\non = "e"\nagg = "count"\nwindows = ["1h"]\n' for number in range(4)
+    )
+    head = 'namespace = "n"\n[entities]\naccount = "account"\n[events.e]\nkeys = ["account"]\n'
+    path.write_text(head + features)
+    definitions = load_definitions(path)
+
+    async def body(stub: Any) -> None:
+        token = ""
+        for page in range(1, pages + 1):
+            request = features_pb2.ListFeaturesRequest(page_size=4 // pages, page_token=token)
+            answer = await stub.ListFeatures(request)
+            assert len(answer.features) == 4 // pages
+            token = answer.next_page_token
+            assert bool(token) is (page < pages)
+
+    asyncio.run(serving(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body))
 
 
 def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
@@ -138,7 +159,7 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
     async def with_a_store() -> None:
         valkey = EmbeddedValkey(tmp_path)
         await valkey.start()
-        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=10_000)
+        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=PATIENCE_MS)
         await serving(store, body)
         await store.close()
         await valkey.stop()

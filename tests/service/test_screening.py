@@ -1,4 +1,4 @@
-"""A request of a stream that fails is told all that a unary call would be told."""
+"""A failed request of a stream has the same error as a failed unary call."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from featsvc_client.v1 import screening_pb2, screening_pb2_grpc, types_pb2
 from grpc import aio
 
 from featsvc import errors
-from featsvc.service.interceptor import Gate
+from featsvc.service.interceptor import RequestInterceptor
 from featsvc.service.metrics import Metrics
 from featsvc.service.screening import ScreeningServicer
 from tests.service.test_status import tree
@@ -19,15 +19,15 @@ from tests.service.test_status import tree
 REQUEST = screening_pb2.ScreenRequest(request_id="r", content=types_pb2.Content(data=b"x"))
 
 
-def made(kind: type[errors.FeatsvcError]) -> errors.FeatsvcError:
-    """An error of the class with all that it can carry."""
+def full_error(kind: type[errors.FeatsvcError]) -> errors.FeatsvcError:
+    """An error of the class with every field set."""
     if issubclass(kind, errors.Overloaded | errors.Unavailable):
         return kind("full; wait", retry_after_ms=1250)
     return kind("x" * 2000, field="content.data", metadata={"limit": "7"})
 
 
 class Failing(ScreeningServicer):
-    """Every request fails alike."""
+    """Every request fails with the same error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -36,17 +36,17 @@ class Failing(ScreeningServicer):
         raise self.error
 
 
-def both(error: Exception) -> tuple[Any, screening_pb2.ScreenError]:
-    """What Screen and ScreenStream say about it."""
+def fail_both(error: Exception) -> tuple[Any, screening_pb2.ScreenError]:
+    """The errors of Screen and ScreenStream."""
 
     async def requests() -> AsyncIterator[screening_pb2.ScreenRequest]:
         yield REQUEST
         yield REQUEST
 
     async def main() -> tuple[Any, screening_pb2.ScreenError]:
-        gate = Gate(Metrics())
-        gate.open = True
-        server = aio.server(interceptors=[gate])
+        interceptor = RequestInterceptor(Metrics())
+        interceptor.open = True
+        server = aio.server(interceptors=[interceptor])
         screening_pb2_grpc.add_ScreeningServiceServicer_to_server(Failing(error), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -64,8 +64,8 @@ def both(error: Exception) -> tuple[Any, screening_pb2.ScreenError]:
 
 
 @pytest.mark.parametrize("kind", tree(errors.FeatsvcError))
-def test_an_error_of_a_stream_says_what_a_unary_call_says(kind: type[errors.FeatsvcError]) -> None:
-    unary, streamed = both(made(kind))
+def test_an_error_of_a_stream_equals_that_of_a_call(kind: type[errors.FeatsvcError]) -> None:
+    unary, streamed = fail_both(full_error(kind))
     assert streamed.code == unary.code.value[0]
     assert (streamed.reason, streamed.message) == (unary.reason, unary.message)
     assert (streamed.field, dict(streamed.metadata)) == (unary.path, unary.metadata)
@@ -76,8 +76,8 @@ def test_an_error_of_a_stream_says_what_a_unary_call_says(kind: type[errors.Feat
     assert retried or (streamed.field, len(streamed.message)) == ("content.data", 1000)
 
 
-def test_a_bug_is_an_incident_of_its_request_alone() -> None:
-    unary, streamed = both(ZeroDivisionError("secret"))
+def test_a_bug_is_an_incident_of_its_request_only() -> None:
+    unary, streamed = fail_both(ZeroDivisionError("secret"))
     assert streamed.code == unary.code.value[0] == grpc.StatusCode.INTERNAL.value[0]
     for message in (unary.message, streamed.message):
         assert message.startswith("internal error, incident ")

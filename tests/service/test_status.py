@@ -1,4 +1,4 @@
-"""The one table from errors to gRPC."""
+"""The table from errors to gRPC statuses."""
 
 import grpc
 import pytest
@@ -13,12 +13,12 @@ def tree(kind: type[errors.FeatsvcError]) -> list[type[errors.FeatsvcError]]:
 
 
 def details(status: status_pb2.Status, kind: type) -> list[object]:
-    found = []
+    messages = []
     for packed in status.details:
         message = kind()
         if packed.Unpack(message):
-            found.append(message)
-    return found
+            messages.append(message)
+    return messages
 
 
 @pytest.mark.parametrize("kind", tree(errors.FeatsvcError))
@@ -33,7 +33,7 @@ def test_every_error_has_a_status_and_a_documented_reason(
     assert info == error_details_pb2.ErrorInfo(reason=kind.reason, domain="featsvc")
 
 
-def test_nothing_in_the_table_is_shadowed() -> None:
+def test_no_row_of_the_table_is_shadowed() -> None:
     assert all(code_of(kind("")) is code for kind, code in STATUS.items())
 
 
@@ -43,11 +43,11 @@ def test_a_field_becomes_a_violation() -> None:
     assert 'field: "entities"' in str(bad)
 
 
-def test_retry_advice_travels() -> None:
+def test_retry_advice_is_sent() -> None:
     status = status_of(errors.Overloaded("full", retry_after_ms=250))
     (retry,) = details(status, error_details_pb2.RetryInfo)
     assert "250000000" in str(retry)
 
 
-def test_a_message_cannot_outgrow_the_headers() -> None:
+def test_a_long_message_fits_the_headers() -> None:
     assert len(status_of(errors.InvalidInput("x" * 100_000, field="f")).SerializeToString()) < 4096

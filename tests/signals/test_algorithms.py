@@ -1,4 +1,4 @@
-"""What holds for every row of the table of algorithms, and for every distance."""
+"""Laws of every row of the table of algorithms, and of every distance."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_every_distance_is_used_and_can_be_drawn() -> None:
 
 
 @every_kind
-def test_a_row_says_nothing_against_itself(kind: Algorithm) -> None:
+def test_a_row_is_consistent(kind: Algorithm) -> None:
     assert kind.matched or kind.kind in (Kind.PICTURE, Kind.STORED)
     assert kind.computed == (kind.kind not in (Kind.VECTOR, Kind.STORED))
     assert 0 <= kind.default_threshold <= kind.largest_distance
@@ -51,8 +51,7 @@ def test_the_docs_have_its_row(kind: Algorithm) -> None:
     if kind.kind is Kind.VECTOR:
         assert cells[0] == shown, f"docs/{page}: the threshold of {kind.name} is {shown}"
     elif kind.kind is not Kind.STORED:
-        said = [cells[0], cells[1], cells[2]]
-        assert said == [str(kind.bits or "any"), kind.distance.name, shown], f"docs/{page}"
+        assert cells[:3] == [str(kind.bits or "any"), kind.distance.name, shown], f"docs/{page}"
     if kind.kind is Kind.TEXT:
         assert f"`{kind.name}`" in (DOCS / "text.md").read_text(), f"docs/text.md: {kind.name}"
 
@@ -65,7 +64,7 @@ def test_it_has_a_value_on_the_wire(distance: Distance) -> None:
 
 
 @every_kind
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_text_form_and_value_go_back_and_forth(kind: Algorithm, data: st.DataObject) -> None:
     value = data.draw(values_of(kind))
@@ -83,26 +82,26 @@ def test_text_form_and_value_go_back_and_forth(kind: Algorithm, data: st.DataObj
 
 
 @every_kind
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_distances_keep_their_laws(kind: Algorithm, data: st.DataObject) -> None:
     a, b = (data.draw(values_of(kind)) for _ in range(2))
     if kind.distance is OPAQUE:
         a, b = a[:1], b[:1]
-    apart = kind.distance.compare(kind, a, b)
+    distance = kind.distance.compare(kind, a, b)
     assert kind.distance.compare(kind, a, a) == 0
-    assert kind.distance.compare(kind, b, a) == apart
-    # What is equal or not is 0 or 1, and 1 is out of any threshold's reach.
-    assert 0 <= apart <= (kind.largest_distance or 1)
-    assert kind.distance.fractional or apart == int(apart)
+    assert kind.distance.compare(kind, b, a) == distance
+    # Equality gives 0 or 1, and no threshold reaches 1.
+    assert 0 <= distance <= (kind.largest_distance or 1)
+    assert kind.distance.fractional or distance == int(distance)
     if isinstance(kind.distance, ScannedDistance):
         query, rows = (np.frombuffer(v, np.uint8) for v in (a, a + b))
-        all_of_them = kind.distance.to_all(query, rows.reshape(2, -1))
-        assert all_of_them.tolist() == [0, apart]
+        distances = kind.distance.to_all(query, rows.reshape(2, -1))
+        assert distances.tolist() == [0, distance]
 
 
 def test_hashes_of_pictures_and_vectors_are_scanned() -> None:
-    scanned = {one for one in DISTANCES.values() if isinstance(one, ScannedDistance)}
+    scanned = {d for d in DISTANCES.values() if isinstance(d, ScannedDistance)}
     assert scanned == {HAMMING, COSINE}
 
 
@@ -115,7 +114,7 @@ def test_values_of_other_lengths_do_not_compare(kind: Algorithm) -> None:
 
 
 def test_the_largest_distance_is_reached() -> None:
-    """Of those whose values can be made to lie as far apart as can be."""
+    """For algorithms by Hamming distance, whose most distant values are known."""
     for kind in EVERY:
         if kind.distance is HAMMING:
             ones = (2**kind.bits - 1).to_bytes(kind.bytes)

@@ -13,7 +13,7 @@ from featsvc.errors import InvalidInput, InvalidSignal, MediaTooLarge, UnknownAl
 from featsvc.signals.algorithms import DEFAULT_TEXT_ALGORITHMS
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
-from featsvc.signals.signal import Signal, format_value, parse_signal
+from featsvc.signals.signal import Signal, format_value
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 from featsvc.signals.text_grams import (
     MAX_PARTS,
@@ -24,7 +24,7 @@ from featsvc.signals.text_grams import (
     stored_values,
 )
 from featsvc.signals.text_views import view_text
-from tests.signals.values import parse_value
+from tests.signals.values import parse_signal, parse_value
 from tests.texts import EDITS, ENTRIES
 
 ALL = ("text_sha256", "text", "tlsh", "md5", "sha1", "sha256")
@@ -64,7 +64,7 @@ def test_every_hash_of_a_text() -> None:
         ("the quick brown fox jumps", {"text_sha256", "text", "md5", "sha1", "sha256"}),
     ],
 )
-def test_what_a_text_is_too_short_for_is_said(text: str, made: set[str]) -> None:
+def test_the_reason_names_what_a_text_is_too_short_for(text: str, made: set[str]) -> None:
     found = hash_text(text, ALL)
     assert {s.algorithm.name for s in found.signals} == made
     assert found.outcome is ContentOutcome.LOW_QUALITY
@@ -87,7 +87,7 @@ def test_bad_requests() -> None:
 
 
 def test_a_lone_surrogate_is_hashed_not_refused() -> None:
-    """Of Python callers only: no wire carries one."""
+    """Only Python callers can send one: protobuf refuses it."""
     assert hash_text("\ud800 lone surrogate", ["md5", "text_sha256"]).signals
 
 
@@ -99,9 +99,13 @@ def test_edited_copies_read_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("grams", "parts"),
-    [(16, [16]), (PART_GRAMS, [4096]), (PART_GRAMS + 1, [4096, 257]),
-     (MAX_STORED_GRAMS, [4096] * MAX_PARTS)],
-)  # fmt: skip
+    [
+        (16, [16]),
+        (PART_GRAMS, [4096]),
+        (PART_GRAMS + 1, [4096, 257]),
+        (MAX_STORED_GRAMS, [4096] * MAX_PARTS),
+    ],
+)
 def test_long_texts_are_stored_in_parts(grams: int, parts: list[int]) -> None:
     text = letters(grams + 3)
     found = hash_text(text, ["text"], parts=True).signals
@@ -123,7 +127,7 @@ def test_too_long_to_be_stored() -> None:
     assert hash_text(text, DEFAULT_TEXT_ALGORITHMS).outcome is ContentOutcome.OK
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(min_size=1, max_size=300))
 def test_text_forms_round_trip(text: str) -> None:
     for signal in hash_text(text, ALL, parts=True).signals:
@@ -136,16 +140,19 @@ def test_text_forms_round_trip(text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("", "begins with ''"),
-        ("02" + "00000000" * 20, "begins with '02'"),
+        ("", "begin with ''"),
+        ("02" + "00000000" * 20, "begin with '02'"),
         ("01" + "0000000", "8 hex digits a gram"),
         ("01" + "0000000g", "'g' at position 10 is not a hex digit"),
-        ("01" + "00000000" * 20, "16 different grams at least and 4096 at most, this one 20"),
-        ("01" + "".join(f"{i:08x}" for i in range(4097)), "this one 4097"),
+        (
+            "01" + "00000000" * 20,
+            "at least 16 different grams and at most 4096; this one has 20 grams",
+        ),
+        ("01" + "".join(f"{i:08x}" for i in range(4097)), "this one has 4097 grams"),
         ("01" + "".join(f"{20 - i:02x}000000" for i in range(20)), "gram 1 of a text signal"),
     ],
 )
-def test_values_that_are_none_are_refused(value: str, message: str) -> None:
+def test_malformed_values_are_refused(value: str, message: str) -> None:
     with pytest.raises(InvalidSignal, match=message):
         parse_value("text", value)
 
@@ -160,9 +167,13 @@ def test_tlsh_is_read_with_and_without_its_prefix(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("T1" + DIGEST[:-1], "70 hex digits, with or without T1"), (DIGEST + "00", "this one has 72"),
-     ("T1" + DIGEST[:-1] + "g", "'g' at position 72 is not"), ("TNULL", "this one has 5")],
-)  # fmt: skip
+    [
+        ("T1" + DIGEST[:-1], "70 hex digits, with or without T1"),
+        (DIGEST + "00", "not 72"),
+        ("T1" + DIGEST[:-1] + "g", "'g' at position 72 is not"),
+        ("TNULL", "not 5"),
+    ],
+)
 def test_bad_tlsh_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidSignal, match=message):
         parse_value("tlsh", text)

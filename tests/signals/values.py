@@ -1,4 +1,4 @@
-"""Random values of each distance, for laws that all of them must keep."""
+"""Random values of each distance, and text forms as values."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,6 +16,7 @@ from featsvc.signals.distance import (
     TLSH,
     Distance,
 )
+from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
 from featsvc.signals.vectors import vector_value
 from tests.texts import ENTRIES
@@ -61,6 +62,12 @@ def values_of(kind: Algorithm) -> st.SearchStrategy[bytes]:
 
 
 def parse_value(algorithm: str, text: str) -> bytes:
-    """The value of a text form, by the distance of the algorithm of that name."""
+    """Parse the text form of a value of the algorithm."""
     kind = get_algorithm(algorithm)
     return kind.distance.parse(kind, text)
+
+
+def parse_signal(text: str) -> Signal:
+    """Parse a signal like `pdq:HEX`."""
+    algorithm, _, value = text.partition(":")
+    return Signal(get_algorithm(algorithm), parse_value(algorithm, value))

@@ -26,8 +26,17 @@ if _version_not_supported:
 
 
 class BankServiceStub:
-    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
-    unless that takes more than 30 s.
+    """Creates, fills, searches, tunes and restores banks.
+
+    Common errors: NOT_FOUND (no such bank), UNAVAILABLE (BANK_STORE_UNAVAILABLE: the database is
+    down), DATA_LOSS (DATA_CORRUPT).
+
+    Retry: methods that read are safe. Methods that change something are safe with the same
+    `context.request_id`: a retry within seven days returns the first response. Reuse of the id for
+    another call is INVALID_ARGUMENT. Without an id see each method.
+
+    The worker that acknowledges a change serves it too before it responds, unless that takes more
+    than 30 s.
     """
 
     def __init__(self, channel):
@@ -134,50 +143,77 @@ class BankServiceStub:
 
 
 class BankServiceServicer:
-    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
-    unless that takes more than 30 s.
+    """Creates, fills, searches, tunes and restores banks.
+
+    Common errors: NOT_FOUND (no such bank), UNAVAILABLE (BANK_STORE_UNAVAILABLE: the database is
+    down), DATA_LOSS (DATA_CORRUPT).
+
+    Retry: methods that read are safe. Methods that change something are safe with the same
+    `context.request_id`: a retry within seven days returns the first response. Reuse of the id for
+    another call is INVALID_ARGUMENT. Without an id see each method.
+
+    The worker that acknowledges a change serves it too before it responds, unless that takes more
+    than 30 s.
     """
 
     def CreateBank(self, request, context):
-        """Creates an empty bank. An id that is taken is ALREADY_EXISTS.
+        """Creates an empty bank.
+
+        Errors: ALREADY_EXISTS (the id is taken), INVALID_ARGUMENT (UNKNOWN_ALGORITHM). Retry without a
+        request id: ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBank(self, request, context):
-        """One bank and what is live in it.
+        """Returns one bank and the counts of its live entries.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBanks(self, request, context):
-        """Every bank, by id.
+        """Lists every bank, by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateBank(self, request, context):
-        """Changes some settings.
+        """Changes the settings in `update_mask`.
+
+        Errors: ABORTED (CONFLICT: the settings changed after `bank.etag` was read), INVALID_ARGUMENT
+        (UNKNOWN_ALGORITHM). Retry without a request id: safe without an etag; with one, ABORTED if the
+        first call succeeded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBank(self, request, context):
-        """Withdraws the entries of a bank and takes it off the list; its history stays.
+        """Withdraws the entries of a bank and removes it from the list. Its history stays, and the id is
+        free.
+
+        Errors: ABORTED (CONFLICT: the bank changed after `etag` was read), INVALID_ARGUMENT (entries
+        are left and `force` is not set). Retry without a request id: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportEntries(self, request_iterator, context):
-        """The first message opens the import, the others carry the file. One import is one revision
-        or nothing. Answers report progress; the one with the summary is the acknowledged result, and
-        the last one is the same again once the worker that answers serves it. A worker runs eight
-        imports and exports at once; one more is RESOURCE_EXHAUSTED.
+        """Imports a list as one revision, or not at all. The first message has the options, the others
+        carry the file.
+
+        Responses report progress. The first one with a summary acknowledges the import; the last one
+        repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
+        the summary counts them, and `revision` is 0.
+
+        Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF), ABORTED (CONFLICT),
+        RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already). After an
+        error nothing was imported. Retry without a request id: safe, the same file changes nothing the
+        second time (with an etag: ABORTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,70 +221,88 @@ class BankServiceServicer:
 
     def AddEntries(self, request, context):
         """Adds entries, or changes those of the same external id and source; all of them or none.
+
+        Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
+        MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
+        (TIMED_OUT). Retry without a request id: safe, equal entries change nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawEntries(self, request, context):
-        """Withdraws entries, all of them or none: they match no more, their history stays.
+        """Withdraws entries, all of them or none: they no longer match, and their history stays.
+
+        Errors: NOT_FOUND (an entry is not live). Retry without a request id: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEntry(self, request, context):
-        """The newest version of one entry, live or withdrawn, with everything it holds.
+        """Returns the newest version of one entry, live or withdrawn, with all its values.
+
+        Errors: NOT_FOUND (no such entry).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """Entries of a bank that fit a filter, by id.
+        """Lists entries of a bank that fit a filter, by id.
+
+        Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportEntries(self, request, context):
-        """The entries of a bank as a file.
+        """Returns the entries of a bank as a file.
+
+        Errors: RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRevisions(self, request, context):
-        """The log of changes.
+        """Lists changes from the log, newest first; also those of a deleted bank.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiffRevisions(self, request, context):
-        """What became of the entries of a bank between two revisions.
+        """Lists the entries of a bank that differ between two revisions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackBank(self, request, context):
-        """Restores the entries of an earlier revision, as a new one; settings stay.
+        """Restores the entries of an earlier revision, as a new revision. Settings stay.
+
+        Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
+        safe without an etag, if nobody else changes the bank.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EvaluateBank(self, request_iterator, context):
-        """Distances of samples to the bank, and what each threshold would do. The first message has the
-        options, each other one a sample.
+        """Measures the distances of samples to the bank, and what each threshold would match. The first
+        message has the options, each other one a sample. Changes nothing.
+
+        Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED),
+        DEADLINE_EXCEEDED (TIMED_OUT). A sample that cannot be decoded is counted, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompareBanks(self, request, context):
-        """Entries of a bank with a signal that is live in another bank too, equal to the bit.
+        """Lists entries of a bank with a signal that is live in another bank too, equal to the bit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,20 +310,24 @@ class BankServiceServicer:
 
     def QuarantineEntries(self, request, context):
         """Keeps entries from matching without withdrawing them.
+
+        Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseEntries(self, request, context):
-        """Lets entries that were quarantined match again.
+        """Lets quarantined entries match again.
+
+        Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMatchCounts(self, request, context):
-        """How often the entries of a bank matched: what a list in SHADOW is judged by.
+        """Returns how often the entries of a bank matched, to judge a list in SHADOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -382,8 +440,17 @@ def add_BankServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BankService:
-    """Creates, fills, tries, tunes and undoes banks. The worker that acknowledges a change serves it too,
-    unless that takes more than 30 s.
+    """Creates, fills, searches, tunes and restores banks.
+
+    Common errors: NOT_FOUND (no such bank), UNAVAILABLE (BANK_STORE_UNAVAILABLE: the database is
+    down), DATA_LOSS (DATA_CORRUPT).
+
+    Retry: methods that read are safe. Methods that change something are safe with the same
+    `context.request_id`: a retry within seven days returns the first response. Reuse of the id for
+    another call is INVALID_ARGUMENT. Without an id see each method.
+
+    The worker that acknowledges a change serves it too before it responds, unless that takes more
+    than 30 s.
     """
 
     @staticmethod

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class FeatureServiceStub:
-    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """Counts what entities do, as the server's feature definitions say. Every method but ListFeatures
+    may fail with UNAVAILABLE (UNAVAILABLE: the feature store is down), RESOURCE_EXHAUSTED
+    (OVERLOADED) and DATA_LOSS (DATA_CORRUPT).
     """
 
     def __init__(self, channel):
@@ -63,40 +65,52 @@ class FeatureServiceStub:
 
 
 class FeatureServiceServicer:
-    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """Counts what entities do, as the server's feature definitions say. Every method but ListFeatures
+    may fail with UNAVAILABLE (UNAVAILABLE: the feature store is down), RESOURCE_EXHAUSTED
+    (OVERLOADED) and DATA_LOSS (DATA_CORRUPT).
     """
 
     def IngestEvents(self, request, context):
-        """Applies a batch of events; each has its own outcome.
+        """Applies a batch of events. Each event has its own result; a bad one does not fail the batch.
+
+        Retry: safe. An event id counts once per entity while the store remembers it: by default the
+        last 512 ids of each entity, and all ids of a batch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IngestEventStream(self, request_iterator, context):
-        """The same as a stream: one answer a request, in order, with the client's tag. A request that
-        IngestEvents would refuse ends the stream.
+        """Applies batches one after another: one response per request, in order, with the client's tag.
+        An error that IngestEvents would return ends the stream.
+
+        Retry: safe, as for IngestEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetFeatures(self, request, context):
-        """Features of 1 to 1,000 entities, by column.
+        """Reads features of 1 to 1,000 entities, by column.
+
+        Errors: INVALID_ARGUMENT (UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFeatures(self, request, context):
-        """Every feature that is defined: type, window, error bound, default, version.
+        """Lists every defined feature: type, window, error bound, default, version. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEntity(self, request, context):
-        """Erases everything that is kept about an entity.
+        """Erases everything that the store keeps about an entity.
+
+        Errors: INVALID_ARGUMENT (UNKNOWN_ENTITY). Retry: safe; the second response has `deleted`
+        false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,7 +153,9 @@ def add_FeatureServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeatureService:
-    """Counts what entities do. What is counted, and over which windows, the server's definitions say.
+    """Counts what entities do, as the server's feature definitions say. Every method but ListFeatures
+    may fail with UNAVAILABLE (UNAVAILABLE: the feature store is down), RESOURCE_EXHAUSTED
+    (OVERLOADED) and DATA_LOSS (DATA_CORRUPT).
     """
 
     @staticmethod

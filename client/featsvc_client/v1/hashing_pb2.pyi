@@ -113,8 +113,10 @@ class CompareResponse(_message.Message):
     def __init__(self, distances: _Optional[_Iterable[_Union[CompareResponse.Distance, _Mapping]]] = ...) -> None: ...
 
 class ListAlgorithmsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("algorithms",)
+    ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
+    algorithms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, algorithms: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListAlgorithmsResponse(_message.Message):
     __slots__ = ("algorithms",)
@@ -123,7 +125,7 @@ class ListAlgorithmsResponse(_message.Message):
     def __init__(self, algorithms: _Optional[_Iterable[_Union[Algorithm, _Mapping]]] = ...) -> None: ...
 
 class Algorithm(_message.Message):
-    __slots__ = ("name", "bits", "distance", "default_threshold", "quality_floor", "version", "computed", "matched", "dimensions", "description")
+    __slots__ = ("name", "bits", "distance", "default_threshold", "quality_floor", "version", "computed", "matched", "dimensions", "description", "input")
     class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DISTANCE_UNSPECIFIED: _ClassVar[Algorithm.Distance]
@@ -140,6 +142,18 @@ class Algorithm(_message.Message):
     DISTANCE_SEGMENTS: Algorithm.Distance
     DISTANCE_CONTAINMENT: Algorithm.Distance
     DISTANCE_TLSH: Algorithm.Distance
+    class Input(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        INPUT_UNSPECIFIED: _ClassVar[Algorithm.Input]
+        INPUT_PICTURE: _ClassVar[Algorithm.Input]
+        INPUT_BYTES: _ClassVar[Algorithm.Input]
+        INPUT_TEXT: _ClassVar[Algorithm.Input]
+        INPUT_NONE: _ClassVar[Algorithm.Input]
+    INPUT_UNSPECIFIED: Algorithm.Input
+    INPUT_PICTURE: Algorithm.Input
+    INPUT_BYTES: Algorithm.Input
+    INPUT_TEXT: Algorithm.Input
+    INPUT_NONE: Algorithm.Input
     NAME_FIELD_NUMBER: _ClassVar[int]
     BITS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +164,7 @@ class Algorithm(_message.Message):
     MATCHED_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     bits: int
     distance: Algorithm.Distance
@@ -160,4 +175,5 @@ class Algorithm(_message.Message):
     matched: bool
     dimensions: int
     description: str
-    def __init__(self, name: _Optional[str] = ..., bits: _Optional[int] = ..., distance: _Optional[_Union[Algorithm.Distance, str]] = ..., default_threshold: _Optional[float] = ..., quality_floor: _Optional[int] = ..., version: _Optional[int] = ..., computed: _Optional[bool] = ..., matched: _Optional[bool] = ..., dimensions: _Optional[int] = ..., description: _Optional[str] = ...) -> None: ...
+    input: Algorithm.Input
+    def __init__(self, name: _Optional[str] = ..., bits: _Optional[int] = ..., distance: _Optional[_Union[Algorithm.Distance, str]] = ..., default_threshold: _Optional[float] = ..., quality_floor: _Optional[int] = ..., version: _Optional[int] = ..., computed: _Optional[bool] = ..., matched: _Optional[bool] = ..., dimensions: _Optional[int] = ..., description: _Optional[str] = ..., input: _Optional[_Union[Algorithm.Input, str]] = ...) -> None: ...

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class HashingServiceStub:
-    """Computes signals without searching for them.
+    """Computes signals without searching for them. No method changes anything: every one is safe to
+    retry.
     """
 
     def __init__(self, channel):
@@ -58,32 +59,46 @@ class HashingServiceStub:
 
 
 class HashingServiceServicer:
-    """Computes signals without searching for them.
+    """Computes signals without searching for them. No method changes anything: every one is safe to
+    retry.
     """
 
     def Hash(self, request, context):
-        """Hashes one piece of content. Content is decoded once, whatever is asked for.
+        """Hashes one piece of content. The content is decoded once, however many algorithms are
+        requested.
+
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+        TEXT_TOO_LONG, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
+        (TIMED_OUT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Vectors and classifier scores of one picture.
+        """Computes vectors and classifier scores of one picture.
+
+        Errors: those of Hash for pictures, and DATA_LOSS (DATA_CORRUPT: a model returned NaN).
+        UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
+        means that a learned model would answer later than `embed.max_latency_ms`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Compare(self, request, context):
-        """The distance of two signals or two pieces of content, with the default threshold beside it.
+        """Returns the distance of two signals or two pieces of content, and the default threshold.
+
+        Errors: those of Hash, and INVALID_ARGUMENT (INVALID_SIGNAL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAlgorithms(self, request, context):
-        """What this server computes and matches.
+        """Lists what this server computes and matches.
+
+        Errors: INVALID_ARGUMENT (UNKNOWN_ALGORITHM).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +136,8 @@ def add_HashingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HashingService:
-    """Computes signals without searching for them.
+    """Computes signals without searching for them. No method changes anything: every one is safe to
+    retry.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MatchingServiceStub:
-    """Searches the banks.
+    """Searches the banks. Every method is safe to retry.
     """
 
     def __init__(self, channel):
@@ -53,26 +53,34 @@ class MatchingServiceStub:
 
 
 class MatchingServiceServicer:
-    """Searches the banks.
+    """Searches the banks. Every method is safe to retry.
     """
 
     def Match(self, request, context):
-        """Matches one piece of content or one signal.
+        """Matches one piece of content or one signal. Its matches are counted (ListMatchCounts), again on
+        a retry.
+
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+        INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
+        RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS (DATA_CORRUPT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MatchBatch(self, request, context):
-        """Matches many signals of one algorithm; what back-fills use. Its matches are not counted, unlike
-        those of Match and Screen: a back-fill would drown in the counts what live traffic hits.
+        """Matches many signals of one algorithm, for back-fills. Its matches are not counted: a back-fill
+        would drown those of live traffic.
+
+        Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank;
+        VECTORS_NOT_HELD), RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetIndexStatus(self, request, context):
-        """What is served and how far behind the store it is.
+        """Describes what the answering worker serves, and how far it is behind the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +113,7 @@ def add_MatchingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MatchingService:
-    """Searches the banks.
+    """Searches the banks. Every method is safe to retry.
     """
 
     @staticmethod

@@ -52,16 +52,27 @@ class ScreeningServiceServicer:
     """
 
     def Screen(self, request, context):
-        """Screens one upload.
+        """Hashes one upload, matches it against the banks, records its event and reads account features.
+
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+        UNKNOWN_ALGORITHM, UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET), NOT_FOUND (an unknown
+        bank), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS
+        (DATA_CORRUPT). A feature store that is down is an outcome, not an error.
+
+        Retry: safe. `record_event` counts once by its event id; matches are counted again. After an
+        error `record_event` may or may not have been applied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScreenStream(self, request_iterator, context):
-        """Screens many: answers carry the request id and may come out of order. One that fails
-        carries its error; the stream goes on. At most 64 run at once, the next one is read when one is
-        answered.
+        """Screens many uploads. Responses carry the request id and may arrive out of order. A request
+        that fails is answered with its error, and the stream continues. At most 64 requests run at
+        once; the server reads the next one when one is answered.
+
+        Errors of the stream itself: those of a message that does not parse. Retry: send the unanswered
+        requests again, as for Screen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,1 +1,1 @@
-"""What a curator does by hand: settings, entries, history and undo, searching, counting."""
+"""Work of a curator: settings, single entries, history and rollback, searches, match counts."""

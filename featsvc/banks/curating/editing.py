@@ -1,6 +1,7 @@
-"""Changes of single entries: add, withdraw, quarantine; and copies of versions for all undoing."""
+"""Changes of single entries: add, withdraw, quarantine; copies of versions for undoing changes."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -15,19 +16,21 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    update,
 )
 
 from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext, stored_version
 from featsvc.banks.results import AddResult, QuarantineResult, WithdrawResult
-from featsvc.banks.sql.changes import Change, ChangeEffect, Request, bank_row, once, signals_removed
+from featsvc.banks.sql.changes import EntryCounts, IdempotentCall, PendingRevision, run_once
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.identity import live_of_external_ids
-from featsvc.banks.sql.schema import entries, entry_signals, import_rows
+from featsvc.banks.sql.schema import entries, entry_signals, import_rows, live_entries
+from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.view import StoreView
-from featsvc.errors import InvalidInput, NotFound
+from featsvc.errors import InvalidInput, NotFound, shown
+
+Id = TypeVar("Id", int, str)
 
 MAX_ENTRIES_A_CALL = 1000
 
@@ -48,39 +51,39 @@ def add(
     _check_number(len(rows), "entries")
     for row in rows:
         check_row(row)
-        for signal in row.signals:
-            field = f"entries[{row.line}].signals"
-            stored_version(signal.algorithm, signal.version, field=field)
-        originals = sum(1 for signal in row.signals if signal.variant == "original")
-        if not row.signals or originals > MAX_SIGNALS:
-            raise InvalidInput(
-                f"entries[{row.line}].signals: {originals}, must be 1 to {MAX_SIGNALS}",
-                field=f"entries[{row.line}].signals",
-            )
-        if len(row.signals) > MAX_ENTRY_SIGNALS:
-            raise InvalidInput(
-                f"entries[{row.line}].signals: {len(row.signals)} with variants, at most "
-                f"{MAX_ENTRY_SIGNALS}",
-                field=f"entries[{row.line}].signals",
-            )
-    request = Request(context, "add", bank_id, tuple(rows))
+        _check_signals(row, f"entries[{row.line}].signals")
+
+    def change() -> AddResult:
+        bank = bank_row(connection, bank_id)
+        pending = PendingRevision.begin(connection, bank_id, "add", context)
+        counts, _ = merging.merge(connection, pending, bank.key, replace=False)
+        if counts.total:
+            pending.record(connection, counts)
+        identities = select(import_rows.c.identity)
+        added = StoreView(connection).entries_where(
+            and_(live_entries(bank.key), entries.c.identity.in_(identities))
+        )
+        return AddResult(tuple(added), pending.number if counts.total else 0)
+
     with database.session() as connection, staging.staging_table(connection):
         with connection.begin():
             joining.join_same_entries(connection, staging.stage_rows(connection, rows))
         with database.exclusive(connection):
-            return once(connection, request, AddResult, lambda: _add(connection, bank_id, context))
+            call = IdempotentCall(context, "add", bank_id, tuple(rows))
+            return run_once(connection, call, AddResult, change)
 
 
-def _add(connection: Connection, bank_id: str, context: ChangeContext) -> AddResult:
-    bank = bank_row(connection, bank_id)
-    change = Change.begin(connection, bank_id, "add", context)
-    effect, _ = merging.merge(connection, change, bank.key, replace=False)
-    if not effect.nothing:
-        change.log(connection, effect)
-    named = select(import_rows.c.identity)
-    live = and_(entries.c.bank_key == bank.key, entries.c.removed_revision.is_(None))
-    found = StoreView(connection).entries_where(and_(live, entries.c.identity.in_(named)))
-    return AddResult(tuple(found), 0 if effect.nothing else change.revision)
+def _check_signals(row: ImportRow, field: str) -> None:
+    """Raises InvalidInput for the number of signals, InvalidSignal for a version."""
+    for signal in row.signals:
+        stored_version(signal.algorithm, signal.version, field=field)
+    originals = sum(1 for signal in row.signals if signal.variant == "original")
+    if not row.signals or originals > MAX_SIGNALS:
+        raise InvalidInput.at(field, f"must be 1 to {MAX_SIGNALS}, not {originals}")
+    if len(row.signals) > MAX_ENTRY_SIGNALS:
+        raise InvalidInput.at(
+            field, f"must be at most {MAX_ENTRY_SIGNALS} with variants, not {len(row.signals)}"
+        )
 
 
 def withdraw(
@@ -102,20 +105,19 @@ def withdraw(
     def change() -> WithdrawResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids, source)
-        versions |= _live_external(connection, bank.key, external_ids, source)
-        revision = Change.begin(connection, bank_id, "withdraw", context)
-        remove(connection, revision, entries.c.version.in_(versions))
-        signals = signals_removed(connection, bank.key, revision.revision)
-        revision.log(connection, ChangeEffect(withdrawn=len(versions)))
-        number = 0 if dry_run else revision.revision
-        return WithdrawResult(len(versions), sum(signals.values()), number)
+        if external_ids:
+            query = live_of_external_ids(bank.key, external_ids, source)
+            versions |= _find(connection, query, external_ids, "external_ids", source)
+        pending = PendingRevision.begin(connection, bank_id, "withdraw", context)
+        pending.remove(connection, entries.c.version.in_(versions))
+        signals = pending.signals_removed(connection, bank.key)
+        pending.record(connection, EntryCounts(withdrawn=len(versions)))
+        revision = 0 if dry_run else pending.number
+        return WithdrawResult(len(versions), sum(signals.values()), revision)
 
-    with database.session() as connection, database.exclusive(connection) as transaction:
-        request = Request(context, "withdraw", bank_id, arguments)
-        done = once(connection, request, WithdrawResult, change)
-        if dry_run:
-            transaction.rollback()
-        return done
+    with database.write(dry_run=dry_run) as connection:
+        call = IdempotentCall(context, "withdraw", bank_id, arguments)
+        return run_once(connection, call, WithdrawResult, change)
 
 
 def quarantine(
@@ -132,49 +134,39 @@ def quarantine(
     def change() -> QuarantineResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids)
-        differ = and_(entries.c.version.in_(versions), entries.c.quarantined == release)
+        differ = select(entries.c.version).where(
+            entries.c.version.in_(versions), entries.c.quarantined == release
+        )
         action = "release" if release else "quarantine"
-        revision = Change.begin(connection, bank_id, action, context)
-        copied, _ = copy_versions(
-            connection, revision, select(entries.c.version).where(differ),
-            quarantined=literal(not release),
-        )  # fmt: skip
+        pending = PendingRevision.begin(connection, bank_id, action, context)
+        copied, _ = copy_versions(connection, pending, differ, quarantined=literal(not release))
         if copied:
-            revision.log(connection, ChangeEffect(changed=copied, versions=copied))
-        return QuarantineResult(copied, revision.revision if copied else 0)
+            pending.record(connection, EntryCounts(changed=copied, versions=copied))
+        return QuarantineResult(copied, pending.number if copied else 0)
 
     with database.write() as connection:
-        arguments = tuple(entry_ids), release
-        request = Request(context, "quarantine", bank_id, arguments)
-        return once(connection, request, QuarantineResult, change)
-
-
-def remove(connection: Connection, change: Change, condition: ColumnElement[bool]) -> int:
-    """End the live versions for which it holds; returns their number."""
-    live = entries.c.removed_revision.is_(None)
-    return connection.execute(
-        update(entries).where(live, condition).values(removed_revision=change.revision)
-    ).rowcount
+        call = IdempotentCall(context, "quarantine", bank_id, (tuple(entry_ids), release))
+        return run_once(connection, call, QuarantineResult, change)
 
 
 def copy_versions(
     connection: Connection,
-    change: Change,
+    pending: PendingRevision,
     versions: Select[tuple[int]],
     *,
     quarantined: ColumnElement[bool] | None = None,
 ) -> tuple[int, int]:
-    """Live copies of versions of one bank, in place of what is live under the same identity.
+    """Copy versions of a bank as live ones, replacing live versions of the same identity.
 
-    Returns how many there are, and how many took another's place. They take the version numbers
-    from the change's first on.
+    Returns the number of copies, and how many of them replaced another version. The copies take
+    version numbers from the pending revision's first on.
     """
     _copies.create(connection, checkfirst=True)
     old = versions.subquery()
     nth = func.row_number().over(order_by=old.c[0])
     connection.execute(
         insert(_copies).from_select(
-            ["old", "new"], select(old.c[0], literal(change.first_version - 1) + nth)
+            ["old", "new"], select(old.c[0], literal(pending.first_version - 1) + nth)
         )
     )
     copied = connection.scalar(select(func.count()).select_from(_copies)) or 0
@@ -185,13 +177,13 @@ def copy_versions(
         pair, and_(pair.c.bank_key == live.c.bank_key, pair.c.identity == live.c.identity)
     )
     same = same.where(live.c.removed_revision.is_(None))
-    replaced = remove(connection, change, entries.c.version.in_(same))
-    kept = [c for c in entries.c if c.name not in _WRITTEN]
+    replaced = pending.remove(connection, entries.c.version.in_(same))
+    kept = [c for c in entries.c if c.name not in _NOT_COPIED]
     flag = entries.c.quarantined if quarantined is None else quarantined
     connection.execute(
         insert(entries).from_select(
             ["version", "quarantined", "added_revision", *(c.name for c in kept)],
-            select(_copies.c.new, flag, literal(change.revision), *kept)
+            select(_copies.c.new, flag, literal(pending.number), *kept)
             .select_from(source)
             .order_by(_copies.c.new),
         )
@@ -209,52 +201,40 @@ def copy_versions(
     return copied, replaced
 
 
-_WRITTEN = frozenset({"version", "quarantined", "added_revision", "removed_revision"})
+_NOT_COPIED = frozenset({"version", "quarantined", "added_revision", "removed_revision"})
 
 
 def _live_versions(
     connection: Connection, bank_key: int, ids: Sequence[int], source: str | None = None
 ) -> set[int]:
-    found = select(entries.c.id, entries.c.version).where(
-        entries.c.bank_key == bank_key,
-        entries.c.id.in_(ids),
-        entries.c.removed_revision.is_(None),
+    """Return the live versions of entries. Raises NotFound."""
+    query = select(entries.c.id, entries.c.version).where(
+        live_entries(bank_key), entries.c.id.in_(ids)
     )
     if source is not None:
-        found = found.where(entries.c.source == source)
-    rows = connection.execute(found).all()
-    if missing := set(ids) - {row.id for row in rows}:
-        raise NotFound(
-            f"names: entry {min(missing)} is not live in this bank{_from(source)}; "
-            "list its entries",
-            field="names",
-        )
-    return {row.version for row in rows}
+        query = query.where(entries.c.source == source)
+    return _find(connection, query, ids, "names", source)
 
 
-def _live_external(
-    connection: Connection, bank_key: int, ids: Sequence[str], source: str | None
+def _find(
+    connection: Connection,
+    query: Select[tuple[Id, int]],
+    ids: Sequence[Id],
+    field: str,
+    source: str | None,
 ) -> set[int]:
-    named = [one for one in ids if one]
-    found = live_of_external_ids(bank_key, named, source)
-    rows = connection.execute(found).all() if named else []
-    if missing := set(ids) - {row.external_id for row in rows}:
+    """Run a query of ids and versions; return the versions. Raises NotFound for a missing id."""
+    rows = connection.execute(query).all()
+    if missing := set(ids) - {row[0] for row in rows}:
+        origin = f" from the source {shown(source)!r}" if source else " without a source"
         raise NotFound(
-            f"external_ids: {min(missing)[:64]!r} is not live in this bank{_from(source)}; "
-            "list its entries",
-            field="external_ids",
+            f"{field}: no live entry {min(missing)!r:.66} in this bank"
+            f"{'' if source is None else origin}; list its entries",
+            field=field,
         )
     return {row.version for row in rows}
-
-
-def _from(source: str | None) -> str:
-    if source is None:
-        return ""
-    return f" from the source {source[:64]!r}" if source else " without a source"
 
 
 def _check_number(number: int, field: str) -> None:
     if not 1 <= number <= MAX_ENTRIES_A_CALL:
-        raise InvalidInput(
-            f"{field}: {number}, must be 1 to {MAX_ENTRIES_A_CALL} a call", field=field
-        )
+        raise InvalidInput.at(field, f"must be 1 to {MAX_ENTRIES_A_CALL}, not {number}")

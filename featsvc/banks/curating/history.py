@@ -1,15 +1,22 @@
-"""Reads and undoing along the revisions: log, diff, rollback."""
+"""Differences between revisions, and rollbacks to earlier ones."""
 
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 
-from featsvc.banks.curating.editing import copy_versions, remove
+from featsvc.banks.curating.editing import copy_versions
 from featsvc.banks.records import ChangeContext
 from featsvc.banks.results import ChangeKind, EntryChange, RollbackResult
-from featsvc.banks.sql.changes import Change, ChangeEffect, Request, bank_row, check_etag, once
+from featsvc.banks.sql.changes import (
+    EntryCounts,
+    IdempotentCall,
+    PendingRevision,
+    check_etag,
+    run_once,
+)
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.schema import entries
+from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.view import StoreView, check_revision, first_version_after, live_at
 from featsvc.errors import InvalidInput
 
@@ -22,9 +29,9 @@ class IdentityChange(NamedTuple):
 def diff(
     view: StoreView, bank_id: str, older: int, newer: int, *, after: str, limit: int
 ) -> tuple[list[IdentityChange], int]:
-    """Changes of identities above `after`, in their order; and how many there are in all.
+    """Return at most `limit` changes of identities above `after`, in order, and the total number.
 
-    Told by identity: an entry that was withdrawn and given again alike did not change.
+    Entries are compared by identity: one that was withdrawn and added again alike did not change.
     """
     touched = _touched(view, bank_id, older, newer)
     was = live_at(older)
@@ -50,21 +57,19 @@ def diff(
     page = view.connection.execute(
         pairs.where(table.identity > after).order_by(table.identity).limit(limit)
     ).all()
-    found = {
-        entry.version: entry
-        for entry in view.versioned(table.version.in_([row.new or row.old for row in page]))
-    }
+    versions = table.version.in_([row.new or row.old for row in page])
+    by_version = dict(view.versioned(versions))
     changes = []
     for row in page:
         kind = ChangeKind.CHANGED if row.old and row.new else ChangeKind.ADDED
         kind = kind if row.new else ChangeKind.WITHDRAWN
-        change = EntryChange(kind, found[row.new or row.old].entry)
+        change = EntryChange(kind, by_version[row.new or row.old])
         changes.append(IdentityChange(row.identity, change))
     return changes, total
 
 
 def _touched(view: StoreView, bank_id: str, older: int, newer: int) -> ColumnElement[bool]:
-    """Versions that are live at exactly one of the two revisions."""
+    """Select the versions that are live at exactly one of the two revisions."""
     table = entries.c
     added = and_(
         table.version >= first_version_after(view.connection, older),
@@ -93,45 +98,43 @@ def rollback(
     def change() -> RollbackResult:
         bank = bank_row(connection, bank_id)
         check_etag(bank, etag)
-        new = Change.begin(connection, bank_id, "rollback", context)
-        check_revision(revision, new.revision - 1, "revision")
+        pending = PendingRevision.begin(connection, bank_id, "rollback", context)
+        check_revision(revision, pending.number - 1, "revision")
         if revision < 1:
-            raise InvalidInput("revision: must be at least 1", field="revision")
-        gone = remove(connection, new, _not_there_at(bank.key, revision))
-        restored, replaced = copy_versions(connection, new, _to_restore(bank.key, revision))
-        if not (gone or restored):
+            raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
+        withdrawn = pending.remove(connection, _added_after(bank.key, revision))
+        restored, replaced = copy_versions(connection, pending, _to_restore(bank.key, revision))
+        if not (withdrawn or restored):
             return RollbackResult(0, 0, 0)
-        new.log(connection, ChangeEffect(restored - replaced, replaced, gone, restored))
-        return RollbackResult(0 if dry_run else new.revision, restored, gone)
+        counts = EntryCounts(restored - replaced, replaced, withdrawn, restored)
+        pending.record(connection, counts)
+        return RollbackResult(0 if dry_run else pending.number, restored, withdrawn)
 
-    with database.roomy_session() as connection, database.exclusive(connection) as transaction:
-        request = Request(context, "rollback", bank_id, (revision, dry_run))
-        done = once(connection, request, RollbackResult, change)
-        if dry_run:
-            transaction.rollback()
-        return done
+    with database.roomy_session() as connection, database.exclusive(connection, dry_run=dry_run):
+        call = IdempotentCall(context, "rollback", bank_id, (revision, dry_run))
+        return run_once(connection, call, RollbackResult, change)
 
 
-def _not_there_at(bank_key: int, revision: int) -> ColumnElement[bool]:
-    """Entries of the bank whose identity was not live then."""
+def _added_after(bank_key: int, revision: int) -> ColumnElement[bool]:
+    """Select entries of the bank whose identity was not live at the revision."""
     old = entries.alias("old")
-    then = and_(old.c.bank_key == bank_key, live_at(revision, old))
+    was_live = and_(old.c.bank_key == bank_key, live_at(revision, old))
     return and_(
         entries.c.bank_key == bank_key,
-        ~exists().where(then, old.c.identity == entries.c.identity),
+        ~exists().where(was_live, old.c.identity == entries.c.identity),
     )
 
 
 def _to_restore(bank_key: int, revision: int) -> Select[tuple[int]]:
-    """Versions that were live then and have no equal that is live now."""
-    now = entries.alias("now")
+    """Select versions that were live at the revision and have no equal live version now."""
+    current = entries.alias("current")
     equal = and_(
-        now.c.bank_key == bank_key,
-        now.c.removed_revision.is_(None),
-        now.c.identity == entries.c.identity,
-        now.c.id == entries.c.id,
-        now.c.digest == entries.c.digest,
-        now.c.quarantined == entries.c.quarantined,
+        current.c.bank_key == bank_key,
+        current.c.removed_revision.is_(None),
+        current.c.identity == entries.c.identity,
+        current.c.id == entries.c.id,
+        current.c.digest == entries.c.digest,
+        current.c.quarantined == entries.c.quarantined,
     )
     return select(entries.c.version).where(
         entries.c.bank_key == bank_key, live_at(revision), ~exists().where(equal)

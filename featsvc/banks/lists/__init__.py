@@ -1,1 +1,1 @@
-"""Whole lists: formats, reading a file, staging and merging it, writing a bank as a list."""
+"""Hash lists: formats, reading and merging a list, exporting a bank as a list."""

@@ -1,4 +1,4 @@
-"""A bank as a list again, in the formats that `formats` reads; streamed, by entry id."""
+"""Exports of a bank as a list, streamed by entry id."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`dropped_fields`: what some entry has and the format cannot carry."""
+    """`dropped_fields`: fields that some entry has and the format cannot carry."""
 
     dropped_fields: tuple[str, ...]
     chunks: Iterator[bytes]
@@ -24,13 +24,13 @@ class Export:
 
 def export(database: Database, bank_id: str, format_name: str, revision: int) -> Export:
     """See `BankStore.export_entries`."""
-    chosen, write = get_written_format(format_name)
+    file_format, write = get_written_format(format_name)
     with database.read() as connection:
         view = StoreView(connection)
         revision = check_revision(revision, view.head.revision, "revision")
         live = and_(entries.c.bank_key == view.bank_key(bank_id), live_at(revision))
-        dropped = tuple(name for name in chosen.drops if _present(connection, live, name))
-    return Export(dropped, _chunks(database, live, chosen.header, write))
+        dropped = tuple(name for name in file_format.drops if _present(connection, live, name))
+    return Export(dropped, _chunks(database, live, file_format.header, write))
 
 
 def _chunks(
@@ -49,28 +49,31 @@ def _chunks(
 
 
 def _other_versions(connection: Connection, condition: ColumnElement[bool]) -> bool:
-    """Whether any signal is of another version of its algorithm than this build's."""
+    """Return whether any signal has another version of its algorithm than this build's."""
     signals = entry_signals.c
-    found = connection.execute(
+    versions = connection.execute(
         select(signals.algorithm, signals.algorithm_version).where(condition).distinct()
     )
-    return any(get_algorithm(row.algorithm).version != row.algorithm_version for row in found)
+    return any(get_algorithm(row.algorithm).version != row.algorithm_version for row in versions)
 
 
 def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bool:
-    """Whether any entry has it. Signals are grouped where an entry has several and no id."""
-    mine = and_(live, entry_signals.c.version == entries.c.version)
+    """Return whether any entry has the field that a format drops.
+
+    "grouped signals": several signals without an external id, which keeps rows together.
+    """
+    with_signals = and_(live, entry_signals.c.version == entries.c.version)
     if name == "version":
-        return _other_versions(connection, mine)
-    several = select(func.count()).where(entry_signals.c.version == entries.c.version)
+        return _other_versions(connection, with_signals)
+    count = select(func.count()).where(entry_signals.c.version == entries.c.version)
     conditions = {
-        "other algorithms": and_(mine, entry_signals.c.algorithm != "pdq"),
-        "variant": and_(mine, entry_signals.c.variant != "original"),
-        "quality": and_(mine, entry_signals.c.quality.is_not(None)),
+        "other algorithms": and_(with_signals, entry_signals.c.algorithm != "pdq"),
+        "variant": and_(with_signals, entry_signals.c.variant != "original"),
+        "quality": and_(with_signals, entry_signals.c.quality.is_not(None)),
         "quarantined": and_(live, entries.c.quarantined),
         "labels with ;": and_(live, entries.c.labels.contains(";", autoescape=True)),
         "expire_time": and_(live, entries.c.expire_time.is_not(None)),
-        "grouped signals": and_(live, entries.c.external_id == "", several.scalar_subquery() > 1),
+        "grouped signals": and_(live, entries.c.external_id == "", count.scalar_subquery() > 1),
     }
     condition = conditions[name] if name in conditions else and_(live, entries.c[name] != "")
     return bool(connection.scalar(select(exists().where(condition))))

@@ -1,4 +1,4 @@
-"""A list into a bank: read it all, then apply it as one revision, or not at all."""
+"""Imports: read the whole list, then apply it as one revision, or not at all."""
 
 from dataclasses import replace
 
@@ -9,15 +9,14 @@ from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import ChangeContext
 from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
 from featsvc.banks.sql.changes import (
-    Change,
-    Request,
-    bank_row,
+    IdempotentCall,
+    PendingRevision,
     check_etag,
     find_answer,
     keep_answer,
-    read_bank,
 )
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.stored import bank_row
 
 
 def import_list(
@@ -28,10 +27,10 @@ def import_list(
     context: ChangeContext,
 ) -> ImportResult:
     """See `BankStore.import_entries`."""
-    request = Request(context, "import", bank_id, (file.name, options))
+    call = IdempotentCall(context, "import", bank_id, (file.name, options))
     with database.read() as connection:
-        read_bank(connection, bank_id)
-        if answer := find_answer(connection, request, ImportResult):
+        bank_row(connection, bank_id)
+        if answer := find_answer(connection, call, ImportResult):
             return answer
     with database.roomy_session() as connection, staging.staging_table(connection):
         with connection.begin():
@@ -41,16 +40,13 @@ def import_list(
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
             duplicates = joining.join_same_entries(connection, staged)
         summary = replace(summary, duplicate_rows=duplicates)
-        with database.exclusive(connection) as transaction:
-            # The first call may have come this far while this one read the file again.
-            if answer := find_answer(connection, request, ImportResult):
+        with database.exclusive(connection, dry_run=options.dry_run):
+            # The first call may have finished while this retry read the file.
+            if answer := find_answer(connection, call, ImportResult):
                 return answer
             result = _apply(connection, bank_id, file, options, context, summary)
-            file.check_whole()
-            if options.dry_run:
-                transaction.rollback()
-            else:
-                keep_answer(connection, request, result)
+            file.check_complete()
+            keep_answer(connection, call, result)
             return result
 
 
@@ -65,23 +61,23 @@ def _apply(
     bank = bank_row(connection, bank_id)
     check_etag(bank, options.etag)
     elsewhere, safe = merging.count_elsewhere(connection, bank.key)
-    change = replace(
-        Change.begin(connection, bank_id, "import", context),
+    pending = replace(
+        PendingRevision.begin(connection, bank_id, "import", context),
         file_name=file.name,
         file_sha256=file.sha256,
     )
-    effect, unchanged = merging.merge(connection, change, bank.key, replace=options.replace)
+    counts, unchanged = merging.merge(connection, pending, bank.key, replace=options.replace)
     summary = replace(
         summary,
-        new_entries=effect.new,
-        changed_entries=effect.changed,
+        new_entries=counts.new,
+        changed_entries=counts.changed,
         unchanged_entries=unchanged,
-        withdrawn_entries=effect.withdrawn,
+        withdrawn_entries=counts.withdrawn,
         in_other_banks=elsewhere,
         in_safe_lists=safe,
     )
-    changes = not (effect.nothing or options.dry_run)
-    if changes:
-        change.log(connection, effect)
-    revision = change.revision if changes else 0
+    revision = 0
+    if counts.total and not options.dry_run:
+        pending.record(connection, counts)
+        revision = pending.number
     return ImportResult(summary, revision, False, file.format, file.sha256)

@@ -1,4 +1,4 @@
-"""An import's middle part: every identity of the staged rows becomes one entry."""
+"""Second step of an import: the staged rows of each identity are joined into one entry."""
 
 from array import array
 
@@ -19,15 +19,15 @@ from featsvc.banks.sql.schema import (
 )
 from featsvc.banks.sql.stored import split_stored_labels
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 _JOIN_BATCH = 1_000
 
 
 def join_same_entries(connection: Connection, staged: StagedRows) -> int:
-    """Make every identity of the staged rows one entry; returns the number of duplicate rows.
+    """Join the staged rows of each identity; return the number of duplicate rows.
 
-    Raises InvalidInput where the joined entry breaks a limit.
+    Raises InvalidInput if a joined entry exceeds a limit.
     """
     duplicates = _repeated(staged.stager.signals)
     if duplicates is None:
@@ -40,20 +40,20 @@ def join_same_entries(connection: Connection, staged: StagedRows) -> int:
         connection.execute(text("ANALYZE import_rows"))
     if staged.stager.any_withdrawn:
         _apply_withdrawals(connection)
-    # IN, not NOT IN: PostgreSQL runs the latter once a row when it outgrows its memory.
+    # IN, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory once for each row.
     nth = func.row_number().over(partition_by=(table.identity, table.digest), order_by=table.row)
     equal = select(row_number.label("number"), nth.label("nth")).where(row_ordinal == 0).subquery()
-    again = select(equal.c.number).where(equal.c.nth > 1)
-    connection.execute(delete(import_rows).where(row_number.in_(again)))
+    repetitions = select(equal.c.number).where(equal.c.nth > 1)
+    connection.execute(delete(import_rows).where(row_number.in_(repetitions)))
     last = ""
-    while same := _next_split_identities(connection, last):
-        _join(connection, same, staged.stager)
-        last = same[-1]
+    while identities := _next_split_identities(connection, last):
+        _join(connection, identities, staged.stager)
+        last = identities[-1]
     return duplicates
 
 
 def _repeated(hashes: "array[int]") -> int | None:
-    """How many are there already among those before; None where there are too many to tell."""
+    """Count hashes that occurred before; None if there are too many hashes to compare."""
     if len(hashes) > MAX_HASHES:
         return None
     ordered = np.sort(np.frombuffer(hashes, np.int64))
@@ -65,30 +65,31 @@ def _count_duplicates(connection: Connection) -> int:
     signals = select(table.value).where(table.details != WITHDRAWN)
     distinct = signals.distinct().subquery()
     staged = signals.subquery()
-    found = connection.execute(
+    total, different = connection.execute(
         select(
             select(func.count()).select_from(staged).scalar_subquery(),
             select(func.count()).select_from(distinct).scalar_subquery(),
         )
     ).one()
-    return int(found[0] - found[1])
+    return int(total - different)
 
 
 def _apply_withdrawals(connection: Connection) -> None:
-    """The last word of a file on an entry is the one that holds."""
+    """Delete staged rows that a later withdrawal cancels, and withdrawals before later rows."""
     table, other = import_rows.c, import_rows.alias("other")
-    taken_back = select(table.identity).where(table.details == WITHDRAWN).scalar_subquery()
+    withdrawn = select(table.identity).where(table.details == WITHDRAWN).scalar_subquery()
     later = and_(other.c.identity == table.identity, other.c.row > table.row)
     withdrawn_later = exists().where(later, other.c.details == WITHDRAWN)
-    connection.execute(delete(import_rows).where(table.identity.in_(taken_back), withdrawn_later))
-    # What is left of such an entry came after its withdrawal.
-    given_again = exists().where(later, other.c.details != WITHDRAWN)
-    connection.execute(delete(import_rows).where(table.details == WITHDRAWN, given_again))
+    connection.execute(delete(import_rows).where(table.identity.in_(withdrawn), withdrawn_later))
+    # The remaining rows of such an entry come after its withdrawal.
+    added_later = exists().where(later, other.c.details != WITHDRAWN)
+    connection.execute(delete(import_rows).where(table.details == WITHDRAWN, added_later))
 
 
 def _next_split_identities(connection: Connection, last: str) -> list[str]:
+    """Return the next identities above `last` that have several rows."""
     table = import_rows.c
-    found = connection.scalars(
+    identities = connection.scalars(
         select(table.identity)
         .where(table.identity > last, row_ordinal == 0, table.details != WITHDRAWN)
         .group_by(table.identity)
@@ -96,17 +97,17 @@ def _next_split_identities(connection: Connection, last: str) -> list[str]:
         .order_by(table.identity)
         .limit(_JOIN_BATCH)
     )
-    return list(found)
+    return list(identities)
 
 
 def _join(connection: Connection, identities: list[str], stager: Stager) -> None:
     table = import_rows.c
-    mine = table.identity.in_(identities)
+    of_identities = table.identity.in_(identities)
     joined: dict[str, tuple[int, ImportRow]] = {}
     rows = connection.execute(
         select(import_rows, import_details)
         .join(import_details, import_details.c.key == table.details)
-        .where(mine)
+        .where(of_identities)
         .order_by(table.row)
     )
     for row in rows:
@@ -133,7 +134,7 @@ def _join(connection: Connection, identities: list[str], stager: Stager) -> None
             labels=tuple(dict.fromkeys((*parsed.labels, *labels))),
         )
         joined[row.identity] = number, parsed
-    connection.execute(delete(import_rows).where(mine))
+    connection.execute(delete(import_rows).where(of_identities))
     batch: list[StagedRow] = []
     for number, parsed in joined.values():
         _check_joined(parsed)
@@ -142,14 +143,15 @@ def _join(connection: Connection, identities: list[str], stager: Stager) -> None
 
 
 def _check_joined(row: ImportRow) -> None:
-    shown = row.external_id[:64] or row.signals[0].value.hex()
+    name = shown(row.external_id or row.signals[0].value.hex())
     if len(row.signals) > MAX_ENTRY_SIGNALS:
         raise InvalidInput(
-            f"entry {shown!r}: {len(row.signals)} rows with different signals, at most "
-            f"{MAX_ENTRY_SIGNALS}; is the external id one of a group?",
+            f"entry {name!r}: has {len(row.signals)} different signals, at most "
+            f"{MAX_ENTRY_SIGNALS} are allowed; does the external id name a group?",
             field="external_id",
         )
     if len(row.labels) > MAX_LABELS:
         raise InvalidInput(
-            f"entry {shown!r}: {len(row.labels)} labels, at most {MAX_LABELS}", field="labels"
+            f"entry {name!r}: has {len(row.labels)} labels, at most {MAX_LABELS} are allowed",
+            field="labels",
         )

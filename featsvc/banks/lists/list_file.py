@@ -1,4 +1,4 @@
-"""A hash list being read: counts and hashes the bytes, tells the format, parses the rows."""
+"""A hash list that is being read: counts and hashes its bytes, detects its format, parses rows."""
 
 import hashlib
 import time
@@ -15,16 +15,16 @@ from featsvc.errors import InvalidInput
 
 _NAME_CHARS = 255
 MAX_REJECTED_WAITING = 20_000
-"""Bad rows kept for a reader; then the import waits for it."""
+"""Bad rows kept until the reader takes them; with more the import waits."""
 _REJECTED_WAIT_S = 0.02
 
 
 class ListFile:
     """Iterates once over the rows of a hash list that arrives in pieces.
 
-    `bytes_read` and `rows_read` may be read from another thread, for progress; `sha256` and
-    `rows_read` are final when the iteration is. `format` is empty until it is told.
-    Raises InvalidInput where the format is unknown or cannot be told, or the file broke off.
+    Another thread may read `bytes_read` and `rows_read` for progress; `sha256` and `rows_read` are
+    final after the iteration. `format` is empty until it is detected. Raises InvalidInput if the
+    format is unknown or cannot be detected, or if the file was truncated.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class ListFile:
         name: str = "",
         format: str = "",  # noqa: A002 (the wire's name)
         size_bytes: int = 0,
-        cut_off: Callable[[], bool] = lambda: False,
+        sender_gone: Callable[[], bool] = lambda: False,
         keep_rejected: bool = False,
     ) -> None:
-        """`size_bytes` is what the sender announced, 0 where nothing; `cut_off` tells whether the
-        sender has gone away, which may show only after the pieces have ended. With
-        `keep_rejected` somebody calls `take_rejected`, and no bad row is lost."""
+        """`size_bytes` is the size that the sender announced, 0 if unknown. `sender_gone` returns
+        whether the sender is gone, which may show only after the last piece. With `keep_rejected`
+        no bad row is lost, and another thread must call `take_rejected`."""
         self.name = PurePath(name.replace("\\", "/")).name[:_NAME_CHARS]
         self.format = format
         self.bytes_read = 0
@@ -49,18 +49,17 @@ class ListFile:
         self._digest = hashlib.sha256()
         self._chunks = chunks
         self._size_bytes = size_bytes
-        self._cut_off = cut_off
+        self._sender_gone = sender_gone
         if format:
             formats.get_format(format)
 
     @property
     def sha256(self) -> str:
-        """Lower-case hex, of what has been read so far."""
+        """Digest of the bytes read so far, in lower-case hex."""
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[ImportRow | BadRow]:
-        chunks = self._counted()
-        chunks = decompressed(chunks)
+        chunks = decompressed(self._counted())
         head = bytearray()
         for chunk in chunks:
             head += chunk
@@ -73,17 +72,17 @@ class ListFile:
             yield row
 
     def reject(self, row: BadRow) -> None:
-        """Put a bad row where `take_rejected` finds it; wait while that is full."""
+        """Keep a bad row for `take_rejected`; wait while too many are kept."""
         if not self._keep_rejected:
             return
         while len(self._rejected) >= MAX_REJECTED_WAITING:
-            if self._cut_off():
-                self.check_whole()
+            if self._sender_gone():
+                self.check_complete()
             time.sleep(_REJECTED_WAIT_S)
         self._rejected.append(row)
 
     def take_rejected(self, limit: int) -> list[BadRow]:
-        """At most so many of the bad rows that are not taken yet; from any thread."""
+        """Take at most `limit` bad rows that are not taken yet; from any thread."""
         return [self._rejected.popleft() for _ in range(min(limit, len(self._rejected)))]
 
     def _counted(self) -> Iterator[bytes]:
@@ -91,19 +90,16 @@ class ListFile:
             self._digest.update(chunk)
             self.bytes_read += len(chunk)
             yield chunk
-        self.check_whole()
+        self.check_complete()
 
-    def check_whole(self) -> None:
-        """Call it at the end of the pieces, and again before anything is made of them.
-
-        Raises InvalidInput where less has come than was sent: half a list must not pass for one.
-        """
-        whole = self._size_bytes in (0, self.bytes_read)
-        if not whole or self._cut_off():
+    def check_complete(self) -> None:
+        """Raises InvalidInput if the file was truncated. Call it again before the commit."""
+        complete = self._size_bytes in (0, self.bytes_read)
+        if not complete or self._sender_gone():
             announced = f" of {self._size_bytes}" if self._size_bytes else ""
             raise InvalidInput(
-                f"file: broke off after {self.bytes_read}{announced} bytes; nothing was imported, "
-                "send it again",
+                f"file: ends after {self.bytes_read}{announced} bytes, nothing was imported; send "
+                "it again",
                 reason="FILE_BROKE_OFF",
                 field="file",
             )

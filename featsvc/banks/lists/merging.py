@@ -1,7 +1,8 @@
-"""Staged rows become new versions of entries: what an import does under the writers' lock."""
+"""Last step of an import, under the writers' lock: staged rows become versions of entries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,17 +18,20 @@ from sqlalchemy import (
     update,
 )
 
-from featsvc.banks.sql.changes import Change, ChangeEffect
+from featsvc.banks.sql.changes import EntryCounts, PendingRevision
 from featsvc.banks.sql.schema import (
     WITHDRAWN,
     banks,
     entries,
     entry_signals,
+    has_signal,
     import_details,
     import_rows,
+    is_live,
+    is_live_bank,
+    live_entries,
     row_number,
     row_ordinal,
-    value_prefix,
 )
 from featsvc.banks.sql.vector_models import check_vectors
 
@@ -41,17 +45,17 @@ _REBUILD_SHARE = 0.25
 
 
 def merge(
-    connection: Connection, change: Change, bank_key: int, *, replace: bool
-) -> tuple[ChangeEffect, int]:
-    """Apply the staged rows. With `replace`, whatever they do not name is withdrawn.
+    connection: Connection, pending: PendingRevision, bank_key: int, *, replace: bool
+) -> tuple[EntryCounts, int]:
+    """Apply the staged rows; with `replace`, withdraw all other entries.
 
-    Returns what was changed, and the number of staged entries that were there alike.
+    Returns the counts of what changed, and the number of staged entries that are unchanged.
     """
-    live = and_(entries.c.bank_key == bank_key, entries.c.removed_revision.is_(None))
+    live = live_entries(bank_key)
     withdrawn = 0
     if connection.scalar(select(exists().where(live))):
         _find_live_versions(connection, live)
-        withdrawn = _withdraw(connection, change, live, replace=replace)
+        withdrawn = pending.remove(connection, and_(live, _is_withdrawn(replace=replace)))
     staged = import_rows.c
     first = and_(row_ordinal == 0, staged.details != WITHDRAWN)
     new, unchanged, total, last = connection.execute(
@@ -67,16 +71,12 @@ def merge(
         old = select(staged.old_version).where(
             first, staged.old_version.is_not(None), ~staged.unchanged
         )
-        connection.execute(
-            update(entries)
-            .where(entries.c.version.in_(old))
-            .values(removed_revision=change.revision)
-        )
+        pending.remove(connection, entries.c.version.in_(old))
     if new or changed:
-        with _sorted_indexes(connection, new + changed, held=change.first_version):
-            _insert_versions(connection, change, bank_key)
-        check_vectors(connection, change)
-    return ChangeEffect(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
+        with _sorted_indexes(connection, new + changed, stored=pending.first_version):
+            _insert_versions(connection, pending, bank_key)
+        check_vectors(connection, pending)
+    return EntryCounts(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
@@ -97,33 +97,25 @@ def _find_live_versions(connection: Connection, live: ColumnElement[bool]) -> No
     )
 
 
-def _withdraw(
-    connection: Connection, change: Change, live: ColumnElement[bool], *, replace: bool
-) -> int:
-    """What the rows withdraw; with `replace`, what they do not name too."""
+def _is_withdrawn(*, replace: bool) -> ColumnElement[bool]:
+    """Select entries that the staged rows withdraw; with `replace`, all that they do not hold."""
     staged = import_rows.c
     if replace:
-        named = exists().where(staged.identity == entries.c.identity, staged.details != WITHDRAWN)
-        gone = ~named
-    else:
-        versions = select(staged.old_version).where(
-            staged.details == WITHDRAWN, staged.old_version.is_not(None)
-        )
-        gone = entries.c.version.in_(versions)
-    result = connection.execute(
-        update(entries).where(live, gone).values(removed_revision=change.revision)
+        return ~exists().where(staged.identity == entries.c.identity, staged.details != WITHDRAWN)
+    versions = select(staged.old_version).where(
+        staged.details == WITHDRAWN, staged.old_version.is_not(None)
     )
-    return result.rowcount
+    return entries.c.version.in_(versions)
 
 
 @contextmanager
-def _sorted_indexes(connection: Connection, versions: int, *, held: int) -> Iterator[None]:
-    """Build the indexes over hashes anew around a large insert: sorted once, not row by row.
+def _sorted_indexes(connection: Connection, versions: int, *, stored: int) -> Iterator[None]:
+    """Rebuild the indexes of hashes around a large insert: sort once instead of for each row.
 
-    Hashes come in no order, so every row would go to a page of its own; and beyond the cache, to
-    the disk. On SQLite alone: there readers go on meanwhile.
+    Hashes have no order, so each row would change another page of the index, on disk once the
+    index exceeds the cache. Only on SQLite, where readers can read meanwhile.
     """
-    worth_it = versions >= max(_REBUILD_VERSIONS, held * _REBUILD_SHARE)
+    worth_it = versions >= max(_REBUILD_VERSIONS, stored * _REBUILD_SHARE)
     rebuilt = _HASH_INDEXES if worth_it and connection.dialect.name == "sqlite" else ()
     for index in rebuilt:
         index.drop(connection)
@@ -131,89 +123,74 @@ def _sorted_indexes(connection: Connection, versions: int, *, held: int) -> Iter
     for index in rebuilt:
         index.create(connection)
     if worth_it and connection.dialect.name == "postgresql":
-        # Until its own daemon comes by, PostgreSQL would plan as if the tables were empty.
+        # Until its daemon analyses them, PostgreSQL plans as if the tables were empty.
         connection.execute(text("ANALYZE entries, entry_signals"))
 
 
-def _insert_versions(connection: Connection, change: Change, bank_key: int) -> None:
+def _insert_versions(connection: Connection, pending: PendingRevision, bank_key: int) -> None:
     staged = import_rows.c
-    version = literal(change.first_version) + row_number
-    # Withdrawals have no details, and so are left out.
+    version = literal(pending.first_version) + row_number
+    # The join leaves out withdrawals, which have no details.
     details = import_details.c
     source = import_rows.join(import_details, staged.details == details.key)
-    connection.execute(
-        insert(entries).from_select(
-            [
-                "version", "id", "bank_key", "identity", "digest", "external_id", "labels",
-                "source", "opinion", "note", "expire_time", "quarantined", "create_time",
-                "added_revision",
-            ],
-            select(
-                version,
-                func.coalesce(staged.old_id, version),
-                literal(bank_key),
-                staged.identity,
-                staged.digest,
-                staged.external_id,
-                details.labels,
-                details.source,
-                details.opinion,
-                details.note,
-                details.expire_time,
-                func.coalesce(staged.old_quarantined, literal(False)),
-                func.coalesce(staged.old_create_time, literal(change.now_us)),
-                literal(change.revision),
-            )
-            .select_from(source)
-            .where(row_ordinal == 0, ~staged.unchanged)
-            .order_by(staged.row),
-        )
-    )  # fmt: skip
-    connection.execute(
-        insert(entry_signals).from_select(
-            ["version", "ordinal", "algorithm", "value", "variant", "quality", "algorithm_version"],
-            select(
-                version,
-                row_ordinal,
-                details.algorithm,
-                staged.value,
-                details.variant,
-                details.quality,
-                details.algorithm_version,
-            )
-            .select_from(source)
-            .where(~staged.unchanged)
-            .order_by(staged.row),
-        )
-    )
+    entry: dict[str, ColumnElement[Any]] = {
+        "version": version,
+        "id": func.coalesce(staged.old_id, version),
+        "bank_key": literal(bank_key),
+        "identity": staged.identity,
+        "digest": staged.digest,
+        "external_id": staged.external_id,
+        "labels": details.labels,
+        "source": details.source,
+        "opinion": details.opinion,
+        "note": details.note,
+        "expire_time": details.expire_time,
+        "quarantined": func.coalesce(staged.old_quarantined, literal(False)),
+        "create_time": func.coalesce(staged.old_create_time, literal(pending.now_us)),
+        "added_revision": literal(pending.number),
+    }
+    signal: dict[str, ColumnElement[Any]] = {
+        "version": version,
+        "ordinal": row_ordinal,
+        "algorithm": details.algorithm,
+        "value": staged.value,
+        "variant": details.variant,
+        "quality": details.quality,
+        "algorithm_version": details.algorithm_version,
+    }
+    changed = select().select_from(source).where(~staged.unchanged).order_by(staged.row)
+    first = changed.where(row_ordinal == 0).with_only_columns(*entry.values())
+    connection.execute(insert(entries).from_select(list(entry), first))
+    signals = changed.with_only_columns(*signal.values())
+    connection.execute(insert(entry_signals).from_select(list(signal), signals))
 
 
 def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
-    """Staged entries with a signal that is live in another bank, and in a safe list of those."""
-    others = and_(banks.c.key != bank_key, banks.c.removed_revision.is_(None))
+    """Count the staged entries with a signal that is live in another bank, and in a safe list."""
+    others = and_(banks.c.key != bank_key, is_live_bank)
     if not connection.scalar(select(exists().where(others, banks.c.entry_count > 0))):
         return 0, 0
     staged = import_rows.c
-    found = (
+    shared = (
         select(row_number, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
         .select_from(import_rows)
         .join(import_details, import_details.c.key == staged.details)
         .join(
             entry_signals,
-            and_(
-                value_prefix(entry_signals.c.value) == value_prefix(staged.value),
-                entry_signals.c.value == staged.value,
-                entry_signals.c.algorithm == import_details.c.algorithm,
-                entry_signals.c.algorithm_version == import_details.c.algorithm_version,
+            has_signal(
+                entry_signals,
+                import_details.c.algorithm,
+                import_details.c.algorithm_version,
+                staged.value,
             ),
         )
         .join(entries, entries.c.version == entry_signals.c.version)
         .join(banks, banks.c.key == entries.c.bank_key)
-        .where(others, entries.c.removed_revision.is_(None))
+        .where(others, is_live)
         .group_by(row_number)
         .subquery()
     )
     total, safe = connection.execute(
-        select(func.count(), func.coalesce(func.sum(found.c.safe), 0))
+        select(func.count(), func.coalesce(func.sum(shared.c.safe), 0))
     ).one()
     return total, safe

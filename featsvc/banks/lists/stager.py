@@ -1,12 +1,12 @@
-"""Rows of a list in, rows of the temporary tables out: what identifies, what differs, what is
-shared."""
+"""Turns rows of a list into rows of the temporary tables."""
 
 import hashlib
 from array import array
+from operator import attrgetter
 from typing import NamedTuple
 
 from featsvc.banks.lists.formats.rows import ImportRow
-from featsvc.banks.records import EntrySignal, first_version, stored_version
+from featsvc.banks.records import EntrySignal, initial_version, stored_version
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql.identity import identity_of
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS, WITHDRAWN
@@ -14,11 +14,15 @@ from featsvc.banks.sql.times import to_us
 
 _DETAILS_KEPT = 4_096
 MAX_HASHES = 2**23
-"""64 MiB; larger files are searched for duplicates by the database."""
+"""64 MiB of hashes; with more the database finds the duplicates."""
 
 StagedRow = tuple[int, str, bytes, str, int, bytes]
 STAGED_COLUMNS = ("row", "identity", "digest", "external_id", "details", "value")
-"""Of a `StagedRow`. A plain tuple, since the driver takes nothing else and a list has millions."""
+"""Columns of a `StagedRow`, a plain tuple: the driver needs one, and a list has millions."""
+
+
+_row_fields = attrgetter("labels", "source", "opinion", "note", "expire_time")
+_signal_fields = attrgetter("algorithm", "variant", "quality", "version")
 
 
 class DetailsRow(NamedTuple):
@@ -37,17 +41,17 @@ class DetailsRow(NamedTuple):
 
 
 class _Details(NamedTuple):
-    """What most rows of a list have in common, prepared once. `key` is that of its row."""
+    """Values that most rows of a list share, prepared once; `key` is that of their row."""
 
     digest: hashlib.blake2b
     key: int
 
 
 class Stager:
-    """Rows of a list in, rows of the temporary tables out.
+    """Turns rows of a list into rows of the temporary tables.
 
-    `identities` and `signals` collect 64-bit hashes, which show a file without duplicates
-    without sorting its rows; past `MAX_HASHES` they are given up.
+    `identities` and `signals` collect 64-bit hashes, which show that a file has no duplicates
+    without sorting its rows; with more than `MAX_HASHES` they are not used.
     """
 
     def __init__(self, options: ImportOptions) -> None:
@@ -57,12 +61,13 @@ class Stager:
         self._last_details = _Details(hashlib.blake2b(), WITHDRAWN)
         self._next_key = WITHDRAWN + 1
         self.details: list[DetailsRow] = []
-        """Those that are not written yet."""
+        """Rows that are not written yet."""
         self.identities = array("q")
         self.signals = array("q")
         self.any_withdrawn = False
 
     def rows(self, number: int, row: ImportRow) -> list[StagedRow]:
+        """Return the rows of the `number`-th row of the list, one for each signal."""
         signals, external_id = row.signals, row.external_id
         source = row.source or self._options.source
         identity = identity_of(external_id, source, signals)
@@ -81,28 +86,25 @@ class Stager:
         return [(key, identity, digest.digest(), external_id, details.key, value)]
 
     def _several(self, key: int, identity: str, row: ImportRow) -> list[StagedRow]:
-        found = []
+        staged = []
         digests = []
         for signal in row.signals:
             self.signals.append(hash(signal.value))
             details = self._details_of(row, signal)
-            found.append((details.key, signal.value))
+            staged.append((details.key, signal.value))
             digest = details.digest.copy()
             digest.update(row.external_id.encode() + signal.value)
             digests.append(digest.digest())
-        # The order of signals is no difference.
+        # Entries whose signals differ in order only are equal.
         whole = hashlib.blake2b(b"".join(sorted(digests)), digest_size=16).digest()
         return [
             (key + ordinal, identity, whole, row.external_id, details_key, value)
-            for ordinal, (details_key, value) in enumerate(found)
+            for ordinal, (details_key, value) in enumerate(staged)
         ]
 
     def _details_of(self, row: ImportRow, signal: EntrySignal) -> _Details:
-        shared = (
-            row.labels, row.source, row.opinion, row.note, row.expire_time,
-            signal.algorithm, signal.variant, signal.quality, signal.version,
-        )  # fmt: skip
-        # Comparing with the row before is faster than hashing nine fields.
+        shared = _row_fields(row), _signal_fields(signal)
+        # Comparing with the previous row is faster than hashing nine fields.
         if shared != self._last:
             self._last = shared
             self._last_details = self._known.get(shared) or self._prepare(shared, row, signal)
@@ -114,12 +116,19 @@ class Stager:
         expire_us = None if row.expire_time is None else to_us(row.expire_time)
         algorithm = signal.algorithm
         version = stored_version(algorithm, signal.version, field="signals")
-        # A first version is left out: entries stored before versions have the same digest.
-        versioned = algorithm if version == first_version(algorithm) else f"{algorithm}\1{version}"
+        # Without the initial version: entries stored before there were versions keep their digest.
+        initial = version == initial_version(algorithm)
         parts = (
-            "\1".join(sorted(labels)), source, row.opinion.value, row.note, str(expire_us),
-            versioned, signal.variant, str(signal.quality), "",
-        )  # fmt: skip
+            "\1".join(sorted(labels)),
+            source,
+            row.opinion.value,
+            row.note,
+            str(expire_us),
+            algorithm if initial else f"{algorithm}\1{version}",
+            signal.variant,
+            str(signal.quality),
+            "",
+        )
         if len(self._known) >= _DETAILS_KEPT:
             self._known.clear()
         digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
@@ -142,6 +151,6 @@ class Stager:
         return details
 
     def trim(self) -> None:
-        """Keep the hashes within their cap; one that is full is of no use any more."""
+        """Limit the hashes to one more than `MAX_HASHES`, which says that they are useless."""
         for hashes in (self.identities, self.signals):
             del hashes[MAX_HASHES + 1 :]

@@ -1,7 +1,7 @@
-"""An import's first part: rows of a file go into a temporary table.
+"""First step of an import: write the rows of a file into temporary tables.
 
-Nothing is locked while the file is read and parsed, which may take as long as its sender likes;
-`merging` then holds the writers' lock for one set of statements. A dry run is the same, rolled
+Nothing is locked while the file is read and parsed, which takes as long as its sender needs.
+`merging` then holds the writers' lock for a few statements. A dry run does the same and is rolled
 back.
 """
 
@@ -24,10 +24,10 @@ from featsvc.signals.algorithms import ALGORITHMS
 from featsvc.signals.distance import HAMMING
 
 if TYPE_CHECKING:
-    # A store on SQLite starts without it, 100 ms sooner.
+    # Not imported at run time: a store on SQLite starts 100 ms sooner.
     import psycopg
 
-# Small enough to stay in the processor's cache.
+# A batch stays in the processor's cache.
 _BATCH_ROWS = 250
 _STATEMENT_ROWS = 50
 _HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
@@ -36,7 +36,7 @@ _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 @contextmanager
 def staging_table(connection: Connection) -> Iterator[None]:
-    """The temporary tables, gone afterwards."""
+    """Create the temporary tables, and drop them at the end."""
     with connection.begin():
         for table in (import_rows, import_details):
             table.drop(connection, checkfirst=True)
@@ -53,14 +53,14 @@ def staging_table(connection: Connection) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class StagedRows:
-    """`summary` of what one pass over the rows can count, and what `joining` wants."""
+    """The counts of one pass over the rows, and the stager that `joining` goes on with."""
 
     summary: ImportSummary
     stager: Stager
 
 
 def stage(connection: Connection, file: ListFile, options: ImportOptions) -> StagedRows:
-    """Write the rows into the staging table."""
+    """Write the good rows of a file into the staging tables."""
     bad_count = low_information = unmatchable = 0
     bad: list[BadRow] = []
     stager = Stager(options)
@@ -81,14 +81,17 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         unmatchable += never
         write(connection, stager, batch)
     summary = ImportSummary(
-        rows=file.rows_read, bad_rows=bad_count, bad=tuple(bad), low_information=low_information,
+        rows=file.rows_read,
+        bad_rows=bad_count,
+        bad=tuple(bad),
+        low_information=low_information,
         unmatchable_signals=unmatchable,
-    )  # fmt: skip
+    )
     return StagedRows(summary, stager)
 
 
 def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:
-    """Write rows that did not come from a file."""
+    """Write rows that are not from a file into the staging tables."""
     stager = Stager(ImportOptions())
     batch: list[StagedRow] = []
     for number, row in enumerate(rows, 1):
@@ -98,7 +101,7 @@ def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:
 
 
 def _count_weak(rows: Iterable[ImportRow]) -> tuple[int, int]:
-    """Signals of low information, and signals that are never matched."""
+    """Count the signals of low information, and the signals that are never matched."""
     hamming: dict[str, list[bytes]] = defaultdict(list)
     never = 0
     for row in rows:
@@ -112,7 +115,7 @@ def _count_weak(rows: Iterable[ImportRow]) -> tuple[int, int]:
 
 
 def _low_information(values: Sequence[bytes]) -> int:
-    """Perceptual signals of plain content: few or nearly all bits set, or one pattern repeated."""
+    """Count values of plain content: few or nearly all bits set, or a pattern that repeats."""
     size = len(values[0])
     rows = np.frombuffer(b"".join(values), np.uint8).reshape(-1, size)
     ones = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
@@ -122,7 +125,7 @@ def _low_information(values: Sequence[bytes]) -> int:
 
 
 def write(connection: Connection, stager: Stager, batch: list[StagedRow]) -> None:
-    """Rows and the details that they are the first to have."""
+    """Write staged rows and the new details that they refer to."""
     _insert(connection, import_details, DetailsRow._fields, stager.details)
     stager.details.clear()
     _insert(connection, import_rows, STAGED_COLUMNS, batch)
@@ -134,7 +137,7 @@ def _insert(
     names: Sequence[str],
     batch: Sequence[tuple[object, ...]],
 ) -> None:
-    """Through the driver: SQLAlchemy's own parameter handling costs more than the insert."""
+    """Insert with the driver: SQLAlchemy's handling of parameters takes longer than the insert."""
     columns = ", ".join(names)
     if not batch:
         return
@@ -143,7 +146,7 @@ def _insert(
         insertion = f"INSERT INTO {table.name} ({columns}) VALUES {marks}"
         whole = len(batch) - len(batch) % _STATEMENT_ROWS
         sqlite = connection.connection.cursor()
-        # Several rows a statement: what a statement costs beside its rows is as much again.
+        # Several rows in a statement: a statement itself costs as much as its rows.
         sqlite.executemany(
             insertion + f", {marks}" * (_STATEMENT_ROWS - 1),
             [

@@ -1,7 +1,7 @@
-"""One engine for SQLite or PostgreSQL: snapshots to read, an exclusive turn to write.
+"""The database, SQLite or PostgreSQL: snapshots for readers, one writer at a time.
 
-Everything in which the two databases differ lives here. Whatever keeps the database from
-answering becomes `Unavailable`; what the callers ask for wrongly they raise themselves.
+This module hides most differences between the two. A database that does not answer raises
+`Unavailable`; callers raise the errors of wrong requests.
 """
 
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Transaction, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, create_engine, event, make_url, select, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -20,17 +20,17 @@ from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
 
 _BUSY_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
-# Random inserts into an index larger than the cache write its pages over and over.
+# Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
-# Any constant that nobody else locks: it only serialises those who create the tables.
+# Any constant will do that no other program locks: it serialises migrations only.
 _SCHEMA_LOCK = 7_022_881_203
 
 
 class Database:
-    """Thread-safe. Connects on first use, so that it can be made while the database is away."""
+    """Thread-safe. Connects on first use: it can be constructed while the database is away."""
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigInvalid where the URL names no database that this store runs on."""
+        """Raises ConfigInvalid for a URL that is malformed or of another database."""
         try:
             parsed = make_url(url)
         except sa.ArgumentError as exc:
@@ -66,20 +66,20 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction in which every statement sees the same committed state."""
         self._ensure_schema()
-        with guarded(), self._connect(write=False) as connection, connection.begin():
+        with _guarded(), self._connect(write=False) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
-        """A connection without a transaction, for one that stages rows and then writes."""
+        """A connection without a transaction, for staging rows before they are written."""
         self._ensure_schema()
-        with guarded(), self._connect(write=True) as connection:
-            # Temporary tables need no lock.
+        with _guarded(), self._connect(write=True) as connection:
+            # Rows are staged in temporary tables, which need no lock.
             yield connection.execution_options(sqlite_begin="BEGIN")
 
     @contextmanager
     def roomy_session(self) -> Iterator[Connection]:
-        """The same with a page cache for bulk work; given back at the end."""
+        """A session with a large page cache for bulk work, which is freed at the end."""
         with self.session() as connection:
             if self.is_sqlite:
                 _pragma(connection, f"cache_size=-{_BULK_CACHE_KIB}")
@@ -91,38 +91,38 @@ class Database:
                     _pragma(connection, "shrink_memory")
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that holds the writers' lock; commits at the end."""
-        with self.session() as connection, self.exclusive(connection):
+    def write(self, *, dry_run: bool = False) -> Iterator[Connection]:
+        """A transaction that holds the writers' lock; commits at the end, unless for a dry run."""
+        with self.session() as connection, self.exclusive(connection, dry_run=dry_run):
             yield connection
 
     @contextmanager
-    def exclusive(self, connection: Connection) -> Iterator[Transaction]:
-        """The same on a connection from `session`."""
+    def exclusive(self, connection: Connection, *, dry_run: bool = False) -> Iterator[None]:
+        """A `write` transaction on a connection of `session`."""
         connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         with connection.begin() as transaction:
             if not self.is_sqlite:
                 connection.execute(select(schema.head).with_for_update())
-            yield transaction
+            yield
             self._check_file()
+            if dry_run:
+                transaction.rollback()
 
     def _check_file(self) -> None:
-        """SQLite goes on with a file that was moved away or replaced: what it writes is lost.
+        """Raises Unavailable if the SQLite file was moved away or replaced.
 
-        Raises Unavailable; the next call opens what is there then.
+        SQLite would keep writing to the old file, and those writes would be lost. The next call
+        opens the new file.
         """
         if self._path is None or not self._ready:
             return
-        found = _file_id(self._path)
-        if found == self._file:
+        current = _file_id(self._path)
+        if current == self._file:
             return
-        if found is not None:
+        if current is not None:
             self._engine.dispose()
             self._ready = False
-        raise Unavailable(
-            f"bank store: {self._path.name} is gone or was replaced; try again once it is back",
-            reason="BANK_STORE_UNAVAILABLE",
-        )
+        raise _unavailable(f"{self._path.name} is gone or was replaced; try again once it is back")
 
     def _connect(self, *, write: bool) -> Connection:
         self._check_file()
@@ -134,10 +134,10 @@ class Database:
         return connection.execution_options(isolation_level=level, postgresql_readonly=not write)
 
     def _ensure_schema(self) -> None:
-        """Migrate to this code's schema, one process at a time; refuse one that is newer."""
+        """Migrate to this build's schema, one process at a time; refuse a newer schema."""
         if self._ready:
             return
-        with self._lock, guarded():
+        with self._lock, _guarded():
             if self._ready:
                 return
             if self._path is not None:
@@ -153,7 +153,7 @@ class Database:
     def _migrate(self) -> None:
         with self._connect(write=True) as connection:
             if self.is_sqlite:
-                # Where SQLite cannot alter a table it is rebuilt; what refers to it stays.
+                # SQLite rebuilds a table that it cannot alter; references to it must survive that.
                 _pragma(connection, "foreign_keys=OFF")
             with connection.begin():
                 if not self.is_sqlite:
@@ -166,57 +166,53 @@ class Database:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Turn what the driver raises into our errors."""
+def _guarded() -> Iterator[None]:
+    """Translate errors of the driver into `Unavailable` and `DataCorrupt`."""
     try:
         yield
     except (sa.OperationalError, sa.InterfaceError, sa.InternalError, sa.TimeoutError) as exc:
-        raise Unavailable(
-            f"bank store: the database did not answer ({_cause(exc)}); try again",
-            reason="BANK_STORE_UNAVAILABLE",
-        ) from exc
+        raise _unavailable(f"the database did not answer ({_cause(exc)}); try again") from exc
     except sa.DBAPIError as exc:
         if exc.connection_invalidated:
-            raise Unavailable(
-                "bank store: the connection was lost; try again", reason="BANK_STORE_UNAVAILABLE"
-            ) from exc
+            raise _unavailable("the connection was lost; try again") from exc
         if type(exc) is sa.DatabaseError:
             raise DataCorrupt(f"bank store: {_cause(exc)}; restore the file from a backup") from exc
         raise
 
 
+def _unavailable(message: str) -> Unavailable:
+    return Unavailable(f"bank store: {message}", reason="BANK_STORE_UNAVAILABLE")
+
+
 def _cause(exc: sa.SQLAlchemyError) -> str:
-    """The driver's first line: its own words, without statement and parameters."""
+    """Return the first line of the driver's message, without statement and parameters."""
     original = exc.orig if isinstance(exc, sa.DBAPIError) else exc
     return str(original).strip().partition("\n")[0][:200]
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise Unavailable(
-            f"bank store: its folder {folder} cannot be made: {exc.strerror}",
-            reason="BANK_STORE_UNAVAILABLE",
-        ) from exc
+        raise _unavailable(f"cannot create its folder {folder}: {exc.strerror}") from exc
 
 
 def _sqlite_path(url: URL) -> Path:
     if not url.database or url.database == ":memory:":
-        raise ConfigInvalid("banks.url: SQLite needs a file that all workers can open, not memory")
+        raise ConfigInvalid("banks.url: name a file; all workers must be able to open the database")
     return Path(url.database)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN would start transactions late and never as IMMEDIATE.
+    # The driver would begin transactions late, and never with BEGIN IMMEDIATE.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout={_BUSY_TIMEOUT_MS}",
@@ -231,7 +227,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 
 
 def _pragma(connection: Connection, pragma: str) -> None:
-    """On the driver's connection: inside SQLAlchemy's transaction it would have no effect."""
+    """Set a pragma outside of SQLAlchemy's transaction, in which it would have no effect."""
     cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -1,4 +1,4 @@
-"""What makes two rows the same entry of a bank, and how entries of an external id are found."""
+"""Identities: what makes two rows the same entry of a bank, and queries by external id."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Select, String, and_, column, literal, or_, select, values
 
 from featsvc.banks.records import EntrySignal
-from featsvc.banks.sql.schema import entries
+from featsvc.banks.sql.schema import entries, live_entries
 
 _MAX_WHOLE_BYTES = 64
-"""Of a value that stands in an identity as it is; of a longer one its digest does."""
+"""Longer values are identified by their digest."""
 _BEFORE_SOURCE = "\x1f"
 _PAST_SOURCES = "\x20"
-"""Above every identity of an external id, whatever its source: `_BEFORE_SOURCE` plus one."""
+"""`_BEFORE_SOURCE` plus one: sorts after every identity of an external id, for all sources."""
 
 
 def identity_of(external_id: str, source: str, signals: Sequence[EntrySignal]) -> str:
-    """The `identity` of an entry; see `schema`."""
+    """Return the `identity` of an entry; `schema` describes its form."""
     if external_id:
         return external_identity(external_id, source)
     first = signals[0]
@@ -26,17 +26,17 @@ def identity_of(external_id: str, source: str, signals: Sequence[EntrySignal]) -
 
 
 def external_identity(external_id: str, source: str) -> str:
-    """That of an entry with an external id, from that source; "" where it has none."""
-    # Nearly no id holds a control character; this check is fast.
+    """Return the identity of an entry with an external id; `source` may be empty."""
+    # This check is fast, and nearly no id holds a control character.
     if not external_id.isprintable():
         external_id = external_id.replace("\x1e", "\x1e0").replace("\x1f", "\x1e1")
     return f"x{external_id}{_BEFORE_SOURCE}{source}" if source else f"x{external_id}"
 
 
 def has_external_id(external_id: str, source: str | None = None) -> ColumnElement[bool]:
-    """Entries of that external id and source ("": those without one); None: of any source.
+    """Select entries by external id and source: "" for entries without a source, None for all.
 
-    One range of `entries_live`, where the bank and "not removed" are asked for too.
+    Together with a bank and "not removed" this is one range of the index `entries_live`.
     """
     if source is not None:
         return entries.c.identity == external_identity(external_id, source)
@@ -46,20 +46,19 @@ def has_external_id(external_id: str, source: str | None = None) -> ColumnElemen
 def live_of_external_ids(
     bank_key: int, external_ids: Sequence[str], source: str | None
 ) -> Select[tuple[str, int]]:
-    """External id and version of what is live of them; the source as in `has_external_id`."""
-    live = and_(entries.c.bank_key == bank_key, entries.c.removed_revision.is_(None))
-    found = select(entries.c.external_id, entries.c.version).where(live)
+    """Select external id and version of live entries; `source` as in `has_external_id`."""
+    query = select(entries.c.external_id, entries.c.version).where(live_entries(bank_key))
     if source is not None:
-        identities = [external_identity(one, source) for one in external_ids]
-        return found.where(entries.c.identity.in_(identities))
+        identities = [external_identity(external_id, source) for external_id in external_ids]
+        return query.where(entries.c.identity.in_(identities))
     # A join: for a condition of many ranges SQLite would rather read the whole bank.
-    names = [column(name, String) for name in ("first", "sources", "past")]
-    wanted = values(*names, name="wanted").data([_range(one) for one in external_ids]).cte()
-    return found.where(_between(*wanted.c))
+    columns = [column(name, String) for name in ("first", "sources", "past")]
+    bounds = [_range(external_id) for external_id in external_ids]
+    return query.where(_between(*values(*columns, name="ranges").data(bounds).cte().c))
 
 
 def _range(external_id: str) -> tuple[str, str, str]:
-    """Its identity without a source, where those with one begin, and what is past them."""
+    """Return the identity without a source, the prefix of those with one, and an upper bound."""
     first = external_identity(external_id, "")
     return first, first + _BEFORE_SOURCE, first + _PAST_SOURCES
 
@@ -68,5 +67,5 @@ def _between(
     first: ColumnElement[str], sources: ColumnElement[str], past: ColumnElement[str]
 ) -> ColumnElement[bool]:
     identity = entries.c.identity
-    # The last condition is no part of the range: ids that go on with a control character.
+    # The range also holds longer ids that go on with a control character below the separator.
     return and_(identity >= first, identity < past, or_(identity == first, identity >= sources))

@@ -1,30 +1,43 @@
-"""Page sizes and tokens."""
+"""Page sizes, page tokens, and pages cut from rows.
+
+A token is the base64 of the key of the last row of a page. A reader fetches one row more than the
+page has, which shows whether there is a next page.
+"""
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from featsvc.banks.records import parse_number
 from featsvc.errors import InvalidInput
+
+T = TypeVar("T")
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
-_MAX_DIGITS = 18
 
 
-def check_page_size(asked: int) -> int:
-    """The size to use. Raises InvalidInput."""
-    if not 0 <= asked <= MAX_PAGE_SIZE:
-        raise InvalidInput(
-            f"page_size: {asked} is not within 1 to {MAX_PAGE_SIZE}", field="page_size"
-        )
-    return asked or DEFAULT_PAGE_SIZE
+def check_page_size(size: int, *, field: str = "page_size") -> int:
+    """Return the number of rows to answer with, the default for 0. Raises InvalidInput."""
+    if not 0 <= size <= MAX_PAGE_SIZE:
+        raise InvalidInput.at(field, f"must be 0 to {MAX_PAGE_SIZE}, not {size}")
+    return size or DEFAULT_PAGE_SIZE
 
 
-def encode_token(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
+def cut_page(
+    rows: Sequence[T], size: int, key: Callable[[T], str | int]
+) -> tuple[tuple[T, ...], str]:
+    """Return the first `size` of up to `size + 1` rows, and the token of the next page or ""."""
+    page = tuple(rows[:size])
+    if len(rows) <= size:
+        return page, ""
+    last = str(key(page[-1])).encode()
+    return page, base64.urlsafe_b64encode(last).decode().rstrip("=")
 
 
 def decode_token(token: str) -> str:
-    """Raises InvalidInput."""
+    """Return the key in a token. Raises InvalidInput."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         return raw.decode()
@@ -33,14 +46,12 @@ def decode_token(token: str) -> str:
 
 
 def decode_number(token: str) -> int:
-    """A token of a number; 0 for none. Raises InvalidInput."""
-    text = decode_token(token)
-    if text and not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
+    """Return the number in a token, 0 for an empty one. Raises InvalidInput."""
+    number = parse_number(decode_token(token) or "0")
+    if number is None:
         raise _bad_token()
-    return int(text or 0)
+    return number
 
 
 def _bad_token() -> InvalidInput:
-    return InvalidInput(
-        "page_token: not one that this server gave; begin anew without a token", field="page_token"
-    )
+    return InvalidInput.at("page_token", "not a token of this server; start again without one")

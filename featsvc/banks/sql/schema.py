@@ -9,22 +9,23 @@
                     different ones do not compare
     vector_models   the length of the vectors of each model
     revisions       the log: who, when, why, from which file
-    requests        what a request id was answered with, so that a retry is answered alike
+    requests        the answer to each request id, which a retry gets again
     match_counts    how often an entry matched, per mode and day
 
-Version numbers grow with revisions: what was added after revision r are the versions from
-`first_version` of revision r + 1 on. `migrations/` brings an older database here; a test holds
-the two together.
+Version numbers grow with revisions: the versions added after revision r start at `first_version`
+of revision r + 1. `migrations/` upgrades older databases to this schema; a test compares both.
 
-Times are microseconds since 1970 UTC, labels one string joined by U+001F, thresholds and other
-small structures JSON text: both databases compare and index these alike.
+Times are microseconds since 1970 UTC, labels are one string joined by U+001F, thresholds and other
+small structures are JSON text: both databases compare and index these alike.
 
-`entries.identity` says what makes two imported rows the same entry of a bank: `x` + the external
-id where there is one, and U+001F + the source where the entry has one, else `s` + `algorithm:hex`
-of the first signal. In the external id U+001E is written U+001E `0`, and U+001F U+001E `1`: the
-sources of an id are one range. `entries.digest` covers everything a curator can give an entry, so
-that "unchanged" is one comparison.
+`entries.identity` decides whether two imported rows are the same entry of a bank. With an external
+id it is `x` + external id, followed by U+001F + source if there is a source; without, it is `s` +
+`algorithm:hex` of the first signal. In the external id U+001E is escaped as U+001E `0` and U+001F
+as U+001E `1`, so the sources of an id are one range. `entries.digest` covers all that a curator
+can set in an entry: one comparison shows whether it is unchanged.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
@@ -40,6 +42,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    and_,
     false,
     func,
     literal_column,
@@ -49,14 +52,21 @@ from sqlalchemy import (
 
 LABEL_SEPARATOR = "\x1f"
 
-# SQLite makes a column the row id only where its type is spelled INTEGER.
+# SQLite makes a column the row id only if its type is spelled INTEGER.
 _Key = BigInteger().with_variant(Integer(), "sqlite")
 
-# Longer for the ids of models; SQLite heeds no length, and would copy the table to change it.
+# Longer for the ids of models. SQLite ignores lengths, and would copy the table to change one.
 _Algorithm = String(32).with_variant(String(80), "postgresql")
 
-# Ordered by bytes, as SQLite does: other orders of PostgreSQL have no ranges by prefix.
+# Ordered by bytes, as on SQLite: PostgreSQL's other collations have no ranges by prefix.
 _Identity = String().with_variant(String(collation="C"), "postgresql")
+
+
+def _partial(condition: str) -> dict[str, Any]:
+    """Return the arguments of an index over the rows that meet a condition."""
+    clause = text(condition)
+    return {"sqlite_where": clause, "postgresql_where": clause}
+
 
 metadata = MetaData()
 
@@ -88,13 +98,7 @@ banks = Table(
     Column("entry_count", BigInteger, nullable=False),
     Column("signal_counts", String, nullable=False),
     Column("removed_revision", BigInteger, nullable=True),
-    Index(
-        "banks_live",
-        "id",
-        unique=True,
-        sqlite_where=text("removed_revision IS NULL"),
-        postgresql_where=text("removed_revision IS NULL"),
-    ),
+    Index("banks_live", "id", unique=True, **_partial("removed_revision IS NULL")),
 )
 
 entries = Table(
@@ -116,21 +120,20 @@ entries = Table(
     Column("added_revision", BigInteger, nullable=False),
     Column("removed_revision", BigInteger, nullable=True),
     Index(
-        "entries_live",
-        "bank_key",
-        "identity",
-        unique=True,
-        sqlite_where=text("removed_revision IS NULL"),
-        postgresql_where=text("removed_revision IS NULL"),
+        "entries_live", "bank_key", "identity", unique=True, **_partial("removed_revision IS NULL")
     ),
     Index("entries_bank", "bank_key", "id"),
-    Index(
-        "entries_removed",
-        "removed_revision",
-        sqlite_where=text("removed_revision IS NOT NULL"),
-        postgresql_where=text("removed_revision IS NOT NULL"),
-    ),
+    Index("entries_removed", "removed_revision", **_partial("removed_revision IS NOT NULL")),
 )
+
+is_live_bank = banks.c.removed_revision.is_(None)
+is_live = entries.c.removed_revision.is_(None)
+
+
+def live_entries(bank_key: int) -> ColumnElement[bool]:
+    """Select the live entries of a bank."""
+    return and_(entries.c.bank_key == bank_key, is_live)
+
 
 entry_signals = Table(
     "entry_signals",
@@ -141,7 +144,7 @@ entry_signals = Table(
     Column("value", LargeBinary, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
-    # Not small: models' versions are theirs.
+    # Not a SmallInteger: the versions of models are chosen by their makers.
     Column("algorithm_version", Integer, nullable=False, server_default=text("1")),
     sqlite_with_rowid=False,
 )
@@ -150,13 +153,28 @@ VALUE_PREFIX_BYTES = 8
 
 
 def value_prefix(value: ColumnElement[bytes]) -> ColumnElement[bytes]:
-    """What signals are looked up by; a whole value may be too long for an index."""
+    """Return the part of a value that is indexed; a whole value may be too long for an index."""
     return func.substr(value, literal_column("1"), literal_column(str(VALUE_PREFIX_BYTES)))
+
+
+def has_signal(
+    signals: FromClause,
+    algorithm: ColumnElement[str],
+    version: ColumnElement[int],
+    value: ColumnElement[bytes],
+) -> ColumnElement[bool]:
+    """Select rows of `entry_signals`, or an alias of it, with exactly this signal."""
+    return and_(
+        value_prefix(signals.c.value) == value_prefix(value),
+        signals.c.value == value,
+        signals.c.algorithm == algorithm,
+        signals.c.algorithm_version == version,
+    )
 
 
 Index("entry_signals_value", value_prefix(entry_signals.c.value))
 
-# Length of the vectors of each model and version that any entry has, or once had.
+# Length of the vectors of each model and version that any entry has or ever had.
 vector_models = Table(
     "vector_models",
     metadata,
@@ -206,12 +224,12 @@ match_counts = Table(
     sqlite_with_rowid=False,
 )
 
-# One row a signal of the file being imported; temporary tables of the importing connection.
-# `row` is the entry's number in the file times ROW_ORDINALS plus the signal's ordinal; only an
-# entry's first row is read for its fields. Few values a row make the difference in speed, so what
-# most rows of a list have in common lies in `import_details`. A withdrawal is one row with the
-# details WITHDRAWN, which are not there. The `old_` columns are filled from the live version of
-# the same identity, where there is one.
+# Temporary tables of an importing connection: one row for each signal of the imported file.
+# `row` is the entry's number in the file times ROW_ORDINALS plus the signal's ordinal; an entry's
+# fields are read from its first row only. Fewer values in a row make imports faster, so values
+# that most rows of a list share are in `import_details`. A withdrawal is one row with the details
+# WITHDRAWN, a key that is not in `import_details`. The `old_` columns are filled from the live
+# version of the same identity, if there is one.
 ROW_ORDINALS = 256
 WITHDRAWN = 0
 _temporary = MetaData()

@@ -1,4 +1,4 @@
-"""Rows of the tables as records."""
+"""Rows of the tables, and the records made from them."""
 
 import json
 from collections.abc import Iterable
@@ -6,18 +6,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, select
 
 from featsvc.banks.records import Bank, BankMode, Entry, EntrySignal, Opinion, Revision
-from featsvc.banks.sql.schema import LABEL_SEPARATOR
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, banks, is_live_bank
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import NotFound
+from featsvc.errors import NotFound, shown
 
 StoredRow = Row[tuple[object, ...]]
 
 
 class EntryRow(NamedTuple):
-    """A signal with its entry: the columns of `entries`, then of its bank and `entry_signals`."""
+    """A signal and its entry: the columns of `entries`, then of its bank and `entry_signals`."""
 
     version: int
     id: int
@@ -43,8 +43,11 @@ class EntryRow(NamedTuple):
 
 
 class SignalRow(NamedTuple):
-    """What an index reads of one signal. `labels` as stored, `expire_time` in microseconds,
-    `quarantined` as true or false as the driver says it."""
+    """The columns of a signal that an index needs.
+
+    `labels` are joined as stored, `expire_time` is in microseconds since 1970 UTC, `quarantined`
+    is the driver's true or false: a bool, or 0 and 1.
+    """
 
     version: int
     id: int
@@ -61,14 +64,23 @@ class SignalRow(NamedTuple):
     algorithm_version: int
 
 
-# A field of SQLAlchemy's rows takes ten times as long to read as one of these, and `_make` would
-# count the fields of each of millions.
+# Reading a field of SQLAlchemy's rows takes ten times as long as reading one of a NamedTuple, and
+# `_make` would count the fields of each of millions of rows.
 entry_row = partial(tuple.__new__, EntryRow)
 signal_row = partial(tuple.__new__, SignalRow)
 
 
+def bank_row(connection: Connection, bank_id: str) -> StoredRow:
+    """Read the row of a bank that is not deleted. Raises NotFound."""
+    row = connection.execute(select(banks).where(banks.c.id == bank_id, is_live_bank)).first()
+    if row is None:
+        raise NotFound(
+            f"bank: there is no bank {shown(bank_id)!r}; list the banks, or create it", field="bank"
+        )
+    return row
+
+
 def bank_of(row: StoredRow) -> Bank:
-    counts: dict[str, int] = json.loads(row.signal_counts)
     return Bank(
         id=row.id,
         display_name=row.display_name,
@@ -83,12 +95,12 @@ def bank_of(row: StoredRow) -> Bank:
         create_time=from_us(row.create_time),
         update_time=from_us(row.update_time),
         entry_count=row.entry_count,
-        signal_counts=MappingProxyType(counts),
+        signal_counts=MappingProxyType(json.loads(row.signal_counts)),
     )
 
 
 def entry_of(rows: Iterable[EntryRow]) -> Entry:
-    """One version of an entry from its rows, one a signal."""
+    """Make one version of an entry from its rows, one for each signal."""
     rows = list(rows)
     row = rows[0]
     return Entry(
@@ -124,12 +136,6 @@ def revision_of(row: StoredRow) -> Revision:
         added_entries=row.added_entries,
         withdrawn_entries=row.withdrawn_entries,
         changed_entries=row.changed_entries,
-    )
-
-
-def no_bank(bank_id: str) -> NotFound:
-    return NotFound(
-        f"bank: there is no {bank_id[:64]!r}; list the banks, or create it", field="bank"
     )
 
 

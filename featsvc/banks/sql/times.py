@@ -1,4 +1,4 @@
-"""Microseconds since 1970 UTC, as stored, and aware `datetime`s, as handed out."""
+"""Times: microseconds since 1970 UTC in the store, timezone-aware `datetime`s in records."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ def now_us() -> int:
 
 
 def to_us(moment: datetime) -> int:
-    """Exact, unlike `timestamp()`, whose float loses microseconds."""
+    """Convert exactly; the float of `timestamp()` loses microseconds."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

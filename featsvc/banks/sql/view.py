@@ -20,34 +20,34 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from featsvc.banks.records import (
-    Bank,
-    Entry,
-    Head,
-    Revision,
+from featsvc.banks.records import Bank, Entry, Revision, StoreHead
+from featsvc.banks.sql.schema import (
+    banks,
+    entries,
+    entry_signals,
+    head,
+    is_live,
+    is_live_bank,
+    revisions,
 )
-from featsvc.banks.sql.schema import banks, entries, entry_signals, head, revisions
 from featsvc.banks.sql.stored import (
     SignalRow,
-    StoredRow,
     bank_of,
+    bank_row,
     entry_of,
     entry_row,
-    no_bank,
     revision_of,
     signal_row,
 )
 from featsvc.banks.sql.times import from_us
-from featsvc.errors import InvalidInput, NotFound
+from featsvc.errors import InvalidInput, NotFound, shown
 from featsvc.signals.algorithms import get_algorithm
 
 _STREAMED = {"yield_per": 5_000}
 
-_LIVE_BANK = banks.c.removed_revision.is_(None)
-
 
 class SignalBatch(NamedTuple):
-    """Signals of one algorithm: value i is of the entry's version i."""
+    """Values of one algorithm, and the version of the entry that each belongs to."""
 
     versions: list[int]
     values: list[bytes]
@@ -59,137 +59,95 @@ class VersionedEntry(NamedTuple):
 
 
 class StoreView:
-    """What `BankStore.view` hands out; valid inside its `with` only."""
+    """A view of the store at one revision; valid inside the `with` of `BankStore.view` only."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        # Read first: it fixes the moment that a deferred transaction sees.
+        # The first read fixes the state that a deferred transaction sees.
         self.head = read_head(connection)
 
     def banks(self) -> tuple[Bank, ...]:
-        """Every bank, by id."""
-        rows = self.connection.execute(select(banks).where(_LIVE_BANK).order_by(banks.c.id))
-        return tuple(bank_of(row) for row in rows)
+        """Return all banks, by id."""
+        return self.bank_page(after="", limit=None)
 
-    def bank_page(self, *, after: str, limit: int) -> tuple[Bank, ...]:
-        """Banks with an id above `after`, by id."""
-        page = select(banks).where(_LIVE_BANK, banks.c.id > after).order_by(banks.c.id)
+    def bank_page(self, *, after: str, limit: int | None) -> tuple[Bank, ...]:
+        """Return at most `limit` banks with an id above `after`, by id."""
+        page = select(banks).where(is_live_bank, banks.c.id > after).order_by(banks.c.id)
         return tuple(bank_of(row) for row in self.connection.execute(page.limit(limit)))
 
     def bank(self, bank_id: str) -> Bank:
         """Raises NotFound."""
-        return bank_of(self._bank_row(bank_id))
+        return bank_of(bank_row(self.connection, bank_id))
 
     def bank_key(self, bank_id: str) -> int:
         """Raises NotFound."""
-        return int(self._bank_row(bank_id).key)
+        return int(bank_row(self.connection, bank_id).key)
 
     def entry(self, bank_id: str, entry_id: int) -> Entry:
-        """The newest version. Raises NotFound."""
+        """Return the newest version of an entry, live or withdrawn. Raises NotFound."""
         newest = select(func.max(entries.c.version)).where(
             entries.c.id == entry_id, entries.c.bank_key == self.bank_key(bank_id)
         )
-        found = list(self.entries_where(entries.c.version == newest.scalar_subquery()))
-        if not found:
+        versions = list(self.entries_where(entries.c.version == newest.scalar_subquery()))
+        if not versions:
             raise NotFound(
-                f"name: no entry {entry_id} in bank {bank_id[:64]!r}; list the bank's entries",
+                f"name: no entry {entry_id} in bank {shown(bank_id)!r}; list the bank's entries",
                 field="name",
             )
-        return found[0]
+        return versions[0]
 
     def version_page(
         self, condition: ColumnElement[bool], *, after: int, limit: int
     ) -> list[VersionedEntry]:
-        """Entries for which it holds with an id above `after`, by id."""
+        """Return at most `limit` matching versions of entries with an id above `after`, by id."""
         versions = (
             select(entries.c.version)
             .where(condition, entries.c.id > after)
             .order_by(entries.c.id)
             .limit(limit)
         )
-        found = self.versioned(entries.c.version.in_(versions))
-        return sorted(found, key=attrgetter("entry.id"))
+        page = self.versioned(entries.c.version.in_(versions))
+        return sorted(page, key=attrgetter("entry.id"))
 
-    def live_entries(self) -> Iterator[Entry]:
-        """Every live entry of every bank, streamed."""
-        return self.entries_where(entries.c.removed_revision.is_(None))
+    def live_signals(self) -> Iterator[SignalRow]:
+        """Stream every signal of every live entry of all banks, by version."""
+        return self._signals(is_live)
 
-    def changes_since(self, revision: int) -> Iterator[Entry]:
-        """Every version that was added or removed after `revision`, streamed.
-
-        A version that was both is left out: who followed from `revision` never held it. To
-        follow, drop what has a `removed_revision`, then take up what has none.
-        """
+    def signals_added_since(self, revision: int) -> Iterator[SignalRow]:
+        """Stream the signals of live versions that were added after `revision`, by version."""
         first = first_version_after(self.connection, revision)
-        return self.entries_where(
-            or_(
-                and_(entries.c.version >= first, entries.c.removed_revision.is_(None)),
-                and_(entries.c.version < first, entries.c.removed_revision > revision),
-            )
-        )
-
-    def live_signals(self) -> Iterator["SignalRow"]:
-        """Every signal of every live entry of every bank, by version; streamed."""
-        return self._signals(entries.c.removed_revision.is_(None))
-
-    def signals_added_since(self, revision: int) -> Iterator["SignalRow"]:
-        """The same of the versions that were added after `revision` and are live."""
-        first = first_version_after(self.connection, revision)
-        return self._signals(and_(entries.c.version >= first, entries.c.removed_revision.is_(None)))
+        return self._signals(and_(entries.c.version >= first, is_live))
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
-        """Versions live at `revision` and no longer."""
+        """Return the versions that were live at `revision` and no longer are."""
         first = first_version_after(self.connection, revision)
-        found = self.connection.scalars(
-            select(entries.c.version).where(
-                entries.c.removed_revision > revision, entries.c.version < first
+        return tuple(
+            self.connection.scalars(
+                select(entries.c.version).where(
+                    entries.c.removed_revision > revision, entries.c.version < first
+                )
             )
         )
-        return tuple(found)
 
     def commit_time_of(self, revision: int) -> datetime | None:
-        """None where there is no such revision."""
-        found = self.connection.scalar(
+        """Return the commit time of a revision, or None if there is no such revision."""
+        time_us = self.connection.scalar(
             select(revisions.c.commit_time).where(revisions.c.revision == revision)
         )
-        return None if found is None else from_us(found)
+        return None if time_us is None else from_us(time_us)
 
     def revisions_since(self, revision: int) -> tuple[Revision, ...]:
-        """The log after `revision`, oldest first."""
+        """Return the log after `revision`, oldest first."""
         rows = self.connection.execute(
             select(revisions).where(revisions.c.revision > revision).order_by(revisions.c.revision)
         )
         return tuple(revision_of(row) for row in rows)
 
-    def _signals(self, condition: ColumnElement[bool]) -> Iterator["SignalRow"]:
-        query = (
-            select(
-                entries.c.version,
-                entries.c.id,
-                banks.c.id,
-                entries.c.external_id,
-                entries.c.labels,
-                entries.c.source,
-                entries.c.opinion,
-                # As the driver gives them: SQLAlchemy would look at each again.
-                type_coerce(entries.c.quarantined, Integer),
-                entries.c.expire_time,
-                entry_signals.c.algorithm,
-                type_coerce(entry_signals.c.value, NullType),
-                entry_signals.c.variant,
-                entry_signals.c.algorithm_version,
-            )
-            .join(banks, banks.c.key == entries.c.bank_key)
-            .join(entry_signals, entry_signals.c.version == entries.c.version)
-            .where(condition)
-            .order_by(entries.c.version, entry_signals.c.ordinal)
-        )
-        rows = self.connection.execute(query, execution_options=_STREAMED)
-        for batch in rows.partitions():
-            yield from map(signal_row, batch)
-
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
-        """The log below revision `before`, newest first; of one bank, or of all where empty."""
+        """Return at most `limit` lines of a bank's log below revision `before`, newest first.
+
+        An empty bank id selects the log of all banks.
+        """
         page = select(revisions).where(revisions.c.revision < before)
         if bank_id:
             page = page.where(revisions.c.bank_id == bank_id)
@@ -199,31 +157,24 @@ class StoreView:
     def signals_where(
         self, algorithm: str, condition: ColumnElement[bool]
     ) -> Iterator[SignalBatch]:
-        """Those of one algorithm in its present version, for entries for which it holds."""
+        """Stream the signals of this build's version of an algorithm, of matching entries."""
         signals = entry_signals.c
-        rows = self.connection.execute(
-            select(entries.c.version, signals.value)
-            .join(entry_signals, signals.version == entries.c.version)
-            .where(
-                condition,
-                signals.algorithm == algorithm,
-                signals.algorithm_version == get_algorithm(algorithm).version,
-            ),
-            execution_options=_STREAMED,
-        )
-        for batch in rows.partitions():
+        query = select(entries.c.version, signals.value).join(entry_signals)
+        comparable = signals.algorithm_version == get_algorithm(algorithm).version
+        query = query.where(condition, signals.algorithm == algorithm, comparable)
+        for batch in self.connection.execute(query, execution_options=_STREAMED).partitions():
             yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
     def entries_where(
         self, condition: ColumnElement[bool], *, by_id: bool = False
     ) -> Iterator[Entry]:
-        """By version, or by id; streamed."""
-        return (found.entry for found in self.versioned(condition, by_id=by_id))
+        """Stream the matching versions, by version or by id."""
+        return (entry for _, entry in self.versioned(condition, by_id=by_id))
 
     def versioned(
         self, condition: ColumnElement[bool], *, by_id: bool = False
     ) -> Iterator[VersionedEntry]:
-        """The same with the number of the version."""
+        """Stream the matching versions with their numbers, by version or by id."""
         order = (entries.c.id, entries.c.version) if by_id else (entries.c.version,)
         query: Select[tuple[object, ...]] = (
             select(
@@ -235,8 +186,8 @@ class StoreView:
                 entry_signals.c.quality,
                 entry_signals.c.algorithm_version,
             )
-            .join(banks, banks.c.key == entries.c.bank_key)
-            .join(entry_signals, entry_signals.c.version == entries.c.version)
+            .join_from(entries, banks)
+            .join_from(entries, entry_signals)
             .where(condition)
             .order_by(*order, entry_signals.c.ordinal)
         )
@@ -244,17 +195,36 @@ class StoreView:
         for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
             yield VersionedEntry(version, entry_of(signals))
 
-    def _bank_row(self, bank_id: str) -> StoredRow:
-        row = self.connection.execute(
-            select(banks).where(banks.c.id == bank_id, _LIVE_BANK)
-        ).first()
-        if row is None:
-            raise no_bank(bank_id)
-        return row
+    def _signals(self, condition: ColumnElement[bool]) -> Iterator[SignalRow]:
+        query = (
+            select(
+                entries.c.version,
+                entries.c.id,
+                banks.c.id,
+                entries.c.external_id,
+                entries.c.labels,
+                entries.c.source,
+                entries.c.opinion,
+                # As the driver returns them: SQLAlchemy would convert each value.
+                type_coerce(entries.c.quarantined, Integer),
+                entries.c.expire_time,
+                entry_signals.c.algorithm,
+                type_coerce(entry_signals.c.value, NullType),
+                entry_signals.c.variant,
+                entry_signals.c.algorithm_version,
+            )
+            .join_from(entries, banks)
+            .join_from(entries, entry_signals)
+            .where(condition)
+            .order_by(entries.c.version, entry_signals.c.ordinal)
+        )
+        rows = self.connection.execute(query, execution_options=_STREAMED)
+        for batch in rows.partitions():
+            yield from map(signal_row, batch)
 
 
 def live_at(revision: int, table: FromClause = entries) -> ColumnElement[bool]:
-    """Versions that were live at a revision."""
+    """Select the versions that were live at a revision."""
     return and_(
         table.c.added_revision <= revision,
         or_(table.c.removed_revision.is_(None), table.c.removed_revision > revision),
@@ -262,7 +232,7 @@ def live_at(revision: int, table: FromClause = entries) -> ColumnElement[bool]:
 
 
 def first_version_after(connection: Connection, revision: int) -> int:
-    """Versions that came after `revision` have this number or a larger one."""
+    """Return the lowest version number that a revision after `revision` used."""
     first = connection.scalar(
         select(revisions.c.first_version)
         .where(revisions.c.revision > revision)
@@ -272,15 +242,13 @@ def first_version_after(connection: Connection, revision: int) -> int:
     return 2**62 if first is None else int(first)
 
 
-def read_head(connection: Connection) -> Head:
+def read_head(connection: Connection) -> StoreHead:
     row = connection.execute(select(head)).one()
-    return Head(row.revision, from_us(row.commit_time) if row.revision else None)
+    return StoreHead(row.revision, from_us(row.commit_time) if row.revision else None)
 
 
 def check_revision(revision: int, newest: int, field: str) -> int:
-    """The revision itself, the newest for 0. Raises InvalidInput for one that is yet to come."""
+    """Return the revision, or the newest for 0. Raises InvalidInput for a future one."""
     if revision > newest:
-        raise InvalidInput(
-            f"{field}: {revision} is yet to come, the newest revision is {newest}", field=field
-        )
+        raise InvalidInput.at(field, f"there is no revision {revision} yet; the newest is {newest}")
     return revision or newest

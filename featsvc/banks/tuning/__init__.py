@@ -1,1 +1,1 @@
-"""Which threshold a bank should have, from samples whose truth is known."""
+"""The threshold that a bank should have, found with samples that are labelled right or wrong."""

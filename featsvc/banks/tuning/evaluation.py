@@ -1,7 +1,7 @@
-"""What each threshold of a bank would do to samples that are known to belong to it or not.
+"""Evaluates the thresholds of a bank with samples that are known to belong to it or not.
 
-The confidence intervals are Wilson's at 95 % (E. B. Wilson, "Probable inference, the law of
-succession, and statistical inference", 1927, eq. 5), which hold for rates near 0 too.
+Confidence intervals are Wilson's at 95 % (E. B. Wilson, "Probable inference, the law of
+succession, and statistical inference", 1927, eq. 5), which also hold for rates near 0.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, literal, or_
 
 from featsvc.banks.records import Bank, Entry, Opinion
-from featsvc.banks.sql.schema import entries
+from featsvc.banks.sql.schema import entries, live_entries
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.tuning.measures import Measure, Values, measure_of
@@ -31,7 +31,7 @@ _Z = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its 95 % confidence interval; all None where there was nothing to count."""
+    """A share with its 95 % confidence interval; all None without samples."""
 
     value: float | None
     low: float | None
@@ -40,7 +40,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdEffect:
-    """`recall`: of the positive samples; `false_matches`: of the negative ones."""
+    """`recall`: share of the positive samples that match; `false_matches`: of the negative ones."""
 
     threshold: float
     recall: Rate
@@ -49,14 +49,15 @@ class ThresholdEffect:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`histograms[i]` counts samples whose nearest entry lies i steps of `step` away, rounded up.
+    """The result of an evaluation.
 
-    `suggested` meets the rate and finds most of the positive samples, the smallest of those that
-    find as many; without positive samples it is the largest that meets the rate, the algorithm's
-    default at most; None where none does, or where there are no negative samples. Above the
-    default, where chance matches begin, the whole interval must meet it. `noisy` are entries with
-    the negative samples that they match at that threshold, or at the bank's `own` where there is
-    none.
+    Item i of a histogram counts the samples whose nearest entry is i steps of `step` away, rounded
+    up. `suggested` is the threshold that meets the maximal rate of false matches and finds most of
+    the positive samples; of several, the smallest. Without positive samples it is the largest that
+    meets the rate, but at most the algorithm's default. Above the default, where matches by chance
+    begin, the whole confidence interval must meet the rate. It is None if no threshold meets the
+    rate, or without negative samples. `own` is the bank's threshold. `noisy` are entries and the
+    number of negative samples that they match at `suggested`, or at `own` without a suggestion.
     """
 
     positive_histogram: tuple[int, ...]
@@ -69,7 +70,7 @@ class Evaluation:
 
 
 def wilson(hits: int, total: int) -> Rate:
-    """The share and its interval."""
+    """Return the share of hits and its confidence interval."""
     if not total:
         return Rate(None, None, None)
     share = hits / total
@@ -86,33 +87,28 @@ def evaluate(
     samples: Sequence[tuple[bytes, bool]],
     max_false_match_rate: float,
 ) -> Evaluation:
-    """`samples`: values with whether they are known to belong to the bank.
+    """Evaluate samples: values, and whether they are known to belong to the bank.
 
-    Entries that never match (quarantined, negative ones) are left out. Memory does not grow
-    with the bank. Raises NotFound for the bank, InvalidInput for an algorithm that is not
-    compared by distance, or a rate that is none.
+    Entries that never match (quarantined or negative) are left out. Memory does not grow with the
+    bank. Raises NotFound for the bank, InvalidInput for an algorithm that is not compared by
+    distance, or for a rate outside 0 to 1.
     """
     kind = get_algorithm(algorithm)
     measure = measure_of(kind)
     if measure is None or not kind.matched:
-        raise InvalidInput(
-            f"algorithm: {algorithm} has no distance to choose a threshold for", field="algorithm"
-        )
+        raise InvalidInput.at("algorithm", f"{algorithm} is not matched by a threshold")
     if not 0 <= max_false_match_rate <= 1:
-        raise InvalidInput(
-            f"max_false_match_rate: {max_false_match_rate:g} is not within 0 to 1",
-            field="max_false_match_rate",
+        raise InvalidInput.at(
+            "max_false_match_rate", f"must be 0 to 1, not {max_false_match_rate:g}"
         )
     bank = view.bank(bank_id)
-    condition = _matching(view, bank)
+    condition = _can_match(view, bank)
     if kind.kind is Kind.VECTOR and not bank.signal_counts.get(algorithm):
-        raise InvalidInput(
-            f"algorithm: bank {bank_id!r} holds no vectors of {algorithm}", field="algorithm"
-        )
-    # A curator's question takes one core from those who serve, not all.
+        raise InvalidInput.at("algorithm", f"bank {bank_id!r} holds no vectors of {algorithm}")
+    # An evaluation must not take all cores from the requests that this worker serves.
     importlib.import_module("faiss").omp_set_num_threads(1)
-    queries = _rows(kind, [value for value, _ in samples])
-    negative = _rows(kind, [value for value, belongs in samples if not belongs])
+    queries = _stack(kind, [value for value, _ in samples])
+    negative = _stack(kind, [value for value, belongs in samples if not belongs])
     if kind.kind is Kind.VECTOR and samples:
         check_dimensions(view.connection, kind.name, queries.shape[1], field="sample")
     positive = np.array([belongs for _, belongs in samples], np.bool_)
@@ -148,30 +144,28 @@ def _suggest(
         return None
     if meeting[0].recall.value is None:
         return min(meeting[-1].threshold, default)
-    # Beyond what finds more, a larger threshold is only a larger risk.
+    # Of thresholds with equal recall the smallest has the lowest risk.
     return max(meeting, key=lambda effect: (effect.recall.value, -effect.threshold)).threshold
 
 
-def _matching(view: StoreView, bank: Bank) -> ColumnElement[bool]:
-    table = entries.c
-    believed = or_(table.opinion != Opinion.NEGATIVE.value, literal(bank.safe))
+def _can_match(view: StoreView, bank: Bank) -> ColumnElement[bool]:
+    """Select the live entries that are neither quarantined nor negative (unless in a safe list)."""
     return and_(
-        table.bank_key == view.bank_key(bank.id),
-        table.removed_revision.is_(None),
-        ~table.quarantined,
-        believed,
+        live_entries(view.bank_key(bank.id)),
+        ~entries.c.quarantined,
+        or_(entries.c.opinion != Opinion.NEGATIVE.value, literal(bank.safe)),
     )
 
 
-def _rows(kind: Algorithm, values: Sequence[bytes]) -> Values:
+def _stack(kind: Algorithm, values: Sequence[bytes]) -> Values:
     if not kind.distance.rows:
         return list(values)
     sizes = {len(value) for value in values} | ({kind.bytes} if kind.bytes else set())
     if len(sizes) > 1:
-        raise InvalidInput(
-            f"sample: {kind.name} values of {' and '.join(map(str, sorted(sizes)))} bytes do not "
-            "compare",
-            field="sample",
+        raise InvalidInput.at(
+            "sample",
+            f"{kind.name} values of {' and '.join(map(str, sorted(sizes)))} bytes do not "
+            "compare; send samples of one length",
         )
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1 if values else 0)
 
@@ -179,7 +173,7 @@ def _rows(kind: Algorithm, values: Sequence[bytes]) -> Values:
 def _blocks(
     view: StoreView, algorithm: str, condition: ColumnElement[bool]
 ) -> Iterator[tuple[list[int], Values]]:
-    """Versions and values, so many at a time that a search pays."""
+    """Yield versions and values in blocks that are large enough for an efficient search."""
     kind = get_algorithm(algorithm)
     versions: list[int] = []
     values: list[bytes] = []
@@ -187,10 +181,10 @@ def _blocks(
         versions += batch.versions
         values += batch.values
         if len(versions) >= _BLOCK_ROWS:
-            yield versions, _rows(kind, values)
+            yield versions, _stack(kind, values)
             versions, values = [], []
     if versions:
-        yield versions, _rows(kind, values)
+        yield versions, _stack(kind, values)
 
 
 def _nearest(
@@ -200,7 +194,7 @@ def _nearest(
     queries: Values,
     measure: Measure,
 ) -> NDArray[np.int64]:
-    """int64[n]: steps from each query to the bank, `none` where the bank is empty."""
+    """Return int64 (n,): steps from each of n queries to the bank; `none` for an empty bank."""
     nearest = np.full(len(queries), measure.none, np.int64)
     if not len(queries):
         return nearest
@@ -215,7 +209,7 @@ def _effects(
     recalled, false = np.cumsum(positives), np.cumsum(negatives)
     return tuple(
         ThresholdEffect(
-            # As a person would write it: 0.0325, not thirteen times the step.
+            # Rounded, because 13 times the step is not exactly 0.0325.
             round(step * measure.step, 6),
             wilson(int(recalled[step]), int(recalled[-1])),
             wilson(int(false[step]), int(false[-1])),
@@ -239,11 +233,11 @@ def _noisy(
                 # An entry with many signals matches a sample once.
                 matches.update({versions[row] for row in rows})
     most = matches.most_common(MAX_NOISY)
-    named = entries.c.version.in_([version for version, _ in most])
-    found = {v.version: v.entry for v in view.versioned(named)}
-    return tuple((found[version], number) for version, number in most)
+    by_version = dict(view.versioned(entries.c.version.in_([version for version, _ in most])))
+    return tuple((by_version[version], number) for version, number in most)
 
 
 def _until_last(histogram: NDArray[np.int64]) -> tuple[int, ...]:
+    """Return the counts without the zeros at the end."""
     filled = np.flatnonzero(histogram)
     return tuple(int(n) for n in histogram[: filled[-1] + 1]) if len(filled) else ()

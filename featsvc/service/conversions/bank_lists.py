@@ -1,8 +1,9 @@
-"""Imports, evaluations and match counts between the wire and the domain."""
+"""Conversions of imports, overlaps, evaluations and match counts to and from messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
-from featsvc_client.v1 import banks_pb2
+from featsvc_client.v1 import banks_pb2 as pb
 
 from featsvc.banks.records import BankMode
 from featsvc.banks.results import BadRow, BankMatches, ImportOptions, ImportResult, Overlap
@@ -10,7 +11,7 @@ from featsvc.banks.tuning.evaluation import Evaluation, Rate, ThresholdEffect
 from featsvc.service.conversions.banks import entry_message
 
 
-def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:
+def import_options(message: pb.ImportOptions) -> ImportOptions:
     """Raises InvalidInput."""
     return ImportOptions(
         source=message.source,
@@ -22,54 +23,37 @@ def import_options(message: banks_pb2.ImportOptions) -> ImportOptions:
     )
 
 
-def bad_rows(rows: Iterable[BadRow]) -> list[banks_pb2.BadRow]:
-    return [
-        banks_pb2.BadRow(line=b.line, column=b.column, reason=b.reason, row=b.row) for b in rows
-    ]
+def bad_rows(rows: Iterable[BadRow]) -> list[pb.BadRow]:
+    return [pb.BadRow(line=b.line, column=b.column, reason=b.reason, row=b.row) for b in rows]
 
 
-def import_result(result: ImportResult) -> banks_pb2.ImportEntriesResponse:
+def import_result(result: ImportResult) -> pb.ImportEntriesResponse:
     summary = result.summary
-    return banks_pb2.ImportEntriesResponse(
+    return pb.ImportEntriesResponse(
         rows_read=summary.rows,
         revision=result.revision,
         format=result.format,
         sha256=result.sha256,
-        summary=banks_pb2.ImportSummary(
-            rows=summary.rows,
-            new_entries=summary.new_entries,
-            changed_entries=summary.changed_entries,
-            unchanged_entries=summary.unchanged_entries,
-            withdrawn_entries=summary.withdrawn_entries,
-            duplicate_rows=summary.duplicate_rows,
-            bad_rows=summary.bad_rows,
-            in_other_banks=summary.in_other_banks,
-            in_safe_lists=summary.in_safe_lists,
-            low_information=summary.low_information,
-            unmatchable_signals=summary.unmatchable_signals,
-            bad=bad_rows(summary.bad),
-        ),
+        summary=pb.ImportSummary(**asdict(summary)),
     )
 
 
-def overlap_message(overlap: Overlap) -> banks_pb2.CompareBanksResponse:
-    return banks_pb2.CompareBanksResponse(
+def overlap_message(overlap: Overlap) -> pb.CompareBanksResponse:
+    return pb.CompareBanksResponse(
         entries=overlap.entries,
         shared_entries=overlap.shared,
         other_entries=overlap.other_entries,
         pairs=[
-            banks_pb2.CompareBanksResponse.Pair(
-                entry=entry_message(mine), other=entry_message(other)
-            )
-            for mine, other in overlap.pairs
+            pb.CompareBanksResponse.Pair(entry=entry_message(entry), other=entry_message(other))
+            for entry, other in overlap.pairs
         ],
     )
 
 
 def evaluation_message(
     evaluation: Evaluation, unreadable: int, low_quality: int
-) -> banks_pb2.EvaluateBankResponse:
-    return banks_pb2.EvaluateBankResponse(
+) -> pb.EvaluateBankResponse:
+    return pb.EvaluateBankResponse(
         positive_histogram=evaluation.positive_histogram,
         negative_histogram=evaluation.negative_histogram,
         thresholds=[_threshold(effect) for effect in evaluation.thresholds],
@@ -77,7 +61,7 @@ def evaluation_message(
         bank_threshold=evaluation.own,
         step=evaluation.step,
         noisy_entries=[
-            banks_pb2.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
+            pb.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
             for entry, number in evaluation.noisy
         ],
         unreadable_samples=unreadable,
@@ -85,9 +69,9 @@ def evaluation_message(
     )
 
 
-def _threshold(effect: ThresholdEffect) -> banks_pb2.EvaluateBankResponse.Threshold:
-    recall, false = _known(effect.recall), _known(effect.false_matches)
-    return banks_pb2.EvaluateBankResponse.Threshold(
+def _threshold(effect: ThresholdEffect) -> pb.EvaluateBankResponse.Threshold:
+    recall, false = _rate(effect.recall), _rate(effect.false_matches)
+    return pb.EvaluateBankResponse.Threshold(
         threshold=effect.threshold,
         recall=recall[0],
         recall_low=recall[1],
@@ -98,28 +82,28 @@ def _threshold(effect: ThresholdEffect) -> banks_pb2.EvaluateBankResponse.Thresh
     )
 
 
-def _known(rate: Rate) -> tuple[float, float, float]:
-    """Without samples anything is possible: from 0 to 1."""
+def _rate(rate: Rate) -> tuple[float, float, float]:
+    """Return a share and its interval; without samples the interval is 0 to 1."""
     if rate.value is None or rate.low is None or rate.high is None:
         return 0.0, 0.0, 1.0
     return rate.value, rate.low, rate.high
 
 
-def match_counts_message(found: BankMatches) -> banks_pb2.ListMatchCountsResponse:
-    return banks_pb2.ListMatchCountsResponse(
-        matches=_by_mode(found.total.items()),
-        matched_entries=found.matched_entries,
-        median_matches=found.median,
+def match_counts_message(counts: BankMatches) -> pb.ListMatchCountsResponse:
+    return pb.ListMatchCountsResponse(
+        matches=_by_mode(counts.total),
+        matched_entries=counts.matched_entries,
+        median_matches=counts.median,
         entries=[
-            banks_pb2.ListMatchCountsResponse.Count(
+            pb.ListMatchCountsResponse.Count(
                 entry=entry_message(count.entry),
-                matches=_by_mode(count.matches.items()),
+                matches=_by_mode(count.matches),
                 total=count.total,
             )
-            for count in found.entries
+            for count in counts.entries
         ],
     )
 
 
-def _by_mode(counts: Iterable[tuple[BankMode, int]]) -> dict[str, int]:
-    return {mode.name: number for mode, number in counts}
+def _by_mode(counts: Mapping[BankMode, int]) -> dict[str, int]:
+    return {mode.name: number for mode, number in counts.items()}

@@ -1,11 +1,12 @@
-"""Banks, entries and imports between the wire and the domain."""
+"""Conversions of banks, entries and revisions to and from messages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
-from featsvc_client.v1 import banks_pb2, types_pb2
+from featsvc_client.v1 import banks_pb2 as pb
+from featsvc_client.v1 import types_pb2
 
 from featsvc import errors
 from featsvc.banks.curating.settings import SETTINGS
@@ -21,6 +22,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
     Revision,
+    parse_number,
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
 from featsvc.service.conversions.signals import (
@@ -35,39 +37,36 @@ from featsvc.signals.signal import Signal
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS, ORIGINAL, query_variants
 from featsvc.signals.vectors import vector_of, vector_value
 
-_MAX_ID_DIGITS = 18
 _MODE = {
     types_pb2.BANK_MODE_UNSPECIFIED: BankMode.ENFORCE,
     **{wire: mode for mode, wire in MODE.items()},
 }
 OPINION = {
-    Opinion.UNSPECIFIED: banks_pb2.OPINION_UNSPECIFIED,
-    Opinion.POSITIVE: banks_pb2.OPINION_POSITIVE,
-    Opinion.NEGATIVE: banks_pb2.OPINION_NEGATIVE,
-    Opinion.DISPUTED: banks_pb2.OPINION_DISPUTED,
+    Opinion.UNSPECIFIED: pb.OPINION_UNSPECIFIED,
+    Opinion.POSITIVE: pb.OPINION_POSITIVE,
+    Opinion.NEGATIVE: pb.OPINION_NEGATIVE,
+    Opinion.DISPUTED: pb.OPINION_DISPUTED,
 }
 
 
 def bank_id(name: str, field: str = "name") -> str:
-    """The id in `banks/{bank}`. Raises InvalidInput."""
+    """Return the id in `banks/{bank}`. Raises InvalidInput."""
     collection, _, identity = name.partition("/")
     if collection != "banks" or not identity or "/" in identity:
-        raise errors.InvalidInput(f"{field}: {name[:80]!r} is not banks/BANK", field=field)
+        raise errors.InvalidInput.at(field, f"must be banks/BANK, not {name[:80]!r}")
     return identity
 
 
 def entry_id(name: str) -> tuple[str, int]:
-    """The ids in `banks/{bank}/entries/{entry}`. Raises InvalidInput."""
+    """Return the ids in `banks/{bank}/entries/{entry}`. Raises InvalidInput."""
     match name.split("/"):
-        case ["banks", bank, "entries", number] if (
-            number.isascii() and number.isdigit() and len(number) <= _MAX_ID_DIGITS
-        ):
-            return bank, int(number)
-    raise errors.InvalidInput(f"name: {name[:80]!r} is not banks/BANK/entries/NUMBER", field="name")
+        case ["banks", bank, "entries", text] if (number := parse_number(text)) is not None:
+            return bank, number
+    raise errors.InvalidInput.at("name", f"must be banks/BANK/entries/NUMBER, not {name[:80]!r}")
 
 
-def settings(message: banks_pb2.Bank) -> BankSettings:
-    """Raises InvalidInput for what does not make a bank."""
+def settings(message: pb.Bank) -> BankSettings:
+    """Raises InvalidInput, naming the field."""
     return BankSettings(
         display_name=message.display_name,
         description=message.description,
@@ -79,18 +78,23 @@ def settings(message: banks_pb2.Bank) -> BankSettings:
     )
 
 
-def new_settings(message: banks_pb2.Bank) -> BankSettings:
-    """Of a bank to create: it has the default variants where it names none. Raises as above."""
-    made = settings(message)
-    return made if message.query_variants else replace(made, query_variants=DEFAULT_QUERY_VARIANTS)
+def new_settings(message: pb.Bank) -> BankSettings:
+    """Return the settings of a new bank, with the default variants if it names none.
+
+    Raises InvalidInput, naming the field.
+    """
+    given = settings(message)
+    if message.query_variants:
+        return given
+    return replace(given, query_variants=DEFAULT_QUERY_VARIANTS)
 
 
-def context(message: banks_pb2.ChangeContext) -> ChangeContext:
+def context(message: pb.ChangeContext) -> ChangeContext:
     return ChangeContext(message.actor, message.reason, message.request_id)
 
 
-def bank_message(bank: Bank) -> banks_pb2.Bank:
-    return banks_pb2.Bank(
+def bank_message(bank: Bank) -> pb.Bank:
+    return pb.Bank(
         name=f"banks/{bank.id}",
         display_name=bank.display_name,
         description=bank.description,
@@ -109,13 +113,13 @@ def bank_message(bank: Bank) -> banks_pb2.Bank:
     )
 
 
-def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
-    """`whole`: with the grams of texts, which would make a page of entries megabytes long."""
-    return banks_pb2.Entry(
+def entry_message(entry: Entry, *, whole: bool = False) -> pb.Entry:
+    """`whole` includes the grams of texts, with which a page of entries would be megabytes."""
+    return pb.Entry(
         name=f"banks/{entry.bank_id}/entries/{entry.id}",
         external_id=entry.external_id,
         signals=[
-            banks_pb2.EntrySignal(
+            pb.EntrySignal(
                 algorithm=s.algorithm,
                 value=s.text if whole else shown_value(get_algorithm(s.algorithm), s.value),
                 variant=s.variant,
@@ -126,7 +130,7 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
             if get_algorithm(s.algorithm).kind is not Kind.VECTOR
         ],
         vectors=[
-            banks_pb2.EntryVector(
+            pb.EntryVector(
                 model=s.algorithm,
                 values=vector_of(s.value).tolist(),
                 variant=s.variant,
@@ -147,24 +151,24 @@ def entry_message(entry: Entry, *, whole: bool = False) -> banks_pb2.Entry:
     )
 
 
-def setting_changes(message: banks_pb2.UpdateBankRequest) -> dict[str, object]:
-    """The settings that the mask names. Raises InvalidInput for a mask that names none."""
-    wanted = settings(message.bank)
+def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
+    """Return the settings that the mask names. Raises InvalidInput for an empty or wrong mask."""
+    given = settings(message.bank)
     paths = [path.removeprefix("bank.") for path in message.update_mask.paths]
     if not paths:
-        raise errors.InvalidInput(
-            f"update_mask: names no field; name some of {', '.join(SETTINGS)}", field="update_mask"
+        raise errors.InvalidInput.at(
+            "update_mask", f"must name at least one of {', '.join(SETTINGS)}"
         )
     for path in paths:
         if path not in SETTINGS:
-            raise errors.InvalidInput(
-                f"update_mask: {path[:64]!r} cannot be updated; only {', '.join(SETTINGS)} can",
-                field="update_mask",
+            raise errors.InvalidInput.at(
+                "update_mask",
+                f"must name some of {', '.join(SETTINGS)}, not {errors.shown(path)!r}",
             )
-    return {path: getattr(wanted, path) for path in paths}
+    return {path: getattr(given, path) for path in paths}
 
 
-def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
+def entry_filter(message: pb.ListEntriesRequest) -> EntryFilter:
     """Raises InvalidInput, InvalidSignal, UnknownAlgorithm."""
     near = None
     if message.HasField("near"):
@@ -182,8 +186,8 @@ def entry_filter(message: banks_pb2.ListEntriesRequest) -> EntryFilter:
     )
 
 
-def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) -> ImportRow:
-    """An entry to add, with the signals of its picture. Raises InvalidInput."""
+def new_entry(index: int, message: pb.Entry, hashed: Sequence[Signal]) -> ImportRow:
+    """Return the row of an entry to add, with the signals of its content. Raises InvalidInput."""
     where = f"entries[{index}]"
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
@@ -201,7 +205,7 @@ def new_entry(index: int, message: banks_pb2.Entry, hashed: Sequence[Signal]) ->
     )
 
 
-def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
+def _hash(message: pb.EntrySignal, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput."""
     algorithm = algorithm_of(message.algorithm, field=f"{where}.algorithm")
     check_version(get_algorithm(algorithm), message.algorithm_version, where)
@@ -211,56 +215,52 @@ def _hash(message: banks_pb2.EntrySignal, where: str) -> EntrySignal:
     )
 
 
-def _vector(message: banks_pb2.EntryVector, where: str) -> EntrySignal:
+def _vector(message: pb.EntryVector, where: str) -> EntrySignal:
     """Raises UnknownAlgorithm, InvalidSignal, InvalidInput for a model without a version."""
     kind = get_algorithm(message.model.strip().lower(), field=f"{where}.model")
     if kind.kind is not Kind.VECTOR:
-        raise errors.InvalidInput(
-            f"{where}.model: {kind.name} is no model of vectors; write model and version as in "
-            "pdqf@1",
-            field=f"{where}.model",
+        raise errors.InvalidInput.at(
+            f"{where}.model",
+            f"{kind.name} is not a model of vectors; write model and version as in pdqf@1",
         )
     value = vector_value(kind, np.array(message.values, np.float32), field=f"{where}.values")
     return EntrySignal(kind.name, value, *_variant(message, where))
 
 
-def _variant(
-    message: banks_pb2.EntrySignal | banks_pb2.EntryVector, where: str
-) -> tuple[str, int | None]:
-    """Variant and quality. Raises InvalidInput, also for a signal of a frame."""
+def _variant(message: pb.EntrySignal | pb.EntryVector, where: str) -> tuple[str, int | None]:
+    """Return variant and quality. Raises InvalidInput, also for a signal of a frame."""
     if message.frame or message.HasField("time_us"):
-        place = "time_us" if message.HasField("time_us") else "frame"
-        raise errors.InvalidInput(
-            f"{where}.{place}: this version stores no signals of frames; leave frame and time_us "
-            "out",
-            field=f"{where}.{place}",
+        name = "time_us" if message.HasField("time_us") else "frame"
+        raise errors.InvalidInput.at(
+            f"{where}.{name}",
+            "this version does not store signals of frames; leave out frame and time_us",
         )
     variant = message.variant.strip() or ORIGINAL
     if len(variant) > MAX_VARIANT_CHARS:
-        raise errors.InvalidInput(
-            f"{where}.variant: longer than {MAX_VARIANT_CHARS} characters", field=f"{where}.variant"
+        raise errors.InvalidInput.at(
+            f"{where}.variant", f"must be at most {MAX_VARIANT_CHARS} characters"
         )
     quality = message.quality if message.HasField("quality") else None
     if quality is not None and quality > MAX_QUALITY:
-        raise errors.InvalidInput(
-            f"{where}.quality: {quality} is not 0 to 100", field=f"{where}.quality"
+        raise errors.InvalidInput.at(
+            f"{where}.quality", f"must be 0 to {MAX_QUALITY}, not {quality}"
         )
     return variant, quality
 
 
 def entry_ids(parent: str, names: Iterable[str]) -> list[int]:
-    """Ids of entries that must be of the bank. Raises InvalidInput."""
-    found = []
+    """Return the ids in names of entries of the bank `parent`. Raises InvalidInput."""
+    ids = []
     for name in names:
         bank, number = entry_id(name)
         if bank != parent:
-            raise errors.InvalidInput(f"names: {name[:80]!r} is not of bank {parent!r}")
-        found.append(number)
-    return found
+            raise errors.InvalidInput(f"names: {name[:80]!r} is not an entry of bank {parent!r}")
+        ids.append(number)
+    return ids
 
 
-def revision_message(revision: Revision) -> banks_pb2.Revision:
-    return banks_pb2.Revision(
+def revision_message(revision: Revision) -> pb.Revision:
+    return pb.Revision(
         revision=revision.revision,
         commit_time=timestamp(revision.commit_time),
         bank=f"banks/{revision.bank_id}" if revision.bank_id else "",
@@ -275,15 +275,15 @@ def revision_message(revision: Revision) -> banks_pb2.Revision:
     )
 
 
-def change_message(change: EntryChange) -> banks_pb2.DiffRevisionsResponse.Change:
-    return banks_pb2.DiffRevisionsResponse.Change(
+def change_message(change: EntryChange) -> pb.DiffRevisionsResponse.Change:
+    return pb.DiffRevisionsResponse.Change(
         kind=_CHANGE[change.kind], entry=entry_message(change.entry)
     )
 
 
 _OPINION_OF = {wire: opinion for opinion, wire in OPINION.items()}
 _CHANGE = {
-    ChangeKind.ADDED: banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED,
-    ChangeKind.WITHDRAWN: banks_pb2.DiffRevisionsResponse.Change.KIND_WITHDRAWN,
-    ChangeKind.CHANGED: banks_pb2.DiffRevisionsResponse.Change.KIND_CHANGED,
+    ChangeKind.ADDED: pb.DiffRevisionsResponse.Change.KIND_ADDED,
+    ChangeKind.WITHDRAWN: pb.DiffRevisionsResponse.Change.KIND_WITHDRAWN,
+    ChangeKind.CHANGED: pb.DiffRevisionsResponse.Change.KIND_CHANGED,
 }

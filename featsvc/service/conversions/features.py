@@ -1,16 +1,18 @@
-"""Events, entities and feature tables between the wire and the domain."""
+"""Conversions of events, entities, features and feature tables."""
 
 from collections.abc import Sequence
 
 from featsvc_client.v1 import features_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from featsvc import errors
 from featsvc.accounts import (
+    ALL,
+    Attribute,
+    Derived,
     EntityRef,
     Event,
     EventResult,
-    FeatureInfo,
+    Feature,
     FeatureTable,
     Selection,
 )
@@ -21,11 +23,9 @@ def entity_refs(messages: Sequence[types_pb2.EntityRef]) -> list[EntityRef]:
 
 
 def selection(message: features_pb2.FeatureSelection) -> Selection:
-    """Raises InvalidInput where both a list and a set are named."""
-    if message.features and message.set:
-        raise errors.InvalidInput(
-            "selection: name features or a set, not both", field="selection.set"
-        )
+    """Raises InvalidInput for both a list of features and a set."""
+    if not message.features and not message.set:
+        return ALL
     return Selection(names=tuple(message.features), set=message.set)
 
 
@@ -34,20 +34,20 @@ def as_of_ms(request: features_pb2.GetFeaturesRequest) -> int | None:
 
 
 def event(message: features_pb2.Event) -> Event:
-    """An event as sent; whether it makes sense is for the store to say, event by event."""
-    attributes: dict[str, float | str | bool] = {}
+    """Convert without checks: the store checks each event of a batch for itself."""
+    attributes: dict[str, Attribute] = {}
     for name, value in message.attributes.items():
         kind = value.WhichOneof("kind")
         if kind is not None:
             attributes[name] = getattr(value, kind)
-    # No time is 1970, which the store refuses by name.
+    # A missing time becomes 1970, which the store rejects.
     time_ms = message.time.ToMilliseconds()
     return Event(message.event_id, message.type, time_ms, dict(message.entities), attributes)
 
 
 def event_result(result: EventResult) -> features_pb2.EventResult:
     return features_pb2.EventResult(
-        status=f"STATUS_{result.status.name}",  # the names are the wire's too
+        status=f"STATUS_{result.status.name}",  # domain and wire share the names
         reason=result.reason,
     )
 
@@ -55,7 +55,7 @@ def event_result(result: EventResult) -> features_pb2.EventResult:
 def feature_table(table: FeatureTable) -> features_pb2.FeatureTable:
     as_of = Timestamp()
     as_of.FromMilliseconds(table.as_of_ms)
-    # The domain numbers its statuses as the wire does.
+    # Domain and wire share the numbers of the statuses.
     columns = [
         features_pb2.FeatureColumn(name=name, values=values, statuses=statuses)
         for name, values, statuses in zip(
@@ -66,21 +66,24 @@ def feature_table(table: FeatureTable) -> features_pb2.FeatureTable:
     return features_pb2.FeatureTable(columns=columns, freshness_us=freshness, as_of=as_of)
 
 
-def definition(feature: FeatureInfo) -> features_pb2.FeatureDefinition:
+def definition(feature: Feature | Derived, sets: Sequence[str]) -> features_pb2.FeatureDefinition:
     message = features_pb2.FeatureDefinition(
         name=feature.name,
         entity=feature.entity,
-        aggregation=feature.aggregation,
-        event_type=feature.event_type,
         default=feature.default,
         version=feature.version,
-        expression=feature.expression,
         description=feature.description,
-        sets=feature.sets,
+        sets=sets,
     )
+    if isinstance(feature, Derived):
+        message.aggregation = "derived"
+        message.expression = feature.expression.text
+        return message
+    message.aggregation = feature.aggregation
+    message.event_type = feature.event
     for target, milliseconds in (
         (message.window, feature.window_ms),
-        (message.bucket, feature.bucket_ms),
+        (message.bucket, feature.ring.width_ms),
         (message.max_age, feature.max_age_ms),
     ):
         if milliseconds:

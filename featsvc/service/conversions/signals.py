@@ -1,4 +1,4 @@
-"""Content, signals and matches between the wire and the domain."""
+"""Conversions of content, signals and matches between the wire and the domain."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -86,10 +86,17 @@ _DISTANCE = {
     CONTAINMENT: hashing_pb2.Algorithm.DISTANCE_CONTAINMENT,
     TLSH: hashing_pb2.Algorithm.DISTANCE_TLSH,
 }
+_INPUT = {
+    Kind.PICTURE: hashing_pb2.Algorithm.INPUT_PICTURE,
+    Kind.BYTES: hashing_pb2.Algorithm.INPUT_BYTES,
+    Kind.TEXT: hashing_pb2.Algorithm.INPUT_TEXT,
+    Kind.VECTOR: hashing_pb2.Algorithm.INPUT_PICTURE,
+    Kind.STORED: hashing_pb2.Algorithm.INPUT_NONE,
+}
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A UTC datetime as a Timestamp; None stays None."""
+    """Convert a UTC datetime to a Timestamp; None stays None."""
     if moment is None:
         return None
     message = Timestamp()
@@ -98,18 +105,22 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def choose(table: Mapping[E, T], value: E, field: str) -> T:
-    """The domain's value of a wire enum. Raises InvalidInput for one this version has not."""
+    """Convert a value of a wire enum. Raises InvalidInput for a value that `table` has not."""
     try:
         return table[value]
     except KeyError:
         raise errors.InvalidInput(
-            f"{field}: {value} is no value of this enum in this version", field=field
+            f"{field}: {value} is not an enum value of this version; send another, or update the "
+            "service",
+            field=field,
         ) from None
 
 
 def content(message: types_pb2.Content, field: str = "content") -> bytes | str:
-    """Bytes of a file, or a text. Raises InvalidInput where there is none, MediaTooLarge for a
-    text over 1 MiB."""
+    """Return the bytes of a file, or a text.
+
+    Raises InvalidInput where both are missing, MediaTooLarge for a text over 1 MiB.
+    """
     if message.WhichOneof("kind") == "text":
         check_text(message.text, field=f"{field}.text")
         return message.text
@@ -117,15 +128,15 @@ def content(message: types_pb2.Content, field: str = "content") -> bytes | str:
 
 
 def content_bytes(message: types_pb2.Content, field: str = "content") -> bytes:
-    """The bytes of a file. Raises InvalidInput where there are none, or a text is there."""
+    """Return the bytes of a file. Raises InvalidInput where they are missing, or for a text."""
     if message.WhichOneof("kind") == "text":
         raise errors.InvalidInput(
-            f"{field}.text: a text has no pixels; send a picture as {field}.data",
+            f"{field}.text: a text has no pixels; send a picture in {field}.data",
             field=f"{field}.text",
         )
     if not message.data:
         raise errors.InvalidInput(
-            f"{field}.data: the body is empty; send the bytes of the file",
+            f"{field}.data: is empty; send the bytes of the file",
             reason="CONTENT_EMPTY",
             field=f"{field}.data",
         )
@@ -133,6 +144,7 @@ def content_bytes(message: types_pb2.Content, field: str = "content") -> bytes:
 
 
 def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
+    """Convert decode options. Raises InvalidInput."""
     return DecodeOptions(
         fidelity=choose(_FIDELITY, message.fidelity, "decode.fidelity"),
         alpha=choose(_ALPHA, message.alpha, "decode.alpha"),
@@ -142,29 +154,29 @@ def decode_options(message: types_pb2.DecodeOptions) -> DecodeOptions:
 
 
 def algorithm_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names in lower case, each once. Raises InvalidInput past the cap."""
+    """Return names in lower case, each once. Raises InvalidInput for over MAX_ALGORITHMS."""
     unique = tuple(dict.fromkeys(name.strip().lower() for name in names))
     if len(unique) > MAX_ALGORITHMS:
         raise errors.InvalidInput(
-            f"algorithms: {len(unique)} names, at most {MAX_ALGORITHMS}", field="algorithms"
+            f"algorithms: at most {MAX_ALGORITHMS} names, not {len(unique)}", field="algorithms"
         )
     return unique
 
 
 def vector_models(names: Iterable[str]) -> tuple[str, ...]:
-    """Models by name and version, each once. Raises InvalidInput for what is none."""
+    """Return names of models, each once. Raises InvalidInput for another kind of algorithm."""
     models = algorithm_names(names)
     for name in models:
         if get_algorithm(name, field="vector_models").kind is not Kind.VECTOR:
             raise errors.InvalidInput(
-                f"vector_models: {name} is no model; write model and version as in pdqf@1",
+                f"vector_models: {name} is not a model; write model and version as in pdqf@1",
                 field="vector_models",
             )
     return models
 
 
 def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
-    """Raises InvalidInput or UnknownAlgorithm."""
+    """Convert match options. Raises InvalidInput or UnknownAlgorithm."""
     if not message.ByteSize():
         return DEFAULT_OPTIONS
     return MatchOptions(
@@ -179,7 +191,7 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
 
 
 def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
-    """Raises UnknownAlgorithm or InvalidSignal."""
+    """Convert a signal. Raises UnknownAlgorithm or InvalidSignal."""
     kind = get_algorithm(message.algorithm.strip().lower(), field=f"{field}.value")
     value = kind.distance.parse(kind, message.value, field=f"{field}.value")
     check_version(kind, message.algorithm_version, field)
@@ -188,11 +200,11 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
 
 
 def check_version(kind: Algorithm, version: int, field: str) -> None:
-    """Raises InvalidSignal for a version that is not this server's; 0 means this server's."""
+    """Raise InvalidSignal for a version that is not this server's; 0 means this server's."""
     if version not in (0, kind.version):
         raise errors.InvalidSignal(
             f"{field}.algorithm_version: {version}, this server computes version {kind.version} of "
-            f"{kind.name}; values of different versions do not compare, hash the content anew",
+            f"{kind.name}; values of different versions do not compare, so hash the content again",
             field=f"{field}.algorithm_version",
         )
 
@@ -200,36 +212,37 @@ def check_version(kind: Algorithm, version: int, field: str) -> None:
 def packed_signals(
     algorithm: str, signals: bytes, dimensions: int
 ) -> tuple[Algorithm, NDArray[np.uint8]]:
-    """The algorithm, and signals side by side as uint8 (n, bytes); vectors of
-    length 1, whatever they were. `dimensions` is read where the table has none.
+    """Return the algorithm, and the signals as values uint8 (n, bytes); vectors are normalised.
 
-    Raises UnknownAlgorithm, InvalidSignal for a length that is no multiple of a signal's or a
-    vector without direction, InvalidInput past the cap.
+    `dimensions` is used where the algorithm has no fixed length. Raises UnknownAlgorithm,
+    InvalidInput for more than MAX_BATCH signals, and InvalidSignal for a length that is not a
+    multiple of a signal's and for a vector without a direction.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
     width = kind.distance.row_bytes(kind, dimensions)
     if not width:
         raise errors.InvalidInput(
-            f"dimensions: {kind.name} signals have no length that this server knows; say how many "
-            "dimensions a vector has, or send them one by one",
+            f"dimensions: this server does not know the length of {kind.name} signals; set the "
+            "number of dimensions of a vector, or send them one by one",
             field="dimensions",
         )
     if len(signals) % width:
         raise errors.InvalidSignal(
-            f"signals: {len(signals)} bytes are no whole number of {kind.name} signals of "
+            f"signals: {len(signals)} bytes are not a whole number of {kind.name} signals of "
             f"{width} bytes each",
             field="signals",
         )
     values = np.frombuffer(signals, np.uint8).reshape(-1, width)
     if len(values) > MAX_BATCH:
         raise errors.InvalidInput(
-            f"signals: {len(values)}, at most {MAX_BATCH}; send several batches", field="signals"
+            f"signals: at most {MAX_BATCH}, not {len(values)}; send several batches",
+            field="signals",
         )
     return kind, kind.distance.packed(kind, values)
 
 
 def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
-    """Content or a signal. Raises InvalidInput where there is neither, and as each does."""
+    """Return content or a signal. Raises InvalidInput where both are missing, and as each does."""
     match side.WhichOneof("kind"):
         case "content":
             return content(side.content, f"{field}.content")
@@ -240,10 +253,12 @@ def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | s
 
 
 def outcome(value: ContentOutcome) -> types_pb2.Outcome:
+    """Convert an outcome."""
     return _OUTCOME[value]
 
 
 def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
+    """Convert facts about a file; None stays None."""
     if media is None:
         return None
     return types_pb2.MediaInfo(
@@ -252,11 +267,12 @@ def media_info(media: MediaInfo | None) -> types_pb2.MediaInfo | None:
 
 
 def shown_value(kind: Algorithm, value: bytes) -> str:
-    """The text form; empty for vectors and texts' grams, which would be most of an answer."""
+    """Return the text form; empty for vectors and grams of texts, which would bloat an answer."""
     return kind.distance.format(kind, value) if kind.distance.shown else ""
 
 
 def signal_message(signal: Signal) -> types_pb2.Signal:
+    """Convert a signal, with its value."""
     return _signal_message(signal, signal.text)
 
 
@@ -271,38 +287,38 @@ def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
         algorithm_version=signal.algorithm.version,
         frame=signal.frame,
     )
-    if signal.provenance is not None:
-        made = signal.provenance
+    if (provenance := signal.provenance) is not None:
         message.provenance.CopyFrom(
             types_pb2.Provenance(
-                orientation=made.orientation,
-                orientation_applied=made.orientation_applied,
-                fidelity=_FIDELITY_MESSAGE[made.fidelity],
-                alpha=_ALPHA_MESSAGE[made.alpha],
-                luma_plane=made.luma_plane,
-                scale_denominator=made.scale_denominator,
+                orientation=provenance.orientation,
+                orientation_applied=provenance.orientation_applied,
+                fidelity=_FIDELITY_MESSAGE[provenance.fidelity],
+                alpha=_ALPHA_MESSAGE[provenance.alpha],
+                luma_plane=provenance.luma_plane,
+                scale_denominator=provenance.scale_denominator,
             )
         )
     return message
 
 
 def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:
-    """Without variants: a match shows the one that it was found by; a text's grams left out."""
+    """Convert signals as `matched_signal` does, without variants: a match shows its variant."""
     return [matched_signal(s) for s in signals if s.variant == ORIGINAL]
 
 
 def matched_signal(signal: Signal) -> types_pb2.Signal:
-    """A query as an answer shows it. A whole book's grams would be megabytes."""
+    """Convert a query signal, without the grams of a text: those of a book are megabytes."""
     return _signal_message(signal, signal.text if signal.algorithm.distance.rows else "")
 
 
 @lru_cache(maxsize=4)
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
-    """Shared by all answers of a snapshot: not to be changed."""
+    """Return the watermark of a snapshot. All its answers share the message; never change it."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
 
 
 def match_message(match: Match) -> types_pb2.Match:
+    """Convert a match."""
     return types_pb2.Match(
         bank=f"banks/{match.bank}",
         entry=f"banks/{match.bank}/entries/{match.entry_id}",
@@ -326,6 +342,7 @@ def match_message(match: Match) -> types_pb2.Match:
 
 
 def evidence_message(evidence: Evidence) -> types_pb2.Evidence:
+    """Convert a further signal of a match."""
     return types_pb2.Evidence(
         algorithm=evidence.algorithm.name,
         distance=evidence.distance,
@@ -337,6 +354,7 @@ def evidence_message(evidence: Evidence) -> types_pb2.Evidence:
 
 
 def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
+    """Convert a row of the table of algorithms."""
     return hashing_pb2.Algorithm(
         name=algorithm.name,
         bits=algorithm.bits,
@@ -346,11 +364,14 @@ def algorithm_message(algorithm: Algorithm) -> hashing_pb2.Algorithm:
         version=algorithm.version,
         computed=algorithm.computed,
         matched=algorithm.matched,
+        dimensions=algorithm.dimensions,
         description=algorithm.description,
+        input=_INPUT[algorithm.kind],
     )
 
 
 def model_message(model: Model) -> hashing_pb2.Algorithm:
+    """Convert a model that this server serves."""
     return hashing_pb2.Algorithm(
         name=model.id,
         distance=hashing_pb2.Algorithm.DISTANCE_COSINE,
@@ -361,12 +382,15 @@ def model_message(model: Model) -> hashing_pb2.Algorithm:
         quality_floor=get_algorithm(model.id).quality_floor,
         dimensions=model.dimensions,
         description=model.description,
+        input=hashing_pb2.Algorithm.INPUT_PICTURE,
     )
 
 
 def embedding_message(embedding: Embedding) -> hashing_pb2.Embedding:
+    """Convert an embedding."""
     return hashing_pb2.Embedding(model=embedding.model, values=embedding.values.tolist())
 
 
 def score_message(score: Score) -> types_pb2.Score:
+    """Convert a score."""
     return types_pb2.Score(model=score.model, label=score.label, score=score.score)

@@ -1,9 +1,7 @@
-"""Hash-list formats: bytes in, one `ImportRow` or `BadRow` at a time out, in constant memory.
+"""Formats of hash lists: readers turn bytes into `ImportRow` and `BadRow`, in constant memory.
 
-`FORMATS` is the one table of them, in the order in which detection asks them; some are
-written too. To add one: write a module with its functions, name them in a row here, put a sample
-into `tests/banks/samples` and a row into docs/curators.md. Tests that go over the table ask for
-each.
+`FORMATS` is the table of all formats, in the order of detection; some can be written too.
+CONTRIBUTING.md says how to add one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,40 +14,40 @@ from featsvc.banks.lists.formats import csv_rows, feeds, json_rows, ncmec_xml, p
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 Reader: TypeAlias = Callable[[Iterable[bytes]], Iterator[ImportRow | BadRow]]
 Writer: TypeAlias = Callable[[Entry], Iterable[bytes]]
-"""An entry to lines, each with its end."""
+"""Turns an entry into lines with their line ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The first of a file: the text, unpacked, and the first of its lines that are not blank."""
+class FileHead:
+    """The start of a file: its decompressed text, and the first lines that are not blank."""
 
     text: str
     lines: tuple[str, ...]
 
     def opens(self, sign: str) -> bool:
-        """`<` for XML, `{` for JSON, empty for a text that is neither."""
+        """Whether the text begins with `<` (XML) or `{` (JSON), or with neither for ""."""
         return self.text.startswith(sign) if sign else not self.text.startswith(("<", "{"))
 
     def has(self, *keys: str) -> bool:
-        """Whether all of these JSON keys are there."""
+        """Whether all these JSON keys occur."""
         return all(f'"{key}"' in self.text for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format. `opens` and `detects` say whether a head is of it, see `Head`.
+    """One format. `opens` (see `FileHead`) and `detects` decide whether a file has this format.
 
-    Where it is written: `write`, after `header`, and `drops`: what an entry may have and the format
-    cannot carry, as `exporting` names it.
+    A format that can be written has `write`, which follows `header`, and `drops`: the fields of an
+    entry that the format cannot carry, in the terms of `exporting`.
     """
 
     name: str
     read: Reader
-    detects: Callable[[Head], bool]
+    detects: Callable[[FileHead], bool]
     opens: str = ""
     write: Writer | None = None
     header: bytes = b""
@@ -72,7 +70,7 @@ _TABLE = (
         name="jsonl",
         read=json_rows.read,
         opens="{",
-        # An entry of many vectors is a longer line than the head.
+        # The line of an entry with many vectors is longer than the head.
         detects=lambda head: (
             any(map(json_rows.is_row, head.lines))
             or head.text.startswith(('{"external_id":', '{"signals":'))
@@ -130,9 +128,9 @@ _TABLE = (
 FORMATS: Mapping[str, Format] = MappingProxyType({f.name: f for f in _TABLE})
 
 HEAD_BYTES = 64 * 1024
-"""How much of a file `detect` wants to see."""
-# Broken rows may come first, so any of the first lines may tell.
-_LINES_LOOKED_AT = 20
+"""Bytes from the start of a file that `detect` needs."""
+_DETECTED_LINES = 20
+"""More than one, because the first rows may be bad."""
 
 
 def get_format(name: str) -> Format:
@@ -140,35 +138,33 @@ def get_format(name: str) -> Format:
     try:
         return FORMATS[name]
     except KeyError:
-        raise InvalidInput(
-            f"format: {name[:64]!r} is not known; known are {', '.join(FORMATS)}", field="format"
+        raise InvalidInput.at(
+            "format", f"must be one of {', '.join(FORMATS)}, not {shown(name)!r}"
         ) from None
 
 
 def get_written_format(name: str) -> tuple[Format, Writer]:
-    """One that is written, and by what. Raises InvalidInput, listing those that are."""
+    """Return a format that can be written, and its writer. Raises InvalidInput."""
     known = FORMATS.get(name)
     if known is None or known.write is None:
         written = ", ".join(f.name for f in FORMATS.values() if f.write)
-        raise InvalidInput(
-            f"format: {name[:64]!r} cannot be written; known are {written}", field="format"
-        )
+        raise InvalidInput.at("format", f"must be one of {written}, not {shown(name)!r}")
     return known, known.write
 
 
 def detect(start: bytes) -> str:
-    """Name of the format, from the first bytes of the file, unpacked.
+    """Return the format's name, from the first decompressed bytes of a file.
 
-    Raises InvalidInput where no format fits.
+    Raises InvalidInput if no format fits.
     """
     text = start.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").lstrip()
     lines = (line for line in text.splitlines() if line.strip())
-    head = Head(text, tuple(islice(lines, _LINES_LOOKED_AT)))
+    head = FileHead(text, tuple(islice(lines, _DETECTED_LINES)))
     for known in FORMATS.values():
         if text and head.opens(known.opens) and known.detects(head):
             return known.name
     raise InvalidInput(
-        f"file: told no format by its content; name one of {', '.join(FORMATS)}. Our CSV "
-        "begins with a header line that holds algorithm,signal",
+        f"file: unknown format; set format to one of {', '.join(FORMATS)}. Our CSV begins with a "
+        "header line that has the columns algorithm and signal",
         field="format",
     )

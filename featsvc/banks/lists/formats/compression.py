@@ -1,10 +1,10 @@
-"""Lists packed with gzip or zstd, told by their first bytes; unpacked piece by piece.
+"""Lists compressed with gzip or zstd, detected by their first bytes, decompressed piece by piece.
 
     gzip  1f 8b      any number of members
     zstd  28 b5 2f fd  any number of frames, with a window of at most 128 MiB
 
-A bomb is a small file that unpacks to a huge one: past `MIN_BOMB_BYTES` what unpacks to more than
-`MAX_RATIO` times its size is refused. Real lists are hex, which packs about two to one.
+A bomb is a small file that decompresses to a huge one: above `MIN_BOMB_BYTES`, data of more than
+`MAX_RATIO` times its compressed size is refused. Real lists are hex, which compresses about 2:1.
 """
 
 import io
@@ -26,7 +26,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces unpacked, or as they are. Raises InvalidInput for damaged data and bombs."""
+    """Decompress the pieces if they are compressed. Raises InvalidInput for bad data and bombs."""
     source = _Source(chunks)
     head = source.peek(len(_ZSTD))
     if head.startswith(_GZIP):
@@ -40,16 +40,16 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         written += len(piece)
         if written > max(MIN_BOMB_BYTES, source.taken * MAX_RATIO):
-            raise InvalidInput(
-                f"file: {source.taken} bytes unpack to more than {MAX_RATIO} times as much; "
-                "unpack it yourself if it is no bomb",
-                field="file",
+            raise InvalidInput.at(
+                "file",
+                f"{source.taken} bytes decompress to more than {MAX_RATIO} times as much; "
+                "if the file is right, decompress it before sending it",
             )
         yield piece
 
 
 class _Source(io.RawIOBase):
-    """Pieces of bytes as a stream to read from; `taken` counts what was read."""
+    """A readable stream of pieces of bytes; `taken` counts the bytes that were read."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -62,7 +62,7 @@ class _Source(io.RawIOBase):
         return self._rest[:size]
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next piece, of at most `size` bytes; empty at the end."""
+        """Return the next piece, at most `size` bytes; empty at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -92,9 +92,9 @@ def _gunzip(source: _Source) -> Iterator[bytes]:
                 data = member.unused_data.lstrip(b"\0")
                 member, started = zlib.decompressobj(wbits=31), False
     except zlib.error as exc:
-        raise InvalidInput(f"file: damaged gzip data: {exc}", field="file") from exc
+        raise InvalidInput.at("file", f"damaged gzip data: {exc}") from exc
     if started:
-        raise InvalidInput("file: the gzip data ends in the middle", field="file")
+        raise InvalidInput.at("file", "the gzip data is truncated; send the whole file")
 
 
 def _unzstd(source: _Source) -> Iterator[bytes]:
@@ -105,4 +105,4 @@ def _unzstd(source: _Source) -> Iterator[bytes]:
         while piece := reader.read(PIECE_BYTES):
             yield piece
     except zstandard.ZstdError as exc:
-        raise InvalidInput(f"file: damaged zstd data: {exc}", field="file") from exc
+        raise InvalidInput.at("file", f"damaged zstd data: {exc}") from exc

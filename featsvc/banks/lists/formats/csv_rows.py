@@ -1,18 +1,19 @@
-"""Our CSV, and that of `tx dataset`. The header names the columns, in any order.
+"""Our CSV, and the CSV of `tx dataset`. The header names the columns, in any order.
 
     algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
     signal_type,signal_str,collab,category,tags
 
-`algorithm` and `signal` (`signal_type` and `signal_str`) must be there. `signal` is hex, or the
-text of an algorithm that is only stored, or with `raw_text` the very text to be hashed; labels are
-separated by `;` (tags by blanks); opinion is positive, negative, disputed or empty; expire_time is
-ISO 8601 (UTC where it has no offset); withdrawn is true, false or empty. RFC 4180 quoting; a quoted
-field may span lines, and a row is named by the line it begins on.
+`algorithm` and `signal` (`signal_type` and `signal_str`) are required. `signal` is hex, the text of
+an algorithm that is only stored, or for `raw_text` the text to be hashed. Labels are separated by
+`;` (tags by blanks). `opinion` is positive, negative, disputed or empty; `expire_time` is ISO 8601
+(UTC if it has no offset); `withdrawn` is true, false or empty. Quoting is that of RFC 4180; a
+quoted field may span lines, and a row has the number of the line it begins on.
 """
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from featsvc.banks.lists.formats.rows import (
     ImportRow,
     bad_row,
     check_row,
+    clean_labels,
     listed_algorithm,
     parse_listed_signals,
     parse_time,
@@ -34,11 +36,11 @@ from featsvc.banks.records import (
     check_text,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 
 class Cells(NamedTuple):
-    """A row as it is written, in the order of the columns."""
+    """The cells of a written row, in the order of the columns."""
 
     algorithm: str
     signal: str
@@ -56,17 +58,20 @@ class Cells(NamedTuple):
 REQUIRED = ("algorithm", "signal")
 COLUMNS = Cells._fields
 HEADER = (",".join(COLUMNS) + "\n").encode()
-# tx's columns -> ours, where there is one.
+# Columns of tx -> ours.
 _TX_COLUMNS = {
-    "signal_type": "algorithm", "signal_str": "signal", "collab": "source",
-    "category": "opinion", "tags": "labels",
-}  # fmt: skip
+    "signal_type": "algorithm",
+    "signal_str": "signal",
+    "collab": "source",
+    "category": "opinion",
+    "tags": "labels",
+}
 _TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
 _FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
 _CACHED_CELLS = 10_000
 _QUALITY_DIGITS = len(str(MAX_QUALITY))
 MAX_OPEN_BYTES = 64 * 1024
-"""Of a quoted field that spans lines: an open quote must not swallow the list."""
+"""Limit of a row that spans lines: an open quote must not swallow the list."""
 
 
 def is_header(line: str) -> bool:
@@ -82,7 +87,7 @@ def _names(line: str) -> list[str]:
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """Raises InvalidInput where the header is not one of ours: no row could be trusted."""
+    """Raises InvalidInput for an unknown header: no row could be trusted."""
     lines = Lines(chunks)
     parser = None
     for text in lines:
@@ -105,11 +110,11 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 
 
 def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
-    """Fields of a row with quotes, which may go on over lines, and what is wrong with it."""
+    """Return the fields of a row with quotes, which may span lines, or [] and the error."""
     try:
         return next(csv.reader(_capped(text, lines), strict=True)), ""
     except (csv.Error, _RowTooLong) as exc:
-        # An open quote swallows what follows: begin anew on the line after.
+        # The lines that an open quote swallowed are lost; the next line is a new row.
         return [], f"not CSV: {exc}"
 
 
@@ -137,29 +142,31 @@ def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in COLUMNS:
             raise InvalidInput(
-                f"line {line}: {name[:64]!r} is not a column of this format; known are "
-                f"{', '.join(COLUMNS)}",
+                f"line {line}: unknown column {shown(name)!r}; known are {', '.join(COLUMNS)}",
                 field="header",
             )
     for name in (*REQUIRED, *names):
         if names.count(name) != 1:
-            raise InvalidInput(f"line {line}: the column {name} must be there once", field="header")
+            raise InvalidInput(
+                f"line {line}: the column {name} must occur once, not {names.count(name)} times",
+                field="header",
+            )
     return names
 
 
 class _Parser:
-    """Fields of a row to an `ImportRow`. What cells have in common is parsed once."""
+    """Parses the fields of rows. Cells that many rows share are parsed once."""
 
     def __init__(self, columns: tuple[str, ...], *, tx: bool) -> None:
         self._columns = columns
         self._tx = tx
-        where = {name: place for place, name in enumerate(columns)}
-        self._algorithm, self._signal = where["algorithm"], where["signal"]
-        self._external_id = where.get("external_id", -1)
-        rest = [where[name] for name in columns if name not in (*REQUIRED, "external_id")]
-        # One place gives a text, several a tuple of them; none, the algorithm's, does for none.
-        self._rest = itemgetter(*(rest or [self._algorithm]))
-        self._known: dict[object, _Rest] = {}
+        index = {name: i for i, name in enumerate(columns)}
+        self._algorithm, self._signal = index["algorithm"], index["signal"]
+        self._external_id = index.get("external_id", -1)
+        shared = [index[name] for name in columns if name not in (*REQUIRED, "external_id")]
+        # The key of `_known`: a text or a tuple of texts; any column serves if there are no others.
+        self._key = itemgetter(*(shared or [self._algorithm]))
+        self._known: dict[object, _SharedCells] = {}
         self._algorithms: dict[str, str] = {}
 
     def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
@@ -171,63 +178,64 @@ class _Parser:
             algorithm = self._algorithms.get(name)
             if algorithm is None:
                 algorithm = self._algorithms[name] = listed_algorithm(name)
-            key = self._rest(fields)
-            rest = self._known.get(key)
-            if rest is None:
-                rest = self._remember(key, fields)
+            key = self._key(fields)
+            shared = self._known.get(key) or self._remember(key, fields)
             signals = parse_listed_signals(
-                algorithm, fields[self._signal], variant=rest.variant, quality=rest.quality
+                algorithm, fields[self._signal], variant=shared.variant, quality=shared.quality
             )
             external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
-        return ImportRow(
-            line, signals, external_id, rest.labels, rest.source, rest.opinion, rest.note,
-            rest.expire_time, rest.withdrawn,
-        )  # fmt: skip
+        return ImportRow(line, signals, external_id, *shared.fields)
 
-    def _remember(self, key: object, fields: Sequence[str]) -> "_Rest":
+    def _remember(self, key: object, fields: Sequence[str]) -> "_SharedCells":
         if len(self._known) >= _CACHED_CELLS:
             self._known.clear()
         cells = dict(zip(self._columns, fields, strict=True))
-        rest = self._known[key] = _Rest(cells, tx=self._tx)
-        return rest
+        shared = self._known[key] = _parse_shared(cells, tx=self._tx)
+        return shared
 
 
-class _Rest:
-    """The cells besides algorithm, signal and external id. Raises InvalidInput."""
+class _SharedCells(NamedTuple):
+    """The parsed cells besides algorithm, signal and external id."""
 
-    __slots__ = (
-        "expire_time", "labels", "note", "opinion", "quality", "source", "variant", "withdrawn",
-    )  # fmt: skip
+    variant: str
+    quality: int | None
+    fields: tuple[tuple[str, ...], str, Opinion, str, datetime | None, bool]
+    """The fields of an `ImportRow` from `labels` on."""
 
-    def __init__(self, cells: dict[str, str], *, tx: bool) -> None:
-        opinion = cells.get("opinion", "").strip().lower()
-        labels = cells.get("labels", "")
-        if tx:
-            opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
-        expires = cells.get("expire_time", "").strip()
-        flag = cells.get("withdrawn", "").strip().lower()
-        if flag not in _FLAGS:
-            raise InvalidInput(f"withdrawn: {flag[:64]!r} is not true or false", field="withdrawn")
-        self.variant = cells.get("variant", "").strip() or "original"
-        if len(self.variant) > MAX_VARIANT_CHARS:
-            raise InvalidInput(
-                f"variant: longer than {MAX_VARIANT_CHARS} characters", field="variant"
-            )
-        self.quality = parse_quality(cells.get("quality", "").strip())
-        self.labels = split_labels(labels)
-        self.source = cells.get("source", "").strip()
-        self.opinion = parse_opinion(opinion)
-        self.note = cells.get("note", "").strip()
-        self.expire_time = parse_time(expires, field="expire_time") if expires else None
-        self.withdrawn = _FLAGS[flag]
-        check_row(ImportRow(0, (), labels=self.labels, source=self.source, note=self.note))
+
+def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
+    """Raises InvalidInput."""
+    opinion = cells.get("opinion", "").strip().lower()
+    labels = cells.get("labels", "")
+    if tx:
+        opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
+    expires = cells.get("expire_time", "").strip()
+    flag = cells.get("withdrawn", "").strip().lower()
+    if flag not in _FLAGS:
+        raise InvalidInput.at("withdrawn", f"must be true or false, not {shown(flag)!r}")
+    variant = cells.get("variant", "").strip() or "original"
+    if len(variant) > MAX_VARIANT_CHARS:
+        raise InvalidInput.at("variant", f"must be at most {MAX_VARIANT_CHARS} characters")
+    quality = parse_quality(cells.get("quality", "").strip())
+    row = ImportRow(
+        0,
+        (),
+        labels=clean_labels(labels.split(";")),
+        source=cells.get("source", "").strip(),
+        opinion=parse_opinion(opinion),
+        note=cells.get("note", "").strip(),
+        expire_time=parse_time(expires, field="expire_time") if expires else None,
+        withdrawn=_FLAGS[flag],
+    )
+    check_row(row)
+    return _SharedCells(variant, quality, row[3:])
 
 
 def parse_quality(text: str) -> int | None:
-    """0 to 100; None for an empty text. Raises InvalidInput."""
+    """Parse 0 to 100; None for an empty text. Raises InvalidInput."""
     if not text:
         return None
     if (
@@ -235,13 +243,8 @@ def parse_quality(text: str) -> int | None:
         or len(text) > _QUALITY_DIGITS
         or int(text) > MAX_QUALITY
     ):
-        raise InvalidInput(f"quality: {text[:64]!r} is not 0 to 100", field="quality")
+        raise InvalidInput.at("quality", f"must be 0 to {MAX_QUALITY}, not {shown(text)!r}")
     return int(text)
-
-
-def split_labels(text: str) -> tuple[str, ...]:
-    """`a; b` to ("a", "b"), each once."""
-    return tuple(dict.fromkeys(label for part in text.split(";") if (label := part.strip())))
 
 
 def parse_opinion(text: str) -> Opinion:
@@ -249,13 +252,13 @@ def parse_opinion(text: str) -> Opinion:
     try:
         return Opinion(text.strip().lower())
     except ValueError:
-        raise InvalidInput(
-            f"opinion: {text[:64]!r} is none of positive, negative, disputed", field="opinion"
+        raise InvalidInput.at(
+            "opinion", f"must be positive, negative or disputed, not {shown(text)!r}"
         ) from None
 
 
 def write(entry: Entry) -> Iterable[bytes]:
-    """One row a signal, after `HEADER`."""
+    """Write a row for each signal; `HEADER` comes before all rows."""
     text = io.StringIO()
     labels = ";".join(entry.labels)
     expires = "" if entry.expire_time is None else entry.expire_time.isoformat()

@@ -4,8 +4,8 @@
     tat             results[]: id, algorithm, hash_digest, ideology, deleted
     threat-updates  data[]: id, type, indicator, should_delete, descriptors.data[].{status,tags}
 
-What a feed withdraws (`WithdrawResult`, `Deleted`, `deleted`, `should_delete`) is withdrawn. Fields
-that are not named here are disregarded.
+Records with a `hashStatus` of Withdrawn or Deleted, `deleted` or `should_delete` withdraw their
+entry. Other fields are ignored.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,17 +13,18 @@ from typing import TypeVar
 
 import msgspec
 
-from featsvc.banks.lists.formats.json_records import records
+from featsvc.banks.lists.formats.json_records import decode_record, records
 from featsvc.banks.lists.formats.rows import (
     ImportRow,
     bad_row,
     check_row,
+    clean_labels,
     listed_algorithm,
     parse_listed_signals,
 )
 from featsvc.banks.records import EntrySignal, Opinion
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -68,7 +69,7 @@ class _ThreatUpdate(msgspec.Struct):
 
 
 def read_stopncii(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """An entry is told by its hash: a record has no id of its own."""
+    """Entries are identified by their hash: a record has no id."""
     return _read(chunks, "hashRecords", _StopNcii, _stopncii)
 
 
@@ -86,37 +87,30 @@ def _read(
     decoder = msgspec.json.Decoder(kind)
     for line, record in records(chunks, key):
         try:
-            row = to_row(line, decoder.decode(record))
+            row = to_row(line, decode_record(decoder, record))
             check_row(row)
-        except msgspec.DecodeError as exc:
-            _, _, column = str(exc).partition("`$.")
-            yield bad_row(line, column.rstrip("`"), f"not a record: {exc}", _shown(record))
         except InvalidInput as exc:
-            yield bad_row(line, exc.field, str(exc), _shown(record))
+            yield bad_row(line, exc.field, str(exc), record[:1024].decode("utf-8", "replace"))
         else:
             yield row
-
-
-def _shown(record: bytes) -> str:
-    return record[:1024].decode("utf-8", "replace")
 
 
 def _stopncii(line: int, record: _StopNcii) -> ImportRow:
     signals = _signals(record.signalType, record.hashValue, ("signalType", "hashValue"))
     withdrawn = _STATUSES.get(record.hashStatus.lower())
     if withdrawn is None:
-        raise InvalidInput(
-            f"hashStatus: {record.hashStatus[:64]!r} is none of Received, Active, Withdrawn, "
-            "Deleted",
-            field="hashStatus",
+        raise InvalidInput.at(
+            "hashStatus",
+            f"must be Received, Active, Withdrawn or Deleted, not {shown(record.hashStatus)!r}",
         )
-    labels = _labels(tag for feedback in record.CSPFeedbacks or () for tag in feedback.tags or ())
+    feedbacks = record.CSPFeedbacks or ()
+    labels = clean_labels(tag for feedback in feedbacks for tag in feedback.tags or ())
     return ImportRow(line, signals, labels=labels, withdrawn=withdrawn)
 
 
 def _tat(line: int, record: _Tat) -> ImportRow:
     signals = _signals(record.algorithm, record.hash_digest, ("algorithm", "hash_digest"))
-    labels = _labels([record.ideology or ""])
+    labels = clean_labels([record.ideology or ""])
     return ImportRow(line, signals, str(record.id), labels, withdrawn=record.deleted)
 
 
@@ -124,7 +118,7 @@ def _threat_update(line: int, record: _ThreatUpdate) -> ImportRow:
     kind = record.type.removeprefix("HASH_")
     signals = _signals(kind, record.indicator, ("type", "indicator"))
     descriptors = record.descriptors.data if record.descriptors else ()
-    labels = _labels(tag for descriptor in descriptors for tag in descriptor.tags or ())
+    labels = clean_labels(tag for descriptor in descriptors for tag in descriptor.tags or ())
     opinions = {_OPINIONS.get(d.status or "", Opinion.UNSPECIFIED) for d in descriptors}
     opinions -= {Opinion.UNSPECIFIED}
     opinion = Opinion.DISPUTED if len(opinions) > 1 else next(iter(opinions), Opinion.UNSPECIFIED)
@@ -135,7 +129,3 @@ def _threat_update(line: int, record: _ThreatUpdate) -> ImportRow:
 
 def _signals(name: str, value: str, fields: tuple[str, str]) -> tuple[EntrySignal, ...]:
     return parse_listed_signals(listed_algorithm(name, field=fields[0]), value, field=fields[1])
-
-
-def _labels(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))

@@ -1,25 +1,30 @@
-"""A JSON document of any size whose records are the objects of one array: one at a time."""
+"""Records of a JSON document of any size: the objects of one of its arrays, one at a time."""
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
 
 from featsvc.banks.lists.formats.lines import without_bom
 from featsvc.errors import InvalidInput
 
+T = TypeVar("T")
+
 MAX_RECORD_BYTES = 2**20
 _MAX_DEPTH = 64
 _RECORD_DEPTH = 2
-"""Records stand in an array, the array in an object."""
-# A lone quote is a string whose end is not there yet. Possessive: nothing is kept to go back to,
-# which would be a hundred times what is read.
+"""Records are in an array, the array is in an object."""
+# A lone quote begins a string whose end has not arrived yet. The possessive quantifiers keep no
+# positions to backtrack to, which would take a hundred times the memory of the data.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[{}\[\]]', re.DOTALL)
 
 
 def records(chunks: Iterable[bytes], key: str) -> Iterator[tuple[int, bytes]]:
-    """Each object of the array under `key` of the document, with the line it begins on.
+    """Yield each object of the array under `key` of the document, and the line it begins on.
 
-    Raises InvalidInput where the document breaks off, has no such array, or holds one value of
-    more than 1 MiB.
+    Raises InvalidInput if the document is truncated, has no such array, or holds a value of more
+    than 1 MiB.
     """
     scanner = _Scanner(key.encode())
     for chunk in without_bom(chunks):
@@ -27,8 +32,17 @@ def records(chunks: Iterable[bytes], key: str) -> Iterator[tuple[int, bytes]]:
     scanner.finish()
 
 
+def decode_record(decoder: msgspec.json.Decoder[T], record: bytes | str) -> T:
+    """Raises InvalidInput, its `field` naming the column."""
+    try:
+        return decoder.decode(record)
+    except msgspec.DecodeError as exc:
+        _, _, column = str(exc).partition("`$.")
+        raise InvalidInput(f"not a record: {exc}", field=column.rstrip("`")) from None
+
+
 class _Scanner:
-    """Follows the nesting; what is before `_used` is needed no more."""
+    """Tracks the nesting of brackets; data before `_used` is no longer needed."""
 
     def __init__(self, key: bytes) -> None:
         self._key = b'"' + key + b'"'
@@ -58,13 +72,13 @@ class _Scanner:
             if self._begin < 0:
                 self._use(token.end())
         if self._begin >= 0:
-            # The record is read again from its beginning when more has come.
+            # The record is scanned again from its start when more data has arrived.
             self._use(self._begin)
             self._begin, self._depth = -1, _RECORD_DEPTH
         self._data, self._used = self._data[self._used :], 0
         if len(self._data) > MAX_RECORD_BYTES:
             raise InvalidInput(
-                f"line {self._line}: one value is longer than {MAX_RECORD_BYTES} bytes",
+                f"line {self._line}: a value is longer than {MAX_RECORD_BYTES} bytes",
                 field="file",
             )
 
@@ -75,10 +89,10 @@ class _Scanner:
             self._begin = start
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise InvalidInput(f"file: nested deeper than {_MAX_DEPTH}", field="file")
+            raise InvalidInput.at("file", f"values are nested deeper than {_MAX_DEPTH}")
 
     def _close(self) -> bool:
-        """Whether that was the end of a record."""
+        """Return whether a record ended."""
         self._depth -= 1
         if self._depth == 1:
             self._in_array = False
@@ -100,8 +114,8 @@ class _Scanner:
     def finish(self) -> None:
         name = self._key.decode()
         if not self._ended:
-            raise InvalidInput(
-                f"line {self._line}: the JSON document ends in the middle", field="file"
-            )
+            raise InvalidInput(f"line {self._line}: the JSON document is truncated", field="file")
         if not self._found:
-            raise InvalidInput(f"file: the document has no array {name}", field="file")
+            raise InvalidInput.at(
+                "file", f"the document has no array {name}; is this the right format?"
+            )

@@ -1,11 +1,11 @@
-"""Our JSON Lines: one entry a line, with every field of it.
+"""Our JSON Lines: one entry in each line, with all its fields.
 
     {"external_id": "a", "signals": [{"algorithm": "pdq", "signal": "f8f8..."}], "labels": ["x"],
      "source": "", "opinion": "positive", "note": "", "expire_time": "2030-01-31T00:00:00Z"}
 
 A signal may have `variant`, `quality` and the `version` of its algorithm, which must be this
-build's; `"withdrawn": true` takes an entry back. Only `signals` must be there (for a withdrawal, or
-an `external_id`).
+build's. `"withdrawn": true` withdraws an entry. Only `signals` is required; a withdrawal may have
+an `external_id` instead.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from featsvc.banks.lists.formats.csv_rows import parse_opinion
-from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.json_records import decode_record
+from featsvc.banks.lists.formats.lines import read_lines
 from featsvc.banks.lists.formats.rows import (
     ImportRow,
-    bad_row,
     check_row,
     listed_algorithm,
     parse_listed_signals,
@@ -60,38 +60,28 @@ _encoder = msgspec.json.Encoder()
 
 def is_row(line: str) -> bool:
     try:
-        found = _decoder.decode(line)
+        entry = _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeError):
         return False
-    return bool(found.signals or found.external_id)
+    return bool(entry.signals or entry.external_id)
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """Blank lines are skipped; the rest are rows."""
-    lines = Lines(chunks)
-    for line in lines:
-        if lines.bad:
-            yield from lines.take_bad()
-        if not line or line.isspace():
-            continue
-        try:
-            yield _row(lines.number, _decoder.decode(line))
-        except msgspec.DecodeError as exc:
-            _, _, column = str(exc).partition("`$.")
-            yield bad_row(lines.number, column.rstrip("`"), f"not an entry: {exc}", line)
-        except InvalidInput as exc:
-            yield bad_row(lines.number, exc.field, str(exc), line)
-    yield from lines.take_bad()
+    """Read an entry from each line that is not blank."""
+    return read_lines(chunks, _parse)
 
 
-def _row(line: int, entry: JsonEntry) -> ImportRow:
+def _parse(number: int, line: str) -> ImportRow:
+    entry = decode_record(_decoder, line)
     if not entry.signals and not (entry.withdrawn and entry.external_id):
-        raise InvalidInput("signals: an entry has at least one", field="signals")
+        raise InvalidInput.at("signals", "an entry must have at least one")
     if len(entry.signals) > MAX_ENTRY_SIGNALS:
-        raise InvalidInput(f"signals: at most {MAX_ENTRY_SIGNALS}", field="signals")
+        raise InvalidInput.at(
+            "signals", f"must be at most {MAX_ENTRY_SIGNALS}, not {len(entry.signals)}"
+        )
     row = ImportRow(
-        line,
-        tuple(found for signal in entry.signals for found in _signals(signal)),
+        number,
+        tuple(parsed for signal in entry.signals for parsed in _signals(signal)),
         entry.external_id.strip(),
         tuple(dict.fromkeys(label.strip() for label in entry.labels)),
         entry.source.strip(),
@@ -106,9 +96,13 @@ def _row(line: int, entry: JsonEntry) -> ImportRow:
 
 def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
     if len(signal.variant) > MAX_VARIANT_CHARS:
-        raise InvalidInput(f"variant: longer than {MAX_VARIANT_CHARS} characters", field="signals")
+        raise InvalidInput(
+            f"variant: must be at most {MAX_VARIANT_CHARS} characters", field="signals"
+        )
     if signal.quality is not None and not 0 <= signal.quality <= MAX_QUALITY:
-        raise InvalidInput(f"quality: {signal.quality} is not 0 to 100", field="signals")
+        raise InvalidInput(
+            f"quality: must be 0 to {MAX_QUALITY}, not {signal.quality}", field="signals"
+        )
     algorithm = listed_algorithm(signal.algorithm)
     if signal.version:
         stored_version(algorithm, signal.version, field="signals")
@@ -121,7 +115,7 @@ def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
 
 
 def write(entry: Entry) -> Iterable[bytes]:
-    found = JsonEntry(
+    row = JsonEntry(
         external_id=entry.external_id,
         signals=tuple(
             JsonSignal(s.algorithm, s.text, s.variant, s.quality, _other_version(s))
@@ -133,10 +127,10 @@ def write(entry: Entry) -> Iterable[bytes]:
         note=entry.note,
         expire_time="" if entry.expire_time is None else entry.expire_time.isoformat(),
     )
-    yield _encoder.encode(found) + b"\n"
+    yield _encoder.encode(row) + b"\n"
 
 
 def _other_version(signal: EntrySignal) -> int:
-    """0 for the one of this build."""
+    """Return the version of a signal, 0 for that of this build."""
     current = get_algorithm(signal.algorithm).version
     return 0 if signal.version == current else signal.version

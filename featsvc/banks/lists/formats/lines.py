@@ -1,20 +1,22 @@
-"""Bytes in pieces of any size to lines of text, in constant memory."""
+"""Lines of text from bytes in pieces of any size, in constant memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from featsvc.banks.lists.formats.rows import bad_row
+from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
 
 MAX_LINE_BYTES = 4 * 2**20
-"""An entry of sixteen vectors of 4,096 dimensions, or of sixteen parts of a text, has room."""
+"""Enough for an entry of sixteen vectors of 4,096 dimensions, or of sixteen parts of a text."""
 _BOM = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """Iterates over the lines of a file without their ends (LF or CRLF; a BOM is dropped).
+    """Iterates over the lines of a file without their ends (LF or CRLF) and without a BOM.
 
-    A line that is too long, no UTF-8, or holds a NUL comes out empty, so that line numbers hold,
-    and is put into `bad`, which the reader empties. `number` is that of the last line, from 1.
+    A line that is too long, is not UTF-8 or holds a NUL is yielded as "", so that line numbers
+    stay right, and is added to `bad`, which the reader must empty. `number` is the number of the
+    last line, from 1.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -26,7 +28,7 @@ class Lines:
         return self._lines
 
     def take_bad(self) -> list[BadRow]:
-        """The bad lines since the last call."""
+        """Return the bad lines since the last call."""
         taken, self.bad = self.bad, []
         return taken
 
@@ -36,7 +38,7 @@ class Lines:
         for chunk in without_bom(chunks):
             data = rest + chunk
             if skipping:
-                # Up to the end of a line that was reported when it passed the cap.
+                # The line was reported when it became too long: skip to its end.
                 _, newline, data = data.partition(b"\n")
                 skipping = not newline
             whole, newline, rest = data.rpartition(b"\n")
@@ -49,7 +51,7 @@ class Lines:
             yield self._text(rest)
 
     def _texts(self, block: bytes) -> Iterator[str]:
-        """The lines of a block of whole ones: all at once where nothing is wrong with any."""
+        """Yield the lines of a block of whole lines; decode it at once if no line is bad."""
         try:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
@@ -59,29 +61,48 @@ class Lines:
             return
         if b"\r" in block:
             lines = [line.removesuffix("\r") for line in lines]
-        for self.number, line in enumerate(lines, self.number + 1):  # noqa: B020 (readers look)
+        for self.number, line in enumerate(lines, self.number + 1):  # noqa: B020 (readers use it)
             yield line
 
     def _text(self, piece: bytes) -> str:
         self.number += 1
         if len(piece) > MAX_LINE_BYTES:
-            return self._reject(piece, f"longer than {MAX_LINE_BYTES} bytes")
+            return self._reject(piece, f"the line is longer than {MAX_LINE_BYTES} bytes")
         try:
             text = piece.decode("utf-8")
         except UnicodeDecodeError as exc:
-            return self._reject(piece, f"byte {exc.start + 1} is not UTF-8")
+            return self._reject(piece, f"byte {exc.start + 1} of the line is not UTF-8")
         if "\0" in text:
-            return self._reject(piece, "holds a NUL character")
+            return self._reject(piece, "the line holds a NUL character")
         return text.removesuffix("\r")
 
     def _reject(self, piece: bytes, reason: str) -> str:
-        shown = piece[:1024].decode("utf-8", "replace").replace("\0", "\ufffd")
-        self.bad.append(bad_row(self.number, "", reason, shown))
+        row = piece[:1024].decode("utf-8", "replace").replace("\0", "\ufffd")
+        self.bad.append(bad_row(self.number, "", reason, row))
         return ""
 
 
+def read_lines(
+    chunks: Iterable[bytes], parse: Callable[[int, str], ImportRow]
+) -> Iterator[ImportRow | BadRow]:
+    """Parse every line that is not blank, given its number; InvalidInput makes it a bad row."""
+    lines = Lines(chunks)
+    for line in lines:
+        if lines.bad:
+            yield from lines.take_bad()
+        if not line or line.isspace():
+            continue
+        try:
+            row = parse(lines.number, line)
+        except InvalidInput as exc:
+            yield bad_row(lines.number, exc.field, str(exc), line)
+        else:
+            yield row
+    yield from lines.take_bad()
+
+
 def without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces without the byte order mark that may begin them."""
+    """Yield the pieces without a byte order mark at the start."""
     head = b""
     pieces = iter(chunks)
     for chunk in pieces:

@@ -1,12 +1,12 @@
-"""NCMEC hash sharing v2, XML: one entry an image or video, with all of its fingerprints.
+"""NCMEC hash sharing v2, XML: each image or video is an entry with all its fingerprints.
 
     queryResult > images|videos > image|video|deletedImage|deletedVideo
         member@id, id, classification, fingerprints > md5|sha1|pdna|pdq|...
 
-The external id is `<member id>-<id>`, the classification a label, the member's name the source;
-negative feedback makes the opinion disputed. A `deletedImage` or `deletedVideo` withdraws. The
-document is read with expat piece by piece; a document type declaration is refused, so there are
-no entities, and nothing is ever fetched.
+The external id is `<member id>-<id>`, the classification is a label, the member's name the source;
+negative feedback makes the opinion disputed. A `deletedImage` or `deletedVideo` withdraws its
+entry. Expat parses the document piece by piece. A document type declaration is refused, so there
+are no entities, and nothing is ever fetched.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,19 +21,19 @@ from featsvc.banks.lists.formats.rows import (
 )
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, EntrySignal, Opinion
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
 MAX_PENDING_BYTES = 2**20
 _MAX_TEXT_CHARS = 64 * 1024
 _MAX_DEPTH = 64
 _RECORD_DEPTH = 2
-"""Elements that a record stands in."""
+"""Elements around a record."""
 _PIECE_BYTES = 64 * 1024
 _RECORDS = {"image": False, "video": False, "deletedImage": True, "deletedVideo": True}
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """Raises InvalidInput where it is no well-formed XML: no record after could be trusted."""
+    """Raises InvalidInput for XML that is not well-formed: no later record could be trusted."""
     reader = _Reader()
     fed = 0
     for chunk in chunks:
@@ -45,7 +45,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 
 
 class _Record:
-    """One image or video being read."""
+    """An image or video that is being read."""
 
     __slots__ = ("classification", "disputed", "line", "member", "number", "signals", "source")
 
@@ -76,38 +76,26 @@ class _Reader:
         try:
             self._parser.Parse(piece, last)
         except expat.ExpatError as exc:
-            raise InvalidInput(
-                f"line {exc.lineno}: not well-formed XML: {expat.ErrorString(exc.code)}",
-                field="file",
-            ) from exc
+            message = f"not well-formed XML: {expat.ErrorString(exc.code)}"
+            raise InvalidInput(f"line {exc.lineno}: {message}", field="file") from exc
         if fed - self._parser.CurrentByteIndex > MAX_PENDING_BYTES:
-            raise InvalidInput(
-                f"line {self._parser.CurrentLineNumber}: one tag is longer than "
-                f"{MAX_PENDING_BYTES} bytes",
-                field="file",
-            )
+            raise self._error(f"a tag is longer than {MAX_PENDING_BYTES} bytes")
         rows, self._rows = self._rows, []
         yield from rows
 
+    def _error(self, message: str) -> InvalidInput:
+        return InvalidInput(f"line {self._parser.CurrentLineNumber}: {message}", field="file")
+
     def _refuse_doctype(self, *_: object) -> None:
-        raise InvalidInput(
-            f"line {self._parser.CurrentLineNumber}: a document type declaration, which a hash "
-            "list has no use for; entities are never expanded",
-            field="file",
-        )
+        raise self._error("document type declarations are refused; remove it from the list")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         name = name.rpartition(":")[2]
         if len(self._path) >= _MAX_DEPTH:
-            raise InvalidInput(
-                f"line {self._parser.CurrentLineNumber}: nested deeper than {_MAX_DEPTH}",
-                field="file",
-            )
+            raise self._error(f"elements are nested deeper than {_MAX_DEPTH}")
         if not self._path and name != "queryResult":
-            raise InvalidInput(
-                f"line {self._parser.CurrentLineNumber}: the document is a {name[:64]!r}, not a "
-                "queryResult of NCMEC's hash sharing",
-                field="file",
+            raise self._error(
+                f"the document is a {shown(name)!r}, not a queryResult of NCMEC's hash sharing"
             )
         if len(self._path) == _RECORD_DEPTH and name in _RECORDS:
             self._record = _Record(self._parser.CurrentLineNumber)
@@ -125,10 +113,8 @@ class _Reader:
             return
         self._text_chars += len(text)
         if self._text_chars > _MAX_TEXT_CHARS:
-            raise InvalidInput(
-                f"line {self._parser.CurrentLineNumber}: the text of {self._path[-1][:64]!r} is "
-                f"longer than {_MAX_TEXT_CHARS} characters",
-                field="file",
+            raise self._error(
+                f"the text of {shown(self._path[-1])!r} is longer than {_MAX_TEXT_CHARS} characters"
             )
         self._text.append(text)
 
@@ -164,11 +150,11 @@ def _parse(record: _Record, *, withdrawn: bool) -> ImportRow | BadRow:
     external_id = f"{record.member}-{record.number}" if record.number else ""
     try:
         if not external_id:
-            raise InvalidInput("id: the record has none", field="id")
+            raise InvalidInput.at("id", "the record has no id")
         if not record.signals and not withdrawn:
-            raise InvalidInput("fingerprints: the record has none", field="fingerprints")
+            raise InvalidInput.at("fingerprints", "the record has no fingerprints")
         if len(record.signals) > MAX_ENTRY_SIGNALS:
-            raise InvalidInput(f"fingerprints: more than {MAX_ENTRY_SIGNALS}", field="fingerprints")
+            raise InvalidInput.at("fingerprints", f"must be at most {MAX_ENTRY_SIGNALS}")
         row = ImportRow(
             record.line,
             tuple(dict.fromkeys(_signal(name, text) for name, text in record.signals)),

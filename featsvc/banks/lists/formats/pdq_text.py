@@ -1,13 +1,12 @@
-"""PDQ text: one 64-digit hash a line, or `hash,path`; the path becomes the external id."""
+"""PDQ text: a 64-digit hash in each line, or `hash,path`; the path becomes the external id."""
 
 import re
 from collections.abc import Iterable, Iterator
 
-from featsvc.banks.lists.formats.lines import Lines
-from featsvc.banks.lists.formats.rows import ImportRow, bad_row, check_row, parse_listed_signal
+from featsvc.banks.lists.formats.lines import read_lines
+from featsvc.banks.lists.formats.rows import ImportRow, check_row, parse_listed_signal
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
 
 _ROW = re.compile(r"\s*[0-9a-f]{64}\s*(,|$)", re.IGNORECASE | re.ASCII)
 _LINE_BREAK = re.compile(r"[\r\n]")
@@ -18,24 +17,17 @@ def is_row(line: str) -> bool:
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """Blank lines are skipped; the rest are rows."""
-    lines = Lines(chunks)
-    for line in lines:
-        if lines.bad:
-            yield from lines.take_bad()
-        if not line or line.isspace():
-            continue
-        digits, _, path = line.partition(",")
-        try:
-            signal = parse_listed_signal("pdq", digits, field="hash")
-            row = ImportRow(lines.number, (signal,), path.strip())
-            if path:
-                check_row(row)
-        except InvalidInput as exc:
-            yield bad_row(lines.number, exc.field, str(exc), line)
-        else:
-            yield row
-    yield from lines.take_bad()
+    """Read a row from each line that is not blank."""
+    return read_lines(chunks, _parse)
+
+
+def _parse(number: int, line: str) -> ImportRow:
+    digits, _, path = line.partition(",")
+    signal = parse_listed_signal("pdq", digits, field="hash")
+    row = ImportRow(number, (signal,), path.strip())
+    if path:
+        check_row(row)
+    return row
 
 
 def write(entry: Entry) -> Iterable[bytes]:

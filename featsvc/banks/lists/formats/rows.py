@@ -1,5 +1,6 @@
-"""What every format is read into, and the limits that hold for all of them."""
+"""The row that every format is read into, and what is common to parsing all formats."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from featsvc.banks.records import (
     check_text,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 
@@ -23,10 +24,10 @@ ROW_CHARS = 256
 class ImportRow(NamedTuple):
     """One row of a list: an entry, or a part of one.
 
-    Rows of one file with the same external id and source are one entry: their signals and labels
-    are joined, the first row's other fields stand. A row that is `withdrawn` takes back the entry
-    of its external id and source, or else of its signal, and what earlier rows of the file said of
-    it. A tuple, since a list has millions.
+    Rows of a file with the same external id and source are one entry: their signals and labels
+    are joined, the other fields are those of the first row. A `withdrawn` row withdraws the entry
+    of its external id and source, or else of its signal, and cancels earlier rows of the file for
+    that entry. A tuple, because a list has millions.
     """
 
     line: int
@@ -48,31 +49,40 @@ def check_row(row: ImportRow) -> None:
     check_text("note", row.note, MAX_NOTE_BYTES)
 
 
-# Names of signal types and fields in exchanged lists, where they are not ours.
-ALIASES = {
-    "video_md5": "md5", "photo_md5": "md5", "imagemd5": "md5", "videomd5": "md5",
-    "imagesha1": "sha1", "videosha1": "sha1", "imagesha256": "sha256", "videosha256": "sha256",
-    "imagepdq": "pdq", "photodna": "pdna", "imagephotodna": "pdna", "videotmk": "tmk",
-    "tmk-pdqf": "tmk", "tmk_pdqf": "tmk", "tmkpdqf": "tmk", "sha-1": "sha1", "sha-256": "sha256",
-    "ssvh-pdna": "ssvh", "ssvh-safer": "ssvh", "videovpdq": "vpdq", "text_tlsh": "tlsh",
-    "text_string": "raw_text",
-}  # fmt: skip
 RAW_TEXT = "raw_text"
-"""How lists name a text itself (ThreatExchange's TEXT_STRING): it is hashed here and forgotten."""
+"""A text itself instead of its hash (ThreatExchange's TEXT_STRING): it is hashed, and not kept."""
+_FOREIGN_NAMES = {
+    "md5": ("video_md5", "photo_md5", "imagemd5", "videomd5"),
+    "sha1": ("sha-1", "imagesha1", "videosha1"),
+    "sha256": ("sha-256", "imagesha256", "videosha256"),
+    "pdq": ("imagepdq",),
+    "pdna": ("photodna", "imagephotodna"),
+    "tmk": ("tmk-pdqf", "tmk_pdqf", "tmkpdqf", "videotmk"),
+    "ssvh": ("ssvh-pdna", "ssvh-safer"),
+    "vpdq": ("videovpdq",),
+    "tlsh": ("text_tlsh",),
+    RAW_TEXT: ("text_string",),
+}
+"""Names of signal types in exchanged lists, for each of our names."""
+_OUR_NAMES = {foreign: ours for ours, names in _FOREIGN_NAMES.items() for foreign in names}
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
-"""Of those whose hex is whole bytes: what is read without a detour."""
+"""Digits of algorithms whose hex is whole bytes: a shortcut for most values."""
+
+
+def our_name(name: str) -> str:
+    """Translate a signal type of a list, in any case, to our name; unknown names stay."""
+    name = name.strip().lower()
+    return _OUR_NAMES.get(name, name)
 
 
 def algorithm_of(name: str, *, field: str = "algorithm") -> str:
-    """Our name of an algorithm as lists call it, in any case. Raises UnknownAlgorithm."""
-    name = name.strip().lower()
-    return get_algorithm(ALIASES.get(name, name), field=field).name
+    """Translate a signal type of a list to an algorithm's name. Raises UnknownAlgorithm."""
+    return get_algorithm(our_name(name), field=field).name
 
 
 def listed_algorithm(name: str, *, field: str = "algorithm") -> str:
-    """The same, or RAW_TEXT. Raises UnknownAlgorithm."""
-    known = name.strip().lower()
-    return RAW_TEXT if ALIASES.get(known, known) == RAW_TEXT else algorithm_of(name, field=field)
+    """Like `algorithm_of`, but also accept RAW_TEXT. Raises UnknownAlgorithm."""
+    return RAW_TEXT if our_name(name) == RAW_TEXT else algorithm_of(name, field=field)
 
 
 def parse_listed_signals(
@@ -83,15 +93,17 @@ def parse_listed_signals(
     variant: str = "original",
     quality: int | None = None,
 ) -> tuple[EntrySignal, ...]:
-    """A signal of what `listed_algorithm` says, or those of a raw text. Raises InvalidSignal, and
-    InvalidInput for a text of which nothing can be hashed."""
+    """Parse a signal, or hash a text if the algorithm is RAW_TEXT.
+
+    Raises InvalidSignal, or InvalidInput for a text without anything to hash.
+    """
     if algorithm != RAW_TEXT:
         return (
             parse_listed_signal(algorithm, text, field=field, variant=variant, quality=quality),
         )
     hashes = hash_text(text, STORED_ALGORITHMS, parts=True)
     if not hashes.signals:
-        raise InvalidInput(f"{field}: {hashes.reason}", field=field)
+        raise InvalidInput.at(field, hashes.reason)
     return tuple(EntrySignal(s.algorithm.name, s.value, s.variant) for s in hashes.signals)
 
 
@@ -103,13 +115,13 @@ def parse_listed_signal(
     variant: str = "original",
     quality: int | None = None,
 ) -> EntrySignal:
-    """A signal of any algorithm, those that are only stored too. Raises InvalidSignal."""
+    """Parse a signal of any algorithm, also of one that is only stored. Raises InvalidSignal."""
     if len(text) == _HEX_DIGITS.get(algorithm):
         try:
             value = bytes.fromhex(text)
         except ValueError:
             value = b""
-        # Blanks inside would make it shorter.
+        # `fromhex` skips blanks: with one inside the value is shorter.
         if len(value) * 2 == len(text):
             return EntrySignal(algorithm, value, variant, quality)
     kind = get_algorithm(algorithm)
@@ -117,17 +129,21 @@ def parse_listed_signal(
     return EntrySignal(algorithm, value, variant, quality)
 
 
+def clean_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Strip labels; drop empty ones and repetitions."""
+    return tuple(dict.fromkeys(stripped for label in labels if (stripped := label.strip())))
+
+
 def bad_row(line: int, column: str, reason: str, row: str) -> BadRow:
     return BadRow(line, column, reason, row[:ROW_CHARS])
 
 
 def parse_time(text: str, *, field: str) -> datetime:
-    """ISO 8601; without an offset it is UTC. Raises InvalidInput."""
+    """Parse ISO 8601, in UTC if it has no offset. Raises InvalidInput."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(
-            f"{field}: {text[:64]!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z",
-            field=field,
+        raise InvalidInput.at(
+            field, f"{shown(text)!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z"
         ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

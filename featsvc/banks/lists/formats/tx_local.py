@@ -1,51 +1,40 @@
-"""The local file of Meta's `tx` command: `<signal type> <signal>` a line, or a bare PDQ hash."""
+"""The local file of Meta's `tx` command: lines of `<signal type> <signal>`, or bare PDQ hashes."""
 
 from collections.abc import Iterable, Iterator
 
 from featsvc.banks.lists.formats import pdq_text
-from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.lines import read_lines
 from featsvc.banks.lists.formats.rows import (
-    ALIASES,
     RAW_TEXT,
     ImportRow,
-    bad_row,
     listed_algorithm,
+    our_name,
     parse_listed_signals,
 )
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 
-# How tx names ours.
+# Our names -> those of tx, where they differ.
 _SIGNAL_TYPES = {"md5": "video_md5", "tlsh": "text_tlsh"}
 
 
 def is_row(line: str) -> bool:
     name, _, signal = line.strip().partition(" ")
-    name = name.lower()
-    known = ALIASES.get(name, name)
+    known = our_name(name)
     return bool(signal.strip()) and (known in ALGORITHMS or known == RAW_TEXT)
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
-    """Blank lines are skipped; the rest are rows."""
-    lines = Lines(chunks)
-    for line in lines:
-        if lines.bad:
-            yield from lines.take_bad()
-        if not line or line.isspace():
-            continue
-        name, _, text = line.strip().partition(" ")
-        try:
-            if pdq_text.is_row(line):
-                name, text = "pdq", line
-            signals = parse_listed_signals(listed_algorithm(name), text)
-        except InvalidInput as exc:
-            yield bad_row(lines.number, exc.field, str(exc), line)
-        else:
-            yield ImportRow(lines.number, signals)
-    yield from lines.take_bad()
+    """Read a row from each line that is not blank."""
+    return read_lines(chunks, _parse)
+
+
+def _parse(number: int, line: str) -> ImportRow:
+    name, _, text = line.strip().partition(" ")
+    if pdq_text.is_row(line):
+        name, text = "pdq", line
+    return ImportRow(number, parse_listed_signals(listed_algorithm(name), text))
 
 
 def write(entry: Entry) -> Iterable[bytes]:

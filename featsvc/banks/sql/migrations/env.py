@@ -1,4 +1,4 @@
-"""Run by Alembic: migrate on the connection, and in the transaction, that the store holds."""
+"""Alembic runs this file: it migrates on the store's connection, in the store's transaction."""
 
 from alembic import context
 

@@ -64,15 +64,22 @@ def _create_entries() -> None:
         sa.Column("removed_revision", sa.BigInteger),
     )
     op.create_index(
-        "entries_live", "entries", ["bank_key", "identity"], unique=True,
-        sqlite_where=_LIVE, postgresql_where=_LIVE,
-    )  # fmt: skip
+        "entries_live",
+        "entries",
+        ["bank_key", "identity"],
+        unique=True,
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    )
     op.create_index("entries_id", "entries", ["id"])
     op.create_index("entries_added", "entries", ["added_revision"])
     op.create_index(
-        "entries_removed", "entries", ["removed_revision"],
-        sqlite_where=_REMOVED, postgresql_where=_REMOVED,
-    )  # fmt: skip
+        "entries_removed",
+        "entries",
+        ["removed_revision"],
+        sqlite_where=_REMOVED,
+        postgresql_where=_REMOVED,
+    )
     op.create_table(
         "entry_signals",
         sa.Column("version", _KEY, sa.ForeignKey("entries.version"), primary_key=True),

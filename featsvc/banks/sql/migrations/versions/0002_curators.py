@@ -1,8 +1,7 @@
-"""What curators need: deleted banks, look-ups by signal, idempotent requests, match counts.
+"""Tables and indexes for curators: deleted banks, look-ups by signal, retries, match counts.
 
-An index by (bank, id) takes the place of those by id and by added revision: pages of one bank no
-longer walk through the entries of all others, and `revisions.first_version` says which versions
-a revision added.
+An index by (bank, id) replaces those by id and by added revision: a page of one bank no longer
+reads the entries of other banks. `revisions.first_version` says which versions a revision added.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Vectors: the names of their models are longer than those of hashes, and have one length each."""
+"""Vectors: names of models are longer than those of hashes; a model has vectors of one length."""
 
 import sqlalchemy as sa
 from alembic import op

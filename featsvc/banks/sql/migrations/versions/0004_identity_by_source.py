@@ -1,10 +1,10 @@
-"""Bank, source and external id identify an entry: two sources may give the same id.
+"""Bank, source and external id identify an entry: two sources may use the same id.
 
 On PostgreSQL identities are ordered by their bytes, as on SQLite, so that the sources of an id are
 one range of the index.
 
-A signal keeps the version of the algorithm that made it. Those of hashes were all 1 so far; that of
-a vector's model stands in its name.
+A signal keeps the version of the algorithm that computed it. Until now all versions of hashes are
+1; the version of a vector's model is part of its name.
 """
 
 import sqlalchemy as sa
@@ -18,15 +18,19 @@ _LIVE = sa.text("removed_revision IS NULL")
 
 def upgrade() -> None:
     _add_algorithm_versions()
-    # Without the index: on the way a new identity may be what another entry's is still.
+    # Without the index: a new identity may equal one that is not rewritten yet.
     op.drop_index("entries_live", "entries")
     if op.get_bind().dialect.name == "postgresql":
         op.alter_column("entries", "identity", type_=sa.String(collation="C"))
     _rewrite_identities()
     op.create_index(
-        "entries_live", "entries", ["bank_key", "identity"], unique=True,
-        sqlite_where=_LIVE, postgresql_where=_LIVE,
-    )  # fmt: skip
+        "entries_live",
+        "entries",
+        ["bank_key", "identity"],
+        unique=True,
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    )
 
 
 def _add_algorithm_versions() -> None:
@@ -49,7 +53,7 @@ def _add_algorithm_versions() -> None:
 
 
 def _rewrite_identities() -> None:
-    """Of all versions, so that a rollback and a diff find what was live then."""
+    """Rewrite all versions: rollbacks and diffs also read those that are no longer live."""
     names = ("identity", "external_id", "source")
     entries = sa.table("entries", *(sa.column(name, sa.String) for name in names))
     escaped = sa.func.replace(entries.c.external_id, "\x1e", "\x1e0")

@@ -1,0 +1,215 @@
+"""Builds matches from the hits of a search: applies the rules, sorts, and joins hits by entry."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from featsvc.matching.matches import MAX_EVIDENCE, Evidence, Match, MatchOptions, MatchResult
+from featsvc.matching.part_search import (
+    AcceptedHit,
+    PartHits,
+    PartView,
+    apply_rules,
+    apply_rules_to_few,
+    filter_labels,
+)
+from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.signal import Signal
+
+# A query with more hits is answered from its nearest ones, and the result is marked truncated.
+_MAX_HITS_READ = 20_000
+FEW = 16
+"""Up to this many hits are handled one by one, which is faster than columns, with equal results."""
+
+_NO_MATCH = MatchResult((), False, low_quality=False)
+_NO_MATCH_LOW_QUALITY = MatchResult((), False, low_quality=True)
+
+
+class AlgorithmQuery(NamedTuple):
+    """Query signals of one algorithm, the thresholds that apply, and their hits in each part."""
+
+    signals: Sequence[Signal]
+    thresholds: Thresholds
+    parts: Sequence[PartHits]
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return self.signals[0].algorithm
+
+    @property
+    def hit_count(self) -> int:
+        """The number of hits before the rules."""
+        return sum([len(part.hits.rows) for part in self.parts])
+
+
+QueryHit: TypeAlias = tuple[AlgorithmQuery, AcceptedHit]
+
+
+class MatchBuilder:
+    """Builds matches of entries in the parts of a snapshot, by its rules."""
+
+    def __init__(self, views: Sequence[PartView], rules: BankRules) -> None:
+        self._views = tuple(views)
+        self._rules = rules
+
+    def result(
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions, low_quality: bool
+    ) -> MatchResult:
+        """Return the matches of signals that are all of ONE piece of content."""
+        hits = sum([query.hit_count for query in queries])
+        if not hits:
+            return _NO_MATCH_LOW_QUALITY if low_quality else _NO_MATCH
+        if hits > FEW:
+            return self._result_of_many(queries, options, low_quality)
+        nearest, suppressing = self._accept_few(queries, options)
+        if len(nearest) == 1:
+            ((query, hit),) = nearest
+            signal = query.signals[hit.query]
+            match = self.match(signal, query.thresholds, hit, options, suppressing)
+            return MatchResult((match,), False, low_quality)
+        matches, truncated = self._by_entry(nearest, options, suppressing)
+        return MatchResult(matches, truncated, low_quality)
+
+    def _accept_few(
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions
+    ) -> tuple[list[QueryHit], bool]:
+        """Return the accepted hits, nearest first, and whether a safe list suppresses matches."""
+        now_us = time.time_ns() // 1000
+        nearest = [
+            (query, hit)
+            for query in queries
+            for hit in apply_rules_to_few(query.parts, self._rules, query.thresholds, now_us)
+        ]
+        suppressing = self._rules.any_suppressing and any(
+            self._rules.suppressing[hit.bank] for _, hit in nearest
+        )
+        if options.labels:
+            labels = frozenset(options.labels)
+            nearest = [pair for pair in nearest if labels.issubset(self._labels(pair[1]))]
+        if len(queries) > 1:
+            nearest.sort(key=lambda pair: pair[1].distance / _largest_distance(pair[0]))
+        return nearest, suppressing
+
+    def _result_of_many(
+        self, queries: Sequence[AlgorithmQuery], options: MatchOptions, low_quality: bool
+    ) -> MatchResult:
+        """Do the same as `result`, in columns."""
+        now_us = time.time_ns() // 1000
+        accepted = [
+            apply_rules(query.parts, self._rules, query.thresholds, now_us).nearest_first()
+            for query in queries
+        ]
+        suppressing = self._rules.any_suppressing and any(
+            self._rules.suppressing[hits.bank].any() for hits in accepted
+        )
+        if options.labels:
+            labels = frozenset(options.labels)
+            accepted = [filter_labels(self._views, hits, labels) for hits in accepted]
+        # Sorted by share of the largest distance, so that algorithms compare.
+        pairs = list(zip(queries, accepted, strict=True))
+        share = np.concatenate([hits.distance / _largest_distance(query) for query, hits in pairs])
+        which = np.repeat(np.arange(len(queries)), [len(hits) for hits in accepted])
+        row = np.concatenate([np.arange(len(hits)) for hits in accepted])
+        order = np.argsort(share, kind="stable")[:_MAX_HITS_READ]
+        nearest = (
+            (queries[i], accepted[i].hit(j))
+            for i, j in zip(which[order].tolist(), row[order].tolist(), strict=True)
+        )
+        matches, truncated = self._by_entry(nearest, options, suppressing)
+        return MatchResult(matches, truncated or len(share) > _MAX_HITS_READ, low_quality)
+
+    def _by_entry(
+        self, nearest: Iterable[QueryHit], options: MatchOptions, suppressing: bool
+    ) -> tuple[tuple[Match, ...], bool]:
+        """Return one match for each entry, and whether some were cut. Takes hits nearest first."""
+        first: dict[tuple[int, int], QueryHit] = {}
+        evidence: dict[tuple[int, int], list[Evidence]] = {}
+        entries_of: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        truncated = False
+        for query, hit in nearest:
+            entry = hit.part, hit.entry
+            if options.top_k:
+                entries = entries_of[query.algorithm.name]
+                if entry not in entries and len(entries) >= options.top_k:
+                    continue
+                entries.add(entry)
+            if entry not in first:
+                if len(first) >= options.limit:
+                    truncated = True
+                    continue
+                first[entry] = query, hit
+                evidence[entry] = []
+            elif len(evidence[entry]) < MAX_EVIDENCE:
+                evidence[entry].append(self._evidence(query, hit))
+        matches = (
+            self.match(
+                query.signals[hit.query],
+                query.thresholds,
+                hit,
+                options,
+                suppressing,
+                evidence[entry],
+            )
+            for entry, (query, hit) in first.items()
+        )
+        return tuple(matches), truncated
+
+    def match(
+        self,
+        query: Signal,
+        thresholds: Thresholds,
+        hit: AcceptedHit,
+        options: MatchOptions,
+        suppressing: bool,
+        evidence: Sequence[Evidence] = (),
+    ) -> Match:
+        """Build the match of the entry of `hit`, which is its nearest signal."""
+        part, algorithm = self._views[hit.part].part, query.algorithm
+        index, entries, strings = part.indexes[algorithm.name], part.entries, part.strings
+        bank = self._rules.banks[hit.bank]
+        entry_variant = strings.variants[index.variant.item(hit.signal)]
+        return Match(
+            bank=bank.id,
+            entry_id=entries.id.item(hit.entry),
+            external_id=entries.external_id(hit.entry),
+            algorithm=algorithm,
+            distance=hit.distance,
+            threshold=thresholds.for_entry(hit.bank, entry_variant),
+            threshold_overridden=algorithm.name in options.thresholds,
+            query_variant=query.variant,
+            entry_variant=entry_variant,
+            mode=bank.mode,
+            labels=strings.labels[entries.labels.item(hit.entry)],
+            source=strings.sources[entries.source.item(hit.entry)],
+            entry_signal=index.values[hit.signal].tobytes(),
+            query_signal=query.value,
+            safe=bank.safe,
+            suppressed=suppressing and not bank.safe,
+            evidence=tuple(evidence),
+            frame=query.frame,
+        )
+
+    def _evidence(self, query: AlgorithmQuery, hit: AcceptedHit) -> Evidence:
+        part, signal = self._views[hit.part].part, query.signals[hit.query]
+        index = part.indexes[signal.algorithm.name]
+        entry_variant = part.strings.variants[index.variant.item(hit.signal)]
+        return Evidence(
+            signal.algorithm,
+            hit.distance,
+            query.thresholds.for_entry(hit.bank, entry_variant),
+            signal.variant,
+            entry_variant,
+            index.values[hit.signal].tobytes(),
+        )
+
+    def _labels(self, hit: AcceptedHit) -> tuple[str, ...]:
+        part = self._views[hit.part].part
+        return part.strings.labels[part.entries.labels.item(hit.entry)]
+
+
+def _largest_distance(query: AlgorithmQuery) -> int:
+    return query.algorithm.largest_distance or 1

@@ -1,0 +1,22 @@
+"""Limits no test of Hypothesis in time, since a busy machine is not a fault; marks slow tests."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+INTEGRATION = Path(__file__).with_name("integration")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a service or PostgreSQL as slow; other tests are marked one by one."""
+    for item in items:
+        names = {*getattr(item, "fixturenames", ())}
+        if hasattr(item, "callspec"):
+            names |= {name for name in item.callspec.params.values() if isinstance(name, str)}
+        if item.path.is_relative_to(INTEGRATION) or names & {"postgres", "postgresql"}:
+            item.add_marker(pytest.mark.slow)
