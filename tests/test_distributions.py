@@ -1,5 +1,6 @@
 """The server and its client are two distributions: what each holds, and what the client needs."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,7 @@ SERVER_ONLY = (
 )
 
 
+VERSION = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]["version"]
 BOTH = pytest.mark.parametrize(
     ("folder", "packages"),
     [(ROOT, {"featsvc", "featsvc_kernels"}), (ROOT / "client", {"featsvc_client"})],
@@ -60,15 +62,18 @@ def test_an_sdist_is_enough_to_build_the_wheel(
 
 
 def test_both_have_the_version_of_the_client(tmp_path: Path) -> None:
-    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
-    assert build("wheel", ROOT, tmp_path).name.startswith(f"featsvc-{client['version']}-")
+    assert build("wheel", ROOT, tmp_path).name.startswith(f"featsvc-{VERSION}-")
+
+
+def test_the_changelog_leads_with_this_version_or_the_next() -> None:
+    (first, *_) = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first in ("Unreleased", VERSION)
 
 
 def test_the_server_requires_a_client_that_knows_its_contract() -> None:
     """A patch release adds nothing to the contract, so major and minor version are the floor."""
-    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
     server = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    major, minor, _ = client["version"].split(".")
+    major, minor, _ = VERSION.split(".")
     assert f"featsvc-client>={major}.{minor}" in server["dependencies"]
 
 

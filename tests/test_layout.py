@@ -60,8 +60,8 @@ TESTED_THROUGH = {
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_fold.py": "kernels/fold_codes",
-    "kernels/test_hamming.py": "kernels/popcount",
     "kernels/test_resample.py": "kernels/pictures",
+    "kernels/test_search.py": "kernels/popcount",
     "matching/test_engines.py": "signals/bits",
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
     "matching/part_search matching/parts matching/rules matching/values",

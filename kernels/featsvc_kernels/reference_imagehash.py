@@ -1,4 +1,4 @@
-"""The NumPy twins of `resample`, `colour`, `segments`, `wavelet` and `hamming`."""
+"""The NumPy twins of `resample`, `colour`, `segments` and `wavelet`."""
 
 import math
 
@@ -67,12 +67,6 @@ def median_3x3(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     padded = np.pad(grey, 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
     return np.asarray(np.median(windows, axis=(2, 3)), dtype=np.uint8)
-
-
-def hamming_to_all(query: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """(W,) against (N, W)."""
-    differing = np.unpackbits((query[None, :] ^ hashes).view(np.uint8), axis=1)
-    return np.asarray(differing.sum(axis=1, dtype=np.int64))
 
 
 def project(grey: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -81,11 +81,11 @@ def _scan_one(
     values: NDArray[np.uint64],
     query: NDArray[np.uint64],
     radius: int,
-    hits: _Hits,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.int64],
     count: int,
 ) -> int:
     """Append the hits of one query after the first `count`; return the number of hits with them."""
-    rows, distances = hits
     for row in range(values.shape[0]):
         distance = _distance(values, row, query, radius)
         if distance <= radius:
@@ -112,10 +112,9 @@ def scan(
     `first` begin at `ends[first - 1]`, or at 0. Returns Q, or the query q whose hits did not fit:
     `ends[q]` is then the size that `rows` needs, and a call with `first` q goes on.
     """
-    hits = rows, distances
     count = int(ends[first - 1]) if first > 0 else 0
     for q in range(first, queries.shape[0]):
-        count = _scan_one(values, queries[q], radius, hits, count)
+        count = _scan_one(values, queries[q], radius, rows, distances, count)
         ends[q] = count
         if count > rows.size:
             return q
@@ -292,7 +291,7 @@ def probe(
         query = queries[q]
         total = _probe_one(values, query, radius, tables, give_up, scratch, hits, count)
         if total == GAVE_UP:
-            total = _scan_one(values, query, radius, hits, count)
+            total = _scan_one(values, query, radius, rows, distances, count)
         count = total
         ends[q] = count
         if count > rows.size:
