@@ -54,9 +54,7 @@ def draw_robustness(path: Path) -> None:
         colour = "black" if 0.2 < share < 0.93 else "white"
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(edits)), edits, rotation=55, ha="right", fontsize=9)
-    labels = [
-        f"{name}   {row.overall:.2f}   {row.false_rate:.2%}" for name, row in rows.items()
-    ]
+    labels = [f"{name}   {row.overall:.2f}   {row.false_rate:.2%}" for name, row in rows.items()]
     axes.set_yticks(range(len(HASHES)), labels, fontsize=10)
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.tick_params(length=0)
