@@ -1,4 +1,4 @@
-"""The README's examples work as written, but for the port."""
+"""The examples of the README and of docs/deciding.md work as written, but for the port."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from featsvc_client import Action
 from featsvc_client.v1 import screening_pb2
 from google.protobuf import json_format
 
@@ -45,11 +46,13 @@ def test_the_commands(server: Running, folder: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stderr}"
 
 
-def test_the_python_example(server: Running, folder: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/deciding.md"])
+def test_the_python_example(server: Running, folder: Path, page: str) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert "localhost:50051" in example
     result = run(server, folder, "-c", example.replace("localhost:50051", server.address))
     assert result.returncode == 0, result.stderr
+    assert result.stdout.partition(" ")[0] in {action.value for action in Action}
 
 
 def test_the_grpcurl_example_is_a_request() -> None:
