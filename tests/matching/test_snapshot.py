@@ -214,6 +214,54 @@ def test_a_safe_list_suppresses_even_where_its_match_is_not_returned() -> None:
     assert filtered.suppressed
 
 
+def test_a_safe_list_holds_whatever_a_request_names() -> None:
+    """Banks, labels, thresholds and limits restrict what is returned, not what suppresses it."""
+    made = [entry(1, ZERO, labels=("l",)), entry(2, far(9), bank_id="ok"), entry(3, far(1))]
+    made += [entry(4, far(2), bank_id="other")]
+    served = snapshot(made, bank(), bank("ok", safe=True, thresholds={"pdq": 9}), bank("other"))
+    for options in (
+        MatchOptions(banks=("b",)),
+        MatchOptions(banks=("b", "other"), top_k=1),
+        MatchOptions(banks=("b",), labels=("l",), max_results=1),
+        MatchOptions(banks=("b",), thresholds={"pdq": 1}),
+        MatchOptions(banks=("b", "ok"), thresholds={"pdq": 1}),
+        MatchOptions(thresholds={"pdq": 0}),
+    ):
+        flags = {(m.bank, m.suppressed) for m in served.match([Signal(PDQ, ZERO)], options).matches}
+        assert ("b", True) in flags
+        assert ("b", False) not in flags
+        assert ("ok" in options.banks or not options.banks) == (("ok", False) in flags)
+        batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32), options)
+        assert {(m.bank, m.suppressed) for m in batch.entries} == flags
+    far_away = Signal(PDQ, far(20)), MatchOptions(banks=("b",), thresholds={"pdq": 40})
+    assert not any(m.suppressed for m in served.match([far_away[0]], far_away[1]).matches)
+    (safe,) = match(served, banks=("ok",), thresholds={"pdq": 40})
+    assert (safe.threshold, safe.threshold_overridden) == (9, False)
+
+
+def test_a_request_may_ignore_safe_lists() -> None:
+    made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
+    served = snapshot(made, bank(), bank("ok", safe=True))
+    for banks, expected in ((), {"b", "ok"}), (("b",), {"b"}), (("ok",), {"ok"}):
+        options = MatchOptions(banks=banks, ignore_safe_lists=True)
+        matches = served.match([Signal(PDQ, ZERO)], options).matches
+        assert {m.bank for m in matches} == expected
+        assert not any(m.suppressed for m in matches)
+        batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32), options)
+        assert {(m.bank, m.suppressed) for m in batch.entries} == {(b, False) for b in expected}
+    narrow = {"thresholds": {"pdq": 5}}
+    assert ids(match(served, **narrow, ignore_safe_lists=True)) == [1]
+    assert ids(match(served, **narrow)) == [1, 2]
+
+
+def test_a_shadowed_safe_list_suppresses_nothing_and_is_not_consulted() -> None:
+    made = [entry(1, ZERO), entry(2, ZERO, bank_id="ok")]
+    served = snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW))
+    assert [(m.bank, m.suppressed) for m in match(served, banks=("b",))] == [("b", False)]
+    batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32))
+    assert not any(m.suppressed for m in batch.entries)
+
+
 def test_labels_expiry_quarantine_and_opinion() -> None:
     made = [
         entry(1, ZERO, labels=("a", "b")),
