@@ -42,7 +42,8 @@ SHA256 = get_algorithm("sha256")
 SSCD = get_algorithm("sscd@3")
 
 NOW = datetime.now(UTC)
-ZERO = bytes(32)
+ZERO = b"\x80" + bytes(31)
+"""The centre of the values of these tests. 32 zeros are the hash of a plain picture."""
 
 
 @pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
@@ -53,8 +54,8 @@ def _few(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def bits(*positions: int) -> bytes:
-    """Return a PDQ value with these bits set."""
-    return int(sum(1 << p for p in positions)).to_bytes(32, "big")
+    """Return ZERO with these bits set."""
+    return int(sum(1 << p for p in {255, *positions})).to_bytes(32, "big")
 
 
 def far(distance: int) -> bytes:
@@ -283,6 +284,19 @@ def test_low_quality_is_not_matched_and_reported() -> None:
     assert (result.matches, result.low_quality) == ((), True)
     assert ids(match(served, Signal(PDQ, ZERO, quality=50))) == [1]
     assert ids(match(served, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
+
+
+def test_a_plain_value_is_of_low_quality_whatever_its_quality() -> None:
+    """A hash of zeros is of a plain picture, so its matches mean nothing."""
+    plain = bytes(32)
+    served = snapshot([entry(1, plain), entry(2, EntrySignal("phash", bytes(8)))])
+    for quality in (None, 0, 100):
+        signal = Signal(PDQ, plain, quality)
+        assert served.match_if_quick(signal, MatchOptions()) is None
+        result = served.match([signal])
+        assert (result.matches, result.low_quality) == ((), True)
+        assert ids(match(served, signal, match_low_quality=True)) == [1]
+    assert ids(match(served, Signal(PHASH, bytes(8)))) == [2]
 
 
 def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:
