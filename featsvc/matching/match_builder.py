@@ -84,9 +84,12 @@ class MatchBuilder:
             for query in queries
             for hit in apply_rules_to_few(query.parts, self._rules, query.thresholds, now_us)
         ]
-        suppressing = self._rules.any_suppressing and any(
+        suppressing = self._suppresses(options) and any(
             self._rules.suppressing[hit.bank] for _, hit in nearest
         )
+        if options.banks:
+            returned = self._rules.is_returned(options)
+            nearest = [pair for pair in nearest if returned[pair[1].bank]]
         if options.labels:
             labels = frozenset(options.labels)
             nearest = [pair for pair in nearest if labels.issubset(self._labels(pair[1]))]
@@ -103,9 +106,12 @@ class MatchBuilder:
             apply_rules(query.parts, self._rules, query.thresholds, now_us).nearest_first()
             for query in queries
         ]
-        suppressing = self._rules.any_suppressing and any(
+        suppressing = self._suppresses(options) and any(
             self._rules.suppressing[hits.bank].any() for hits in accepted
         )
+        if options.banks:
+            returned = self._rules.is_returned(options)
+            accepted = [hits.take(returned[hits.bank]) for hits in accepted]
         if options.labels:
             labels = frozenset(options.labels)
             accepted = [filter_labels(self._views, hits, labels) for hits in accepted]
@@ -121,6 +127,9 @@ class MatchBuilder:
         )
         matches, truncated = self._by_entry(nearest, options, suppressing)
         return MatchResult(matches, truncated or len(share) > _MAX_HITS_READ, low_quality)
+
+    def _suppresses(self, options: MatchOptions) -> bool:
+        return self._rules.any_suppressing and not options.ignore_safe_lists
 
     def _by_entry(
         self, nearest: Iterable[QueryHit], options: MatchOptions, suppressing: bool
@@ -179,7 +188,7 @@ class MatchBuilder:
             algorithm=algorithm,
             distance=hit.distance,
             threshold=thresholds.for_entry(hit.bank, entry_variant),
-            threshold_overridden=algorithm.name in options.thresholds,
+            threshold_overridden=self._rules.overrides(hit.bank, algorithm, options),
             query_variant=query.variant,
             entry_variant=entry_variant,
             mode=bank.mode,

@@ -33,10 +33,11 @@ class Variants(Enum):
 class MatchOptions:
     """The banks to search and the matches to return. Raises InvalidInput or UnknownAlgorithm.
 
-    - `banks`: ids; empty for every bank that is not OFF. Banks that are not listed are not
-      searched, safe lists included.
+    - `banks`: ids of the banks whose matches are returned; empty for every bank that is not OFF.
     - `labels`: only entries with all of these labels match.
     - `thresholds`: algorithm -> largest distance, instead of the thresholds of the banks.
+    - `ignore_safe_lists`: whether enforced safe lists are like any other bank. Otherwise they are
+      consulted whatever `banks` and `labels` are, at their own thresholds, and suppress matches.
     - `max_results`: 1 to 1,000, 0 for the default.
     - `top_k`: at most this number of entries for each algorithm, 0 for all.
     """
@@ -48,6 +49,7 @@ class MatchOptions:
     match_low_quality: bool = False
     variants: Variants = Variants.DEFAULT
     top_k: int = 0
+    ignore_safe_lists: bool = False
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

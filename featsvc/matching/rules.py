@@ -75,6 +75,8 @@ class BankRules:
     """Safe lists whose matches suppress the others. Those of a safe list in SHADOW do not."""
     safe: NDArray[np.bool_]
     any_suppressing: bool
+    safe_lists: frozenset[int]
+    """Positions of the safe lists whose matches suppress the others."""
     enabled: tuple[int, ...]
     """Positions of the banks that are not OFF."""
     _defaults: dict[str, Thresholds] = field(default_factory=dict)
@@ -91,11 +93,27 @@ class BankRules:
             suppressing=np.array(suppressing, bool),
             safe=np.array([*(bank.safe for bank in banks), False], bool),
             any_suppressing=any(suppressing),
+            safe_lists=frozenset(i for i, suppresses in enumerate(suppressing) if suppresses),
             enabled=tuple(i for i, b in enumerate(banks) if b.mode is not BankMode.OFF),
         )
 
     def searched_banks(self, options: MatchOptions) -> tuple[int, ...]:
-        """Return the positions of the banks to search. Raises NotFound for an unknown id."""
+        """Return the positions of the banks to search. Raises NotFound for an unknown id.
+
+        They are those whose matches are returned, and the safe lists that the request must heed.
+        """
+        if not options.banks:
+            return self.enabled
+        searched = self.returned_banks(options)
+        if options.ignore_safe_lists or self.safe_lists.issubset(searched):
+            return searched
+        return tuple(sorted(self.safe_lists.union(searched)))
+
+    def returned_banks(self, options: MatchOptions) -> tuple[int, ...]:
+        """Return the positions of the banks whose matches are returned, ascending.
+
+        Raises NotFound for an unknown id.
+        """
         if not options.banks:
             return self.enabled
         for bank_id in options.banks:
@@ -107,9 +125,25 @@ class BankRules:
         chosen = {self.positions[b] for b in options.banks}
         return tuple(i for i in self.enabled if i in chosen)
 
+    def is_returned(self, options: MatchOptions) -> NDArray[np.bool_]:
+        """Return for each bank whether its matches are returned. Raises NotFound."""
+        returned = np.zeros(len(self.banks), bool)
+        returned[list(self.returned_banks(options))] = True
+        return returned
+
+    def overrides(self, bank: int, kind: Algorithm, options: MatchOptions) -> bool:
+        """Return whether the request replaces the threshold of the bank in this position.
+
+        That of an enforced safe list stays: a narrow search must not lose what it suppresses.
+        """
+        if kind.name not in options.thresholds:
+            return False
+        return options.ignore_safe_lists or bank not in self.safe_lists
+
     def thresholds(self, kind: Algorithm, variant: str, options: MatchOptions) -> Thresholds:
         """Return the request's threshold, or else the bank's, or else the algorithm's default.
 
+        Enforced safe lists keep their own; see `overrides`.
         Variants with equal thresholds get the same object, so that they are searched together.
         Raises NotFound for an unknown bank.
         """
@@ -123,7 +157,7 @@ class BankRules:
     def _cached(self, kind: Algorithm, variant: str, options: MatchOptions) -> Thresholds:
         searched = self.searched_banks(options)
         override = options.thresholds.get(kind.name)
-        key = kind.name, variant, options.variants, override, searched
+        key = kind.name, variant, options.variants, override, searched, options.ignore_safe_lists
         if key not in self._cache:
             if len(self._cache) >= _MAX_CACHED:
                 self._cache.clear()
@@ -132,7 +166,8 @@ class BankRules:
                 bank = self.banks[i]
                 if _matches_variant(bank, variant, options.variants):
                     of_bank = bank.thresholds.get(kind.name, kind.default_threshold)
-                    unscaled[i] = of_bank if override is None else override
+                    replaced = override is not None and self.overrides(i, kind, options)
+                    unscaled[i] = override if replaced else of_bank
             share, fractional = share_of(variant), kind.distance.fractional
             thresholds = Thresholds.of(unscaled, share, fractional=fractional)
             contents = share, fractional, unscaled.tobytes()

@@ -167,11 +167,12 @@ class Snapshot:
     def check_held(self, kind: Algorithm, options: MatchOptions) -> None:
         """Raise NotFound for vectors that no searched bank holds.
 
-        Otherwise an answer without matches would suggest that vectors were compared.
+        Otherwise an answer without matches would suggest that vectors were compared. Safe lists
+        that the request does not name do not count.
         """
         if kind.kind is not Kind.VECTOR:
             return
-        held = self.vectors_held(options)
+        held = self._vectors_in(self._rules.returned_banks(options))
         if kind.name not in held:
             raise NotFound(
                 f"signal: no searched bank holds vectors of {kind.name}; they hold "
@@ -286,7 +287,10 @@ class Snapshot:
             )
         hits = apply_rules(parts, self._rules, thresholds, time.time_ns() // 1000)
         suppressing = np.zeros(len(values), bool)
-        suppressing[hits.query[self._rules.suppressing[hits.bank]]] = True
+        if not options.ignore_safe_lists:
+            suppressing[hits.query[self._rules.suppressing[hits.bank]]] = True
+        if options.banks:
+            hits = hits.take(self._rules.is_returned(options)[hits.bank])
         if options.labels:
             hits = filter_labels(self._views, hits, frozenset(options.labels))
         hits = _first_of_each_entry(hits.nearest_first())

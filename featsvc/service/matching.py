@@ -16,7 +16,8 @@ from featsvc.service.conversions import signals as convert
 from featsvc.signals.hashes import ContentOutcome
 
 _LOW_QUALITY = (
-    "the signal is below its quality floor and was not matched; set match_low_quality to match it"
+    "the signal is below its quality floor, or of a picture without structure, and was not "
+    "matched; set match_low_quality to match it"
 )
 
 Context = aio.ServicerContext[Any, Any]

@@ -62,6 +62,8 @@ class Algorithm:
     - `default_threshold`: the largest distance (inclusive) that matches unless a bank sets another.
     - `quality_floor`: the quality (0 to 100) below which a signal is LOW_QUALITY; None where the
       algorithm has no quality.
+    - `zeros_are_plain`: whether a value of zeros is that of a picture without structure, which is
+      LOW_QUALITY whatever its quality.
     - `matched`: whether banks are searched for it.
     - `compute`: the function that computes it, as `module:function`; empty where `hash_content` and
       `hash_text` do not compute it. `featsvc.signals.computing` describes the functions.
@@ -78,6 +80,7 @@ class Algorithm:
     bits: int = 0
     default_threshold: float = 0
     quality_floor: int | None = None
+    zeros_are_plain: bool = False
     version: int = 1
     matched: bool = True
     compute: str = ""
@@ -156,6 +159,7 @@ _TABLE = (
         description="Meta's PDQ: near-duplicate photographs",
         bits=256,
         default_threshold=31,
+        zeros_are_plain=True,
         compute="featsvc.hashing.perceptual:pdq",
         luma_suffices=True,
     ),

@@ -33,11 +33,13 @@ class Signal:
 
     @property
     def low_quality(self) -> bool:
-        """Whether the quality is known and below the algorithm's floor."""
+        """Whether the quality is known and below the algorithm's floor, or the value is plain."""
+        kind = self.algorithm
+        if kind.zeros_are_plain and not self.value.strip(b"\0"):
+            return True
         if self.quality is None:
             return False
-        floor = self.algorithm.quality_floor
-        return floor is not None and self.quality < floor
+        return kind.quality_floor is not None and self.quality < kind.quality_floor
 
 
 def format_value(algorithm: str, value: bytes) -> str:

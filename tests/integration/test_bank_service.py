@@ -181,7 +181,7 @@ def test_an_evaluation_takes_pictures_and_signals(client: Client) -> None:
         banks_pb2.Sample(content=types_pb2.Content(data=edited("rocket.jpg")), positive=True),
         banks_pb2.Sample(content=types_pb2.Content(data=edited("coffee.png"))),
         banks_pb2.Sample(content=types_pb2.Content(data=b"no picture")),
-        banks_pb2.Sample(signal=types_pb2.Signal(algorithm="pdq", value="0" * 64)),
+        banks_pb2.Sample(signal=types_pb2.Signal(algorithm="pdq", value="01" * 32)),
     ]
 
     def requests() -> Iterator[banks_pb2.EvaluateBankRequest]:

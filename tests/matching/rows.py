@@ -22,9 +22,9 @@ EXACTLY = MatchOptions(thresholds={"pdq": 0, MODEL: 0}, max_results=1000)
 
 
 def value(number: int) -> bytes:
-    """Spread a number over a PDQ value, so that small numbers are far from each other."""
+    """Spread a number over a PDQ value, so that small numbers are far apart, and none is 0."""
     return (
-        number * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95 % 2**256
+        (number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95 % 2**256
     ).to_bytes(32, "big")
 
 

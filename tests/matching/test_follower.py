@@ -31,7 +31,7 @@ def value(number: int) -> bytes:
 
 def served(snapshot: Snapshot, numbers: range) -> set[int]:
     """Return the numbers that the snapshot has."""
-    exactly = MatchOptions(thresholds={"pdq": 0})
+    exactly = MatchOptions(thresholds={"pdq": 0}, match_low_quality=True)
     return {n for n in numbers if snapshot.match([Signal(PDQ, value(n))], exactly).matches}
 
 

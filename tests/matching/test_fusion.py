@@ -60,7 +60,7 @@ def test_variants_have_their_share_of_the_threshold_of_a_request() -> None:
 
 def test_entry_variants_have_their_share_in_batches() -> None:
     served = snapshot_of([entry(1, crop(CROP)), entry(2, crop(CROP + 1)), entry(3, far(31))])
-    result = served.match_batch(PDQ, np.zeros((2, 32), np.uint8))
+    result = served.match_batch(PDQ, np.frombuffer(ZERO * 2, np.uint8).reshape(2, 32))
     assert [(m.entry_id, m.threshold) for m in result.entries] == [(1, CROP), (3, 31)]
     assert result.offsets.tolist() == [0, 2, 4]
 
@@ -116,9 +116,11 @@ def test_content_in_several_banks_gives_a_match_in_each() -> None:
 
 def test_a_safe_list_suppresses_through_a_variant() -> None:
     made = [entry(1, ZERO), entry(2, ZERO, bank_id="s")]
-    served = snapshot_of(made, bank(), bank("s", safe=True, query_variants=ALL))
+    served = snapshot_of(
+        made, bank(), bank("s", safe=True, thresholds={"pdq": 3}, query_variants=ALL)
+    )
     original = Signal(PDQ, far(4))
-    assert not match(served, original, banks=("b",))[0].suppressed
+    assert not match(served, original)[0].suppressed
     flipped = Signal(PDQ, ZERO, variant="flip_y")
     assert [m.suppressed for m in match(served, original, flipped) if m.bank == "b"] == [True]
 

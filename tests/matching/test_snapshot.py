@@ -42,7 +42,8 @@ SHA256 = get_algorithm("sha256")
 SSCD = get_algorithm("sscd@3")
 
 NOW = datetime.now(UTC)
-ZERO = bytes(32)
+ZERO = b"\x80" + bytes(31)
+"""The centre of the values of these tests. 32 zeros are the hash of a plain picture."""
 
 
 @pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
@@ -53,8 +54,8 @@ def _few(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def bits(*positions: int) -> bytes:
-    """Return a PDQ value with these bits set."""
-    return int(sum(1 << p for p in positions)).to_bytes(32, "big")
+    """Return ZERO with these bits set."""
+    return int(sum(1 << p for p in {255, *positions})).to_bytes(32, "big")
 
 
 def far(distance: int) -> bytes:
@@ -214,6 +215,54 @@ def test_a_safe_list_suppresses_even_where_its_match_is_not_returned() -> None:
     assert filtered.suppressed
 
 
+def test_a_safe_list_holds_whatever_a_request_names() -> None:
+    """Banks, labels, thresholds and limits restrict what is returned, not what suppresses it."""
+    made = [entry(1, ZERO, labels=("l",)), entry(2, far(9), bank_id="ok"), entry(3, far(1))]
+    made += [entry(4, far(2), bank_id="other")]
+    served = snapshot(made, bank(), bank("ok", safe=True, thresholds={"pdq": 9}), bank("other"))
+    for options in (
+        MatchOptions(banks=("b",)),
+        MatchOptions(banks=("b", "other"), top_k=1),
+        MatchOptions(banks=("b",), labels=("l",), max_results=1),
+        MatchOptions(banks=("b",), thresholds={"pdq": 1}),
+        MatchOptions(banks=("b", "ok"), thresholds={"pdq": 1}),
+        MatchOptions(thresholds={"pdq": 0}),
+    ):
+        flags = {(m.bank, m.suppressed) for m in served.match([Signal(PDQ, ZERO)], options).matches}
+        assert ("b", True) in flags
+        assert ("b", False) not in flags
+        assert ("ok" in options.banks or not options.banks) == (("ok", False) in flags)
+        batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32), options)
+        assert {(m.bank, m.suppressed) for m in batch.entries} == flags
+    far_away = Signal(PDQ, far(20)), MatchOptions(banks=("b",), thresholds={"pdq": 40})
+    assert not any(m.suppressed for m in served.match([far_away[0]], far_away[1]).matches)
+    (safe,) = match(served, banks=("ok",), thresholds={"pdq": 40})
+    assert (safe.threshold, safe.threshold_overridden) == (9, False)
+
+
+def test_a_request_may_ignore_safe_lists() -> None:
+    made = [entry(1, ZERO), entry(2, far(9), bank_id="ok")]
+    served = snapshot(made, bank(), bank("ok", safe=True))
+    for banks, expected in ((), {"b", "ok"}), (("b",), {"b"}), (("ok",), {"ok"}):
+        options = MatchOptions(banks=banks, ignore_safe_lists=True)
+        matches = served.match([Signal(PDQ, ZERO)], options).matches
+        assert {m.bank for m in matches} == expected
+        assert not any(m.suppressed for m in matches)
+        batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32), options)
+        assert {(m.bank, m.suppressed) for m in batch.entries} == {(b, False) for b in expected}
+    narrow = {"thresholds": {"pdq": 5}}
+    assert ids(match(served, **narrow, ignore_safe_lists=True)) == [1]
+    assert ids(match(served, **narrow)) == [1, 2]
+
+
+def test_a_shadowed_safe_list_suppresses_nothing_and_is_not_consulted() -> None:
+    made = [entry(1, ZERO), entry(2, ZERO, bank_id="ok")]
+    served = snapshot(made, bank(), bank("ok", safe=True, mode=BankMode.SHADOW))
+    assert [(m.bank, m.suppressed) for m in match(served, banks=("b",))] == [("b", False)]
+    batch = served.match_batch(PDQ, np.frombuffer(ZERO, np.uint8).reshape(1, 32))
+    assert not any(m.suppressed for m in batch.entries)
+
+
 def test_labels_expiry_quarantine_and_opinion() -> None:
     made = [
         entry(1, ZERO, labels=("a", "b")),
@@ -235,6 +284,19 @@ def test_low_quality_is_not_matched_and_reported() -> None:
     assert (result.matches, result.low_quality) == ((), True)
     assert ids(match(served, Signal(PDQ, ZERO, quality=50))) == [1]
     assert ids(match(served, Signal(PDQ, ZERO, quality=0), match_low_quality=True)) == [1]
+
+
+def test_a_plain_value_is_of_low_quality_whatever_its_quality() -> None:
+    """A hash of zeros is of a plain picture, so its matches mean nothing."""
+    plain = bytes(32)
+    served = snapshot([entry(1, plain), entry(2, EntrySignal("phash", bytes(8)))])
+    for quality in (None, 0, 100):
+        signal = Signal(PDQ, plain, quality)
+        assert served.match_if_quick(signal, MatchOptions()) is None
+        result = served.match([signal])
+        assert (result.matches, result.low_quality) == ((), True)
+        assert ids(match(served, signal, match_low_quality=True)) == [1]
+    assert ids(match(served, Signal(PHASH, bytes(8)))) == [2]
 
 
 def test_an_entry_counts_once_with_its_other_signals_as_evidence() -> None:

@@ -155,7 +155,7 @@ class ThresholdOverride(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class MatchOptions(_message.Message):
-    __slots__ = ("banks", "labels", "thresholds", "max_results", "match_low_quality", "variants", "top_k")
+    __slots__ = ("banks", "labels", "thresholds", "max_results", "match_low_quality", "variants", "top_k", "ignore_safe_lists")
     class Variants(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         VARIANTS_UNSPECIFIED: _ClassVar[MatchOptions.Variants]
@@ -173,6 +173,7 @@ class MatchOptions(_message.Message):
     MATCH_LOW_QUALITY_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_SAFE_LISTS_FIELD_NUMBER: _ClassVar[int]
     banks: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.RepeatedScalarFieldContainer[str]
     thresholds: _containers.RepeatedCompositeFieldContainer[ThresholdOverride]
@@ -180,7 +181,8 @@ class MatchOptions(_message.Message):
     match_low_quality: bool
     variants: MatchOptions.Variants
     top_k: int
-    def __init__(self, banks: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Iterable[_Union[ThresholdOverride, _Mapping]]] = ..., max_results: _Optional[int] = ..., match_low_quality: _Optional[bool] = ..., variants: _Optional[_Union[MatchOptions.Variants, str]] = ..., top_k: _Optional[int] = ...) -> None: ...
+    ignore_safe_lists: bool
+    def __init__(self, banks: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Iterable[_Union[ThresholdOverride, _Mapping]]] = ..., max_results: _Optional[int] = ..., match_low_quality: _Optional[bool] = ..., variants: _Optional[_Union[MatchOptions.Variants, str]] = ..., top_k: _Optional[int] = ..., ignore_safe_lists: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
     __slots__ = ("bank", "entry", "external_id", "source", "labels", "mode", "safe", "suppressed", "algorithm", "distance", "threshold", "threshold_overridden", "query_signal", "query_variant", "frame", "time_us", "entry_signal", "entry_variant", "entry_frame", "entry_time_us", "evidence")

@@ -187,6 +187,7 @@ def match_options(message: types_pb2.MatchOptions) -> MatchOptions:
         match_low_quality=message.match_low_quality,
         variants=choose(_VARIANTS, message.variants, "options.variants"),
         top_k=message.top_k,
+        ignore_safe_lists=message.ignore_safe_lists,
     )
 
 
