@@ -11,10 +11,10 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-fast demo serve bench robustness fuzz protos contract lock dist clean
+.PHONY: help install lint test test-fast demo serve bench robustness fuzz fuzz-matching protos contract lock dist clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed; try: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
@@ -67,6 +67,9 @@ robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors
 
 fuzz: $(STAMP) ## decode and hash 20,000 mutated pictures
 	$(BIN)/python -m tests.fuzz.media 20000
+
+fuzz-matching: $(STAMP) ## compare 10 minutes of answers with a brute force; ARGS="--seconds 1800"
+	$(BIN)/python -m tests.fuzz.matching $(ARGS)
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos

@@ -7,9 +7,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from featsvc.matching.many_hits import HitColumns
 from featsvc.matching.matches import MAX_EVIDENCE, Evidence, Match, MatchOptions, MatchResult
 from featsvc.matching.part_search import (
     AcceptedHit,
+    AcceptedHits,
     PartHits,
     PartView,
     apply_rules,
@@ -20,10 +22,10 @@ from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.signal import Signal
 
-# A query with more hits is answered from its nearest ones, and the result is marked truncated.
-_MAX_HITS_READ = 20_000
 FEW = 16
 """Up to this many hits are handled one by one, which is faster than columns, with equal results."""
+MANY = 512
+"""Of more hits, those that are in no match are left out in columns, with equal results."""
 
 _NO_MATCH = MatchResult((), False, low_quality=False)
 _NO_MATCH_LOW_QUALITY = MatchResult((), False, low_quality=True)
@@ -55,6 +57,9 @@ class MatchBuilder:
     def __init__(self, views: Sequence[PartView], rules: BankRules) -> None:
         self._views = tuple(views)
         self._rules = rules
+        sizes = np.array([len(view.part) for view in self._views], np.int64)
+        self._first_entries = np.cumsum(sizes) - sizes
+        """For each part, the number of its first entry among the entries of all parts."""
 
     def result(
         self, queries: Sequence[AlgorithmQuery], options: MatchOptions, low_quality: bool
@@ -103,8 +108,7 @@ class MatchBuilder:
         """Do the same as `result`, in columns."""
         now_us = time.time_ns() // 1000
         accepted = [
-            apply_rules(query.parts, self._rules, query.thresholds, now_us).nearest_first()
-            for query in queries
+            apply_rules(query.parts, self._rules, query.thresholds, now_us) for query in queries
         ]
         suppressing = self._suppresses(options) and any(
             self._rules.suppressing[hits.bank].any() for hits in accepted
@@ -115,18 +119,50 @@ class MatchBuilder:
         if options.labels:
             labels = frozenset(options.labels)
             accepted = [filter_labels(self._views, hits, labels) for hits in accepted]
-        # Sorted by share of the largest distance, so that algorithms compare.
-        pairs = list(zip(queries, accepted, strict=True))
-        share = np.concatenate([hits.distance / _largest_distance(query) for query, hits in pairs])
-        which = np.repeat(np.arange(len(queries)), [len(hits) for hits in accepted])
-        row = np.concatenate([np.arange(len(hits)) for hits in accepted])
-        order = np.argsort(share, kind="stable")[:_MAX_HITS_READ]
+        if sum(map(len, accepted)) > MANY:
+            # One entry more than the limit, and the hit of each match besides its evidence.
+            columns = self._columns(queries, accepted)
+            order = columns.returned(options.limit + 1, options.top_k, MAX_EVIDENCE + 1)
+        else:
+            accepted = [hits.nearest_first() for hits in accepted]
+            # Sorted by share of the largest distance, so that algorithms compare.
+            pairs = zip(queries, accepted, strict=True)
+            shares = [hits.distance / _largest_distance(query) for query, hits in pairs]
+            order = np.argsort(np.concatenate(shares), kind="stable")
+        first = np.cumsum([0, *map(len, accepted)])
+        which = np.searchsorted(first, order, "right") - 1
         nearest = (
             (queries[i], accepted[i].hit(j))
-            for i, j in zip(which[order].tolist(), row[order].tolist(), strict=True)
+            for i, j in zip(which.tolist(), (order - first[which]).tolist(), strict=True)
         )
         matches, truncated = self._by_entry(nearest, options, suppressing)
-        return MatchResult(matches, truncated or len(share) > _MAX_HITS_READ, low_quality)
+        return MatchResult(matches, truncated, low_quality)
+
+    def _columns(
+        self, queries: Sequence[AlgorithmQuery], accepted: Sequence[AcceptedHits]
+    ) -> HitColumns:
+        """Join the hits of all queries, ranked by query, part and row."""
+        columns = HitColumns.empty(sum(map(len, accepted)))
+        names = [query.algorithm.name for query in queries]
+        end = ranks = 0
+        for query, hits in zip(queries, accepted, strict=True):
+            of_query = slice(end, end := end + len(hits))
+            sizes = np.zeros(len(self._views), np.int64)
+            for part in query.parts:
+                sizes[part.number] = len(part.signals.entry)
+            signals = int(sizes.sum())
+            # Into the columns, because temporary arrays of a million hits take longer.
+            np.divide(hits.distance, _largest_distance(query), out=columns.share[of_query])
+            rank, entry = columns.rank[of_query], columns.entry[of_query]
+            np.take(ranks + np.cumsum(sizes) - sizes, hits.part, out=rank, mode="clip")
+            rank += hits.signal
+            if len(query.signals) > 1:
+                rank += hits.query * signals
+            np.take(self._first_entries, hits.part, out=entry, mode="clip")
+            entry += hits.entry
+            columns.algorithm[of_query] = names.index(query.algorithm.name)
+            ranks += len(query.signals) * signals
+        return columns
 
     def _suppresses(self, options: MatchOptions) -> bool:
         return self._rules.any_suppressing and not options.ignore_safe_lists

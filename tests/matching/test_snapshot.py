@@ -46,10 +46,16 @@ ZERO = b"\x80" + bytes(31)
 """The centre of the values of these tests. 32 zeros are the hash of a plain picture."""
 
 
-@pytest.fixture(autouse=True, scope="module", params=[16, 0], ids=["one by one", "in columns"])
+@pytest.fixture(
+    autouse=True,
+    scope="module",
+    params=[(16, 512), (0, 512), (0, 0)],
+    ids=["one by one", "in columns", "chosen in columns"],
+)
 def _few(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hits are handled one by one or in columns, with the same results."""
-    with mock.patch.object(match_builder, "FEW", request.param):
+    few, many = request.param
+    with mock.patch.multiple(match_builder, FEW=few, MANY=many):
         yield
 
 

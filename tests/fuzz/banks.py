@@ -1,0 +1,272 @@
+"""Random banks, changes of them, and requests about them, so that there are clusters and ties."""
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.records import ENGINES, BankMode, BankSettings, EntrySignal, Opinion
+from featsvc.banks.store import BankStore
+from featsvc.errors import FeatsvcError, Unavailable
+from featsvc.matching.matches import MatchOptions, Variants
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import Signal
+from featsvc.signals.tlsh import tlsh_value
+from featsvc.signals.vectors import vector_value
+from tests.fuzz.expected import State
+from tests.patience import PATIENCE_S
+
+T = TypeVar("T")
+Key = tuple[int, datetime | None]
+
+HAMMING, BYTES, VECTOR, TLSH = ("pdq", "phash"), ("md5", "sha256"), "sscd@3", "tlsh"
+ALGORITHMS = (*HAMMING, "pdq", *BYTES, VECTOR, TLSH)
+BANKS = ("a", "b", "c", "ok", "z")
+LABELS = ("l", "m", "n")
+DIMENSIONS = 6
+QUERIED = ("original", "flip_x", "flip_y", "trimmed", "unframed")
+STORED = ("original", "crop_5", "crop_10", "a list's own")
+_FLIPS = (0, 0, 0, 1, 2, 5, 11, 20, 31, 32, 40, 90)
+_FLIPS_OF_64 = (0, 0, 1, 3, 8, 9, 20)
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call again while the store is away: a connection may be to the file before a restore."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+class Banks:
+    """A store that one random generator changes, and its state at every revision so far."""
+
+    def __init__(self, rng: random.Random, folder: Path) -> None:
+        self.rng = rng
+        self._file = folder / "banks.db"
+        self._backup = folder / "backup.db"
+        self.url = f"sqlite:///{self._file}"
+        self.store = BankStore(self.url)
+        self.history: dict[Key, State] = {}
+        self._made = 0
+        self._seeds = {
+            name: [rng.randbytes(get_algorithm(name).bytes) for _ in range(3)]
+            for name in (*HAMMING, *BYTES)
+        }
+        self._vectors = np.random.default_rng(rng.getrandbits(32)).standard_normal((3, DIMENSIONS))
+        self._texts = [rng.randbytes(400) for _ in range(2)]
+        self.store.create_bank("a")
+        self.store.create_bank("ok", BankSettings(safe=True, thresholds={"pdq": 9, VECTOR: 0.01}))
+        self.record()
+
+    @property
+    def newest(self) -> State:
+        """The state at the newest revision."""
+        return next(reversed(self.history.values()))
+
+    def record(self) -> None:
+        """Remember the state of the store as the newest."""
+        state = patiently(self._state)
+        key = state.head.revision, state.head.commit_time
+        self.history.pop(key, None)
+        self.history[key] = state
+
+    def _state(self) -> State:
+        with self.store.view() as view:
+            return State.of(view)
+
+    def value(self, name: str) -> bytes:
+        """A value that is often equal or near to others."""
+        rng = self.rng
+        if name == VECTOR:
+            middle = self._vectors[rng.randrange(3)] / np.linalg.norm(self._vectors[0])
+            noise = rng.choice((0, 0, 0.01, 0.1, 0.3, 1))
+            moved = middle + noise * np.array([rng.gauss(0, 1) for _ in range(DIMENSIONS)])
+            return vector_value(get_algorithm(VECTOR), moved)
+        if name == TLSH:
+            text = bytearray(rng.choice(self._texts))
+            for _ in range(rng.choice((0, 0, 1, 8, 60))):
+                text[rng.randrange(len(text))] = rng.randrange(256)
+            value = tlsh_value(bytes(text))
+            assert value is not None, "random bytes have a digest"
+            return value
+        number = int.from_bytes(rng.choice(self._seeds[name]))
+        bits = 8 * get_algorithm(name).bytes
+        if name in HAMMING:
+            for bit in rng.sample(range(bits), rng.choice(_FLIPS if bits > 64 else _FLIPS_OF_64)):
+                number ^= 1 << bit
+        elif rng.random() < 0.4:
+            # Equal in the first 8 bytes, which the index looks up.
+            number ^= rng.randrange(3)
+        return number.to_bytes(bits // 8)
+
+    def change(self) -> str:
+        """Make one random change, record the state, and return its name."""
+        rng = self.rng
+        weights = {
+            self._add: 10,
+            self._add_many: 2,
+            self._withdraw: 3,
+            self._quarantine: 2,
+            self._set: 4,
+            self._create: 1,
+            self._delete: 0.4,
+            self._roll_back: 1,
+            self._back_up: 0.7,
+            self._restore: 0.7,
+        }
+        (change,) = rng.choices(list(weights), list(weights.values()))
+        name = change.__name__.strip("_")
+        try:
+            change()
+        except FeatsvcError as exc:
+            name = f"{name} refused ({type(exc).__name__})"
+        self.record()
+        return name
+
+    def _row(self) -> ImportRow:
+        rng = self.rng
+        self._made += 1
+        signals: list[EntrySignal] = []
+        for _ in range(rng.choice((1, 1, 1, 2, 3, 5, 40))):
+            name = rng.choice(ALGORITHMS)
+            variant = rng.choice(STORED) if name == "pdq" else "original"
+            if len(signals) < 8 or variant in STORED[1:3]:
+                signals.append(EntrySignal(name, self.value(name), variant))
+        expires = rng.choice((None, None, None, -1, 30))
+        return ImportRow(
+            line=1,
+            signals=tuple(signals),
+            external_id=rng.choice(("", f"x{self._made}", f"x{rng.randint(1, self._made)}")),
+            labels=tuple(label for label in LABELS if rng.random() < 0.4),
+            source=rng.choice(("", "", "s")),
+            opinion=rng.choice((Opinion.UNSPECIFIED, Opinion.UNSPECIFIED, *Opinion)),
+            expire_time=None if expires is None else datetime.now(UTC) + timedelta(days=expires),
+        )
+
+    def _bank(self) -> str:
+        return self.rng.choice(list(self.newest.banks))
+
+    def _add(self) -> None:
+        rows = [self._row() for _ in range(self.rng.randint(1, 8))]
+        self.store.add_entries(self._bank(), rows)
+
+    def _add_many(self) -> None:
+        self.store.add_entries(self._bank(), [self._row() for _ in range(60)])
+
+    def _entries_of(self, bank: str) -> list[int]:
+        rows = [row for rows in self.newest.rows.values() for row in rows if row.bank_id == bank]
+        return sorted({row.id for row in rows})
+
+    def _some_entries(self) -> tuple[str, list[int]]:
+        bank = self._bank()
+        entries = self._entries_of(bank)
+        count = min(len(entries), self.rng.choice((1, 1, 3, 10)))
+        return bank, self.rng.sample(entries, count)
+
+    def _withdraw(self) -> None:
+        self.store.withdraw_entries(*self._some_entries())
+
+    def _quarantine(self) -> None:
+        self.store.quarantine_entries(*self._some_entries(), release=self.rng.random() < 0.4)
+
+    def _settings(self) -> dict[str, object]:
+        rng = self.rng
+        made: dict[str, object] = {
+            "mode": rng.choice((BankMode.ENFORCE, BankMode.ENFORCE, *BankMode)),
+            "safe": rng.random() < 0.3,
+            "thresholds": self._thresholds(),
+            "query_variants": tuple(v for v in QUERIED[1:] if rng.random() < 0.4),
+            "engine": rng.choice(("auto", "auto", "auto", *ENGINES)),
+        }
+        return made
+
+    def _thresholds(self) -> dict[str, float]:
+        rng = self.rng
+        made: dict[str, float] = {}
+        for name, choices in (
+            ("pdq", (0, 5, 10.5, 20, 31, 40, 200)),
+            ("phash", (0, 3, 8, 9, 30)),
+            (VECTOR, (0, 0.001, 0.05, 0.3, 2)),
+            (TLSH, (0, 10, 30, 80, 300)),
+        ):
+            if rng.random() < 0.3:
+                made[name] = rng.choice(choices)
+        return made
+
+    def _set(self) -> None:
+        made = self._settings()
+        names = self.rng.sample(sorted(made), self.rng.randint(1, 3))
+        self.store.update_bank(self._bank(), {name: made[name] for name in names})
+
+    def _create(self) -> None:
+        self.store.create_bank(self.rng.choice(BANKS), BankSettings(**self._settings()))  # type: ignore[arg-type]
+
+    def _delete(self) -> None:
+        if len(self.newest.banks) > 1:
+            self.store.delete_bank(self._bank(), force=True)
+
+    def _roll_back(self) -> None:
+        revision = self.rng.randint(1, self.newest.head.revision)
+        self.store.rollback_bank(self._bank(), revision)
+
+    def _back_up(self) -> None:
+        self.store.close()
+        shutil.copy(self._file, self._backup)
+
+    def _restore(self) -> None:
+        """Replace the store by the backup: later revisions are other changes."""
+        if self._backup.exists():
+            self.store.close()
+            copy = self._backup.with_suffix(".copy")
+            shutil.copy(self._backup, copy)
+            copy.rename(self._file)
+
+    def options(self) -> MatchOptions:
+        """Random options; half of the requests have none."""
+        rng = self.rng
+        if rng.random() < 0.3:
+            return MatchOptions()
+        banks = list(self.newest.banks)
+        return MatchOptions(
+            banks=tuple(rng.sample(banks, rng.randint(0, min(2, len(banks))))),
+            labels=tuple(label for label in LABELS if rng.random() < 0.15),
+            thresholds=self._thresholds() if rng.random() < 0.4 else {},
+            max_results=rng.choice((0, 0, 1, 3, 10, 1000)),
+            match_low_quality=rng.random() < 0.3,
+            variants=rng.choice((Variants.DEFAULT, *Variants)),
+            top_k=rng.choice((0, 0, 0, 1, 2, 10)),
+        )
+
+    def query(self, name: str) -> bytes:
+        """A value that is often one of the store's."""
+        rows = self.newest.rows.get(name)
+        if rows and self.rng.random() < 0.5:
+            return self.rng.choice(rows).value
+        return self.value(name)
+
+    def signals(self) -> Sequence[Signal]:
+        """The signals of one piece of content: algorithms, variants and frames."""
+        rng = self.rng
+        names = rng.sample(sorted({*ALGORITHMS}), rng.choice((1, 1, 2, 4)))
+        made = []
+        for name in names:
+            kind = get_algorithm(name)
+            variants = QUERIED if name in HAMMING else QUERIED[:1]
+            for variant in variants[: rng.choice((1, 1, 3, 5))]:
+                for frame in range(rng.choice((1, 1, 1, 4))):
+                    quality = rng.choice((None, None, 100, 50, 49, 0))
+                    quality = quality if kind.quality_floor is not None else None
+                    made.append(Signal(kind, self.query(name), quality, variant, frame))
+        rng.shuffle(made)
+        return made

@@ -1,0 +1,48 @@
+"""Compare answers with a brute force: python -m tests.fuzz.matching [--seconds S] [--seed N]
+
+Each round invents banks, changes them at random (entries, settings, rollbacks, restored backups),
+builds segments, restarts followers, and asks for matches with random options. Every answer must be
+that of `tests.fuzz.expected` at the revision that it names. Half of the time a real service
+answers over gRPC (`tests.fuzz.served`): two workers and an indexer, which are killed meanwhile.
+
+`--round N` or `--service N` runs what a finding names again. Exits 1 where an answer is wrong.
+"""
+
+import argparse
+import logging
+import sys
+
+from tests.fuzz.in_process import fuzz
+from tests.fuzz.served import fuzz_served, one_service
+from tests.fuzz.tally import Tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--round", type=int, help="only this round in this process")
+    parser.add_argument("--service", type=int, help="only the service of this number")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    tally = Tally()
+    if arguments.round is not None:
+        fuzz(arguments.seed, float("inf"), tally, rounds=iter([arguments.round]))
+    elif arguments.service is not None:
+        one_service(arguments.seed, arguments.service, tally)
+    else:
+        fuzz(arguments.seed, arguments.seconds / 2, tally)
+        fuzz_served(arguments.seed, arguments.seconds / 2, tally)
+    compared = sum(number for name, number in tally.answers.items() if not name.startswith(" "))
+    for title, counted in (("changes", tally.changes), ("answers", tally.answers)):
+        print(title)
+        for name, number in sorted(counted.items(), key=lambda pair: -pair[1]):
+            print(f"  {number:9,}  {name}")
+    for finding in tally.wrong:
+        print(f"WRONG {finding}")
+    print(f"{compared:,} comparisons, {len(tally.wrong)} wrong")
+    return 1 if tally.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
