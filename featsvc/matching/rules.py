@@ -124,9 +124,8 @@ class BankRules:
         searched = self.searched_banks(options)
         override = options.thresholds.get(kind.name)
         key = kind.name, variant, options.variants, override, searched
-        if key not in self._cache:
-            if len(self._cache) >= _MAX_CACHED:
-                self._cache.clear()
+        thresholds = self._cache.get(key)
+        if thresholds is None:
             unscaled = np.full(len(self.banks) + 1, -1.0)
             for i in searched:
                 bank = self.banks[i]
@@ -134,10 +133,13 @@ class BankRules:
                     of_bank = bank.thresholds.get(kind.name, kind.default_threshold)
                     unscaled[i] = of_bank if override is None else override
             share, fractional = share_of(variant), kind.distance.fractional
-            thresholds = Thresholds.of(unscaled, share, fractional=fractional)
             contents = share, fractional, unscaled.tobytes()
-            self._cache[key] = self._cache.setdefault(contents, thresholds)
-        return self._cache[key]
+            # Other threads may clear the cache at any moment, so nothing is read from it again.
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            made = Thresholds.of(unscaled, share, fractional=fractional)
+            thresholds = self._cache[key] = self._cache.setdefault(contents, made)
+        return thresholds
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Return the variants that a caller should hash besides the original. Raises NotFound."""
