@@ -72,7 +72,7 @@ class Indexer:
 
     def _build(self, view: StoreView) -> Path:
         started = time.perf_counter()
-        part = build_part(view.live_signals())
+        part = build_part(view.live_signals(), dimensions=view.vector_dimensions())
         committed = view.head.commit_time
         path = write_segment(
             self.folder, part, view.head.revision, to_us(committed) if committed else 0

@@ -3,16 +3,18 @@
 A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
     manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
-                        "format": 2, "revision": r, "commit_time_us": t, "entries": n,
+                        "format": 3, "revision": r, "commit_time_us": t, "entries": n,
                         "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
                         "algorithms": {<name>: {"engine": e, "signals": k, "version": v}}}}
-    tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
-    entries.<column>, <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
+    tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..],
+                        "causes": [[<algorithm>, <reason>]]}
+    entries.<column>, set_aside.<column>
+    <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
 
 where every file but the two JSON files is one array: little-endian items in C order and nothing
 else, so that item i begins at byte `i * itemsize`. An array without items is an empty file. The
-columns are those of `featsvc.matching.parts`, the arrays those of `featsvc.matching.engines`. They
-include the values, one row for each signal, in one of these forms:
+columns are those of `featsvc.matching.parts` and `featsvc.matching.set_aside`, the arrays those of
+`featsvc.matching.engines`. They include the values, one row for each signal, in one of these forms:
 
     values |u1 (n, bytes)        byte hashes
     words <u8 (n, words)         hashes by Hamming distance, padded with zero bytes
@@ -28,7 +30,8 @@ lock on its `manifest.json`; the collector deletes older segments that it can lo
 segment that fails its checks is renamed to `corrupt-...` and logged. A segment of another format is
 left to the collector, and a new one is built. No content of a segment is executed or unpickled.
 
-Format 2 added vectors and values of any length to format 1.
+Format 2 added vectors and values of any length to format 1. Format 3 has 32-bit numbers of banks
+and variants, and the signals that are set aside.
 """
 
 import fcntl
@@ -52,10 +55,11 @@ from featsvc.banks.records import initial_version
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SharedStrings, SignalIndex
+from featsvc.matching.set_aside import SetAsideColumns
 from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import Algorithm, find_algorithm, get_algorithm
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, STRINGS = "manifest.json", "tables.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
 _ROWS_NDIM = 2
@@ -251,6 +255,8 @@ class _SharedLock:
 def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
     for column in fields(EntryColumns):
         yield f"entries.{column.name}", getattr(part.entries, column.name)
+    for column in fields(SetAsideColumns):
+        yield f"set_aside.{column.name}", getattr(part.set_aside, column.name)
     for name, index in part.indexes.items():
         yield f"{name}.entry", index.entry
         yield f"{name}.variant", index.variant
@@ -261,6 +267,9 @@ def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
 def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
     columns = {f.name: arrays[f"entries.{f.name}"] for f in fields(EntryColumns)}
     if any(len(v) != manifest.entries for k, v in columns.items() if k != "names"):
+        raise ValueError("a column of another length")
+    aside = {f.name: arrays[f"set_aside.{f.name}"] for f in fields(SetAsideColumns)}
+    if len({len(v) for v in aside.values()}) != 1:
         raise ValueError("a column of another length")
     strings = msgspec.json.decode(arrays[STRINGS].tobytes(), type=SharedStrings)
     indexes = {}
@@ -276,7 +285,7 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
             raise ValueError(f"{name} values of another length")
         engine = open_engine(described.engine, kind, of_index)
         indexes[name] = SignalIndex(kind, values, entry, variant, engine)
-    return Part(EntryColumns(**columns), strings, indexes)
+    return Part(EntryColumns(**columns), strings, indexes, SetAsideColumns(**aside))
 
 
 def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:
