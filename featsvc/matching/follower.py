@@ -77,6 +77,8 @@ class Follower:
         self._store = store
         self._segments = segments
         self._segment_revision = 0
+        self._refused: frozenset[str] = frozenset()
+        """Folders of segments that are not of this store's history."""
         self._layers: Layers | None = None
         self._waiting_since: float | None = None
         self._poll_interval_s = poll_interval_ms / 1000
@@ -205,14 +207,19 @@ class Follower:
     def _layers_at(self, view: StoreView, segment: Segment | None) -> Layers:
         """Return the layers at the view's revision, reading as little as possible."""
         dimensions = view.vector_dimensions()
-        if segment is not None and _is_of_this_store(segment, view):
-            layers = Layers.on_segment(segment)
-            since = segment.revision
-        elif (
-            self._layers is not None
-            and self._snapshot is not None
-            and _is_same_history(self._snapshot, view)
-        ):
+        same_history = self._snapshot is None or _is_same_history(self._snapshot, view)
+        if not same_history:
+            # Segments of the restored history may have lower numbers, or the same.
+            self._segment_revision, self._refused = 0, frozenset()
+        if segment is not None and not _is_of_this_store(segment, view):
+            self._refused |= {segment.path.name}
+            based_on = self._layers.segment if self._layers and same_history else None
+            self._segment_revision = based_on.revision if based_on else 0
+            segment = None
+        if segment is not None:
+            self._segment_revision = segment.revision
+            layers, since = Layers.on_segment(segment), segment.revision
+        elif self._layers is not None and self._snapshot is not None and same_history:
             layers, since = self._layers, self._snapshot.revision
         else:
             return Layers.on_rows(view.live_signals(), dimensions)
@@ -226,7 +233,9 @@ class Follower:
         """Open a published segment newer than the last one that was opened."""
         if self._segments is None:
             return None
-        segment = newest_segment(self._segments, above=self._segment_revision)
+        segment = newest_segment(
+            self._segments, above=self._segment_revision, refused=self._refused
+        )
         if segment is not None:
             self._segment_revision = segment.revision
         return segment

@@ -28,7 +28,8 @@ A segment is written as `building-...`, synced, and published by one rename, so 
 completely or not at all. It never changes afterwards. A process that maps a segment holds a shared
 lock on its `manifest.json`; the collector deletes older segments that it can lock exclusively. A
 segment that fails its checks is renamed to `corrupt-...` and logged. A segment of another format is
-left to the collector, and a new one is built. No content of a segment is executed or unpickled.
+left to the collector, and a new one is built; so is one of a history that the store no longer has
+since a backup was restored. No content of a segment is executed or unpickled.
 
 Format 2 added vectors and values of any length to format 1. Format 3 has 32-bit numbers of banks
 and variants, and the signals that are set aside.
@@ -41,7 +42,8 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
@@ -171,26 +173,53 @@ def _open(path: Path, lock: "_SharedLock") -> Segment:
     return Segment(path, manifest.revision, manifest.commit_time_us, part, mapped, lock)
 
 
-def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
+def newest_segment(
+    folder: Path, *, above: int = 0, refused: Collection[str] = ()
+) -> Segment | None:
     """Open the newest published segment with a revision beyond `above` that passes its checks.
 
     A segment that fails is set aside and logged, one of another format is left to the collector;
-    then the next older one is tried.
+    then the next older one is tried. `refused` names folders to leave alone.
     """
     for path in reversed(published(folder)):
         if revision_of(path) <= above:
             return None
-        try:
-            return open_segment(path)
-        except FileNotFoundError:
+        if path.name in refused:
             continue
-        except OtherFormatError as exc:
-            _log.warning("%s; a new one will be built", exc)
-            _rename(path, _BUILDING)
-        except DataCorrupt as exc:
-            _log.error("set aside: %s", exc)
-            _rename(path, _CORRUPT)
+        with _withdrawing(path):
+            return open_segment(path)
     return None
+
+
+def withdraw_other_histories(folder: Path, commit_time_us: Callable[[int], int | None]) -> None:
+    """Leave to the collector the published segments that are not of the store's history.
+
+    `commit_time_us` returns the commit time of a revision of the store, None where it has none. A
+    restored backup may have other changes under the same numbers. Those who mapped such a segment
+    keep it until they map another one. Only the indexer of the folder may call it.
+    """
+    for path in reversed(published(folder)):
+        with _withdrawing(path):
+            manifest = _read_manifest(path)
+            if manifest.commit_time_us == commit_time_us(manifest.revision):
+                return
+            _log.warning("segment %s is of another history; withdrawn", path.name)
+            _rename(path, _BUILDING)
+
+
+@contextmanager
+def _withdrawing(path: Path) -> Iterator[None]:
+    """Withdraw a segment that is damaged or of another format, instead of raising that."""
+    try:
+        yield
+    except FileNotFoundError:
+        _log.info("segment %s was deleted already", path.name)
+    except OtherFormatError as exc:
+        _log.warning("%s; a new one will be built", exc)
+        _rename(path, _BUILDING)
+    except DataCorrupt as exc:
+        _log.error("set aside: %s", exc)
+        _rename(path, _CORRUPT)
 
 
 def published(folder: Path) -> list[Path]:
