@@ -194,6 +194,9 @@ def _serve_metrics(
     metrics.pending.set_function(lambda: pool.pending)
     metrics.served_revision.set_function(lambda: follower.status().served_revision)
     metrics.staleness.set_function(lambda: follower.status().staleness_ms / 1000)
+    metrics.set_aside.set_function(
+        lambda: sum(cause.signals for cause in follower.status().set_aside)
+    )
     try:
         server, thread = prometheus_client.start_http_server(
             port, host or "127.0.0.1", metrics.registry

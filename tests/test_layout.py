@@ -64,7 +64,7 @@ TESTED_THROUGH = {
     "kernels/test_search.py": "kernels/popcount",
     "matching/test_engines.py": "signals/bits",
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
-    "matching/part_search matching/parts matching/rules matching/values",
+    "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
     "media/test_decode.py": "media/headers media/jpeg media/options media/pillow",
     "service/test_status.py": "errors",

@@ -1,11 +1,12 @@
 """`featsvc doctor`: does this installation work, does a server serve?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
 import grpc
 from featsvc_client import explain
+from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from featsvc.errors import FeatsvcError
@@ -38,22 +39,40 @@ def doctor(kernels: bool, server: str | None) -> None:
 
 def _checks(kernels: bool, server: str | None) -> Mapping[str, Callable[[], str]]:
     if server:
-        return {f"server {server}": lambda: _health(server)}
+        return {f"server {server}": lambda: _serving(server)}
     # Imported late: a health probe runs every few seconds and needs none of the parts.
     from featsvc.cli import checks  # noqa: PLC0415
 
     return {"kernels": checks.kernels} if kernels else checks.CHECKS
 
 
-def _health(server: str) -> str:
-    """Return SERVING. Raises ClickException for any other status."""
+def _serving(server: str) -> str:
+    """Return SERVING and what is not searched or served. Raises ClickException if not SERVING."""
     with grpc.insecure_channel(server) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+            if answer.status != health_pb2.HealthCheckResponse.SERVING:
+                raise click.ClickException(status)
         except grpc.RpcError as exc:
             raise click.ClickException(str(explain(exc, server))) from exc
-    status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise click.ClickException(status)
-    return status
+        # Not failures: a server that is restarted for them would not search more.
+        warnings = [f"\n{'warn':<20} {line}" for line in _warnings(channel, server)]
+    return "".join([status, *warnings])
+
+
+def _warnings(channel: grpc.Channel, server: str) -> Iterator[str]:
+    try:
+        matching = matching_pb2_grpc.MatchingServiceStub(channel)
+        index = matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=5)
+    except grpc.RpcError as exc:
+        yield f"the state of its index is unknown: {explain(exc, server)}"
+        return
+    for cause in index.set_aside:
+        yield (
+            f"{cause.signals} signals of {cause.algorithm} are not searched: {cause.reason}, such "
+            f"as {', '.join(cause.entries)}"
+        )
+    if index.failure:
+        yield f"still serving revision {index.served_revision}: {index.failure}"

@@ -22,6 +22,7 @@ from featsvc.errors import FeatsvcError, TimedOut, Unavailable
 from featsvc.matching.indexer import has_indexer
 from featsvc.matching.layers import Layers
 from featsvc.matching.segments import Segment, newest_segment
+from featsvc.matching.set_aside import ChangeLog, SetAside
 from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
 
 COMPACT_SIGNALS = 20_000
@@ -38,7 +39,8 @@ class FollowerStatus:
 
     `committed_revision` is that of the store at the last contact, None where the last attempt
     failed. `staleness_ms` is the age of the oldest committed change that is not served. While the
-    store is away it counts from the last contact, because later commits are unknown.
+    store is away it counts from the last contact, because later commits are unknown. `failure` says
+    why the last attempt failed, "" where it did not. `set_aside` are signals that are not searched.
     """
 
     served_revision: int
@@ -46,20 +48,22 @@ class FollowerStatus:
     staleness_ms: int
     last_contact: datetime | None
     algorithms: tuple[AlgorithmStatus, ...]
+    set_aside: tuple[SetAside, ...] = ()
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _StoreState:
     """The revision of the store at the last contact.
 
-    `unserved_since`: commit time of the oldest change that is not served. `failing`: a later
+    `unserved_since`: commit time of the oldest change that is not served. `failure`: why a later
     attempt failed.
     """
 
     revision: int
     contact_time: datetime
     unserved_since: datetime | None = None
-    failing: bool = False
+    failure: str = ""
 
 
 class Follower:
@@ -73,11 +77,15 @@ class Follower:
         self._store = store
         self._segments = segments
         self._segment_revision = 0
+        self._refused: frozenset[str] = frozenset()
+        """Folders of segments that are not of this store's history."""
         self._layers: Layers | None = None
         self._waiting_since: float | None = None
         self._poll_interval_s = poll_interval_ms / 1000
         self._snapshot: Snapshot | None = None
         self._store_state: _StoreState | None = None
+        self._set_aside: tuple[SetAside, ...] = ()
+        self._set_aside_log = ChangeLog(_log.warning)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._swapped = threading.Condition()
@@ -129,18 +137,20 @@ class Follower:
         snapshot, store = self.snapshot, self._store_state
         since = None
         if store is not None:
-            since = store.unserved_since or (store.contact_time if store.failing else None)
+            since = store.unserved_since or (store.contact_time if store.failure else None)
         age = datetime.now(UTC) - since if since is not None else None
         return FollowerStatus(
             served_revision=snapshot.revision,
-            committed_revision=None if store is None or store.failing else store.revision,
+            committed_revision=None if store is None or store.failure else store.revision,
             staleness_ms=max(0, int(age.total_seconds() * 1000)) if age is not None else 0,
             last_contact=None if store is None else store.contact_time,
             algorithms=snapshot.status,
+            set_aside=self._set_aside,
+            failure="" if store is None else store.failure,
         )
 
     def _run(self) -> None:
-        failing = False
+        failure = ""
         while True:
             self._wake.wait(self._poll_interval_s)
             self._wake.clear()
@@ -150,17 +160,17 @@ class Follower:
                 self._poll()
             except Exception as exc:
                 # Even a bug must not end the thread: the next change may load.
+                last, failure = failure, str(exc) or type(exc).__name__
                 if self._store_state is not None:
-                    self._store_state = replace(self._store_state, failing=True)
-                if not failing:
+                    self._store_state = replace(self._store_state, failure=failure)
+                if failure != last:
                     bug = not isinstance(exc, FeatsvcError)
                     level = logging.ERROR if bug else logging.WARNING
                     _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
-                failing = True
             else:
-                if failing:
+                if failure:
                     _log.info("following the bank store again")
-                failing = False
+                failure = ""
 
     def _poll(self) -> None:
         served = self._snapshot
@@ -180,9 +190,14 @@ class Follower:
                     return
             layers = self._layers_at(view, segment)
             banks = view.banks()
-            snapshot = Snapshot(view.head, banks, layers.views(banks), layers.status())
+            set_aside = layers.set_aside()
+            snapshot = Snapshot(
+                view.head, banks, layers.views(banks), layers.status(), set_aside=set_aside
+            )
+        self._set_aside_log.note(set_aside)
         with self._swapped:
             self._layers = layers
+            self._set_aside = set_aside
             self._snapshot = snapshot
             self._store_state = _StoreState(snapshot.revision, datetime.now(UTC))
             self._swapped.notify_all()
@@ -191,28 +206,36 @@ class Follower:
 
     def _layers_at(self, view: StoreView, segment: Segment | None) -> Layers:
         """Return the layers at the view's revision, reading as little as possible."""
-        if segment is not None and _is_of_this_store(segment, view):
-            layers = Layers.on_segment(segment)
-            since = segment.revision
-        elif (
-            self._layers is not None
-            and self._snapshot is not None
-            and _is_same_history(self._snapshot, view)
-        ):
+        dimensions = view.vector_dimensions()
+        same_history = self._snapshot is None or _is_same_history(self._snapshot, view)
+        if not same_history:
+            # Segments of the restored history may have lower numbers, or the same.
+            self._segment_revision, self._refused = 0, frozenset()
+        if segment is not None and not _is_of_this_store(segment, view):
+            self._refused |= {segment.path.name}
+            based_on = self._layers.segment if self._layers and same_history else None
+            self._segment_revision = based_on.revision if based_on else 0
+            segment = None
+        if segment is not None:
+            self._segment_revision = segment.revision
+            layers, since = Layers.on_segment(segment), segment.revision
+        elif self._layers is not None and self._snapshot is not None and same_history:
             layers, since = self._layers, self._snapshot.revision
         else:
-            return Layers.on_rows(view.live_signals())
+            return Layers.on_rows(view.live_signals(), dimensions)
         removed = view.versions_removed_since(since)
-        layers = layers.advance(view.signals_added_since(since), removed)
+        layers = layers.advance(view.signals_added_since(since), removed, dimensions)
         if segment is None and layers.segment is None and _outgrown(layers):
-            return Layers.on_rows(view.live_signals())
+            return Layers.on_rows(view.live_signals(), dimensions)
         return layers
 
     def _newer_segment(self) -> Segment | None:
         """Open a published segment newer than the last one that was opened."""
         if self._segments is None:
             return None
-        segment = newest_segment(self._segments, above=self._segment_revision)
+        segment = newest_segment(
+            self._segments, above=self._segment_revision, refused=self._refused
+        )
         if segment is not None:
             self._segment_revision = segment.revision
         return segment

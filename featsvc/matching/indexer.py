@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,12 +24,21 @@ from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict, FeatsvcError
 from featsvc.matching.parts import build_part
-from featsvc.matching.segments import collect, published, revision_of, write_segment
+from featsvc.matching.segments import (
+    collect,
+    published,
+    revision_of,
+    withdraw_other_histories,
+    write_segment,
+)
+from featsvc.matching.set_aside import ChangeLog, summed
 
 COMPACT_ENTRIES = 10_000
 """A segment is built when this many entries, and 1/16 of all, changed since the last one."""
 _POLL_S = 0.25
 """A large import is served only from its segment, so builds must start soon."""
+_MAX_RETRY_S = 60.0
+"""After failures the wait doubles up to this."""
 _NICENESS = 10
 """Requests take precedence over a build."""
 _LOCK = "indexer.lock"
@@ -47,18 +57,29 @@ class Indexer:
         self._store = store
         self.folder = folder
         self._compact_entries = compact_entries
+        self._set_aside_log = ChangeLog(_log.warning)
 
     def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
         """Run until `stopping` is set. Raises Conflict where another indexer has the folder."""
+        wait_s, failure = poll_s, ""
         with _locked_folder(self.folder):
             collect(self.folder)
             while not stopping.is_set():
                 try:
                     self.build_if_outdated()
                     collect(self.folder)
-                except (FeatsvcError, OSError) as exc:
-                    _log.error("no segment was built: %s", exc)
-                stopping.wait(poll_s)
+                except Exception as exc:
+                    # A build reads the whole store: what fails again must not do that all the time.
+                    wait_s = min(2 * wait_s, _MAX_RETRY_S)
+                    last, failure = failure, str(exc) or type(exc).__name__
+                    if failure != last:
+                        bug = not isinstance(exc, (FeatsvcError, OSError))
+                        _log.error("no segment was built: %s", failure, exc_info=bug)
+                else:
+                    if failure:
+                        _log.info("building segments again")
+                    wait_s, failure = poll_s, ""
+                stopping.wait(wait_s)
 
     def build_if_outdated(self) -> Path | None:
         """Publish a segment, unless the newest one is recent enough. Raises as `build` does."""
@@ -72,25 +93,32 @@ class Indexer:
 
     def _build(self, view: StoreView) -> Path:
         started = time.perf_counter()
-        part = build_part(view.live_signals())
+        part = build_part(view.live_signals(), dimensions=view.vector_dimensions())
         committed = view.head.commit_time
         path = write_segment(
             self.folder, part, view.head.revision, to_us(committed) if committed else 0
         )
         elapsed_s = time.perf_counter() - started
         _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)
+        strings = part.strings
+        self._set_aside_log.note(summed([(part.set_aside, strings.banks, strings.causes)]))
         return path
 
     def _is_outdated(self, view: StoreView) -> bool:
+        withdraw_other_histories(self.folder, partial(_commit_time_us, view))
         segments = published(self.folder)
         entries = sum(bank.entry_count for bank in view.banks())
-        newest = revision_of(segments[-1]) if segments else 0
-        if newest > view.head.revision or view.commit_time_of(newest) is None:
-            # There is no segment, or it is of another history.
+        if not segments:
             return entries >= self._compact_entries
+        newest = revision_of(segments[-1])
         log = view.revisions_since(newest)
         changed = sum(r.added_entries + r.changed_entries + r.withdrawn_entries for r in log)
         return changed >= max(self._compact_entries, entries // 16)
+
+
+def _commit_time_us(view: StoreView, revision: int) -> int | None:
+    committed = view.commit_time_of(revision)
+    return None if committed is None else to_us(committed)
 
 
 @contextmanager

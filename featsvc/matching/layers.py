@@ -9,6 +9,7 @@ built from.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ from featsvc.banks.sql.stored import SignalRow
 from featsvc.matching.part_search import PartView
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import Segment
+from featsvc.matching.set_aside import SetAside, SetAsideColumns, summed
 from featsvc.matching.snapshot import AlgorithmStatus
 
 _GROWTH = 4
 _NO_ROWS = np.empty(0, np.int64)
+_ANY_LENGTH: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,14 @@ class Layer:
     - `entries`: for each algorithm the number of entries with a signal of it, withdrawn ones
       included.
     - `withdrawn`: rows of withdrawn entries, ascending.
+    - `set_aside`: the signals of the part that are set aside, without those of withdrawn entries.
     """
 
     part: Part
     rows: tuple[SignalRow, ...]
     entries: Mapping[str, int]
     withdrawn: NDArray[np.int64]
+    set_aside: SetAsideColumns
 
     @classmethod
     def of(cls, part: Part, rows: tuple[SignalRow, ...] = ()) -> "Layer":
@@ -45,12 +50,20 @@ class Layer:
             name: int(np.count_nonzero(np.diff(index.entry, prepend=np.uint32(2**32 - 1))))
             for name, index in part.indexes.items()
         }
-        return cls(part, rows, counts, _NO_ROWS)
+        return cls(part, rows, counts, _NO_ROWS, part.set_aside)
 
     def without(self, versions: Sequence[int]) -> "Layer":
         """Return the layer with those of `versions` withdrawn that it has."""
-        rows = self.part.rows_of(versions)
-        return replace(self, withdrawn=np.union1d(self.withdrawn, rows)) if len(rows) else self
+        layer, rows = self, self.part.rows_of(versions)
+        if len(rows):
+            layer = replace(layer, withdrawn=np.union1d(self.withdrawn, rows))
+        set_aside = self.set_aside.without(versions)
+        if len(set_aside) < len(self.set_aside):
+            # The part has no row of a damaged entry, so `withdrawn` cannot name it.
+            gone = frozenset(versions)
+            kept = tuple(row for row in self.rows if row.version not in gone)
+            layer = replace(layer, set_aside=set_aside, rows=kept)
+        return layer
 
     def live_rows(self) -> Iterable[SignalRow]:
         withdrawn = set(self.part.entries.version[self.withdrawn].tolist())
@@ -80,26 +93,38 @@ class Layers:
         return cls(Layer.of(segment.part), segment, datetime.now(UTC))
 
     @classmethod
-    def on_rows(cls, rows: Iterable[SignalRow]) -> "Layers":
-        return cls(Layer.of(build_part(rows)), None, datetime.now(UTC))
+    def on_rows(
+        cls, rows: Iterable[SignalRow], dimensions: Mapping[str, int] = _ANY_LENGTH
+    ) -> "Layers":
+        """Build the base of rows; `dimensions` as in `build_part`."""
+        part = build_part(rows, dimensions=dimensions)
+        return cls(Layer.of(part), None, datetime.now(UTC))
 
     @property
     def delta_signals(self) -> int:
         """Signals outside the base, withdrawn ones included."""
         return sum(len(index.entry) for la in self.newer for index in la.part.indexes.values())
 
-    def advance(self, added: Iterable[SignalRow], removed: Sequence[int]) -> "Layers":
-        """Return the layers with these signals added and these versions withdrawn."""
+    def advance(
+        self,
+        added: Iterable[SignalRow],
+        removed: Sequence[int],
+        dimensions: Mapping[str, int] = _ANY_LENGTH,
+    ) -> "Layers":
+        """Return the layers with these signals added and these versions withdrawn.
+
+        `dimensions` as in `build_part`.
+        """
         base = self.base.without(removed) if removed else self.base
         newer = [layer.without(removed) for layer in self.newer] if removed else list(self.newer)
         if rows := tuple(added):
-            newer.append(Layer.of(build_part(rows), rows))
+            newer.append(Layer.of(build_part(rows, dimensions=dimensions), rows))
         while len(newer) > 1 and len(newer[-1].rows) * _GROWTH > len(newer[-2].rows):
             second, first = newer.pop(), newer.pop()
             # Versions ascend from layer to layer, as `build_part` needs them.
             joined = (*first.live_rows(), *second.live_rows())
             if joined:
-                newer.append(Layer.of(build_part(joined), joined))
+                newer.append(Layer.of(build_part(joined, dimensions=dimensions), joined))
         return replace(self, base=base, newer=tuple(newer))
 
     def views(self, banks: Sequence[Bank]) -> tuple[PartView, ...]:
@@ -111,6 +136,13 @@ class Layers:
         layers = (self.base, *self.newer)
         names = sorted({name for layer in layers for name in layer.part.indexes})
         return tuple(self._status(name, layers) for name in names)
+
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """Return the signals of live entries that are not searched, by algorithm and reason."""
+        return summed(
+            (la.set_aside, la.part.strings.banks, la.part.strings.causes)
+            for la in (self.base, *self.newer)
+        )
 
     def _status(self, name: str, layers: Sequence[Layer]) -> AlgorithmStatus:
         signals = [

@@ -5,26 +5,27 @@ never changes: a list beside it has the rows of entries that were withdrawn late
 (`part_search.PartView`).
 
 Strings that many entries share (sources, label sets, variants, bank ids) are stored once. The row
-of an entry takes 41 bytes and its external id, the row of a signal 6 bytes, without the engine's
-arrays.
+of an entry takes 43 bytes and its external id, the row of a signal 8 bytes, without the engine's
+arrays. A signal that cannot be searched is set aside (`featsvc.matching.set_aside`).
 """
 
 import logging
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.banks.records import Opinion
 from featsvc.banks.sql.stored import SignalRow, split_stored_labels
-from featsvc.errors import DataCorrupt
+from featsvc.matching import set_aside
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Engine
+from featsvc.matching.set_aside import SetAsideColumns
 from featsvc.matching.values import RaggedArray, Values, take
-from featsvc.signals.algorithms import Algorithm, get_algorithm
+from featsvc.signals.algorithms import Algorithm, find_algorithm
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class EntryColumns:
     name_ends: NDArray[np.int64]
     source: NDArray[np.uint32]
     labels: NDArray[np.uint32]
-    bank: NDArray[np.uint16]
+    bank: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     names: NDArray[np.uint8]
 
@@ -58,12 +59,16 @@ class EntryColumns:
 
 @dataclass(frozen=True, slots=True)
 class SharedStrings:
-    """The strings that rows refer to by index."""
+    """The strings that rows refer to by index.
+
+    `causes` are the algorithms, and the reasons, of signals that are set aside.
+    """
 
     banks: tuple[str, ...]
     sources: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
     variants: tuple[str, ...]
+    causes: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +82,21 @@ class SignalIndex:
     kind: Algorithm
     values: Values
     entry: NDArray[np.uint32]
-    variant: NDArray[np.uint16]
+    variant: NDArray[np.uint32]
     engine: Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Entries, the strings that they share, and a signal index for each algorithm by name."""
+    """Entries, the strings that they share, and a signal index for each algorithm by name.
+
+    `set_aside` are the signals of its entries that no index holds.
+    """
 
     entries: EntryColumns
     strings: SharedStrings
     indexes: Mapping[str, SignalIndex]
+    set_aside: SetAsideColumns
     subsets: dict[tuple[str, str, tuple[str, ...]], tuple[NDArray[np.int64], Engine]] = field(
         default_factory=dict
     )
@@ -119,121 +128,239 @@ class Part:
         return self.subsets[key]
 
 
+_DAMAGED = (TypeError, ValueError, AttributeError, LookupError, OverflowError)
+"""What a column raises that holds something of another type; SQLite stores any type anywhere."""
+_FLAG = (0, QUARANTINED)
+MAX_NAME_CHARS = 80
+"""Of an algorithm that this build does not know, whose name may be anything."""
+
+BuildEngine = Callable[[Algorithm, Values], Engine]
+
+
 class _StringNumbers(dict[str, int]):
-    """Numbers strings in the order in which they first appear."""
+    """Numbers strings in the order in which they first appear. Raises one of _DAMAGED."""
 
     def __missing__(self, text: str) -> int:
+        text.encode()
         number = self[text] = len(self)
         return number
+
+
+class _EntryBuilder:
+    """The columns of EntryColumns, and the strings, while they grow."""
+
+    def __init__(self) -> None:
+        self.version, self.id = array("q"), array("q")
+        self.expire_us, self.name_ends = array("q"), array("q")
+        self.source, self.labels, self.bank = array("I"), array("I"), array("I")
+        self.flags = array("B")
+        self.names = bytearray()
+        self.banks, self.sources, self.label_sets = (_StringNumbers() for _ in range(3))
+
+    def add(self, row: SignalRow) -> bool:
+        """Add an entry; return whether its row is whole. A damaged one adds nothing."""
+        count, end = len(self.version), len(self.names)
+        try:
+            self.names += row.external_id.encode()
+            self.name_ends.append(len(self.names))
+            self.id.append(row.id)
+            self.expire_us.append(NEVER_US if row.expire_time is None else row.expire_time)
+            self.source.append(self.sources[row.source])
+            self.labels.append(self.label_sets[row.labels])
+            self.bank.append(self.banks[row.bank_id])
+            negative = NEGATIVE if row.opinion == Opinion.NEGATIVE.value else 0
+            self.flags.append(negative | _FLAG[row.quarantined])
+        except _DAMAGED:
+            for column in (
+                self.name_ends,
+                self.id,
+                self.expire_us,
+                self.source,
+                self.labels,
+                self.bank,
+                self.flags,
+            ):
+                del column[count:]
+            del self.names[end:]
+            return False
+        self.version.append(row.version)
+        return True
+
+    def columns(self) -> EntryColumns:
+        return EntryColumns(
+            version=np.array(self.version, np.int64),
+            id=np.array(self.id, np.int64),
+            expire_us=np.array(self.expire_us, np.int64),
+            name_ends=np.array(self.name_ends, np.int64),
+            source=np.array(self.source, np.uint32),
+            labels=np.array(self.labels, np.uint32),
+            bank=np.array(self.bank, np.uint32),
+            flags=np.array(self.flags, np.uint8),
+            names=np.frombuffer(bytes(self.names), np.uint8),
+        )
 
 
 class _SignalColumns:
     """The columns of a SignalIndex while they grow.
 
-    `ends` is filled only where the algorithm does not fix the length of a value.
+    `width`: the length of a value in bytes; 0 before the first one, and where values may have any
+    length. `ends` is filled only for those. `version` is -1, which no row has, for an algorithm
+    that this build does not know; such signals, and those of other versions, are `unlike`.
     """
 
-    def __init__(self, kind: Algorithm) -> None:
-        self.kind = kind
-        self.any_length = not kind.bytes
-        self.version = kind.version
+    def __init__(self, name: object, dimensions: Mapping[str, int]) -> None:
+        self.kind = find_algorithm(name) if isinstance(name, str) else None
+        self.name = str(name)[:MAX_NAME_CHARS].encode(errors="replace").decode()
+        self.matched = self.kind is None or self.kind.matched
+        self.version = -1 if self.kind is None else self.kind.version
+        self.unlike = set_aside.UNKNOWN_ALGORITHM if self.kind is None else set_aside.OTHER_VERSION
+        self.ragged = self.kind is not None and not self.kind.distance.rows
+        known = 0 if self.kind is None else self.kind.bytes or 4 * dimensions.get(self.name, 0)
+        self.width = 0 if self.ragged else known
         self.values = bytearray()
         self.ends = array("q")
-        self.entry = array("I")
-        self.variant = array("H")
+        self.entry, self.variant = array("I"), array("I")
+
+    def add(self, value: bytes, entry: int, variant: int) -> bool:
+        """Add a signal; return whether its length is right. Raises one of _DAMAGED."""
+        if len(value) != self.width and not self.ragged:
+            if self.width or not value:
+                return False
+            self.width = len(value)
+        self.values += value
+        if self.ragged:
+            self.ends.append(len(self.values))
+        self.entry.append(entry)
+        self.variant.append(variant)
+        return True
+
+    def as_values(self) -> Values:
+        # Not a copy: the values of a million vectors are a gigabyte.
+        data = np.frombuffer(self.values, np.uint8)
+        data.flags.writeable = False
+        if self.ragged:
+            return RaggedArray(data, np.array(self.ends, np.int64))
+        return data.reshape(len(self.entry), self.width)
 
 
-BuildEngine = Callable[[Algorithm, Values], Engine]
+class _AsideBuilder:
+    """The rows of SetAsideColumns while they grow."""
+
+    def __init__(self, banks: _StringNumbers) -> None:
+        self._banks = banks
+        self._rows: list[tuple[int, int, int, int]] = []
+        self.causes: dict[tuple[str, str], int] = {}
+
+    def add(self, row: SignalRow, algorithm: str, reason: str) -> None:
+        number = row.id if isinstance(row.id, int) else 0
+        bank = self._banks[row.bank_id if isinstance(row.bank_id, str) else ""]
+        self._rows.append((row.version, number, bank, self._cause(algorithm, reason)))
+
+    def add_rows(
+        self, entries: EntryColumns, rows: NDArray[np.uint32], algorithm: str, reason: str
+    ) -> None:
+        """Add a signal of each of these rows of entries."""
+        cause = self._cause(algorithm, reason)
+        columns = entries.version[rows], entries.id[rows], entries.bank[rows]
+        for version, number, bank in zip(*(column.tolist() for column in columns), strict=True):
+            self._rows.append((version, number, bank, cause))
+
+    def _cause(self, algorithm: str, reason: str) -> int:
+        return self.causes.setdefault((algorithm, reason), len(self.causes))
+
+    def columns(self) -> SetAsideColumns:
+        return SetAsideColumns.of(self._rows)
 
 
-def build_part(rows: Iterable[SignalRow], build: BuildEngine = build_engine) -> Part:
+def build_part(
+    rows: Iterable[SignalRow],
+    build: BuildEngine = build_engine,
+    *,
+    dimensions: Mapping[str, int] | None = None,
+) -> Part:
     """Build a part from signals, ascending by version.
 
-    Signals of algorithms that are never matched are left out; only the rows of their entries are
-    kept. So are signals of a version of an algorithm that is not this build's, because they do not
-    compare; the log has their number. Raises UnknownAlgorithm for an algorithm that this build does
-    not know: to leave it out would look like "no match".
+    `dimensions` are those of the vectors of each model in the store; without them the first vector
+    of a model decides. Signals of algorithms that are never matched are left out; only the rows of
+    their entries are kept. A signal that cannot be compared is set aside, and the rest is built: no
+    row raises anything.
     """
-    version, entry_id, expire, ends = array("q"), array("q"), array("q"), array("q")
-    source, labels, bank, flags = array("I"), array("I"), array("H"), array("B")
-    names = bytearray()
-    banks, sources, label_sets, variants = (_StringNumbers() for _ in range(4))
+    entries, variants = _EntryBuilder(), _StringNumbers()
+    aside = _AsideBuilder(entries.banks)
     signals: dict[str, _SignalColumns] = {}
-    skipped: Counter[tuple[str, int]] = Counter()
-    last = -1
+    last, whole = -1, False
     for row in rows:
         if row.version != last:
             last = row.version
-            version.append(last)
-            entry_id.append(row.id)
-            expire.append(NEVER_US if row.expire_time is None else row.expire_time)
-            names += row.external_id.encode()
-            ends.append(len(names))
-            source.append(sources[row.source])
-            labels.append(label_sets[row.labels])
-            bank.append(banks[row.bank_id])
-            negative = NEGATIVE if row.opinion == Opinion.NEGATIVE.value else 0
-            flags.append(negative | (QUARANTINED if row.quarantined else 0))
-        algorithm = row.algorithm
-        columns = signals.get(algorithm)
+            whole = entries.add(row)
+        columns = signals.get(row.algorithm)
         if columns is None:
-            columns = signals[algorithm] = _SignalColumns(get_algorithm(algorithm))
-        if row.algorithm_version != columns.version:
-            skipped[algorithm, row.algorithm_version] += 1
+            columns = signals[row.algorithm] = _SignalColumns(row.algorithm, dimensions or {})
+        if not columns.matched:
             continue
-        columns.values += row.value
-        if columns.any_length:
-            columns.ends.append(len(columns.values))
-        columns.entry.append(len(version) - 1)
-        columns.variant.append(variants[row.variant])
-    entries = EntryColumns(
-        version=np.array(version, np.int64),
-        id=np.array(entry_id, np.int64),
-        expire_us=np.array(expire, np.int64),
-        name_ends=np.array(ends, np.int64),
-        source=np.array(source, np.uint32),
-        labels=np.array(labels, np.uint32),
-        bank=np.array(bank, np.uint16),
-        flags=np.array(flags, np.uint8),
-        names=np.frombuffer(bytes(names), np.uint8),
+        if not whole:
+            reason = set_aside.DAMAGED_ROW
+        elif row.algorithm_version != columns.version:
+            reason = columns.unlike
+        else:
+            try:
+                variant = variants[row.variant]
+                if columns.add(row.value, len(entries.version) - 1, variant):
+                    continue
+                reason = set_aside.WRONG_LENGTH
+            except _DAMAGED:
+                reason = set_aside.DAMAGED_ROW
+        aside.add(row, columns.name, reason)
+    entry_columns = entries.columns()
+    indexes = dict(_indexes(signals.values(), build, entry_columns, aside))
+    strings = SharedStrings(
+        banks=tuple(entries.banks),
+        sources=tuple(entries.sources),
+        labels=tuple(split_stored_labels(stored) for stored in entries.label_sets),
+        variants=tuple(variants),
+        causes=tuple(aside.causes),
     )
-    label_tuples = tuple(split_stored_labels(stored) for stored in label_sets)
-    strings = SharedStrings(tuple(banks), tuple(sources), label_tuples, tuple(variants))
-    _log_skipped(skipped)
-    indexes = {}
-    for name, columns in sorted(signals.items()):
-        if columns.kind.matched and columns.entry:
-            indexes[name] = _index(columns, build)
-    return Part(entries, strings, indexes)
+    return Part(entry_columns, strings, indexes, aside.columns())
 
 
-def _log_skipped(skipped: Mapping[tuple[str, int], int]) -> None:
-    """Log the number of signals that are not compared because of their version."""
-    message = "%d signals of %s version %d are not compared: this build has version %d"
-    for (algorithm, version), count in sorted(skipped.items()):
-        kind = get_algorithm(algorithm)
-        if kind.matched:
-            _log.warning(message, count, algorithm, version, kind.version)
+def _indexes(
+    signals: Iterable[_SignalColumns],
+    build: BuildEngine,
+    entries: EntryColumns,
+    aside: _AsideBuilder,
+) -> Iterator[tuple[str, SignalIndex]]:
+    """Yield the index of each algorithm, by name."""
+    for columns in sorted(signals, key=attrgetter("name")):
+        if columns.kind is not None and columns.entry:
+            index = _index(columns.kind, columns, build, entries, aside)
+            if index is not None:
+                yield columns.name, index
 
 
-def _values(columns: _SignalColumns) -> Values:
-    """Return the values. Raises DataCorrupt where rows differ in their width."""
-    # Not a copy: the values of a million vectors are a gigabyte.
-    data = np.frombuffer(columns.values, np.uint8)
-    data.flags.writeable = False
-    kind, ends = columns.kind, columns.ends
-    if not kind.distance.rows:
-        return RaggedArray(data, np.array(ends, np.int64))
-    count = len(columns.entry)
-    width = kind.bytes or ends[0]
-    even = not columns.any_length or ends == array("q", range(width, len(data) + 1, width))
-    if len(data) != count * width or not even:
-        raise DataCorrupt(f"{kind.name}: the store has values that are not {width} bytes long")
-    return data.reshape(count, width)
-
-
-def _index(columns: _SignalColumns, build: BuildEngine) -> SignalIndex:
-    kind, values = columns.kind, _values(columns)
-    engine = build(kind, values)
-    entry, variant = np.array(columns.entry, np.uint32), np.array(columns.variant, np.uint16)
+def _index(
+    kind: Algorithm,
+    columns: _SignalColumns,
+    build: BuildEngine,
+    entries: EntryColumns,
+    aside: _AsideBuilder,
+) -> SignalIndex | None:
+    """Build the index of those values that compare, and set the others aside; None for none."""
+    values = columns.as_values()
+    entry, variant = np.array(columns.entry, np.uint32), np.array(columns.variant, np.uint32)
+    bad = kind.distance.damaged(kind, values)
+    if bad.any():
+        aside.add_rows(entries, entry[bad], kind.name, set_aside.BAD_VALUE)
+        good = np.flatnonzero(~bad)
+        values, entry, variant = take(values, good), entry[good], variant[good]
+    if not len(entry):
+        return None
+    try:
+        engine = build(kind, values)
+    except MemoryError:
+        raise
+    except Exception:
+        # A bug must not take all other algorithms along.
+        _log.exception("%s: the index of %d signals was not built", kind.name, len(entry))
+        aside.add_rows(entries, entry, kind.name, set_aside.NOT_INDEXED)
+        return None
     return SignalIndex(kind, values, entry, variant, engine)

@@ -158,9 +158,8 @@ class BankRules:
         searched = self.searched_banks(options)
         override = options.thresholds.get(kind.name)
         key = kind.name, variant, options.variants, override, searched, options.ignore_safe_lists
-        if key not in self._cache:
-            if len(self._cache) >= _MAX_CACHED:
-                self._cache.clear()
+        thresholds = self._cache.get(key)
+        if thresholds is None:
             unscaled = np.full(len(self.banks) + 1, -1.0)
             for i in searched:
                 bank = self.banks[i]
@@ -169,10 +168,13 @@ class BankRules:
                     replaced = override is not None and self.overrides(i, kind, options)
                     unscaled[i] = override if replaced else of_bank
             share, fractional = share_of(variant), kind.distance.fractional
-            thresholds = Thresholds.of(unscaled, share, fractional=fractional)
             contents = share, fractional, unscaled.tobytes()
-            self._cache[key] = self._cache.setdefault(contents, thresholds)
-        return self._cache[key]
+            # Other threads may clear the cache at any moment, so nothing is read from it again.
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            made = Thresholds.of(unscaled, share, fractional=fractional)
+            thresholds = self._cache[key] = self._cache.setdefault(contents, made)
+        return thresholds
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Return the variants that a caller should hash besides the original. Raises NotFound."""

@@ -3,16 +3,18 @@
 A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
     manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
-                        "format": 2, "revision": r, "commit_time_us": t, "entries": n,
+                        "format": 3, "revision": r, "commit_time_us": t, "entries": n,
                         "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
                         "algorithms": {<name>: {"engine": e, "signals": k, "version": v}}}}
-    tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..]}
-    entries.<column>, <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
+    tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..],
+                        "causes": [[<algorithm>, <reason>]]}
+    entries.<column>, set_aside.<column>
+    <algorithm>.entry, <algorithm>.variant, <algorithm>.<array of its engine>
 
 where every file but the two JSON files is one array: little-endian items in C order and nothing
 else, so that item i begins at byte `i * itemsize`. An array without items is an empty file. The
-columns are those of `featsvc.matching.parts`, the arrays those of `featsvc.matching.engines`. They
-include the values, one row for each signal, in one of these forms:
+columns are those of `featsvc.matching.parts` and `featsvc.matching.set_aside`, the arrays those of
+`featsvc.matching.engines`. They include the values, one row for each signal, in one of these forms:
 
     values |u1 (n, bytes)        byte hashes
     words <u8 (n, words)         hashes by Hamming distance, padded with zero bytes
@@ -26,9 +28,11 @@ A segment is written as `building-...`, synced, and published by one rename, so 
 completely or not at all. It never changes afterwards. A process that maps a segment holds a shared
 lock on its `manifest.json`; the collector deletes older segments that it can lock exclusively. A
 segment that fails its checks is renamed to `corrupt-...` and logged. A segment of another format is
-left to the collector, and a new one is built. No content of a segment is executed or unpickled.
+left to the collector, and a new one is built; so is one of a history that the store no longer has
+since a backup was restored. No content of a segment is executed or unpickled.
 
-Format 2 added vectors and values of any length to format 1.
+Format 2 added vectors and values of any length to format 1. Format 3 has 32-bit numbers of banks
+and variants, and the signals that are set aside.
 """
 
 import fcntl
@@ -38,7 +42,8 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
@@ -52,10 +57,11 @@ from featsvc.banks.records import initial_version
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SharedStrings, SignalIndex
+from featsvc.matching.set_aside import SetAsideColumns
 from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import Algorithm, find_algorithm, get_algorithm
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, STRINGS = "manifest.json", "tables.json"
 _PUBLISHED, _BUILDING, _CORRUPT = "segment-", "building-", "corrupt-"
 _ROWS_NDIM = 2
@@ -167,26 +173,53 @@ def _open(path: Path, lock: "_SharedLock") -> Segment:
     return Segment(path, manifest.revision, manifest.commit_time_us, part, mapped, lock)
 
 
-def newest_segment(folder: Path, *, above: int = 0) -> Segment | None:
+def newest_segment(
+    folder: Path, *, above: int = 0, refused: Collection[str] = ()
+) -> Segment | None:
     """Open the newest published segment with a revision beyond `above` that passes its checks.
 
     A segment that fails is set aside and logged, one of another format is left to the collector;
-    then the next older one is tried.
+    then the next older one is tried. `refused` names folders to leave alone.
     """
     for path in reversed(published(folder)):
         if revision_of(path) <= above:
             return None
-        try:
-            return open_segment(path)
-        except FileNotFoundError:
+        if path.name in refused:
             continue
-        except OtherFormatError as exc:
-            _log.warning("%s; a new one will be built", exc)
-            _rename(path, _BUILDING)
-        except DataCorrupt as exc:
-            _log.error("set aside: %s", exc)
-            _rename(path, _CORRUPT)
+        with _withdrawing(path):
+            return open_segment(path)
     return None
+
+
+def withdraw_other_histories(folder: Path, commit_time_us: Callable[[int], int | None]) -> None:
+    """Leave to the collector the published segments that are not of the store's history.
+
+    `commit_time_us` returns the commit time of a revision of the store, None where it has none. A
+    restored backup may have other changes under the same numbers. Those who mapped such a segment
+    keep it until they map another one. Only the indexer of the folder may call it.
+    """
+    for path in reversed(published(folder)):
+        with _withdrawing(path):
+            manifest = _read_manifest(path)
+            if manifest.commit_time_us == commit_time_us(manifest.revision):
+                return
+            _log.warning("segment %s is of another history; withdrawn", path.name)
+            _rename(path, _BUILDING)
+
+
+@contextmanager
+def _withdrawing(path: Path) -> Iterator[None]:
+    """Withdraw a segment that is damaged or of another format, instead of raising that."""
+    try:
+        yield
+    except FileNotFoundError:
+        _log.info("segment %s was deleted already", path.name)
+    except OtherFormatError as exc:
+        _log.warning("%s; a new one will be built", exc)
+        _rename(path, _BUILDING)
+    except DataCorrupt as exc:
+        _log.error("set aside: %s", exc)
+        _rename(path, _CORRUPT)
 
 
 def published(folder: Path) -> list[Path]:
@@ -251,6 +284,8 @@ class _SharedLock:
 def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
     for column in fields(EntryColumns):
         yield f"entries.{column.name}", getattr(part.entries, column.name)
+    for column in fields(SetAsideColumns):
+        yield f"set_aside.{column.name}", getattr(part.set_aside, column.name)
     for name, index in part.indexes.items():
         yield f"{name}.entry", index.entry
         yield f"{name}.variant", index.variant
@@ -261,6 +296,9 @@ def _arrays(part: Part) -> Iterator[tuple[str, NDArray[Any]]]:
 def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
     columns = {f.name: arrays[f"entries.{f.name}"] for f in fields(EntryColumns)}
     if any(len(v) != manifest.entries for k, v in columns.items() if k != "names"):
+        raise ValueError("a column of another length")
+    aside = {f.name: arrays[f"set_aside.{f.name}"] for f in fields(SetAsideColumns)}
+    if len({len(v) for v in aside.values()}) != 1:
         raise ValueError("a column of another length")
     strings = msgspec.json.decode(arrays[STRINGS].tobytes(), type=SharedStrings)
     indexes = {}
@@ -276,7 +314,7 @@ def _part(manifest: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> Part:
             raise ValueError(f"{name} values of another length")
         engine = open_engine(described.engine, kind, of_index)
         indexes[name] = SignalIndex(kind, values, entry, variant, engine)
-    return Part(EntryColumns(**columns), strings, indexes)
+    return Part(EntryColumns(**columns), strings, indexes, SetAsideColumns(**aside))
 
 
 def _values(kind: Algorithm, arrays: Mapping[str, NDArray[Any]]) -> Values:

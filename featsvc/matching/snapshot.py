@@ -6,9 +6,11 @@ built off the request path and never changes: any number of threads may search i
 """
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +41,9 @@ from featsvc.matching.part_search import (
     search_parts,
 )
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.set_aside import SetAside
 from featsvc.matching.values import RaggedArray, Values
-from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
+from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, find_algorithm, get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import ORIGINAL
 
@@ -126,10 +129,13 @@ class Snapshot:
         banks: Sequence[Bank],
         views: Sequence[PartView],
         status: tuple[AlgorithmStatus, ...] = (),
+        set_aside: Sequence[SetAside] = (),
     ) -> None:
         self.revision = head.revision
         self.commit_time = head.commit_time
         self.status = status
+        self.set_aside: Mapping[str, int] = MappingProxyType(_signals_by_algorithm(set_aside))
+        """Live signals of each algorithm, in all banks, that no search looks at."""
         self._rules = BankRules.of(banks)
         self._views = tuple(views)
         self._vectors: tuple[str, ...] | None = None
@@ -157,7 +163,8 @@ class Snapshot:
     def _vectors_in(self, positions: Sequence[int]) -> tuple[str, ...]:
         banks = (self._rules.banks[i] for i in positions)
         names = {name for bank in banks for name, count in bank.signal_counts.items() if count}
-        return tuple(sorted(name for name in names if get_algorithm(name).kind is Kind.VECTOR))
+        kinds = {name: find_algorithm(name) for name in names}
+        return tuple(sorted(n for n, kind in kinds.items() if kind and kind.kind is Kind.VECTOR))
 
     def value_bytes(self, algorithm: str) -> int:
         """Return the length of the indexed values; 0 for none, or for values of any length."""
@@ -324,6 +331,13 @@ class Snapshot:
             for i in first.tolist()
         )
         return matches, number.reshape(-1).astype(np.uint32)
+
+
+def _signals_by_algorithm(set_aside: Sequence[SetAside]) -> dict[str, int]:
+    signals: Counter[str] = Counter()
+    for cause in set_aside:
+        signals[cause.algorithm] += cause.signals
+    return dict(signals)
 
 
 def _search(

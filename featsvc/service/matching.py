@@ -95,6 +95,16 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
             staleness=staleness,
             last_contact=convert.timestamp(status.last_contact),
             worker=self._worker,
+            set_aside=[
+                matching_pb2.SetAsideSignals(
+                    algorithm=cause.algorithm,
+                    reason=cause.reason,
+                    signals=cause.signals,
+                    entries=[f"banks/{bank}/entries/{number}" for bank, number in cause.examples],
+                )
+                for cause in status.set_aside
+            ],
+            failure=status.failure,
         )
 
 

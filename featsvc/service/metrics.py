@@ -38,6 +38,9 @@ class Metrics:
             "featsvc_staleness_seconds",
             "Age of the oldest unserved bank change, or time since the store was last reached",
         )
+        self.set_aside = gauge(
+            "featsvc_set_aside_signals", "Live signals that cannot be compared and are not searched"
+        )
 
     def count_screen(self, response: screening_pb2.ScreenResponse) -> None:
         """Count the outcomes and matches of one Screen."""

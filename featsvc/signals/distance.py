@@ -7,7 +7,7 @@ code leaves to it whatever depends on the form of a value.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from featsvc_kernels.tlsh import LARGEST_DISTANCE
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.signals.bits import check_hex
-from featsvc.signals.text_grams import grams_of, parse_grams
+from featsvc.signals.text_grams import grams_of, is_stored_value, parse_grams
 from featsvc.signals.text_index import TextIndex
 from featsvc.signals.tlsh import format_tlsh, parse_tlsh, tlsh_distance
 from featsvc.signals.vectors import (
     FLOAT32,
     MAX_DIMENSIONS,
+    are_unit,
     cosine_distances,
     parse_vector,
     vector_rows,
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 MAX_SEGMENTS = 180
 """The number of regions of more than 500 pixels that fit into 300 x 300."""
 MAX_STORED_CHARS = 16 * 1024
+
+
+class StoredValues(Protocol):
+    """Values, each uint8 (bytes,): an array of rows, or values of any length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
 
 
 class Distance(ABC):
@@ -77,6 +86,10 @@ class Distance(ABC):
     def packed(self, kind: "Algorithm", rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Convert packed rows, uint8 (n, bytes), to values. Raises InvalidSignal for a bad row."""
         return rows
+
+    def damaged(self, kind: "Algorithm", values: "StoredValues") -> NDArray[np.bool_]:
+        """Return (n,): which stored values do not compare, though `kind.bytes` is their length."""
+        return np.zeros(len(values), bool)
 
 
 class ScannedDistance(Distance):
@@ -221,6 +234,10 @@ class _Cosine(ScannedDistance):
         """Convert packed vectors to values by normalising them."""
         return vector_rows(kind, rows.view(FLOAT32))
 
+    def damaged(self, kind: "Algorithm", values: StoredValues) -> NDArray[np.bool_]:
+        """Return which values are not finite vectors of length 1."""
+        return ~are_unit(np.asarray(values))
+
 
 class _Containment(Distance):
     """The share of the entry's 4-grams that the query lacks, 0 to 1. Values have any length."""
@@ -235,6 +252,10 @@ class _Containment(Distance):
 
     def parse(self, kind: "Algorithm", text: str, *, field: str = "value") -> bytes:
         return parse_grams(text.strip().lower(), field=field)
+
+    def damaged(self, kind: "Algorithm", values: StoredValues) -> NDArray[np.bool_]:
+        """Return which values are not grams that may be stored."""
+        return np.array([not is_stored_value(values[i]) for i in range(len(values))], bool)
 
     def compare(self, kind: "Algorithm", a: bytes, b: bytes) -> float:
         """Return the share that the one lacks of the other, whichever way round is less."""

@@ -100,6 +100,15 @@ def parse_grams(digits: str, *, field: str = "value") -> bytes:
     return value
 
 
+def is_stored_value(value: NDArray[np.uint8]) -> bool:
+    """Return whether stored bytes are a value that `parse_grams` accepts."""
+    if len(value) % _LITTLE.itemsize != len(_LAYOUT) or value[0] != _LAYOUT[0]:
+        return False
+    grams = grams_of(value)
+    whole = len(grams) <= PART_GRAMS and near_copies.first_disorder(grams) < 0
+    return whole and _distinctive(grams)
+
+
 def _distinctive(grams: Grams) -> bool:
     """Return whether there are enough different grams to find copies by."""
     enough = near_copies.MIN_GRAMS

@@ -20,6 +20,8 @@ MAX_DIMENSIONS = 4096
 FLOAT32 = np.dtype("<f4")
 _ROUNDING = 2e-7
 """A vector this close to length 1 is normalised: to divide again would change its last bits."""
+_UNIT_TOLERANCE = 1e-5
+"""How far the squared length of a stored vector may be from 1: engines leave a margin of 2e-5."""
 _BLOCK_ROWS = 4096
 
 
@@ -82,6 +84,22 @@ def vector_rows(
     unnormalised = np.abs(lengths - 1) > _ROUNDING
     exact[unnormalised] /= lengths[unnormalised, None]
     return exact.astype(FLOAT32).view(np.uint8)
+
+
+def are_unit(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return (n,): which of the stored `values` uint8 (n, bytes) are finite vectors of length 1."""
+    count, width = values.shape
+    if width % FLOAT32.itemsize or not 0 < width <= MAX_DIMENSIONS * FLOAT32.itemsize:
+        return np.zeros(count, bool)
+    vectors = np.ascontiguousarray(values).view(FLOAT32)
+    unit = np.empty(count, bool)
+    for first in range(0, count, _BLOCK_ROWS):
+        block = vectors[first : first + _BLOCK_ROWS].astype(np.float64)
+        # NaN compares as not near.
+        unit[first : first + _BLOCK_ROWS] = (
+            np.abs(np.einsum("ij,ij->i", block, block) - 1) < _UNIT_TOLERANCE
+        )
+    return unit
 
 
 def vector_of(value: bytes) -> NDArray[np.float32]:

@@ -43,7 +43,9 @@ ELSEWHERE = {
     # tests/service/test_screening.py
     "ScreenError.retry_delay", "ScreenError.metadata",
     # tests/integration/test_failures.py
-    "ScreenResponse.features_outcome_reason",
+    "ScreenResponse.features_outcome_reason", "GetIndexStatusResponse.set_aside",
+    "SetAsideSignals.algorithm", "SetAsideSignals.reason", "SetAsideSignals.signals",
+    "SetAsideSignals.entries", "GetIndexStatusResponse.failure",
 }  # fmt: skip
 
 COFFEE = photograph("coffee.png").read_bytes()

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,10 +17,18 @@ from typing import Any
 import grpc
 import psutil
 from featsvc_client import Client, explain
-from featsvc_client.v1 import features_pb2, hashing_pb2, screening_pb2, types_pb2
+from featsvc_client.v1 import (
+    features_pb2,
+    hashing_pb2,
+    matching_pb2,
+    screening_pb2,
+    types_pb2,
+)
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
+from featsvc.banks.store import BankStore
+from tests.banks.lists import ids, list_file
 from tests.integration.running import Running, failure, featsvc, free_ports, running
 from tests.patience import PATIENCE_S, until
 from tests.photographs import jpeg, photograph
@@ -116,14 +125,16 @@ def test_the_service_starts_and_serves_without_redis(data_dir: Path) -> None:
         assert response.content_outcome == types_pb2.OUTCOME_OK
 
 
+def metric(name: str, port: int) -> float:
+    """A metric of the service."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+        (value,) = re.findall(rf"^{name} (.+)$", answer.read().decode(), re.MULTILINE)
+    return float(value)
+
+
 def work_pending(metrics_port: int) -> int:
     """Requests that run or wait for a thread, by the metrics of the service."""
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{metrics_port}/metrics", timeout=PATIENCE_S
-    ) as page:
-        text = page.read().decode()
-    (value,) = re.findall(r"^featsvc_work_pending\S* (\S+)$", text, re.MULTILINE)
-    return int(float(value))
+    return int(metric("featsvc_work_pending", metrics_port))
 
 
 @contextmanager
@@ -239,6 +250,50 @@ def test_health_is_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> N
         finally:
             process.kill()
             process.wait()
+
+
+def test_signals_that_are_not_searched_are_said(data_dir: Path) -> None:
+    """By GetIndexStatus, `doctor` and the metrics; the service starts and matches the others."""
+    data_dir.mkdir()
+    path = data_dir / "banks.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.import_entries("b", list_file(f"{1:064x}\n{2:064x}\n"))
+    damaged, whole = sorted(ids(store))
+    store.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(
+            "UPDATE entry_signals SET value = x'00' "
+            "WHERE version = (SELECT min(version) FROM entry_signals)"
+        )
+    raw.close()
+    port = free_ports()
+    environ = {"FEATSVC_METRICS_LISTEN": f"127.0.0.1:{port}"}
+    with running(data_dir, environ=environ) as service, service.client() as client:
+        query = matching_pb2.MatchRequest(
+            signal=types_pb2.Signal(algorithm="pdq", value=f"{2:064x}")
+        )
+        (match,) = client.matching.Match(query).matches
+        assert match.entry == f"banks/b/entries/{whole}"
+        status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
+        (told,) = status.set_aside
+        assert (told.algorithm, told.reason, told.signals) == ("pdq", "WRONG_LENGTH", 1)
+        assert list(told.entries) == [f"banks/b/entries/{damaged}"]
+        assert status.failure == ""
+        assert metric("featsvc_set_aside_signals", port) == 1
+        doctor = featsvc("doctor", "--server", service.address)
+        assert doctor.returncode == 0
+        assert f"pdq are not searched: WRONG_LENGTH, such as {told.entries[0]}" in doctor.stdout
+        path.rename(data_dir / "away.db")
+
+        def failure_told() -> str:
+            request = matching_pb2.GetIndexStatusRequest()
+            failed: str = client.matching.GetIndexStatus(request).failure
+            return failed
+
+        until(failure_told)
+        assert "banks.db is gone" in failure_told()
+        assert "banks.db is gone" in featsvc("doctor", "--server", service.address).stdout
 
 
 def _listening_port(pid: int) -> int:

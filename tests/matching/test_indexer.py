@@ -1,6 +1,8 @@
 """The indexer and followers of its segments, also when they are killed at random moments."""
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -121,6 +123,72 @@ def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Pat
         assert follower.status().algorithms[0].segment_revision == 0
     finally:
         follower.stop()
+
+
+@pytest.mark.parametrize("same_number", [False, True], ids=["older", "same revision"])
+def test_a_restored_backup_is_indexed_once(tmp_path: Path, folder: Path, same_number: bool) -> None:
+    """A restored backup has fewer revisions, or other changes under the same number."""
+    path, backup = tmp_path / "banks.db", tmp_path / "backup.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    load(store, range(20))
+    store.close()
+    shutil.copy(path, backup)
+    if same_number:
+        other = BankStore(f"sqlite:///{backup}")
+        load(other, range(50, 60))
+        other.close()
+    load(store, range(20, 40))
+    indexer = Indexer(store, folder, compact_entries=10)
+    assert indexer.build_if_outdated() is not None
+    follower = follow(store, folder)
+    try:
+        until(lambda: follower.status().algorithms[0].segment_revision == 3)
+        store.close()
+        backup.rename(path)
+        restored = {*range(20), *(range(50, 60) if same_number else ())}
+        until(lambda: held(follower.snapshot, range(60)) == restored)
+        until(lambda: not follower.status().failure)
+        (built,) = [p for _ in range(4) if (p := indexer.build_if_outdated())]
+        until(lambda: follower.status().algorithms[0].segment_revision == 2 + same_number)
+        assert held(follower.snapshot, range(60)) == restored
+        gc.collect()
+        collect(folder)
+        assert published(folder) == [built]
+        revision = load(store, range(70, 75))
+        assert held(follower.wait_for(revision, PATIENCE_S), range(80)) == {
+            *restored,
+            *range(70, 75),
+        }
+        assert follower.status().algorithms[0].segment_revision == 2 + same_number
+        again = follow(store, folder)
+        again.stop()
+        assert again.status().algorithms[0].segment_revision == 2 + same_number
+    finally:
+        follower.stop()
+        store.close()
+
+
+def test_a_build_that_keeps_failing_is_logged_once(
+    bank: BankStore, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(bank, range(20))
+    stopping = threading.Event()
+    tries = []
+
+    class Failing(Indexer):
+        def build_if_outdated(self) -> Path | None:
+            tries.append(1)
+            if len(tries) == 6:
+                stopping.set()
+            if len(tries) < 4:
+                raise OSError("the disk is full")
+            return super().build_if_outdated()
+
+    Failing(bank, folder, compact_entries=10).run(stopping, poll_s=0.01)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert messages == ["no segment was built: the disk is full"]
+    assert len(published(folder)) == 1
 
 
 def test_many_changes_are_left_to_the_indexer(

@@ -2,7 +2,6 @@
 
 import gc
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.errors import DataCorrupt
-from featsvc.matching import parts, segments
+from featsvc.matching import segments
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Arrays, Engine, RawHits
 from featsvc.matching.parts import Part, build_part
@@ -26,10 +25,11 @@ from featsvc.matching.segments import (
 )
 from featsvc.matching.values import RaggedArray, Values, as_rows, take
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
-from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
-from featsvc.signals.distance import CONTAINMENT
+from featsvc.signals.algorithms import Algorithm, Kind
+from featsvc.signals.text_grams import stored_values
 from tests.matching.rows import row, value, vector
 from tests.matching.test_vector_engines import unit
+from tests.texts import ENTRIES
 
 QUERY = np.frombuffer(value(3), np.uint8)[None, :]
 
@@ -197,11 +197,8 @@ def test_vectors_are_restored_from_their_segment(tmp_path: Path) -> None:
 
 def test_values_of_any_length_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of texts, with an engine of equal values in place of theirs."""
-    kind = replace(get_algorithm("md5"), name="text", distance=CONTAINMENT, bits=0)
-    monkeypatch.setattr(segments, "get_algorithm", lambda _: kind)
     monkeypatch.setattr(segments, "open_engine", lambda _name, _kind, arrays: Equal(arrays))
-    monkeypatch.setattr(parts, "get_algorithm", lambda _: kind)
-    texts = [b"one", b"", b"three", b"3" * 5000]
+    texts = [next(stored_values(view)) for view in ENTRIES]
     rows = [row(v, algorithm="text", value=text) for v, text in enumerate(texts, 1)]
 
     def build(_: Algorithm, values: Values) -> Engine:
@@ -240,8 +237,8 @@ def test_wrong_ends_are_refused(ends: list[int]) -> None:
 def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) -> None:
     path = write_segment(tmp_path, made(5), 7, 1)
     older = write_segment(tmp_path, made(5), 8, 1)
-    relabel(older, '"format":2', '"format":1')
-    with pytest.raises(OtherFormatError, match="has format 1, not 2"):
+    relabel(older, '"format":3', '"format":2')
+    with pytest.raises(OtherFormatError, match="has format 2, not 3"):
         open_segment(older)
     newest = newest_segment(tmp_path)
     assert newest is not None

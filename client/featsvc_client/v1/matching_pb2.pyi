@@ -76,20 +76,36 @@ class GetIndexStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetIndexStatusResponse(_message.Message):
-    __slots__ = ("algorithms", "served_revision", "committed_revision", "staleness", "last_contact", "worker")
+    __slots__ = ("algorithms", "served_revision", "committed_revision", "staleness", "last_contact", "worker", "set_aside", "failure")
     ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
     SERVED_REVISION_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     STALENESS_FIELD_NUMBER: _ClassVar[int]
     LAST_CONTACT_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     algorithms: _containers.RepeatedCompositeFieldContainer[AlgorithmIndex]
     served_revision: int
     committed_revision: int
     staleness: _duration_pb2.Duration
     last_contact: _timestamp_pb2.Timestamp
     worker: int
-    def __init__(self, algorithms: _Optional[_Iterable[_Union[AlgorithmIndex, _Mapping]]] = ..., served_revision: _Optional[int] = ..., committed_revision: _Optional[int] = ..., staleness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[int] = ...) -> None: ...
+    set_aside: _containers.RepeatedCompositeFieldContainer[SetAsideSignals]
+    failure: str
+    def __init__(self, algorithms: _Optional[_Iterable[_Union[AlgorithmIndex, _Mapping]]] = ..., served_revision: _Optional[int] = ..., committed_revision: _Optional[int] = ..., staleness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsideSignals, _Mapping]]] = ..., failure: _Optional[str] = ...) -> None: ...
+
+class SetAsideSignals(_message.Message):
+    __slots__ = ("algorithm", "reason", "signals", "entries")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    reason: str
+    signals: int
+    entries: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, algorithm: _Optional[str] = ..., reason: _Optional[str] = ..., signals: _Optional[int] = ..., entries: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AlgorithmIndex(_message.Message):
     __slots__ = ("algorithm", "entries", "signals", "engine", "segment_revision", "delta_signals", "withdrawn_signals", "bytes_mapped", "built_at")

@@ -1,6 +1,6 @@
 """Reads of the bank store, all at one revision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -29,6 +29,7 @@ from featsvc.banks.sql.schema import (
     is_live,
     is_live_bank,
     revisions,
+    vector_models,
 )
 from featsvc.banks.sql.stored import (
     SignalRow,
@@ -108,6 +109,11 @@ class StoreView:
         )
         page = self.versioned(entries.c.version.in_(versions))
         return sorted(page, key=attrgetter("entry.id"))
+
+    def vector_dimensions(self) -> Mapping[str, int]:
+        """Return the number of dimensions of each model's vectors."""
+        rows = self.connection.execute(select(vector_models))
+        return {row.model: row.dimensions for row in rows}
 
     def live_signals(self) -> Iterator[SignalRow]:
         """Stream every signal of every live entry of all banks, by version."""
