@@ -39,6 +39,7 @@ from featsvc.matching.part_search import (
     search_parts,
 )
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.scope import ScopeQuery, Scopes, SearchScope
 from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, get_algorithm
 from featsvc.signals.signal import Signal
@@ -135,6 +136,7 @@ class Snapshot:
         self._vectors: tuple[str, ...] | None = None
         """The vectors in all enabled banks, which most requests search; computed on first use."""
         self._builder = MatchBuilder(self._views, self._rules)
+        self._scopes = Scopes(self._views, self._rules)
         self._indexes = {
             name: _AlgorithmIndex.of(get_algorithm(name), parts)
             for name, parts in parts_by_algorithm(views).items()
@@ -145,6 +147,10 @@ class Snapshot:
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Return the variants to hash for this request. Raises NotFound."""
         return self._rules.query_variants(options)
+
+    def scope(self, query: ScopeQuery, options: MatchOptions) -> SearchScope:
+        """Return what a request searches. Raises NotFound for an unknown bank."""
+        return self._scopes.scope(query, options)
 
     def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
         """Return the vector algorithms of live entries in the searched banks. Raises NotFound."""

@@ -2,24 +2,40 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
+from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.matching.snapshot import Snapshot
 from featsvc.requests.runtime import Runtime
 from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 
 T = TypeVar("T")
 
+LOW_QUALITY = (
+    "the signal is below its quality floor, or of a picture without structure, and was not "
+    "matched; set match_low_quality to match it"
+)
 
-async def match(
-    runtime: Runtime, signal: Signal, options: MatchOptions
-) -> tuple[MatchResult, int, datetime | None]:
-    """Search the banks for one signal; return result, revision and commit time.
+
+class SignalReport(NamedTuple):
+    """The matches of one signal, as in `ContentReport`."""
+
+    outcome: ContentOutcome
+    reason: str
+    result: MatchResult
+    scope: SearchScope
+    revision: int
+    commit_time: datetime | None
+
+
+async def match(runtime: Runtime, signal: Signal, options: MatchOptions) -> SignalReport:
+    """Search the banks for one signal.
 
     A quick search runs on this thread: handing it to the pool would take longer. Raises NotFound
     for a vector of a model that no searched bank holds.
@@ -27,10 +43,18 @@ async def match(
     snapshot = runtime.follower.snapshot
     snapshot.check_held(signal.algorithm, options)
     quick = snapshot.match_if_quick(signal, options)
-    if quick is not None:
-        return runtime.count(quick), snapshot.revision, snapshot.commit_time
-    result, _ = await runtime.pool.run(lambda: runtime.count(snapshot.match((signal,), options)))
-    return result, snapshot.revision, snapshot.commit_time
+    if quick is None:
+        result, _ = await runtime.pool.run(lambda: snapshot.match((signal,), options))
+    else:
+        result = quick
+    runtime.count(result)
+    low, planned = result.low_quality, (signal.algorithm.name,)
+    query = ScopeQuery(planned, frozenset(() if low else planned), named=True, content=False)
+    scope = snapshot.scope(query, options)
+    outcome, reason = scope.outcome(
+        ContentOutcome.LOW_QUALITY if low else ContentOutcome.OK, LOW_QUALITY if low else ""
+    )
+    return SignalReport(outcome, reason, result, scope, snapshot.revision, snapshot.commit_time)
 
 
 async def match_batch(

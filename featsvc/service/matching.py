@@ -13,12 +13,6 @@ from featsvc.matching.matches import BatchResult
 from featsvc.matching.snapshot import Snapshot
 from featsvc.requests import Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
-from featsvc.signals.hashes import ContentOutcome
-
-_LOW_QUALITY = (
-    "the signal is below its quality floor, or of a picture without structure, and was not "
-    "matched; set match_low_quality to match it"
-)
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -50,19 +44,19 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     truncated=report.result.truncated,
                     watermark=convert.watermark(report.revision, report.commit_time),
                     signals=convert.original_messages(report.signals),
+                    searched=convert.searched(report.scope),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
-                result, revision, commit_time = await match(self._runtime, signal, options)
+                found = await match(self._runtime, signal, options)
                 return matching_pb2.MatchResponse(
-                    outcome=convert.outcome(
-                        ContentOutcome.LOW_QUALITY if result.low_quality else ContentOutcome.OK
-                    ),
-                    outcome_reason=_LOW_QUALITY if result.low_quality else "",
-                    matches=[convert.match_message(m) for m in result.matches],
-                    truncated=result.truncated,
-                    watermark=convert.watermark(revision, commit_time),
+                    outcome=convert.outcome(found.outcome),
+                    outcome_reason=found.reason,
+                    matches=[convert.match_message(m) for m in found.result.matches],
+                    truncated=found.result.truncated,
+                    watermark=convert.watermark(found.revision, found.commit_time),
                     signals=[convert.matched_signal(signal)],
+                    searched=convert.searched(found.scope),
                 )
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")

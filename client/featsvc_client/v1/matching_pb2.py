@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/matching.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0cMatchRequest\x12&\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.featsvc.v1.ContentH\x00\x12$\n\x06signal\x18\x02 \x01(\x0b\x32\x12.featsvc.v1.SignalH\x00\x12\x12\n\nalgorithms\x18\x03 \x03(\t\x12)\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0b\x32\x19.featsvc.v1.DecodeOptions\x12)\n\x07options\x18\x05 \x01(\x0b\x32\x18.featsvc.v1.MatchOptionsB\x07\n\x05query\"\xd3\x01\n\rMatchResponse\x12$\n\x07outcome\x18\x01 \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x16\n\x0eoutcome_reason\x18\x02 \x01(\t\x12\"\n\x07matches\x18\x03 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x11\n\ttruncated\x18\x04 \x01(\x08\x12(\n\twatermark\x18\x05 \x01(\x0b\x32\x15.featsvc.v1.Watermark\x12#\n\x07signals\x18\x06 \x03(\x0b\x32\x12.featsvc.v1.Signal\"v\n\x11MatchBatchRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\x12\x0f\n\x07signals\x18\x03 \x01(\x0c\x12)\n\x07options\x18\x04 \x01(\x0b\x32\x18.featsvc.v1.MatchOptions\"\xd4\x01\n\x12MatchBatchResponse\x12\x0f\n\x07offsets\x18\x01 \x03(\r\x12\x11\n\tdistances\x18\x02 \x03(\r\x12\x1c\n\x14\x66ractional_distances\x18\x03 \x03(\x02\x12\x13\n\x0b\x65ntry_index\x18\x04 \x03(\r\x12\"\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x19\n\x11truncated_queries\x18\x06 \x03(\r\x12(\n\twatermark\x18\x07 \x01(\x0b\x32\x15.featsvc.v1.Watermark\"\x17\n\x15GetIndexStatusRequest\"\x89\x02\n\x16GetIndexStatusResponse\x12.\n\nalgorithms\x18\x01 \x03(\x0b\x32\x1a.featsvc.v1.AlgorithmIndex\x12\x17\n\x0fserved_revision\x18\x02 \x01(\x04\x12\x1f\n\x12\x63ommitted_revision\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12,\n\tstaleness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0clast_contact\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x06 \x01(\rB\x15\n\x13_committed_revision\"\xe5\x01\n\x0e\x41lgorithmIndex\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0f\n\x07signals\x18\x03 \x01(\x04\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x18\n\x10segment_revision\x18\x05 \x01(\x04\x12\x15\n\rdelta_signals\x18\x06 \x01(\x04\x12\x19\n\x11withdrawn_signals\x18\x07 \x01(\x04\x12\x14\n\x0c\x62ytes_mapped\x18\x08 \x01(\x04\x12,\n\x08\x62uilt_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf5\x01\n\x0fMatchingService\x12<\n\x05Match\x12\x18.featsvc.v1.MatchRequest\x1a\x19.featsvc.v1.MatchResponse\x12K\n\nMatchBatch\x12\x1d.featsvc.v1.MatchBatchRequest\x1a\x1e.featsvc.v1.MatchBatchResponse\x12W\n\x0eGetIndexStatus\x12!.featsvc.v1.GetIndexStatusRequest\x1a\".featsvc.v1.GetIndexStatusResponseB\x18P\x01Z\x14\x66\x65\x61tsvc/v1;featsvcv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/matching.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0cMatchRequest\x12&\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.featsvc.v1.ContentH\x00\x12$\n\x06signal\x18\x02 \x01(\x0b\x32\x12.featsvc.v1.SignalH\x00\x12\x12\n\nalgorithms\x18\x03 \x03(\t\x12)\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0b\x32\x19.featsvc.v1.DecodeOptions\x12)\n\x07options\x18\x05 \x01(\x0b\x32\x18.featsvc.v1.MatchOptionsB\x07\n\x05query\"\xfb\x01\n\rMatchResponse\x12$\n\x07outcome\x18\x01 \x01(\x0e\x32\x13.featsvc.v1.Outcome\x12\x16\n\x0eoutcome_reason\x18\x02 \x01(\t\x12\"\n\x07matches\x18\x03 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x11\n\ttruncated\x18\x04 \x01(\x08\x12(\n\twatermark\x18\x05 \x01(\x0b\x32\x15.featsvc.v1.Watermark\x12#\n\x07signals\x18\x06 \x03(\x0b\x32\x12.featsvc.v1.Signal\x12&\n\x08searched\x18\x07 \x01(\x0b\x32\x14.featsvc.v1.Searched\"v\n\x11MatchBatchRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\x12\x0f\n\x07signals\x18\x03 \x01(\x0c\x12)\n\x07options\x18\x04 \x01(\x0b\x32\x18.featsvc.v1.MatchOptions\"\xd4\x01\n\x12MatchBatchResponse\x12\x0f\n\x07offsets\x18\x01 \x03(\r\x12\x11\n\tdistances\x18\x02 \x03(\r\x12\x1c\n\x14\x66ractional_distances\x18\x03 \x03(\x02\x12\x13\n\x0b\x65ntry_index\x18\x04 \x03(\r\x12\"\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x11.featsvc.v1.Match\x12\x19\n\x11truncated_queries\x18\x06 \x03(\r\x12(\n\twatermark\x18\x07 \x01(\x0b\x32\x15.featsvc.v1.Watermark\"\x17\n\x15GetIndexStatusRequest\"\x89\x02\n\x16GetIndexStatusResponse\x12.\n\nalgorithms\x18\x01 \x03(\x0b\x32\x1a.featsvc.v1.AlgorithmIndex\x12\x17\n\x0fserved_revision\x18\x02 \x01(\x04\x12\x1f\n\x12\x63ommitted_revision\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12,\n\tstaleness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0clast_contact\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x06 \x01(\rB\x15\n\x13_committed_revision\"\xe5\x01\n\x0e\x41lgorithmIndex\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0f\n\x07signals\x18\x03 \x01(\x04\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x18\n\x10segment_revision\x18\x05 \x01(\x04\x12\x15\n\rdelta_signals\x18\x06 \x01(\x04\x12\x19\n\x11withdrawn_signals\x18\x07 \x01(\x04\x12\x14\n\x0c\x62ytes_mapped\x18\x08 \x01(\x04\x12,\n\x08\x62uilt_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf5\x01\n\x0fMatchingService\x12<\n\x05Match\x12\x18.featsvc.v1.MatchRequest\x1a\x19.featsvc.v1.MatchResponse\x12K\n\nMatchBatch\x12\x1d.featsvc.v1.MatchBatchRequest\x1a\x1e.featsvc.v1.MatchBatchResponse\x12W\n\x0eGetIndexStatus\x12!.featsvc.v1.GetIndexStatusRequest\x1a\".featsvc.v1.GetIndexStatusResponseB\x18P\x01Z\x14\x66\x65\x61tsvc/v1;featsvcv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MATCHREQUEST']._serialized_start=131
   _globals['_MATCHREQUEST']._serialized_end=338
   _globals['_MATCHRESPONSE']._serialized_start=341
-  _globals['_MATCHRESPONSE']._serialized_end=552
-  _globals['_MATCHBATCHREQUEST']._serialized_start=554
-  _globals['_MATCHBATCHREQUEST']._serialized_end=672
-  _globals['_MATCHBATCHRESPONSE']._serialized_start=675
-  _globals['_MATCHBATCHRESPONSE']._serialized_end=887
-  _globals['_GETINDEXSTATUSREQUEST']._serialized_start=889
-  _globals['_GETINDEXSTATUSREQUEST']._serialized_end=912
-  _globals['_GETINDEXSTATUSRESPONSE']._serialized_start=915
-  _globals['_GETINDEXSTATUSRESPONSE']._serialized_end=1180
-  _globals['_ALGORITHMINDEX']._serialized_start=1183
-  _globals['_ALGORITHMINDEX']._serialized_end=1412
-  _globals['_MATCHINGSERVICE']._serialized_start=1415
-  _globals['_MATCHINGSERVICE']._serialized_end=1660
+  _globals['_MATCHRESPONSE']._serialized_end=592
+  _globals['_MATCHBATCHREQUEST']._serialized_start=594
+  _globals['_MATCHBATCHREQUEST']._serialized_end=712
+  _globals['_MATCHBATCHRESPONSE']._serialized_start=715
+  _globals['_MATCHBATCHRESPONSE']._serialized_end=927
+  _globals['_GETINDEXSTATUSREQUEST']._serialized_start=929
+  _globals['_GETINDEXSTATUSREQUEST']._serialized_end=952
+  _globals['_GETINDEXSTATUSRESPONSE']._serialized_start=955
+  _globals['_GETINDEXSTATUSRESPONSE']._serialized_end=1220
+  _globals['_ALGORITHMINDEX']._serialized_start=1223
+  _globals['_ALGORITHMINDEX']._serialized_end=1452
+  _globals['_MATCHINGSERVICE']._serialized_start=1455
+  _globals['_MATCHINGSERVICE']._serialized_end=1700
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,7 @@ from featsvc.matching.matches import (
     MatchOptions,
     Variants,
 )
+from featsvc.matching.scope import SearchScope
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.distance import (
@@ -70,6 +71,7 @@ _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.NOT_SEARCHED: types_pb2.OUTCOME_NOT_SEARCHED,
     ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }
 MODE = {
@@ -316,6 +318,26 @@ def matched_signal(signal: Signal) -> types_pb2.Signal:
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
     """Return the watermark of a snapshot. All its answers share the message; never change it."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
+
+
+@lru_cache(maxsize=64)
+def searched(scope: SearchScope) -> types_pb2.Searched:
+    """Convert what was searched. All answers of a scope share the message; never change it."""
+    return types_pb2.Searched(
+        algorithms=[
+            types_pb2.SearchedAlgorithm(
+                algorithm=of.algorithm,
+                banks=[f"banks/{bank}" for bank in of.banks],
+                bank_count=of.bank_count,
+                entries=of.entries,
+                signals=of.signals,
+                query_variants=of.variants,
+            )
+            for of in scope.algorithms
+        ],
+        safe_lists=[f"banks/{bank}" for bank in scope.safe_lists],
+        safe_list_count=scope.safe_list_count,
+    )
 
 
 def match_message(match: Match) -> types_pb2.Match:
