@@ -4,14 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
+from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult, SignalBatch
 from featsvc.matching.scope import ScopeQuery, SearchScope
-from featsvc.matching.snapshot import Snapshot
 from featsvc.requests.runtime import Runtime
-from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 
@@ -29,6 +24,22 @@ class SignalReport(NamedTuple):
     outcome: ContentOutcome
     reason: str
     result: MatchResult
+    scope: SearchScope
+    revision: int
+    commit_time: datetime | None
+
+
+class BatchReport(NamedTuple):
+    """The matches of a batch, as in `ContentReport`.
+
+    `low_outcome` is that of the queries in `result.low_quality`, `outcome` that of the others, and
+    `reason` says why any is not OK.
+    """
+
+    outcome: ContentOutcome
+    low_outcome: ContentOutcome
+    reason: str
+    result: BatchResult
     scope: SearchScope
     revision: int
     commit_time: datetime | None
@@ -59,18 +70,30 @@ async def match(runtime: Runtime, signal: Signal, options: MatchOptions) -> Sign
 
 async def match_batch(
     runtime: Runtime,
-    kind: Algorithm,
-    values: NDArray[np.uint8],
+    batch: SignalBatch,
     options: MatchOptions,
-    answer: Callable[[BatchResult, Snapshot], T],
+    answer: Callable[[BatchReport], T],
 ) -> T:
-    """Search the banks for every row of `values` uint8 (q, bytes).
+    """Search the banks for every signal of a batch.
 
-    `answer` runs on the same thread: encoding a large result takes as long as the search.
+    `answer` runs on the same thread: encoding a large result takes as long as the search. Raises
+    what `Snapshot.match_batch` raises, and NotFound as `match` does.
     """
     snapshot = runtime.follower.snapshot
-    snapshot.check_held(kind, options)
-    result, _ = await runtime.pool.run(
-        lambda: answer(snapshot.match_batch(kind, values, options), snapshot)
-    )
-    return result
+    snapshot.check_held(batch.kind, options)
+
+    def job() -> T:
+        result = snapshot.match_batch(batch.kind, batch.values, options, batch.qualities)
+        low, planned = result.low_quality, (batch.kind.name,)
+        searched = frozenset(() if len(low) and low.all() else planned)
+        scope = snapshot.scope(ScopeQuery(planned, searched, named=True, content=False), options)
+        good, reason = scope.outcome(ContentOutcome.OK, "")
+        poor = good
+        if low.any():
+            poor, reason = scope.outcome(ContentOutcome.LOW_QUALITY, LOW_QUALITY)
+        return answer(
+            BatchReport(good, poor, reason, result, scope, snapshot.revision, snapshot.commit_time)
+        )
+
+    encoded, _ = await runtime.pool.run(job)
+    return encoded

@@ -9,9 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from featsvc import errors
-from featsvc.matching.matches import BatchResult
-from featsvc.matching.snapshot import Snapshot
-from featsvc.requests import Runtime, match, match_batch, report_on
+from featsvc.requests import BatchReport, Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
 
 Context = aio.ServicerContext[Any, Any]
@@ -64,11 +62,11 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
     async def MatchBatch(
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
-        kind, values = convert.packed_signals(
-            request.algorithm, request.signals, request.dimensions
-        )
         return await match_batch(
-            self._runtime, kind, values, convert.match_options(request.options), _batch_message
+            self._runtime,
+            convert.signal_batch(request),
+            convert.match_options(request.options),
+            _batch_message,
         )
 
     async def GetIndexStatus(
@@ -92,7 +90,8 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         )
 
 
-def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.MatchBatchResponse:
+def _batch_message(report: BatchReport) -> matching_pb2.MatchBatchResponse:
+    result = report.result
     fractional = result.distances.dtype == np.float32
     return matching_pb2.MatchBatchResponse(
         offsets=result.offsets.tolist(),
@@ -101,5 +100,10 @@ def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.Matc
         entry_index=result.entry_index.tolist(),
         entries=[convert.match_message(m) for m in result.entries],
         truncated_queries=result.truncated_queries,
-        watermark=convert.watermark(snapshot.revision, snapshot.commit_time),
+        watermark=convert.watermark(report.revision, report.commit_time),
+        outcomes=np.where(
+            result.low_quality, convert.outcome(report.low_outcome), convert.outcome(report.outcome)
+        ).tolist(),
+        outcome_reason=report.reason,
+        searched=convert.searched(report.scope),
     )
