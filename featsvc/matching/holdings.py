@@ -16,6 +16,8 @@ from featsvc.matching.parts import NEVER_US, EntryColumns, Part, SignalIndex
 _FLAGS = 4
 """The number of values that the flags of an entry have."""
 _FEW_GROUPS = 1 << 16
+_BLOCK = 1 << 18
+_NO_ENTRY = 2**32 - 1
 
 
 class Groups(NamedTuple):
@@ -57,26 +59,52 @@ def groups_of_rows(part: Part, index: SignalIndex, rows: NDArray[np.int64]) -> G
 
 
 def _of_index(entries: EntryColumns, index: SignalIndex) -> Groups:
-    # The signals of an entry are side by side.
-    first = np.flatnonzero(np.diff(index.entry, prepend=np.uint32(2**32 - 1)))
-    signals = np.diff(first, append=len(index.entry))
-    return _grouped(entries, index.entry[first].astype(np.int64), signals)
+    label_sets = int(entries.labels.max(initial=0)) + 1
+    keys = (int(entries.bank.max(initial=0)) + 1) * label_sets * _FLAGS
+    count = len(index.entry)
+    if keys > _FEW_GROUPS + count // 8:
+        # The signals of an entry are side by side.
+        first = np.flatnonzero(np.diff(index.entry, prepend=np.uint32(_NO_ENTRY)))
+        return _grouped(entries, index.entry[first], np.diff(first, append=count))
+    # In blocks that stay in the cache, without sorting.
+    of_entries, of_signals = np.zeros((2, keys), np.int64)
+    last = _NO_ENTRY
+    for begin in range(0, count, _BLOCK):
+        rows = index.entry[begin : begin + _BLOCK]
+        key = _keys(entries, rows, label_sets)
+        of_signals += np.bincount(key, minlength=keys)
+        is_first = np.diff(rows, prepend=rows.dtype.type(last)) != 0
+        of_entries += np.bincount(key[is_first], minlength=keys)
+        last = int(rows[-1])
+    held = np.flatnonzero(of_entries)
+    return _groups(held, label_sets, of_entries[held], of_signals[held])
 
 
-def _grouped(entries: EntryColumns, rows: NDArray[np.int64], signals: NDArray[np.int64]) -> Groups:
+def _grouped(
+    entries: EntryColumns, rows: NDArray[np.integer], signals: NDArray[np.int64]
+) -> Groups:
     """Group entries, of which entry `rows[i]` has `signals[i]` signals."""
+    label_sets = int(entries.labels.max(initial=0)) + 1
+    key = _keys(entries, rows, label_sets)
+    held, number, counts = np.unique(key, return_inverse=True, return_counts=True)
+    sums = np.bincount(number.reshape(-1), signals, len(held))
+    return _groups(held, label_sets, counts.astype(np.int64), sums.astype(np.int64))
+
+
+def _keys(entries: EntryColumns, rows: NDArray[np.integer], label_sets: int) -> NDArray[np.int64]:
+    """Return one number for bank, label set and flags of each entry."""
     bank = entries.bank[rows].astype(np.int64)
-    labels = entries.labels[rows].astype(np.int64)
-    label_sets = int(labels.max(initial=0)) + 1
-    key = (bank * label_sets + labels) * _FLAGS + entries.flags[rows]
-    if int(key.max(initial=0)) < len(rows) + _FEW_GROUPS:
-        # Without sorting.
-        of_key = np.bincount(key)
-        keys = np.flatnonzero(of_key)
-        counts, sums = of_key[keys], np.bincount(key, signals)[keys]
-    else:
-        keys, number, counts = np.unique(key, return_inverse=True, return_counts=True)
-        sums = np.bincount(number.reshape(-1), signals, len(keys))
+    key: NDArray[np.int64] = (bank * label_sets + entries.labels[rows]) * _FLAGS
+    key += entries.flags[rows]
+    return key
+
+
+def _groups(
+    keys: NDArray[np.int64],
+    label_sets: int,
+    entries: NDArray[np.int64],
+    signals: NDArray[np.int64],
+) -> Groups:
     both, flags = np.divmod(keys, _FLAGS)
     bank, labels = np.divmod(both, label_sets)
-    return Groups(bank, labels, flags, counts.astype(np.int64), sums.astype(np.int64))
+    return Groups(bank, labels, flags, entries, signals)

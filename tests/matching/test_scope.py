@@ -91,11 +91,18 @@ def test_withdrawn_entries_are_not_counted() -> None:
     assert counts(scope_of(served, "pdq")) == {"pdq": (("b",), 6, 12)}
 
 
-def test_groups_are_the_same_sorted_or_not() -> None:
-    entries = [entry(i, far(i), bank_id="bc"[i % 2], labels=(f"{i % 7}",)) for i in range(1, 60)]
+def test_groups_are_the_same_sorted_or_in_blocks() -> None:
+    entries = [
+        entry(i, *[far(i)] * (i % 3 + 1), bank_id="bc"[i % 2], labels=(f"{i % 7}",))
+        for i in range(1, 60)
+    ]
     few = snapshot(entries, bank(), bank("c"))
     with mock.patch.object(holdings, "_FEW_GROUPS", -(2**40)):
         many = snapshot(entries, bank(), bank("c"))
+    with mock.patch.object(holdings, "_BLOCK", 3):
+        assert counts(scope_of(snapshot(entries, bank(), bank("c")), "pdq")) == counts(
+            scope_of(few, "pdq")
+        )
     for labels in ((), ("3",)):
         found = counts(scope_of(few, "pdq", labels=labels))
         assert found == counts(scope_of(many, "pdq", labels=labels))
