@@ -84,8 +84,10 @@ class MatchBuilder:
             for query in queries
             for hit in apply_rules_to_few(query.parts, self._rules, query.thresholds, now_us)
         ]
-        suppressing = self._suppresses(options) and any(
-            self._rules.suppressing[hit.bank] for _, hit in nearest
+        suppressing = (
+            self._rules.any_suppressing
+            and not options.ignore_safe_lists
+            and any(self._rules.suppressing[hit.bank] for _, hit in nearest)
         )
         if options.banks:
             returned = self._rules.is_returned(options)
@@ -106,8 +108,10 @@ class MatchBuilder:
             apply_rules(query.parts, self._rules, query.thresholds, now_us).nearest_first()
             for query in queries
         ]
-        suppressing = self._suppresses(options) and any(
-            self._rules.suppressing[hits.bank].any() for hits in accepted
+        suppressing = (
+            self._rules.any_suppressing
+            and not options.ignore_safe_lists
+            and any(self._rules.suppressing[hits.bank].any() for hits in accepted)
         )
         if options.banks:
             returned = self._rules.is_returned(options)
@@ -127,9 +131,6 @@ class MatchBuilder:
         )
         matches, truncated = self._by_entry(nearest, options, suppressing)
         return MatchResult(matches, truncated or len(share) > _MAX_HITS_READ, low_quality)
-
-    def _suppresses(self, options: MatchOptions) -> bool:
-        return self._rules.any_suppressing and not options.ignore_safe_lists
 
     def _by_entry(
         self, nearest: Iterable[QueryHit], options: MatchOptions, suppressing: bool
@@ -188,7 +189,8 @@ class MatchBuilder:
             algorithm=algorithm,
             distance=hit.distance,
             threshold=thresholds.for_entry(hit.bank, entry_variant),
-            threshold_overridden=self._rules.overrides(hit.bank, algorithm, options),
+            threshold_overridden=bool(options.thresholds)
+            and self._rules.overrides(hit.bank, algorithm, options),
             query_variant=query.variant,
             entry_variant=entry_variant,
             mode=bank.mode,

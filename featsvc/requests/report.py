@@ -67,7 +67,9 @@ async def report_on(
     else:
         plan = plan_for_banks(snapshot, runtime.embedder, options, algorithms, classifiers)
 
-    planned = (*plan.hashes, *[model.id for model in plan.vectors])
+    planned = plan.hashes
+    if plan.vectors:
+        planned += tuple([model.id for model in plan.vectors])
 
     def search(pending: PendingSignals) -> _SearchResult:
         signals = pending.signals
