@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
 from featsvc.signals.algorithms import DEFAULT_ALGORITHMS
-from tests.integration.running import Running, running
+from tests.integration.running import Running, hold, running
 from tests.photographs import photograph
 
 SIDES = {"0.2 MP": 450, "2 MP": 1411}
@@ -32,6 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def client(server: Running) -> Iterator[Client]:
     with server.client() as client:
+        hold(client, "pdq")
         yield client
 
 

@@ -63,6 +63,7 @@ TESTED_THROUGH = {
     "kernels/test_resample.py": "kernels/pictures",
     "kernels/test_search.py": "kernels/popcount",
     "matching/test_engines.py": "signals/bits",
+    "matching/test_scope.py": "matching/holdings",
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",

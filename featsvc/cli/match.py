@@ -82,6 +82,7 @@ def match(
     outcome = enum_name(response, "outcome")
     _print_outcome("content", outcome, response.outcome_reason)
     _print_matches(outcome, response.matches, response.truncated, response.watermark.revision)
+    _print_searched(response.searched)
 
 
 @click.command()
@@ -125,6 +126,7 @@ def screen(
         return
     _print_outcome("content", values["outcome"], response.content_outcome_reason)
     _print_matches(values["outcome"], response.matches, response.matches_truncated, revision)
+    _print_searched(response.searched)
     _print_outcome("features", values["features_outcome"], response.features_outcome_reason)
     print_features(f"account {account}", response.features, 0)
     timings = message_json(response.timings)
@@ -177,10 +179,32 @@ def _print_outcome(part: str, outcome: str, reason: str) -> None:
         click.echo(f"{part}: {outcome}: {reason}")
 
 
+def _print_searched(searched: types_pb2.Searched) -> None:
+    """Print what was searched, in one line."""
+    parts = [
+        f"{of.algorithm} in {output.counted(of.entries, 'entry', 'entries')} of "
+        f"{output.counted(of.bank_count, 'bank', 'banks')}"
+        for of in searched.algorithms
+        if of.bank_count
+    ]
+    nowhere = [of.algorithm for of in searched.algorithms if not of.bank_count]
+    if nowhere:
+        parts.append(f"{', '.join(nowhere)} in no bank")
+    if searched.safe_lists:
+        more = searched.safe_list_count - len(searched.safe_lists)
+        names = ", ".join(map(last_part, searched.safe_lists))
+        parts.append(f"safe lists: {names}{f' and {more} more' if more else ''}")
+    if parts:
+        click.echo(f"searched {'; '.join(parts)}")
+
+
 def _print_matches(
     outcome: str, matches: Sequence[types_pb2.Match], truncated: bool, revision: int
 ) -> None:
     if not matches:
+        if outcome == "NOT_SEARCHED":
+            click.echo(f"not searched, at bank revision {revision}: this does not mean no match")
+            return
         limit = "" if outcome == "OK" else ", but not everything could be searched"
         click.echo(f"no match at bank revision {revision}{limit}")
         return

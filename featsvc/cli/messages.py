@@ -74,6 +74,8 @@ _VALUES: Mapping[str, Callable[[Any], object]] = {
     "MediaInfo.height": lambda pixels: pixels or None,
     "MediaInfo.frames": lambda frames: frames or None,
     "Revision.bank": last_part,
+    "SearchedAlgorithm.banks": lambda names: [last_part(name) for name in names],
+    "Searched.safe_lists": lambda names: [last_part(name) for name in names],
     "ScreenResponse.features": lambda table: feature_row(table, 0),
 }
 """The last step to a field's JSON value, for fields that need one."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.stored import SignalRow
+from featsvc.matching.holdings import PartHoldings
 from featsvc.matching.part_search import PartView
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import Segment
@@ -32,25 +33,20 @@ class Layer:
     """A part and the rows of its entries that were withdrawn since.
 
     - `rows`: the rows it was built from, which joining needs; empty for the base.
-    - `entries`: for each algorithm the number of entries with a signal of it, withdrawn ones
-      included.
+    - `holdings`: what the part holds, withdrawn entries included.
     - `withdrawn`: rows of withdrawn entries, ascending.
     - `set_aside`: the signals of the part that are set aside, without those of withdrawn entries.
     """
 
     part: Part
     rows: tuple[SignalRow, ...]
-    entries: Mapping[str, int]
+    holdings: PartHoldings
     withdrawn: NDArray[np.int64]
     set_aside: SetAsideColumns
 
     @classmethod
     def of(cls, part: Part, rows: tuple[SignalRow, ...] = ()) -> "Layer":
-        counts = {
-            name: int(np.count_nonzero(np.diff(index.entry, prepend=np.uint32(2**32 - 1))))
-            for name, index in part.indexes.items()
-        }
-        return cls(part, rows, counts, _NO_ROWS, part.set_aside)
+        return cls(part, rows, PartHoldings.of(part), _NO_ROWS, part.set_aside)
 
     def without(self, versions: Sequence[int]) -> "Layer":
         """Return the layer with those of `versions` withdrawn that it has."""
@@ -68,6 +64,11 @@ class Layer:
     def live_rows(self) -> Iterable[SignalRow]:
         withdrawn = set(self.part.entries.version[self.withdrawn].tolist())
         return (row for row in self.rows if row.version not in withdrawn)
+
+    def entries(self, algorithm: str) -> int:
+        """Return the number of entries with a signal of the algorithm, withdrawn ones included."""
+        groups = self.holdings.groups.get(algorithm)
+        return 0 if groups is None else int(groups.entries.sum())
 
     def withdrawn_counts(self, algorithm: str) -> tuple[int, int]:
         """Return the numbers of withdrawn signals and entries of the algorithm."""
@@ -129,7 +130,8 @@ class Layers:
 
     def views(self, banks: Sequence[Bank]) -> tuple[PartView, ...]:
         """Return the parts for a snapshot with these banks."""
-        return tuple(PartView.of(la.part, la.withdrawn, banks) for la in (self.base, *self.newer))
+        layers = (self.base, *self.newer)
+        return tuple(PartView.of(la.part, la.withdrawn, banks, la.holdings) for la in layers)
 
     def status(self) -> tuple[AlgorithmStatus, ...]:
         """Return the state of each algorithm, sorted by name."""
@@ -154,7 +156,7 @@ class Layers:
         index = next(la.part.indexes[name] for la in layers if name in la.part.indexes)
         return AlgorithmStatus(
             algorithm=name,
-            entries=sum(layer.entries.get(name, 0) for layer in layers) - withdrawn_entries,
+            entries=sum(layer.entries(name) for layer in layers) - withdrawn_entries,
             signals=sum(signals) - withdrawn_signals,
             engine=index.engine.name,
             segment_revision=self.segment.revision if self.segment else 0,

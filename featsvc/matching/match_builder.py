@@ -89,8 +89,10 @@ class MatchBuilder:
             for query in queries
             for hit in apply_rules_to_few(query.parts, self._rules, query.thresholds, now_us)
         ]
-        suppressing = self._suppresses(options) and any(
-            self._rules.suppressing[hit.bank] for _, hit in nearest
+        suppressing = (
+            self._rules.any_suppressing
+            and not options.ignore_safe_lists
+            and any(self._rules.suppressing[hit.bank] for _, hit in nearest)
         )
         if options.banks:
             returned = self._rules.is_returned(options)
@@ -110,8 +112,10 @@ class MatchBuilder:
         accepted = [
             apply_rules(query.parts, self._rules, query.thresholds, now_us) for query in queries
         ]
-        suppressing = self._suppresses(options) and any(
-            self._rules.suppressing[hits.bank].any() for hits in accepted
+        suppressing = (
+            self._rules.any_suppressing
+            and not options.ignore_safe_lists
+            and any(self._rules.suppressing[hits.bank].any() for hits in accepted)
         )
         if options.banks:
             returned = self._rules.is_returned(options)
@@ -163,9 +167,6 @@ class MatchBuilder:
             columns.algorithm[of_query] = names.index(query.algorithm.name)
             ranks += len(query.signals) * signals
         return columns
-
-    def _suppresses(self, options: MatchOptions) -> bool:
-        return self._rules.any_suppressing and not options.ignore_safe_lists
 
     def _by_entry(
         self, nearest: Iterable[QueryHit], options: MatchOptions, suppressing: bool
@@ -224,7 +225,8 @@ class MatchBuilder:
             algorithm=algorithm,
             distance=hit.distance,
             threshold=thresholds.for_entry(hit.bank, entry_variant),
-            threshold_overridden=self._rules.overrides(hit.bank, algorithm, options),
+            threshold_overridden=bool(options.thresholds)
+            and self._rules.overrides(hit.bank, algorithm, options),
             query_variant=query.variant,
             entry_variant=entry_variant,
             mode=bank.mode,

@@ -130,6 +130,17 @@ class MatchResult:
     low_quality: bool
 
 
+class SignalBatch(NamedTuple):
+    """Signals of one algorithm, each of another piece of content: values uint8 (q, bytes).
+
+    `qualities` (q,) are 0 to 100, None where they are unknown.
+    """
+
+    kind: Algorithm
+    values: NDArray[np.uint8]
+    qualities: NDArray[np.uint8] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """Matches of many queries, in columns.
@@ -138,7 +149,8 @@ class BatchResult:
     `entries[entry_index[j]]` at `distances[j]`. `entries` hold what does not depend on the query:
     their `distance` is that of the first query that matched, their `query_signal` is empty.
     `distances` are uint32, float32 where they are fractional. `truncated_queries` had more matches
-    than `max_results`.
+    than `max_results`. Queries in `low_quality`, bool (q,), were not matched, which does not mean
+    "no match".
     """
 
     offsets: NDArray[np.uint32]
@@ -146,3 +158,4 @@ class BatchResult:
     entry_index: NDArray[np.uint32]
     entries: tuple[Match, ...]
     truncated_queries: tuple[int, ...]
+    low_quality: NDArray[np.bool_]

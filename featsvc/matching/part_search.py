@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featsvc.banks.records import Bank
 from featsvc.matching.engines import FAMILIES
 from featsvc.matching.hits import Distances, RawHits, hit_ends, hit_queries
+from featsvc.matching.holdings import PartHoldings
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
 from featsvc.matching.values import Values
@@ -89,6 +90,7 @@ class PartView:
     - `withdrawn`: rows of the entries that were withdrawn since the part was built, ascending.
     - `positions`: for each bank of the part its position in the snapshot, -1 where it is deleted.
     - `choices`: the banks that chose an engine, by engine.
+    - `holdings`: what the part holds, withdrawn entries included.
     - `shares`: the share of the threshold of each variant in the part; None where all are 1.
     """
 
@@ -96,10 +98,13 @@ class PartView:
     withdrawn: _I64
     positions: _I64
     choices: tuple[tuple[str, tuple[str, ...]], ...]
+    holdings: PartHoldings
     shares: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, part: Part, withdrawn: _I64, banks: Sequence[Bank]) -> "PartView":
+    def of(
+        cls, part: Part, withdrawn: _I64, banks: Sequence[Bank], holdings: PartHoldings
+    ) -> "PartView":
         position = {bank.id: i for i, bank in enumerate(banks)}
         in_part = frozenset(part.strings.banks)
         chosen: dict[str, list[str]] = {}
@@ -109,7 +114,8 @@ class PartView:
         positions = np.array([position.get(b, -1) for b in part.strings.banks], np.int64)
         choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
         shares = np.array([share_of(variant) for variant in part.strings.variants], np.float64)
-        return cls(part, withdrawn, positions, choices, shares if (shares < 1).any() else None)
+        varied = shares if (shares < 1).any() else None
+        return cls(part, withdrawn, positions, choices, holdings, varied)
 
     def search(self, index: SignalIndex, queries: Values, radius: float) -> RawHits:
         """Search an index of this part, with the chosen engine for a bank that chose one."""

@@ -41,10 +41,11 @@ from featsvc.matching.part_search import (
     search_parts,
 )
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.scope import ScopeQuery, Scopes, SearchScope
 from featsvc.matching.set_aside import SetAside
 from featsvc.matching.values import RaggedArray, Values
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm, Kind, find_algorithm, get_algorithm
-from featsvc.signals.signal import Signal
+from featsvc.signals.signal import Signal, low_quality
 from featsvc.signals.variants import ORIGINAL
 
 QUICK_SIGNALS = 2_000_000
@@ -141,6 +142,7 @@ class Snapshot:
         self._vectors: tuple[str, ...] | None = None
         """The vectors in all enabled banks, which most requests search; computed on first use."""
         self._builder = MatchBuilder(self._views, self._rules)
+        self._scopes = Scopes(self._views, self._rules)
         self._indexes = {
             name: _AlgorithmIndex.of(get_algorithm(name), parts)
             for name, parts in parts_by_algorithm(views).items()
@@ -151,6 +153,10 @@ class Snapshot:
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Return the variants to hash for this request. Raises NotFound."""
         return self._rules.query_variants(options)
+
+    def scope(self, query: ScopeQuery, options: MatchOptions) -> SearchScope:
+        """Return what a request searches. Raises NotFound for an unknown bank."""
+        return self._scopes.scope(query, options)
 
     def vectors_held(self, options: MatchOptions) -> tuple[str, ...]:
         """Return the vector algorithms of live entries in the searched banks. Raises NotFound."""
@@ -245,10 +251,12 @@ class Snapshot:
         kind: Algorithm,
         values: NDArray[np.uint8],
         options: MatchOptions = DEFAULT_OPTIONS,
+        qualities: NDArray[np.uint8] | None = None,
     ) -> BatchResult:
         """Match each row of `values` uint8 (q, bytes) as a separate piece of content; q <= 65,536.
 
-        The rules are those of `match`; there is no evidence. Raises as `match` does, and
+        `qualities` (q,) are 0 to 100, None where they are unknown. The rules are those of `match`;
+        there is no evidence. Raises as `match` does, and
         InvalidInput where the rows together match more than 1,048,576 entries.
         """
         index = self._indexes.get(kind.name) or _AlgorithmIndex.empty(kind)
@@ -265,11 +273,17 @@ class Snapshot:
                 field="signals",
             )
         thresholds = self._rules.thresholds(kind, ORIGINAL, options)
-        hits, suppressed, truncated = self._search_batch(index, values, thresholds, options)
+        low = low_quality(kind, values, qualities) & (not options.match_low_quality)
+        matched = np.flatnonzero(~low)
+        hits, suppressed, truncated = self._search_batch(
+            index, values[matched], thresholds, options
+        )
+        hits = replace(hits, query=matched[hits.query])
+        truncated = tuple(matched[list(truncated)].tolist())
         entries, entry_index = self._batch_entries(hits, suppressed, kind, thresholds, options)
         offsets = np.concatenate([[0], hit_ends(hits.query, len(values))]).astype(np.uint32)
         distances = hits.distance.astype(np.float32 if kind.distance.fractional else np.uint32)
-        return BatchResult(offsets, distances, entry_index, entries, truncated)
+        return BatchResult(offsets, distances, entry_index, entries, truncated, low)
 
     def _search_batch(
         self,

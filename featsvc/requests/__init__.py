@@ -3,7 +3,7 @@
 from featsvc.requests.compare import Comparison, compare
 from featsvc.requests.embed import EmbedResult, embed
 from featsvc.requests.hash import compute_hashes, describe, describe_entry
-from featsvc.requests.match import match, match_batch
+from featsvc.requests.match import BatchReport, match, match_batch
 from featsvc.requests.pool import WorkPool
 from featsvc.requests.report import ContentReport, report_on
 from featsvc.requests.runtime import Runtime
@@ -11,6 +11,7 @@ from featsvc.requests.screen import AccountQuery, ScreenResult, Timings, screen
 
 __all__ = [
     "AccountQuery",
+    "BatchReport",
     "Comparison",
     "ContentReport",
     "EmbedResult",

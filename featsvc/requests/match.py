@@ -2,24 +2,51 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult
-from featsvc.matching.snapshot import Snapshot
+from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult, SignalBatch
+from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.requests.runtime import Runtime
-from featsvc.signals.algorithms import Algorithm
+from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 
 T = TypeVar("T")
 
+LOW_QUALITY = (
+    "the signal is below its quality floor, or of a picture without structure, and was not "
+    "matched; set match_low_quality to match it"
+)
 
-async def match(
-    runtime: Runtime, signal: Signal, options: MatchOptions
-) -> tuple[MatchResult, int, datetime | None]:
-    """Search the banks for one signal; return result, revision and commit time.
+
+class SignalReport(NamedTuple):
+    """The matches of one signal, as in `ContentReport`."""
+
+    outcome: ContentOutcome
+    reason: str
+    result: MatchResult
+    scope: SearchScope
+    revision: int
+    commit_time: datetime | None
+
+
+class BatchReport(NamedTuple):
+    """The matches of a batch, as in `ContentReport`.
+
+    `low_outcome` is that of the queries in `result.low_quality`, `outcome` that of the others, and
+    `reason` says why any is not OK.
+    """
+
+    outcome: ContentOutcome
+    low_outcome: ContentOutcome
+    reason: str
+    result: BatchResult
+    scope: SearchScope
+    revision: int
+    commit_time: datetime | None
+
+
+async def match(runtime: Runtime, signal: Signal, options: MatchOptions) -> SignalReport:
+    """Search the banks for one signal.
 
     A quick search runs on this thread: handing it to the pool would take longer. Raises NotFound
     for a vector of a model that no searched bank holds.
@@ -27,26 +54,46 @@ async def match(
     snapshot = runtime.follower.snapshot
     snapshot.check_held(signal.algorithm, options)
     quick = snapshot.match_if_quick(signal, options)
-    if quick is not None:
-        return runtime.count(quick), snapshot.revision, snapshot.commit_time
-    result, _ = await runtime.pool.run(lambda: runtime.count(snapshot.match((signal,), options)))
-    return result, snapshot.revision, snapshot.commit_time
+    if quick is None:
+        result, _ = await runtime.pool.run(lambda: snapshot.match((signal,), options))
+    else:
+        result = quick
+    runtime.count(result)
+    low, planned = result.low_quality, (signal.algorithm.name,)
+    query = ScopeQuery(planned, frozenset(() if low else planned), named=True, content=False)
+    scope = snapshot.scope(query, options)
+    outcome, reason = scope.outcome(
+        ContentOutcome.LOW_QUALITY if low else ContentOutcome.OK, LOW_QUALITY if low else ""
+    )
+    return SignalReport(outcome, reason, result, scope, snapshot.revision, snapshot.commit_time)
 
 
 async def match_batch(
     runtime: Runtime,
-    kind: Algorithm,
-    values: NDArray[np.uint8],
+    batch: SignalBatch,
     options: MatchOptions,
-    answer: Callable[[BatchResult, Snapshot], T],
+    answer: Callable[[BatchReport], T],
 ) -> T:
-    """Search the banks for every row of `values` uint8 (q, bytes).
+    """Search the banks for every signal of a batch.
 
-    `answer` runs on the same thread: encoding a large result takes as long as the search.
+    `answer` runs on the same thread: encoding a large result takes as long as the search. Raises
+    what `Snapshot.match_batch` raises, and NotFound as `match` does.
     """
     snapshot = runtime.follower.snapshot
-    snapshot.check_held(kind, options)
-    result, _ = await runtime.pool.run(
-        lambda: answer(snapshot.match_batch(kind, values, options), snapshot)
-    )
-    return result
+    snapshot.check_held(batch.kind, options)
+
+    def job() -> T:
+        result = snapshot.match_batch(batch.kind, batch.values, options, batch.qualities)
+        low, planned = result.low_quality, (batch.kind.name,)
+        searched = frozenset(() if len(low) and low.all() else planned)
+        scope = snapshot.scope(ScopeQuery(planned, searched, named=True, content=False), options)
+        good, reason = scope.outcome(ContentOutcome.OK, "")
+        poor = good
+        if low.any():
+            poor, reason = scope.outcome(ContentOutcome.LOW_QUALITY, LOW_QUALITY)
+        return answer(
+            BatchReport(good, poor, reason, result, scope, snapshot.revision, snapshot.commit_time)
+        )
+
+    encoded, _ = await runtime.pool.run(job)
+    return encoded

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from featsvc.embedding import Model, Score
 from featsvc.hashing.content import Content
 from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.media import DecodeOptions
 from featsvc.requests.plan import plan_for_banks, plan_for_text
 from featsvc.requests.runtime import Runtime
@@ -22,8 +23,8 @@ from featsvc.signals.signal import Signal
 class ContentReport:
     """Signals, scores and matches of one piece of content.
 
-    `outcome` says how to read `signals` and `result`, `reason` why. `revision` and `commit_time`
-    are of the bank snapshot that was searched.
+    `outcome` says how to read `signals` and `result`, `reason` why, `scope` what was searched.
+    `revision` and `commit_time` are of the bank snapshot that was searched.
     """
 
     hashes: ContentHashes
@@ -32,6 +33,7 @@ class ContentReport:
     signals: tuple[Signal, ...]
     scores: tuple[Score, ...]
     result: MatchResult
+    scope: SearchScope
     revision: int
     commit_time: datetime | None
     queue_us: int
@@ -39,10 +41,11 @@ class ContentReport:
 
 
 class _SearchResult(NamedTuple):
-    """Signals, converted on the pool since vectors take time, and their matches."""
+    """Signals, converted on the pool since vectors take time, their matches, and the scope."""
 
     signals: tuple[Signal, ...]
     result: MatchResult
+    scope: SearchScope
     match_us: int
 
 
@@ -64,11 +67,20 @@ async def report_on(
     else:
         plan = plan_for_banks(snapshot, runtime.embedder, options, algorithms, classifiers)
 
+    planned = plan.hashes
+    if plan.vectors:
+        planned += tuple([model.id for model in plan.vectors])
+
     def search(pending: PendingSignals) -> _SearchResult:
         signals = pending.signals
         started = time.perf_counter_ns()
         result = runtime.count(snapshot.match(signals, options))
-        return _SearchResult(signals, result, (time.perf_counter_ns() - started) // 1000)
+        searched = [s.algorithm.name for s in signals]
+        if result.low_quality:
+            searched = [s.algorithm.name for s in signals if not s.low_quality]
+        query = ScopeQuery(planned, frozenset(searched), bool(algorithms), content=True)
+        scope = snapshot.scope(query, options)
+        return _SearchResult(signals, result, scope, (time.perf_counter_ns() - started) // 1000)
 
     def job() -> tuple[PendingSignals, _SearchResult | None]:
         pending = start_signals(content, plan, decode, runtime.limits, runtime.embedder)
@@ -83,7 +95,7 @@ async def report_on(
     if searched is None:
         second, waited_us = await runtime.pool.run(partial(search, pending))
         searched, queue_us = second, queue_us + waited_us
-    outcome, reason = pending.outcome()
+    outcome, reason = searched.scope.outcome(*pending.outcome())
     return ContentReport(
         hashes=pending.hashes,
         outcome=outcome,
@@ -91,6 +103,7 @@ async def report_on(
         signals=searched.signals,
         scores=pending.scores,
         result=searched.result,
+        scope=searched.scope,
         revision=snapshot.revision,
         commit_time=snapshot.commit_time,
         queue_us=queue_us,

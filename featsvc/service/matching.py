@@ -9,16 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from featsvc import errors
-from featsvc.matching.matches import BatchResult
-from featsvc.matching.snapshot import Snapshot
-from featsvc.requests import Runtime, match, match_batch, report_on
+from featsvc.requests import BatchReport, Runtime, match, match_batch, report_on
 from featsvc.service.conversions import signals as convert
-from featsvc.signals.hashes import ContentOutcome
-
-_LOW_QUALITY = (
-    "the signal is below its quality floor, or of a picture without structure, and was not "
-    "matched; set match_low_quality to match it"
-)
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -50,19 +42,19 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
                     truncated=report.result.truncated,
                     watermark=convert.watermark(report.revision, report.commit_time),
                     signals=convert.original_messages(report.signals),
+                    searched=convert.searched(report.scope),
                 )
             case "signal":
                 signal = convert.query_signal(request.signal)
-                result, revision, commit_time = await match(self._runtime, signal, options)
+                found = await match(self._runtime, signal, options)
                 return matching_pb2.MatchResponse(
-                    outcome=convert.outcome(
-                        ContentOutcome.LOW_QUALITY if result.low_quality else ContentOutcome.OK
-                    ),
-                    outcome_reason=_LOW_QUALITY if result.low_quality else "",
-                    matches=[convert.match_message(m) for m in result.matches],
-                    truncated=result.truncated,
-                    watermark=convert.watermark(revision, commit_time),
+                    outcome=convert.outcome(found.outcome),
+                    outcome_reason=found.reason,
+                    matches=[convert.match_message(m) for m in found.result.matches],
+                    truncated=found.result.truncated,
+                    watermark=convert.watermark(found.revision, found.commit_time),
                     signals=[convert.matched_signal(signal)],
+                    searched=convert.searched(found.scope),
                 )
             case _:
                 raise errors.InvalidInput("query: neither content nor signal is set", field="query")
@@ -70,11 +62,11 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
     async def MatchBatch(
         self, request: matching_pb2.MatchBatchRequest, context: Context
     ) -> matching_pb2.MatchBatchResponse:
-        kind, values = convert.packed_signals(
-            request.algorithm, request.signals, request.dimensions
-        )
         return await match_batch(
-            self._runtime, kind, values, convert.match_options(request.options), _batch_message
+            self._runtime,
+            convert.signal_batch(request),
+            convert.match_options(request.options),
+            _batch_message,
         )
 
     async def GetIndexStatus(
@@ -108,7 +100,8 @@ class MatchingServicer(matching_pb2_grpc.MatchingServiceServicer):
         )
 
 
-def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.MatchBatchResponse:
+def _batch_message(report: BatchReport) -> matching_pb2.MatchBatchResponse:
+    result = report.result
     fractional = result.distances.dtype == np.float32
     return matching_pb2.MatchBatchResponse(
         offsets=result.offsets.tolist(),
@@ -117,5 +110,10 @@ def _batch_message(result: BatchResult, snapshot: Snapshot) -> matching_pb2.Matc
         entry_index=result.entry_index.tolist(),
         entries=[convert.match_message(m) for m in result.entries],
         truncated_queries=result.truncated_queries,
-        watermark=convert.watermark(snapshot.revision, snapshot.commit_time),
+        watermark=convert.watermark(report.revision, report.commit_time),
+        outcomes=np.where(
+            result.low_quality, convert.outcome(report.low_outcome), convert.outcome(report.outcome)
+        ).tolist(),
+        outcome_reason=report.reason,
+        searched=convert.searched(report.scope),
     )

@@ -97,6 +97,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             matches=[convert.match_message(m) for m in report.result.matches],
             matches_truncated=report.result.truncated,
             watermark=convert.watermark(report.revision, report.commit_time),
+            searched=convert.searched(report.scope),
             scores=map(convert.score_message, report.scores),
             features_outcome_reason=result.features_degraded,
             timings=screening_pb2.ScreenTimings(

@@ -14,6 +14,8 @@ class ContentOutcome(Enum):
     """At least one signal is under its quality floor."""
     UNSUPPORTED_MEDIA = "unsupported_media"
     """Not a supported picture format: only byte hashes were computed."""
+    NOT_SEARCHED = "not_searched"
+    """Nothing was searched, or nothing for something that the caller named."""
     DEGRADED = "degraded"
     """Searched banks hold vectors of a model that is not served; those were not compared."""
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featsvc.media import Provenance
 from featsvc.signals.algorithms import Algorithm, get_algorithm
 
@@ -40,6 +43,21 @@ class Signal:
         if self.quality is None:
             return False
         return kind.quality_floor is not None and self.quality < kind.quality_floor
+
+
+def low_quality(
+    kind: Algorithm, values: NDArray[np.uint8], qualities: NDArray[np.uint8] | None
+) -> NDArray[np.bool_]:
+    """Return `Signal.low_quality` of each row of `values` uint8 (n, bytes).
+
+    `qualities` (n,) are 0 to 100, None where they are unknown.
+    """
+    low = np.zeros(len(values), bool)
+    if kind.zeros_are_plain:
+        low |= ~values.any(axis=1)
+    if qualities is not None and kind.quality_floor is not None:
+        low |= qualities < kind.quality_floor
+    return low
 
 
 def format_value(algorithm: str, value: bytes) -> str:

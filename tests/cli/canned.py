@@ -32,6 +32,8 @@ NAMES = {
 }
 LISTS: dict[str, list[Any]] = {
     "FeatureTable.freshness_us": [-1, 5],
+    "SearchedAlgorithm.banks": ["banks/b1", "banks/b2"],
+    "Searched.safe_lists": ["banks/b1", "banks/b2"],
     "FeatureColumn.values": [math.nan, 3.0],
     "FeatureColumn.statuses": [3, 1],
     "ListEntriesResponse.distances": [0.0, 12.0],

@@ -14,8 +14,9 @@ import grpc
 import psutil
 import pytest
 from featsvc_client import Client, ServiceError, explain
-from featsvc_client.v1 import matching_pb2
+from featsvc_client.v1 import banks_pb2, matching_pb2
 
+from featsvc.signals.algorithms import get_algorithm
 from tests.patience import PATIENCE_MS, PATIENCE_S
 
 # Limits of the service that a busy machine must not reach.
@@ -104,6 +105,25 @@ def featsvc(
         env=environ,
         check=False,
     )
+
+
+def hold(client: Client, *algorithms: str) -> str:
+    """Make a bank with a signal of each of the algorithms: without it, nothing is searched."""
+    name = client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="held")).name
+    entry = banks_pb2.Entry(external_id="held")
+    for algorithm in algorithms:
+        value = "0" + "5" * (get_algorithm(algorithm).hex_digits - 1)
+        entry.signals.add(algorithm=algorithm, value=value)
+    client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=name, entries=[entry]))
+    return str(name)
+
+
+@contextmanager
+def holding(client: Client, *algorithms: str) -> Iterator[str]:
+    """The same, and delete the bank at the end."""
+    name = hold(client, *algorithms)
+    yield name
+    client.banks.DeleteBank(banks_pb2.DeleteBankRequest(name=name, force=True))
 
 
 def failure(call: Callable[[], object]) -> ServiceError:

@@ -243,7 +243,10 @@ def hash_and_match(client: Client, record: Record) -> None:
         signal=types_pb2.Signal(algorithm="pdq", value=PLAIN, quality=0)
     )
     record.see(client.matching.Match(poor))
-    for algorithm, signals in (("pdq", bytes(32)), ("m@1", bytes.fromhex("0000803f00000040"))):
+    for algorithm, signals in (
+        ("pdq", b"\1" * 32 + bytes(32)),
+        ("m@1", bytes.fromhex("0000803f00000040")),
+    ):
         batch = matching_pb2.MatchBatchRequest(
             algorithm=algorithm, signals=signals, dimensions=2,
             options=types_pb2.MatchOptions(max_results=1, banks=["banks/known", "banks/other"]),

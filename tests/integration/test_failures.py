@@ -29,7 +29,15 @@ from PIL import Image
 
 from featsvc.banks.store import BankStore
 from tests.banks.lists import ids, list_file
-from tests.integration.running import Running, failure, featsvc, free_ports, running
+from tests.integration.running import (
+    Running,
+    failure,
+    featsvc,
+    free_ports,
+    hold,
+    holding,
+    running,
+)
 from tests.patience import PATIENCE_S, until
 from tests.photographs import jpeg, photograph
 
@@ -117,7 +125,8 @@ def test_events_survive_a_killed_valkey(data_dir: Path) -> None:
 def test_the_service_starts_and_serves_without_redis(data_dir: Path) -> None:
     nowhere = f"unix://{data_dir}/no.sock"
     with running(data_dir, "--redis", nowhere) as service, service.client() as client:
-        response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
+        with holding(client, "pdq"):
+            response = screen(client, photograph("rocket.jpg").read_bytes(), "a1")
         assert response.features_outcome == types_pb2.OUTCOME_DEGRADED
         assert response.features_outcome_reason
         statuses = {s for c in response.features.columns for s in c.statuses}
@@ -152,6 +161,7 @@ def slow_screens(data_dir: Path, grace_period_s: float) -> Iterator[tuple[Runnin
         algorithms=["whash", "whash_db4"],  # slow at this size
     )
     with running(data_dir, environ=environ) as service, service.client() as client:
+        hold(client, *request.algorithms)
         requests = [client.screening.Screen.future(request) for _ in range(8)]
 
         def have_arrived() -> bool:

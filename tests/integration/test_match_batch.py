@@ -65,6 +65,46 @@ def test_an_empty_batch_has_an_empty_answer(client: Client, bank: str) -> None:
     assert (list(answer.offsets), list(answer.entries)) == ([0], [])
 
 
+OK, LOW, NOT = types_pb2.OUTCOME_OK, types_pb2.OUTCOME_LOW_QUALITY, types_pb2.OUTCOME_NOT_SEARCHED
+
+
+def test_a_batch_has_an_outcome_for_each_query(client: Client, bank: str) -> None:
+    request = batch(value(1) + value(2) + bytes(32) + value(77))
+    request.qualities.extend([100, 49, 100, 50])
+    request.count = 4
+    answer = client.matching.MatchBatch(request)
+    assert list(answer.outcomes) == [OK, LOW, LOW, OK]
+    assert list(answer.offsets) == [0, 1, 1, 1, 1]
+    assert "quality floor" in answer.outcome_reason
+    (pdq,) = answer.searched.algorithms
+    assert (pdq.algorithm, list(pdq.banks), pdq.signals) == ("pdq", [f"banks/{bank}"], 5)
+    request.options.match_low_quality = True
+    answer = client.matching.MatchBatch(request)
+    assert (list(answer.outcomes), answer.outcome_reason) == ([OK] * 4, "")
+    assert list(answer.offsets) == [0, 1, 2, 2, 2]
+    request.options.labels.append("nobody has it")
+    answer = client.matching.MatchBatch(request)
+    assert list(answer.outcomes) == [NOT] * 4
+    assert "nobody has it" in answer.outcome_reason
+
+
+def test_hex_text_is_not_taken_for_two_hashes(client: Client, bank: str) -> None:
+    request = batch(value(1).hex().encode())
+    assert len(client.matching.MatchBatch(request).outcomes) == 2
+    request.count = 1
+    error = failure(lambda: client.matching.MatchBatch(request))
+    assert (error.code, error.reason, error.path) == (INVALID, "INVALID_SIGNAL", "count")
+    assert "64 bytes" in error.message
+
+
+def test_wrong_qualities_are_refused(client: Client, bank: str) -> None:
+    for qualities in ([1], [1, 2, 3], [1, 101], [1, 2**32 - 1]):
+        request = batch(value(1) + value(2))
+        request.qualities.extend(qualities)
+        error = failure(lambda: client.matching.MatchBatch(request))  # noqa: B023
+        assert (error.code, error.reason, error.path) == (INVALID, "INVALID_INPUT", "qualities")
+
+
 @pytest.mark.parametrize(
     ("request_", "reason", "message"),
     [

@@ -10,7 +10,7 @@ from featsvc_client.v1 import banks_pb2, hashing_pb2, matching_pb2, screening_pb
 
 from tests.embedding.onnx_files import needs_onnxruntime
 from tests.hashing.photographs import plain
-from tests.integration.running import Running, failure, featsvc
+from tests.integration.running import Running, failure, featsvc, holding
 from tests.photographs import edited, photograph
 
 pytestmark = needs_onnxruntime
@@ -109,17 +109,21 @@ def test_a_vector_alone_is_added_matched_and_withdrawn(client: Client, bank: str
     status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
     assert {a.algorithm: (a.engine, a.entries) for a in status.algorithms}["mine@2"] == ("flat", 1)
     # The server cannot compute such vectors of a picture.
-    degraded = match(client, COFFEE)
-    assert degraded.outcome == types_pb2.OUTCOME_DEGRADED
-    assert "vectors of mine@2, which this server does not serve" in degraded.outcome_reason
-    screened = client.screening.Screen(
-        screening_pb2.ScreenRequest(content=types_pb2.Content(data=COFFEE))
-    )
-    assert screened.content_outcome == types_pb2.OUTCOME_DEGRADED
-    client.banks.WithdrawEntries(
-        banks_pb2.WithdrawEntriesRequest(parent=f"banks/{bank}", external_ids=["coffee"])
-    )
-    assert match(client, COFFEE).outcome == types_pb2.OUTCOME_OK
+    alone = match(client, COFFEE)
+    assert alone.outcome == types_pb2.OUTCOME_NOT_SEARCHED
+    assert "vectors of mine@2, which this server does not serve" in alone.outcome_reason
+    with holding(client, "pdq"):
+        degraded = match(client, COFFEE)
+        assert degraded.outcome == types_pb2.OUTCOME_DEGRADED
+        assert "vectors of mine@2, which this server does not serve" in degraded.outcome_reason
+        screened = client.screening.Screen(
+            screening_pb2.ScreenRequest(content=types_pb2.Content(data=COFFEE))
+        )
+        assert screened.content_outcome == types_pb2.OUTCOME_DEGRADED
+        client.banks.WithdrawEntries(
+            banks_pb2.WithdrawEntriesRequest(parent=f"banks/{bank}", external_ids=["coffee"])
+        )
+        assert match(client, COFFEE).outcome == types_pb2.OUTCOME_OK
     assert failure(lambda: client.matching.Match(query)).reason == "VECTORS_NOT_HELD"
 
 
@@ -127,7 +131,8 @@ def test_vectors_of_another_length_than_the_served_model(client: Client, bank: s
     """A mistake of a curator makes uploads DEGRADED: neither an error nor "no match"."""
     vector = banks_pb2.EntryVector(model="odd@1", values=[1, 2, 3, 4, 5, 6, 7])
     add(client, bank, vectors=[vector])
-    found = match(client, COFFEE)
+    with holding(client, "pdq"):
+        found = match(client, COFFEE)
     assert found.outcome == types_pb2.OUTCOME_DEGRADED
     assert "vectors of odd@1, which this server does not serve or serves with another length" in (
         found.outcome_reason

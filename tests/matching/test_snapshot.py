@@ -417,6 +417,34 @@ def test_a_batch_is_suppressed_query_by_query() -> None:
     assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
 
 
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([bytes(32), ZERO, far(9), far(99)]), st.integers(0, 100)),
+        max_size=8,
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_a_batch_leaves_out_what_single_calls_call_low_quality(
+    queries: list[tuple[bytes, int]], rated: bool, low_too: bool, max_results: int
+) -> None:
+    served = snapshot([entry(1, ZERO), entry(2, far(9)), entry(3, bytes(32)), entry(4, far(3))])
+    options = MatchOptions(match_low_quality=low_too, max_results=max_results)
+    values = np.frombuffer(b"".join(value for value, _ in queries), np.uint8).reshape(-1, 32)
+    qualities = np.array([quality for _, quality in queries], np.uint8) if rated else None
+    batch = served.match_batch(PDQ, values, options, qualities)
+    for i, (value, quality) in enumerate(queries):
+        single = served.match([Signal(PDQ, value, quality if rated else None)], options)
+        of_query = slice(batch.offsets[i], batch.offsets[i + 1])
+        matches = [batch.entries[j].entry_id for j in batch.entry_index[of_query]]
+        assert batch.low_quality[i] == single.low_quality
+        assert matches == ids(single.matches)
+        assert batch.distances[of_query].tolist() == [m.distance for m in single.matches]
+        assert (i in batch.truncated_queries) == single.truncated
+
+
 def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [entry(i, far(i % 3)) for i in range(3000)]
     served = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))

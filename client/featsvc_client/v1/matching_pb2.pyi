@@ -26,35 +26,41 @@ class MatchRequest(_message.Message):
     def __init__(self, content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., signal: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ...) -> None: ...
 
 class MatchResponse(_message.Message):
-    __slots__ = ("outcome", "outcome_reason", "matches", "truncated", "watermark", "signals")
+    __slots__ = ("outcome", "outcome_reason", "matches", "truncated", "watermark", "signals", "searched")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_REASON_FIELD_NUMBER: _ClassVar[int]
     MATCHES_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     WATERMARK_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_FIELD_NUMBER: _ClassVar[int]
     outcome: _types_pb2.Outcome
     outcome_reason: str
     matches: _containers.RepeatedCompositeFieldContainer[_types_pb2.Match]
     truncated: bool
     watermark: _types_pb2.Watermark
     signals: _containers.RepeatedCompositeFieldContainer[_types_pb2.Signal]
-    def __init__(self, outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ...) -> None: ...
+    searched: _types_pb2.Searched
+    def __init__(self, outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., searched: _Optional[_Union[_types_pb2.Searched, _Mapping]] = ...) -> None: ...
 
 class MatchBatchRequest(_message.Message):
-    __slots__ = ("algorithm", "dimensions", "signals", "options")
+    __slots__ = ("algorithm", "dimensions", "signals", "options", "qualities", "count")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     dimensions: int
     signals: bytes
     options: _types_pb2.MatchOptions
-    def __init__(self, algorithm: _Optional[str] = ..., dimensions: _Optional[int] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ...) -> None: ...
+    qualities: _containers.RepeatedScalarFieldContainer[int]
+    count: int
+    def __init__(self, algorithm: _Optional[str] = ..., dimensions: _Optional[int] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., qualities: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ...) -> None: ...
 
 class MatchBatchResponse(_message.Message):
-    __slots__ = ("offsets", "distances", "fractional_distances", "entry_index", "entries", "truncated_queries", "watermark")
+    __slots__ = ("offsets", "distances", "fractional_distances", "entry_index", "entries", "truncated_queries", "watermark", "outcomes", "outcome_reason", "searched")
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     DISTANCES_FIELD_NUMBER: _ClassVar[int]
     FRACTIONAL_DISTANCES_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +68,9 @@ class MatchBatchResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_QUERIES_FIELD_NUMBER: _ClassVar[int]
     WATERMARK_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_REASON_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_FIELD_NUMBER: _ClassVar[int]
     offsets: _containers.RepeatedScalarFieldContainer[int]
     distances: _containers.RepeatedScalarFieldContainer[int]
     fractional_distances: _containers.RepeatedScalarFieldContainer[float]
@@ -69,7 +78,10 @@ class MatchBatchResponse(_message.Message):
     entries: _containers.RepeatedCompositeFieldContainer[_types_pb2.Match]
     truncated_queries: _containers.RepeatedScalarFieldContainer[int]
     watermark: _types_pb2.Watermark
-    def __init__(self, offsets: _Optional[_Iterable[int]] = ..., distances: _Optional[_Iterable[int]] = ..., fractional_distances: _Optional[_Iterable[float]] = ..., entry_index: _Optional[_Iterable[int]] = ..., entries: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated_queries: _Optional[_Iterable[int]] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ...) -> None: ...
+    outcomes: _containers.RepeatedScalarFieldContainer[_types_pb2.Outcome]
+    outcome_reason: str
+    searched: _types_pb2.Searched
+    def __init__(self, offsets: _Optional[_Iterable[int]] = ..., distances: _Optional[_Iterable[int]] = ..., fractional_distances: _Optional[_Iterable[float]] = ..., entry_index: _Optional[_Iterable[int]] = ..., entries: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated_queries: _Optional[_Iterable[int]] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_types_pb2.Outcome, str]]] = ..., outcome_reason: _Optional[str] = ..., searched: _Optional[_Union[_types_pb2.Searched, _Mapping]] = ...) -> None: ...
 
 class GetIndexStatusRequest(_message.Message):
     __slots__ = ()

@@ -34,7 +34,7 @@ class ScreenRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., content: _Optional[_Union[_types_pb2.Content, _Mapping]] = ..., entities: _Optional[_Iterable[_Union[_types_pb2.EntityRef, _Mapping]]] = ..., selection: _Optional[_Union[_features_pb2.FeatureSelection, _Mapping]] = ..., algorithms: _Optional[_Iterable[str]] = ..., decode: _Optional[_Union[_types_pb2.DecodeOptions, _Mapping]] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., record_event: _Optional[_Union[_features_pb2.Event, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScreenResponse(_message.Message):
-    __slots__ = ("request_id", "content_outcome", "content_outcome_reason", "media", "signals", "matches", "matches_truncated", "watermark", "features_outcome", "features_outcome_reason", "features", "scores", "event_result", "timings")
+    __slots__ = ("request_id", "content_outcome", "content_outcome_reason", "media", "signals", "matches", "matches_truncated", "watermark", "features_outcome", "features_outcome_reason", "features", "scores", "event_result", "timings", "searched")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CONTENT_OUTCOME_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class ScreenResponse(_message.Message):
     SCORES_FIELD_NUMBER: _ClassVar[int]
     EVENT_RESULT_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     content_outcome: _types_pb2.Outcome
     content_outcome_reason: str
@@ -63,7 +64,8 @@ class ScreenResponse(_message.Message):
     scores: _containers.RepeatedCompositeFieldContainer[_types_pb2.Score]
     event_result: _features_pb2.EventResult
     timings: ScreenTimings
-    def __init__(self, request_id: _Optional[str] = ..., content_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., content_outcome_reason: _Optional[str] = ..., media: _Optional[_Union[_types_pb2.MediaInfo, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., matches_truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., features_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., features_outcome_reason: _Optional[str] = ..., features: _Optional[_Union[_features_pb2.FeatureTable, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_types_pb2.Score, _Mapping]]] = ..., event_result: _Optional[_Union[_features_pb2.EventResult, _Mapping]] = ..., timings: _Optional[_Union[ScreenTimings, _Mapping]] = ...) -> None: ...
+    searched: _types_pb2.Searched
+    def __init__(self, request_id: _Optional[str] = ..., content_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., content_outcome_reason: _Optional[str] = ..., media: _Optional[_Union[_types_pb2.MediaInfo, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., matches_truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., features_outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., features_outcome_reason: _Optional[str] = ..., features: _Optional[_Union[_features_pb2.FeatureTable, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_types_pb2.Score, _Mapping]]] = ..., event_result: _Optional[_Union[_features_pb2.EventResult, _Mapping]] = ..., timings: _Optional[_Union[ScreenTimings, _Mapping]] = ..., searched: _Optional[_Union[_types_pb2.Searched, _Mapping]] = ...) -> None: ...
 
 class ScreenTimings(_message.Message):
     __slots__ = ("queue_us", "decode_us", "hash_us", "match_us", "features_us", "total_us")

@@ -246,6 +246,32 @@ class Evidence(_message.Message):
     entry_signal: str
     def __init__(self, algorithm: _Optional[str] = ..., distance: _Optional[float] = ..., threshold: _Optional[float] = ..., query_variant: _Optional[str] = ..., entry_variant: _Optional[str] = ..., entry_signal: _Optional[str] = ...) -> None: ...
 
+class Searched(_message.Message):
+    __slots__ = ("algorithms", "safe_lists", "safe_list_count")
+    ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
+    SAFE_LISTS_FIELD_NUMBER: _ClassVar[int]
+    SAFE_LIST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    algorithms: _containers.RepeatedCompositeFieldContainer[SearchedAlgorithm]
+    safe_lists: _containers.RepeatedScalarFieldContainer[str]
+    safe_list_count: int
+    def __init__(self, algorithms: _Optional[_Iterable[_Union[SearchedAlgorithm, _Mapping]]] = ..., safe_lists: _Optional[_Iterable[str]] = ..., safe_list_count: _Optional[int] = ...) -> None: ...
+
+class SearchedAlgorithm(_message.Message):
+    __slots__ = ("algorithm", "banks", "bank_count", "entries", "signals", "query_variants")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    BANKS_FIELD_NUMBER: _ClassVar[int]
+    BANK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    QUERY_VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    banks: _containers.RepeatedScalarFieldContainer[str]
+    bank_count: int
+    entries: int
+    signals: int
+    query_variants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, algorithm: _Optional[str] = ..., banks: _Optional[_Iterable[str]] = ..., bank_count: _Optional[int] = ..., entries: _Optional[int] = ..., signals: _Optional[int] = ..., query_variants: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Watermark(_message.Message):
     __slots__ = ("revision", "commit_time")
     REVISION_FIELD_NUMBER: _ClassVar[int]

@@ -6,12 +6,12 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-from featsvc_client.v1 import hashing_pb2, types_pb2
+from featsvc_client.v1 import hashing_pb2, matching_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from featsvc import errors
-from featsvc.banks.records import BankMode
+from featsvc.banks.records import MAX_QUALITY, BankMode
 from featsvc.embedding import Embedding, Model, Score
 from featsvc.matching.matches import (
     DEFAULT_OPTIONS,
@@ -19,8 +19,10 @@ from featsvc.matching.matches import (
     Evidence,
     Match,
     MatchOptions,
+    SignalBatch,
     Variants,
 )
+from featsvc.matching.scope import SearchScope
 from featsvc.media import Alpha, DecodeOptions, Fidelity, Frames
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.distance import (
@@ -70,6 +72,7 @@ _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.NOT_SEARCHED: types_pb2.OUTCOME_NOT_SEARCHED,
     ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }
 MODE = {
@@ -210,14 +213,42 @@ def check_version(kind: Algorithm, version: int, field: str) -> None:
         )
 
 
-def packed_signals(
+def signal_batch(message: matching_pb2.MatchBatchRequest) -> SignalBatch:
+    """Return the packed signals; vectors are normalised.
+
+    Raises UnknownAlgorithm, InvalidInput for more than MAX_BATCH signals and for wrong qualities,
+    and InvalidSignal for a length that is not a multiple of a signal's or not `count` signals, and
+    for a vector without a direction.
+    """
+    kind, values = _packed_signals(message.algorithm, message.signals, message.dimensions)
+    if message.HasField("count") and message.count != len(values):
+        raise errors.InvalidSignal(
+            f"count: {message.count}, but signals has {len(message.signals)} bytes, which are "
+            f"{len(values)} {kind.name} signals; send the bytes of the signals, not their hex",
+            field="count",
+        )
+    if not message.qualities:
+        return SignalBatch(kind, kind.distance.packed(kind, values))
+    qualities = np.array(message.qualities, np.uint32)
+    if len(qualities) != len(values):
+        raise errors.InvalidInput(
+            f"qualities: {len(qualities)} for {len(values)} signals; send one for each, or none",
+            field="qualities",
+        )
+    if (worst := int(qualities.max())) > MAX_QUALITY:
+        raise errors.InvalidInput(
+            f"qualities: {worst} is not within 0 to {MAX_QUALITY}", field="qualities"
+        )
+    packed = kind.distance.packed(kind, values)
+    return SignalBatch(kind, packed, qualities.astype(np.uint8))
+
+
+def _packed_signals(
     algorithm: str, signals: bytes, dimensions: int
 ) -> tuple[Algorithm, NDArray[np.uint8]]:
-    """Return the algorithm, and the signals as values uint8 (n, bytes); vectors are normalised.
+    """Return the algorithm, and the signals as values uint8 (n, bytes), as they were sent.
 
-    `dimensions` is used where the algorithm has no fixed length. Raises UnknownAlgorithm,
-    InvalidInput for more than MAX_BATCH signals, and InvalidSignal for a length that is not a
-    multiple of a signal's and for a vector without a direction.
+    `dimensions` is used where the algorithm has no fixed length.
     """
     kind = get_algorithm(algorithm.strip().lower(), field="algorithm")
     width = kind.distance.row_bytes(kind, dimensions)
@@ -239,7 +270,7 @@ def packed_signals(
             f"signals: at most {MAX_BATCH}, not {len(values)}; send several batches",
             field="signals",
         )
-    return kind, kind.distance.packed(kind, values)
+    return kind, values
 
 
 def compare_side(side: hashing_pb2.CompareRequest.Side, field: str) -> bytes | str | Signal:
@@ -316,6 +347,26 @@ def matched_signal(signal: Signal) -> types_pb2.Signal:
 def watermark(revision: int, commit_time: datetime | None) -> types_pb2.Watermark:
     """Return the watermark of a snapshot. All its answers share the message; never change it."""
     return types_pb2.Watermark(revision=revision, commit_time=timestamp(commit_time))
+
+
+@lru_cache(maxsize=64)
+def searched(scope: SearchScope) -> types_pb2.Searched:
+    """Convert what was searched. All answers of a scope share the message; never change it."""
+    return types_pb2.Searched(
+        algorithms=[
+            types_pb2.SearchedAlgorithm(
+                algorithm=of.algorithm,
+                banks=[f"banks/{bank}" for bank in of.banks],
+                bank_count=of.bank_count,
+                entries=of.entries,
+                signals=of.signals,
+                query_variants=of.variants,
+            )
+            for of in scope.algorithms
+        ],
+        safe_lists=[f"banks/{bank}" for bank in scope.safe_lists],
+        safe_list_count=scope.safe_list_count,
+    )
 
 
 def match_message(match: Match) -> types_pb2.Match:
