@@ -106,7 +106,7 @@ def _ask(place: str, banks: Banks, service: Running, tally: Tally) -> None:
         tally.compare(place, "Match", got, (same, right.truncated))
         if holds(state, kind, options):
             poor = answer.outcome == types_pb2.OUTCOME_LOW_QUALITY
-            tally.compare(place, "low quality", poor, right.low_quality)
+            tally.compare(place, "outcome", poor, right.low_quality)
     values = [banks.query(kind.name) for _ in range(banks.rng.choice((1, 3, 20)))]
     batch_request = matching_pb2.MatchBatchRequest(
         algorithm=kind.name, dimensions=DIMENSIONS, signals=b"".join(values), options=message

@@ -185,3 +185,25 @@ def test_a_restored_backup_is_served_as_it_is(tmp_path: Path) -> None:
     until(lambda: follower.status().staleness_ms == 0)
     follower.stop()
     store.close()
+
+
+def test_a_restored_backup_of_the_same_revision_is_served(tmp_path: Path) -> None:
+    """The commit time tells it from the history that was served before."""
+    path, other = tmp_path / "banks.db", tmp_path / "other.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()
+    shutil.copy(path, other)
+    assert store.import_entries("b", list_file(hex_list([1, 2]))).revision == 2
+    another = BankStore(f"sqlite:///{other}")
+    assert another.import_entries("b", list_file(hex_list([2, 3]))).revision == 2
+    another.close()
+    follower = Follower(store, poll_interval_ms=20)
+    follower.start()
+    assert served(follower.snapshot, range(5)) == {1, 2}
+    store.close()
+    other.rename(path)
+    until(lambda: served(follower.snapshot, range(5)) == {2, 3})
+    assert follower.snapshot.commit_time == store.head().commit_time
+    follower.stop()
+    store.close()

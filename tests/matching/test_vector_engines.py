@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featsvc.matching import hits as hits_module
+from featsvc.matching import vector_engines
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.hits import TooManyHits, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
@@ -106,6 +107,43 @@ def test_arrays_that_do_not_fit_are_refused(array: str) -> None:
     cut = {**made.arrays, array: made.arrays[array][..., :-1].copy()}
     with pytest.raises(ValueError, match="do not fit"):
         open_engine("projection", SSCD, cut)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([3, 40, 200]))
+def test_the_bounds_of_a_projection_are_upper_bounds(
+    seed: int, count: int, dimensions: int
+) -> None:
+    """Rounded down, they would exclude vectors on the threshold."""
+    rng = np.random.default_rng(seed)
+    made = rng.standard_normal((count, dimensions)) * np.where(np.arange(dimensions) < 60, 1, 0.01)
+    values = np.stack([np.frombuffer(vector_value(SSCD, row), np.uint8) for row in made])
+    arrays = ProjectionEngine.build(as_vectors(values)).arrays
+    vectors, basis = as_vectors(values).astype(float), arrays["basis"].astype(float)
+    blocks = len(arrays["tails"])
+    projected = vectors @ basis
+
+    def up_to_each_block(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.cumsum((numbers**2).reshape(count, blocks, -1).sum(axis=2), axis=1)
+
+    rest = (vectors**2).sum(axis=1, keepdims=True) - up_to_each_block(projected)
+    tails = arrays["tails"].reshape(blocks, -1)[:, :count].T / 255
+    assert (tails >= np.minimum(np.sqrt(np.maximum(rest, 0)), 1)).all()
+    codes = arrays["codes"].transpose(1, 3, 0, 2).reshape(-1, basis.shape[1])[:count]
+    lost = np.sqrt(up_to_each_block(projected - codes * arrays["scale"].astype(float)))
+    assert (arrays["errors"] * (1 + 1e-5) + 1e-6 >= lost).all()
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_blocks_of_a_flat_search_name_their_own_rows(
+    monkeypatch: pytest.MonkeyPatch, queries: int
+) -> None:
+    """300 rows in blocks of 100 or 33."""
+    values = unit(11, 300, 8)
+    monkeypatch.setattr(vector_engines, "MAX_HITS", 100)
+    hits = build_engine(SSCD, values).search(values[-queries:], 0.0005)
+    assert by_query(hits) == brute_force(values, values[-queries:], 0.0005)
+    assert max(hits.rows) == 299
 
 
 def test_equal_vectors_have_distance_0() -> None:
