@@ -18,6 +18,7 @@ BEHAVIOURS = {
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_kill.py": "an import is whole or absent after any kill",
+    "banks/test_query_plans.py": "changes of single entries walk no bank",
     "banks/test_text_lists.py": "lists of texts, in all formats",
     "banks/test_vectors.py": "vectors, from lists to searches",
     "banks/test_versions.py": "versions of algorithms, from lists to matches",
