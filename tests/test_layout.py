@@ -22,6 +22,7 @@ BEHAVIOURS = {
     "banks/test_text_lists.py": "lists of texts, in all formats",
     "banks/test_vectors.py": "vectors, from lists to searches",
     "banks/test_versions.py": "versions of algorithms, from lists to matches",
+    "banks/test_ways_in.py": "times and names of variants, by every way in",
     "cli/test_help.py": "all commands and options are documented",
     "cli/test_promises.py": "all commands with --json, as recorded",
     "hashing/test_pdq_dihedral.py": "PDQ's turned hashes against pdqhash",
