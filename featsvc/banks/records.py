@@ -22,6 +22,8 @@ MAX_LABEL_BYTES = 128
 MAX_NOTE_BYTES = 4096
 MAX_REQUEST_ID_BYTES = 128
 MAX_VARIANT_CHARS = 32
+MAX_FOREIGN_VARIANTS = 1000
+"""Different names of variants in a list or call, beside those that this build makes."""
 MAX_QUALITY = 100
 MAX_SIGNALS = 16
 """Signals of an entry without variants."""
@@ -67,6 +69,18 @@ def check_text(name: str, text: str, max_bytes: int) -> None:
         raise InvalidInput.at(name, f"must be at most {max_bytes} bytes")
     if "\0" in text:
         raise InvalidInput.at(name, "must not hold a NUL character")
+
+
+def check_variant(name: str, *, field: str = "variant") -> str:
+    """Return the name. Raises InvalidInput for one that is empty, too long or malformed.
+
+    A list may use names that `featsvc.signals.variants` does not have.
+    """
+    if not name or len(name) > MAX_VARIANT_CHARS or _CONTROL.search(name):
+        raise InvalidInput.at(
+            field, f"must be 1 to {MAX_VARIANT_CHARS} characters, none of them a control character"
+        )
+    return name
 
 
 def check_labels(labels: tuple[str, ...]) -> None:

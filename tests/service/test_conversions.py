@@ -1,9 +1,13 @@
 """Conversions: enums of equal numbers, and values of the wire that are refused."""
 
+from datetime import timedelta
 from enum import IntEnum
 
 import pytest
 from featsvc_client.v1 import banks_pb2, features_pb2, types_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featsvc.accounts import EventStatus, FeatureStatus
 from featsvc.banks.records import BankMode, Opinion
@@ -118,3 +122,19 @@ def test_a_signal_of_another_version_does_not_compare() -> None:
     with pytest.raises(InvalidSignal) as caught:
         banks.entry_filter(banks_pb2.ListEntriesRequest(near=query))
     assert caught.value.field == "near.algorithm_version"
+
+
+@given(
+    st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-62135596900, -62135596700)),
+    st.integers(-(2**31), 2**31 - 1),
+)
+def test_an_expiry_is_a_time_or_refused(seconds: int, nanos: int) -> None:
+    message = banks_pb2.Entry(expire_time=Timestamp(seconds=seconds, nanos=nanos))
+    if -62135596800 <= seconds <= 253402300799 and 0 <= nanos < 10**9:
+        moment = banks.new_entry(7, message, ()).expire_time
+        assert moment is not None
+        assert moment.utcoffset() == timedelta()
+        return
+    with pytest.raises(InvalidInput) as refused:
+        banks.new_entry(7, message, ())
+    assert refused.value.field == "entries[7].expire_time"

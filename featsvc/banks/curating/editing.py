@@ -34,11 +34,12 @@ Id = TypeVar("Id", int, str)
 
 MAX_ENTRIES_A_CALL = 1000
 
-# Old version -> its copy; a temporary table of the writing connection.
+# Old version -> its copy; a temporary table of the writing connection. Without an index: SQLite
+# would read all entries and look each of them up in it.
 _copies = Table(
     "version_copies",
     MetaData(),
-    Column("old", BigInteger, primary_key=True),
+    Column("old", BigInteger, nullable=False),
     Column("new", BigInteger, nullable=False),
     prefixes=["TEMPORARY"],
 )
@@ -169,6 +170,7 @@ def copy_versions(
             ["old", "new"], select(old.c[0], literal(pending.first_version - 1) + nth)
         )
     )
+    merging.analyze(connection, _copies.name)
     copied = connection.scalar(select(func.count()).select_from(_copies)) or 0
     source = entries.join(_copies, _copies.c.old == entries.c.version)
     pair = select(entries.c.bank_key, entries.c.identity).select_from(source).subquery()

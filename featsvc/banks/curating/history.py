@@ -117,12 +117,13 @@ def rollback(
 
 def _added_after(bank_key: int, revision: int) -> ColumnElement[bool]:
     """Select entries of the bank whose identity was not live at the revision."""
-    old = entries.alias("old")
-    was_live = and_(old.c.bank_key == bank_key, live_at(revision, old))
-    return and_(
-        entries.c.bank_key == bank_key,
-        ~exists().where(was_live, old.c.identity == entries.c.identity),
+    now, old = entries.alias("now"), entries.alias("old")
+    is_now = select(now.c.identity).where(
+        now.c.bank_key == bank_key, now.c.removed_revision.is_(None)
     )
+    was = select(old.c.identity).where(old.c.bank_key == bank_key, live_at(revision, old))
+    # Not by looking up each entry: no index has the identities of withdrawn entries.
+    return and_(entries.c.bank_key == bank_key, entries.c.identity.in_(is_now.except_(was)))
 
 
 def _to_restore(bank_key: int, revision: int) -> Select[tuple[int]]:

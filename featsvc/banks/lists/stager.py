@@ -6,11 +6,18 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from featsvc.banks.lists.formats.rows import ImportRow
-from featsvc.banks.records import EntrySignal, initial_version, stored_version
+from featsvc.banks.records import (
+    MAX_FOREIGN_VARIANTS,
+    EntrySignal,
+    initial_version,
+    stored_version,
+)
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql.identity import identity_of
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS, WITHDRAWN
 from featsvc.banks.sql.times import to_us
+from featsvc.errors import InvalidInput
+from featsvc.signals.variants import VARIANTS
 
 _DETAILS_KEPT = 4_096
 MAX_HASHES = 2**23
@@ -65,6 +72,7 @@ class Stager:
         self.identities = array("q")
         self.signals = array("q")
         self.any_withdrawn = False
+        self._foreign: set[str] = set()
 
     def rows(self, number: int, row: ImportRow) -> list[StagedRow]:
         """Return the rows of the `number`-th row of the list, one for each signal."""
@@ -116,6 +124,7 @@ class Stager:
         expire_us = None if row.expire_time is None else to_us(row.expire_time)
         algorithm = signal.algorithm
         version = stored_version(algorithm, signal.version, field="signals")
+        self._check_foreign(signal.variant)
         # Without the initial version: entries stored before there were versions keep their digest.
         initial = version == initial_version(algorithm)
         parts = (
@@ -149,6 +158,17 @@ class Stager:
         )
         self._next_key += 1
         return details
+
+    def _check_foreign(self, variant: str) -> None:
+        """Raises InvalidInput for one more unknown name of a variant than a list may have."""
+        if variant not in VARIANTS and variant not in self._foreign:
+            if len(self._foreign) >= MAX_FOREIGN_VARIANTS:
+                raise InvalidInput.at(
+                    "variant",
+                    f"{variant!r} is one more name than the {MAX_FOREIGN_VARIANTS} that a list may "
+                    "use beside this build's; is it an id?",
+                )
+            self._foreign.add(variant)
 
     def trim(self) -> None:
         """Limit the hashes to one more than `MAX_HASHES`, which says that they are useless."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from sqlalchemy import Connection, Table
 
-from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager
 from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
 from featsvc.banks.sql.schema import import_details, import_rows
+from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 from featsvc.signals.distance import HAMMING
 
@@ -67,13 +68,16 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
     numbered = enumerate(file, 1)
     while chunk := list(islice(numbered, _BATCH_ROWS)):
         batch: list[StagedRow] = []
-        for number, row in chunk:
+        for number, read in chunk:
+            row: ImportRow | BadRow | list[StagedRow] = read
+            if isinstance(read, ImportRow) and (not bad_count or options.skip_bad):
+                row = _staged(stager, number, read)
             if isinstance(row, BadRow):
                 bad_count += 1
                 bad.append(row)
                 file.reject(row)
-            elif not bad_count or options.skip_bad:
-                batch += stager.rows(number, row)
+            elif isinstance(row, list):
+                batch += row
         del bad[MAX_BAD_ROWS_KEPT:]
         stager.trim()
         low, never = _count_weak(row for _, row in chunk if not isinstance(row, BadRow))
@@ -88,6 +92,13 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         unmatchable_signals=unmatchable,
     )
     return StagedRows(summary, stager)
+
+
+def _staged(stager: Stager, number: int, row: ImportRow) -> list[StagedRow] | BadRow:
+    try:
+        return stager.rows(number, row)
+    except InvalidInput as exc:
+        return bad_row(row.line, exc.field, str(exc), "")
 
 
 def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:

@@ -13,7 +13,6 @@ from featsvc.banks.curating.settings import SETTINGS
 from featsvc.banks.lists.formats.rows import ImportRow, algorithm_of, parse_listed_signal
 from featsvc.banks.records import (
     MAX_QUALITY,
-    MAX_VARIANT_CHARS,
     Bank,
     BankMode,
     BankSettings,
@@ -22,6 +21,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
     Revision,
+    check_variant,
     parse_number,
 )
 from featsvc.banks.results import ChangeKind, EntryChange, EntryFilter
@@ -192,7 +192,14 @@ def new_entry(index: int, message: pb.Entry, hashed: Sequence[Signal]) -> Import
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
     signals += [EntrySignal(s.algorithm.name, s.value, s.variant, s.quality) for s in hashed]
-    expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
+    expires = None
+    if message.HasField("expire_time"):
+        try:
+            expires = message.expire_time.ToDatetime(UTC)
+        except (ValueError, OverflowError):
+            raise errors.InvalidInput.at(
+                f"{where}.expire_time", "is not within the years 1 to 9999"
+            ) from None
     return ImportRow(
         index,
         tuple(dict.fromkeys(signals)),
@@ -235,11 +242,7 @@ def _variant(message: pb.EntrySignal | pb.EntryVector, where: str) -> tuple[str,
             f"{where}.{name}",
             "this version does not store signals of frames; leave out frame and time_us",
         )
-    variant = message.variant.strip() or ORIGINAL
-    if len(variant) > MAX_VARIANT_CHARS:
-        raise errors.InvalidInput.at(
-            f"{where}.variant", f"must be at most {MAX_VARIANT_CHARS} characters"
-        )
+    variant = check_variant(message.variant.strip() or ORIGINAL, field=f"{where}.variant")
     quality = message.quality if message.HasField("quality") else None
     if quality is not None and quality > MAX_QUALITY:
         raise errors.InvalidInput.at(

@@ -30,10 +30,10 @@ from featsvc.banks.lists.formats.rows import (
 from featsvc.banks.records import (
     MAX_EXTERNAL_ID_BYTES,
     MAX_QUALITY,
-    MAX_VARIANT_CHARS,
     Entry,
     Opinion,
     check_text,
+    check_variant,
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
@@ -216,9 +216,7 @@ def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
     flag = cells.get("withdrawn", "").strip().lower()
     if flag not in _FLAGS:
         raise InvalidInput.at("withdrawn", f"must be true or false, not {shown(flag)!r}")
-    variant = cells.get("variant", "").strip() or "original"
-    if len(variant) > MAX_VARIANT_CHARS:
-        raise InvalidInput.at("variant", f"must be at most {MAX_VARIANT_CHARS} characters")
+    variant = check_variant(cells.get("variant", "").strip() or "original")
     quality = parse_quality(cells.get("quality", "").strip())
     row = ImportRow(
         0,

@@ -25,7 +25,6 @@ from featsvc.banks.lists.formats.rows import (
 from featsvc.banks.records import (
     MAX_ENTRY_SIGNALS,
     MAX_QUALITY,
-    MAX_VARIANT_CHARS,
     Entry,
     EntrySignal,
     stored_version,
@@ -95,10 +94,6 @@ def _parse(number: int, line: str) -> ImportRow:
 
 
 def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
-    if len(signal.variant) > MAX_VARIANT_CHARS:
-        raise InvalidInput(
-            f"variant: must be at most {MAX_VARIANT_CHARS} characters", field="signals"
-        )
     if signal.quality is not None and not 0 <= signal.quality <= MAX_QUALITY:
         raise InvalidInput(
             f"quality: must be 0 to {MAX_QUALITY}, not {signal.quality}", field="signals"

@@ -12,6 +12,7 @@ from featsvc.banks.records import (
     Opinion,
     check_labels,
     check_text,
+    check_variant,
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
@@ -47,6 +48,10 @@ def check_row(row: ImportRow) -> None:
     check_labels(row.labels)
     check_text("source", row.source, MAX_SOURCE_BYTES)
     check_text("note", row.note, MAX_NOTE_BYTES)
+    for signal in row.signals:
+        check_variant(signal.variant)
+    if row.expire_time is not None:
+        utc_time(row.expire_time, field="expire_time")
 
 
 RAW_TEXT = "raw_text"
@@ -146,4 +151,16 @@ def parse_time(text: str, *, field: str) -> datetime:
         raise InvalidInput.at(
             field, f"{shown(text)!r} is not a time; write 2030-01-31 or 2030-01-31T12:00:00Z"
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return utc_time(moment.replace(tzinfo=moment.tzinfo or UTC), field=field)
+
+
+def utc_time(moment: datetime, *, field: str) -> datetime:
+    """Return an aware time in UTC. Raises InvalidInput outside of the years 1 to 9999 in UTC."""
+    if moment.utcoffset() is None:
+        raise InvalidInput.at(field, "must have an offset from UTC")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput.at(
+            field, f"{moment.isoformat()} is not within the years 1 to 9999 in UTC"
+        ) from None
