@@ -141,6 +141,7 @@ def check(  # noqa: C901, PLR0912 - one branch an aggregation
         assert value == pytest.approx(oracles[feature.aggregation], rel=1e-7, abs=1e-4)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -194,6 +194,7 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 ).filter(lambda tree: bool(re.search(r"\b[a-d]\b", tree[0])))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -145,7 +145,10 @@ def test_every_format_has_its_row_in_the_guide_and_the_contract(name: str) -> No
     assert not written or f"`{name}`" in taking_out, f"docs/curators.md: what does {name} drop?"
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    "compression",
+    ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gzip", "zstd"))],
+)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples_import_exactly(bank: BankStore, name: str, compression: str) -> None:
     format_name, ids, signals = SAMPLES[name]

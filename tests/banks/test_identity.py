@@ -239,6 +239,7 @@ def _withdraw(source: str | None, number: int) -> Callable[[BankStore], Withdraw
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call", [_list, _withdraw(None, 1), _withdraw(None, 1000), _withdraw("", 1000)]
 )

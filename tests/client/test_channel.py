@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 
 from tests.protos import ROOT, descriptors
@@ -67,6 +68,7 @@ def test_every_answer_is_typed(tmp_path: Path) -> None:
     assert output.startswith("Success"), output
 
 
+@pytest.mark.slow
 def test_every_wrong_request_is_an_error(tmp_path: Path) -> None:
     def wrong_call(attribute: str, method: MethodDescriptorProto, _: str) -> str:
         return call(attribute, method, "types_pb2.Content")

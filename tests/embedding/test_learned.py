@@ -58,6 +58,7 @@ def test_a_batch_equals_its_pictures_one_by_one(tmp_path: Path) -> None:
             assert result.scores == pytest.approx(infer(model, photograph(name)).scores, abs=1e-6)
 
 
+@pytest.mark.slow
 @needs_opennsfw
 @pytest.mark.parametrize("name", ["astronaut.png", "coffee.png", "camera.png", "page.png"])
 def test_equals_the_published_classifier(name: str) -> None:
