@@ -246,6 +246,7 @@ class Banks:
             match_low_quality=rng.random() < 0.3,
             variants=rng.choice((Variants.DEFAULT, *Variants)),
             top_k=rng.choice((0, 0, 0, 1, 2, 10)),
+            ignore_safe_lists=rng.random() < 0.2,
         )
 
     def query(self, name: str) -> bytes:

@@ -55,24 +55,26 @@ class _Hit(NamedTuple):
 
 
 def heeded_safe_lists(state: State, options: MatchOptions) -> set[str]:
-    """THE PLACE for what safe lists do: the banks whose hits suppress the other matches.
+    """Return the banks whose hits suppress the other matches.
 
-    Here: a safe list in ENFORCE that the request searches, whatever labels and limits it asks for.
+    These are the safe lists in ENFORCE, whatever banks, labels and limits a request names, unless
+    it says `ignore_safe_lists`.
     """
     return {
         bank.id
         for bank in state.banks.values()
-        if bank.safe
-        and bank.mode is BankMode.ENFORCE
-        and (not options.banks or bank.id in options.banks)
+        if bank.safe and bank.mode is BankMode.ENFORCE and not options.ignore_safe_lists
     }
 
 
 def threshold_of(
     state: State, bank: Bank, kind: Algorithm, options: MatchOptions
 ) -> tuple[float, bool]:
-    """THE SECOND PLACE: a bank's threshold in a request, and whether the request replaced it."""
-    if kind.name in options.thresholds:
+    """Return a bank's threshold in a request, and whether the request replaced it.
+
+    A safe list that suppresses keeps its own.
+    """
+    if kind.name in options.thresholds and bank.id not in heeded_safe_lists(state, options):
         return options.thresholds[kind.name], True
     return bank.thresholds.get(kind.name, kind.default_threshold), False
 
@@ -91,6 +93,8 @@ def expected(
     for signal in signals:
         floor = signal.algorithm.quality_floor
         poor = signal.quality is not None and floor is not None and signal.quality < floor
+        # A plain picture has no PDQ but zeros, whatever quality comes with it.
+        poor |= signal.algorithm.name == "pdq" and not any(signal.value)
         if poor and not (options.match_low_quality and signal.variant == "original"):
             low_quality |= signal.variant == "original"
             continue
@@ -115,10 +119,29 @@ def expected(
     return MatchResult(*_matches(state, shown, options, suppressing), low_quality)
 
 
-def holds(state: State, kind: Algorithm, options: MatchOptions) -> bool:
-    """Return whether any searched bank has a live signal of the algorithm."""
-    rows = state.rows.get(kind.name, [])
-    return any(returned(state.banks[row.bank_id], options) for row in rows)
+def searched(state: State, kind: Algorithm, options: MatchOptions, now_us: int) -> bool:
+    """Return whether there was anything to search for a signal, in every bank that is named."""
+    live = {
+        name: [row for row in rows if _may_match(state.banks[row.bank_id], row, now_us)]
+        for name, rows in state.rows.items()
+    }
+    holding = {row.bank_id for rows in live.values() for row in rows}
+    for bank_id in options.banks:
+        if state.banks[bank_id].mode is BankMode.OFF or bank_id not in holding:
+            return False
+    return any(
+        returned(state.banks[row.bank_id], options)
+        and set(options.labels) <= set(split_stored_labels(row.labels))
+        for row in live.get(kind.name, [])
+    )
+
+
+def _may_match(bank: Bank, row: SignalRow, now_us: int) -> bool:
+    """Return whether a live signal may match at all: it is the version that is computed here."""
+    expired = row.expire_time is not None and row.expire_time <= now_us
+    against = row.opinion == Opinion.NEGATIVE.value and not bank.safe
+    current = row.algorithm_version == get_algorithm(row.algorithm).version
+    return current and not (row.quarantined or expired or against)
 
 
 def _share(variant: str) -> float:
@@ -155,13 +178,9 @@ def _hits(
     largest = kind.largest_distance or 1
     for number, row in enumerate(rows):
         bank = state.banks[row.bank_id]
-        if not _searched(bank, query.variant, options, heeded) or row.quarantined:
+        if not _searched(bank, query.variant, options, heeded):
             continue
-        if row.expire_time is not None and row.expire_time <= now_us:
-            continue
-        if row.opinion == Opinion.NEGATIVE.value and not bank.safe:
-            continue
-        if row.algorithm_version != kind.version:
+        if not _may_match(bank, row, now_us):
             continue
         threshold, _ = threshold_of(state, bank, kind, options)
         share = min(_share(query.variant), _share(row.variant))

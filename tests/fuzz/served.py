@@ -15,12 +15,12 @@ import numpy as np
 import psutil
 from featsvc_client.v1 import matching_pb2, matching_pb2_grpc, types_pb2
 
-from featsvc.matching.matches import MatchOptions, Variants
+from featsvc.matching.matches import MatchOptions, MatchResult, Variants
 from featsvc.service.conversions import signals as convert
 from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.signal import Signal
 from tests.fuzz.banks import ALGORITHMS, DIMENSIONS, Banks
-from tests.fuzz.expected import State, expected, holds, packed
+from tests.fuzz.expected import State, expected, packed, searched
 from tests.fuzz.tally import Tally
 from tests.integration.killed_workers import indexing
 from tests.integration.running import Running, own_connection, running
@@ -104,9 +104,8 @@ def _ask(place: str, banks: Banks, service: Running, tally: Tally) -> None:
         same = [convert.match_message(match) for match in right.matches]
         got = list(answer.matches), answer.truncated
         tally.compare(place, "Match", got, (same, right.truncated))
-        if holds(state, kind, options):
-            poor = answer.outcome == types_pb2.OUTCOME_LOW_QUALITY
-            tally.compare(place, "outcome", poor, right.low_quality)
+        outcome = _outcome(right, searched(state, kind, options, now_us))
+        tally.compare(place, "outcome", answer.outcome, outcome)
     values = [banks.query(kind.name) for _ in range(banks.rng.choice((1, 3, 20)))]
     batch_request = matching_pb2.MatchBatchRequest(
         algorithm=kind.name, dimensions=DIMENSIONS, signals=b"".join(values), options=message
@@ -116,6 +115,7 @@ def _ask(place: str, banks: Banks, service: Running, tally: Tally) -> None:
     if batch is None or state is None:
         return
     distances = batch.fractional_distances or batch.distances
+    scoped = searched(state, kind, options, now_us)
     for i, value in enumerate(values):
         one = expected(state, [_as_sent(Signal(kind, value))], options, now_us)
         found = range(batch.offsets[i], batch.offsets[i + 1])
@@ -126,6 +126,14 @@ def _ask(place: str, banks: Banks, service: Running, tally: Tally) -> None:
         ]
         cut = i in batch.truncated_queries
         tally.compare(place, "MatchBatch", (got_columns, cut), (same_columns, one.truncated))
+        tally.compare(place, "outcome", batch.outcomes[i], _outcome(one, scoped))
+
+
+def _outcome(right: MatchResult, scoped: bool) -> types_pb2.Outcome:
+    """Return the outcome of an answer; `scoped`: there was something to search."""
+    if not scoped:
+        return types_pb2.OUTCOME_NOT_SEARCHED
+    return types_pb2.OUTCOME_LOW_QUALITY if right.low_quality else types_pb2.OUTCOME_OK
 
 
 def _call(
@@ -194,4 +202,5 @@ def _options_message(options: MatchOptions) -> types_pb2.MatchOptions:
         match_low_quality=options.match_low_quality,
         variants=_VARIANTS[options.variants],
         top_k=options.top_k,
+        ignore_safe_lists=options.ignore_safe_lists,
     )
