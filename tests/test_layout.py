@@ -30,6 +30,7 @@ BEHAVIOURS = {
     "hashing/test_table.py": "every computed row of the table of algorithms",
     "matching/test_families.py": "every engine of every distance against brute force",
     "matching/test_fusion.py": "signals and variants of an entry become one match",
+    "matching/test_thresholds.py": "a match is within its threshold, exactly",
     "requests/test_cancelling.py": "a failed request cancels what it has queued",
 }
 # Modules without a test file of their own name: which tests go through them.
