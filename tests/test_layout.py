@@ -31,6 +31,7 @@ BEHAVIOURS = {
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_families.py": "every engine of every distance against brute force",
     "matching/test_fusion.py": "signals and variants of an entry become one match",
+    "matching/test_thresholds.py": "a match is within its threshold, exactly",
     "requests/test_cancelling.py": "a failed request cancels what it has queued",
 }
 # Modules without a test file of their own name: which tests go through them.

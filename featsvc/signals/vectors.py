@@ -112,13 +112,26 @@ def cosine_distances(
 ) -> NDArray[np.float64]:
     """Return 1 - cosine of `query` (d,) and each of the `rows` of `vectors` (n, d), or of all rows.
 
-    The sum is in double precision and rounded to six decimals: equal vectors have distance 0, and
-    all machines agree on a vector that lies on a threshold.
+    It is computed in double precision and not rounded, because it is compared with thresholds.
+    Equal vectors have distance 0. The distance of two vectors does not depend on what is compared
+    beside them: each sum has its own order, which a matrix product would not promise.
     """
     exact = query.astype(np.float64)
+    energy = _row_sums(exact[None], exact)
     rows = np.arange(len(vectors)) if rows is None else rows
     distances = np.empty(len(rows), np.float64)
     for first in range(0, len(rows), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
-        distances[block] = 1 - vectors[rows[block]].astype(np.float64) @ exact
-    return np.clip(np.round(distances, 6), 0, 2)
+        values = vectors[rows[block]].astype(np.float64)
+        # For equal vectors the root is exactly the product.
+        lengths = np.sqrt(_row_sums(values, values) * energy)
+        distances[block] = 1 - _row_sums(values, exact) / lengths
+    return np.clip(distances, 0, 2)
+
+
+def _row_sums(values: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum of products of each row, each in the same order."""
+    sums: NDArray[np.float64] = np.einsum(
+        "ij,ij->i", values, np.broadcast_to(factors, values.shape)
+    )
+    return sums

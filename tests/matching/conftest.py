@@ -1,5 +1,5 @@
 """The stores of the bank tests."""
 
-from tests.banks.conftest import postgres, store, store_url
+from tests.banks.conftest import bank, postgres, store, store_url
 
-__all__ = ["postgres", "store", "store_url"]
+__all__ = ["bank", "postgres", "store", "store_url"]

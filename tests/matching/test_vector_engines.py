@@ -18,6 +18,7 @@ from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.hits import TooManyHits, faiss_on_this_thread
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.distance import COSINE
 from featsvc.signals.vectors import vector_value
 from tests.matching.rows import by_query
 
@@ -39,9 +40,12 @@ def unit(seed: int, count: int, dimensions: int, *, centres: int = 3) -> NDArray
 def brute_force(
     values: NDArray[np.uint8], queries: NDArray[np.uint8], radius: float
 ) -> list[list[tuple[int, float]]]:
-    vectors, query_vectors = (v.view("<f4").astype(float) for v in (values, queries))
-    distances = np.clip(np.round(1 - query_vectors @ vectors.T, 6), 0, 2)
-    return [[(int(r), float(d[r])) for r in np.flatnonzero(d <= radius)] for d in distances]
+    """Compare each pair by itself; tests/signals/test_vectors.py has an oracle of the distance."""
+    kept = []
+    for query in queries:
+        distances = [COSINE.compare(SSCD, query.tobytes(), value.tobytes()) for value in values]
+        kept.append([(row, d) for row, d in enumerate(distances) if d <= radius])
+    return kept
 
 
 @settings(max_examples=60)

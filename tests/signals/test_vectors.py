@@ -14,7 +14,7 @@ from featsvc.errors import InvalidInput, InvalidSignal, UnknownAlgorithm
 from featsvc.signals.algorithms import ALGORITHMS, Kind, find_algorithm, get_algorithm
 from featsvc.signals.distance import COSINE, distance
 from featsvc.signals.signal import Signal, format_value
-from featsvc.signals.vectors import vector_of, vector_value
+from featsvc.signals.vectors import cosine_distances, vector_of, vector_value
 from tests.signals.values import parse_value
 
 FLOATS = st.floats(-(2.0**40), 2.0**40, width=32)
@@ -95,11 +95,31 @@ def test_distance_is_one_minus_the_cosine() -> None:
         Signal(SSCD, vector_value(SSCD, np.array(v, np.float32)))
         for v in ([2, 0], [1, 3**0.5], [0, 9], [-1, 0])
     )
-    assert [distance(one, v) for v in (one, half, none, other)] == [0, 0.5, 1, 2]
+    distances = [distance(one, v) for v in (one, half, none, other)]
+    assert distances == [0, pytest.approx(0.5, abs=1e-7), 1, 2]
+    assert distances[1] != 0.5, "the vector is rounded to float32, its distance is not"
     with pytest.raises(InvalidInput, match="do not compare"):
         distance(one, Signal(SSCD_4, one.value))
     with pytest.raises(InvalidSignal, match="has 4 bytes, not 8"):
         distance(one, Signal(SSCD, one.value[:4]))
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 2, 3, 58, 256, 4096]), st.integers(1, 40))
+def test_a_distance_is_exact_and_the_same_beside_any_others(
+    seed: int, dimensions: int, count: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((count, dimensions)) + rng.choice([0, 3])
+    vectors = np.stack([vector_of(vector_value(SSCD, row)) for row in rows])
+    together = cosine_distances(vectors[0], vectors)
+    alone = [cosine_distances(vectors[0], vectors[i : i + 1]).item() for i in range(count)]
+    back = [cosine_distances(vectors[i], vectors[:1]).item() for i in range(count)]
+    assert together.tolist() == alone == back
+    assert together[0] == 0
+    wide = vectors.astype(np.longdouble)
+    lengths = np.sqrt((wide * wide).sum(axis=1) * (wide[0] * wide[0]).sum())
+    exact = np.clip(1 - (wide * wide[0]).sum(axis=1) / lengths, 0, 2)
+    np.testing.assert_allclose(together, exact.astype(float), rtol=0, atol=1e-14)
 
 
 def test_thresholds_are_distances() -> None:
