@@ -131,7 +131,9 @@ class Layers:
     def views(self, banks: Sequence[Bank]) -> tuple[PartView, ...]:
         """Return the parts for a snapshot with these banks."""
         layers = (self.base, *self.newer)
-        return tuple(PartView.of(la.part, la.withdrawn, banks, la.holdings) for la in layers)
+        return tuple(
+            PartView.of(la.part, la.withdrawn, banks, la.holdings, la.set_aside) for la in layers
+        )
 
     def status(self) -> tuple[AlgorithmStatus, ...]:
         """Return the state of each algorithm, sorted by name."""

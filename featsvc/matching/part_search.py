@@ -13,6 +13,7 @@ from featsvc.matching.hits import Distances, RawHits, hit_ends, hit_queries
 from featsvc.matching.holdings import PartHoldings
 from featsvc.matching.parts import NEGATIVE, QUARANTINED, Part, SignalIndex
 from featsvc.matching.rules import BankRules, Thresholds
+from featsvc.matching.set_aside import SetAsideColumns
 from featsvc.matching.values import Values
 from featsvc.signals.variants import share_of
 
@@ -91,6 +92,7 @@ class PartView:
     - `positions`: for each bank of the part its position in the snapshot, -1 where it is deleted.
     - `choices`: the banks that chose an engine, by engine.
     - `holdings`: what the part holds, withdrawn entries included.
+    - `set_aside`: the signals of live entries that no index holds.
     - `shares`: the share of the threshold of each variant in the part; None where all are 1.
     """
 
@@ -99,11 +101,17 @@ class PartView:
     positions: _I64
     choices: tuple[tuple[str, tuple[str, ...]], ...]
     holdings: PartHoldings
+    set_aside: SetAsideColumns
     shares: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
-        cls, part: Part, withdrawn: _I64, banks: Sequence[Bank], holdings: PartHoldings
+        cls,
+        part: Part,
+        withdrawn: _I64,
+        banks: Sequence[Bank],
+        holdings: PartHoldings,
+        set_aside: SetAsideColumns,
     ) -> "PartView":
         position = {bank.id: i for i, bank in enumerate(banks)}
         in_part = frozenset(part.strings.banks)
@@ -115,7 +123,7 @@ class PartView:
         choices = tuple((engine, tuple(ids)) for engine, ids in sorted(chosen.items()))
         shares = np.array([share_of(variant) for variant in part.strings.variants], np.float64)
         varied = shares if (shares < 1).any() else None
-        return cls(part, withdrawn, positions, choices, holdings, varied)
+        return cls(part, withdrawn, positions, choices, holdings, set_aside, varied)
 
     def search(self, index: SignalIndex, queries: Values, radius: float) -> RawHits:
         """Search an index of this part, with the chosen engine for a bank that chose one."""

@@ -17,6 +17,7 @@ from featsvc.matching.matches import MatchOptions
 from featsvc.matching.part_search import PartView
 from featsvc.matching.parts import NEGATIVE, QUARANTINED
 from featsvc.matching.rules import BankRules
+from featsvc.signals.algorithms import find_algorithm
 from featsvc.signals.hashes import ContentOutcome
 
 MAX_NAMED = 20
@@ -33,7 +34,8 @@ class SearchedAlgorithm:
     """What was searched for one algorithm.
 
     `banks` are ids, at most MAX_NAMED of `bank_count`. `entries` and `signals` are those that could
-    match: they are live and have the labels of the request. `variants` of the query were tried
+    match: they are live and have the labels of the request. `set_aside` signals of the searched
+    banks are in no index, so nothing was compared with them. `variants` of the query were tried
     besides the original.
     """
 
@@ -42,6 +44,7 @@ class SearchedAlgorithm:
     bank_count: int
     entries: int
     signals: int
+    set_aside: int
     variants: tuple[str, ...]
 
 
@@ -50,20 +53,24 @@ class SearchScope:
     """What a request searches; compared by identity, as it is shared.
 
     `safe_lists` are ids, at most MAX_NAMED of `safe_list_count`. `not_searched` says what had
-    nothing to search; empty where all is well.
+    nothing to search, `degraded` which banks hold an algorithm that none of their signals is
+    indexed of; each is empty where all is well.
     """
 
     algorithms: tuple[SearchedAlgorithm, ...]
     safe_lists: tuple[str, ...]
     safe_list_count: int
     not_searched: str
+    degraded: str = ""
 
     def outcome(self, outcome: ContentOutcome, reason: str) -> tuple[ContentOutcome, str]:
         """Return the outcome and reason of an answer, from those of its content."""
-        if not self.not_searched:
-            return outcome, reason
-        reason = f"{self.not_searched}; {reason}" if reason else self.not_searched
-        return ContentOutcome.NOT_SEARCHED, reason
+        reason = "; ".join(filter(None, (self.not_searched, self.degraded, reason)))
+        if self.not_searched:
+            return ContentOutcome.NOT_SEARCHED, reason
+        if self.degraded and outcome is not ContentOutcome.UNSUPPORTED_MEDIA:
+            return ContentOutcome.DEGRADED, reason
+        return outcome, reason
 
 
 class ScopeQuery(NamedTuple):
@@ -131,6 +138,13 @@ class _Holdings:
                     counted.append((view, groups_of_rows(view.part, index, gone), -1))
         self._all = {name: self._count(name, frozenset()) for name in self._groups}
         self._none = _Held(*np.zeros((2, len(rules.banks)), np.int64))
+        self.set_aside: dict[str, NDArray[np.int64]] = {}
+        """Signals by algorithm that are in no index, by the position of the bank."""
+        for view in views:
+            for number, (name, _) in enumerate(view.part.strings.causes):
+                bank = view.positions[view.set_aside.bank[view.set_aside.cause == number]]
+                by_bank = self.set_aside.setdefault(name, np.zeros(len(rules.banks), np.int64))
+                np.add.at(by_bank, bank[bank >= 0], 1)
         self.signals = sum((held.signals for held in self._all.values()), self._none.signals)
         """Signals of every algorithm that can match, by the position of the bank."""
 
@@ -190,6 +204,9 @@ def _make(
                     bank_count=len(ids),
                     entries=int(held[name].entries[at].sum()),
                     signals=int(held[name].signals[at].sum()),
+                    set_aside=int(holdings.set_aside[name][at].sum())
+                    if name in holdings.set_aside
+                    else 0,
                     variants=tried if name == _VARIED else (),
                 )
             )
@@ -205,8 +222,31 @@ def _make(
         *_idle_algorithms(holdings, query, banks, options, lacking),
     )
     return SearchScope(
-        tuple(algorithms), tuple(safe_lists[:MAX_NAMED]), len(safe_lists), "; ".join(idle)
+        tuple(algorithms),
+        tuple(safe_lists[:MAX_NAMED]),
+        len(safe_lists),
+        "; ".join(idle),
+        "; ".join(_unindexed(holdings, rules, banks, query)),
     )
+
+
+def _unindexed(
+    holdings: _Holdings, rules: BankRules, banks: Sequence[int], query: ScopeQuery
+) -> Iterable[str]:
+    """Say which banks hold signals of an algorithm of the query, and none of them is indexed.
+
+    An algorithm that this build does not know may be one of any content.
+    """
+    for name, set_aside in sorted(holdings.set_aside.items()):
+        unknown = find_algorithm(name) is None and query.content and not query.named
+        if name not in query.planned and not unknown:
+            continue
+        held = holdings.of(name).signals
+        if lacking := [i for i in banks if set_aside[i] and not held[i]]:
+            yield (
+                f"{_names(rules, lacking)}: no signal of {name} can be compared by this server; "
+                "GetIndexStatus says why"
+            )
 
 
 def _idle_banks(

@@ -147,8 +147,9 @@ class Snapshot:
             name: _AlgorithmIndex.of(get_algorithm(name), parts)
             for name, parts in parts_by_algorithm(views).items()
         }
-        self.algorithms = tuple(sorted(self._indexes))
-        """Names of the algorithms that any entry has a signal of."""
+        known = (name for name in self.set_aside if find_algorithm(name) is not None)
+        self.algorithms = tuple(sorted({*self._indexes, *known}))
+        """Names of the algorithms that any entry has a signal of, indexed or set aside."""
 
     def query_variants(self, options: MatchOptions) -> frozenset[str]:
         """Return the variants to hash for this request. Raises NotFound."""

@@ -46,6 +46,7 @@ ELSEWHERE = {
     "ScreenResponse.features_outcome_reason", "GetIndexStatusResponse.set_aside",
     "SetAsideSignals.algorithm", "SetAsideSignals.reason", "SetAsideSignals.signals",
     "SetAsideSignals.entries", "GetIndexStatusResponse.failure",
+    "SearchedAlgorithm.set_aside_signals",
 }  # fmt: skip
 
 COFFEE = photograph("coffee.png").read_bytes()

@@ -283,8 +283,10 @@ def test_signals_that_are_not_searched_are_said(data_dir: Path) -> None:
         query = matching_pb2.MatchRequest(
             signal=types_pb2.Signal(algorithm="pdq", value=f"{2:064x}")
         )
-        (match,) = client.matching.Match(query).matches
+        answer = client.matching.Match(query)
+        (match,) = answer.matches
         assert match.entry == f"banks/b/entries/{whole}"
+        assert answer.searched.algorithms[0].set_aside_signals == 1
         status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
         (told,) = status.set_aside
         assert (told.algorithm, told.reason, told.signals) == ("pdq", "WRONG_LENGTH", 1)

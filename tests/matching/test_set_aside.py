@@ -23,6 +23,7 @@ from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.parts import build_part
+from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.matching.set_aside import (
     BAD_VALUE,
     DAMAGED_ROW,
@@ -34,6 +35,7 @@ from featsvc.matching.set_aside import (
 )
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import Algorithm, get_algorithm
+from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 from featsvc.signals.text_grams import stored_values
 from featsvc.signals.vectors import FLOAT32
@@ -218,6 +220,43 @@ def test_each_damage_has_its_reason(store: BankStore, kind: str) -> None:
     assert (algorithm, told, signals) == (name, reason, 1)
     ((_, entry_id),) = examples
     assert store.get_entry("b", entry_id).external_id == f"x{number}"
+
+
+@pytest.mark.parametrize("kind", ["other version", "unknown"])
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_a_bank_of_which_nothing_can_be_compared_is_not_ok(
+    store: BankStore, kind: str, damaged: int
+) -> None:
+    for bank in ("a", "b"):
+        store.create_bank(bank)
+        add(store, bank, (0, 4))  # PDQ, as NAMES has it
+    name = ""
+    for number in (0, 4)[:damaged]:
+        name = damage(store, "a", number, kind)
+    follower = Follower(store)
+    follower.start()
+    follower.stop()
+    planned = ("pdq", "md5")
+
+    def scope_of(named: bool, **options: Any) -> SearchScope:
+        query = ScopeQuery(planned, frozenset(planned), named=named, content=True)
+        return follower.snapshot.scope(query, MatchOptions(**options))
+
+    scope = scope_of(named=False)
+    outcome, reason = scope.outcome(ContentOutcome.OK, "")
+    if damaged == 0 or (damaged == 1 and kind == "other version"):
+        assert (outcome, reason) == (ContentOutcome.OK, "")
+    else:
+        assert outcome is ContentOutcome.DEGRADED
+        assert reason.startswith(f"a: no signal of {name} can be compared")
+        assert scope.outcome(ContentOutcome.UNSUPPORTED_MEDIA, "x")[1].endswith("; x")
+    of_pdq = next(of for of in scope.algorithms if of.algorithm == "pdq")
+    assert of_pdq.set_aside == (damaged if kind == "other version" else 0)
+    assert of_pdq.signals == 4 - damaged
+    only_b = scope_of(named=False, banks=("b",))
+    assert only_b.outcome(ContentOutcome.OK, "")[0] is ContentOutcome.OK
+    if kind == "unknown":  # a caller that names its algorithms does not miss this one
+        assert scope_of(named=True).degraded == ""
 
 
 def test_more_variants_and_banks_than_16_bits_count() -> None:

@@ -257,20 +257,22 @@ class Searched(_message.Message):
     def __init__(self, algorithms: _Optional[_Iterable[_Union[SearchedAlgorithm, _Mapping]]] = ..., safe_lists: _Optional[_Iterable[str]] = ..., safe_list_count: _Optional[int] = ...) -> None: ...
 
 class SearchedAlgorithm(_message.Message):
-    __slots__ = ("algorithm", "banks", "bank_count", "entries", "signals", "query_variants")
+    __slots__ = ("algorithm", "banks", "bank_count", "entries", "signals", "query_variants", "set_aside_signals")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     BANKS_FIELD_NUMBER: _ClassVar[int]
     BANK_COUNT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     QUERY_VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     banks: _containers.RepeatedScalarFieldContainer[str]
     bank_count: int
     entries: int
     signals: int
     query_variants: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, algorithm: _Optional[str] = ..., banks: _Optional[_Iterable[str]] = ..., bank_count: _Optional[int] = ..., entries: _Optional[int] = ..., signals: _Optional[int] = ..., query_variants: _Optional[_Iterable[str]] = ...) -> None: ...
+    set_aside_signals: int
+    def __init__(self, algorithm: _Optional[str] = ..., banks: _Optional[_Iterable[str]] = ..., bank_count: _Optional[int] = ..., entries: _Optional[int] = ..., signals: _Optional[int] = ..., query_variants: _Optional[_Iterable[str]] = ..., set_aside_signals: _Optional[int] = ...) -> None: ...
 
 class Watermark(_message.Message):
     __slots__ = ("revision", "commit_time")

@@ -361,6 +361,7 @@ def searched(scope: SearchScope) -> types_pb2.Searched:
                 entries=of.entries,
                 signals=of.signals,
                 query_variants=of.variants,
+                set_aside_signals=of.set_aside,
             )
             for of in scope.algorithms
         ],
