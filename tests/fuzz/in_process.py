@@ -11,8 +11,8 @@ from unittest import mock
 
 import numpy as np
 
+from featsvc.matching import engines, hits, match_builder, plans, vector_engines
 from featsvc.matching import follower as follower_module
-from featsvc.matching import hits, match_builder, plans, vector_engines
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.matches import BatchResult, Match, MatchOptions, MatchResult
@@ -33,6 +33,9 @@ def small_limits(rng: random.Random) -> Iterator[None]:
         mock.patch.object(match_builder, "FEW", rng.choice((0, 16))),
         mock.patch.object(match_builder, "MANY", rng.choice((0, 30, 512))),
         mock.patch.object(hits, "MAX_HITS", rng.choice((40, 1 << 22))),
+        # Hits are counted only where they do not fit the buffer of a thread.
+        mock.patch.object(engines, "_FIRST_HITS", rng.choice((4, 1024))),
+        mock.patch.object(engines, "_scratch", engines._Scratch()),
         mock.patch.object(vector_engines, "PROJECTED_ROWS", rng.choice((8, 16_384))),
         mock.patch.object(plans, "SCAN_BELOW_ROWS", 64),
         mock.patch.object(follower_module, "COMPACT_SIGNALS", rng.choice((30, 20_000))),

@@ -8,8 +8,10 @@ import pytest
 
 from featsvc.banks.records import Bank, BankMode, Entry, EntrySignal, Opinion, StoreHead
 from featsvc.matching import hits, match_builder
+from featsvc.matching import snapshot as snapshot_module
 from featsvc.matching.layers import Layers
 from featsvc.matching.matches import MatchOptions, MatchResult
+from featsvc.matching.part_search import search_parts
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
@@ -17,6 +19,8 @@ from tests.matching.test_snapshot import NOW, ZERO, bank, entry, far, ids, rows_
 
 PDQ, PHASH, MD5 = map(get_algorithm, ("pdq", "phash", "md5"))
 DEFAULT = MatchOptions()
+VARIANTS = ("flip_x", "flip_y")
+SIGNALS = [Signal(PDQ, far(d), variant=v) for v in ("original", *VARIANTS) for d in (0, 1, 2)]
 
 
 def results(
@@ -113,18 +117,38 @@ def test_shares_order_algorithms_by_every_way() -> None:
     assert others == [first, first]
 
 
-@pytest.mark.parametrize("max_hits", [hits.MAX_HITS, 30])
-def test_ties_are_in_one_order_by_every_way(monkeypatch: pytest.MonkeyPatch, max_hits: int) -> None:
+def test_ties_are_in_one_order_by_every_way() -> None:
     """By query signal, then in the order in which entries were added."""
-    monkeypatch.setattr(hits, "MAX_HITS", max_hits)
     first = [entry(i, ZERO, far(1)) for i in range(12)]
     later = [entry(i, far(1), ZERO, far(2)) for i in range(12, 20)]
-    banks = (bank(query_variants=("flip_x", "flip_y")),)
-    served = after(first, later, (), *banks)
-    names = ("original", "flip_x", "flip_y")
-    signals = [Signal(PDQ, far(d), variant=v) for v in names for d in (0, 1, 2)]
+    served = after(first, later, (), bank(query_variants=VARIANTS))
     for options in (DEFAULT, MatchOptions(max_results=7), MatchOptions(top_k=5)):
-        one, *others = results(served, signals, options)
+        one, *others = results(served, SIGNALS, options)
         assert others == [one, one]
         assert ids(one.matches) == list(range(len(one.matches)))
         assert one.truncated == (options.max_results == 7)
+
+
+def test_queries_that_are_searched_in_halves_lose_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits are counted only beyond the buffer of a thread, which holds 1,024."""
+    made = [entry(i, far(i % 3)) for i in range(900)]
+    served = snapshot(made, bank(query_variants=VARIANTS))
+    options = MatchOptions(max_results=1000)
+    whole = results(served, SIGNALS, options)
+    assert len(whole[0].matches) == 900
+    searched = mock.Mock(side_effect=search_parts)
+    monkeypatch.setattr(snapshot_module, "search_parts", searched)
+    monkeypatch.setattr(hits, "MAX_HITS", 500)
+    assert results(served, SIGNALS, options) == whole
+    assert searched.call_count > 3 * 2, "nothing was searched in halves"
+
+
+def test_a_batch_lists_a_safe_row_once() -> None:
+    """It is not suppressed, whether another safe list suppresses the matches of a query or not."""
+    made = [entry(1, far(3), bank_id="watched"), entry(2, far(20), bank_id="ok")]
+    shadow = bank("watched", safe=True, mode=BankMode.SHADOW)
+    served = snapshot(made, shadow, bank("ok", safe=True, thresholds={"pdq": 2}))
+    values = np.frombuffer(far(0) + far(19), np.uint8).reshape(2, 32)
+    batch = served.match_batch(PDQ, values)
+    assert [(m.entry_id, m.suppressed) for m in batch.entries] == [(1, False), (2, False)]
+    assert np.diff(batch.offsets).tolist() == [1, 2]

@@ -162,13 +162,13 @@ def test_variants_with_equal_thresholds_are_searched_together(
 
 
 def test_queries_with_too_many_hits_are_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [entry(i, far(i % 5)) for i in range(40)]
+    made = [entry(i, far(i % 5)) for i in range(800)]
     served = snapshot_of(made, bank(query_variants=ALL))
     queries = [Signal(PDQ, far(i), variant=v) for i, v in enumerate(ALL)]
     whole = match(served, *queries)
-    monkeypatch.setattr(hits, "MAX_HITS", 30)
+    monkeypatch.setattr(hits, "MAX_HITS", 300)
     assert match(served, *queries) == whole
-    assert len(whole) == 40
+    assert len(whole) == 100
 
 
 def test_all_variants_are_matched_in_banks_without_variants() -> None:
