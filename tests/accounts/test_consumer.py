@@ -5,6 +5,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from featsvc.accounts import Definitions, EntityRef, FeatureStore, Selection
 from featsvc.accounts.consumer import StreamConsumer
 from featsvc.accounts.events import clock_ms
@@ -74,6 +76,7 @@ def test_bad_events_become_dead_letters(url: str, server: Any, shipped: Definiti
     consume(url, shipped, lambda: settled(server, 23), check)
 
 
+@pytest.mark.slow
 def test_entries_of_a_dead_consumer_are_claimed(
     url: str, server: Any, shipped: Definitions
 ) -> None:
@@ -94,6 +97,7 @@ def test_entries_of_a_dead_consumer_are_claimed(
     consume(url, shipped, lambda: settled(server, 5), check, retry_after_ms=50)
 
 
+@pytest.mark.slow
 def test_an_event_that_fails_does_not_block_the_others(
     url: str, server: Any, shipped: Definitions
 ) -> None:

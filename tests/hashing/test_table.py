@@ -26,8 +26,12 @@ KERNEL_TESTS = Path(__file__).parents[1] / "kernels"
 pytestmark = pytest.mark.filterwarnings("ignore:Level value of")
 
 
-def of(kinds: list[Algorithm]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("kind", kinds, ids=[kind.name for kind in kinds])
+def of(kinds: list[Algorithm], *, slow: str = "") -> pytest.MarkDecorator:
+    """Run a test for each kind; `slow` names one that is marked so."""
+    return pytest.mark.parametrize(
+        "kind",
+        [pytest.param(k, id=k.name, marks=[pytest.mark.slow] * (k.name == slow)) for k in kinds],
+    )
 
 
 def sizes_of(kind: Algorithm, most: int) -> list[Algorithm]:
@@ -98,7 +102,7 @@ def test_every_size_has_the_declared_bits(kind: Algorithm) -> None:
         assert signal.quality is not None
 
 
-@of(PICTURED)
+@of(PICTURED, slow="crop_resistant")
 def test_it_equals_its_oracle(kind: Algorithm) -> None:
     for picture in pictures():
         for signal in signals_of(picture, sizes_of(kind, 2)):
