@@ -2,8 +2,10 @@
 
 import random
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -221,8 +223,10 @@ class Banks:
         self.store.rollback_bank(self._bank(), revision)
 
     def _back_up(self) -> None:
-        self.store.close()
-        shutil.copy(self._file, self._backup)
+        """Copy what is committed, which a copy of the file alone does not have."""
+        file, copy = sqlite3.connect(self._file), sqlite3.connect(self._backup)
+        with closing(file), closing(copy):
+            file.backup(copy)
 
     def _restore(self) -> None:
         """Replace the store by the backup: later revisions are other changes."""
@@ -230,6 +234,9 @@ class Banks:
             self.store.close()
             copy = self._backup.with_suffix(".copy")
             shutil.copy(self._backup, copy)
+            # Those of the file that is replaced, which SQLite would apply to the other one.
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self._file}{suffix}").unlink(missing_ok=True)
             copy.rename(self._file)
 
     def options(self) -> MatchOptions:
