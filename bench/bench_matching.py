@@ -30,7 +30,7 @@ from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.signal import Signal
 from tests.matching.rows import row
-from tests.matching.test_snapshot import bank
+from tests.matching.served import bank
 
 RADIUS = 31
 PDQ = ALGORITHMS["pdq"]

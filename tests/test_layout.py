@@ -29,6 +29,7 @@ BEHAVIOURS = {
     "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
     "hashing/test_table.py": "every computed row of the table of algorithms",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
+    "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
     "matching/test_fusion.py": "signals and variants of an entry become one match",
     "matching/test_thresholds.py": "a match is within its threshold, exactly",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.stored import SignalRow
-from featsvc.matching.holdings import PartHoldings
+from featsvc.matching.holdings import PartHoldings, groups_of_rows
 from featsvc.matching.part_search import PartView
 from featsvc.matching.parts import Part, build_part
 from featsvc.matching.segments import Segment
@@ -75,9 +75,8 @@ class Layer:
         index = self.part.indexes.get(algorithm)
         if index is None or not len(self.withdrawn):
             return 0, 0
-        first = np.searchsorted(index.entry, self.withdrawn, "left")
-        counts = np.searchsorted(index.entry, self.withdrawn, "right") - first
-        return int(counts.sum()), int(np.count_nonzero(counts))
+        groups = groups_of_rows(self.part, index, self.withdrawn)
+        return int(groups.signals.sum()), int(groups.entries.sum())
 
 
 @dataclass(frozen=True, slots=True)

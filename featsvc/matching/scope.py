@@ -5,6 +5,7 @@ snapshot, the algorithms and a few options only, so that it is made once and sha
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,8 +54,8 @@ class SearchScope:
     """What a request searches; compared by identity, as it is shared.
 
     `safe_lists` are ids, at most MAX_NAMED of `safe_list_count`. `not_searched` says what had
-    nothing to search, `degraded` which banks hold an algorithm that none of their signals is
-    indexed of; each is empty where all is well.
+    nothing to search, `degraded` which banks hold signals of an algorithm, of which none is
+    indexed; each is empty where all is well.
     """
 
     algorithms: tuple[SearchedAlgorithm, ...]
@@ -138,13 +139,12 @@ class _Holdings:
                     counted.append((view, groups_of_rows(view.part, index, gone), -1))
         self._all = {name: self._count(name, frozenset()) for name in self._groups}
         self._none = _Held(*np.zeros((2, len(rules.banks)), np.int64))
-        self.set_aside: dict[str, NDArray[np.int64]] = {}
-        """Signals by algorithm that are in no index, by the position of the bank."""
+        self.set_aside: dict[str, NDArray[np.int64]] = defaultdict(self._none.signals.copy)
+        """Signals that are in no index, by algorithm, and by the position of the bank."""
         for view in views:
             for number, (name, _) in enumerate(view.part.strings.causes):
                 bank = view.positions[view.set_aside.bank[view.set_aside.cause == number]]
-                by_bank = self.set_aside.setdefault(name, np.zeros(len(rules.banks), np.int64))
-                np.add.at(by_bank, bank[bank >= 0], 1)
+                np.add.at(self.set_aside[name], bank[bank >= 0], 1)
         self.signals = sum((held.signals for held in self._all.values()), self._none.signals)
         """Signals of every algorithm that can match, by the position of the bank."""
 
@@ -193,6 +193,7 @@ def _make(
     at = list(banks)
     held = {name: holdings.of(name, options.labels) for name in query.planned}
     tried = tuple(sorted(rules.query_variants(options))) if query.content else ()
+    none = np.zeros(len(rules.banks), np.int64)
     algorithms = []
     for name in query.planned:
         if name in query.searched:
@@ -204,9 +205,7 @@ def _make(
                     bank_count=len(ids),
                     entries=int(held[name].entries[at].sum()),
                     signals=int(held[name].signals[at].sum()),
-                    set_aside=int(holdings.set_aside[name][at].sum())
-                    if name in holdings.set_aside
-                    else 0,
+                    set_aside=int(holdings.set_aside.get(name, none)[at].sum()),
                     variants=tried if name == _VARIED else (),
                 )
             )

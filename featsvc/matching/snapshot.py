@@ -136,7 +136,7 @@ class Snapshot:
         self.commit_time = head.commit_time
         self.status = status
         self.set_aside: Mapping[str, int] = MappingProxyType(_signals_by_algorithm(set_aside))
-        """Live signals of each algorithm, in all banks, that no search looks at."""
+        """Live signals of each algorithm, in all banks, that are not searched."""
         self._rules = BankRules.of(banks)
         self._views = tuple(views)
         self._vectors: tuple[str, ...] | None = None

@@ -15,7 +15,7 @@ from featsvc.matching.part_search import search_parts
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
-from tests.matching.test_snapshot import NOW, ZERO, bank, entry, far, ids, rows_of, snapshot
+from tests.matching.served import NOW, ZERO, bank, entry, far, ids, rows_of, snapshot
 
 PDQ, PHASH, MD5 = map(get_algorithm, ("pdq", "phash", "md5"))
 DEFAULT = MatchOptions()

@@ -12,8 +12,8 @@ from featsvc.matching.part_search import search_parts
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import VARIANTS
-from tests.matching.test_snapshot import ZERO, bank, entry, far, ids, match
-from tests.matching.test_snapshot import snapshot as snapshot_of
+from tests.matching.served import ZERO, bank, entry, far, ids, match
+from tests.matching.served import snapshot as snapshot_of
 
 PDQ = get_algorithm("pdq")
 MD5 = get_algorithm("md5")

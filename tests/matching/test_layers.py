@@ -9,7 +9,7 @@ from featsvc.banks.records import StoreHead
 from featsvc.matching.layers import Layers
 from featsvc.matching.snapshot import Snapshot
 from tests.matching.rows import held, row
-from tests.matching.test_snapshot import bank
+from tests.matching.served import bank
 
 NOW = datetime.now(UTC)
 

@@ -15,7 +15,7 @@ from featsvc.matching.many_hits import HitColumns
 from featsvc.matching.matches import MAX_EVIDENCE, MatchOptions
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
-from tests.matching.test_snapshot import ZERO, bank, entry, far, snapshot
+from tests.matching.served import ZERO, bank, entry, far, snapshot
 
 PDQ = get_algorithm("pdq")
 MD5 = get_algorithm("md5")

@@ -22,7 +22,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.hashes import ContentOutcome
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import QUERY_VARIANTS
-from tests.matching.test_snapshot import NOW, ZERO, bank, entry, far, rows_of, snapshot
+from tests.matching.served import NOW, ZERO, bank, entry, far, rows_of, snapshot
 
 VALUES = {"pdq": ZERO, "md5": bytes(16), "sha256": bytes(32), "phash": bytes(8)}
 NAMES = tuple(VALUES)

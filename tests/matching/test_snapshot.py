@@ -1,9 +1,6 @@
 """Snapshots: the rules, the order and the form of matches."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from unittest import mock
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -11,131 +8,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.records import (
-    Bank,
     BankMode,
-    BankSettings,
-    Entry,
     EntrySignal,
     Opinion,
     StoreHead,
 )
-from featsvc.banks.sql.schema import LABEL_SEPARATOR
-from featsvc.banks.sql.stored import SignalRow
-from featsvc.banks.sql.times import to_us
 from featsvc.errors import InvalidInput, NotFound, UnknownAlgorithm
-from featsvc.matching import hits, match_builder
 from featsvc.matching import snapshot as snapshot_module
-from featsvc.matching.layers import Layers
 from featsvc.matching.matches import Match, MatchOptions, Variants
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import QUERY_VARIANTS
 from featsvc.signals.vectors import vector_value
-from tests.matching.rows import row
-
-PDQ = get_algorithm("pdq")
-PHASH_16 = get_algorithm("phash-16")
-PHASH = get_algorithm("phash")
-MD5 = get_algorithm("md5")
-SHA256 = get_algorithm("sha256")
-SSCD = get_algorithm("sscd@3")
-
-NOW = datetime.now(UTC)
-ZERO = b"\x80" + bytes(31)
-"""The centre of the values of these tests. 32 zeros are the hash of a plain picture."""
-
-
-@pytest.fixture(
-    autouse=True,
-    scope="module",
-    params=[(16, 512), (0, 512), (0, 0)],
-    ids=["one by one", "in columns", "chosen in columns"],
+from tests.matching.served import (
+    MD5,
+    NOW,
+    PDQ,
+    PHASH,
+    PHASH_16,
+    SHA256,
+    SSCD,
+    ZERO,
+    bank,
+    entry,
+    far,
+    ids,
+    match,
+    snapshot,
 )
-def _few(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hits are handled one by one or in columns, with the same results."""
-    few, many = request.param
-    with mock.patch.multiple(match_builder, FEW=few, MANY=many):
-        yield
 
-
-def bits(*positions: int) -> bytes:
-    """Return ZERO with these bits set."""
-    return int(sum(1 << p for p in {255, *positions})).to_bytes(32, "big")
-
-
-def far(distance: int) -> bytes:
-    """Return a PDQ value at that distance from ZERO."""
-    return bits(*range(distance))
-
-
-def bank(bank_id: str = "b", **options: Any) -> Bank:
-    settings = BankSettings(**options)
-    return Bank(
-        **{name: getattr(settings, name) for name in BankSettings.__dataclass_fields__},
-        id=bank_id,
-        etag="1",
-        revision=1,
-        create_time=NOW,
-        update_time=NOW,
-        entry_count=0,
-        signal_counts={},
-    )
-
-
-def entry(entry_id: int, *signals: EntrySignal | bytes, bank_id: str = "b", **fields: Any) -> Entry:
-    return Entry(
-        id=entry_id,
-        bank_id=bank_id,
-        external_id=f"x{entry_id}",
-        signals=tuple(EntrySignal("pdq", s) if isinstance(s, bytes) else s for s in signals),
-        labels=fields.get("labels", ()),
-        source=fields.get("source", ""),
-        opinion=fields.get("opinion", Opinion.UNSPECIFIED),
-        note="",
-        expire_time=fields.get("expire_time"),
-        added_revision=1,
-        removed_revision=None,
-        quarantined=fields.get("quarantined", False),
-        create_time=NOW,
-    )
-
-
-def rows_of(entries: Sequence[Entry]) -> list[SignalRow]:
-    return [
-        row(
-            e.id,
-            bank=e.bank_id,
-            labels=LABEL_SEPARATOR.join(e.labels),
-            source=e.source,
-            opinion=e.opinion.value,
-            quarantined=e.quarantined,
-            expire_time=None if e.expire_time is None else to_us(e.expire_time),
-            algorithm=s.algorithm,
-            value=s.value,
-            variant=s.variant,
-        )
-        for e in entries
-        for s in e.signals
-    ]
-
-
-def snapshot(entries: Sequence[Entry], *banks: Bank) -> Snapshot:
-    """Make a snapshot with half of the entries in the base and the others in layers above it."""
-    banks = banks or (bank(),)
-    ordered = sorted(entries, key=lambda e: e.id)
-    half = len(ordered) // 2
-    layers = Layers.on_rows(rows_of(ordered[:half]))
-    layers = layers.advance(rows_of(ordered[half:-1]), ()).advance(rows_of(ordered[-1:]), ())
-    return Snapshot(StoreHead(1, NOW), banks, layers.views(banks), layers.status())
-
-
-def match(served: Snapshot, *signals: Signal, **options: Any) -> tuple[Match, ...]:
-    return served.match(signals or (Signal(PDQ, ZERO),), MatchOptions(**options)).matches
-
-
-def ids(matches: Sequence[Match]) -> list[int]:
-    return [m.entry_id for m in matches]
+pytestmark = pytest.mark.usefixtures("hit_handling")
 
 
 def test_a_match_has_all_facts_of_its_entry() -> None:
@@ -396,131 +299,6 @@ def test_a_bank_may_choose_its_engine() -> None:
     default = snapshot(made, bank("b"), bank("c"))
     assert match(chosen) == match(default)
     assert len(match(chosen)) == 20
-
-
-def test_a_batch_has_the_matches_of_each_query() -> None:
-    made = [entry(1, ZERO), entry(2, far(5)), entry(3, far(200))]
-    queries = np.frombuffer(ZERO + far(100) + far(199), np.uint8).reshape(3, 32)
-    result = snapshot(made).match_batch(PDQ, queries)
-    assert result.offsets.tolist() == [0, 2, 2, 3]
-    assert result.distances.tolist() == [0, 5, 1]
-    assert [result.entries[i].entry_id for i in result.entry_index] == [1, 2, 3]
-    assert result.truncated_queries == ()
-
-
-def test_a_batch_is_suppressed_query_by_query() -> None:
-    made = [entry(1, far(20)), entry(2, ZERO, bank_id="ok")]
-    banks = bank(), bank("ok", safe=True, thresholds={"pdq": 2})
-    queries = np.frombuffer(far(1) + far(30), np.uint8).reshape(2, 32)
-    result = snapshot(made, *banks).match_batch(PDQ, queries)
-    suppressed = [result.entries[i].suppressed for i in result.entry_index]
-    assert (result.offsets.tolist(), suppressed) == ([0, 2, 3], [False, True, False])
-
-
-@settings(max_examples=50)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([bytes(32), ZERO, far(9), far(99)]), st.integers(0, 100)),
-        max_size=8,
-    ),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 2),
-)
-def test_a_batch_leaves_out_what_single_calls_call_low_quality(
-    queries: list[tuple[bytes, int]], rated: bool, low_too: bool, max_results: int
-) -> None:
-    served = snapshot([entry(1, ZERO), entry(2, far(9)), entry(3, bytes(32)), entry(4, far(3))])
-    options = MatchOptions(match_low_quality=low_too, max_results=max_results)
-    values = np.frombuffer(b"".join(value for value, _ in queries), np.uint8).reshape(-1, 32)
-    qualities = np.array([quality for _, quality in queries], np.uint8) if rated else None
-    batch = served.match_batch(PDQ, values, options, qualities)
-    for i, (value, quality) in enumerate(queries):
-        single = served.match([Signal(PDQ, value, quality if rated else None)], options)
-        of_query = slice(batch.offsets[i], batch.offsets[i + 1])
-        matches = [batch.entries[j].entry_id for j in batch.entry_index[of_query]]
-        assert batch.low_quality[i] == single.low_quality
-        assert matches == ids(single.matches)
-        assert batch.distances[of_query].tolist() == [m.distance for m in single.matches]
-        assert (i in batch.truncated_queries) == single.truncated
-
-
-def test_a_batch_with_too_many_hits_is_searched_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [entry(i, far(i % 3)) for i in range(3000)]
-    served = snapshot([*made, entry(3000, far(90), bank_id="ok")], bank(), bank("ok", safe=True))
-    values = np.frombuffer(b"".join(far(d) for d in (0, 1, 80, 200, 2)), np.uint8).reshape(5, 32)
-    whole = served.match_batch(PDQ, values, MatchOptions(max_results=5))
-    monkeypatch.setattr(hits, "MAX_HITS", 2000)
-    halves = served.match_batch(PDQ, values, MatchOptions(max_results=5))
-    assert halves.offsets.tolist() == whole.offsets.tolist() == [0, 5, 10, 11, 11, 16]
-    assert halves.distances.tolist() == whole.distances.tolist()
-    assert halves.truncated_queries == whole.truncated_queries == (0, 1, 4)
-    assert halves.entries == whole.entries
-
-
-@pytest.mark.parametrize("halved", [False, True])
-def test_an_answer_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, halved: bool) -> None:
-    served = snapshot([entry(i, far(i % 3)) for i in range(30)])
-    values = np.frombuffer(far(0) * 4, np.uint8).reshape(4, 32)
-    monkeypatch.setattr(snapshot_module, "MAX_BATCH_MATCHES", 119)
-    if halved:
-        monkeypatch.setattr(hits, "MAX_HITS", 60)
-    with pytest.raises(InvalidInput, match="send fewer"):
-        served.match_batch(PDQ, values)
-    assert served.match_batch(PDQ, values[:3]).offsets.tolist() == [0, 30, 60, 90]
-
-
-def test_wrong_batches_are_refused() -> None:
-    served = snapshot([entry(1, ZERO)])
-    with pytest.raises(InvalidInput, match="32 bytes"):
-        served.match_batch(PDQ, np.zeros((2, 16), np.uint8))
-    with pytest.raises(InvalidInput, match="65536"):
-        served.match_batch(PDQ, np.zeros((65_537, 32), np.uint8))
-    assert served.match_batch(PDQ, np.zeros((0, 32), np.uint8)).offsets.tolist() == [0]
-
-
-@settings(max_examples=50)
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), max_size=30),
-    st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    st.integers(0, 4),
-    st.integers(0, 3),
-    st.booleans(),
-    st.booleans(),
-)
-def test_a_batch_equals_its_queries_one_by_one(
-    signals: list[tuple[int, int, bool]],
-    queries: list[int],
-    max_results: int,
-    top_k: int,
-    labelled: bool,
-    choosing: bool,
-) -> None:
-    made = [
-        entry(i, far(d), far(d + 1), bank_id="bcs"[b], labels=("l",) if has_label else ())
-        for i, (d, b, has_label) in enumerate(signals)
-    ]
-    banks = bank(), bank("c", engine="faiss" if choosing else "auto"), bank("s", safe=True)
-    served = snapshot(made, *banks)
-    labels = ("l",) if labelled else ()
-    options = MatchOptions(max_results=max_results, top_k=top_k, labels=labels)
-    values = [far(d) for d in queries]
-    batch = served.match_batch(
-        PDQ, np.frombuffer(b"".join(values), np.uint8).reshape(-1, 32), options
-    )
-    for i, value in enumerate(values):
-        result = served.match([Signal(PDQ, value)], options)
-        quick = served.match_if_quick(Signal(PDQ, value), options)
-        assert quick in ((None, result) if choosing else (result,))
-        with mock.patch.object(match_builder, "FEW", 16 - match_builder.FEW):
-            assert served.match([Signal(PDQ, value)], options) == result
-        of_query = slice(batch.offsets[i], batch.offsets[i + 1])
-        matches = [batch.entries[j] for j in batch.entry_index[of_query]]
-        assert batch.distances[of_query].tolist() == [m.distance for m in result.matches]
-        assert {(m.entry_id, m.suppressed) for m in matches} == {
-            (m.entry_id, m.suppressed) for m in result.matches
-        }
-        assert (i in batch.truncated_queries) == result.truncated
 
 
 def test_only_quick_searches_are_made_by_match_if_quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def merge(
     withdrawn = 0
     if connection.scalar(select(exists().where(live))):
         if replace:
-            # Looked up for each entry of the bank.
+            # The next statements search the rows for the identity of each entry of the bank.
             connection.execute(
                 text("CREATE INDEX IF NOT EXISTS import_rows_identity ON import_rows (identity)")
             )
