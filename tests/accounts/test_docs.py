@@ -37,6 +37,7 @@ def test_the_event_lines_are_parsed() -> None:
     assert events[0].time_ms == events[1].time_ms == 1_769_860_800_000
 
 
+@pytest.mark.slow
 def test_the_program_runs(url: str, server: redis.Redis) -> None:
     patient = f"load_definitions(), timeout_ms={PATIENCE_MS})"
     program = f"url = {url!r}\n" + blocks("python")[0].replace("load_definitions())", patient)

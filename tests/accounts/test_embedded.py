@@ -110,6 +110,7 @@ def test_a_long_folder_gets_a_private_socket_elsewhere(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import asyncio, pathlib, sys\n"

@@ -58,6 +58,7 @@ def entry(number: int, **fields: Any) -> ImportRow:
     return ImportRow(0, (EntrySignal("pdq", number.to_bytes(32, "big")),), **fields)
 
 
+@pytest.mark.slow
 def test_changes_of_single_entries_walk_no_bank(large: BankStore) -> None:
     first = ids(large)[0]
     csv = f"algorithm,signal,external_id,withdrawn\npdq,{7:064x},,true\npdq,{ENTRIES + 9:064x},,\n"

@@ -281,6 +281,7 @@ def test_a_file_that_fails_changes_nothing(bank: BankStore) -> None:
     assert import_text(bank, hex_list([1])).revision == 2
 
 
+@pytest.mark.slow
 def test_writers_take_turns_and_a_follower_sees_each_change_once(store: BankStore) -> None:
     banks, imports = ("b0", "b1"), 6
     for bank in banks:

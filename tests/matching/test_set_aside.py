@@ -259,6 +259,7 @@ def test_a_bank_of_which_nothing_can_be_compared_is_not_ok(
         assert scope_of(named=True).degraded == ""
 
 
+@pytest.mark.slow
 def test_more_variants_and_banks_than_16_bits_count() -> None:
     many = 70_000
     rows = [

@@ -48,6 +48,7 @@ def brute_force(
     return kept
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
@@ -69,6 +70,7 @@ def test_flat_search_equals_brute_force(
     assert by_query(again.search(query_values[:1], radius)) == expected[:1]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
