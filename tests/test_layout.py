@@ -43,7 +43,7 @@ TESTED_THROUGH = {
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
-    "banks/sql/database banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
+    "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "cli/test_promises.py": "cli/bank cli/bank_history cli/bank_lists cli/bank_tuning "
