@@ -14,6 +14,7 @@ SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_clien
 # a folder of modules.
 BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
+    "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
     "accounts/test_oracle.py": "all values against an independent implementation",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
