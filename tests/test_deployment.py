@@ -1,18 +1,24 @@
 """What is deployed: the build context, compose.yaml, and the Kubernetes example of the docs."""
 
 import re
+import sqlite3
+from contextlib import closing
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
+from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 
 from featsvc import app
 from featsvc.accounts.topology import open_client
+from featsvc.banks.sql import migrations
 from featsvc.banks.store import BankStore
 from featsvc.config import Config, load_config
+from featsvc.errors import DataCorrupt
+from featsvc.matching import segments
 from tests.photographs import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -173,3 +179,67 @@ def stop_s() -> float:
 
 def test_nothing_is_killed_while_it_stops_in_order() -> None:
     assert float(SERVICE["stop_grace_period"].removesuffix("s")) > stop_s()
+
+
+@pytest.fixture(scope="module")
+def pod() -> dict[str, Any]:
+    """The pod of the docs."""
+    (text,) = re.findall(
+        r"^```yaml\n(.*?)^```",
+        (ROOT / "docs" / "operations.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    spec: dict[str, Any] = yaml.safe_load(text)["spec"]
+    return spec
+
+
+def test_the_pod_is_configured_and_probed_where_it_listens(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    secrets = {
+        "postgres-password": "any @:/?# characters",
+        "redis-url": "redis://:a%40b@redis:6379/0",
+    }
+    given = {
+        v["name"]: v.get("value") or secrets[v["valueFrom"]["secretKeyRef"]["key"]]
+        for v in container["env"]
+    }
+    config = load_config(environ=dict(re.findall(r"(FEATSVC_\w+)=(\S+)", DOCKERFILE)) | given)
+    assert make_url(config.banks.url).password is None
+    assert "PGPASSWORD" in given
+    open_client(config.redis.url)
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    assert config.server.listen == f"0.0.0.0:{ports['grpc']}"
+    assert config.metrics.listen == f"0.0.0.0:{ports['metrics']}"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        (way,) = {"grpc", "tcpSocket"} & container[probe].keys()
+        assert container[probe][way] == {"port": ports["grpc"]}
+    assert container["readinessProbe"]["grpc"]
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] == config.data_dir
+    assert [volume["name"] for volume in pod["volumes"]] == [mount["name"]]
+    assert pod["terminationGracePeriodSeconds"] > stop_s()
+    (uid,) = re.findall(r"--uid (\d+)", DOCKERFILE)
+    assert {*pod["securityContext"].values()} == {int(uid)}
+
+
+UPGRADING = (ROOT / "docs" / "upgrading.md").read_text()
+
+
+def test_every_schema_and_the_format_of_segments_are_documented() -> None:
+    scripts = ScriptDirectory(f"{migrations.__path__[0]}")
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert re.findall(r"^\| `(\d{4})` \|", UPGRADING, re.MULTILINE) == sorted(revisions)
+    assert f"| schema of the bank store | `{migrations.HEAD}` |" in UPGRADING
+    assert f"| segments | {segments.FORMAT} |" in UPGRADING
+
+
+def test_the_refusal_of_a_newer_schema_is_documented(tmp_path: Path) -> None:
+    (message,) = re.findall(r"```text\nError: (.*)\n```", UPGRADING)
+    url = f"sqlite:///{tmp_path / 'banks.db'}"
+    with closing(BankStore(url)) as store:
+        store.head()
+    with closing(sqlite3.connect(tmp_path / "banks.db")) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '0099'")
+    with closing(BankStore(url)) as store, pytest.raises(DataCorrupt) as caught:
+        store.head()
+    assert str(caught.value) == message
