@@ -14,6 +14,7 @@ SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_clien
 # a folder of modules.
 BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
+    "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
     "accounts/test_oracle.py": "all values against an independent implementation",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
@@ -43,7 +44,7 @@ TESTED_THROUGH = {
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
-    "banks/sql/database banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
+    "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "cli/test_promises.py": "cli/bank cli/bank_history cli/bank_lists cli/bank_tuning "

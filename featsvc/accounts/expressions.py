@@ -1,6 +1,6 @@
 """The language of derived features: arithmetic, comparison, `min`, `max`, `coalesce`.
 
-    upload_burst = "uploads_1h * 24 / max(uploads_24h, 1)"
+    match_ratio = "matches_24h / max(uploads_24h, 1)"
 
 `+ - * /`, unary `-`, `< <= > >= == !=` (1 or 0), parentheses, numbers, names of windowed features.
 A missing operand makes the result missing, except in `coalesce(a, b, ...)`, which returns its first

@@ -23,7 +23,7 @@ from tests.banks.lists import SAMPLES, hex_list, list_file, live
 from tests.banks.record_store import LIST, read
 
 
-def _config(connection: sa.Connection | None = None) -> Config:
+def config_of(connection: sa.Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", "featsvc.banks.sql:migrations")
     config.set_main_option("path_separator", "os")
@@ -39,7 +39,7 @@ def engine_of(url: str) -> sa.Engine:
 
 
 def test_head_is_the_newest_script() -> None:
-    assert ScriptDirectory.from_config(_config()).get_current_head() == migrations.HEAD
+    assert ScriptDirectory.from_config(config_of()).get_current_head() == migrations.HEAD
 
 
 def test_migrated_tables_equal_the_schema(store_url: str) -> None:
@@ -105,7 +105,7 @@ def _make_stage_1(url: str) -> None:
     """Create the first revision's tables with one entry, and the version table of that time."""
     engine = engine_of(url)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "0001")
+        command.upgrade(config_of(connection), "0001")
         for statement in (
             "DROP TABLE alembic_version",
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)",
@@ -167,7 +167,7 @@ def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
     ]
     engine = engine_of(store_url)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "0003")
+        command.upgrade(config_of(connection), "0003")
         connection.execute(sa.text("UPDATE head SET revision = 3, next_version = 7"))
         insert_bank(connection, "b", 1, 3, 1, 1, 5, '{"pdq": 5}', None)
         for number in (1, 2, 3):

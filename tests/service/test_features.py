@@ -113,7 +113,7 @@ def test_every_feature_is_described(tmp_path: Path) -> None:
         assert not strikes.HasField("window")
         burst = listed["upload_burst"]
         assert (burst.aggregation, list(burst.sets)) == ("derived", ["upload_gate"])
-        assert burst.expression == "uploads_1h * 24 / max(uploads_24h, 1)"
+        assert burst.expression == definitions.derived["upload_burst"].expression.text
 
     asyncio.run(serving(FeatureStore(f"unix://{tmp_path}/nobody", definitions), body))
 

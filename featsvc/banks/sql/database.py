@@ -24,6 +24,11 @@ _CONNECT_TIMEOUT_S = 5
 _BULK_CACHE_KIB = 128 * 1024
 # Any constant will do that no other program locks: it serialises migrations only.
 _SCHEMA_LOCK = 7_022_881_203
+_EMPTIED = (
+    "its tables are gone; finish restoring the database, or restart the service to begin with none"
+)
+_UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
+_HEADER_BYTES = 100  # SQLite takes a shorter file for an empty one, and would write to it
 
 
 class Database:
@@ -56,6 +61,7 @@ class Database:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._ready = False
+        self._was_ready = False
         self._file: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -67,6 +73,7 @@ class Database:
         """A transaction in which every statement sees the same committed state."""
         self._ensure_schema()
         with _guarded(), self._connect(write=False) as connection, connection.begin():
+            self._check_schema(connection)
             yield connection
 
     @contextmanager
@@ -103,6 +110,7 @@ class Database:
         with connection.begin() as transaction:
             if not self.is_sqlite:
                 connection.execute(select(schema.head).with_for_update())
+            self._check_schema(connection)
             yield
             self._check_file()
             if dry_run:
@@ -124,6 +132,23 @@ class Database:
             self._ready = False
         raise _unavailable(f"{self._path.name} is gone or was replaced; try again once it is back")
 
+    def _check_schema(self, connection: Connection) -> None:
+        """Raises Unavailable if the database was emptied, or has another schema than at first.
+
+        Another process may have migrated it, or restored a backup. Rows of another schema must be
+        neither read as ours nor written.
+        """
+        revision = migrations.stored(connection)
+        if revision == migrations.HEAD:
+            return
+        if revision > migrations.HEAD:
+            raise _unavailable(
+                f"a newer featsvc upgraded its schema to {revision}, this one knows up to "
+                f"{migrations.HEAD}; stop this one"
+            )
+        self._ready = False  # the next call upgrades it
+        raise _unavailable(f"a backup with the older schema {revision} was restored; try again")
+
     def _connect(self, *, write: bool) -> Connection:
         self._check_file()
         connection = self._engine.connect()
@@ -134,7 +159,11 @@ class Database:
         return connection.execution_options(isolation_level=level, postgresql_readonly=not write)
 
     def _ensure_schema(self) -> None:
-        """Migrate to this build's schema, one process at a time; refuse a newer schema."""
+        """Migrate to this build's schema, one process at a time; refuse a newer schema.
+
+        Only a first start creates tables: an empty database afterwards is a backup that is not
+        restored yet, and served as it is nothing would match.
+        """
         if self._ready:
             return
         with self._lock, _guarded():
@@ -142,13 +171,17 @@ class Database:
                 return
             if self._path is not None:
                 _make_folder(self._path.parent)
+                if self._was_ready and _size(self._path) < _HEADER_BYTES:
+                    raise _unavailable(_EMPTIED)
             with self._connect(write=False) as connection, connection.begin():
-                current = migrations.current(connection) == migrations.HEAD
-            if not current:
+                revision = migrations.current(connection)
+            if self._was_ready and not revision:
+                raise _unavailable(_EMPTIED)
+            if revision != migrations.HEAD:
                 self._migrate()
             if self._path is not None:
                 self._file = _file_id(self._path)
-            self._ready = True
+            self._ready = self._was_ready = True
 
     def _migrate(self) -> None:
         with self._connect(write=True) as connection:
@@ -171,10 +204,14 @@ def _guarded() -> Iterator[None]:
     try:
         yield
     except (sa.OperationalError, sa.InterfaceError, sa.InternalError, sa.TimeoutError) as exc:
+        if _lacks_table(exc):
+            raise _unavailable(_EMPTIED) from exc
         raise _unavailable(f"the database did not answer ({_cause(exc)}); try again") from exc
     except sa.DBAPIError as exc:
         if exc.connection_invalidated:
             raise _unavailable("the connection was lost; try again") from exc
+        if _lacks_table(exc):
+            raise _unavailable(_EMPTIED) from exc
         if type(exc) is sa.DatabaseError:
             raise DataCorrupt(f"bank store: {_cause(exc)}; restore the file from a backup") from exc
         raise
@@ -188,6 +225,16 @@ def _cause(exc: sa.SQLAlchemyError) -> str:
     """Return the first line of the driver's message, without statement and parameters."""
     original = exc.orig if isinstance(exc, sa.DBAPIError) else exc
     return str(original).strip().partition("\n")[0][:200]
+
+
+def _lacks_table(exc: sa.SQLAlchemyError) -> bool:
+    original = getattr(exc, "orig", None)
+    state = getattr(original, "sqlstate", "")
+    return state == _UNDEFINED_TABLE or str(original).startswith("no such table")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

@@ -7,15 +7,19 @@ from sqlalchemy import Connection, inspect, text
 from featsvc.errors import DataCorrupt
 
 HEAD = "0004"
-"""The newest revision in `versions`, as a test checks."""
+"""The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
+
+
+def stored(connection: Connection) -> str:
+    """Return the schema's revision. Raises the driver's error where there is no table of it."""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
 def current(connection: Connection) -> str:
     """Return the schema's revision, "" for an empty database."""
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
-        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return str(revision or "")
+        return stored(connection)
     # Before Alembic the version was in this table, and its version 1 is revision 0001.
     return "0001" if "schema_version" in tables else ""
 
@@ -40,5 +44,5 @@ def upgrade(connection: Connection) -> None:
     except errors.CommandError as exc:
         raise DataCorrupt(
             f"bank store: its schema is revision {revision!r}, this featsvc knows revisions up to "
-            f"{HEAD}; upgrade featsvc"
+            f"{HEAD}; upgrade featsvc, or restore a backup that this version made"
         ) from exc

@@ -1,0 +1,500 @@
+"""All commands of docs/backup.md: backups under load and kills, restores, and what is left.
+
+By default a few are killed; for ten kills in each test run
+
+    FEATSVC_KILLS=10 pytest tests/integration/test_backup.py
+"""
+
+import asyncio
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import redis
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, features_pb2, matching_pb2, types_pb2
+from featsvc_kernels.jit import cache_folder
+
+from featsvc.accounts import (
+    EmbeddedValkey,
+    EntityRef,
+    Event,
+    EventStatus,
+    FeatureStore,
+    Selection,
+    load_definitions,
+)
+from featsvc.accounts.embedded import find_server
+from featsvc.accounts.events import clock_ms
+from featsvc.banks.results import ImportOptions
+from featsvc.banks.store import BankStore
+from featsvc.errors import Unavailable
+from featsvc.matching.segments import published
+from tests.accounts.stores import open_store
+from tests.banks.databases import PostgresServer, postgres_server
+from tests.banks.lists import exported, hex_list, list_file
+from tests.integration.pages import blocks, kill, paste, shell
+from tests.integration.running import failure, free_ports, running, served_revision
+from tests.patience import PATIENCE_S, until
+
+KILLS = int(os.environ.get("FEATSVC_KILLS", "4"))
+ROUNDS = KILLS * 3 // 2  # in every third round nothing is killed
+PAGE = "backup.md"
+# A text of each block of the page, by which a test names it.
+MARKS = {
+    "folder": "mkdir -p -m 700 backup",
+    "save sqlite": ".backup(",
+    "save valkey": "--rdb",
+    "save postgresql": "pg_dump",
+    "restore sqlite": "mv data/banks.db*",
+    "restore valkey": "appendonlydir",
+    "restore postgresql": "pg_restore",
+    "empty postgresql": "DROP SCHEMA",
+    "look": "featsvc doctor",
+    "no segments": "rm -rf data/segments",
+    "uninstall": "rm -rf ~/.cache/featsvc",
+    "uninstall postgresql": "DROP TABLE",
+    "uninstall redis": "--scan",
+}
+
+
+def block(name: str) -> str:
+    (found,) = [text for text in blocks(PAGE) if MARKS[name] in text]
+    return found
+
+
+def test_every_block_is_pasted_by_a_test() -> None:
+    assert sorted(blocks(PAGE)) == sorted(map(block, MARKS))
+    assert blocks("upgrading.md") == []
+    source = Path(__file__).read_text()
+    assert [name for name in MARKS if source.count(f'"{name}"') < 2] == []
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+def libpq(url: str) -> dict[str, str]:
+    return {"DATABASE": url.replace("+psycopg", "")}
+
+
+# ---- Banks -------------------------------------------------------------------------------------
+
+
+def write_forever(url: str, seed: int) -> None:
+    """Import lists that replace each other, withdraw and roll back."""
+    rng = random.Random(seed)
+    store = BankStore(url)
+    while True:
+        numbers = rng.sample(range(1, 5000), rng.randrange(1, 800))
+        options = ImportOptions(replace=rng.random() < 0.3)
+        store.import_entries("b", list_file(hex_list(numbers)), options)
+        if rng.random() < 0.2:
+            store.rollback_bank("b", rng.randint(1, store.head().revision))
+
+
+@contextmanager
+def writing(url: str, seed: int) -> Iterator[BaseProcess]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=write_forever, args=(url, seed), daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_backup_under_writes_and_kills_is_the_store_at_a_revision(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "data").mkdir()
+    if database == "sqlite":
+        url, file, environ = f"sqlite:///{tmp_path}/data/banks.db", "banks.db", {}
+    else:
+        url = request.getfixturevalue("postgres").create_database()
+        file, environ = "banks.dump", libpq(url)
+    rng = random.Random(5)
+    store = BankStore(url)
+    store.create_bank("b")
+    paste(block("folder"), tmp_path)
+    backup = tmp_path / "backup" / file
+    revisions = []
+    for number in range(ROUNDS):
+        backup.unlink(missing_ok=True)
+        before = store.head().revision
+        with writing(url, number) as writer:
+            until(lambda: store.head().revision > before)  # noqa: B023
+            process = shell(block(f"save {database}"), tmp_path, environ)
+            time.sleep(rng.uniform(0, 0.5))
+            if number % 3 == 0:
+                kill(process)
+            elif number % 3 == 1:
+                writer.kill()
+            printed, _ = process.communicate()
+        assert backup.exists() is (process.returncode == 0), printed
+        if number % 3:
+            assert process.returncode == 0, printed
+        if backup.exists():
+            folder = tmp_path / f"restored-{number}"
+            restored_url = restored(database, backup, folder, request)
+            with closing(BankStore(restored_url)) as copy:
+                revision = copy.head().revision
+                assert revision > before
+                assert exported(copy, "b", "jsonl") == exported(store, "b", "jsonl", revision)
+                ours = [line for line in log(store) if line[0] <= revision]
+                assert log(copy) == ours
+                # The next change is a change of the restored store.
+                assert copy.import_entries("b", list_file(hex_list([7]))).revision > revision
+            revisions.append(revision)
+    assert revisions == sorted(set(revisions))
+    assert len(revisions) >= ROUNDS // 3
+    store.close()
+
+
+def restored(database: str, backup: Path, folder: Path, request: pytest.FixtureRequest) -> str:
+    """Restore over another store, as the page says; return the URL."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "backup").mkdir()
+    shutil.copy(backup, folder / "backup")
+    if database == "sqlite":
+        url, environ = f"sqlite:///{folder}/data/banks.db", {}
+    else:
+        url = request.getfixturevalue("postgres").create_database()
+        environ = libpq(url)
+    with closing(BankStore(url)) as other:
+        other.create_bank("other")
+    paste(block(f"restore {database}"), folder, environ)
+    if database == "sqlite":
+        with closing(sqlite3.connect(folder / "data" / "banks.db")) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return url
+
+
+def log(store: BankStore) -> list[tuple[int, str, int, int, int]]:
+    with store.view() as view:
+        lines = view.revisions_since(0)
+    return sorted(
+        (r.revision, r.action, r.added_entries, r.changed_entries, r.withdrawn_entries)
+        for r in lines
+    )
+
+
+# ---- Account features --------------------------------------------------------------------------
+
+ACCOUNTS = 3
+
+
+def event(number: int) -> Event:
+    return Event(f"e{number}", "upload", clock_ms(), {"account": f"a{number % ACCOUNTS}"})
+
+
+class Sender:
+    """Sends one event after the other; repeats what was not acknowledged."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.acknowledged = 0
+        self.stopping = False
+
+    async def run(self) -> None:
+        while not self.stopping:
+            try:
+                (result,) = await self.store.ingest([event(self.acknowledged)])
+            except Unavailable:
+                await asyncio.sleep(0.01)
+                continue
+            if result.status in (EventStatus.APPLIED, EventStatus.DUPLICATE):
+                self.acknowledged += 1
+            await asyncio.sleep(0.002)
+
+
+async def counts(store: FeatureStore) -> list[int]:
+    entities = [EntityRef("account", f"a{i}") for i in range(ACCOUNTS)]
+    table = await store.get(entities, Selection(("uploads_24h",)))
+    return [int(value) if value == value else 0 for value in table.values[0]]  # noqa: PLR0124
+
+
+def of_prefix(length: int) -> list[int]:
+    """The counts after the first `length` events."""
+    return [len(range(i, length, ACCOUNTS)) for i in range(ACCOUNTS)]
+
+
+async def restored_counts(folder: Path, sent: int) -> tuple[list[int], list[int]]:
+    """Restore over another state; return the counts, and those when events come again.
+
+    They come from a little before the backup: each account remembers its last 512.
+    """
+    definitions = load_definitions()
+    for restore in (False, True):
+        if restore:
+            paste(block("restore valkey"), folder)
+        server = EmbeddedValkey(folder / "data")
+        await server.start()
+        async with open_store(server.url, definitions) as store:
+            if not restore:
+                await store.ingest([Event("x", "upload", clock_ms(), {"account": "a1"})])
+            else:
+                first = await counts(store)
+                await store.ingest(
+                    [event(number) for number in range(max(0, sum(first) - 300), sent)]
+                )
+                again = await counts(store)
+        await server.stop()
+    return first, again
+
+
+def test_a_backup_of_features_is_a_prefix_of_the_events(tmp_path: Path) -> None:
+    """Whatever is killed meanwhile: the backup, or Valkey."""
+    rng = random.Random(6)
+    (tmp_path / "data").mkdir()
+    paste(block("folder"), tmp_path)
+    backup = tmp_path / "backup" / "features.rdb"
+    complete = 0
+
+    async def main() -> None:
+        nonlocal complete
+        server = EmbeddedValkey(tmp_path / "data")
+        await server.start()
+        async with open_store(server.url, load_definitions()) as store:
+            sender = Sender(store)
+            sending = asyncio.create_task(sender.run())
+            for number in range(ROUNDS):
+                backup.unlink(missing_ok=True)
+                before = sender.acknowledged
+                process = shell(block("save valkey"), tmp_path)
+                await asyncio.sleep(rng.uniform(0, 0.6))
+                if number % 3 == 0:
+                    kill(process)
+                elif number % 3 == 1:
+                    with redis.Redis.from_url(server.url) as client, suppress(redis.RedisError):
+                        os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
+                printed, _ = await asyncio.to_thread(process.communicate)
+                after = sender.acknowledged + 1
+                assert backup.exists() is (process.returncode == 0), printed
+                if number % 3 == 2:
+                    assert process.returncode == 0, printed
+                if not backup.exists():
+                    continue
+                complete += 1
+                folder = tmp_path / f"restored-{number}"
+                (folder / "backup").mkdir(parents=True)
+                (folder / "data").mkdir()
+                shutil.copy(backup, folder / "backup")
+                first, again = await restored_counts(folder, after)
+                assert first == of_prefix(sum(first))
+                assert before <= sum(first) <= after
+                assert again == of_prefix(after)
+            sender.stopping = True
+            await sending
+            assert await counts(store) == of_prefix(sender.acknowledged)
+        await server.stop()
+
+    asyncio.run(main())
+    assert complete >= ROUNDS // 3
+
+
+# ---- A service ---------------------------------------------------------------------------------
+
+
+def load(client: Client, bank: str, numbers: range) -> int:
+    def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
+        options = banks_pb2.ImportOptions(parent=f"banks/{bank}")
+        yield banks_pb2.ImportEntriesRequest(options=options)
+        for first in range(0, len(numbers), 10_000):
+            yield banks_pb2.ImportEntriesRequest(chunk=hex_list(numbers[first : first + 10_000]))
+
+    *_, last = client.banks.ImportEntries(requests())
+    return int(last.revision)
+
+
+def is_found(client: Client, number: int) -> bool:
+    query = types_pb2.Signal(algorithm="pdq", value=f"{number:064x}")
+    options = types_pb2.MatchOptions(
+        thresholds=[types_pb2.ThresholdOverride(algorithm="pdq", threshold=0)],
+        match_low_quality=True,
+    )
+    request = matching_pb2.MatchRequest(signal=query, options=options)
+    return bool(client.matching.Match(request).matches)
+
+
+def uploads(client: Client, account: str, ids: range) -> float:
+    """Send events, and return the uploads of the account."""
+    events = []
+    for number in ids:
+        sent = features_pb2.Event(
+            event_id=f"e{number}", type="upload", entities={"account": account}
+        )
+        sent.time.GetCurrentTime()
+        events.append(sent)
+    if events:
+        client.features.IngestEvents(features_pb2.IngestEventsRequest(events=events))
+    request = features_pb2.GetFeaturesRequest(
+        entities=[types_pb2.EntityRef(entity="account", id=account)],
+        selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+    )
+    return float(client.features.GetFeatures(request).features.columns[0].values[0])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, with the kernels compiled, and a folder for temporary files."""
+    kernels = cache_folder("featsvc_kernels.pdq")
+    assert kernels is not None
+    shutil.copytree(kernels.parent, tmp_path / "home" / ".cache" / "featsvc")
+    (tmp_path / "tmp").mkdir()
+    return {
+        "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "XDG_CACHE_HOME": "",
+        "NUMBA_CACHE_DIR": "",
+    }
+
+
+def test_a_service_is_backed_up_restored_and_uninstalled(
+    tmp_path: Path, home: dict[str, str]
+) -> None:
+    data, segments = tmp_path / "data", tmp_path / "data" / "segments"
+    with running(data, environ=home) as service, service.client() as client:
+        client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
+        load(client, "b", range(1, 12_000))
+        until(lambda: published(segments), "no segment")
+        assert uploads(client, "a1", range(5)) == 5
+        for name in ("folder", "save sqlite", "save valkey"):
+            paste(block(name), tmp_path)
+        saved = served_revision(client)
+        lost = load(client, "b", range(20_000, 40_000))
+        until(lambda: is_found(client, 20_001))
+        until(lambda: any(f"{lost:020d}" in path.name for path in published(segments)))
+        assert uploads(client, "a1", range(5, 9)) == 9
+    for name in ("restore sqlite", "restore valkey"):
+        paste(block(name), tmp_path)
+    with running(data, environ=home) as service, service.client() as client:
+        assert served_revision(client) == saved
+        assert (is_found(client, 1), is_found(client, 20_001)) == (True, False)
+        assert uploads(client, "a1", range(0)) == 5
+        assert uploads(client, "a1", range(3, 9)) == 9, "two of them are known"
+        looked = paste(block("look"), tmp_path, {"SERVER": service.address})
+        assert "SERVING" in looked
+        assert str(saved) in looked
+        until(lambda: all(f"{lost:020d}" not in path.name for path in published(segments)))
+        # A revision with the number of a lost one.
+        assert load(client, "b", range(50_000, 50_010)) == saved + 1
+        until(lambda: is_found(client, 50_001))
+        assert not is_found(client, 20_001)
+    paste(block("no segments"), tmp_path)
+    with running(data, environ=home) as service, service.client() as client:
+        assert (is_found(client, 1), is_found(client, 20_001)) == (True, False)
+        until(lambda: published(segments), "no segment")
+    paste(block("uninstall"), tmp_path, home)
+    kept = {"backup", "before-restore", "home", "tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert [*(tmp_path / "home").rglob("*")] == [tmp_path / "home" / ".cache"]
+    assert [*(tmp_path / "tmp").rglob("*")] == []
+
+
+def status(client: Client) -> matching_pb2.GetIndexStatusResponse:
+    answer: matching_pb2.GetIndexStatusResponse = client.matching.GetIndexStatus(
+        matching_pb2.GetIndexStatusRequest()
+    )
+    return answer
+
+
+def test_a_service_goes_on_while_its_postgresql_is_restored_and_upgraded(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.create_database()
+    environ = libpq(url)
+    with (
+        running(tmp_path / "data", environ={"FEATSVC_BANKS_URL": url}) as service,
+        service.client() as client,
+    ):
+        client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
+        load(client, "b", range(1, 50))
+        for name in ("folder", "save postgresql"):
+            paste(block(name), tmp_path, environ)
+        saved = served_revision(client)
+        load(client, "b", range(100, 150))
+        until(lambda: is_found(client, 101))
+
+        paste(block("empty postgresql"), tmp_path, environ)
+        until(lambda: "tables are gone" in status(client).failure)
+        assert is_found(client, 101), "the last snapshot"
+        assert failure(lambda: load(client, "b", range(3))).reason == "BANK_STORE_UNAVAILABLE"
+
+        paste(block("restore postgresql"), tmp_path, environ)
+        until(lambda: status(client).served_revision == saved)
+        assert (is_found(client, 1), is_found(client, 101)) == (True, False)
+        assert load(client, "b", range(200, 210)) == saved + 1
+        until(lambda: is_found(client, 201))
+
+        # Once more, without emptying it: in one transaction.
+        paste(block("restore postgresql"), tmp_path, environ)
+        until(lambda: status(client).served_revision == saved)
+        assert (is_found(client, 1), is_found(client, 201)) == (True, False)
+
+        upgraded = 'psql "$DATABASE" -c "UPDATE alembic_version SET version_num = \'9999\'"'
+        paste(upgraded, tmp_path, environ)
+        until(lambda: "a newer featsvc upgraded its schema" in status(client).failure)
+        assert is_found(client, 1)
+        refused = failure(lambda: load(client, "b", range(300, 310)))
+        assert refused.reason == "BANK_STORE_UNAVAILABLE"
+        assert service.process.poll() is None
+        assert "incident" not in service.log
+    paste(block("uninstall postgresql"), tmp_path, environ)
+    left = paste(r'psql -A -t "$DATABASE" -c "\d"', tmp_path, environ)
+    assert left.strip() in ("", "Did not find any relations.")
+
+
+def test_only_keys_of_the_namespace_are_removed_from_redis(tmp_path: Path) -> None:
+    port = free_ports()
+    redis_url = f"redis://127.0.0.1:{port}/0"
+    process = subprocess.Popen(
+        [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    ids = ["a1", "with space", "quote'\"\\", "ü€", "{}%", "*?[x]", "-u", "$HOME `x`", "l\u2028s"]
+    try:
+        with redis.Redis.from_url(redis_url) as client:
+
+            def answers() -> bool:
+                with suppress(redis.ConnectionError):
+                    return bool(client.ping())
+                return False
+
+            until(answers)
+            others = {b"fs:{tss:account:a1}:v1", b"fs:{other:account:a1}:v1", b"ts", b"featsvc"}
+            for key in others:
+                client.set(key, 1)
+            for stream in ("featsvc:events", "featsvc:events:dead"):
+                client.xadd(stream, {"event": "x"})
+
+            async def fill() -> None:
+                async with open_store(redis_url, load_definitions()) as store:
+                    events = [Event(i, "upload", clock_ms(), {"account": i, "ip": i}) for i in ids]
+                    results = await store.ingest(events)
+                    assert {r.status for r in results} == {EventStatus.APPLIED}
+
+            asyncio.run(fill())
+            assert len(client.keys()) == 2 * len(ids) + len(others) + 2
+            valkey_cli = block("save valkey").partition("\n")[0] + "\n"
+            paste(valkey_cli + block("uninstall redis"), tmp_path, {"REDIS": redis_url})
+            assert {*client.keys()} == others
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=PATIENCE_S)
