@@ -47,7 +47,7 @@ test: lint ## lint, then all tests, with real stores and a real server
 test-fast: $(STAMP) ## every package without its slow tests, for the daily loop: under a minute
 	$(BIN)/pytest -q -m 'not slow'
 
-demo: $(STAMP) ## screen real photographs, with embedded stores; keep them in pictures/
+demo: $(STAMP) ## screen real photographs and keep them in pictures/
 	$(BIN)/featsvc demo --save pictures
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051

@@ -6,6 +6,7 @@ nothing but `.venv`, which is this environment.
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,10 +39,24 @@ if shutil.which("grpcurl") is None:
 
 
 def commands_of(page: Path) -> list[str]:
-    """The commands of a page's console blocks: a "$ " begins one, other lines go on."""
+    """The commands of a page's console blocks; what they print is left out."""
     blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    found = [c for block in blocks for c in re.split(r"^\$ ", block, flags=re.MULTILINE) if c]
-    return [re.sub(r"  +#.*", "", command).rstrip() for command in found]
+    found: list[str] = []
+    for line in "".join(blocks).splitlines():
+        if line.startswith("$ "):
+            found.append(re.sub(r"  +#.*", "", line[2:]).rstrip())
+        elif found and goes_on(found[-1]):
+            found[-1] += f"\n{line}"
+    return found
+
+
+def goes_on(command: str) -> bool:
+    """Whether a shell would ask for another line."""
+    try:
+        shlex.split(command)
+    except ValueError:  # an open quote, or a backslash at the end
+        return True
+    return command.endswith(("\\", "|"))
 
 
 COMMANDS = [*commands_of(ROOT / "README.md"), *commands_of(ROOT / "proto" / "README.md")]
