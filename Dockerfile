@@ -5,10 +5,11 @@ COPY requirements/runtime.lock requirements/build.lock requirements/
 RUN python -m venv /venv \
  && /venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/runtime.lock \
  && python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE featsvc.example.toml ./
 COPY featsvc featsvc
 COPY kernels kernels
 COPY client client
+COPY proto proto
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./client . \
  && /venv/bin/python -m pip install --no-cache-dir --no-deps /wheels/*.whl
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard proto/featsvc/v1/*.proto)
-PICTURE = $(wildcard $(VENV)/lib/python3*/site-packages/skimage/data/rocket.jpg)
+PICTURE := featsvc/cli/photographs/coffee.jpg
 STAMP := $(VENV)/.installed-dev
 PEERS := $(VENV)/.installed-peers
 TRIAL := build/dist
@@ -47,8 +47,8 @@ test: lint ## lint, then all tests, with real stores and a real server
 test-fast: $(STAMP) ## every package without its slow tests, for the daily loop: under a minute
 	$(BIN)/pytest -q -m 'not slow'
 
-demo: $(STAMP) ## screen real photographs, with embedded stores
-	$(BIN)/featsvc demo
+demo: $(STAMP) ## screen real photographs and keep them in pictures/
+	$(BIN)/featsvc demo --save pictures
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 	@echo 'When it prints "serving on", try in another terminal:'
@@ -92,7 +92,7 @@ dist: $(STAMP) ## build wheels and sdists into dist/ and try them in empty envir
 	$(call try,client,featsvc_client-*.whl)
 	cd $(TRIAL) && client/bin/python -c 'from featsvc_client import AsyncClient, Client'
 	$(call try,runtime,*.whl)
-	cd $(TRIAL) && runtime/bin/featsvc --version && runtime/bin/featsvc doctor
+	cd $(TRIAL) && runtime/bin/featsvc --version && runtime/bin/featsvc doctor && runtime/bin/featsvc demo
 
 # $(call try,NAME,WHEELS): install WHEELS and requirements/NAME.lock into an empty environment.
 define try
@@ -103,4 +103,4 @@ $(TRIAL)/$(1)/bin/python -m pip check
 endef
 
 clean: ## remove everything that the targets above created
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist pictures .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

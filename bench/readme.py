@@ -25,10 +25,10 @@ HASHES = ("pdq + variants", "pdq", "phash", "dhash", "ahash", "whash")
 
 
 def draw_demo(path: Path) -> None:
-    """Write the terminal after `make demo` as SVG. Raises CalledProcessError if the demo fails."""
+    """Write the terminal of `featsvc demo` as SVG. Raises CalledProcessError if the demo fails."""
     command = [sys.executable, "-m", "featsvc", "demo"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    lines = ["$ make demo", *(line.rstrip() for line in printed.splitlines())]
+    lines = ["$ featsvc demo", *(line.rstrip() for line in printed.splitlines())]
     console = Console(record=True, width=max(map(len, lines)) + 1, file=io.StringIO())
     for line in lines:
         console.print(line, markup=False, highlight=False)

@@ -161,4 +161,4 @@ def _convert(tree: dict[str, Any], origin: str) -> Config:
         return msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as exc:
         message = str(exc).replace("`$.", "`").replace(" - at ", " at ")
-        raise ConfigInvalid(f"{origin}: {message}; see featsvc.example.toml") from exc
+        raise ConfigInvalid(f"{origin}: {message}; see `featsvc serve --example-config`") from exc

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[1]
+PROTO = ROOT / "proto"
 STUBS = Path("client/featsvc_client/v1")
 _IMPORT = re.compile(r"^from featsvc\.v1 import", re.MULTILINE)
 # protoc types the messages only; this plugin types the service stubs, blocking and asyncio.
@@ -54,18 +55,19 @@ def _stubs(folder: Path) -> dict[str, str]:
     return {p.name: p.read_text() for p in (folder / STUBS).glob("*_pb2*")}
 
 
-def descriptors(*, comments: bool = False) -> FileDescriptorSet:
-    """The files of proto/ without what they import, with or without their comments."""
+def descriptors(*, comments: bool = False, folder: Path = PROTO) -> FileDescriptorSet:
+    """The files of `folder` without what they import, with or without their comments."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "set")
-        _protoc(f"--descriptor_set_out={out}", *(["--include_source_info"] if comments else []))
+        options = [f"--descriptor_set_out={out}", *(["--include_source_info"] if comments else [])]
+        _protoc(*options, folder=folder)
         return FileDescriptorSet.FromString(out.read_bytes())
 
 
-def _protoc(*options: str) -> None:
-    files = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto"))
+def _protoc(*options: str, folder: Path = PROTO) -> None:
+    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.proto"))
     google = resources.files("grpc_tools") / "_proto"
-    if protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{google}", *options, *files]) != 0:
+    if protoc.main(["protoc", f"-I{folder}", f"-I{google}", *options, *files]) != 0:
         sys.exit("protoc failed; its message is above")
 
 

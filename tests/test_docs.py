@@ -14,7 +14,11 @@ REASONS = {
     *re.findall(r'^    reason = "([A-Z_]+)"', SOURCES, re.MULTILINE),
 }
 LINKED = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "client").glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *(p for folder in ("client", "proto") for p in (ROOT / folder).glob("*.md")),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
 )
 METRICS = set(re.findall(r'"(featsvc_[a-z_]+)"', SOURCES))
 

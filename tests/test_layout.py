@@ -57,7 +57,7 @@ TESTED_THROUGH = {
     "integration/test_bank_guide.py": "cli/bank_plot",
     "integration/test_bank_service.py": "service/bank_evaluation service/banks",
     "integration/test_client.py": "client/errors",
-    "integration/test_command.py": "cli/checks cli/demo cli/doctor cli/main",
+    "integration/test_command.py": "cli/checks cli/doctor cli/main",
     "integration/test_embed.py": "embedding/embedder embedding/models requests/embed",
     "integration/test_failures.py": "cli/serve service/metrics service/server",
     "integration/test_match_batch.py": "requests/compare service/matching",

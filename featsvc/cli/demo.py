@@ -1,11 +1,12 @@
 """`featsvc demo`: screen real photographs with embedded stores, and judge the result.
 
-The demo starts a service as users start it, and builds a bank from photographs that scikit-image
-ships. Two accounts upload edited copies and unrelated pictures. The demo fails if a copy is not
-found, or if an unrelated picture matches.
+The demo starts a service as users start it, and builds a bank from five of the ten photographs in
+`photographs/`. Two accounts upload edited copies and the other five. The demo fails if a copy is
+not found, or if an unrelated picture matches.
 """
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,24 +29,36 @@ from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import connect
 
 BANK = "demo-photographs"
-KNOWN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")
-UNRELATED = ("ihc.png", "motorcycle_left.png", "camera.png", "retina.jpg", "coins.png")
+PHOTOGRAPHS = Path(__file__).with_name("photographs")
+KNOWN = ("camera.jpg", "chelsea.jpg", "coffee.jpg", "retina.jpg", "hubble.jpg")
+UNRELATED = ("astronaut.jpg", "brick.jpg", "cell.jpg", "grass.jpg", "gravel.jpg")
 SHOWN_FEATURES = ("uploads_1h", "uploads_24h", "upload_bytes_1h")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A way to edit a copy of a picture."""
+    """A way to edit a copy of a picture, and how Pillow saves the copy."""
 
     name: str
     apply: Callable[[Image.Image], Image.Image]
     save: dict[str, object]
+
+    @property
+    def file_suffix(self) -> str:
+        """End of a copy's file name, such as "mirrored-cropped.jpg"."""
+        words = re.findall(r"[a-z0-9]+", self.name)
+        extension = str(self.save["format"]).lower().replace("jpeg", "jpg")
+        return f"{'-'.join(words)}.{extension}"
 
 
 def _crop(image: Image.Image) -> Image.Image:
     """Crop width and height by 5 %, half at each end."""
     across, down = image.width // 40, image.height // 40
     return image.crop((across, down, image.width - across, image.height - down))
+
+
+def _mirror_and_crop(image: Image.Image) -> Image.Image:
+    return _crop(ImageOps.mirror(image))
 
 
 def _caption(image: Image.Image) -> Image.Image:
@@ -66,8 +78,8 @@ EDITS = (
         lambda i: ImageEnhance.Color(ImageEnhance.Brightness(i).enhance(1.2)).enhance(1.5),
         {"format": "WEBP", "quality": 80},
     ),
-    Edit("mirrored", ImageOps.mirror, {"format": "JPEG", "quality": 90}),
-    Edit("cropped by 5 %", _crop, {"format": "JPEG", "quality": 90}),
+    Edit("mirrored, cropped", _mirror_and_crop, {"format": "JPEG", "quality": 90}),
+    Edit("cropped", _crop, {"format": "JPEG", "quality": 90}),
     Edit("captioned", _caption, {"format": "JPEG", "quality": 90}),
 )
 
@@ -80,38 +92,53 @@ class Upload:
     picture: str
     edit: str
     content: bytes
+    file: str
+    """The name under which `--save` writes it."""
     expected: str
     """The known picture that must match; "" if none may."""
 
 
 @click.command()
-def demo() -> None:
+@click.option(
+    "--save",
+    "save_dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the photographs and their edited copies to DIR too.",
+)
+def demo(save_dir: Path | None) -> None:
     """Screen real photographs with embedded stores.
 
-    Starts a service and builds a bank from photographs that scikit-image ships. Two accounts upload
-    edited copies and unrelated pictures. Prints what matched, and exits with 0 if every copy was
-    found and nothing else.
+    Starts a service and builds a bank from five photographs. Two accounts upload edited copies and
+    five unrelated pictures. Prints what matched, and exits with 0 if every copy was found and
+    nothing else.
     """
-    photographs = _photographs()
+    uploads = list(all_uploads())
+    if save_dir is not None:
+        _save(uploads, save_dir)
     with tempfile.TemporaryDirectory(prefix="featsvc-demo-") as folder:
         started = time.monotonic()
         with _service(Path(folder)) as address, connect(address) as client:
             click.echo(f"serving on {address} after {time.monotonic() - started:.1f} s")
-            revision = _build_bank(client, photographs)
+            revision = _build_bank(client)
             click.echo(f"bank {BANK}: {len(KNOWN)} photographs, revision {revision}")
-            wrong = _screen_all(client, list(_uploads(photographs)))
+            wrong = _screen_all(client, uploads)
     if wrong:
         raise click.ClickException("wrong results: " + "; ".join(wrong))
     click.echo("every copy was found, nothing unrelated matched")
 
 
-def _photographs() -> Path:
-    spec = find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise click.ClickException(
-            "the demo needs the photographs of scikit-image; install the dev extra: make install"
-        )
-    return Path(spec.origin).parent / "data"
+def _save(uploads: list[Upload], folder: Path) -> None:
+    """Write the photographs, and the copies that are uploaded, to `folder`."""
+    pictures = {name: (PHOTOGRAPHS / name).read_bytes() for name in (*KNOWN, *UNRELATED)}
+    pictures |= {upload.file: upload.content for upload in uploads}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in pictures.items():
+            (folder / name).write_bytes(content)
+    except OSError as exc:
+        raise click.ClickException(f"cannot save the pictures: {exc}") from exc
+    click.echo(f"{len(pictures)} pictures saved in {folder}")
 
 
 @contextmanager
@@ -135,19 +162,22 @@ def _service(data_dir: Path) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def _uploads(photographs: Path) -> Iterator[Upload]:
+def all_uploads() -> Iterator[Upload]:
+    """Two edited copies of each known picture, then the unrelated pictures, in order."""
     for index, picture in enumerate(KNOWN):
-        with Image.open(photographs / picture) as image:
+        with Image.open(PHOTOGRAPHS / picture) as image:
             original = image.convert("RGB")
-        for chosen in (EDITS[index], EDITS[index + 1]):
+        for edit in (EDITS[index], EDITS[index + 1]):
             content = io.BytesIO()
-            chosen.apply(original).save(content, **chosen.save)  # type: ignore[arg-type]
-            yield Upload("mallory", picture, chosen.name, content.getvalue(), picture)
+            edit.apply(original).save(content, **edit.save)  # type: ignore[arg-type]
+            file = f"{picture.removesuffix('.jpg')}-{edit.file_suffix}"
+            yield Upload("mallory", picture, edit.name, content.getvalue(), file, picture)
     for picture in UNRELATED:
-        yield Upload("alice", picture, "unrelated", (photographs / picture).read_bytes(), "")
+        unchanged = (PHOTOGRAPHS / picture).read_bytes()
+        yield Upload("alice", picture, "unrelated", unchanged, picture, "")
 
 
-def _build_bank(client: Client, photographs: Path) -> int:
+def _build_bank(client: Client) -> int:
     """Add the known photographs with their variants; return the revision."""
     client.banks.CreateBank(
         banks_pb2.CreateBankRequest(
@@ -158,7 +188,7 @@ def _build_bank(client: Client, photographs: Path) -> int:
         banks_pb2.AddEntriesRequest(
             parent=f"banks/{BANK}",
             entries=[banks_pb2.Entry(external_id=name, labels=["demo"]) for name in KNOWN],
-            contents=[types_pb2.Content(data=(photographs / name).read_bytes()) for name in KNOWN],
+            contents=[types_pb2.Content(data=(PHOTOGRAPHS / name).read_bytes()) for name in KNOWN],
             entry_variants=True,
         )
     )

@@ -7,6 +7,14 @@ import click
 from featsvc.app import run
 from featsvc.config import load_config
 
+_EXAMPLE = Path(__file__).parents[1] / "featsvc.example.toml"
+
+
+def _print_example(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(_EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        ctx.exit()
+
 
 @click.command()
 @click.option("--listen", metavar="HOST:PORT", help="Address to listen on. Port 0: any free port.")
@@ -19,7 +27,15 @@ from featsvc.config import load_config
     "config_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Configuration in TOML; featsvc.example.toml shows every key.",
+    help="Configuration in TOML; --example-config shows every key.",
+)
+@click.option(
+    "--example-config",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print every key with its default and meaning, and exit.",
 )
 def serve(
     listen: str | None,

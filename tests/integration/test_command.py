@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from featsvc.cli.demo import KNOWN, all_uploads
 from tests.integration.running import Running, featsvc
 from tests.photographs import SHARED, edited, needs_shared, photograph
 
@@ -239,10 +240,23 @@ def test_match_of_a_file_that_is_not_a_picture_does_not_say_no_match(server: Run
     assert "not everything could be searched" in result.stdout
 
 
-def test_the_demo_finds_every_copy_and_nothing_else() -> None:
-    result = featsvc("demo")
+def test_the_demo_finds_every_copy_and_nothing_else(tmp_path: Path) -> None:
+    saved = tmp_path / "new" / "pictures"
+    result = featsvc("demo", "--save", str(saved))
     assert result.returncode == 0, result.stderr
     assert "every copy was found, nothing unrelated matched" in result.stdout
+    uploaded = {upload.file: upload.content for upload in all_uploads()}
+    assert {p.name for p in saved.iterdir()} == {*KNOWN, *uploaded}
+    assert all((saved / file).read_bytes() == content for file, content in uploaded.items())
+
+
+def test_the_demo_says_that_it_cannot_save(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = featsvc("demo", "--save", str(folder))
+        assert result.returncode in (1, 2)
+        assert str(folder) in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

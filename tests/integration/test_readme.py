@@ -1,10 +1,18 @@
-"""The examples of the README and of docs/deciding.md work as written, but for the port."""
+"""A reader pastes every command and example of README, in order, as it stands.
+
+Only the address differs: the service listens on a free port. The commands run in a folder that has
+nothing but `.venv`, which is this environment.
+"""
 
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,47 +20,152 @@ from featsvc_client import Action
 from featsvc_client.v1 import screening_pb2
 from google.protobuf import json_format
 
-from tests.integration.running import Running
-from tests.photographs import ROOT, edited
+from tests.integration.running import PATIENT
+from tests.patience import PATIENCE_S
+from tests.photographs import ROOT
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^\$ \.venv/bin/(featsvc .*?)(?:  #.*)?$", README, re.MULTILINE)
+ADDRESS = "localhost:50051"
+SERVE = ".venv/bin/featsvc serve"
+# Commands that do not run here, and why.
+EXEMPT = {
+    "make demo": "runs what follows; test_make_runs_the_same_commands",
+    "make serve": "runs what follows; test_make_runs_the_same_commands",
+    "python3 -m venv .venv": "this environment stands for it; `make dist` makes an empty one",
+    ".venv/bin/pip install featsvc*.whl": "needs a registry; `make dist` installs the wheels",
+}
+if shutil.which("grpcurl") is None:
+    EXEMPT["grpcurl"] = "not installed; test_the_grpcurl_example_is_a_request"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where a reader would have a list and a picture."""
-    (tmp_path / "list.txt").write_text(f"{'0f' * 32}\n")
-    (tmp_path / "upload.jpg").write_bytes(edited("coffee.png"))
-    return tmp_path
+def commands_of(page: Path) -> list[str]:
+    """The commands of a page's console blocks; what they print is left out."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    found: list[str] = []
+    for line in "".join(blocks).splitlines():
+        if line.startswith("$ "):
+            found.append(re.sub(r"  +#.*", "", line[2:]).rstrip())
+        elif found and goes_on(found[-1]):
+            found[-1] += f"\n{line}"
+    return found
 
 
-def run(server: Running, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def goes_on(command: str) -> bool:
+    """Whether a shell would ask for another line."""
+    try:
+        shlex.split(command)
+    except ValueError:  # an open quote, or a backslash at the end
+        return True
+    return command.endswith(("\\", "|"))
+
+
+COMMANDS = [*commands_of(ROOT / "README.md"), *commands_of(ROOT / "proto" / "README.md")]
+
+
+def is_exempt(command: str) -> bool:
+    return command in EXEMPT or command.split(maxsplit=1)[0] in EXEMPT
+
+
+@dataclass
+class Reader:
+    """Someone with a shell in `folder`, and the commands that they have run."""
+
+    folder: Path
+    environ: dict[str, str]
+    address: str = ""
+    done: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environ, "FEATSVC_SERVER": self.address},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def paste(self, command: str) -> None:
+        text = command.replace(ADDRESS, self.address)
+        self.done[command] = self.run("bash", "-c", text)
+
+    def serve(self) -> subprocess.Popen[str]:
+        """Run the service in another terminal, until it serves."""
+        with (self.folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {SERVE}"],
+                cwd=self.folder,
+                env={**self.environ, "FEATSVC_SERVER_LISTEN": "127.0.0.1:0"},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("serving on "):
+                self.address = line.split()[-1]
+                break
+        assert self.address, (self.folder / "log").read_text()
+        return process
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Runs every command that is not exempt."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / ".venv").symlink_to(sys.prefix)
     path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", ROOT / "client")))
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "FEATSVC_SERVER": server.address, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_commands(server: Running, folder: Path) -> None:
-    assert len(COMMANDS) >= 3
+    other = {key: value for key, value in os.environ.items() if not key.startswith("FEATSVC_")}
+    someone = Reader(folder, {**other, **PATIENT, "PYTHONPATH": path})
+    services = []
     for command in COMMANDS:
-        result = run(server, folder, "-m", *shlex.split(command))
-        assert result.returncode == 0, f"{command}\n{result.stderr}"
+        if command == SERVE:
+            services.append(someone.serve())
+        elif not is_exempt(command):
+            someone.paste(command)
+    yield someone
+    for service in services:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=PATIENCE_S) == 0
+        assert service.stdout is not None
+        service.stdout.close()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/deciding.md"])
-def test_the_python_example(server: Running, folder: Path, page: str) -> None:
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != SERVE and not is_exempt(c)])
+def test_a_command_works(reader: Reader, command: str) -> None:
+    assert reader.done[command].returncode == 0, reader.done[command].stderr
+
+
+def test_the_copy_matches_as_the_text_says(reader: Reader) -> None:
+    (screened,) = [done for command, done in reader.done.items() if " screen " in command]
+    assert "coffee.jpg" in screened.stdout
+    assert "flip_y" in screened.stdout
+
+
+def test_the_exemptions_are_in_use() -> None:
+    programs = {command.split()[0] for command in COMMANDS}
+    assert COMMANDS.count(SERVE) == 1
+    assert [command for command in EXEMPT if command not in {*COMMANDS, *programs}] == []
+
+
+@pytest.mark.parametrize("target", [c.split()[1] for c in COMMANDS if c.startswith("make ")])
+def test_make_runs_the_same_commands(target: str) -> None:
+    shown = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    last = shown.stdout.splitlines()[-1].removesuffix(" --listen 127.0.0.1:50051 --data-dir data")
+    assert last in COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("page", "action"), [("README.md", Action.ACT), ("docs/deciding.md", Action.PASS)]
+)
+def test_the_python_example(reader: Reader, page: str, action: Action) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert "localhost:50051" in example
-    result = run(server, folder, "-c", example.replace("localhost:50051", server.address))
+    assert ADDRESS in example
+    result = reader.run(".venv/bin/python", "-c", example.replace(ADDRESS, reader.address))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.partition(" ")[0] in {action.value for action in Action}
+    assert result.stdout.partition(" ")[0] == action.value
 
 
 def test_the_grpcurl_example_is_a_request() -> None:
