@@ -51,11 +51,12 @@ demo: $(STAMP) ## screen real photographs and keep them in pictures/
 	$(BIN)/featsvc demo --save pictures
 
 serve: $(STAMP) ## run the service with embedded stores on localhost:50051
-	@echo 'When it prints "serving on", try in another terminal:'
-	@echo '  $(BIN)/featsvc bank create known'
-	@echo '  $(BIN)/featsvc screen $(PICTURE) --account a1'
-	@echo '  grpcurl -plaintext -d "{\"content\": {\"data\": \"$$(base64 -w0 $(PICTURE))\"}}" \'
-	@echo '    localhost:50051 featsvc.v1.ScreeningService/Screen'
+	@printf '%s\n' 'When it prints "serving on", try in another terminal:' \
+	  '  $(BIN)/featsvc bank create known' \
+	  '  $(BIN)/featsvc bank add known $(PICTURE)' \
+	  '  $(BIN)/featsvc screen $(PICTURE) --account a1' \
+	  '  printf '\''{"content": {"data": "%s"}}'\'' "$$(base64 -w0 $(PICTURE))" | \' \
+	  '    grpcurl -plaintext -d @ localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
 bench: $(PEERS) ## benchmarks beside their peers

@@ -24,6 +24,7 @@ BEHAVIOURS = {
     "banks/test_vectors.py": "vectors, from lists to searches",
     "banks/test_versions.py": "versions of algorithms, from lists to matches",
     "banks/test_ways_in.py": "times and names of variants, by every way in",
+    "cli/test_completion.py": "a shell completes commands and options, quickly",
     "cli/test_help.py": "all commands and options are documented",
     "cli/test_promises.py": "all commands with --json, as recorded",
     "hashing/test_pdq_dihedral.py": "PDQ's turned hashes against pdqhash",
@@ -47,8 +48,8 @@ TESTED_THROUGH = {
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_vectors.py": "banks/sql/vector_models",
-    "cli/test_promises.py": "cli/bank cli/bank_history cli/bank_lists cli/bank_tuning "
-    "cli/curating cli/hash cli/match cli/output cli/remote",
+    "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history cli/bank_lists "
+    "cli/bank_tuning cli/curating cli/hash cli/match cli/output cli/remote",
     "embedding/test_learned.py": "embedding/onnx_outputs",
     "hashing/test_content.py": "signals/hashes",
     "hashing/test_imagehashes.py": "hashing/picture hashing/planes hashing/transforms",
@@ -60,6 +61,7 @@ TESTED_THROUGH = {
     "integration/test_command.py": "cli/checks cli/doctor cli/main",
     "integration/test_embed.py": "embedding/embedder embedding/models requests/embed",
     "integration/test_failures.py": "cli/serve service/metrics service/server",
+    "integration/test_hash_import.py": "cli/local_hashes",
     "integration/test_match_batch.py": "requests/compare service/matching",
     "integration/test_screen.py": "requests/hash requests/plan "
     "requests/report requests/runtime requests/screen requests/signals service/hashing",

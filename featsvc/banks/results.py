@@ -195,13 +195,17 @@ class RollbackResult:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Live entries of a bank, of another bank, and those of the first that share a signal."""
+    """Live entries of a bank, of another bank, and those of the first that share a signal.
+
+    `shared` is counted for the first page only.
+    """
 
     entries: int
     shared: int
     other_entries: int
     pairs: tuple[tuple[Entry, Entry], ...]
-    """The first shared entries, each with an entry of the other bank."""
+    """Shared entries by id, each with an entry of the other bank."""
+    next_page_token: str = ""
 
 
 class MatchKey(NamedTuple):
@@ -226,9 +230,13 @@ class MatchCount:
 
 @dataclass(frozen=True, slots=True)
 class BankMatches:
-    """Match counts of a bank, per entry largest first; `median` is over entries that matched."""
+    """Match counts of a bank; `median` is over entries that matched.
+
+    `entries` are largest first, or by id on a page.
+    """
 
     total: Mapping[BankMode, int]
     matched_entries: int
     median: float
     entries: tuple[MatchCount, ...]
+    next_page_token: str = ""

@@ -8,6 +8,7 @@ again when it is back.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import attrgetter
 
 from featsvc.banks.curating import counting, editing, history, searching, settings
@@ -158,14 +159,19 @@ class BankStore:
         """
         return exporting.export(self._database, bank_id, format_name, revision)
 
-    def overlap(self, bank_id: str, other_id: str, *, max_pairs: int = 0) -> Overlap:
+    def overlap(
+        self, bank_id: str, other_id: str, *, max_pairs: int = 0, page_token: str = ""
+    ) -> Overlap:
         """Find the entries of a bank that share a signal, equal in all bits, with another bank.
 
-        Raises NotFound for a bank, InvalidInput for `max_pairs`, which is a page size.
+        Raises NotFound for a bank, InvalidInput for `max_pairs` (a page size) or the token.
         """
-        limit = check_page_size(max_pairs, field="max_pairs")
+        size = check_page_size(max_pairs, field="max_pairs")
+        after = decode_number(page_token)
         with self.view() as view:
-            return searching.overlap(view, bank_id, other_id, max_pairs=limit)
+            found = searching.overlap(view, bank_id, other_id, after=after, limit=size + 1)
+        pairs, token = cut_page(found.pairs, size, lambda pair: pair[0].id)
+        return replace(found, pairs=pairs, next_page_token=token)
 
     def import_entries(
         self,
@@ -295,3 +301,21 @@ class BankStore:
         limit = check_page_size(max_entries, field="max_entries")
         with self.view() as view:
             return counting.read(view, bank_id, days=days, limit=limit)
+
+    def match_count_page(
+        self, bank_id: str, *, days: int, page_size: int = 0, page_token: str = ""
+    ) -> BankMatches:
+        """Return the matches of the last days page by page, entries by id.
+
+        The counts of the whole bank are on the first page only. Raises NotFound, InvalidInput for
+        `days`, the page size or the token.
+        """
+        size = check_page_size(page_size)
+        after = decode_number(page_token)
+        with self.view() as view:
+            whole = BankMatches({}, 0, 0.0, ())
+            if not after:
+                whole = counting.read(view, bank_id, days=days, limit=0)
+            rows = counting.read_page(view, bank_id, days=days, after=after, limit=size + 1)
+        page, token = cut_page(rows, size, attrgetter("entry.id"))
+        return replace(whole, entries=page, next_page_token=token)

@@ -7,7 +7,8 @@ from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
-from featsvc.cli.bank_entries import add, entries, find, quarantine, withdraw
+from featsvc.cli.bank_add import add
+from featsvc.cli.bank_entries import entries, find, quarantine, withdraw
 from featsvc.cli.bank_history import diff, log, rollback
 from featsvc.cli.bank_lists import export, import_file
 from featsvc.cli.bank_tuning import evaluate, noisy, overlap
@@ -23,6 +24,7 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.inputs import split_names
+from featsvc.cli.listing import limit_option
 from featsvc.cli.messages import message_json
 from featsvc.cli.output import Command
 from featsvc.cli.remote import remote_command
@@ -114,18 +116,21 @@ def create(
 
 
 @bank.command("list")
+@limit_option(0)
 @remote_command
-def list_(client: Client, as_json: bool) -> None:
+def list_(client: Client, limit: int, as_json: bool) -> None:
     """List every bank."""
-    banks = [message_json(each) for each in list_banks(client)]
+    listing = list_banks(client, limit)
     if as_json:
-        output.json_lines(banks)
+        listing.print_json(message_json)
         return
+    banks = [message_json(each) for each in listing]
     columns = ("bank", "mode", "safe", "entries", "signals", "revision", "description")
     keys = ("bank", "mode", "safe", "entries", "signal_count", "revision", "description")
     for each in banks:
         each["safe"] = "yes" if each["safe"] else ""
     output.table(columns, ([each[key] for key in keys] for each in banks))
+    listing.print_cut()
 
 
 @bank.command()

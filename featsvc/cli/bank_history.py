@@ -12,13 +12,13 @@ from featsvc.cli.curating import (
     count_entries,
     dry_run_option,
     get_bank,
-    limit_option,
     reason_option,
     show_entries,
     yes_option,
 )
+from featsvc.cli.listing import Listing, limit_option
 from featsvc.cli.messages import enum_name, last_part, message_json
-from featsvc.cli.remote import read_pages, remote_command
+from featsvc.cli.remote import remote_command
 
 
 @click.command()
@@ -31,13 +31,11 @@ def log(client: Client, bank_id: str, limit: int, as_json: bool) -> None:
     Each line says who changed what, when, why, and from which file.
     """
     request = banks_pb2.ListRevisionsRequest(parent=bank_name(bank_id))
-    revisions = [
-        revision
-        for page in read_pages(client.banks.ListRevisions, request, "revisions", limit)
-        for revision in page.revisions
-    ]
+    listing: Listing[banks_pb2.Revision] = Listing.paged(
+        client.banks.ListRevisions, request, "revisions", limit
+    )
     if as_json:
-        output.json_lines(map(message_json, revisions))
+        listing.print_json(message_json)
         return
     output.table(
         (
@@ -57,9 +55,10 @@ def log(client: Client, bank_id: str, limit: int, as_json: bool) -> None:
                 f"{r.file_name} {r.file_sha256[:12]}" if r.file_sha256 else "",
                 r.reason,
             )
-            for r in revisions
+            for r in listing
         ),
     )
+    listing.print_cut()
 
 
 @click.command()
@@ -76,14 +75,17 @@ def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_js
     request = banks_pb2.DiffRevisionsRequest(
         parent=bank_name(bank_id), from_revision=older, to_revision=newer
     )
-    pages = list(read_pages(client.banks.DiffRevisions, request, "changes", limit))
-    changes = [change for page in pages for change in page.changes]
+    listing: Listing[banks_pb2.DiffRevisionsResponse.Change] = Listing.paged(
+        client.banks.DiffRevisions, request, "changes", limit, total="total_changes"
+    )
     if as_json:
-        output.json_lines(map(message_json, changes))
+        listing.print_json(message_json)
         return
+    changes = list(listing)
     kinds = (enum_name(change, "kind").lower() for change in changes)
     show_entries([change.entry for change in changes], "change", kinds)
-    click.echo(f"{len(changes):,} of {pages[-1].total_changes:,} changes")
+    click.echo(f"{len(changes):,} of {output.counted(listing.total or 0, 'change')}")
+    listing.print_cut()
 
 
 @click.command()

@@ -25,6 +25,7 @@ from featsvc.cli.curating import (
     revision_option,
     yes_option,
 )
+from featsvc.cli.inputs import STDIN, printable
 from featsvc.cli.messages import message_json
 from featsvc.cli.remote import remote_command, with_client
 
@@ -49,7 +50,9 @@ _COUNTS = {
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Import into BANK.")
 @click.option(
     "--format", "file_format", default="", help="Of the list. Default: detected from the content."
@@ -78,10 +81,17 @@ def import_file(
 ) -> None:
     """Import a list as one revision, or not at all.
 
-    Bad rows are written to FILE.rejected.jsonl; the first are printed. If there are any, nothing is
-    imported and the exit code is 1, unless --skip-bad is given. With --replace the command prints
-    the change and asks for confirmation.
+    FILE is a list in any format, or what `featsvc hash --json` prints; - reads standard input.
+
+    Bad rows are written to FILE.rejected.jsonl and the first are printed, those of standard input
+    all. If there are any, nothing is imported and the exit code is 1, unless --skip-bad is given.
+    With --replace the command prints the change and asks for confirmation.
     """
+    piped = str(file) == STDIN
+    if piped and replace:
+        raise click.UsageError(
+            "--replace needs a file: a pipe that breaks off looks like a list with fewer entries"
+        )
     options = banks_pb2.ImportOptions(
         parent=bank_name(bank_id),
         format=file_format,
@@ -90,8 +100,8 @@ def import_file(
         dry_run=dry_run,
         skip_bad=skip_bad,
         replace=replace,
-        file_name=file.name,
-        file_bytes=file.stat().st_size,
+        file_name="" if piped else printable(file.name),
+        file_bytes=0 if piped else file.stat().st_size,
         context=context,
     )
     rejected = _RejectedRows(file)
@@ -115,12 +125,12 @@ def import_file(
     if as_json:
         output.json_line(
             {
-                "file": str(file),
+                "file": printable(file),
                 "bank": bank_id,
                 "dry_run": dry_run,
                 "imported": not (refused or dry_run),
                 **message_json(result),
-                "rejected_file": str(rejected.path) if bad_rows and rejected.path else None,
+                "rejected_file": printable(rejected.path) if bad_rows and rejected.path else None,
                 "seconds": round(seconds, 3),
             }
         )
@@ -142,10 +152,15 @@ class _RejectedRows:
 
     def __init__(self, file: Path) -> None:
         """Remove the rows that an earlier import of the file rejected."""
-        self._file = file
+        self._file = printable(file)
         self.path: Path | None = file.with_name(f"{file.name}.rejected.jsonl")
-        """None once it could not be written."""
+        """None for standard input, and once it could not be written."""
         self.count = 0
+        self._most_shown = _SHOWN_BAD_ROWS
+        if self._file == STDIN:
+            # Nothing else keeps them.
+            self.path, self._most_shown = None, sys.maxsize
+            return
         with self._writing():
             self.path.unlink(missing_ok=True)
 
@@ -153,16 +168,16 @@ class _RejectedRows:
         """Print and write rows."""
         for bad in rows:
             self.count += 1
-            if self.count <= _SHOWN_BAD_ROWS:
+            if self.count <= self._most_shown:
                 column = f" {bad.column}" if bad.column else ""
                 reason = bad.reason.removeprefix(f"{bad.column}: ")
                 click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
-            elif self.count == _SHOWN_BAD_ROWS + 1:
+            elif self.count == self._most_shown + 1:
                 click.echo("...", err=True)
         if rows and self.path is not None:
             with self._writing(), self.path.open("a", encoding="utf-8") as out:
                 for bad in rows:
-                    out.write(json.dumps({"file": str(self._file), **message_json(bad)}) + "\n")
+                    out.write(json.dumps({"file": self._file, **message_json(bad)}) + "\n")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -185,7 +200,7 @@ def _import(
     seconds = 0.0
     verb = "checking" if options.dry_run else "importing"
     with output.progress() as bar:
-        task = bar.add_task(f"{verb} {file.name}", total=options.file_bytes, rate="")
+        task = bar.add_task(f"{verb} {file.name}", total=options.file_bytes or None, rate="")
         started = time.monotonic()
         for message in client.banks.ImportEntries(_requests(options, file)):
             elapsed = time.monotonic() - started
@@ -201,7 +216,9 @@ def _requests(
     options: banks_pb2.ImportOptions, file: Path
 ) -> Iterator[banks_pb2.ImportEntriesRequest]:
     yield banks_pb2.ImportEntriesRequest(options=options)
-    with file.open("rb") as stream:
+    # Unbuffered: at exit, a thread that still waits for standard input must hold no lock of it.
+    source = 0 if str(file) == STDIN else file
+    with open(source, "rb", buffering=0, closefd=source != 0) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield banks_pb2.ImportEntriesRequest(chunk=chunk)
 
@@ -217,7 +234,7 @@ def _advance(
     bar.update(task, completed=message.bytes_read, rate=rate)
     if message.HasField("summary"):
         bar.update(task, description="committed, waiting until it is served", rate="")
-    elif message.bytes_read == file_bytes:
+    elif file_bytes and message.bytes_read == file_bytes:
         # A task without a total is drawn as a bar that only moves.
         bar.tasks[0].total = None
         bar.update(task, description="saving", rate=f"{message.rows_read:,} rows")

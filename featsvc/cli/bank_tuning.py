@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,14 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     count_entries,
-    limit_option,
     show_entries,
 )
 from featsvc.cli.inputs import parse_signal, read_file, read_text
+from featsvc.cli.listing import MAX_PAGE_ROWS, Listing, limit_option, read_pages
 from featsvc.cli.messages import last_part, message_json
 from featsvc.cli.remote import describe_algorithm, remote_command
 from featsvc.errors import shown
 
-_MAX_ROWS = 1000
 _GOOD = frozenset({"good", "known-good", "negative"})
 _BAD = frozenset({"bad", "known-bad", "positive", ""})
 
@@ -82,6 +82,7 @@ class _Sample(NamedTuple):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw a PNG; needs featsvc[plot].",
 )
+@limit_option(20)
 @remote_command
 def evaluate(
     client: Client,
@@ -92,17 +93,22 @@ def evaluate(
     false_match_rate: float,
     csv_file: Path | None,
     plot_file: Path | None,
+    limit: int,
     as_json: bool,
 ) -> None:
     """Measure what each threshold finds.
 
     Samples are content that is known to belong to BANK (bad) or not to (good). They are not stored.
     A file of hashes has one per line, `HASH` or `HASH,good`. For an algorithm of texts, files are
-    texts in UTF-8.
+    texts in UTF-8. --limit is for the entries that match good samples, of which 1,000 are printed
+    at most.
     """
     algorithm = describe_algorithm(client, algorithm_name)
     options = banks_pb2.EvaluateOptions(
-        name=bank_name(bank_id), algorithm=algorithm.name, max_false_match_rate=false_match_rate
+        name=bank_name(bank_id),
+        algorithm=algorithm.name,
+        max_false_match_rate=false_match_rate,
+        max_noisy_entries=min(limit or MAX_PAGE_ROWS, MAX_PAGE_ROWS),
     )
     listed = [sample for path in samples for sample in _samples(path, bad=True)]
     listed += [sample for path in goods for sample in _samples(path, bad=False)]
@@ -116,7 +122,9 @@ def evaluate(
 
         draw(plot_file, bank_id, algorithm, result)
     if as_json:
-        output.json_line({"bank": bank_id, **message_json(result)})
+        cut = result.noisy_entry_count > len(result.noisy_entries)
+        more = "--limit 0" if cut and len(result.noisy_entries) < MAX_PAGE_ROWS else None
+        output.json_line({"bank": bank_id, **message_json(result), "truncated": cut, "next": more})
     else:
         _print_evaluation(result, false_match_rate)
 
@@ -223,12 +231,14 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
             "matches",
             [noisy.matches for noisy in result.noisy_entries],
         )
+        if (more := result.noisy_entry_count - len(result.noisy_entries)) > 0:
+            click.echo(f"{more:,} more; use --limit N, or --limit 0 for 1,000")
     for count, what in (
-        (result.unreadable_samples, "could not be read as pictures"),
-        (result.low_quality_samples, "have too little structure to be hashed well"),
+        (result.unreadable_samples, "could not be read"),
+        (result.low_quality_samples, "had too little structure to be hashed well"),
     ):
         if count:
-            click.echo(f"{count:,} samples {what}, and were left out", err=True)
+            click.echo(f"left out {output.counted(count, 'sample')} that {what}", err=True)
 
 
 def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
@@ -282,7 +292,7 @@ def _samples_for(rate: float) -> int:
     show_default=True,
     help="Noisy: at least N matches, too.",
 )
-@limit_option(20, _MAX_ROWS)
+@limit_option(20)
 @remote_command
 def noisy(
     client: Client,
@@ -297,15 +307,14 @@ def noisy(
 
     Marks entries that match far more often than the others as NOISY.
     """
-    found = client.banks.ListMatchCounts(
-        banks_pb2.ListMatchCountsRequest(parent=bank_name(bank_id), days=days, max_entries=limit)
-    )
+    request = banks_pb2.ListMatchCountsRequest(parent=bank_name(bank_id), days=days)
+    found, counts = _match_counts(client, request, limit)
+    listing = Listing(counts, limit)
     noisy_from = max(min_matches, factor * found.median_matches)
     if as_json:
-        output.json_lines(
-            {**message_json(count), "noisy": count.total >= noisy_from} for count in found.entries
-        )
+        listing.print_json(lambda row: {**message_json(row), "noisy": row.total >= noisy_from})
         return
+    shown_counts = list(listing)
     modes = ", ".join(f"{number:,} in {mode}" for mode, number in sorted(found.matches.items()))
     click.echo(f"matches in {days} days: {modes or 'none'}")
     if found.matched_entries:
@@ -314,42 +323,78 @@ def noisy(
             f"{found.median_matches:g} times"
         )
         show_entries(
-            [count.entry for count in found.entries],
+            [count.entry for count in shown_counts],
             "matches",
-            [f"{c.total:,}{' NOISY' if c.total >= noisy_from else ''}" for c in found.entries],
+            [f"{c.total:,}{' NOISY' if c.total >= noisy_from else ''}" for c in shown_counts],
         )
+        listing.print_cut()
     noisy_ids = [
         last_part(count.entry.name)
-        for count in found.entries
+        for count in shown_counts
         if count.total >= noisy_from and not count.entry.quarantined
     ]
     if noisy_ids:
         click.echo(f"to silence them: featsvc bank quarantine {bank_id} {' '.join(noisy_ids)}")
 
 
+def _match_counts(
+    client: Client, request: banks_pb2.ListMatchCountsRequest, limit: int
+) -> tuple[banks_pb2.ListMatchCountsResponse, list[banks_pb2.ListMatchCountsResponse.Count]]:
+    """Return the counts of the bank, and more than `limit` entries, most matches first."""
+    wanted = limit + 1 if 0 < limit < MAX_PAGE_ROWS else MAX_PAGE_ROWS
+    request.max_entries = wanted
+    found = client.banks.ListMatchCounts(request)
+    if len(found.entries) < MAX_PAGE_ROWS or wanted < MAX_PAGE_ROWS:
+        return found, list(found.entries)
+    pages = list(read_pages(client.banks.ListMatchCounts, request))
+    # Pages are by id: while matches are counted, the order of matches changes between two pages.
+    counts = [count for page in pages for count in page.entries]
+    return pages[0], sorted(counts, key=lambda count: -count.total)
+
+
 @click.command()
 @click.argument("bank_id", metavar="A")
 @click.argument("other_id", metavar="B")
-@limit_option(20, _MAX_ROWS)
+@limit_option(20)
 @remote_command
 def overlap(client: Client, bank_id: str, other_id: str, limit: int, as_json: bool) -> None:
     """List entries of bank A that bank B holds too.
 
-    Two entries are the same if they share a signal, equal to the bit.
+    Two entries are the same if they share a signal, equal to the bit. With --json each line has at
+    most 1,000 pairs, and the same counts.
     """
-    found = client.banks.CompareBanks(
-        banks_pb2.CompareBanksRequest(
-            name=bank_name(bank_id), other=bank_name(other_id), max_pairs=limit
-        )
-    )
+    request = banks_pb2.CompareBanksRequest(name=bank_name(bank_id), other=bank_name(other_id))
+    pages = read_pages(client.banks.CompareBanks, request, limit, size="max_pairs")
+    found = next(pages)
+    pairs = Listing((pair for page in chain([found], pages) for pair in page.pairs), limit)
+    pairs.total = found.shared_entries
     if as_json:
-        output.json_line({"bank": bank_id, "other": other_id, **message_json(found)})
+        _print_overlap_json({"bank": bank_id, "other": other_id}, found, pairs)
         return
     share = found.shared_entries / found.entries if found.entries else 0
     click.echo(
         f"{found.shared_entries:,} of {found.entries:,} entries of {bank_id} ({share:.1%}) are "
         f"in {other_id}, which has {found.other_entries:,}"
     )
-    if found.pairs:
-        others = [f"{last_part(p.other.name)} {p.other.external_id}" for p in found.pairs]
-        show_entries([p.entry for p in found.pairs], f"in {other_id}", others)
+    if shown_pairs := list(pairs):
+        others = [f"{last_part(p.other.name)} {p.other.external_id}" for p in shown_pairs]
+        show_entries([p.entry for p in shown_pairs], f"in {other_id}", others)
+        pairs.print_cut()
+
+
+def _print_overlap_json(
+    names: dict[str, str],
+    found: banks_pb2.CompareBanksResponse,
+    pairs: Listing[banks_pb2.CompareBanksResponse.Pair],
+) -> None:
+    """Print a line for each 1,000 pairs, and one if there are none."""
+    line = banks_pb2.CompareBanksResponse()
+    line.CopyFrom(found)
+    rows = iter(pairs)
+    first = True
+    while (some := list(islice(rows, MAX_PAGE_ROWS))) or first:
+        first = False
+        del line.pairs[:]
+        line.pairs.extend(some)
+        output.json_line({**names, **message_json(line)})
+    pairs.print_cut_json()

@@ -2,16 +2,15 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 import click
 from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
+from featsvc.cli.listing import Listing
 from featsvc.cli.messages import last_part, message_json
-from featsvc.cli.output import Command
-from featsvc.cli.remote import read_pages
 
 bank_argument = click.argument("bank_id", metavar="BANK")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
@@ -21,18 +20,6 @@ dry_run_option = click.option(
 revision_option = click.option(
     "--revision", type=click.IntRange(min=0), default=0, metavar="R", help="As of revision R."
 )
-
-
-def limit_option(default: int = 100, largest: int | None = None) -> Callable[[Command], Command]:
-    """Add `--limit`, from 1 to `largest`."""
-    return click.option(
-        "--limit",
-        type=click.IntRange(1, largest),
-        metavar="N",
-        default=default,
-        show_default=True,
-        help="Print at most N rows.",
-    )
 
 
 def _change_context(_: click.Context, __: click.Parameter, why: str) -> banks_pb2.ChangeContext:
@@ -84,10 +71,10 @@ def get_bank(client: Client, bank_id: str) -> banks_pb2.Bank:
     return bank
 
 
-def list_banks(client: Client) -> Iterator[banks_pb2.Bank]:
-    """Yield every bank."""
-    for page in read_pages(client.banks.ListBanks, banks_pb2.ListBanksRequest(), "banks"):
-        yield from page.banks
+def list_banks(client: Client, limit: int = 0) -> Listing[banks_pb2.Bank]:
+    """List the first `limit` banks, 0 for all."""
+    request = banks_pb2.ListBanksRequest()
+    return Listing.paged(client.banks.ListBanks, request, "banks", limit)
 
 
 def show_bank(bank: banks_pb2.Bank, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`featsvc features`: check definitions, send events, read features."""
+"""`featsvc features`: check and list definitions, send events, read features."""
 
 import sys
 from collections import Counter
@@ -11,10 +11,9 @@ import click
 from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, types_pb2
 
-from featsvc.accounts.definitions import load_definitions
-from featsvc.accounts.events import parse_event_line, parse_time
 from featsvc.cli import output
 from featsvc.cli.inputs import split_names
+from featsvc.cli.listing import Listing, limit_option
 from featsvc.cli.match import print_features
 from featsvc.cli.messages import enum_name, feature_row, message_json
 from featsvc.cli.output import json_option
@@ -27,7 +26,7 @@ _MAX_LINE_CHARS = 2**20
 
 @click.group()
 def features() -> None:
-    """Check definitions, send events, read account features."""
+    """Check and list definitions, send events, read account features."""
 
 
 @features.command()
@@ -39,6 +38,9 @@ def validate(file: Path, as_json: bool) -> None:
     Prints file, line, key and what is wrong, and exits with 1. With --json: {"file", "valid"}, and
     either the counts {"features", "derived", "sets"} or {"line", "key", "message"}.
     """
+    # Imported late, like parse_time and parse_event_line: their package loads kernels.
+    from featsvc.accounts.definitions import load_definitions  # noqa: PLC0415
+
     try:
         definitions = load_definitions(file)
     except ConfigInvalid as exc:
@@ -128,6 +130,8 @@ def get(
         selection=features_pb2.FeatureSelection(features=split_names(names), set=feature_set),
     )
     if as_of is not None:
+        from featsvc.accounts.events import parse_time  # noqa: PLC0415
+
         request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
     table = client.features.GetFeatures(request).features
     for row, ref in enumerate(refs):
@@ -136,6 +140,43 @@ def get(
             output.json_line({"entity": {ref.entity: ref.id}, **values})
         else:
             print_features(f"{ref.entity} {ref.id}", table, row)
+
+
+@features.command("list")
+@limit_option(0)
+@remote_command
+def list_(client: Client, limit: int, as_json: bool) -> None:
+    """List the features that a server computes."""
+    listing: Listing[features_pb2.FeatureDefinition] = Listing.paged(
+        client.features.ListFeatures, features_pb2.ListFeaturesRequest(), "features", limit
+    )
+    if as_json:
+        listing.print_json(message_json)
+        return
+    output.table(
+        ("feature", "of", "computed as", "within", "sets", "description"),
+        (
+            (
+                feature.name,
+                feature.entity,
+                feature.expression or f"{feature.aggregation} of {feature.event_type}",
+                _short(feature.window.ToSeconds()) if feature.HasField("window") else "",
+                ", ".join(feature.sets),
+                feature.description,
+            )
+            for feature in listing
+        ),
+    )
+    listing.print_cut()
+
+
+def _short(seconds: int) -> str:
+    """Return `5m`, `24h` or `7d`, as the definitions have it."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        # A day is written 24h there.
+        if seconds % size == 0 and seconds >= (2 if unit == "d" else 1) * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def _entity(text: str) -> types_pb2.EntityRef:
@@ -169,6 +210,8 @@ def _events(
 
 def _event(line: str) -> features_pb2.Event:
     """Parse a line. Raises InvalidInput."""
+    from featsvc.accounts.events import parse_event_line  # noqa: PLC0415
+
     parsed = parse_event_line(line)
     event = features_pb2.Event(event_id=parsed.event_id, type=parsed.type, entities=parsed.entities)
     event.time.FromMilliseconds(parsed.time_ms)

@@ -1,5 +1,6 @@
 """Read what a user names on the command line: files, texts, signals, lists of names."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,11 @@ def parse_signal(text: str, option: str) -> types_pb2.Signal:
             f"{shown(text)!r} is not ALGORITHM:HEX, such as pdq:f8f8f0...", param_hint=option
         )
     return types_pb2.Signal(algorithm=algorithm.strip(), value=value.strip())
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text; bytes that are not UTF-8 become `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def read_file(path: Path, max_bytes: int = MAX_REQUEST_BYTES) -> bytes:

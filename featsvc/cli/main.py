@@ -5,6 +5,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from featsvc.errors import FeatsvcError
 
@@ -20,7 +21,7 @@ _COMMANDS = {
     "features": (
         "featsvc.cli.features",
         "features",
-        "Check definitions, send events, read features.",
+        "Check and list definitions, send events, read features.",
     ),
     "doctor": ("featsvc.cli.doctor", "doctor", "Check this installation, or a server."),
 }
@@ -36,6 +37,12 @@ class _Tree(click.Group):
         module, attribute, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        named = (name for name in _COMMANDS if name.startswith(incomplete))
+        return [CompletionItem(name, help=_COMMANDS[name][2]) for name in named]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, hashing_pb2, matching_pb2, screening_pb2, types_pb2
 
 from featsvc.cli import output
-from featsvc.cli.inputs import parse_signal, read_file, read_text, split_names, text_options
+from featsvc.cli.inputs import (
+    parse_signal,
+    printable,
+    read_file,
+    read_text,
+    split_names,
+    text_options,
+)
 from featsvc.cli.messages import enum_name, feature_row, last_part, message_json, number
-from featsvc.cli.remote import remote_command
+from featsvc.cli.output import Command
+from featsvc.cli.remote import describe_algorithm, remote_command
 
 # The server has the real limit; this one keeps a wrong file from filling memory.
 _MAX_FILE_BYTES = 2**28
@@ -19,13 +28,46 @@ _file_argument = click.argument("file", required=False, type=click.Path(path_typ
 _banks_option = click.option(
     "--bank", "-b", "banks", multiple=True, metavar="BANK", help="Only this bank. Repeatable."
 )
-_variants_option = click.option(
-    "--variants",
-    type=click.Choice(["none", "default", "all"]),
-    default="default",
-    show_default=True,
-    help="Turns and parts of the picture to match: none, those that each bank names, or all.",
-)
+_MAX_RESULTS = 1000
+"""The most matches that a server returns."""
+
+
+def _search_options(command: Command) -> Command:
+    """Add the options of both commands, which `_options` reads."""
+    for option in (
+        click.option(
+            "--variants",
+            type=click.Choice(["none", "default", "all"]),
+            default="default",
+            show_default=True,
+            help="Turns and parts of the picture to match: none, those that each bank names, or "
+            "all.",
+        ),
+        click.option(
+            "--ignore-safe-lists", is_flag=True, help="Let safe lists suppress no matches."
+        ),
+        click.option(
+            "--max-results",
+            type=click.IntRange(1, _MAX_RESULTS),
+            default=100,
+            show_default=True,
+            metavar="N",
+            help=f"Print at most N matches, the nearest; at most {_MAX_RESULTS:,}.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _options(
+    banks: Sequence[str], variants: str, max_results: int, ignore_safe_lists: bool
+) -> types_pb2.MatchOptions:
+    return types_pb2.MatchOptions(
+        banks=banks,
+        max_results=max_results,
+        variants=f"VARIANTS_{variants.upper()}",
+        ignore_safe_lists=ignore_safe_lists,
+    )
 
 
 @click.command()
@@ -37,16 +79,10 @@ _variants_option = click.option(
     "--max-distance",
     type=click.FloatRange(min=0),
     metavar="N",
-    help="Largest distance that matches, instead of the banks' thresholds. Perceptual hashes only.",
+    help="Largest distance that matches, instead of the banks' thresholds: of --signal in its own "
+    "unit, of a file's hashes in bits.",
 )
-@click.option(
-    "--max-results",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Print at most N matches. Default: the server's, 100.",
-)
-@_variants_option
+@_search_options
 @remote_command
 def match(
     client: Client,
@@ -56,33 +92,71 @@ def match(
     text_file: str | None,
     banks: tuple[str, ...],
     max_distance: float | None,
-    max_results: int,
-    variants: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Match a file, a text or a signal against banks."""
+    """Match a file, a text or a signal against banks.
+
+    Exits with 0 whether something matched or not; the output says how to read it.
+    """
     _check_one({"FILE": file, "--text": text, "--text-file": text_file, "--signal": signal})
     request = matching_pb2.MatchRequest(
         content=_content(file, text, text_file) if signal is None else None,
         signal=parse_signal(signal, "--signal") if signal is not None else None,
-        options=types_pb2.MatchOptions(
-            banks=banks, max_results=max_results, variants=f"VARIANTS_{variants.upper()}"
-        ),
+        options=_options(banks, **options),
     )
     if max_distance is not None:
-        listed = client.hashing.ListAlgorithms(hashing_pb2.ListAlgorithmsRequest()).algorithms
-        for known in listed:
-            if known.matched and known.distance == hashing_pb2.Algorithm.DISTANCE_HAMMING:
-                request.options.thresholds.add(algorithm=known.name, threshold=max_distance)
+        if file is None and signal is None:
+            raise click.UsageError("--max-distance is for a file or a signal: a text has no bits")
+        for name in _loosened(client, request):
+            request.options.thresholds.add(algorithm=name, threshold=max_distance)
     response = client.matching.Match(request)
     _warn_if_behind(client, response.watermark.revision)
+    if max_distance is not None:
+        _warn_of_other_thresholds(client, request, response)
     if as_json:
-        output.json_line({"file": str(file) if file else None, **message_json(response)})
+        more = _next(response.truncated, request.options)
+        values = {**message_json(response), **more}
+        output.json_line({"file": printable(file) if file else None, **values})
         return
     outcome = enum_name(response, "outcome")
     _print_outcome("content", outcome, response.outcome_reason)
-    _print_matches(outcome, response.matches, response.truncated, response.watermark.revision)
+    _print_matches(outcome, response.matches, response.watermark.revision)
+    _print_cut(response.truncated, request.options)
     _print_searched(response.searched)
+
+
+def _loosened(client: Client, request: matching_pb2.MatchRequest) -> list[str]:
+    """Return the algorithms whose threshold --max-distance replaces."""
+    if request.HasField("signal"):
+        return [describe_algorithm(client, request.signal.algorithm).name]
+    # A file is also hashed by what the banks hold, such as another size of a hash.
+    status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
+    default = hashing_pb2.ListAlgorithmsRequest()
+    held = [describe_algorithm(client, index.algorithm) for index in status.algorithms]
+    known = [*client.hashing.ListAlgorithms(default).algorithms, *held]
+    in_bits = hashing_pb2.Algorithm.DISTANCE_HAMMING
+    return sorted({each.name for each in known if each.matched and each.distance == in_bits})
+
+
+def _warn_of_other_thresholds(
+    client: Client, request: matching_pb2.MatchRequest, response: matching_pb2.MatchResponse
+) -> None:
+    """Name the searched algorithms that --max-distance did not reach, except those of equality."""
+    loosened = {threshold.algorithm for threshold in request.options.thresholds}
+    others = [
+        each.algorithm
+        for each in response.searched.algorithms
+        if each.bank_count
+        and each.algorithm not in loosened
+        and describe_algorithm(client, each.algorithm).distance
+        != hashing_pb2.Algorithm.DISTANCE_EQUALITY
+    ]
+    if others:
+        click.echo(
+            f"--max-distance counts bits: {', '.join(others)} matched by the banks' thresholds",
+            err=True,
+        )
 
 
 @click.command()
@@ -92,7 +166,7 @@ def match(
 @click.option("--features", "names", metavar="A,B,...", default="", help="Only these features.")
 @click.option("--set", "feature_set", metavar="NAME", default="", help="Only this set of features.")
 @_banks_option
-@_variants_option
+@_search_options
 @remote_command
 def screen(
     client: Client,
@@ -103,8 +177,8 @@ def screen(
     names: str,
     feature_set: str,
     banks: tuple[str, ...],
-    variants: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Screen a file or a text for an account.
 
@@ -115,17 +189,19 @@ def screen(
         content=_content(file, text, text_file),
         entities=[types_pb2.EntityRef(entity="account", id=account)],
         selection=features_pb2.FeatureSelection(features=split_names(names), set=feature_set),
-        options=types_pb2.MatchOptions(banks=banks, variants=f"VARIANTS_{variants.upper()}"),
+        options=_options(banks, **options),
     )
     response = client.screening.Screen(request)
     revision = response.watermark.revision
     _warn_if_behind(client, revision)
     values = message_json(response)
     if as_json:
-        output.json_line({"file": str(file) if file else None, "account": account, **values})
+        values |= _next(response.matches_truncated, request.options)
+        output.json_line({"file": printable(file) if file else None, "account": account, **values})
         return
     _print_outcome("content", values["outcome"], response.content_outcome_reason)
-    _print_matches(values["outcome"], response.matches, response.matches_truncated, revision)
+    _print_matches(values["outcome"], response.matches, revision)
+    _print_cut(response.matches_truncated, request.options)
     _print_searched(response.searched)
     _print_outcome("features", values["features_outcome"], response.features_outcome_reason)
     print_features(f"account {account}", response.features, 0)
@@ -198,9 +274,19 @@ def _print_searched(searched: types_pb2.Searched) -> None:
         click.echo(f"searched {'; '.join(parts)}")
 
 
-def _print_matches(
-    outcome: str, matches: Sequence[types_pb2.Match], truncated: bool, revision: int
-) -> None:
+def _next(truncated: bool, options: types_pb2.MatchOptions) -> dict[str, str | None]:
+    """Return how to get the matches that were left out; null if there are none or no way."""
+    more = truncated and options.max_results < _MAX_RESULTS
+    return {"next": f"--max-results {_MAX_RESULTS}" if more else None}
+
+
+def _print_cut(truncated: bool, options: types_pb2.MatchOptions) -> None:
+    if truncated:
+        way = _next(truncated, options)["next"] or "--bank to search one bank at a time"
+        click.echo(f"more matches were left out; use {way}")
+
+
+def _print_matches(outcome: str, matches: Sequence[types_pb2.Match], revision: int) -> None:
     if not matches:
         if outcome == "NOT_SEARCHED":
             click.echo(f"not searched, at bank revision {revision}: this does not mean no match")
@@ -226,5 +312,5 @@ def _print_matches(
             )
             for match in matches
         ),
-        title=f"{count}{' and more' if truncated else ''} at bank revision {revision}",
+        title=f"{count} at bank revision {revision}",
     )

@@ -95,8 +95,9 @@ _MERGED = frozenset(
 )
 """Fields whose object has no key: its own keys join those of the message around it."""
 
-_LEFT_OUT = frozenset({"ImportEntriesResponse.bad"})
-"""The bad rows since the last message. They are in FILE.rejected.jsonl, the first in `summary`."""
+_LEFT_OUT = frozenset({"CompareBanksResponse.next_page_token", "ImportEntriesResponse.bad"})
+"""The command follows the pages itself. Bad rows are in FILE.rejected.jsonl, the first in
+`summary`."""
 
 
 class _Field(NamedTuple):

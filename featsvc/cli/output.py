@@ -30,9 +30,14 @@ _encoder = msgspec.json.Encoder()
 
 def json_option(command: Command) -> Command:
     """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(
-        command
-    )
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        # The default of --limit depends on it.
+        is_eager=True,
+        help="Print one JSON object per line.",
+    )(command)
 
 
 def json_line(value: object) -> None:

@@ -1,10 +1,9 @@
-"""The connection to a server: `--server`, errors as one line, lists page by page."""
+"""The connection to a server: `--server`, errors as one line."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import click
 import grpc
@@ -12,17 +11,6 @@ from featsvc_client import DEFAULT_TARGET, Client, explain
 from featsvc_client.v1 import hashing_pb2
 
 from featsvc.cli.output import json_option
-
-MAX_PAGE_ROWS = 1000
-"""The largest page that a server returns."""
-
-
-class _PageRequest(Protocol):
-    page_size: int
-    page_token: str
-
-
-Request = TypeVar("Request", bound=_PageRequest)
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
@@ -58,20 +46,6 @@ def connect(server: str) -> Iterator[Client]:
             yield client
     except grpc.RpcError as exc:
         raise click.ClickException(str(explain(exc, server))) from exc
-
-
-def read_pages(
-    call: Callable[[Request], Any], request: Request, rows: str, limit: int = sys.maxsize
-) -> Iterator[Any]:
-    """Yield the pages of a list call, at most `limit` rows; `rows` is the field that holds them."""
-    while limit > 0:
-        request.page_size = min(MAX_PAGE_ROWS, limit)
-        page = call(request)
-        yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-        limit -= len(getattr(page, rows))
 
 
 def describe_algorithm(client: Client, name: str) -> hashing_pb2.Algorithm:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featsvc.errors import FeatsvcError, InvalidInput
 from featsvc.hashing.content import hash_any
+from featsvc.hashing.variants import VariantMaker, make_original
 from featsvc.media import DecodeOptions, Limits
 from featsvc.signals.hashes import ContentHashes
 from featsvc.signals.text_views import decode_text
@@ -49,17 +50,20 @@ def hash_file(
     options: DecodeOptions,
     limits: Limits,
     *,
+    variants: VariantMaker = make_original,
     as_text: bool = False,
     parts: bool = False,
 ) -> FileHashes:
     """Hash one file, or with `as_text` the UTF-8 text in it; errors are in the result.
 
-    `parts` as for `hash_text`.
+    `variants` as for `hash_content`, `parts` as for `hash_text`.
     """
     try:
         data = _read(path, limits)
         content = decode_text(data) if as_text else data
-        return FileHashes(path, hash_any(content, algorithms, options, limits, parts=parts))
+        return FileHashes(
+            path, hash_any(content, algorithms, options, limits, variants, parts=parts)
+        )
     except FeatsvcError as exc:
         return FileHashes(path, None, exc)
 
@@ -71,6 +75,7 @@ def hash_files(
     limits: Limits,
     *,
     threads: int = 0,
+    variants: VariantMaker = make_original,
     as_text: bool = False,
 ) -> Generator[FileHashes, None, None]:
     """Hash files over `threads` (0: one a core) and yield them in the order of `paths`.
@@ -79,7 +84,7 @@ def hash_files(
     any size takes bounded memory.
     """
     workers = threads or os.cpu_count() or 1
-    job = partial(hash_file, as_text=as_text, parts=as_text)
+    job = partial(hash_file, variants=variants, as_text=as_text, parts=as_text)
     waiting: deque[Future[FileHashes]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="featsvc-hash") as pool:
         try:

@@ -44,7 +44,9 @@ async def evaluate_bank(
 
     def run() -> Evaluation:
         with store.view() as view:
-            return evaluate(view, bank, algorithm, samples, rate)
+            return evaluate(
+                view, bank, algorithm, samples, rate, max_noisy=options.max_noisy_entries
+            )
 
     return convert.evaluation_message(await asyncio.to_thread(run), unreadable, low_quality)
 

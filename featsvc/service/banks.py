@@ -280,16 +280,24 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
             max_pairs=request.max_pairs,
+            page_token=request.page_token,
         )
         return convert_lists.overlap_message(overlap)
 
     async def ListMatchCounts(
         self, request: pb.ListMatchCountsRequest, context: Context
     ) -> pb.ListMatchCountsResponse:
-        counts = await asyncio.to_thread(
-            self._store.match_counts,
-            convert.bank_id(request.parent, "parent"),
-            days=request.days or DEFAULT_DAYS,
-            max_entries=request.max_entries,
-        )
+        bank, days = convert.bank_id(request.parent, "parent"), request.days or DEFAULT_DAYS
+        if request.page_size or request.page_token:
+            counts = await asyncio.to_thread(
+                self._store.match_count_page,
+                bank,
+                days=days,
+                page_size=request.page_size,
+                page_token=request.page_token,
+            )
+        else:
+            counts = await asyncio.to_thread(
+                self._store.match_counts, bank, days=days, max_entries=request.max_entries
+            )
         return convert_lists.match_counts_message(counts)

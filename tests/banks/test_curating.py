@@ -1,12 +1,21 @@
 """Changes by curators and their reversal: add, withdraw, quarantine, update, diff, rollback."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import BankMode, BankSettings, ChangeContext, Entry, EntrySignal
-from featsvc.banks.results import ChangeKind, EntryFilter, ImportOptions, MatchKey
+from featsvc.banks.results import (
+    BankMatches,
+    ChangeKind,
+    EntryFilter,
+    EntryPage,
+    ImportOptions,
+    MatchKey,
+    Overlap,
+)
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
@@ -277,3 +286,59 @@ def test_matches_are_counted_per_mode_and_day(bank: BankStore) -> None:
         bank.match_counts("b", days=0)
     with pytest.raises(InvalidInput, match="max_entries: must be 0 to 1000"):
         bank.match_counts("b", days=1, max_entries=1001)
+
+
+def test_withdrawn_entries_take_no_place_among_those_with_most_matches(bank: BankStore) -> None:
+    entries = ids(bank)
+    bank.add_match_counts({MatchKey("b", e, BankMode.ENFORCE): 9 - e for e in entries})
+    bank.withdraw_entries("b", entries[:3])
+    counts = bank.match_counts("b", days=1, max_entries=2)
+    assert [count.entry.id for count in counts.entries] == entries[3:]
+    assert (counts.matched_entries, counts.median) == (5, 9 - entries[2])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000])
+def test_pages_together_are_the_whole(bank: BankStore, size: int) -> None:
+    bank.create_bank("other")
+    bank.import_entries("other", list_file(hex_list([5, 3, 1, 2, 4])))
+    same = "".join(f"md5,{'0f' * 16},e{n}\n" for n in range(5))
+    bank.create_bank("same")
+    bank.import_entries("same", list_file(f"algorithm,signal,external_id\n{same}"))
+    mine = sorted(entry for bank_id, entry in live(bank) if bank_id == "b")
+    bank.add_match_counts({MatchKey("b", e, BankMode.ENFORCE): 9 - e for e in mine})
+    # A changed entry gets a newer version, which must not move it.
+    bank.quarantine_entries("b", mine[:1])
+
+    def counts(token: str) -> BankMatches:
+        return bank.match_count_page("b", days=1, page_size=size, page_token=token)
+
+    def pairs(token: str) -> Overlap:
+        return bank.overlap("b", "other", max_pairs=size, page_token=token)
+
+    def equal(token: str) -> EntryPage:
+        near = EntrySignal("md5", b"\x0f" * 16)
+        return bank.list_entries("same", EntryFilter(near=near), page_size=size, page_token=token)
+
+    whole = read(counts)
+    assert [count.entry.id for page in whole for count in page.entries] == mine
+    assert [page.matched_entries for page in whole] == [5] + [0] * (len(whole) - 1)
+    pages = read(pairs)
+    assert [entry.id for page in pages for entry, _ in page.pairs] == mine
+    assert [page.shared for page in pages] == [5] + [0] * (len(pages) - 1)
+    found = read(equal)
+    assert len({entry.id for page in found for entry in page.entries}) == 5
+    assert {page.total_entries for page in found} == {5}
+    assert {distance for page in found for distance in page.distances} == {0.0}
+    for listed in (whole, pages, found):
+        assert len(listed) == -(-5 // size)
+
+
+P = TypeVar("P", BankMatches, Overlap, EntryPage)
+
+
+def read(page_at: Callable[[str], P]) -> list[P]:
+    """Read every page of a list."""
+    pages = [page_at("")]
+    while pages[-1].next_page_token:
+        pages.append(page_at(pages[-1].next_page_token))
+    return pages

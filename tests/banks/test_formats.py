@@ -103,6 +103,7 @@ def test_tx_samples() -> None:
 SAMPLES = {
     "ours.csv": ("csv", {"case-1", "case-2", "case-3", ""}, 5),
     "ours.jsonl": ("jsonl", {"case-1", "case-2", ""}, 4),
+    "hashes.jsonl": ("hashes", {"coffee.png", "notes/long.txt", "old.bin"}, 5),
     "ncmec.xml": ("ncmec-xml", {"42-image1", "42-image3", "42-image4", "42-video1"}, 10),
     "stopncii.json": ("stopncii", {""}, 3),
     "techagainstterrorism.json": ("tat", {"2819", "2820", "2822"}, 3),

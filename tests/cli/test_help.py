@@ -1,5 +1,6 @@
 """Every command and flag is documented: in --help, and every command in the README or docs/."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ def commands(group: click.Group, path: str = "featsvc") -> Iterator[tuple[str, c
 
 
 COMMANDS = dict(commands(cli))
-PROSE = (ROOT / "README.md").read_text() + "".join(p.read_text() for p in ROOT.glob("docs/*.md"))
+README = (ROOT / "README.md").read_text()
+PROSE = README + "".join(p.read_text() for p in ROOT.glob("docs/*.md"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -34,6 +36,18 @@ def test_a_command_is_documented(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
+
+
+def test_the_readme_says_which_commands_have_no_json() -> None:
+    (sentence,) = re.findall(r"All but (.*?)\s+take\s+`--json`", README, re.DOTALL)
+    without = {f"featsvc {name}" for name in re.findall(r"`([a-z ]+)`", sentence)}
+    with_json = {
+        name
+        for name, command in COMMANDS.items()
+        if any(parameter.name == "as_json" for parameter in command.params)
+    }
+    assert with_json | without == set(COMMANDS)
+    assert not with_json & without
 
 
 def test_curating_loads_no_kernels() -> None:

@@ -29,13 +29,14 @@ PRINTED = (
     banks_pb2.Revision,
     banks_pb2.RollbackBankResponse,
     banks_pb2.WithdrawEntriesResponse,
+    features_pb2.FeatureDefinition,
     features_pb2.FeatureTable,
     matching_pb2.MatchResponse,
     screening_pb2.ScreenResponse,
 )
 """What commands turn into JSON; the messages within them are found by `printed`."""
-ELSEWHERE = {"ImportEntriesResponse.bad"}
-"""Rows that are printed and written to FILE.rejected.jsonl as they arrive."""
+ELSEWHERE = {"ImportEntriesResponse.bad", "CompareBanksResponse.next_page_token"}
+"""Rows that are printed and written to FILE.rejected.jsonl as they arrive; pages that are read."""
 
 
 def printed() -> Iterator[Any]:

@@ -30,6 +30,7 @@ FILES = {
 }
 LOCAL = {
     "hash": "hash --as-text text.txt",
+    "hash --for-bank": "hash --for-bank --as-text text.txt",
     "compare": "compare --as-text text.txt text.txt",
     "features validate": "features validate wrong.toml",
 }
@@ -39,6 +40,7 @@ REMOTE = {
     "screen": "screen --text abc --account a1",
     "features get": "features get --entity account=a1 --entity ip=192.0.2.1",
     "features ingest": "features ingest events.jsonl",
+    "features list": "features list",
     "bank create": "bank create b1",
     "bank list": "bank list",
     "bank show": "bank show b1",
@@ -47,6 +49,8 @@ REMOTE = {
     "bank import": "bank import list.csv --bank b1",
     "bank import --skip-bad": "bank import list.csv --bank b1 --skip-bad",
     "bank entries": "bank entries b1",
+    "bank entries --limit": "bank entries b1 --limit 1",
+    "bank log --limit": "bank log --limit 1",
     "bank find": "bank find --label x",
     "bank find --signal": f"bank find --signal {SIGNAL} --bank b1",
     "bank add": f"bank add b1 {SIGNAL}",
@@ -63,7 +67,11 @@ REMOTE = {
 CASES = {
     **{name: (line, "none") for name, line in LOCAL.items()},
     **{name: (line, "filled") for name, line in REMOTE.items()},
-    **{f"{name}, bare": (line, "bare") for name, line in REMOTE.items() if "ingest" not in name},
+    **{
+        f"{name}, bare": (line, "bare")
+        for name, line in REMOTE.items()
+        if "ingest" not in name and "--limit" not in name
+    },
 }
 
 

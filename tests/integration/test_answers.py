@@ -324,6 +324,8 @@ def curate(client: Client, record: Record) -> None:
         record.see(answer)
     compare = banks_pb2.CompareBanksRequest(name="banks/known", other="banks/safe")
     record.see(banks.CompareBanks(compare))
+    page = banks_pb2.CompareBanksRequest(name="banks/known", other="banks/known", max_pairs=1)
+    record.see(banks.CompareBanks(page))
     samples = [(COFFEE, True), (ROCKET, False), (COFFEE, False), (b"none", False)]
     record.see(banks.EvaluateBank(evaluation(samples)))
     record.see(
@@ -376,3 +378,6 @@ def count_matches(client: Client, record: Record) -> None:
     request = banks_pb2.ListMatchCountsRequest(parent="banks/safe")
     until(lambda: client.banks.ListMatchCounts(request).entries)
     record.see(client.banks.ListMatchCounts(request))
+    page = banks_pb2.ListMatchCountsRequest(parent="banks/safe", page_size=1)
+    until(lambda: client.banks.ListMatchCounts(page).next_page_token)
+    record.see(client.banks.ListMatchCounts(page))

@@ -32,6 +32,12 @@ def folder(tmp_path: Path, server: Running) -> Path:
         with Image.open(photograph(name)) as image:
             (tmp_path / "samples" / "good" / f"{name}.jpg").write_bytes(jpeg(image))
     (tmp_path / "samples" / "good" / "notes.txt").write_text("no picture")
+    for kind, name, content in (
+        ("pictures", "copy.jpg", edited("coffee.png")),
+        ("texts", "lure.txt", b"Claim your gift card within the next 24 hours, dear friend."),
+    ):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_bytes(content)
     return tmp_path
 
 
@@ -52,11 +58,14 @@ def test_the_commands(server: Running, folder: Path) -> None:
             command = command.replace("partner-a 1", f"partner-a {first}")
         if command.startswith("featsvc bank evaluate"):
             bank(server, folder, "add", "partner-a", "picture.jpg")  # the rollback withdrew it
-        result = run(server, folder, "-m", *shlex.split(command))
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        piped = ""
+        for part in command.split(" | "):
+            result = run(server, folder, "-m", *shlex.split(part), stdin=piped)
+            assert result.returncode == 0, f"{part}\n{result.stdout}\n{result.stderr}"
+            piped = result.stdout
         if command.startswith("featsvc bank evaluate"):
             assert "<- suggested" in result.stdout
-            assert "1 samples could not be read" in result.stderr
+            assert "left out 1 sample that could not be read\n" in result.stderr
     with (folder / "thresholds.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) > 31

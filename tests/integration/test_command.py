@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from featsvc.cli.demo import KNOWN, all_uploads
-from tests.integration.running import Running, featsvc
-from tests.photographs import SHARED, edited, needs_shared, photograph
+from featsvc.accounts.definitions import load_definitions, shipped_definitions
+from featsvc.cli.demo import EDITS, KNOWN, all_uploads
+from tests.integration.running import Running, featsvc, running
+from tests.photographs import SHARED, edited, jpeg, needs_shared, photograph
 
 PDQ = "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22"
 
@@ -36,6 +37,7 @@ def test_hash_json_shape(tmp_path: Path) -> None:
     signals = shown["signals"]
     assert isinstance(signals, list)
     assert [s["algorithm"] for s in signals] == ["pdq", "md5", "sha256"]
+    assert shown["external_id"] == "coffee.png"
     assert all(set(s) == {"algorithm", "signal", "quality"} for s in signals)
     assert signals[0]["signal"] == signals[0]["signal"].lower()
     assert len(signals[0]["signal"]) == 64
@@ -121,6 +123,145 @@ def test_max_distance_loosens_and_tightens(server: Running, tmp_path: Path) -> N
     assert [m["distance"] for m in found[40]] == [40]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("algorithm", ["phash-16", "pdqf@1"])
+def test_max_distance_is_in_the_unit_of_the_signal(server: Running, algorithm: str) -> None:
+    """Also of algorithms that ListAlgorithms does not list by default."""
+    bank = f"command-unit-{algorithm.partition('@')[0]}"
+    assert featsvc("bank", "create", bank, server=server.address).returncode == 0
+    if algorithm == "pdqf@1":
+        held, query, near, far = "0000803f" * 256, "0000803f" * 255 + "00000000", 0.01, 0.001
+    else:
+        held, query, near, far = "0" * 64, f"{2**40 - 1:064x}", 40, 39
+    adding = ("bank", "add", bank, f"{algorithm}:{held}")
+    assert featsvc(*adding, server=server.address).returncode == 0
+    for distance, count in ((near, 1), (far, 0)):
+        matching = ("match", "--signal", f"{algorithm}:{query}", "--max-distance", str(distance))
+        result = featsvc(*matching, "--bank", bank, "--json", server=server.address)
+        (shown,) = lines(result)
+        assert [m["threshold"] for m in shown["matches"]] == [distance] * count  # type: ignore[attr-defined]
+        assert result.stderr == ""
+
+
+def test_max_distance_reaches_what_the_banks_hold_of_a_file(
+    server: Running, tmp_path: Path
+) -> None:
+    photo = str(photograph("chelsea.png"))
+    create = ("bank", "create", "command-held")
+    assert featsvc(*create, server=server.address).returncode == 0
+    (hashed,) = lines(featsvc("hash", photo, "--json", "-a", "phash-16"))
+    value = hashed["signals"][0]["signal"]  # type: ignore[index]
+    adding = ("bank", "add", "command-held", f"phash-16:{value}", photo)
+    added = featsvc(*adding, "--vector", "pdqf@1", server=server.address)
+    assert added.returncode == 0, added.stderr
+    matching = ("match", photo, "--max-distance", "7", "--bank", "command-held")
+    result = featsvc(*matching, "--json", server=server.address)
+    (shown,) = lines(result)
+    thresholds = {m["algorithm"]: m["threshold"] for m in shown["matches"]}  # type: ignore[attr-defined]
+    assert (thresholds["phash-16"], thresholds["pdq"]) == (7, 7)
+    assert "--max-distance counts bits: pdqf@1 matched by the banks' thresholds" in result.stderr
+    result = featsvc("match", "--text", "abc", "--max-distance", "7", server=server.address)
+    assert (result.returncode, "a text has no bits" in result.stderr) == (2, True)
+
+
+def test_matches_that_are_left_out_are_said(server: Running, tmp_path: Path) -> None:
+    rows = [f"{int(PDQ, 16) ^ n:064x}" for n in range(5)]
+    new_bank(server, "command-cut", *rows, tmp_path=tmp_path)
+    matching = ("match", "--signal", f"pdq:{PDQ}", "--bank", "command-cut")
+    for most, cut, way in (("4", True, "--max-results 1000"), ("5", False, None)):
+        result = featsvc(*matching, "--max-results", most, "--json", server=server.address)
+        (shown,) = lines(result)
+        assert (shown["truncated"], shown["next"]) == (cut, way)
+        text = featsvc(*matching, "--max-results", most, server=server.address).stdout
+        assert ("more matches were left out; use --max-results 1000" in text) == cut
+
+
+def test_safe_lists_are_ignored_on_request(server: Running, tmp_path: Path) -> None:
+    """Other tests share the server: the safe list is deleted at the end."""
+    value = f"{int(PDQ, 16) ^ (2**90 - 1):064x}"
+    new_bank(server, "command-suppressed", value, tmp_path=tmp_path)
+    create = ("bank", "create", "command-safe", "--safe")
+    assert featsvc(*create, server=server.address).returncode == 0
+    adding = ("bank", "add", "command-safe", f"pdq:{value}")
+    assert featsvc(*adding, server=server.address).returncode == 0
+    try:
+        matching = ("match", "--signal", f"pdq:{value}", "--bank", "command-suppressed", "--json")
+        for option, suppressed in (((), True), (("--ignore-safe-lists",), False)):
+            (shown,) = lines(featsvc(*matching, *option, server=server.address))
+            assert [m["suppressed"] for m in shown["matches"]] == [suppressed]  # type: ignore[attr-defined]
+    finally:
+        featsvc("bank", "delete", "command-safe", "--yes", server=server.address)
+
+
+def test_a_withdrawal_may_name_the_source(server: Running) -> None:
+    bank, adding = "command-source", ("bank", "add", "command-source", "--external-id", "x")
+    assert featsvc("bank", "create", bank, server=server.address).returncode == 0
+    for n, source in enumerate(("", "a", "b")):
+        signal = f"pdq:{n:064x}"
+        result = featsvc(*adding, signal, "--source", source, server=server.address)
+        assert result.returncode == 0, result.stderr
+    withdraw = ("bank", "withdraw", bank, "--external-id", "x", "--yes", "--json")
+    for source, left in (("a", {"", "b"}), ("", {"b"})):
+        (done,) = lines(featsvc(*withdraw, "--source", source, server=server.address))
+        assert done["withdrawn_entries"] == 1
+        held = lines(featsvc("bank", "entries", bank, "--json", server=server.address))
+        assert {entry["source"] for entry in held} == left
+    assert featsvc(*withdraw, "--source", "a", server=server.address).returncode == 1
+
+
+def test_a_file_that_replaces_an_entry_is_named(server: Running, tmp_path: Path) -> None:
+    bank, file = "command-replaced", tmp_path / "1.jpg"
+    assert featsvc("bank", "create", bank, server=server.address).returncode == 0
+    adding = ("bank", "add", bank, str(file))
+    for name, told in (("coffee.png", False), ("coffee.png", False), ("rocket.jpg", True)):
+        file.write_bytes(photograph(name).read_bytes())
+        result = featsvc(*adding, server=server.address)
+        assert ("1.jpg: replaced the entry of this name" in result.stderr) == told, name
+
+
+def copies() -> dict[str, Image.Image]:
+    """What a copier does to the photograph of the README, and two edits at once."""
+    with Image.open(photograph("rocket.jpg")) as image:
+        picture = image.convert("RGB")
+
+    def cropped(percent: float) -> Image.Image:
+        across = round(picture.width * percent / 200)
+        down = round(picture.height * percent / 200)
+        return picture.crop((across, down, picture.width - across, picture.height - down))
+
+    return {
+        "mirrored": ImageOps.mirror(picture),
+        "cropped by 5 %": cropped(5),
+        "cropped by 10 %": cropped(10),
+        "mirrored, cropped by 5 %": ImageOps.mirror(cropped(5)),
+        "mirrored, cropped by 6 %": ImageOps.mirror(cropped(6)),
+        "mirrored, cropped by 10 %": ImageOps.mirror(cropped(10)),
+        "framed": ImageOps.expand(picture, 24, fill="white"),
+        "mirrored, cropped by 5 %, framed": ImageOps.expand(ImageOps.mirror(cropped(5)), 24),
+        "captioned": next(e for e in EDITS if "caption" in e.name).apply(picture),
+    }
+
+
+def test_the_first_hour(tmp_path: Path) -> None:
+    """From an empty folder: edited copies of a photograph match, other photographs do not."""
+    photo = str(photograph("rocket.jpg"))
+    with running(tmp_path / "data") as server:
+        assert featsvc("bank", "create", "known", server=server.address).returncode == 0
+        assert featsvc("bank", "add", "known", photo, server=server.address).returncode == 0
+        for name, copy in copies().items():
+            file = tmp_path / "copy.jpg"
+            file.write_bytes(jpeg(copy, quality=85))
+            for command in (("match",), ("screen", "--account", "a1")):
+                told = featsvc(*command, str(file), "--json", server=server.address)
+                (shown,) = lines(told)
+                matches = shown["matches"]
+                assert [m["external_id"] for m in matches] == ["rocket.jpg"], name  # type: ignore[attr-defined]
+                assert all(m["threshold"] <= 31 for m in matches), name  # type: ignore[attr-defined]
+        for other in ("coffee.png", "astronaut.png", "chelsea.png"):
+            told = featsvc("match", str(photograph(other)), "--json", server=server.address)
+            (shown,) = lines(told)
+            assert (shown["outcome"], shown["matches"]) == ("OK", [])
+
+
 def test_find_looks_within_the_default_threshold(server: Running, tmp_path: Path) -> None:
     """The server says it, for a size of an algorithm too."""
     new_bank(server, "command-find", PDQ, tmp_path=tmp_path)
@@ -176,7 +317,14 @@ def test_entries_are_listed(server: Running, tmp_path: Path) -> None:
     new_bank(server, "command-entries", *(f"{i:064x}" for i in range(1, 8)), tmp_path=tmp_path)
     listing = ("bank", "entries", "command-entries", "--json")
     assert len(lines(featsvc(*listing, server=server.address))) == 7
-    assert len(lines(featsvc(*listing, "--limit", "3", server=server.address))) == 3
+    *shown, last = lines(featsvc(*listing, "--limit", "3", server=server.address))
+    assert len(shown) == 3
+    assert last == {"truncated": True, "shown": 3, "total": 7, "next": "--limit 0"}
+    text = featsvc(*listing[:-1], "--limit", "3", server=server.address).stdout
+    assert text.splitlines()[-2:] == [
+        "3 of 7 entries",
+        "4 more; use --limit N, or --limit 0 for all",
+    ]
     names = [b["bank"] for b in lines(featsvc("bank", "list", "--json", server=server.address))]
     assert "command-entries" in names
 
@@ -205,6 +353,21 @@ def test_events_in_features_out(server: Running, tmp_path: Path) -> None:
         "upload_bytes_1h": {"value": 300, "status": "PRESENT"},
     }
     assert unknown["features"]["uploads_1h"]["status"] == "NOT_FOUND"  # type: ignore[index]
+
+
+def test_features_are_listed(server: Running) -> None:
+    listed = lines(featsvc("features", "list", "--json", server=server.address))
+    defined = load_definitions(shipped_definitions())
+    assert [row["name"] for row in listed] == [*defined.features, *defined.derived]
+    by_name = {row["name"]: row for row in listed}
+    hour = by_name["uploads_1h"]
+    assert (hour["entity"], hour["aggregation"], hour["window"]) == ("account", "count", "3600s")
+    assert (hour["event_type"], hour["sets"]) == ("upload", ["upload_gate"])
+    text = featsvc("features", "list", server=server.address).stdout
+    for name, feature in defined.features.items():
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [name]]
+        assert feature.description in line
+        assert feature.aggregation in line
 
 
 def test_a_bad_event_line_is_named(server: Running, tmp_path: Path) -> None:

@@ -521,14 +521,16 @@ class RollbackBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., restored_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class EvaluateOptions(_message.Message):
-    __slots__ = ("name", "algorithm", "max_false_match_rate")
+    __slots__ = ("name", "algorithm", "max_false_match_rate", "max_noisy_entries")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     MAX_FALSE_MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     algorithm: str
     max_false_match_rate: float
-    def __init__(self, name: _Optional[str] = ..., algorithm: _Optional[str] = ..., max_false_match_rate: _Optional[float] = ...) -> None: ...
+    max_noisy_entries: int
+    def __init__(self, name: _Optional[str] = ..., algorithm: _Optional[str] = ..., max_false_match_rate: _Optional[float] = ..., max_noisy_entries: _Optional[int] = ...) -> None: ...
 
 class Sample(_message.Message):
     __slots__ = ("content", "signal", "positive")
@@ -549,7 +551,7 @@ class EvaluateBankRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[EvaluateOptions, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
 class EvaluateBankResponse(_message.Message):
-    __slots__ = ("positive_histogram", "negative_histogram", "step", "thresholds", "suggested_threshold", "bank_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples")
+    __slots__ = ("positive_histogram", "negative_histogram", "step", "thresholds", "suggested_threshold", "bank_threshold", "noisy_entries", "unreadable_samples", "low_quality_samples", "noisy_entry_count")
     class Threshold(_message.Message):
         __slots__ = ("threshold", "recall", "recall_low", "recall_high", "false_match_rate", "false_match_rate_low", "false_match_rate_high")
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -583,6 +585,7 @@ class EvaluateBankResponse(_message.Message):
     NOISY_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOW_QUALITY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    NOISY_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     positive_histogram: _containers.RepeatedScalarFieldContainer[int]
     negative_histogram: _containers.RepeatedScalarFieldContainer[int]
     step: float
@@ -592,20 +595,23 @@ class EvaluateBankResponse(_message.Message):
     noisy_entries: _containers.RepeatedCompositeFieldContainer[EvaluateBankResponse.NoisyEntry]
     unreadable_samples: int
     low_quality_samples: int
-    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., step: _Optional[float] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., bank_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ...) -> None: ...
+    noisy_entry_count: int
+    def __init__(self, positive_histogram: _Optional[_Iterable[int]] = ..., negative_histogram: _Optional[_Iterable[int]] = ..., step: _Optional[float] = ..., thresholds: _Optional[_Iterable[_Union[EvaluateBankResponse.Threshold, _Mapping]]] = ..., suggested_threshold: _Optional[float] = ..., bank_threshold: _Optional[float] = ..., noisy_entries: _Optional[_Iterable[_Union[EvaluateBankResponse.NoisyEntry, _Mapping]]] = ..., unreadable_samples: _Optional[int] = ..., low_quality_samples: _Optional[int] = ..., noisy_entry_count: _Optional[int] = ...) -> None: ...
 
 class CompareBanksRequest(_message.Message):
-    __slots__ = ("name", "other", "max_pairs")
+    __slots__ = ("name", "other", "max_pairs", "page_token")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
     MAX_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     other: str
     max_pairs: int
-    def __init__(self, name: _Optional[str] = ..., other: _Optional[str] = ..., max_pairs: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, name: _Optional[str] = ..., other: _Optional[str] = ..., max_pairs: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class CompareBanksResponse(_message.Message):
-    __slots__ = ("entries", "shared_entries", "other_entries", "pairs")
+    __slots__ = ("entries", "shared_entries", "other_entries", "pairs", "next_page_token")
     class Pair(_message.Message):
         __slots__ = ("entry", "other")
         ENTRY_FIELD_NUMBER: _ClassVar[int]
@@ -617,11 +623,13 @@ class CompareBanksResponse(_message.Message):
     SHARED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     OTHER_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     entries: int
     shared_entries: int
     other_entries: int
     pairs: _containers.RepeatedCompositeFieldContainer[CompareBanksResponse.Pair]
-    def __init__(self, entries: _Optional[int] = ..., shared_entries: _Optional[int] = ..., other_entries: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[CompareBanksResponse.Pair, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, entries: _Optional[int] = ..., shared_entries: _Optional[int] = ..., other_entries: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[CompareBanksResponse.Pair, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class QuarantineEntriesRequest(_message.Message):
     __slots__ = ("parent", "names", "context")
@@ -660,17 +668,21 @@ class ReleaseEntriesResponse(_message.Message):
     def __init__(self, changed_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListMatchCountsRequest(_message.Message):
-    __slots__ = ("parent", "days", "max_entries")
+    __slots__ = ("parent", "days", "max_entries", "page_size", "page_token")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DAYS_FIELD_NUMBER: _ClassVar[int]
     MAX_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     parent: str
     days: int
     max_entries: int
-    def __init__(self, parent: _Optional[str] = ..., days: _Optional[int] = ..., max_entries: _Optional[int] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., days: _Optional[int] = ..., max_entries: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListMatchCountsResponse(_message.Message):
-    __slots__ = ("matches", "matched_entries", "median_matches", "entries")
+    __slots__ = ("matches", "matched_entries", "median_matches", "entries", "next_page_token")
     class Count(_message.Message):
         __slots__ = ("entry", "matches", "total")
         class MatchesEntry(_message.Message):
@@ -698,8 +710,10 @@ class ListMatchCountsResponse(_message.Message):
     MATCHED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_MATCHES_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     matches: _containers.ScalarMap[str, int]
     matched_entries: int
     median_matches: float
     entries: _containers.RepeatedCompositeFieldContainer[ListMatchCountsResponse.Count]
-    def __init__(self, matches: _Optional[_Mapping[str, int]] = ..., matched_entries: _Optional[int] = ..., median_matches: _Optional[float] = ..., entries: _Optional[_Iterable[_Union[ListMatchCountsResponse.Count, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, matches: _Optional[_Mapping[str, int]] = ..., matched_entries: _Optional[int] = ..., median_matches: _Optional[float] = ..., entries: _Optional[_Iterable[_Union[ListMatchCountsResponse.Count, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -302,7 +302,8 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareBanks(self, request, context):
-        """Lists entries of a bank with a signal that is live in another bank too, equal to the bit.
+        """Lists entries of a bank with a signal that is live in another bank too, equal to the bit, page
+        by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

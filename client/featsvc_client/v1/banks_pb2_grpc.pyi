@@ -130,7 +130,9 @@ class BankServiceStub:
     DEADLINE_EXCEEDED (TIMED_OUT). A sample that cannot be decoded is counted, not an error.
     """
     CompareBanks: _grpc.UnaryUnaryMultiCallable[_banks_pb2.CompareBanksRequest, _banks_pb2.CompareBanksResponse]
-    """Lists entries of a bank with a signal that is live in another bank too, equal to the bit."""
+    """Lists entries of a bank with a signal that is live in another bank too, equal to the bit, page
+    by page.
+    """
     QuarantineEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.QuarantineEntriesRequest, _banks_pb2.QuarantineEntriesResponse]
     """Keeps entries from matching without withdrawing them.
 
@@ -242,7 +244,9 @@ class BankServiceAsyncStub(BankServiceStub):
     DEADLINE_EXCEEDED (TIMED_OUT). A sample that cannot be decoded is counted, not an error.
     """
     CompareBanks: _aio.UnaryUnaryMultiCallable[_banks_pb2.CompareBanksRequest, _banks_pb2.CompareBanksResponse]  # type: ignore[assignment]
-    """Lists entries of a bank with a signal that is live in another bank too, equal to the bit."""
+    """Lists entries of a bank with a signal that is live in another bank too, equal to the bit, page
+    by page.
+    """
     QuarantineEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.QuarantineEntriesRequest, _banks_pb2.QuarantineEntriesResponse]  # type: ignore[assignment]
     """Keeps entries from matching without withdrawing them.
 
@@ -447,7 +451,9 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.CompareBanksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.CompareBanksResponse, _abc.Awaitable[_banks_pb2.CompareBanksResponse]]:
-        """Lists entries of a bank with a signal that is live in another bank too, equal to the bit."""
+        """Lists entries of a bank with a signal that is live in another bank too, equal to the bit, page
+        by page.
+        """
 
     @_abc_1.abstractmethod
     def QuarantineEntries(

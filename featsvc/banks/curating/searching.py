@@ -30,24 +30,28 @@ def find(
     """
     bank = view.bank(bank_id)
     condition = _condition(view, view.bank_key(bank_id), entry_filter)
+    near = entry_filter.near
+    if near is not None and _is_equality(near, entry_filter.max_distance):
+        found, total = _equal(view, near, condition, after=after, limit=limit)
+        return found, [0.0] * len(found), total
     distances: dict[int, float] = {}
-    if entry_filter.near is not None:
-        distances = _near(view, entry_filter.near, entry_filter.max_distance, condition)
+    if near is not None:
+        distances = _near(view, near, entry_filter.max_distance, condition)
         condition = entries.c.version.in_(distances)
     elif entry_filter.external_id:
         # A query before that of the page: ordered by id, the database would read the whole bank.
         versions = list(view.connection.scalars(select(entries.c.version).where(condition)))
         condition = entries.c.version.in_(versions)
     page = view.version_page(condition, after=after, limit=limit)
-    if entry_filter.near is not None:
+    if near is not None:
         total = len(distances)
     elif entry_filter == NO_FILTER:
         total = bank.entry_count
     else:
         counted = select(func.count()).select_from(entries).where(condition)
         total = view.connection.scalar(counted) or 0
-    near = [distances[version] for version, _ in page if distances]
-    return [entry for _, entry in page], near, total
+    nearest = [distances[version] for version, _ in page if distances]
+    return [entry for _, entry in page], nearest, total
 
 
 def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> ColumnElement[bool]:
@@ -80,19 +84,48 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
     return and_(*conditions)
 
 
+def _is_equality(signal: EntrySignal, max_distance: float) -> bool:
+    """Return whether only equal signals are within the distance."""
+    distance = get_algorithm(signal.algorithm).distance
+    return not isinstance(distance, ScannedDistance) or (
+        max_distance < 1 and not distance.fractional
+    )
+
+
+def _equal(
+    view: StoreView,
+    signal: EntrySignal,
+    condition: ColumnElement[bool],
+    *,
+    after: int,
+    limit: int,
+) -> tuple[list[Entry], int]:
+    """Return a page of the entries with an equal signal, of which there may be any number."""
+    version = stored_version(signal.algorithm, signal.version, field="near.version")
+    equal = has_signal(
+        entry_signals, literal(signal.algorithm), literal(version), literal(signal.value)
+    )
+    table = entries.c
+    matching = (
+        select(table.version)
+        .join(entry_signals)
+        .where(condition, equal)
+        .group_by(table.version, table.id)
+    )
+    total = view.connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
+    page = matching.where(table.id > after).order_by(table.id).limit(limit)
+    versions = list(view.connection.scalars(page))
+    return list(view.entries_where(table.version.in_(versions), by_id=True)), total
+
+
 def _near(
     view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
 ) -> dict[int, float]:
     """Return the versions within the distance, and the distance of each one's nearest signal."""
     algorithm = get_algorithm(signal.algorithm)
-    version = stored_version(signal.algorithm, signal.version, field="near.version")
+    stored_version(signal.algorithm, signal.version, field="near.version")
     distance = algorithm.distance
-    if not isinstance(distance, ScannedDistance) or (max_distance < 1 and not distance.fractional):
-        equal = has_signal(
-            entry_signals, literal(signal.algorithm), literal(version), literal(signal.value)
-        )
-        versions = select(entries.c.version).join(entry_signals).where(condition, equal)
-        return dict.fromkeys(view.connection.scalars(versions.limit(MAX_NEAR)), 0.0)
+    assert isinstance(distance, ScannedDistance)  # noqa: S101 (for mypy: _is_equality)
     query = np.frombuffer(signal.value, np.uint8)
     nearest: dict[int, float] = {}
     if not algorithm.bytes:
@@ -115,8 +148,11 @@ def _stack(values: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
 
 
-def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> Overlap:
-    """See `BankStore.overlap`."""
+def overlap(view: StoreView, bank_id: str, other_id: str, *, after: int, limit: int) -> Overlap:
+    """Find at most `limit` pairs whose first entry has an id above `after`, by that id.
+
+    Counts all of them where `after` is 0: that reads the whole bank. See `BankStore.overlap`.
+    """
     bank, other = view.bank(bank_id), view.bank(other_id)
     left, right = entries.alias("left_entries"), entries.alias("right_entries")
     left_signals, right_signals = entry_signals.alias("s"), entry_signals.alias("t")
@@ -138,10 +174,13 @@ def overlap(view: StoreView, bank_id: str, other_id: str, *, max_pairs: int) -> 
             right.c.bank_key == view.bank_key(other_id),
             right.c.removed_revision.is_(None),
         )
-        .group_by(left.c.version)
+        .group_by(left.c.id, left.c.version)
     )
-    shared = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
-    first = view.connection.execute(pairs.order_by(left.c.version).limit(max_pairs)).all()
+    shared = 0
+    if not after:
+        shared = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
+    page = pairs.where(left.c.id > after).order_by(left.c.id).limit(limit)
+    first = view.connection.execute(page).all()
     versions = [version for pair in first for version in pair]
     by_version = dict(view.versioned(entries.c.version.in_(versions)))
     return Overlap(

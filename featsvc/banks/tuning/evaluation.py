@@ -23,7 +23,8 @@ from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 
 MAX_SAMPLES = 100_000
-MAX_NOISY = 20
+DEFAULT_NOISY = 20
+MAX_NOISY = 1000
 _BLOCK_ROWS = 65_536
 _Z = 1.959964
 """Two-sided 95 %."""
@@ -57,7 +58,8 @@ class Evaluation:
     meets the rate, but at most the algorithm's default. Above the default, where matches by chance
     begin, the whole confidence interval must meet the rate. It is None if no threshold meets the
     rate, or without negative samples. `own` is the bank's threshold. `noisy` are entries and the
-    number of negative samples that they match at `suggested`, or at `own` without a suggestion.
+    number of negative samples that they match at `suggested`, or at `own` without a suggestion;
+    `noisy_count` is the number of all such entries.
     """
 
     positive_histogram: tuple[int, ...]
@@ -66,6 +68,7 @@ class Evaluation:
     suggested: float | None
     own: float
     noisy: tuple[tuple[Entry, int], ...]
+    noisy_count: int
     step: float
 
 
@@ -86,12 +89,14 @@ def evaluate(
     algorithm: str,
     samples: Sequence[tuple[bytes, bool]],
     max_false_match_rate: float,
+    *,
+    max_noisy: int = 0,
 ) -> Evaluation:
     """Evaluate samples: values, and whether they are known to belong to the bank.
 
     Entries that never match (quarantined or negative) are left out. Memory does not grow with the
     bank. Raises NotFound for the bank, InvalidInput for an algorithm that is not compared by
-    distance, or for a rate outside 0 to 1.
+    distance, for a rate outside 0 to 1, or for `max_noisy` over MAX_NOISY.
     """
     kind = get_algorithm(algorithm)
     measure = measure_of(kind)
@@ -101,6 +106,8 @@ def evaluate(
         raise InvalidInput.at(
             "max_false_match_rate", f"must be 0 to 1, not {max_false_match_rate:g}"
         )
+    if max_noisy > MAX_NOISY:
+        raise InvalidInput.at("max_noisy_entries", f"must be 0 to {MAX_NOISY}, not {max_noisy}")
     bank = view.bank(bank_id)
     condition = _can_match(view, bank)
     if kind.kind is Kind.VECTOR and not bank.signal_counts.get(algorithm):
@@ -119,13 +126,15 @@ def evaluate(
     suggested = _suggest(effects, max_false_match_rate, kind.default_threshold)
     own = bank.thresholds.get(algorithm, kind.default_threshold)
     radius = own if suggested is None else suggested
+    noisy = _noisy(view, algorithm, condition, negative, radius, measure)
     return Evaluation(
         _until_last(positives[:-1]),
         _until_last(negatives[:-1]),
         effects,
         suggested,
         own,
-        _noisy(view, algorithm, condition, negative, radius, measure),
+        _first_entries(view, noisy, max_noisy or DEFAULT_NOISY),
+        len(noisy),
         measure.step,
     )
 
@@ -225,14 +234,22 @@ def _noisy(
     queries: Values,
     radius: float,
     measure: Measure,
-) -> tuple[tuple[Entry, int], ...]:
+) -> Counter[int]:
+    """Count the queries that each version matches."""
     matches: Counter[int] = Counter()
     if len(queries):
         for versions, values in _blocks(view, algorithm, condition):
             for rows in measure.within(queries, values, radius):
                 # An entry with many signals matches a sample once.
                 matches.update({versions[row] for row in rows})
-    most = matches.most_common(MAX_NOISY)
+    return matches
+
+
+def _first_entries(
+    view: StoreView, matches: Counter[int], limit: int
+) -> tuple[tuple[Entry, int], ...]:
+    """Return the entries of the versions with most matches, and their matches."""
+    most = matches.most_common(limit)
     by_version = dict(view.versioned(entries.c.version.in_([version for version, _ in most])))
     return tuple((by_version[version], number) for version, number in most)
 

@@ -47,6 +47,7 @@ def overlap_message(overlap: Overlap) -> pb.CompareBanksResponse:
             pb.CompareBanksResponse.Pair(entry=entry_message(entry), other=entry_message(other))
             for entry, other in overlap.pairs
         ],
+        next_page_token=overlap.next_page_token,
     )
 
 
@@ -64,6 +65,7 @@ def evaluation_message(
             pb.EvaluateBankResponse.NoisyEntry(entry=entry_message(entry), matches=number)
             for entry, number in evaluation.noisy
         ],
+        noisy_entry_count=evaluation.noisy_count,
         unreadable_samples=unreadable,
         low_quality_samples=low_quality,
     )
@@ -102,6 +104,7 @@ def match_counts_message(counts: BankMatches) -> pb.ListMatchCountsResponse:
             )
             for count in counts.entries
         ],
+        next_page_token=counts.next_page_token,
     )
 
 

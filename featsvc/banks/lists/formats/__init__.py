@@ -10,7 +10,15 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TypeAlias
 
-from featsvc.banks.lists.formats import csv_rows, feeds, json_rows, ncmec_xml, pdq_text, tx_local
+from featsvc.banks.lists.formats import (
+    csv_rows,
+    feeds,
+    hash_rows,
+    json_rows,
+    ncmec_xml,
+    pdq_text,
+    tx_local,
+)
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
@@ -77,6 +85,13 @@ _TABLE = (
         ),
         write=json_rows.write,
         drops=("quarantined",),
+    ),
+    Format(
+        name="hashes",
+        read=hash_rows.read,
+        opens="{",
+        # The line of a long text is longer than the head.
+        detects=lambda head: head.text.startswith(hash_rows.START),
     ),
     Format(
         name="tx-dataset",

@@ -8,7 +8,7 @@ build's. `"withdrawn": true` withdraws an entry. Only `signals` is required; a w
 an `external_id` instead.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -72,15 +72,11 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 
 def _parse(number: int, line: str) -> ImportRow:
     entry = decode_record(_decoder, line)
-    if not entry.signals and not (entry.withdrawn and entry.external_id):
-        raise InvalidInput.at("signals", "an entry must have at least one")
-    if len(entry.signals) > MAX_ENTRY_SIGNALS:
-        raise InvalidInput.at(
-            "signals", f"must be at most {MAX_ENTRY_SIGNALS}, not {len(entry.signals)}"
-        )
+    if not (entry.withdrawn and entry.external_id):
+        check_signals(entry.signals)
     row = ImportRow(
         number,
-        tuple(parsed for signal in entry.signals for parsed in _signals(signal)),
+        tuple(parsed for signal in entry.signals for parsed in parse_json_signal(signal)),
         entry.external_id.strip(),
         tuple(dict.fromkeys(label.strip() for label in entry.labels)),
         entry.source.strip(),
@@ -93,7 +89,16 @@ def _parse(number: int, line: str) -> ImportRow:
     return row
 
 
-def _signals(signal: JsonSignal) -> tuple[EntrySignal, ...]:
+def check_signals(signals: Sequence[object]) -> None:
+    """Raises InvalidInput for no signal, or for more than an entry may have."""
+    if not signals:
+        raise InvalidInput.at("signals", "an entry must have at least one")
+    if len(signals) > MAX_ENTRY_SIGNALS:
+        raise InvalidInput.at("signals", f"must be at most {MAX_ENTRY_SIGNALS}, not {len(signals)}")
+
+
+def parse_json_signal(signal: JsonSignal) -> tuple[EntrySignal, ...]:
+    """Parse one signal, or the text of a RAW_TEXT. Raises InvalidInput, InvalidSignal."""
     if signal.quality is not None and not 0 <= signal.quality <= MAX_QUALITY:
         raise InvalidInput(
             f"quality: must be 0 to {MAX_QUALITY}, not {signal.quality}", field="signals"

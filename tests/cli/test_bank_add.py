@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from featsvc.cli.bank_entries import _additions
+from featsvc.cli.bank_add import _additions
 
 
 def test_a_signal_is_no_file_however_long(tmp_path: Path) -> None:

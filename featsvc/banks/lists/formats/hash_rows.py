@@ -1,0 +1,70 @@
+"""What `featsvc hash --json` prints: the signals of one file in each line.
+
+    {"file": "pictures/a.jpg", "external_id": "a.jpg", "outcome": "OK",
+     "signals": [{"algorithm": "pdq", "signal": "f8f8...", "quality": 100}]}
+
+The external id is the file's name, below the folder that was hashed; without one it is the last
+part of `file`. Signals keep their quality and variant. Those of further frames are refused, as by
+every other way into a bank.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+import msgspec
+
+from featsvc.banks.lists.formats.json_records import decode_record
+from featsvc.banks.lists.formats.json_rows import JsonSignal, check_signals, parse_json_signal
+from featsvc.banks.lists.formats.lines import read_lines
+from featsvc.banks.lists.formats.rows import ImportRow, check_row
+from featsvc.banks.records import EntrySignal
+from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
+
+START = '{"file":'
+"""How a line begins."""
+
+
+class HashedSignal(msgspec.Struct, frozen=True):
+    algorithm: str
+    signal: str
+    quality: int | None = None
+    variant: str = "original"
+    frame: int = 0
+    version: int = 1
+
+
+class HashedFile(msgspec.Struct, frozen=True):
+    file: str
+    outcome: str
+    signals: tuple[HashedSignal, ...]
+    external_id: str = ""
+
+
+_decoder = msgspec.json.Decoder(HashedFile)
+
+
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
+    """Read an entry from each line that is not blank."""
+    return read_lines(chunks, _parse)
+
+
+def _parse(number: int, line: str) -> ImportRow:
+    hashed = decode_record(_decoder, line)
+    check_signals(hashed.signals)
+    signals = tuple(parsed for signal in hashed.signals for parsed in _parse_signal(signal))
+    row = ImportRow(number, signals, hashed.external_id.strip() or PurePath(hashed.file).name)
+    check_row(row)
+    return row
+
+
+def _parse_signal(signal: HashedSignal) -> tuple[EntrySignal, ...]:
+    if signal.frame:
+        raise InvalidInput.at(
+            "signals",
+            f"frame {signal.frame}: this version does not store signals of frames; hash without "
+            "--all-frames",
+        )
+    return parse_json_signal(
+        JsonSignal(signal.algorithm, signal.signal, signal.variant, signal.quality, signal.version)
+    )

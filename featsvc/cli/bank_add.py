@@ -1,0 +1,200 @@
+"""`featsvc bank add`: signals, pictures and texts become entries."""
+
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import click
+from featsvc_client import Client
+from featsvc_client.v1 import banks_pb2, types_pb2
+
+from featsvc.cli import output
+from featsvc.cli.curating import (
+    bank_argument,
+    bank_name,
+    count_entries,
+    reason_option,
+    show_entries,
+)
+from featsvc.cli.inputs import (
+    MAX_REQUEST_BYTES,
+    STDIN,
+    parse_signal,
+    printable,
+    read_file,
+    read_text,
+    text_options,
+)
+from featsvc.cli.messages import last_part, message_json
+from featsvc.cli.remote import remote_command
+
+_MAX_REQUEST_ENTRIES = 1000
+_LOG_PAGE = 100
+
+
+@click.command()
+@bank_argument
+@click.argument("things", nargs=-1, metavar="[ALGORITHM:HEX|FILE]...")
+@text_options(multiple=True)
+@click.option("--external-id", default="", help="Id at the source. Default: the file's name.")
+@click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
+@click.option("--source", default="", help="Where the content comes from.")
+@click.option(
+    "--opinion",
+    type=click.Choice(["positive", "negative", "disputed"]),
+    help="What the source thinks of the content.",
+)
+@click.option("--note", default="", help="A note for other curators.")
+@click.option(
+    "--variants/--no-variants",
+    default=True,
+    show_default=True,
+    help="Store crops and tilts of a picture too, to find cut copies.",
+)
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When the entry stops matching.")
+@click.option(
+    "--vector",
+    "models",
+    multiple=True,
+    metavar="MODEL@VERSION",
+    help="Store this model's vector of each picture too. Repeatable.",
+)
+@reason_option
+@remote_command
+def add(
+    client: Client,
+    bank_id: str,
+    things: tuple[str, ...],
+    text: tuple[str, ...],
+    text_file: tuple[str, ...],
+    external_id: str,
+    labels: tuple[str, ...],
+    source: str,
+    opinion: str | None,
+    note: str,
+    variants: bool,
+    expires: datetime | None,
+    models: tuple[str, ...],
+    context: banks_pb2.ChangeContext,
+    as_json: bool,
+) -> None:
+    """Add signals, pictures or texts to a bank.
+
+    Each becomes an entry. The service hashes pictures and texts and keeps their hashes and vectors
+    only.
+    """
+    count = len(things) + len(text) + len(text_file)
+    if not count:
+        raise click.UsageError("nothing to add: give a signal, a file, --text or --text-file")
+    if external_id and count > 1:
+        raise click.UsageError("--external-id is for one entry: give one signal, file or text")
+    template = banks_pb2.Entry(
+        external_id=external_id,
+        labels=labels,
+        source=source,
+        note=note,
+        opinion=f"OPINION_{opinion.upper()}" if opinion else None,
+    )
+    if expires:
+        template.expire_time.FromDatetime(expires)
+    added: list[banks_pb2.Entry] = []
+    for request in _add_requests(_additions(things, text, text_file), template):
+        request.parent = bank_name(bank_id)
+        request.entry_variants = variants
+        request.vector_models.extend(models)
+        request.context.CopyFrom(context)
+        answer = client.banks.AddEntries(request)
+        _warn_of_replaced(client, answer)
+        added += answer.entries
+    if as_json:
+        output.json_lines(map(message_json, added))
+        return
+    show_entries(added)
+    click.echo(f"{count_entries(len(added))} in {bank_id}")
+    for entry in added:
+        if {s.algorithm for s in entry.signals} == {"text_sha256"}:
+            name = entry.external_id or last_part(entry.name)
+            click.echo(
+                f"{name}: too short to be found in another text, or when it is edited", err=True
+            )
+
+
+_Addition = tuple[banks_pb2.Entry, types_pb2.Content]
+"""An entry, and the content that the service hashes into it; not set for a signal."""
+
+
+def _additions(
+    things: Iterable[str], texts: Iterable[str] = (), text_files: Iterable[str] = ()
+) -> Iterator[_Addition]:
+    """Read what to add, one after another. Raises ClickException."""
+    for thing in things:
+        # Unlike Path.is_file, it is False for a name that is too long: the hex of a vector.
+        if os.path.isfile(thing):
+            data = read_file(Path(thing))
+            if not data:
+                raise click.ClickException(f"{thing}: the file is empty")
+            yield (
+                banks_pb2.Entry(external_id=printable(Path(thing).name)),
+                types_pb2.Content(data=data),
+            )
+        elif ":" in thing:
+            signal = parse_signal(thing, "ALGORITHM:HEX")
+            entry = banks_pb2.Entry()
+            entry.signals.add(algorithm=signal.algorithm, value=signal.value)
+            yield entry, types_pb2.Content()
+        else:
+            raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
+    for text in texts:
+        yield banks_pb2.Entry(), types_pb2.Content(text=text)
+    for path in text_files:
+        name = "" if path == STDIN else printable(Path(path).name)
+        yield banks_pb2.Entry(external_id=name), types_pb2.Content(text=read_text(path))
+
+
+def _add_requests(
+    additions: Iterable[_Addition], template: banks_pb2.Entry
+) -> Iterator[banks_pb2.AddEntriesRequest]:
+    """Yield as few requests as their limits allow: each is one revision."""
+    request = banks_pb2.AddEntriesRequest()
+    size = 0
+    for entry, content in additions:
+        size += content.ByteSize()
+        if size > MAX_REQUEST_BYTES or len(request.entries) == _MAX_REQUEST_ENTRIES:
+            yield request
+            request = banks_pb2.AddEntriesRequest()
+            size = content.ByteSize()
+        entry.MergeFrom(template)
+        request.entries.append(entry)
+        request.contents.append(content)
+    yield request
+
+
+def _warn_of_replaced(client: Client, added: banks_pb2.AddEntriesResponse) -> None:
+    """Name the entries that held other signals before: what had those no longer matches."""
+    changed = [entry for entry in added.entries if entry.added_revision == added.revision]
+    if not changed:
+        return
+    bank = changed[0].name.rpartition("/entries/")[0]
+    log = banks_pb2.ListRevisionsRequest(parent=bank, page_size=_LOG_PAGE)
+    for revision in client.banks.ListRevisions(log).revisions:
+        if revision.revision == added.revision and not revision.changed_entries:
+            return
+    for entry in changed:
+        before = banks_pb2.ListEntriesRequest(
+            parent=bank, external_id=entry.external_id, revision=added.revision - 1
+        )
+        held = client.banks.ListEntries(before).entries if entry.external_id else ()
+        lost = {
+            (signal.algorithm, signal.value)
+            for old in held
+            if old.name == entry.name
+            for signal in old.signals
+        } - {(signal.algorithm, signal.value) for signal in entry.signals}
+        if lost:
+            click.echo(
+                f"{entry.external_id}: replaced the entry of this name; "
+                f"{output.counted(len(lost), 'signal')} of it no longer match. If it is other "
+                "content, add it with its own --external-id, and the earlier content again",
+                err=True,
+            )
