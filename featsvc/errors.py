@@ -4,6 +4,7 @@
     ├── InvalidInput            the request is wrong; the same request fails again
     │   ├── MediaCorrupt        a supported format that does not decode
     │   ├── MediaTooLarge       more bytes, pixels or frames than the limits allow
+    │   ├── MessageTooLarge     a message of more bytes than the server takes
     │   ├── UnsupportedMedia    not a supported picture format
     │   ├── InvalidSignal       a hash of the wrong length or alphabet
     │   └── UnknownAlgorithm    no algorithm or model of that name
@@ -70,6 +71,10 @@ class MediaCorrupt(InvalidInput):
 
 class MediaTooLarge(InvalidInput):
     reason = "MEDIA_TOO_LARGE"
+
+
+class MessageTooLarge(InvalidInput):
+    reason = "MESSAGE_TOO_LARGE"
 
 
 class UnsupportedMedia(InvalidInput):

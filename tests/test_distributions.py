@@ -216,6 +216,17 @@ def test_the_server_requires_a_client_that_knows_its_contract() -> None:
     assert f"featsvc-client>={major}.{minor}" in server["dependencies"]
 
 
+@pytest.mark.slow
+def test_the_client_needs_no_newer_python_than_it_says() -> None:
+    project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    files = map(str, (ROOT / "client" / "featsvc_client").rglob("*.py"))
+    options = [f"--target={oldest}-", "--violations", "--no-tips"]
+    command = [sys.executable, "-c", "from vermin import main; main()", *options, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_client_needs_nothing_of_the_server() -> None:
     program = f"""
 import sys, featsvc_client

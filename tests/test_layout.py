@@ -48,6 +48,7 @@ TESTED_THROUGH = {
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_vectors.py": "banks/sql/vector_models",
+    "client/test_methods.py": "client/asynchronous client/blocking",
     "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history cli/bank_lists "
     "cli/bank_tuning cli/curating cli/hash cli/match cli/output cli/remote",
     "embedding/test_learned.py": "embedding/onnx_outputs",
@@ -57,7 +58,6 @@ TESTED_THROUGH = {
     "hashing/test_variants.py": "signals/variants",
     "integration/test_bank_guide.py": "cli/bank_plot",
     "integration/test_bank_service.py": "service/bank_evaluation service/banks",
-    "integration/test_client.py": "client/errors",
     "integration/test_command.py": "cli/checks cli/doctor cli/main",
     "integration/test_embed.py": "embedding/embedder embedding/models requests/embed",
     "integration/test_failures.py": "cli/serve service/metrics service/server",

@@ -1,10 +1,11 @@
 """Python clients of featsvc: `Client` blocks, `AsyncClient` is for asyncio.
 
-`decide` turns an answer into what to do with the upload, `explain` the error of a failed call into
-a `ServiceError`.
+`decide` turns an answer into what to do with the upload. Calls that fail raise `ServiceError`;
+`explain` makes one from an error of gRPC.
 """
 
-from featsvc_client.channel import DEFAULT_TARGET, AsyncClient, Client
+from featsvc_client.channel import AsyncClient, Client
+from featsvc_client.connection import DEFAULT_TARGET, TlsOptions
 from featsvc_client.decisions import Action, Decision, decide
 from featsvc_client.errors import ServiceError, explain
 
@@ -15,6 +16,7 @@ __all__ = [
     "Client",
     "Decision",
     "ServiceError",
+    "TlsOptions",
     "decide",
     "explain",
 ]

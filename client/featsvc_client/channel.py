@@ -3,12 +3,29 @@
 Requests and answers are the messages of `featsvc_client.v1`.
 """
 
-import os
-from typing import Self
+from __future__ import annotations
+
+from typing import TypeVar, cast
 
 import grpc
 from grpc import aio
 
+from featsvc_client import asynchronous, blocking
+from featsvc_client.connection import (
+    GrpcOptions,
+    TlsOptions,
+    Token,
+    authorization,
+    channel_credentials,
+    channel_options,
+    default_target,
+)
+from featsvc_client.policy import (
+    DEFAULT_BANK_TIMEOUT_S,
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_TIMEOUT_S,
+    Policy,
+)
 from featsvc_client.v1 import (
     banks_pb2_grpc,
     features_pb2_grpc,
@@ -17,59 +34,115 @@ from featsvc_client.v1 import (
     screening_pb2_grpc,
 )
 
-DEFAULT_TARGET = "localhost:50051"
-
-# No limit here, since gRPC's own of 4 MiB is too small for pictures: the server has one.
-_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-]
+_Blocking = TypeVar("_Blocking", bound="Client")
+_Async = TypeVar("_Async", bound="AsyncClient")
 
 
-def default_target() -> str:
-    """Return the environment variable `FEATSVC_SERVER`, or localhost:50051."""
-    return os.environ.get("FEATSVC_SERVER") or DEFAULT_TARGET
+class _Connection:
+    """What both clients are made of."""
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        tls: TlsOptions | bool | None = None,
+        token: Token | None = None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        bank_timeout_s: float | None = DEFAULT_BANK_TIMEOUT_S,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        options: GrpcOptions = (),
+    ) -> None:
+        """Make a client; it connects with its first call. Raises ValueError for wrong arguments.
+
+        - `target`: HOST:PORT, or any other target that gRPC knows. Default: the environment
+          variable `FEATSVC_SERVER`, else localhost:50051.
+        - `tls`: True for a server with a public certificate, else a `TlsOptions`. Default: the
+          files of `FEATSVC_TLS_*`, else no TLS. False is no TLS whatever the environment says.
+        - `token`: sent with each call as `authorization: Bearer TOKEN`; a function that returns it
+          if it changes. Default: `FEATSVC_TOKEN`. Without TLS it is sent to this machine only.
+        - `timeout_s`: deadline of unary calls that give no `timeout`, retries included, in seconds;
+          None is none. A call with `timeout=float("inf")` has none. Streams have none by default.
+        - `bank_timeout_s`: the same for the calls of `banks`.
+        - `max_attempts`: how often a call is made at most; 1 never retries. `featsvc_client.policy`
+          says which calls are.
+        - `options`: of gRPC's channel, such as `("grpc.lb_policy_name", "round_robin")`.
+        """
+        self.target = target or default_target()
+        credentials = channel_credentials(tls)
+        policy = Policy(
+            self.target,
+            authorization(self.target, token, secure=credentials is not None),
+            timeout_s=timeout_s,
+            bank_timeout_s=bank_timeout_s,
+            max_attempts=max_attempts,
+        )
+        self._open(credentials, channel_options(options), policy)
+
+    def _open(
+        self, credentials: grpc.ChannelCredentials | None, options: GrpcOptions, policy: Policy
+    ) -> None:
+        raise NotImplementedError
 
 
-class Client:
-    """A blocking client and context manager. Calls raise `grpc.RpcError`; see `explain`.
+class Client(_Connection):
+    """A blocking client and context manager. Its calls raise `ServiceError`, a `grpc.RpcError`.
 
-    `target` is HOST:PORT, or any other target that gRPC knows; it defaults to `default_target()`.
+    `channel` is gRPC's own: stubs that you make on it have no policy.
     """
 
-    def __init__(self, target: str | None = None) -> None:
-        self.target = target or default_target()
-        self.channel = grpc.insecure_channel(self.target, options=_OPTIONS)
-        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
-        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
-        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
-        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
-        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
+    def _open(
+        self, credentials: grpc.ChannelCredentials | None, options: GrpcOptions, policy: Policy
+    ) -> None:
+        self.channel = (
+            grpc.secure_channel(self.target, credentials, options=options)
+            if credentials
+            else grpc.insecure_channel(self.target, options=options)
+        )
+        channel = cast("grpc.Channel", blocking.Channel(self.channel, policy))
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(channel)
 
-    def __enter__(self) -> Self:
+    def close(self) -> None:
+        """End all calls and the connection."""
+        self.channel.close()
+
+    def __enter__(self: _Blocking) -> _Blocking:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.channel.close()
+        self.close()
 
 
-class AsyncClient:
-    """An asyncio client and async context manager. Calls raise `grpc.aio.AioRpcError`.
+class AsyncClient(_Connection):
+    """An asyncio client and async context manager, otherwise as `Client`.
 
-    `target` is as for `Client`.
+    Its `ServiceError` is a `grpc.aio.AioRpcError`, too.
     """
 
-    def __init__(self, target: str | None = None) -> None:
-        self.target = target or default_target()
-        self.channel = aio.insecure_channel(self.target, options=_OPTIONS)
-        self.screening = screening_pb2_grpc.ScreeningServiceStub(self.channel)
-        self.hashing = hashing_pb2_grpc.HashingServiceStub(self.channel)
-        self.matching = matching_pb2_grpc.MatchingServiceStub(self.channel)
-        self.features = features_pb2_grpc.FeatureServiceStub(self.channel)
-        self.banks = banks_pb2_grpc.BankServiceStub(self.channel)
+    def _open(
+        self, credentials: grpc.ChannelCredentials | None, options: GrpcOptions, policy: Policy
+    ) -> None:
+        self.channel = (
+            aio.secure_channel(self.target, credentials, options=options)
+            if credentials
+            else aio.insecure_channel(self.target, options=options)
+        )
+        channel = cast("aio.Channel", asynchronous.Channel(self.channel, policy))
+        self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
+        self.hashing = hashing_pb2_grpc.HashingServiceStub(channel)
+        self.matching = matching_pb2_grpc.MatchingServiceStub(channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.banks = banks_pb2_grpc.BankServiceStub(channel)
 
-    async def __aenter__(self) -> Self:
+    async def close(self) -> None:
+        """End all calls and the connection."""
+        await self.channel.close()
+
+    async def __aenter__(self: _Async) -> _Async:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.channel.close()
+        await self.close()

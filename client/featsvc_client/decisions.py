@@ -1,20 +1,22 @@
 """From an answer to a decision: the table of docs/deciding.md as code."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Union
 
 import grpc
 
 from featsvc_client.errors import explain
 from featsvc_client.v1 import matching_pb2, screening_pb2, types_pb2
 
-Answer: TypeAlias = (
-    matching_pb2.MatchResponse
-    | screening_pb2.ScreenResponse
-    | screening_pb2.ScreenStreamResponse
-    | grpc.RpcError
-)
+Answer = Union[
+    matching_pb2.MatchResponse,
+    screening_pb2.ScreenResponse,
+    screening_pb2.ScreenStreamResponse,
+    grpc.RpcError,
+]
 
 _MODES = frozenset({types_pb2.BANK_MODE_ENFORCE, types_pb2.BANK_MODE_SHADOW})
 

@@ -6,8 +6,7 @@ from functools import wraps
 from typing import Any
 
 import click
-import grpc
-from featsvc_client import DEFAULT_TARGET, Client, explain
+from featsvc_client import DEFAULT_TARGET, Client, ServiceError
 from featsvc_client.v1 import hashing_pb2
 
 from featsvc.cli.output import json_option
@@ -42,10 +41,15 @@ def remote_command(command: Callable[..., None]) -> Callable[..., None]:
 def connect(server: str) -> Iterator[Client]:
     """Yield a client. A call that fails ends the command with one line. Raises ClickException."""
     try:
-        with Client(server) as client:
+        # Whoever types a command sees at once why it fails. A change may take as long as it takes.
+        client = Client(server, bank_timeout_s=None, max_attempts=1)
+    except ValueError as exc:
+        raise click.ClickException(str(exc)) from exc
+    with client:
+        try:
             yield client
-    except grpc.RpcError as exc:
-        raise click.ClickException(str(explain(exc, server))) from exc
+        except ServiceError as exc:
+            raise click.ClickException(str(exc)) from exc
 
 
 def describe_algorithm(client: Client, name: str) -> hashing_pb2.Algorithm:

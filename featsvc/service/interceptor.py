@@ -1,4 +1,4 @@
-"""The server interceptor: readiness, statuses of errors, metrics.
+"""The server interceptor: readiness, size of messages, statuses of errors, metrics.
 
 A FeatsvcError becomes its status. Any other exception is a bug: the caller gets INTERNAL with an
 incident number, and the log has the stack under that number. The text of the exception goes to
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,13 +33,19 @@ Context = aio.ServicerContext[Any, Any]
 Deserializer = Callable[[bytes], Any]
 
 
-def _parse(deserialize: Deserializer) -> Deserializer:
-    """Return a deserializer that returns an InvalidInput where `deserialize` raises DecodeError.
+def _parse(deserialize: Deserializer, max_message_bytes: int) -> Deserializer:
+    """Return a deserializer that returns an error where a message is too large or wrong.
 
     Where a deserializer raises, gRPC answers UNKNOWN.
     """
 
     def parse(data: bytes) -> Any:
+        if len(data) > max_message_bytes:
+            return errors.MessageTooLarge(
+                f"request: a message of {len(data):,} bytes, the limit is {max_message_bytes:,} "
+                "(media.max_content_bytes and 1 MiB); send less content, or fewer items, in one",
+                metadata={"bytes": str(len(data)), "max_bytes": str(max_message_bytes)},
+            )
         try:
             return deserialize(data)
         except DecodeError as exc:
@@ -114,13 +121,14 @@ class _Call:
 class RequestInterceptor(aio.ServerInterceptor):
     """Accepts calls of featsvc's services while `open`, and converts their errors to statuses."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, max_message_bytes: int = sys.maxsize) -> None:
         self.open = False
         self.closed_because = "the server is starting: it warms up kernels and loads banks"
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
         self.metrics = metrics
+        self._max_message_bytes = max_message_bytes
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -176,7 +184,9 @@ class RequestInterceptor(aio.ServerInterceptor):
         guarded: Any = stream if handler.response_streaming else respond
         return make(
             guarded,
-            request_deserializer=_parse(cast(Deserializer, handler.request_deserializer)),
+            request_deserializer=_parse(
+                cast(Deserializer, handler.request_deserializer), self._max_message_bytes
+            ),
             response_serializer=handler.response_serializer,
         )
 

@@ -19,6 +19,9 @@ from featsvc.service.metrics import Metrics
 
 # Room for the fields of a message beside its content.
 _MESSAGE_OVERHEAD_BYTES = 2**20
+# gRPC answers a message that is over its own limit with RESOURCE_EXHAUSTED and no details, as if a
+# retry helped. So that limit is higher than ours, and bounds the memory that a message takes.
+_TRANSPORT_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,12 @@ class Server:
         max_content_bytes: int,
         reuse_port: bool = False,
     ) -> None:
-        self._interceptor = RequestInterceptor(metrics)
+        max_message_bytes = max_content_bytes + _MESSAGE_OVERHEAD_BYTES
+        self._interceptor = RequestInterceptor(metrics, max_message_bytes)
         self._server = aio.server(
             interceptors=[self._interceptor],
             options=[
-                ("grpc.max_receive_message_length", max_content_bytes + _MESSAGE_OVERHEAD_BYTES),
+                ("grpc.max_receive_message_length", _TRANSPORT_FACTOR * max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 # By default gRPC would let a second server share the port by accident.
                 ("grpc.so_reuseport", int(reuse_port)),

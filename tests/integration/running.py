@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from featsvc_client import Client, ServiceError, explain
+from featsvc_client import Client, ServiceError
 from featsvc_client.v1 import banks_pb2, matching_pb2
 
 from featsvc.signals.algorithms import get_algorithm
@@ -36,7 +36,8 @@ class Running:
     data_dir: Path
 
     def client(self) -> Client:
-        return Client(self.address)
+        """A client that reports every failure, and waits as long as tests do."""
+        return patient_client(self.address)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -107,6 +108,10 @@ def featsvc(
     )
 
 
+def patient_client(address: str) -> Client:
+    return Client(address, timeout_s=PATIENCE_S, bank_timeout_s=PATIENCE_S, max_attempts=1)
+
+
 def hold(client: Client, *algorithms: str) -> str:
     """Make a bank with a signal of each of the algorithms: without it, nothing is searched."""
     name = client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="held")).name
@@ -128,9 +133,9 @@ def holding(client: Client, *algorithms: str) -> Iterator[str]:
 
 def failure(call: Callable[[], object]) -> ServiceError:
     """The error of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
+    with pytest.raises(ServiceError) as caught:
         call()
-    return explain(caught.value)
+    return caught.value
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def test_empty_body(client: Client, method: str) -> None:
         "screen": lambda: client.screening.Screen(screen_request(b"")),
     }
     error = failure(calls[method])
-    assert (error.code, error.reason, error.path) == (INVALID, "CONTENT_EMPTY", "content.data")
+    assert (error.code(), error.reason, error.path) == (INVALID, "CONTENT_EMPTY", "content.data")
     assert "empty" in error.message
 
 
@@ -84,30 +84,38 @@ def test_truncated_jpeg(client: Client) -> None:
     whole = photograph("rocket.jpg").read_bytes()
     for length in (20, len(whole) // 2, len(whole) - 200):
         error = failure(lambda: client.screening.Screen(screen_request(whole[:length])))  # noqa: B023
-        assert (error.code, error.reason) == (INVALID, "MEDIA_CORRUPT"), length
+        assert (error.code(), error.reason) == (INVALID, "MEDIA_CORRUPT"), length
 
 
 def test_png_bomb_is_refused_by_its_header(client: Client) -> None:
     error = failure(lambda: client.hashing.Hash(hash_request(png_bomb(20_000))))
-    assert (error.code, error.reason) == (INVALID, "MEDIA_TOO_LARGE")
+    assert (error.code(), error.reason) == (INVALID, "MEDIA_TOO_LARGE")
     assert "20000 x 20000" in error.message
     assert error.metadata["limit"] == "100000000"
 
 
 def test_content_over_the_limit_is_refused(client: Client) -> None:
     error = failure(lambda: client.hashing.Hash(hash_request(bytes(34 * 2**20))))
-    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (error.code(), error.reason) == (INVALID, "MESSAGE_TOO_LARGE")
+    assert error.metadata["max_bytes"] == str(33 * 2**20)
+    assert int(error.metadata["bytes"]) > 34 * 2**20
+
+
+def test_a_message_that_grpc_refuses_has_the_same_reason(client: Client) -> None:
+    error = failure(lambda: client.hashing.Hash(hash_request(bytes(67 * 2**20))))
+    assert (error.code(), error.reason) == (INVALID, "MESSAGE_TOO_LARGE")
+    assert error.retry_after_ms is None
 
 
 def test_hash_of_the_wrong_length(client: Client) -> None:
     error = failure(lambda: client.matching.Match(signal_request("pdq:abcd")))
-    assert (error.code, error.reason, error.path) == (INVALID, "INVALID_SIGNAL", "signal.value")
+    assert (error.code(), error.reason, error.path) == (INVALID, "INVALID_SIGNAL", "signal.value")
     assert "64 hex digits" in error.message
 
 
 def test_hash_with_a_bad_digit(client: Client) -> None:
     error = failure(lambda: client.matching.Match(signal_request("pdq:" + "f" * 63 + "g")))
-    assert (error.code, error.reason) == (INVALID, "INVALID_SIGNAL")
+    assert (error.code(), error.reason) == (INVALID, "INVALID_SIGNAL")
     assert "position 64" in error.message
 
 
@@ -122,7 +130,7 @@ def test_unknown_algorithm(client: Client) -> None:
         lambda: client.hashing.Hash(hash_request(photograph("rocket.jpg").read_bytes(), "pqd")),
     ):
         error = failure(call)
-        assert (error.code, error.reason) == (INVALID, "UNKNOWN_ALGORITHM")
+        assert (error.code(), error.reason) == (INVALID, "UNKNOWN_ALGORITHM")
         assert "pdq" in error.message
 
 
@@ -132,33 +140,33 @@ def test_unknown_bank(client: Client) -> None:
         lambda: client.banks.GetBank(banks_pb2.GetBankRequest(name="banks/nowhere")),
     ):
         error = failure(call)
-        assert error.code is grpc.StatusCode.NOT_FOUND
+        assert error.code() is grpc.StatusCode.NOT_FOUND
         assert "nowhere" in error.message
 
 
 def test_account_id_of_10_kb(client: Client) -> None:
     photo = photograph("rocket.jpg").read_bytes()
     error = failure(lambda: client.screening.Screen(screen_request(photo, "a" * 10_000)))
-    assert error.code is INVALID
+    assert error.code() is INVALID
     assert len(error.message) < 1000
     ref = types_pb2.EntityRef(entity="account", id="a" * 10_000)
     error = failure(
         lambda: client.features.GetFeatures(features_pb2.GetFeaturesRequest(entities=[ref]))
     )
-    assert error.code is INVALID
+    assert error.code() is INVALID
 
 
 def test_unknown_feature(client: Client) -> None:
     request = screen_request(photograph("rocket.jpg").read_bytes())
     request.selection.features.append("uploads_1y")
     error = failure(lambda: client.screening.Screen(request))
-    assert (error.code, error.path) == (INVALID, "selection.features")
+    assert (error.code(), error.path) == (INVALID, "selection.features")
     assert "uploads_1y" in error.message
 
 
 def test_a_query_is_required(client: Client) -> None:
     error = failure(lambda: client.matching.Match(matching_pb2.MatchRequest()))
-    assert (error.code, error.path) == (INVALID, "query")
+    assert (error.code(), error.path) == (INVALID, "query")
 
 
 def test_a_picture_of_one_pixel_is_low_quality(client: Client) -> None:

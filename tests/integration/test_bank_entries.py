@@ -55,7 +55,7 @@ def test_a_withdrawal_with_a_source_leaves_other_sources(client: Client) -> None
     request = banks_pb2.WithdrawEntriesRequest(parent=name, external_ids=["a", "b"], source="x")
     with pytest.raises(grpc.RpcError) as caught:
         client.banks.WithdrawEntries(request)
-    assert explain(caught.value).code is grpc.StatusCode.NOT_FOUND
+    assert explain(caught.value).code() is grpc.StatusCode.NOT_FOUND
     request.external_ids[:] = ["a"]
     assert client.banks.WithdrawEntries(request).withdrawn_entries == 1
     rest = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries

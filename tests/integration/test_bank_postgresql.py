@@ -125,13 +125,13 @@ def test_a_database_that_goes_away_and_comes_back(
             with pytest.raises(grpc.RpcError) as caught:
                 create(client, "other")
             error = explain(caught.value)
-            assert (error.code, error.reason) == (
+            assert (error.code(), error.reason) == (
                 grpc.StatusCode.UNAVAILABLE,
                 "BANK_STORE_UNAVAILABLE",
             )
             with pytest.raises(grpc.RpcError) as caught:
                 import_rows(client, "away", range(5))
-            assert explain(caught.value).code is grpc.StatusCode.UNAVAILABLE
+            assert explain(caught.value).code() is grpc.StatusCode.UNAVAILABLE
             assert matches(client, number) == ["banks/away"]
         finally:
             postgres.start()

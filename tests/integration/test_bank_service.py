@@ -10,7 +10,7 @@ import pytest
 from featsvc_client import Client, explain
 from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
-from tests.integration.running import Running, featsvc
+from tests.integration.running import Running, featsvc, patient_client
 from tests.patience import PATIENCE_S, until
 from tests.photographs import edited, photograph
 
@@ -48,7 +48,7 @@ def test_an_update_needs_a_mask_and_a_current_etag(client: Client) -> None:
     assert dict(changed.thresholds) == {"pdq": 20}
     with pytest.raises(grpc.RpcError) as caught:
         client.banks.UpdateBank(update)
-    assert explain(caught.value).code is grpc.StatusCode.ABORTED
+    assert explain(caught.value).code() is grpc.StatusCode.ABORTED
     for paths in ([], ["entry_count"]):
         update.update_mask.paths[:] = paths
         with pytest.raises(grpc.RpcError) as caught:
@@ -88,7 +88,7 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
     create(client, bank)
     done = threading.Event()
     options = banks_pb2.ImportOptions(parent=name(bank), skip_bad=True, file_bytes=file_bytes)
-    with Client(client.target) as other:
+    with patient_client(client.target) as other:
 
         def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
             yield banks_pb2.ImportEntriesRequest(options=options)
@@ -114,7 +114,7 @@ def test_a_file_of_another_size_than_announced_is_refused(client: Client, file_b
     with pytest.raises(grpc.RpcError) as caught:
         import_chunks(client, options, [b"%064x\n" % 1])
     error = explain(caught.value)
-    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILE_BROKE_OFF")
+    assert (error.code(), error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILE_BROKE_OFF")
     assert f"65 of {file_bytes}" in error.message
 
 
@@ -323,7 +323,7 @@ def test_an_import_with_an_old_etag_is_refused(client: Client) -> None:
     options = banks_pb2.ImportOptions(parent=created.name, etag=created.etag, replace=True)
     with pytest.raises(grpc.RpcError) as caught:
         import_chunks(client, options, [b"%064x\n" % 2])
-    assert explain(caught.value).code is grpc.StatusCode.ABORTED
+    assert explain(caught.value).code() is grpc.StatusCode.ABORTED
     assert client.banks.GetBank(banks_pb2.GetBankRequest(name=created.name)).entry_count == 1
 
 

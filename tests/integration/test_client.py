@@ -52,7 +52,7 @@ def test_an_error_carries_reason_field_and_message(server: Running) -> None:
         client.matching.Match(REQUEST)
     error = explain(caught.value)
     assert isinstance(error, ServiceError)
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert (error.reason, error.path) == ("INVALID_SIGNAL", "signal.value")
     assert error.retry_after_ms is None
     assert str(error).startswith("INVALID_ARGUMENT (INVALID_SIGNAL): ")
@@ -72,7 +72,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(grpc.RpcError) as caught:
         client.matching.Match(REQUEST)
     error = explain(caught.value, client.target)
-    assert error.code is grpc.StatusCode.UNAVAILABLE
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "127.0.0.1:1" in str(error)
 
 

@@ -12,6 +12,7 @@ from featsvc_client.v1 import hashing_pb2, screening_pb2, types_pb2
 from tests.embedding.onnx_files import models_file, needs_onnxruntime
 from tests.hashing.photographs import plain
 from tests.integration.running import Running, failure, featsvc, holding
+from tests.patience import PATIENCE_S
 from tests.photographs import photograph
 
 pytestmark = needs_onnxruntime
@@ -71,14 +72,14 @@ def test_screen_without_models_runs_none(client: Client) -> None:
 def test_a_model_without_scores_is_refused_by_screen(client: Client) -> None:
     request = screening_pb2.ScreenRequest(content=types_pb2.Content(data=COFFEE), models=["pdqf"])
     error = failure(lambda: client.screening.Screen(request))
-    assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
+    assert (error.code(), error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
     assert "Embed" in error.message
 
 
 @pytest.mark.parametrize("name", ["nothing", "pdqf@2", "means@1", "x" * 10_000])
 def test_an_unknown_model_or_version_names_what_is_served(client: Client, name: str) -> None:
     error = failure(lambda: embed(client, COFFEE, name))
-    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_ALGORITHM")
+    assert (error.code(), error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_ALGORITHM")
     assert "pdqf@1" in error.message
     assert "means@3" in error.message
 
@@ -86,7 +87,7 @@ def test_an_unknown_model_or_version_names_what_is_served(client: Client, name: 
 @pytest.mark.parametrize("count", [0, 17])
 def test_1_to_16_models(client: Client, count: int) -> None:
     error = failure(lambda: embed(client, COFFEE, *(f"m{i}" for i in range(count))))
-    assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
+    assert (error.code(), error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "models")
 
 
 def test_unsupported_media_is_an_outcome(client: Client) -> None:
@@ -117,7 +118,7 @@ def test_a_flat_picture_is_of_low_quality(client: Client) -> None:
 
 def test_nan_is_refused_and_the_service_goes_on(client: Client) -> None:
     error = failure(lambda: embed(client, plain(10, 200, 10), "odd"))
-    assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "DATA_CORRUPT")
+    assert (error.code(), error.reason) == (grpc.StatusCode.DATA_LOSS, "DATA_CORRUPT")
     assert "NaN" in error.message
     assert embed(client, plain(200, 10, 10), "odd").embeddings
 
@@ -131,7 +132,7 @@ def test_concurrent_callers_each_get_their_own_result(server: Running) -> None:
     shades = [(i, 255 - i, (7 * i) % 256) for i in range(1, 200)]
 
     async def ask() -> list[hashing_pb2.EmbedResponse]:
-        async with AsyncClient(server.address) as client:
+        async with AsyncClient(server.address, timeout_s=PATIENCE_S) as client:
             calls = [
                 client.hashing.Embed(
                     hashing_pb2.EmbedRequest(

@@ -36,6 +36,7 @@ from tests.integration.running import (
     free_ports,
     hold,
     holding,
+    patient_client,
     running,
 )
 from tests.patience import PATIENCE_S, until
@@ -253,7 +254,7 @@ def test_health_is_not_serving_while_banks_cannot_be_loaded(data_dir: Path) -> N
                 health: Any = health_pb2_grpc.HealthStub(channel)
                 answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
-            with Client(f"127.0.0.1:{port}") as client:
+            with patient_client(f"127.0.0.1:{port}") as client:
                 assert failure(lambda: screen(client, b"x", "a1")).reason == "NOT_SERVING"
             process.terminate()
             assert process.wait(timeout=PATIENCE_S) == 0

@@ -93,7 +93,7 @@ def test_hex_text_is_not_taken_for_two_hashes(client: Client, bank: str) -> None
     assert len(client.matching.MatchBatch(request).outcomes) == 2
     request.count = 1
     error = failure(lambda: client.matching.MatchBatch(request))
-    assert (error.code, error.reason, error.path) == (INVALID, "INVALID_SIGNAL", "count")
+    assert (error.code(), error.reason, error.path) == (INVALID, "INVALID_SIGNAL", "count")
     assert "64 bytes" in error.message
 
 
@@ -102,7 +102,7 @@ def test_wrong_qualities_are_refused(client: Client, bank: str) -> None:
         request = batch(value(1) + value(2))
         request.qualities.extend(qualities)
         error = failure(lambda: client.matching.MatchBatch(request))  # noqa: B023
-        assert (error.code, error.reason, error.path) == (INVALID, "INVALID_INPUT", "qualities")
+        assert (error.code(), error.reason, error.path) == (INVALID, "INVALID_INPUT", "qualities")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_bad_batch_is_refused(
     client: Client, bank: str, request_: matching_pb2.MatchBatchRequest, reason: str, message: str
 ) -> None:
     error = failure(lambda: client.matching.MatchBatch(request_))
-    assert (error.code, error.reason) == (INVALID, reason)
+    assert (error.code(), error.reason) == (INVALID, reason)
     assert message in str(error)
 
 
@@ -127,7 +127,7 @@ def test_an_unknown_bank_is_not_found(client: Client) -> None:
         algorithm="pdq", signals=bytes(32), options=types_pb2.MatchOptions(banks=["nowhere"])
     )
     error = failure(lambda: client.matching.MatchBatch(request))
-    assert error.code == grpc.StatusCode.NOT_FOUND
+    assert error.code() == grpc.StatusCode.NOT_FOUND
 
 
 def content(data: bytes) -> hashing_pb2.CompareRequest.Side:
@@ -209,7 +209,7 @@ def test_a_bad_comparison_names_the_field(
 ) -> None:
     a, b, algorithms = make()
     error = failure(lambda: compare(client, a, b, *algorithms))
-    assert (error.code, error.path) == (INVALID, field)
+    assert (error.code(), error.path) == (INVALID, field)
 
 
 def test_frames_are_refused(client: Client) -> None:

@@ -186,10 +186,16 @@ def test_make_runs_the_same_commands(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "action"), [("README.md", Action.ACT), ("docs/deciding.md", Action.PASS)]
+    ("page", "action"),
+    [
+        ("README.md", Action.ACT),
+        ("client/README.md", Action.ACT),
+        ("docs/deciding.md", Action.PASS),
+    ],
 )
 def test_the_python_example(reader: Reader, page: str, action: Action) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    # The client's page has several, which go on from each other.
+    example = "".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
     assert ADDRESS in example
     result = reader.run(".venv/bin/python", "-c", example.replace(ADDRESS, reader.address))
     assert result.returncode == 0, result.stderr

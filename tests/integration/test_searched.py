@@ -229,7 +229,7 @@ def test_a_named_algorithm_that_no_bank_holds(filled: Client) -> None:
 def test_a_vector_that_no_bank_holds_is_still_an_error(filled: Client) -> None:
     signal = types_pb2.Signal(algorithm="odd@7", value="0000803f")
     error = failure(lambda: filled.matching.Match(matching_pb2.MatchRequest(signal=signal)))
-    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "VECTORS_NOT_HELD")
+    assert (error.code(), error.reason) == (grpc.StatusCode.NOT_FOUND, "VECTORS_NOT_HELD")
 
 
 def test_the_command_says_what_was_searched(filled: Client) -> None:

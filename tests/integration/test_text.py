@@ -298,7 +298,7 @@ def test_a_string_field_that_is_not_utf8_is_refused(server: Running) -> None:
             lambda: list(stream(iter([screen_request]), timeout=PATIENCE_S)),
         ):
             error = failure(call)
-            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert error.reason == "TEXT_NOT_UTF8"
         error = failure(lambda: unary(b"\xff\xff\xff", timeout=PATIENCE_S))
         assert "not a message of the type that this method takes" in str(error)

@@ -84,7 +84,7 @@ def test_an_update_sets_or_clears_them_and_refuses_a_wrong_name(client: Client) 
     assert tuple(client.banks.UpdateBank(update).query_variants) == ()
     update.bank.query_variants[:] = ["rotate_90", "sideways"]
     error = failure(lambda: client.banks.UpdateBank(update))
-    assert (error.code, error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "bank.query_variants")
+    assert (error.code(), error.path) == (grpc.StatusCode.INVALID_ARGUMENT, "bank.query_variants")
     assert "'sideways' is not a query variant; use flip_y" in error.message
 
 

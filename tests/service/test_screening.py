@@ -66,7 +66,7 @@ def fail_both(error: Exception) -> tuple[Any, screening_pb2.ScreenError]:
 @pytest.mark.parametrize("kind", tree(errors.FeatsvcError))
 def test_an_error_of_a_stream_equals_that_of_a_call(kind: type[errors.FeatsvcError]) -> None:
     unary, streamed = fail_both(full_error(kind))
-    assert streamed.code == unary.code.value[0]
+    assert streamed.code == unary.code().value[0]
     assert (streamed.reason, streamed.message) == (unary.reason, unary.message)
     assert (streamed.field, dict(streamed.metadata)) == (unary.path, unary.metadata)
     delay = streamed.retry_delay.ToMilliseconds() if streamed.HasField("retry_delay") else None
@@ -78,7 +78,7 @@ def test_an_error_of_a_stream_equals_that_of_a_call(kind: type[errors.FeatsvcErr
 
 def test_a_bug_is_an_incident_of_its_request_only() -> None:
     unary, streamed = fail_both(ZeroDivisionError("secret"))
-    assert streamed.code == unary.code.value[0] == grpc.StatusCode.INTERNAL.value[0]
+    assert streamed.code == unary.code().value[0] == grpc.StatusCode.INTERNAL.value[0]
     for message in (unary.message, streamed.message):
         assert message.startswith("internal error, incident ")
         assert "secret" not in message
