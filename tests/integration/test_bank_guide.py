@@ -1,16 +1,17 @@
 """All commands of docs/curators.md work, run from the first to the last."""
 
 import csv
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.integration.running import Running
-from tests.integration.test_readme import run
 from tests.photographs import ROOT, edited, jpeg, photograph
 
 GUIDE = (ROOT / "docs" / "curators.md").read_text()
@@ -41,8 +42,23 @@ def folder(tmp_path: Path, server: Running) -> Path:
     return tmp_path
 
 
+def run(
+    server: Running, folder: Path, *arguments: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", ROOT / "client")))
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env={**os.environ, "FEATSVC_SERVER": server.address, "PYTHONPATH": path},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def bank(server: Running, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(server, folder, "-m", "featsvc", "bank", *arguments)
+    return run(server, folder, "featsvc", "bank", *arguments)
 
 
 def test_the_commands(server: Running, folder: Path) -> None:
@@ -60,7 +76,7 @@ def test_the_commands(server: Running, folder: Path) -> None:
             bank(server, folder, "add", "partner-a", "picture.jpg")  # the rollback withdrew it
         piped = ""
         for part in command.split(" | "):
-            result = run(server, folder, "-m", *shlex.split(part), stdin=piped)
+            result = run(server, folder, *shlex.split(part), stdin=piped)
             assert result.returncode == 0, f"{part}\n{result.stdout}\n{result.stderr}"
             piped = result.stdout
         if command.startswith("featsvc bank evaluate"):
