@@ -16,7 +16,7 @@ REASONS = {
 LINKED = sorted(
     [
         *ROOT.glob("*.md"),
-        *(p for folder in ("client", "proto") for p in (ROOT / folder).glob("*.md")),
+        *(p for folder in ("client", "examples", "proto") for p in (ROOT / folder).glob("*.md")),
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
