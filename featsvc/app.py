@@ -19,7 +19,8 @@ import msgspec
 import uvloop
 
 from featsvc.accounts import EmbeddedValkey
-from featsvc.config import Config, split_address
+from featsvc.addresses import split_address
+from featsvc.config import Config
 from featsvc.errors import ConfigInvalid
 from featsvc.processes import Child, run_until_stopped
 from featsvc.worker import WorkerSpec, log_to_stderr, segments_folder, serving_worker

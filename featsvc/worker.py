@@ -19,9 +19,10 @@ import uvloop
 
 from featsvc.accounts import FeatureStore, StreamConsumer, load_definitions
 from featsvc.accounts import warm as warm_accounts
+from featsvc.addresses import split_address
 from featsvc.banks.store import BankStore
 from featsvc.banks.tally import MatchTally
-from featsvc.config import Config, split_address
+from featsvc.config import Config
 from featsvc.embedding import BatchingOptions, Embedder, OnnxEmbedder, read_models
 from featsvc.embedding import warm as warm_embedding
 from featsvc.errors import ConfigInvalid, FeatsvcError, Unavailable
@@ -189,8 +190,8 @@ def _serve_metrics(
     spec: WorkerSpec, metrics: Metrics, follower: Follower, pool: WorkPool
 ) -> Callable[[], None]:
     """Serve /metrics for Prometheus; return the function that stops it."""
-    host, port = split_address(spec.config.metrics.listen)
-    port += spec.number if port else 0
+    host, first_port = split_address(spec.config.metrics.listen)
+    port = first_port + spec.number
     metrics.pending.set_function(lambda: pool.pending)
     metrics.served_revision.set_function(lambda: follower.status().served_revision)
     metrics.staleness.set_function(lambda: follower.status().staleness_ms / 1000)
@@ -199,9 +200,9 @@ def _serve_metrics(
     )
     try:
         server, thread = prometheus_client.start_http_server(
-            port, host or "127.0.0.1", metrics.registry
+            port, host.strip("[]"), metrics.registry
         )
-    except (OSError, OverflowError) as exc:
+    except OSError as exc:
         raise ConfigInvalid(
             f"metrics.listen: cannot bind port {port} for worker {spec.number}: {exc}"
         ) from exc

@@ -27,6 +27,7 @@ BEHAVIOURS = {
     "cli/test_completion.py": "a shell completes commands and options, quickly",
     "cli/test_help.py": "all commands and options are documented",
     "cli/test_promises.py": "all commands with --json, as recorded",
+    "config/test_matrix.py": "every key, every kind of wrong value, through each source",
     "hashing/test_pdq_dihedral.py": "PDQ's turned hashes against pdqhash",
     "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
     "hashing/test_table.py": "every computed row of the table of algorithms",
@@ -51,6 +52,7 @@ TESTED_THROUGH = {
     "client/test_methods.py": "client/asynchronous client/blocking",
     "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history cli/bank_lists "
     "cli/bank_tuning cli/curating cli/hash cli/match cli/output cli/remote",
+    "config/test_matrix.py": "config/keys",
     "embedding/test_learned.py": "embedding/onnx_outputs",
     "hashing/test_content.py": "signals/hashes",
     "hashing/test_imagehashes.py": "hashing/picture hashing/planes hashing/transforms",

@@ -130,12 +130,13 @@ class Definitions:
 
     `entities` maps an entity to its field in events, `events` a type to the entities it affects,
     `features` and `derived` names to definitions (no name is in both), `sets` a name to feature
-    names. Each entity keeps its last `kept_ids` event ids, or, if `dedup_horizon_ms` is not 0,
-    every id for that long.
+    names. `version` is the file's own. Each entity keeps its last `kept_ids` event ids, or, if
+    `dedup_horizon_ms` is not 0, every id for that long.
     """
 
     source: str
     namespace: str
+    version: int
     entities: Mapping[str, str]
     events: Mapping[str, tuple[str, ...]]
     features: Mapping[str, Feature]
@@ -194,6 +195,7 @@ class _Loader:
         return Definitions(
             source=self.source.name,
             namespace=namespace,
+            version=self.version,
             entities=MappingProxyType(self.entities),
             events=MappingProxyType(self.events),
             features=MappingProxyType(self.features),

@@ -15,7 +15,6 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import (
     ConnectionPool,
@@ -26,7 +25,7 @@ from redis.asyncio import (
     SSLConnection,
 )
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -41,6 +40,7 @@ from redis.exceptions import (
 )
 
 from featsvc.accounts.pipelining import RETRY_AFTER_MS, Command, ConnectionLost, Pipeliner, Reply
+from featsvc.addresses import parse_redis_url
 from featsvc.errors import ConfigInvalid, Overloaded, Unavailable
 
 _CONNECT_TIMEOUT_S = 1.0
@@ -48,7 +48,6 @@ _READ_BYTES = 2**18  # many rings in one read
 _MAX_ROUNDS = 4
 _ROUND_PAUSE_S = 0.02
 _REFRESH_PAUSE_S = 0.1
-_SENTINEL_PARAMETERS = ("service", "sentinel_username", "sentinel_password")
 _RETRIED_ERRORS = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
 
 Client = Redis | RedisCluster
@@ -86,45 +85,27 @@ def open_client(url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Client:
 
     Raises ConfigInvalid, which never repeats any part of the URL.
     """
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
-        _fail("must begin with unix://, redis://, rediss://, redis+sentinel:// or redis+cluster://")
-    database = parts.path.strip("/")
-    if scheme != "unix" and database and not database.isdecimal():
-        _fail("the path must be a database number; percent-encode special characters")
-    login, _, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query))
-    sentinel = {name: query.pop(name, "") for name in _SENTINEL_PARAMETERS}
     try:
-        servers = [
-            parse_url(
-                parts._replace(
-                    scheme=scheme, netloc=f"{login}@{host}", query=urlencode(query)
-                ).geturl()
-            )
-            for host in hosts.split(",")
-        ]
-        if not kind and len(servers) > 1:
-            _fail("has several hosts; use redis+cluster:// or redis+sentinel://")
-        settings: dict[str, Any] = {
-            "client_name": "featsvc",
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),  # the callers know which commands to repeat
-            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
-            "socket_read_size": _READ_BYTES,
-            "socket_timeout": timeout_s,
-            **servers[0],
-        }
-        if kind == "sentinel":
-            return _sentinel_client(servers, settings, sentinel)
-        if kind == "cluster":
-            return _cluster_client(servers, settings)
-        pool = ConnectionPool(**settings)
-        pool.make_connection()  # type: ignore[no-untyped-call]  # refuses unknown parameters
-    except (OSError, RedisError, ValueError, TypeError):  # their texts may hold the password
-        _fail("cannot be parsed; percent-encode special characters, and check the query parameters")
-    return Redis.from_pool(pool)
+        parsed = parse_redis_url(url)
+    except ValueError as exc:
+        _fail(str(exc))
+    settings: dict[str, Any] = {
+        "client_name": "featsvc",
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),  # the callers know which commands to repeat
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_read_size": _READ_BYTES,
+        "socket_timeout": timeout_s,
+        **parsed.servers[0],
+    }
+    try:
+        if parsed.kind == "sentinel":
+            return _sentinel_client(parsed.servers, settings, parsed.sentinel)
+        if parsed.kind == "cluster":
+            return _cluster_client(parsed.servers, settings)
+        return Redis.from_pool(ConnectionPool(**settings))
+    except (RedisError, ValueError, TypeError):  # their texts may hold the password
+        _fail("has query parameters that redis-py does not take for this kind of server")
 
 
 Settings = Mapping[str, Any]
@@ -135,8 +116,6 @@ def _sentinel_client(
     sentinels: Sequence[Settings], settings: Settings, parameters: Mapping[str, str]
 ) -> Redis:
     """Return a client of the primary; every new connection asks the sentinels for its address."""
-    if not parameters["service"]:
-        _fail("redis+sentinel:// needs ?service=NAME, the sentinels' name for the primary")
     shared = _without_address(settings)
     logins = {
         "db": 0,
@@ -152,8 +131,6 @@ def _sentinel_client(
 
 
 def _cluster_client(nodes: Sequence[Settings], settings: Settings) -> RedisCluster:
-    if settings.get("db"):
-        _fail("a cluster has only database 0")
     return RedisCluster(
         startup_nodes=[ClusterNode(n.get("host", "localhost"), n.get("port", 6379)) for n in nodes],
         require_full_coverage=False,  # keep serving the slots that are covered

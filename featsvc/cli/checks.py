@@ -1,4 +1,4 @@
-"""The checks of `featsvc doctor` on this machine. Each returns a line, or raises."""
+"""The checks of `featsvc doctor` on this machine. Each returns one or more lines, or raises."""
 
 import asyncio
 import os
@@ -16,8 +16,11 @@ from featsvc_kernels.jit import cache_folder
 
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
+from featsvc.addresses import shown_database_url
 from featsvc.banks.store import BankStore
-from featsvc.config import load_config
+from featsvc.cli.doctor import CheckSkipped
+from featsvc.cli.start_report import read_holdings, served_models, shown_redis, warnings
+from featsvc.config import DEFAULTS, Config, Configured, read_config
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing
 
@@ -49,23 +52,6 @@ def _packages() -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
 
 
-def _configuration() -> str:
-    return f"valid; data_dir is {Path(load_config().data_dir).resolve()}"
-
-
-def _disk() -> str:
-    path = Path(load_config().data_dir).resolve()
-    existing = next(p for p in (path, *path.parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    if not os.access(existing, os.W_OK):
-        raise click.ClickException(f"{existing} is not writable; choose another data_dir")
-    if free < _MIN_FREE_BYTES:
-        raise click.ClickException(
-            f"{existing} has only {free / 2**20:,.0f} MiB free; choose another data_dir"
-        )
-    return f"{existing} has {free / 2**30:,.1f} GiB free"
-
-
 def _pdq() -> str:
     """Hash a drawn picture, whose hash is known from the reference implementation."""
     rows, columns = np.mgrid[0:300, 0:400]
@@ -76,59 +62,114 @@ def _pdq() -> str:
     return "a known picture has the hash of the reference implementation"
 
 
-def _features() -> str:
-    file = load_config().features.file
-    definitions = load_definitions(Path(file) if file else None)
-    return f"{len(definitions.features) + len(definitions.derived)} in {definitions.source}"
+class _Configured:
+    """The checks of what the configuration names. It is read once."""
 
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._read: Configured | None = None
 
-def _redis() -> str:
-    """Ping the configured Redis, or start, ping and stop an embedded Valkey."""
-    config = load_config()
+    @property
+    def _config(self) -> Config:
+        """Raises CheckSkipped where the configuration is wrong, which is said once."""
+        if self._read is None:
+            raise CheckSkipped("the configuration is wrong")
+        return self._read.config
 
-    async def ping(url: str) -> None:
-        store = FeatureStore(url, load_definitions(), timeout_ms=2000)
+    def configuration(self) -> str:
+        """Name every setting that is not the default, with its origin and without credentials."""
+        self._read = read_config(self._file)
+        config, origins = self._config, self._read.origins
+        changed = [key for key, default in DEFAULTS.items() if config.value(key) != default]
+        lines = [f"{key} = {_shown(key, config)} ({origins[key]})" for key in changed]
+        count = f"{len(changed)} not the default" if changed else "all defaults"
+        folder = Path(config.data_dir).resolve()
+        return "\n  ".join([f"valid; data_dir is {folder}; settings: {count}", *lines])
+
+    def disk(self) -> str:
+        path = Path(self._config.data_dir).resolve()
+        existing = next(p for p in (path, *path.parents) if p.exists())
+        if not existing.is_dir():
+            raise click.ClickException(f"{existing} is not a folder; choose another data_dir")
+        free = shutil.disk_usage(existing).free
+        if not os.access(existing, os.W_OK):
+            raise click.ClickException(f"{existing} is not writable; choose another data_dir")
+        if free < _MIN_FREE_BYTES:
+            raise click.ClickException(
+                f"{existing} has only {free / 2**20:,.0f} MiB free; choose another data_dir"
+            )
+        return f"{existing} has {free / 2**30:,.1f} GiB free"
+
+    def features(self) -> str:
+        file = self._config.features.file
+        definitions = load_definitions(Path(file) if file else None)
+        return f"{len(definitions.features) + len(definitions.derived)} in {definitions.source}"
+
+    def models(self) -> str:
+        learned = served_models(self._config)
+        return f"{len(learned)} learned: {', '.join(learned)}" if learned else "built in only"
+
+    def redis(self) -> str:
+        """Ping the configured Redis, or start, ping and stop an embedded Valkey."""
+        url = self._config.redis.url
+        if url == "embedded":
+            asyncio.run(_start_valkey())
+            return "the embedded Valkey starts and answers"
+        asyncio.run(_ping(url))
+        return f"{shown_redis(self._config)} answers"
+
+    def banks(self) -> str:
+        """Count what the bank store holds, if there is one, and warn as a start would."""
+        config = self._config
+        if not config.banks.url and not Path(config.data_dir, "banks.db").exists():
+            return "no store yet; the first start creates it"
+        store = BankStore(config.banks_url)
         try:
-            await store.ping()
+            holdings = read_holdings(store)
         finally:
-            await store.close()
-
-    async def embedded() -> None:
-        with tempfile.TemporaryDirectory(prefix="featsvc-doctor-") as folder:
-            valkey = EmbeddedValkey(Path(folder))
-            await valkey.start()
-            try:
-                await ping(valkey.url)
-            finally:
-                await valkey.stop()
-
-    if config.redis.url == "embedded":
-        asyncio.run(embedded())
-        return "the embedded Valkey starts and answers"
-    asyncio.run(ping(config.redis.url))
-    return "reached"
+            store.close()
+        lines = [f"revision {holdings.revision}, {holdings.summary()}"]
+        learned = served_models(config)
+        lines += (f"{'warn':<20} {line}" for line in warnings(config, holdings, learned))
+        return "\n".join(lines)
 
 
-def _banks() -> str:
-    """Read the revision of the bank store, if there is one."""
-    config = load_config()
-    if not config.banks.url and not Path(config.data_dir, "banks.db").exists():
-        return "no store yet; the first start creates it"
-    store = BankStore(config.banks_url)
+def _shown(key: str, config: Config) -> object:
+    if key == "banks.url":
+        return shown_database_url(config.banks.url)
+    return shown_redis(config) if key == "redis.url" else config.value(key)
+
+
+async def _ping(url: str) -> None:
+    store = FeatureStore(url, load_definitions(), timeout_ms=2000)
     try:
-        return f"reached, at revision {store.head().revision}"
+        await store.ping()
     finally:
-        store.close()
+        await store.close()
 
 
-CHECKS: Mapping[str, Callable[[], str]] = {
-    "featsvc": _installation,
-    "packages": _packages,
-    "configuration": _configuration,
-    "disk": _disk,
-    "kernels": kernels,
-    "pdq": _pdq,
-    "features": _features,
-    "redis": _redis,
-    "banks": _banks,
-}
+async def _start_valkey() -> None:
+    with tempfile.TemporaryDirectory(prefix="featsvc-doctor-") as folder:
+        valkey = EmbeddedValkey(Path(folder))
+        await valkey.start()
+        try:
+            await _ping(valkey.url)
+        finally:
+            await valkey.stop()
+
+
+def checks(config_file: Path | None) -> Mapping[str, Callable[[], str]]:
+    """Return all checks by name, in their order."""
+    configured = _Configured(config_file)
+    return {
+        "featsvc": _installation,
+        "packages": _packages,
+        "configuration": configured.configuration,
+        "disk": configured.disk,
+        "kernels": kernels,
+        "pdq": _pdq,
+        "features": configured.features,
+        "models": configured.models,
+        "redis": configured.redis,
+        "banks": configured.banks,
+    }

@@ -1,6 +1,7 @@
 """`featsvc doctor`: does this installation work, does a server serve?"""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,18 @@ from featsvc_client import explain
 from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from featsvc.cli.remote import check_server
 from featsvc.errors import FeatsvcError
+
+_INDENT = "\n" + " " * 21
+
+
+class CheckSkipped(Exception):
+    """A check cannot run, because another one failed."""
+
+
+def _check_server(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else check_server(ctx, param, value)
 
 
 @click.command()
@@ -17,33 +29,48 @@ from featsvc.errors import FeatsvcError
 @click.option(
     "--server",
     metavar="HOST:PORT",
-    envvar="FEATSVC_SERVER",
-    show_envvar=True,
-    help="Only check the health of this server.",
+    callback=_check_server,
+    help="Only check the health of this server, not this installation.",
 )
-def doctor(kernels: bool, server: str | None) -> None:
-    """Check this installation, or a server.
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The configuration to check, as of featsvc serve.",
+)
+def doctor(kernels: bool, server: str | None, config_file: Path | None) -> None:
+    """Check this installation and its configuration, or a server.
 
-    Prints one line per check, and exits with 1 if one failed.
+    Prints the result of each check, `ok`, `FAIL` or `skip`, with lines that begin with `warn` for
+    what works but not as one would want, and exits with 1 if a check failed. FEATSVC_SERVER is not
+    read: only --server makes it check a server.
     """
+    if kernels and server:
+        raise click.UsageError("give --kernels or --server, not both")
     failed = 0
-    for name, check in _checks(kernels, server).items():
+    for name, check in _checks(kernels, server, config_file).items():
         try:
-            click.echo(f"ok    {name:<14} {check()}")
+            mark, text = "ok", check()
+        except CheckSkipped as exc:
+            mark, text = "skip", str(exc)
         except (FeatsvcError, click.ClickException, OSError) as exc:
             failed += 1
-            click.echo(f"FAIL  {name:<14} {exc}")
+            mark, text = "FAIL", str(exc)
+        click.echo(f"{mark:<5} {name:<14} {text}".replace("\n  ", _INDENT))
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _checks(kernels: bool, server: str | None) -> Mapping[str, Callable[[], str]]:
-    if server:
+def _checks(
+    kernels: bool, server: str | None, config_file: Path | None
+) -> Mapping[str, Callable[[], str]]:
+    if server is not None:
         return {f"server {server}": lambda: _serving(server)}
     # Imported late: a health probe runs every few seconds and needs none of the parts.
     from featsvc.cli import checks  # noqa: PLC0415
 
-    return {"kernels": checks.kernels} if kernels else checks.CHECKS
+    return {"kernels": checks.kernels} if kernels else checks.checks(config_file)
 
 
 def _serving(server: str) -> str:
@@ -74,5 +101,7 @@ def _warnings(channel: grpc.Channel, server: str) -> Iterator[str]:
             f"{cause.signals} signals of {cause.algorithm} are not searched: {cause.reason}, such "
             f"as {', '.join(cause.entries)}"
         )
+    if not any(algorithm.entries for algorithm in index.algorithms):
+        yield "nothing can match: no bank holds an entry"
     if index.failure:
         yield f"still serving revision {index.served_revision}: {index.failure}"

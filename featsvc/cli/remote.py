@@ -1,15 +1,40 @@
 """The connection to a server: `--server`, errors as one line."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from featsvc_client import DEFAULT_TARGET, Client, ServiceError
 from featsvc_client.v1 import hashing_pb2
 
+from featsvc.addresses import check_target
 from featsvc.cli.output import json_option
+
+
+def check_server(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return the target of `--server` or FEATSVC_SERVER. Raises ClickException for a wrong one."""
+    if ctx.resilient_parsing:  # a shell completes the command
+        return value
+    by_variable = ctx.get_parameter_source(str(param.name)) is ParameterSource.ENVIRONMENT
+    try:
+        return check_target(value)
+    except ValueError as exc:
+        origin = "FEATSVC_SERVER" if by_variable else "--server"
+        raise click.ClickException(f"{origin} {exc}") from None
+
+
+def _check_variables() -> None:
+    """Refuse a misspelt FEATSVC_SERVER, which would let the command change another server."""
+    meant = [name for name in os.environ if name.upper().startswith("FEAT")]
+    # Imported late: it takes longer than the rest of the command, and few machines need it.
+    if meant and (meant != ["FEATSVC_SERVER"] or not os.environ["FEATSVC_SERVER"]):
+        from featsvc.config import check_variables  # noqa: PLC0415
+
+        check_variables(os.environ)
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
@@ -22,10 +47,12 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
         default=DEFAULT_TARGET,
         show_default=True,
         show_envvar=True,
+        callback=check_server,
         help="The service to call.",
     )
     @wraps(command)
     def connected(server: str, **arguments: Any) -> None:
+        _check_variables()
         with connect(server) as client:
             command(client=client, **arguments)
 

@@ -1,11 +1,18 @@
 """`featsvc serve`: run the service until SIGTERM or SIGINT."""
 
+import contextlib
+import logging
+import os
+import sys
+import threading
 from pathlib import Path
 
 import click
 
-from featsvc.app import run
-from featsvc.config import load_config
+from featsvc.config import Config, load_config
+from featsvc.errors import FeatsvcError
+
+_log = logging.getLogger("featsvc.serve")
 
 _EXAMPLE = Path(__file__).parents[1] / "featsvc.example.toml"
 
@@ -48,8 +55,9 @@ def serve(
     """Run the service.
 
     Settings come from --config, FEATSVC_* variables and these options; the later one wins. Once all
-    workers serve, it prints one line, `serving on HOST:PORT`. After SIGTERM or SIGINT it finishes
-    the calls in flight, within the grace period, and exits.
+    workers serve, it prints `serving on HOST:PORT`, then indented lines about what it serves, and
+    warns on stderr if that can match nothing. After SIGTERM or SIGINT it finishes the calls in
+    flight, within the grace period, and exits.
     """
     config = load_config(
         config_file,
@@ -61,4 +69,37 @@ def serve(
             "features.file": features,
         },
     )
-    run(config, on_serving=lambda address: click.echo(f"serving on {address}"))
+    # Imported late, as it may compile kernels: a wrong configuration must be refused before.
+    from featsvc.app import run  # noqa: PLC0415
+
+    run(config, on_serving=lambda address: _announce(config, address))
+
+
+def _announce(config: Config, address: str) -> None:
+    """Print the address at once, and the report when the store has answered."""
+    _print(f"serving on {address}\n")
+    # A daemon: a store that does not answer must not hold up the end of the process.
+    threading.Thread(target=_report, args=(config,), name="start-report", daemon=True).start()
+
+
+def _report(config: Config) -> None:
+    from featsvc.cli.start_report import start_report  # noqa: PLC0415
+
+    try:
+        block, warnings = start_report(config)
+    except FeatsvcError as exc:  # a file that was there when the service started
+        _log.warning("cannot say what is served: %s", exc)
+        return
+    _print(block)
+    for warning in warnings:
+        _log.warning("%s", warning)
+
+
+def _print(text: str) -> None:
+    """Write to stdout in one piece; a reader that has closed the pipe is no reason to end.
+
+    Not through `sys.stdout`, whose buffer a daemon thread must not hold when the process ends.
+    """
+    if sys.stdout is not None:  # None where the service was started without one
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), text.encode())

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, MediaTooLarge
 
-_PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-
 
 class Fidelity(Enum):
     """How exactly a JPEG is decoded."""
@@ -61,11 +59,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     decoders are stopped between two reads or two frames.
     """
 
-    max_content_bytes: _PositiveInt = 32 * 2**20
-    max_pixels: _PositiveInt = 100_000_000
-    max_frames: _PositiveInt = 256
-    max_aspect_ratio: _PositiveInt = 200
-    max_decode_ms: _PositiveInt = 10_000
+    # Far below the 2 GiB of a gRPC message.
+    max_content_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**29)] = 32 * 2**20
+    max_pixels: Annotated[int, msgspec.Meta(ge=1, le=2**32)] = 100_000_000
+    max_frames: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 256
+    max_aspect_ratio: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
+    max_decode_ms: Annotated[int, msgspec.Meta(ge=1, le=3_600_000)] = 10_000
 
     def check_bytes(self, size: int) -> None:
         """Raise MediaTooLarge for content of more bytes than allowed."""

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, create_engine, event, select, text
 from sqlalchemy import exc as sa
-from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from featsvc.addresses import parse_database_url
 from featsvc.banks.sql import migrations, schema
 from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
 
 _BUSY_TIMEOUT_MS = 30_000
-_CONNECT_TIMEOUT_S = 5
+_POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
 # Any constant will do that no other program locks: it serialises migrations only.
@@ -37,22 +37,16 @@ class Database:
     def __init__(self, url: str) -> None:
         """Raises ConfigInvalid for a URL that is malformed or of another database."""
         try:
-            parsed = make_url(url)
-        except sa.ArgumentError as exc:
-            raise ConfigInvalid(
-                "banks.url: not a database URL; write sqlite:///FILE or "
-                "postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-            ) from exc
+            parsed = parse_database_url(url)
+        except ValueError as exc:
+            raise ConfigInvalid(f"banks.url: {exc}") from None
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self._path = _sqlite_path(parsed) if self.is_sqlite else None
-        if not self.is_sqlite and parsed.drivername != "postgresql+psycopg":
-            raise ConfigInvalid(
-                f"banks.url: {parsed.drivername} is not supported; use sqlite or postgresql+psycopg"
-            )
+        self._path = Path(parsed.database or "") if self.is_sqlite else None
         arguments: dict[str, object] = (
             {"timeout": _BUSY_TIMEOUT_MS / 1000}
             if self.is_sqlite
-            else {"connect_timeout": _CONNECT_TIMEOUT_S, "tcp_user_timeout": 10_000}
+            # A parameter of the URL overrides its default here.
+            else {k: v for k, v in _POSTGRESQL_DEFAULTS.items() if k not in parsed.query}
         )
         self._engine = create_engine(
             parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, pool_timeout=30
@@ -250,12 +244,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise _unavailable(f"cannot create its folder {folder}: {exc.strerror}") from exc
-
-
-def _sqlite_path(url: URL) -> Path:
-    if not url.database or url.database == ":memory:":
-        raise ConfigInvalid("banks.url: name a file; all workers must be able to open the database")
-    return Path(url.database)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -1,5 +1,6 @@
 """Reads of the bank store, all at one revision."""
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -13,14 +14,16 @@ from sqlalchemy import (
     Integer,
     Select,
     and_,
+    exists,
     func,
+    literal,
     or_,
     select,
     type_coerce,
 )
 from sqlalchemy.types import NullType
 
-from featsvc.banks.records import Bank, Entry, Revision, StoreHead
+from featsvc.banks.records import Bank, Entry, Opinion, Revision, StoreHead
 from featsvc.banks.sql.schema import (
     banks,
     entries,
@@ -28,6 +31,7 @@ from featsvc.banks.sql.schema import (
     head,
     is_live,
     is_live_bank,
+    live_entries,
     revisions,
     vector_models,
 )
@@ -79,6 +83,25 @@ class StoreView:
     def bank(self, bank_id: str) -> Bank:
         """Raises NotFound."""
         return bank_of(bank_row(self.connection, bank_id))
+
+    def matchable_entries(self, bank: Bank) -> ColumnElement[bool]:
+        """Select live entries that are neither quarantined nor, unless in a safe list, negative.
+
+        Those that have expired are among them.
+        """
+        return and_(
+            live_entries(self.bank_key(bank.id)),
+            ~entries.c.quarantined,
+            or_(entries.c.opinion != Opinion.NEGATIVE.value, literal(bank.safe)),
+        )
+
+    def holds_matchable(self, bank: Bank) -> bool:
+        """Return whether a search of the bank can match any of its entries."""
+        expired = entries.c.expire_time <= time.time_ns() // 1000
+        found = exists().where(
+            self.matchable_entries(bank), or_(entries.c.expire_time.is_(None), ~expired)
+        )
+        return bool(self.connection.execute(select(found)).scalar())
 
     def bank_key(self, bank_id: str) -> int:
         """Raises NotFound."""

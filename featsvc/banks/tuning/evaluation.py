@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, and_, literal, or_
+from sqlalchemy import ColumnElement
 
-from featsvc.banks.records import Bank, Entry, Opinion
-from featsvc.banks.sql.schema import entries, live_entries
+from featsvc.banks.records import Entry
+from featsvc.banks.sql.schema import entries
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.tuning.measures import Measure, Values, measure_of
@@ -109,7 +109,7 @@ def evaluate(
     if max_noisy > MAX_NOISY:
         raise InvalidInput.at("max_noisy_entries", f"must be 0 to {MAX_NOISY}, not {max_noisy}")
     bank = view.bank(bank_id)
-    condition = _can_match(view, bank)
+    condition = view.matchable_entries(bank)
     if kind.kind is Kind.VECTOR and not bank.signal_counts.get(algorithm):
         raise InvalidInput.at("algorithm", f"bank {bank_id!r} holds no vectors of {algorithm}")
     # An evaluation must not take all cores from the requests that this worker serves.
@@ -155,15 +155,6 @@ def _suggest(
         return min(meeting[-1].threshold, default)
     # Of thresholds with equal recall the smallest has the lowest risk.
     return max(meeting, key=lambda effect: (effect.recall.value, -effect.threshold)).threshold
-
-
-def _can_match(view: StoreView, bank: Bank) -> ColumnElement[bool]:
-    """Select the live entries that are neither quarantined nor negative (unless in a safe list)."""
-    return and_(
-        live_entries(view.bank_key(bank.id)),
-        ~entries.c.quarantined,
-        or_(entries.c.opinion != Opinion.NEGATIVE.value, literal(bank.safe)),
-    )
 
 
 def _stack(kind: Algorithm, values: Sequence[bytes]) -> Values:
