@@ -222,6 +222,8 @@ def log_to_stderr(prefix: str = "") -> None:
         level=logging.INFO,
         format=f"%(asctime)s %(levelname)s {prefix}%(name)s: %(message)s",
     )
+    # At INFO it lists its own plugins.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 
 
 def main() -> None:

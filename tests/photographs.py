@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("FEATSVC_SHARED_DATA") or ROOT.parent / "shared" / "data")
+SHARED = Path(os.environ.get("SHARED_DATA") or ROOT.parent / "shared" / "data")
 
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="the reference data (../shared/data) is not here"

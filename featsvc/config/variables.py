@@ -18,20 +18,9 @@ CLIENT: Mapping[str, str] = {
     "FEATSVC_TLS_KEY_FILE": "the key of that certificate",
 }
 """Variables of the client and of commands that call a server, and what they are."""
-_DEVELOPMENT: Mapping[str, str] = {
-    "FEATSVC_BENCH_LARGE": "whether to run the largest benchmarks",
-    "FEATSVC_BENCH_ROWS": "rows of the benchmark of imports",
-    "FEATSVC_KILLS": "kills of the test of imports",
-    "FEATSVC_KILL_ROWS": "rows of the test of imports",
-    "FEATSVC_SHARED_DATA": "the folder of reference data",
-    "FEATSVC_TEST_KILLS": "kills of the test of the indexer",
-    "FEATSVC_TEST_SERVICE_KILLS": "kills of the test of workers",
-}
-"""Variables of this project's tests and benchmarks, whose services inherit them."""
 NOT_SETTINGS: Mapping[str, str] = {
     CONFIG_FILE: "the configuration file",
     **CLIENT,
-    **_DEVELOPMENT,
 }
 """Variables that set no key, and what they are."""
 

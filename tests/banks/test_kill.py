@@ -2,7 +2,7 @@
 
 By default it is killed a few times; for a hundred kills in lists of 200,000 rows run:
 
-    FEATSVC_KILLS=100 FEATSVC_KILL_ROWS=200000 pytest tests/banks/test_kill.py --timeout 3600
+    TEST_KILLS=100 TEST_KILL_ROWS=200000 pytest tests/banks/test_kill.py --timeout 3600
 """
 
 import multiprocessing
@@ -22,8 +22,8 @@ from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.store import BankStore
 from tests.banks.databases import DATABASES, PostgresServer
 
-KILLS = int(os.environ.get("FEATSVC_KILLS", "4"))
-ROWS = int(os.environ.get("FEATSVC_KILL_ROWS", "20000"))
+KILLS = int(os.environ.get("TEST_KILLS", "4"))
+ROWS = int(os.environ.get("TEST_KILL_ROWS", "20000"))
 
 
 def chunks(path: Path) -> Iterator[bytes]:

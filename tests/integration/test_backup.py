@@ -2,7 +2,7 @@
 
 By default a few are killed; for ten kills in each test run
 
-    FEATSVC_KILLS=10 pytest tests/integration/test_backup.py
+    TEST_KILLS=10 pytest tests/integration/test_backup.py
 """
 
 import asyncio
@@ -47,7 +47,7 @@ from tests.integration.pages import blocks, kill, paste, shell
 from tests.integration.running import failure, free_ports, running, served_revision
 from tests.patience import PATIENCE_S, until
 
-KILLS = int(os.environ.get("FEATSVC_KILLS", "4"))
+KILLS = int(os.environ.get("TEST_KILLS", "4"))
 ROUNDS = KILLS * 3 // 2  # in every third round nothing is killed
 PAGE = "backup.md"
 # A text of each block of the page, by which a test names it.

@@ -22,7 +22,7 @@ from tests.matching.rows import list_of, value
 from tests.patience import PATIENCE_S, until
 
 WORKERS = 3
-KILLS = int(os.environ.get("FEATSVC_TEST_SERVICE_KILLS", "4"))
+KILLS = int(os.environ.get("TEST_SERVICE_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from tests.banks.lists import list_file
 from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
 from tests.patience import PATIENCE_S, until
 
-KILLS = int(os.environ.get("FEATSVC_TEST_KILLS", "40"))
+KILLS = int(os.environ.get("TEST_INDEXER_KILLS", "40"))
 
 
 @pytest.fixture
