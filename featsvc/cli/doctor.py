@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 import grpc
-from featsvc_client import explain
-from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
+from featsvc_client import Client, ServiceError, explain
+from featsvc_client.v1 import matching_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from featsvc.cli.remote import check_server
+from featsvc.cli.remote import check_server, connect
 from featsvc.errors import FeatsvcError
 
 _INDENT = "\n" + " " * 21
@@ -75,9 +75,9 @@ def _checks(
 
 def _serving(server: str) -> str:
     """Return SERVING and what is not searched or served. Raises ClickException if not SERVING."""
-    with grpc.insecure_channel(server) as channel:
+    with connect(server) as client:
         try:
-            stub: Any = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(client.channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
             status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
             if answer.status != health_pb2.HealthCheckResponse.SERVING:
@@ -85,16 +85,15 @@ def _serving(server: str) -> str:
         except grpc.RpcError as exc:
             raise click.ClickException(str(explain(exc, server))) from exc
         # Not failures: a server that is restarted for them would not search more.
-        warnings = [f"\n{'warn':<20} {line}" for line in _warnings(channel, server)]
+        warnings = [f"\n{'warn':<20} {line}" for line in _warnings(client)]
     return "".join([status, *warnings])
 
 
-def _warnings(channel: grpc.Channel, server: str) -> Iterator[str]:
+def _warnings(client: Client) -> Iterator[str]:
     try:
-        matching = matching_pb2_grpc.MatchingServiceStub(channel)
-        index = matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=5)
-    except grpc.RpcError as exc:
-        yield f"the state of its index is unknown: {explain(exc, server)}"
+        index = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest(), timeout=5)
+    except ServiceError as exc:
+        yield f"the state of its index is unknown: {exc}"
         return
     for cause in index.set_aside:
         yield (
