@@ -1,24 +1,47 @@
-"""Record the versions of the measured packages with every benchmark."""
+"""The fixture `compare`, the table of what it measured, and `--json FILE`."""
 
-from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-MEASURED = (
-    *("featsvc", "numpy", "numba", "faiss-cpu", "grpcio", "redis", "hiredis", "simplejpeg"),
-    *("pillow", "pdqhash", "imagehash", "threatexchange", "onnxruntime", "datasketch"),
-    "scikit-image",
-)
+from bench.compare import Case, Compare
+from bench.machine import headline
+from bench.report import table, write_json
+
+MEASURED = pytest.StashKey[dict[str, list[Case]]]()
 
 
-def pytest_benchmark_update_machine_info(
-    config: pytest.Config, machine_info: dict[str, object]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--json", type=Path, help="write the machine and all results to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MEASURED] = {}
+
+
+def pytest_report_header() -> str:
+    return headline()
+
+
+@pytest.fixture
+def compare(request: pytest.FixtureRequest) -> Compare:
+    """Measures cases for the table at the end, under the first line of the module's docstring."""
+    title = (request.module.__doc__ or request.module.__name__).splitlines()[0]
+    measured = request.config.stash[MEASURED]
+    made = Compare()
+    made.cases = measured.setdefault(title.rstrip("."), [])
+    return made
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Add the packages to the machine info."""
-    installed = {}
-    for name in MEASURED:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            installed[name] = "not installed"
-    machine_info["packages"] = installed
+    groups = list(config.stash[MEASURED].items())
+    if not groups:
+        return
+    terminalreporter.section("results")
+    for line in (*headline().splitlines(), *table(groups)):
+        terminalreporter.write_line(line)
+    if path := config.getoption("json"):
+        write_json(groups, path)
+        terminalreporter.write_line(f"written to {path}")

@@ -1,0 +1,275 @@
+"""Benches work and say what they measure: a smoke run of all, and the arithmetic of ratios."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.compare import Case, Compare, Side, peer
+from bench.report import LEGEND, WIDTH, as_json, duration, lines_of, table
+from tests.photographs import ROOT
+
+COMMANDS = sorted(p.stem for p in ROOT.glob("bench/*.py") if "Command(" in p.read_text())
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+NEEDS_H2LOAD = ("live", "unary")
+ARGUMENTS = {"readme": ["{}"], "robustness": ["{}", "pdq", "pdq + variants", "hog"]}
+"""Arguments of a smoke run of a command; {} is a new folder."""
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def documented(pattern: str) -> list[str]:
+    """The commands of the pages that match."""
+    found = {m for page in PAGES for m in re.findall(pattern, page.read_text())}
+    return sorted(found)
+
+
+@pytest.mark.slow
+def test_every_bench_runs(tmp_path: Path) -> None:
+    """Once and as small as can be, with whatever peers are installed."""
+    results = tmp_path / "results.json"
+    done = run("pytest", "bench", "-q", "--json", str(results), BENCH_SIZE="smoke", COLUMNS="80")
+    assert done.returncode == 0, done.stdout + done.stderr
+    measured = json.loads(results.read_text())
+    assert {case["bench"] for case in measured["cases"]} == {
+        (import_module(f"bench.{p.stem}").__doc__ or "").splitlines()[0].rstrip(".")
+        for p in ROOT.glob("bench/bench_*.py")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "echo"])
+def test_every_command_runs(name: str, tmp_path: Path) -> None:
+    if name in NEEDS_H2LOAD and shutil.which("h2load") is None:
+        pytest.skip("h2load is not installed")
+    arguments = [a.format(tmp_path / "out") for a in ARGUMENTS.get(name, [])]
+    done = run(f"bench.{name}", *arguments, BENCH_SIZE="smoke")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    # Whose figures these are, and how long they take, comes first.
+    head = done.stderr.splitlines()
+    assert re.match(r"machine: \d+ cores of .+", head[0])
+    assert re.match(r"python 3\.\d+\.\d+, .*commit .*, size smoke", head[1])
+    assert head[2].startswith(f"python -m bench.{name} takes ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        import_module(f"bench.{name}").main(["--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: python -m bench.{name}")
+    assert "Takes " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEEDS_H2LOAD)
+def test_a_command_says_how_to_get_a_tool(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda tool: None)
+    with pytest.raises(SystemExit) as stopped:
+        import_module(f"bench.{name}").main([])
+    assert stopped.value.code == 2
+    assert "h2load is not installed; try: apt-get install nghttp2-client" in capsys.readouterr().err
+
+
+def test_a_command_names_the_package_that_is_missing(tmp_path: Path) -> None:
+    """As with the system's Python instead of that of .venv."""
+    command = [sys.executable, "-S", "-c", "import bench"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={})
+    assert done.returncode == 1
+    assert "has no numba" in done.stderr
+    assert "make install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_size_is_checked() -> None:
+    done = run("bench.size", BENCH_SIZE="tiny")
+    assert done.returncode == 1
+    assert done.stderr == "BENCH_SIZE is 'tiny'; it may be smoke, full, large\n"
+
+
+def test_documented_commands_exist() -> None:
+    found = documented(r"python -m bench\.([a-z_]+)")
+    assert len(found) >= 4
+    assert set(found) - {*COMMANDS} == set()
+
+
+def test_documented_selections_select_benches() -> None:
+    """`make bench ARGS=...` of the pages: a word that names of benches contain, or a file."""
+    selections = documented(r"make (?:peers )?bench ARGS=(\S.*?)`")
+    assert len(selections) >= 4
+    names = [
+        f"{path.stem}::{name}"
+        for path in ROOT.glob("bench/bench_*.py")
+        for name in re.findall(r"^def (bench_\w+)", path.read_text(), re.MULTILINE)
+    ]
+    for selection in selections:
+        word = re.fullmatch(r'"-k (\w+)"', selection)
+        file = re.fullmatch(r'"(bench/bench_\w+\.py)"', selection)
+        if word:
+            assert any(word[1] in name for name in names), f"{selection} selects nothing"
+        else:
+            assert file, f"{selection}: neither a word nor a file"
+            assert (ROOT / file[1]).exists(), f"{selection}: no such file"
+
+
+BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
+MACHINES = re.findall(r"^\| \*\*(\w+)\*\* \|", BENCHMARKS, re.MULTILINE)
+FIGURE = re.compile(r"\d (?:ms|µs)\b|\d ?x\b|times faster|rows/s")
+UNMEASURED = {
+    "benchmarks.md": "its figures are of an example",
+    "0011-segments-layers-tombstones.md": "a requirement",
+    "0022-a-list-is-whole-or-nothing.md": "a constant",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_with_figures_names_their_machine(page: Path) -> None:
+    text = page.read_text()
+    assert len(MACHINES) >= 3
+    if FIGURE.search(text) and page.name not in UNMEASURED:
+        assert "benchmarks.md#machines" in text
+        assert any(machine in text for machine in MACHINES)
+
+
+def test_every_claim_is_listed_with_its_command() -> None:
+    commands = documented(r"(python -m bench\.[a-z_]+|bench ARGS=\S.*?)`")
+    assert [c for c in commands if c not in BENCHMARKS] == [], "list them in docs/benchmarks.md"
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch) -> Compare:
+    monkeypatch.setattr("bench.compare.SMOKE", False)
+    return Compare()
+
+
+positive = st.floats(1e-6, 10)
+
+
+@given(positive, positive, st.lists(st.floats(1, 20), min_size=8, max_size=8))
+def test_a_busy_machine_changes_times_but_no_ratio(
+    ours_s: float, theirs_s: float, slowdowns: list[float]
+) -> None:
+    """Each round is slowed by its own factor, both sides of it alike."""
+    mine, theirs = iter(slowdowns), iter(slowdowns)
+    compare = Compare()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.compare.SMOKE", False)
+        case = compare(
+            "case",
+            lambda: ours_s * next(mine),
+            {"peer": lambda: theirs_s * next(theirs)},
+            rounds=7,
+            own_clock=True,
+        )
+    assert len(case.seconds["peer"]) == 7
+    ratio = case.ratio("peer")
+    for value in (ratio.low, ratio.median, ratio.high):
+        assert value == pytest.approx(theirs_s / ours_s)
+
+
+def test_sides_take_turns_and_no_side_always_comes_first(compare: Compare) -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Side:
+        def run() -> float:
+            order.append(name)
+            return 1.0
+
+        return run
+
+    compare("case", side("a"), {"b": side("b")}, rounds=4, own_clock=True)
+    assert "".join(order) == "ab" + "baab" * 2
+
+
+def test_times_are_per_operation_and_rounds_fill_with_calls(compare: Compare) -> None:
+    calls = 0
+
+    def side() -> None:
+        nonlocal calls
+        calls += 1
+
+    case = compare("case", side, operations=1000)
+    assert calls > 100 * len(case.seconds[case.ours])
+    once = compare("case", lambda: 2.0, operations=4, rounds=1, own_clock=True)
+    assert once.seconds == {"featsvc": [0.5]}
+
+
+def test_a_peer_that_is_not_installed_is_named(compare: Compare) -> None:
+    theirs = peer("no_such_package.of_hashes")
+    case = compare("case", lambda: 1.0, {"them": theirs and theirs.run}, rounds=2, own_clock=True)
+    printed = "\n".join(table([("title", [case])]))
+    assert "them: not installed" in printed
+    assert "`make peers` installs what is missing" in printed
+
+
+def test_a_broken_peer_is_not_a_missing_one() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        peer("numpy.no_such_module")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        ([1.0, 1.0, 1.0], [7.3, 7.3, 7.3], "7.3 x faster than peer"),
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], "2.0 x slower than peer"),
+        ([1.0, 1.0, 1.0], [20.0, 24.0, 26.0], "24 x faster than peer (22 to 25)"),
+        ([20.0, 24.0, 26.0], [1.0, 1.0, 1.0], "24 x slower than peer (22 to 25)"),
+        ([1.0, 1.0, 1.0], [0.9, 1.0, 1.1], "about as fast as peer (0.95 to 1.05 x)"),
+    ],
+)
+def test_a_ratio_in_words(ours: list[float], theirs: list[float], words: str) -> None:
+    case = Case("case", {"featsvc": ours, "peer": theirs})
+    assert words in "\n".join(lines_of(case))
+
+
+@given(st.floats(1e-9, 1e4))
+def test_a_duration_keeps_three_digits(seconds: float) -> None:
+    number, unit = duration(seconds).split()
+    back = float(number) * {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[unit]
+    assert back == pytest.approx(seconds, rel=0.006)
+
+
+names = st.text("abc 1,", min_size=1, max_size=70).filter(str.strip)
+
+
+@given(st.lists(names, min_size=2, max_size=4, unique=True), st.data())
+def test_the_table_fits_80_columns(sides: list[str], data: st.DataObject) -> None:
+    times = st.lists(positive, min_size=3, max_size=3)
+    case = Case(data.draw(names), {side: data.draw(times) for side in sides})
+    lines = "\n".join(table([("title", [case])])).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert LEGEND in "\n".join(lines)
+
+
+def test_json_has_what_the_table_has() -> None:
+    case = Case("case", {"featsvc": [1.0, 2.0], "peer": [4.0, 8.0]}, ["them"], {"p99": "2 ms"})
+    facts = Case("memory", {}, notes={"bytes": 12.0})
+    written = json.loads(json.dumps(as_json([("title", [case, facts])])))
+    assert {"processor", "cores", "load", "python", "commit", "packages"} <= {*written["machine"]}
+    first, second = written["cases"]
+    assert first["median_s"] == {"featsvc": 1.5, "peer": 6.0}
+    assert first["times_faster_than"] == {"peer": {"median": 4.0, "low": 4.0, "high": 4.0}}
+    assert (first["rounds"], first["not_installed"]) == (2, ["them"])
+    assert second["notes"] == {"bytes": 12.0}
