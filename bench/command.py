@@ -14,6 +14,7 @@ from bench.machine import headline
 
 TOOLS = {"h2load": "apt-get install nghttp2-client"}
 TRIAL = "BENCH_SIZE=smoke tries it in seconds; its figures mean nothing."
+LINE_S = 60
 Step = Callable[[], None]
 
 
@@ -49,7 +50,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(what: str, steps: int) -> Iterator[Step]:
-    """Yield what to call after each step: it moves a bar on a terminal, else prints ten lines."""
+    """Yield what to call after each step: it moves a bar on a terminal, else prints lines."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(what, steps)
@@ -64,12 +65,16 @@ def progress(what: str, steps: int) -> Iterator[Step]:
 
 
 def _lines(what: str, steps: int) -> Step:
-    started, done = time.monotonic(), 0
+    """A line for each tenth of the steps, and for each minute."""
+    started = said = time.monotonic()
+    done = 0
 
     def step() -> None:
-        nonlocal done
+        nonlocal done, said
         done += 1
-        if done * 10 // steps > (done - 1) * 10 // steps:
-            say(f"{what}: {done} of {steps}, {time.monotonic() - started:.0f} s")
+        now = time.monotonic()
+        if done * 10 // steps > (done - 1) * 10 // steps or now - said > LINE_S:
+            said, left_s = now, (now - started) / done * (steps - done)
+            say(f"{what}: {done:,} of {steps:,}, {now - started:.0f} s, about {left_s:.0f} s left")
 
     return step

@@ -72,7 +72,9 @@ def draw_robustness(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     command = Command("readme", __doc__ or "", takes="about 5 minutes")
-    command.parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/images"))
+    default = Path("docs/images")
+    about = f"where the pictures go; {default} without it"
+    command.parser.add_argument("folder", nargs="?", type=Path, default=default, help=about)
     folder: Path = command.begin(argv).folder
     folder.mkdir(parents=True, exist_ok=True)
     say("running the demo")

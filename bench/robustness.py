@@ -127,7 +127,9 @@ def expected_matches(radius: int, entries: int) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     command = Command("robustness", __doc__ or "", takes="about 10 minutes")
-    command.parser.add_argument("folder", nargs="?", type=Path, default=Path("build/robustness"))
+    default = Path("build/robustness")
+    about = f"where the report goes; {default} without it"
+    command.parser.add_argument("folder", nargs="?", type=Path, default=default, help=about)
     command.parser.add_argument(
         "methods", nargs="*", metavar="method", help="all, if none is named"
     )
