@@ -62,7 +62,8 @@ serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 peers: $(PEERS) ## install what benchmarks compare with; needs a C compiler
 
 bench: $(STAMP) ## benchmarks, beside the installed peers; ARGS="-k hashing" runs some
-	$(BIN)/pytest bench --json build/bench.json $(ARGS)
+	@mkdir -p build
+	$(BIN)/pytest bench --benchmark-json build/bench.json $(ARGS)
 
 oracle: $(PEERS) ## compare PDQ with Meta's pdqhash, bit for bit
 	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq

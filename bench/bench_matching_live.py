@@ -133,26 +133,24 @@ def bench_live_rebuild(compare: Compare, served: tuple[BankStore, Follower, Path
 
 
 def bench_live_shared_pages(compare: Compare, served: tuple[BankStore, Follower, Path]) -> None:
-    """Several workers on one segment: the sum of their PSS and of their RSS."""
+    """Several workers that have searched one segment: the sum of their PSS and of their RSS."""
     _, _, folder = served
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WORKER, str(folder / "segments")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in range(WORKERS)
-    ]
-    try:
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        command = [sys.executable, "-c", _WORKER, str(folder / "segments")]
+        for _ in range(WORKERS):
+            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         for worker in workers:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
+
+    try:
+        case = compare(f"start {WORKERS} workers on {ENTRIES:,} entries", start, rounds=1)
         pss, rss = (sum(_mapped_mb(w.pid, kind) for w in workers) for kind in ("Pss", "Rss"))
         assert 0 < pss < rss / 2
-        compare.facts(
-            f"segment pages of {WORKERS} workers, {ENTRIES:,} entries",
-            {"PSS": f"{pss:.0f} MB", "RSS": f"{rss:.0f} MB"},
-        )
+        case.notes["PSS of segment pages"] = f"{pss:.0f} MB"
+        case.notes["RSS of segment pages"] = f"{rss:.0f} MB"
     finally:
         for worker in workers:
             worker.kill()

@@ -49,24 +49,25 @@ def packages() -> dict[str, str]:
 
 
 def machine() -> dict[str, object]:
-    """The facts that a figure needs to mean something, for JSON."""
+    """What pytest-benchmark does not tell of a machine, and a figure needs to mean something."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "commit": commit(),
         "size": SIZE,
         "packages": packages(),
     }
 
 
+def load() -> float:
+    """Processes that ran in the last minute; it tells how far times can be trusted."""
+    return round(os.getloadavg()[0], 1)
+
+
 def headline() -> str:
-    """The same in two lines; the load tells how far times can be trusted."""
-    facts = machine()
-    load = f", load {facts['load']}" if facts["load"] else ""
+    """Machine and software in two lines."""
+    busy = f", load {load()}" if load() else ""
     versions = ", ".join(f"{name} {packages()[name]}" for name in ("numpy", "numba"))
     return (
-        f"machine: {facts['cores']} cores of {facts['processor']}{load}\n"
-        f"python {facts['python']}, {versions}, commit {facts['commit']}, size {SIZE}"
+        f"machine: {len(os.sched_getaffinity(0))} cores of {processor()}{busy}\n"
+        f"python {platform.python_version()}, {versions}, commit {commit()}, size {SIZE}"
     )

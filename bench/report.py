@@ -1,12 +1,8 @@
-"""Write measured cases for readers, at 80 columns, and as JSON."""
+"""Write measured cases for readers, at 80 columns."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from bench.compare import Case, Ratio
-from bench.machine import machine
 from bench.size import SMOKE
 
 WIDTH = 80
@@ -46,10 +42,7 @@ def note(value: float | str) -> str:
 
 def lines_of(case: Case) -> Iterator[str]:
     """Our time, then a line for each peer, then the notes."""
-    if case.seconds:
-        yield _line(case.name, duration(case.median_s(case.ours)))
-    else:
-        yield case.name
+    yield _line(case.name, duration(case.median_s(case.ours)))
     for name in case.peers:
         words = versus(name, case.ratio(name), case.words)
         yield _line(f"  {words}", duration(case.median_s(name)))
@@ -79,32 +72,3 @@ def table(groups: Iterable[tuple[str, Sequence[Case]]]) -> Iterator[str]:
         yield "`make peers` installs what is missing; it needs a C compiler."
     if SMOKE:
         yield "A smoke run: it shows that benches work, and its figures mean nothing."
-
-
-def as_json(groups: Iterable[tuple[str, Sequence[Case]]]) -> dict[str, Any]:
-    """Machine, and for each case its times, ratios and notes."""
-    return {
-        "machine": machine(),
-        "cases": [
-            {
-                "bench": title,
-                "case": case.name,
-                "median_s": {side: case.median_s(side) for side in case.seconds},
-                "rounds": max(map(len, case.seconds.values()), default=0),
-                "times_faster_than": {name: _as_list(case.ratio(name)) for name in case.peers},
-                "not_installed": case.missing,
-                "notes": case.notes,
-            }
-            for title, cases in groups
-            for case in cases
-        ],
-    }
-
-
-def _as_list(ratio: Ratio) -> dict[str, float]:
-    return {"median": ratio.median, "low": ratio.low, "high": ratio.high}
-
-
-def write_json(groups: Iterable[tuple[str, Sequence[Case]]], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(as_json(groups), indent=1) + "\n", encoding="utf-8")
