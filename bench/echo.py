@@ -20,6 +20,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
 from bench.command import Command
+from bench.unary import ECHO, SEARCH
 from featsvc import worker
 from featsvc.config import load_config
 from featsvc.matching.follower import Follower
@@ -28,8 +29,6 @@ from featsvc.requests import Runtime
 from featsvc.service import grpc_services
 from featsvc.service.server import GrpcService
 
-METHOD = "/featsvc.bench.Echo/Echo"
-SEARCH = "/featsvc.bench.Echo/Search"
 _EMPTY = Empty()
 
 
@@ -58,11 +57,11 @@ def register(servicer: object, server: aio.Server) -> None:
             response_serializer=Empty.SerializeToString,
         )
         for path, behaviour, reads in (
-            (METHOD, servicer.echo, Empty),
+            (ECHO, servicer.echo, Empty),
             (SEARCH, servicer.search, matching_pb2.MatchRequest),
         )
     }
-    service = METHOD.split("/")[1]
+    service = ECHO.split("/")[1]
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
 
@@ -72,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data_dir = command.parser.parse_args(argv).data_dir
 
     def with_echo(runtime: Runtime, *parts: Any, **more: Any) -> list[GrpcService]:
-        echo = GrpcService(METHOD.split("/")[1], Echo(runtime.follower), register)
+        echo = GrpcService(ECHO.split("/")[1], Echo(runtime.follower), register)
         return [*grpc_services(runtime, *parts, **more), echo]
 
     config = load_config(

@@ -33,23 +33,25 @@ from tests.integration.running import Running, running
 WORKERS = 2
 CHANGES = pick(200, smoke=2)
 ROUNDS = pick(5, smoke=1)
+RATE = pick(500, smoke=40)
+"""Requests a second."""
 STATUS = matching_pb2.GetIndexStatusRequest()
 
 
 @contextlib.contextmanager
 def traffic(address: str, folder: Path) -> Iterator[Path]:
-    """Send 500 requests a second until the context exits; yield the log of h2load."""
+    """Send requests until the context exits; yield the log of h2load."""
     body, log = folder / "body", folder / "log.tsv"
     body.write_bytes(framed(query(99)))
     log.unlink(missing_ok=True)
-    command = ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", "125", "-D", "600"]
+    command = ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", str(RATE // 4), "-D", "600"]
     headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
     files = ("-d", str(body), "--log-file", str(log))
     process = subprocess.Popen(
         [*command, *files, *headers, f"http://{address}{MATCH}"], stdout=subprocess.DEVNULL
     )
     try:
-        time.sleep(2)
+        time.sleep(pick(2.0, smoke=0.5))
         yield log
     finally:
         process.terminate()
@@ -109,7 +111,7 @@ def beside_rebuilds(service: Running, scratch: Path, folder: Path) -> str:
                 took_s = time.monotonic() - started
                 beside = p99_ms(times_of(log))
             with traffic(service.address, scratch) as log:
-                time.sleep(took_s)
+                time.sleep(pick(took_s, smoke=0.5))
                 pairs.append((p99_ms(times_of(log)), beside))
             step()
     ratios = [beside / alone for alone, beside in pairs]
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder: Path = arguments.folder or Path(name)
         if not (folder / "segments").exists():
             fill(folder)
-        say("restarting three times")
+        say("restarting")
         took_s = [round(restart(folder), 2) for _ in range(pick(3, smoke=1))]
         print(f"restart to first answer: {took_s} s")
         store = BankStore(f"sqlite:///{folder / 'banks.db'}")

@@ -18,7 +18,6 @@ import psutil
 from featsvc_client.v1 import matching_pb2, types_pb2
 
 from bench.command import Command, progress, say
-from bench.echo import METHOD, SEARCH
 from bench.size import pick
 from featsvc.banks.records import BankSettings
 from featsvc.banks.store import BankStore
@@ -28,6 +27,9 @@ from tests.banks.lists import list_file
 ENTRIES = pick(1_000_000, smoke=2_000)
 REQUESTS = pick(10_000, smoke=20)
 ROUNDS = pick(7, smoke=1)
+ECHO = "/featsvc.bench.Echo/Echo"
+SEARCH = "/featsvc.bench.Echo/Search"
+"""Methods that bench/echo.py adds; that module is slow to import."""
 MATCH = "/featsvc.v1.MatchingService/Match"
 
 
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not (folder / "segments").exists():
             fill(folder)
         calls = {
-            "echo": (METHOD, b""),
+            "echo": (ECHO, b""),
             # The search alone, the lower bound of `Match`.
             "search": (SEARCH, query(99)),
             "no match": (MATCH, query(99)),
