@@ -4,8 +4,11 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -13,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.compare import Case, Compare, Side, peer
-from bench.report import LEGEND, WIDTH, as_json, duration, lines_of, table
+from bench.compare import Case, in_turn, peer
+from bench.report import LEGEND, WIDTH, duration, lines_of, table
 from tests.photographs import ROOT
 
 COMMANDS = sorted(p.stem for p in ROOT.glob("bench/*.py") if "Command(" in p.read_text())
@@ -45,13 +48,16 @@ def documented(pattern: str) -> list[str]:
 def test_every_bench_runs(tmp_path: Path) -> None:
     """Once and as small as can be, with whatever peers are installed."""
     results = tmp_path / "results.json"
-    done = run("pytest", "bench", "-q", "--json", str(results), BENCH_SIZE="smoke", COLUMNS="80")
+    done = run("pytest", "bench", "-q", f"--benchmark-json={results}", BENCH_SIZE="smoke")
     assert done.returncode == 0, done.stdout + done.stderr
-    measured = json.loads(results.read_text())
-    assert {case["bench"] for case in measured["cases"]} == {
-        (import_module(f"bench.{p.stem}").__doc__ or "").splitlines()[0].rstrip(".")
-        for p in ROOT.glob("bench/bench_*.py")
+    sides = json.loads(results.read_text())["benchmarks"]
+    assert {side["fullname"].partition("::")[0] for side in sides} == {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("bench/bench_*.py")
     }
+    # Comparisons with earlier results find a side by its full name, and tables a case by its group.
+    assert len({side["fullname"] for side in sides}) == len(sides)
+    ours = [side["group"] for side in sides if "peers" in side["extra_info"]]
+    assert len({*ours}) == len(ours)
 
 
 @pytest.mark.slow
@@ -158,70 +164,145 @@ def test_every_claim_is_listed_with_its_command() -> None:
     assert [c for c in commands if c not in BENCHMARKS] == [], "list them in docs/benchmarks.md"
 
 
-@pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch) -> Compare:
-    monkeypatch.setattr("bench.compare.SMOKE", False)
-    return Compare()
-
-
 positive = st.floats(1e-6, 10)
 
 
-@given(positive, positive, st.lists(st.floats(1, 20), min_size=8, max_size=8))
+@given(positive, positive, st.lists(st.floats(1, 20), min_size=7, max_size=7))
 def test_a_busy_machine_changes_times_but_no_ratio(
     ours_s: float, theirs_s: float, slowdowns: list[float]
 ) -> None:
     """Each round is slowed by its own factor, both sides of it alike."""
     mine, theirs = iter(slowdowns), iter(slowdowns)
-    compare = Compare()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.compare.SMOKE", False)
-        case = compare(
-            "case",
-            lambda: ours_s * next(mine),
-            {"peer": lambda: theirs_s * next(theirs)},
-            rounds=7,
-            own_clock=True,
-        )
+    turns = {"ours": lambda: ours_s * next(mine), "peer": lambda: theirs_s * next(theirs)}
+    case = Case("case", in_turn(turns, 7, 0))
     assert len(case.seconds["peer"]) == 7
     ratio = case.ratio("peer")
     for value in (ratio.low, ratio.median, ratio.high):
         assert value == pytest.approx(theirs_s / ours_s)
 
 
-def test_sides_take_turns_and_no_side_always_comes_first(compare: Compare) -> None:
+@given(st.lists(st.sampled_from("abcd"), min_size=1, unique=True), st.integers(1, 9))
+def test_sides_take_turns_and_no_side_always_comes_first(sides: list[str], rounds: int) -> None:
     order: list[str] = []
-
-    def side(name: str) -> Side:
-        def run() -> float:
-            order.append(name)
-            return 1.0
-
-        return run
-
-    compare("case", side("a"), {"b": side("b")}, rounds=4, own_clock=True)
-    assert "".join(order) == "ab" + "baab" * 2
+    in_turn({side: partial(_take, order, side) for side in sides}, rounds, 0)
+    expected = [sides[::-1] if n % 2 == 0 else sides for n in range(rounds)]
+    assert order == [side for turn in expected for side in turn]
 
 
-def test_times_are_per_operation_and_rounds_fill_with_calls(compare: Compare) -> None:
-    calls = 0
-
-    def side() -> None:
-        nonlocal calls
-        calls += 1
-
-    case = compare("case", side, operations=1000)
-    assert calls > 100 * len(case.seconds[case.ours])
-    once = compare("case", lambda: 2.0, operations=4, rounds=1, own_clock=True)
-    assert once.seconds == {"featsvc": [0.5]}
+def _take(order: list[str], side: str) -> float:
+    order.append(side)
+    return 1.0
 
 
-def test_a_peer_that_is_not_installed_is_named(compare: Compare) -> None:
-    theirs = peer("no_such_package.of_hashes")
-    case = compare("case", lambda: 1.0, {"them": theirs and theirs.run}, rounds=2, own_clock=True)
-    printed = "\n".join(table([("title", [case])]))
-    assert "them: not installed" in printed
+BENCH = '''\
+"""An example."""
+
+import pytest
+
+from bench.compare import peer
+
+calls = {"ours": 0, "theirs": 0}
+
+
+def bench_side_by_side(compare):
+    def call(side):
+        calls[side] += 1
+
+    absent = peer("no_such_package.of_hashes")
+    case = compare(
+        "one of two",
+        lambda: call("ours"),
+        {"them": lambda: call("theirs"), "absent": absent and absent.run},
+        operations=2,
+    )
+    case.notes["memory"] = "2 MB"
+    print("calls:", calls["ours"], calls["theirs"])
+
+
+def bench_with_clocks(compare):
+    compare("clocked", lambda: 1.0, {"them": lambda: 4.0}, rounds=3, own_clock=True)
+    first = compare("once", lambda: 2.0, operations=4, rounds=1, own_clock=True)
+    assert first.seconds == {"featsvc": [0.5]}
+
+
+def bench_plain(benchmark):
+    benchmark(sum, range(1000))
+'''
+
+
+Bench = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Runs the example with options of pytest."""
+    path = tmp_path / "bench_example.py"
+    path.write_text(BENCH)
+    command = ("pytest", "-p", "bench.conftest", "-c", str(ROOT / "pyproject.toml"), str(path))
+    limits = ("--benchmark-max-time=0.1", f"--benchmark-storage={tmp_path / 'saved'}")
+    return lambda *options: run(*command, *limits, *options, BENCH_SIZE="full", COLUMNS="80")
+
+
+@pytest.mark.slow
+def test_every_side_is_a_result_of_pytest_benchmark(bench: Bench, tmp_path: Path) -> None:
+    done = bench(f"--benchmark-json={tmp_path / 'json'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "json").read_text())
+    assert {"processor", "cores", "packages", "python_version"} <= {*results["machine_info"]}
+    sides = {(side["group"], side["name"]): side for side in results["benchmarks"]}
+    assert [*sides] == [
+        *(("one of two", "featsvc"), ("one of two", "them")),
+        *(("clocked", "featsvc"), ("clocked", "them"), ("once", "featsvc")),
+        (None, "bench_plain"),
+    ]
+    ours, theirs = sides["one of two", "featsvc"], sides["one of two", "them"]
+    assert ours["extra_info"] == {
+        "peers": ["them"],
+        "not_installed": ["absent"],
+        "notes": {"memory": "2 MB"},
+    }
+    # A round fills with calls, of two operations each, and sides have as many rounds.
+    assert ours["stats"]["rounds"] == theirs["stats"]["rounds"] >= 5
+    assert ours["stats"]["iterations"] >= 2 * 100
+    ratios = [a / b for a, b in zip(theirs["stats"]["data"], ours["stats"]["data"], strict=True)]
+    ratio = theirs["extra_info"]["times_as_long_as"]
+    assert ratio["side"] == "featsvc"
+    assert ratio["median"] == pytest.approx(statistics.median(ratios))
+    assert ratio["low"] <= ratio["median"] <= ratio["high"]
+    assert sides["clocked", "them"]["stats"]["data"] == [4.0] * 3
+    assert sides["once", "featsvc"]["stats"]["data"] == [0.5]
+
+
+@pytest.mark.slow
+def test_our_table_is_printed_and_that_of_pytest_benchmark_on_demand(bench: Bench) -> None:
+    printed = bench("--benchmark-save=one").stdout
+    assert (
+        "clocked                                                                   1.00 s\n"
+        in printed
+    )
+    assert (
+        "  4.0 x faster than them                                                  4.00 s\n"
+        in printed
+    )
+    assert "  absent: not installed, see below\n" in printed
     assert "`make peers` installs what is missing" in printed
+    assert "  memory: 2 MB\n" in printed
+    assert "benchmark 'clocked'" not in printed
+    # A bench without `compare` is in no other table.
+    assert re.search(r"^bench_plain +\d", printed, re.MULTILINE)
+    compared = bench("--benchmark-compare").stdout
+    assert "  4.0 x faster than them " in compared
+    assert "benchmark 'clocked': 4 tests" in compared
+    assert re.search(r"^them \(0001_one\) ", compared, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_disabled_bench_calls_each_side_once(bench: Bench) -> None:
+    done = bench("--benchmark-disable", "-s")
+    assert done.returncode == 0, done.stdout
+    assert "calls: 1 1" in done.stdout
+    assert "results" not in done.stdout
+    assert "3 skipped" in bench("--benchmark-skip").stdout
 
 
 def test_a_broken_peer_is_not_a_missing_one() -> None:
@@ -261,15 +342,3 @@ def test_the_table_fits_80_columns(sides: list[str], data: st.DataObject) -> Non
     lines = "\n".join(table([("title", [case])])).splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert LEGEND in "\n".join(lines)
-
-
-def test_json_has_what_the_table_has() -> None:
-    case = Case("case", {"featsvc": [1.0, 2.0], "peer": [4.0, 8.0]}, ["them"], {"p99": "2 ms"})
-    facts = Case("memory", {}, notes={"bytes": 12.0})
-    written = json.loads(json.dumps(as_json([("title", [case, facts])])))
-    assert {"processor", "cores", "load", "python", "commit", "packages"} <= {*written["machine"]}
-    first, second = written["cases"]
-    assert first["median_s"] == {"featsvc": 1.5, "peer": 6.0}
-    assert first["times_faster_than"] == {"peer": {"median": 4.0, "low": 4.0, "high": 4.0}}
-    assert (first["rounds"], first["not_installed"]) == (2, ["them"])
-    assert second["notes"] == {"bytes": 12.0}
