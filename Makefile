@@ -11,7 +11,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-fast demo serve bench robustness fuzz fuzz-matching protos contract lock dist clean
+.PHONY: help install lint test test-fast demo serve peers bench oracle robustness fuzz fuzz-matching protos contract lock dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -59,9 +59,14 @@ serve: $(STAMP) ## run the service with embedded stores on localhost:50051
 	  '    grpcurl -plaintext -d @ localhost:50051 featsvc.v1.ScreeningService/Screen'
 	$(BIN)/featsvc serve --listen 127.0.0.1:50051 --data-dir data
 
-bench: $(PEERS) ## benchmarks beside their peers
-	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq  # compared with the installed oracle
-	$(BIN)/pytest bench --benchmark-columns=median,iqr,rounds --benchmark-sort=name $(ARGS)
+peers: $(PEERS) ## install what benchmarks compare with; needs a C compiler
+
+bench: $(STAMP) ## benchmarks, beside the installed peers; ARGS="-k hashing" runs some
+	@mkdir -p build
+	$(BIN)/pytest bench --benchmark-json build/bench.json $(ARGS)
+
+oracle: $(PEERS) ## compare PDQ with Meta's pdqhash, bit for bit
+	$(BIN)/pytest -q tests/hashing tests/kernels -k pdq
 
 robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors, as table and plot
 	$(BIN)/python -m bench.robustness build/robustness

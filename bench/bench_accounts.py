@@ -1,7 +1,8 @@
-"""Account features: reads, writes and the fold kernel, compared with their peers.
+"""Account features: reads, writes and the fold kernel, compared with redis-py.
 
-The peer is redis-py on the same server in the same run; the results are ratios. `unix` and `tcp`
-are the two sockets of that server.
+    make bench ARGS="bench/bench_accounts.py"
+
+redis-py asks the same server; `unix` and `tcp` are the two sockets of that server.
 """
 
 import asyncio
@@ -9,8 +10,10 @@ import os
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +25,9 @@ import redis.asyncio
 import uvloop
 from featsvc_kernels import fold_codes as codes
 from featsvc_kernels.fold import fold
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare, Side
+from bench.size import pick
 from featsvc.accounts import (
     Definitions,
     EntityRef,
@@ -41,9 +45,12 @@ from featsvc.accounts.topology import connect
 NOW_MS = 1_767_268_803_123
 WINDOWS = ("1m", "1h", "24h", "7d", "90d")
 STATES = 10
-ACCOUNTS = 100
-EVENTS_PER_ACCOUNT = 200
-REPEATS = 50
+ACCOUNTS = pick(100, smoke=3)
+EVENTS_PER_ACCOUNT = pick(200, smoke=5)
+READS = pick(64, smoke=3)
+BATCH = pick(500, smoke=10)
+ENTITIES = pick(1000, smoke=3)
+REPEATS = pick(50, smoke=1)
 TIMEOUT_MS = 5000
 """On a busy machine a pinned server may wait long for its core, which is not measured here."""
 
@@ -131,44 +138,33 @@ def filled(loop: Loop, endpoints: dict[str, str], definitions: Definitions) -> d
     return endpoints
 
 
-def measure(
-    benchmark: BenchmarkFixture, loop: Loop, once: Callable[[], Awaitable[object]], repeats: int
-) -> None:
-    """Time `repeats` calls within one run of the loop, as in a service."""
+def in_loop(loop: Loop, once: Callable[[], Awaitable[object]], repeats: int) -> Side:
+    """`repeats` calls within one run of the loop, as in a service."""
 
     async def many() -> None:
         for _ in range(repeats):
             await once()
 
-    loop.run_until_complete(many())
-    benchmark.extra_info["calls"] = repeats
-    benchmark(lambda: loop.run_until_complete(many()))
+    return lambda: loop.run_until_complete(many())
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
-@pytest.mark.parametrize("reader", ["featsvc", "redis-py HMGET"])
 def bench_read_one_account(
-    benchmark: BenchmarkFixture,
-    loop: Loop,
-    filled: dict[str, str],
-    definitions: Definitions,
-    kind: str,
-    reader: str,
+    compare: Compare, loop: Loop, filled: dict[str, str], definitions: Definitions, kind: str
 ) -> None:
     """1 account x 50 features; the peer fetches the same fields and folds nothing."""
-    benchmark.group = f"1 account x 50 features, {kind}"
-    ref = EntityRef("account", "a7")
-    names = tuple(definitions.features)
-    if reader == "featsvc":
-        store = FeatureStore(filled[kind], definitions, timeout_ms=TIMEOUT_MS)
-        selection = Selection(names=names)
-        measure(benchmark, loop, lambda: store.get([ref], selection, NOW_MS), REPEATS)
-        loop.run_until_complete(store.close())
-        return
+    ref = EntityRef("account", f"a{ACCOUNTS - 1}")
+    selection = Selection(names=tuple(definitions.features))
+    key, fields = entity_key(definitions, "account", ref.id), plan_fields(definitions)
+    store = FeatureStore(filled[kind], definitions, timeout_ms=TIMEOUT_MS)
     client = redis.asyncio.Redis.from_url(filled[kind])
-    key = entity_key(definitions, "account", "a7")
-    fields = plan_fields(definitions)
-    measure(benchmark, loop, lambda: client.hmget(key, fields), REPEATS)
+    compare(
+        f"1 account x 50 features, {kind}",
+        in_loop(loop, lambda: store.get([ref], selection, NOW_MS), REPEATS),
+        {"redis-py's HMGET": in_loop(loop, lambda: client.hmget(key, fields), REPEATS)},
+        operations=REPEATS,
+    )
+    loop.run_until_complete(store.close())
     loop.run_until_complete(client.aclose())
 
 
@@ -177,19 +173,13 @@ def plan_fields(definitions: Definitions) -> list[bytes]:
     return list(read_plan(definitions, "account", tuple(definitions.features)).fields)
 
 
-@pytest.mark.parametrize("way", ["64 at once", "one after another"])
 def bench_concurrent_reads(
-    benchmark: BenchmarkFixture,
-    loop: Loop,
-    filled: dict[str, str],
-    definitions: Definitions,
-    way: str,
+    compare: Compare, loop: Loop, filled: dict[str, str], definitions: Definitions
 ) -> None:
-    """64 reads of one account and ten features each."""
-    benchmark.group = "64 reads"
+    """Reads of one account and ten features each."""
     store = FeatureStore(filled["unix"], definitions, timeout_ms=TIMEOUT_MS)
     selection = Selection(names=tuple(definitions.features)[:10])
-    refs = [EntityRef("account", f"a{n}") for n in range(64)]
+    refs = [EntityRef("account", f"a{n}") for n in range(READS)]
 
     async def at_once() -> None:
         await asyncio.gather(*(store.get([ref], selection, NOW_MS) for ref in refs))
@@ -198,7 +188,12 @@ def bench_concurrent_reads(
         for ref in refs:
             await store.get([ref], selection, NOW_MS)
 
-    measure(benchmark, loop, at_once if way == "64 at once" else in_turn, 5)
+    compare(
+        f"one of {READS} reads at once",
+        in_loop(loop, at_once, 1),
+        {"one after another": in_loop(loop, in_turn, 1)},
+        operations=READS,
+    )
     loop.run_until_complete(store.close())
 
 
@@ -232,82 +227,78 @@ def kinds_of(source: str) -> dict[bytes, StateKind]:
     }
 
 
-@pytest.mark.parametrize(
-    "reader", ["featsvc", "featsvc's pipelines, plain fold", "redis-py, plain fold"]
-)
 def bench_read_hundred_accounts(
-    benchmark: BenchmarkFixture,
-    loop: Loop,
-    filled: dict[str, str],
-    definitions: Definitions,
-    reader: str,
+    compare: Compare, loop: Loop, filled: dict[str, str], definitions: Definitions
 ) -> None:
     """100 accounts x 50 features."""
-    benchmark.group = "100 accounts x 50 features"
     refs = [EntityRef("account", f"a{n}") for n in range(ACCOUNTS)]
     keys = [entity_key(definitions, "account", ref.id) for ref in refs]
     fields = plan_fields(definitions)
-    if reader == "featsvc":
-        store = FeatureStore(filled["unix"], definitions, timeout_ms=TIMEOUT_MS)
-        selection = Selection(names=tuple(definitions.features))
-        measure(benchmark, loop, lambda: store.get(refs, selection, NOW_MS), 3)
-        loop.run_until_complete(store.close())
-    elif reader.startswith("featsvc"):
-        topology = connect(filled["unix"], timeout_ms=1000)
+    selection = Selection(names=tuple(definitions.features))
+    store = FeatureStore(filled["unix"], definitions, timeout_ms=TIMEOUT_MS)
+    topology = connect(filled["unix"], timeout_ms=TIMEOUT_MS)
+    client = redis.asyncio.Redis.from_url(filled["unix"])
 
-        async def pipelines_and_plain() -> None:
-            replies = await topology.execute(keys, [("HMGET", key, *fields) for key in keys])
-            for reply in replies:
-                fold_plainly(reply, definitions, fields)  # type: ignore[arg-type]
+    async def our_pipelines() -> None:
+        replies = await topology.execute(keys, [("HMGET", key, *fields) for key in keys])
+        for reply in replies:
+            fold_plainly(reply, definitions, fields)  # type: ignore[arg-type]
 
-        measure(benchmark, loop, pipelines_and_plain, 3)
-        loop.run_until_complete(topology.close())
-    else:
-        client = redis.asyncio.Redis.from_url(filled["unix"])
+    async def their_pipeline() -> None:
+        async with client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hmget(key, fields)
+            for reply in await pipeline.execute():
+                fold_plainly(reply, definitions, fields)
 
-        async def redis_py_and_plain() -> None:
-            async with client.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.hmget(key, fields)
-                for reply in await pipeline.execute():
-                    fold_plainly(reply, definitions, fields)
+    compare(
+        f"{ACCOUNTS} accounts x 50 features",
+        in_loop(loop, lambda: store.get(refs, selection, NOW_MS), 1),
+        {
+            "redis-py and a plain fold": in_loop(loop, their_pipeline, 1),
+            "our pipelines and a plain fold": in_loop(loop, our_pipelines, 1),
+        },
+    )
+    loop.run_until_complete(store.close())
+    loop.run_until_complete(topology.close())
+    loop.run_until_complete(client.aclose())
 
-        measure(benchmark, loop, redis_py_and_plain, 3)
-        loop.run_until_complete(client.aclose())
 
-
-@pytest.mark.parametrize("accounts", [1, 500])
-def bench_ingest(
-    benchmark: BenchmarkFixture,
-    loop: Loop,
-    endpoints: dict[str, str],
-    accounts: int,
-) -> None:
-    """Batches of 500 uploads with the built-in definitions: account, address and device."""
-    benchmark.group = f"ingest 500 events, {accounts} accounts"
+@pytest.mark.parametrize("accounts", [1, BATCH])
+def bench_ingest(compare: Compare, loop: Loop, endpoints: dict[str, str], accounts: int) -> None:
+    """Batches of uploads with the built-in definitions: account, address and device."""
     store = FeatureStore(
         endpoints["unix"], load_definitions(), timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS
     )
     client = redis.Redis.from_url(endpoints["unix"])
-    batches = [uploads(accounts, at) for at in range(0, 120_000, 500)]
-    used = 0
+    first = count(0, BATCH)
+    sent = 0
 
-    async def batch() -> None:
-        nonlocal used
-        await store.ingest(batches[used])
-        used += 1
+    def batch_s() -> float:
+        nonlocal sent
+        events = uploads(accounts, next(first))
+        started = time.perf_counter()
+        loop.run_until_complete(store.ingest(events))
+        sent += len(events)
+        return time.perf_counter() - started
 
     before_s = server_cpu_s(client)
-    benchmark.pedantic(lambda: loop.run_until_complete(batch()), rounds=200, warmup_rounds=20)
-    spent_us = (server_cpu_s(client) - before_s) / (used * 500) * 1e6
-    benchmark.extra_info["redis_cpu_us_per_event"] = round(spent_us, 1)
-    benchmark.extra_info["events_per_s"] = round(500 / benchmark.stats.stats.median)  # type: ignore[union-attr]
+    case = compare(
+        f"ingest one of {BATCH} events of {accounts} accounts",
+        batch_s,
+        operations=BATCH,
+        rounds=200,
+        own_clock=True,
+    )
+    spent_us = (server_cpu_s(client) - before_s) / sent * 1e6
+    case.notes["CPU of Redis per event"] = f"{spent_us:.1f} µs"
+    case.notes["events per second"] = round(1 / case.median_s(case.ours))
     loop.run_until_complete(store.close())
     client.close()
 
 
 def uploads(accounts: int, first: int) -> list[Event]:
-    """500 uploads of as many accounts as there are, from 250 addresses."""
+    """A batch of uploads of as many accounts as there are, from 250 addresses."""
     return [
         Event(
             f"i{accounts}-{n}",
@@ -316,7 +307,7 @@ def uploads(accounts: int, first: int) -> list[Event]:
             {"account": f"u{n % accounts}", "ip": f"192.0.2.{n % 250}"},
             {"bytes": 9.0},
         )
-        for n in range(first, first + 500)
+        for n in range(first, first + BATCH)
     ]
 
 
@@ -326,9 +317,8 @@ def server_cpu_s(client: Any) -> float:
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
-def bench_fold_kernel(benchmark: BenchmarkFixture) -> None:
-    """1,000 entities x 56 features of eight states, seven windows each, over busy rings."""
-    benchmark.group = "fold kernel, 1,000 entities x 56 features"
+def bench_fold_kernel(compare: Compare) -> None:
+    """56 features of eight states, seven windows each, over busy rings."""
     warm()
     rng = np.random.default_rng(7)
     shapes = [(10_000, 37), (300_000, 73), (3_600_000, 169), (86_400_000, 91)]
@@ -339,8 +329,8 @@ def bench_fold_kernel(benchmark: BenchmarkFixture) -> None:
             kept = np.flatnonzero(rng.random(buckets) < 0.3)
             newest = NOW_MS // width
             parts.append(b"".join(struct.pack("<II", newest - buckets + 1 + k, 2) for k in kept))
-    lengths = np.array([len(part) for part in parts] * 1000, np.int64)
-    words = np.frombuffer(b"".join(parts) * 1000, "<u4")
+    lengths = np.array([len(part) for part in parts] * ENTITIES, np.int64)
+    words = np.frombuffer(b"".join(parts) * ENTITIES, "<u4")
     plan = np.zeros((8 * len(windows), codes.PLAN_COLUMNS), np.int64)
     for state in range(8):
         for w, window in enumerate(windows):
@@ -351,8 +341,9 @@ def bench_fold_kernel(benchmark: BenchmarkFixture) -> None:
             row[codes.AGGREGATION] = codes.COUNT
             row[codes.WIDTH_MS], row[codes.BUCKETS] = width, buckets
             row[codes.WINDOW_MS] = window
-    values, statuses = np.empty((56, 1000)), np.empty((56, 1000), np.uint8)
-    freshness = np.empty(1000, np.int64)
+    values, statuses = np.empty((56, ENTITIES)), np.empty((56, ENTITIES), np.uint8)
+    freshness = np.empty(ENTITIES, np.int64)
     arguments = plan, np.zeros(56), NOW_MS, values, statuses, freshness
-    benchmark(lambda: fold(words, lengths, *arguments))
+    title = f"fold one of {ENTITIES:,} entities, 56 features"
+    compare(title, lambda: fold(words, lengths, *arguments), operations=ENTITIES)
     assert (statuses == codes.PRESENT).all()

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare
+from bench.size import pick
 from featsvc.accounts import Event, FeatureStore, load_definitions
 from featsvc.accounts.embedded import find_server
 
@@ -64,10 +65,12 @@ def history(account: int, size: int) -> list[Event]:
     ]
 
 
-@pytest.mark.parametrize(("accounts", "events"), [(20_000, 20), (2_000, 200), (20, 20_000)])
-def bench_accounts_memory(benchmark: BenchmarkFixture, accounts: int, events: int) -> None:
+POPULATIONS = pick([(20_000, 20), (2_000, 200), (20, 20_000)], smoke=[(5, 4)])
+
+
+@pytest.mark.parametrize(("accounts", "events"), POPULATIONS)
+def bench_accounts_memory(compare: Compare, accounts: int, events: int) -> None:
     """Memory of one population; the time is that of writing it."""
-    benchmark.group = "filling a population"
     with running_valkey() as url:
         client: Any = redis.Redis.from_url(url)
         empty = used_bytes(client)
@@ -76,20 +79,25 @@ def bench_accounts_memory(benchmark: BenchmarkFixture, accounts: int, events: in
             store = FeatureStore(url, load_definitions(), clock=lambda: NOW_MS, timeout_ms=5000)
             together = max(1, 10_000 // events)
             for first in range(0, accounts, together):
-                batch = [e for a in range(first, first + together) for e in history(a, events)]
+                batch = [
+                    e
+                    for a in range(first, min(first + together, accounts))
+                    for e in history(a, events)
+                ]
                 for at in range(0, len(batch), 10_000):
                     await store.ingest(batch[at : at + 10_000])
             await store.close()
 
-        benchmark.pedantic(lambda: asyncio.run(fill()), rounds=1)
-        of_keys = sum(client.memory_usage(key, samples=0) for key in client.scan_iter()) / accounts
-        with_tables = (used_bytes(client) - empty) / accounts
-        benchmark.extra_info["bytes_per_account"] = round(of_keys)
-        benchmark.extra_info["bytes_per_account_with_tables"] = round(with_tables)
-        print(
-            f"{accounts} accounts x {events} events: {of_keys:,.0f} bytes an account in "
-            f"{client.dbsize() / accounts:,.1f} keys, {with_tables:,.0f} with all of the server"
+        case = compare(
+            f"write one of {accounts:,} accounts x {events:,} events",
+            lambda: asyncio.run(fill()),
+            operations=accounts,
+            rounds=1,
         )
+        of_keys = sum(client.memory_usage(key, samples=0) for key in client.scan_iter()) / accounts
+        case.notes["bytes per account"] = round(of_keys)
+        case.notes["with all of the server"] = round((used_bytes(client) - empty) / accounts)
+        case.notes["keys per account"] = round(client.dbsize() / accounts, 1)
         client.close()
 
 

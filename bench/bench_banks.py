@@ -1,41 +1,35 @@
 """Import of a list over gRPC into SQLite, compared with python-threatexchange.
 
-    make bench ARGS="-k banks"
-    FEATSVC_BENCH_ROWS=1000000 make bench ARGS="-k banks"
+    make peers bench ARGS="-k banks"
+    BENCH_SIZE=large make peers bench ARGS="-k banks"         1,000,000 rows
 
-`rows_per_s` and the peak memory of the server are in the extra info of each row. The time ends with
-the acknowledged commit; a long list is served some seconds later. The same run has two references.
-`bare_sqlite` reads the same CSV into one table with the two indexes that a bank needs, equally
-durable, with `executemany`: no checks, no fields, no history, no preview. `peer_index` reads the
-same hashes into the index of python-threatexchange, which is not on disk.
+The time ends with the acknowledged commit; a long list is served some seconds later. "bare SQLite"
+reads the same CSV into one table with the two indexes that a bank needs, equally durable, with
+`executemany`: no checks, no fields, no history, no preview. threatexchange reads the same hashes
+into its index, which is not on disk.
 """
 
-import importlib
-import os
 import random
 import sqlite3
+import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.integration.running import Running, running
+from bench.compare import Compare, Side, peer
+from bench.size import pick
+from tests.integration.running import running
 
-ROWS = int(os.environ.get("FEATSVC_BENCH_ROWS", "200000"))
+ROWS = pick(200_000, smoke=1_000, large=1_000_000)
 FORMATS = ("pdq-text", "csv", "jsonl")
 CHUNK_BYTES = 2**18
 
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Running]:
-    """A new service: an earlier one would build the snapshot of the last list meanwhile."""
-    with running(tmp_path / "data") as service:
-        yield service
+threatexchange = peer("threatexchange.signal_type.pdq.pdq_index2")
 
 
 @pytest.fixture(scope="module")
@@ -75,70 +69,71 @@ def import_list(client: Client, bank: str, path: Path) -> banks_pb2.ImportEntrie
     raise AssertionError("the import ended without a result")
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def bench_banks_import(
-    benchmark: BenchmarkFixture, server: Running, lists: dict[str, Path], name: str
-) -> None:
+@pytest.mark.parametrize("name", pick(FORMATS, smoke=("csv",)))
+def bench_banks_import(compare: Compare, tmp_path: Path, lists: dict[str, Path], name: str) -> None:
     """Import new entries into an empty bank until the service acknowledges the commit."""
-    benchmark.group = f"import {ROWS:,} rows"
-    with server.client() as client:
-        client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
-        pedantic: Any = benchmark.pedantic
-        last = pedantic(import_list, (client, "b", lists[name]), rounds=1)
-        assert last.summary.new_entries == ROWS
-    stats: Any = benchmark.stats
-    benchmark.extra_info["rows_per_s"] = round(ROWS / stats.stats.median)
-    memory = psutil.Process(server.process.pid).memory_info()
-    benchmark.extra_info["server_rss_mib"] = memory.rss // 2**20
+    numbers = count()
+    rss: list[int] = []
+
+    def import_s() -> float:
+        # A new service: an earlier one would build the snapshot of the last list meanwhile.
+        with running(tmp_path / str(next(numbers))) as service, service.client() as client:
+            client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
+            started = time.perf_counter()
+            last = import_list(client, "b", lists[name])
+            took_s = time.perf_counter() - started
+            assert last.summary.new_entries == ROWS
+            rss.append(psutil.Process(service.process.pid).memory_info().rss)
+        return took_s
+
+    theirs: Side | None = threatexchange and (lambda: load_into_index(lists["pdq-text"]))
+    peers: dict[str, dict[str, Side | None]] = {
+        "csv": {
+            "bare SQLite": lambda: load_into_sqlite(tmp_path / str(next(numbers)), lists["csv"])
+        },
+        "pdq-text": {"threatexchange, in memory": theirs},
+    }
+    case = compare(
+        f"import one of {ROWS:,} rows, {name}",
+        import_s,
+        peers.get(name),
+        operations=ROWS,
+        rounds=3,
+        own_clock=True,
+    )
+    case.notes["rows per second"] = round(1 / case.median_s(case.ours))
+    case.notes["memory of the service"] = f"{max(rss) // 2**20} MiB"
 
 
-def bench_banks_bare_sqlite(
-    benchmark: BenchmarkFixture, tmp_path: Path, lists: dict[str, Path]
-) -> None:
-    """The lower bound: split, decode, `executemany`, two indexes, commit."""
-    benchmark.group = f"import {ROWS:,} rows"
-
-    def load() -> None:
-        connection = sqlite3.connect(tmp_path / "bare.db", isolation_level=None)
-        for statement in (
-            "PRAGMA journal_mode=WAL",
-            "PRAGMA synchronous=FULL",
-            "PRAGMA cache_size=-131072",
-            "CREATE TABLE rows (id INTEGER PRIMARY KEY, external_id TEXT, labels TEXT, value BLOB)",
-            "CREATE UNIQUE INDEX by_external_id ON rows (external_id)",
-            "CREATE INDEX by_value ON rows (value)",
-            "BEGIN IMMEDIATE",
-        ):
-            connection.execute(statement)
-        with lists["csv"].open() as file:
-            next(file)
-            rows = (line.rstrip("\n").split(",") for line in file)
-            connection.executemany(
-                "INSERT INTO rows (external_id, labels, value) VALUES (?, ?, ?)",
-                ((name, labels, bytes.fromhex(digits)) for _, digits, name, labels in rows),
-            )
-        connection.execute("COMMIT")
-        connection.close()
-
-    pedantic: Any = benchmark.pedantic
-    pedantic(load, rounds=1)
-    stats: Any = benchmark.stats
-    benchmark.extra_info["rows_per_s"] = round(ROWS / stats.stats.median)
+def load_into_sqlite(path: Path, csv: Path) -> float:
+    """The lower bound: split, decode, `executemany`, two indexes, commit. Returns seconds."""
+    started = time.perf_counter()
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA cache_size=-131072",
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY, external_id TEXT, labels TEXT, value BLOB)",
+        "CREATE UNIQUE INDEX by_external_id ON rows (external_id)",
+        "CREATE INDEX by_value ON rows (value)",
+        "BEGIN IMMEDIATE",
+    ):
+        connection.execute(statement)
+    with csv.open() as file:
+        next(file)
+        rows = (line.rstrip("\n").split(",") for line in file)
+        connection.executemany(
+            "INSERT INTO rows (external_id, labels, value) VALUES (?, ?, ?)",
+            ((name, labels, bytes.fromhex(digits)) for _, digits, name, labels in rows),
+        )
+    connection.execute("COMMIT")
+    connection.close()
+    return time.perf_counter() - started
 
 
-def bench_banks_peer_index(benchmark: BenchmarkFixture, lists: dict[str, Path]) -> None:
-    """python-threatexchange: parse the text, add every hash to its PDQ index."""
-    benchmark.group = f"import {ROWS:,} rows"
-    try:
-        peer = importlib.import_module("threatexchange.signal_type.pdq.pdq_index2")
-    except ImportError:
-        pytest.skip("threatexchange is not installed; see `make bench`")
-
-    def build() -> object:
-        with lists["pdq-text"].open() as file:
-            return peer.PDQIndex2(entries=((line.strip(), None) for line in file))
-
-    pedantic: Any = benchmark.pedantic
-    pedantic(build, rounds=1)
-    stats: Any = benchmark.stats
-    benchmark.extra_info["rows_per_s"] = round(ROWS / stats.stats.median)
+def load_into_index(text: Path) -> float:
+    """python-threatexchange: parse the text, add every hash to its PDQ index. Returns seconds."""
+    started = time.perf_counter()
+    with text.open() as file:
+        threatexchange.PDQIndex2(entries=((line.strip(), None) for line in file))
+    return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The cost of the client: a call of a plain stub compared with one of `Client` and `AsyncClient`.
+"""The cost of the client: calls of `Client` and `AsyncClient` compared with a plain stub.
 
     make bench ARGS="-k client"
 
@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import pytest
 from featsvc_client import AsyncClient, Client
 from featsvc_client.v1 import hashing_pb2, hashing_pb2_grpc
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare
+from bench.size import pick
 from tests.integration.running import Running, running
 
 REQUEST = hashing_pb2.ListAlgorithmsRequest(algorithms=["md5"])
-CALLS = 50
-"""Of one round."""
+CALLS = pick(50, smoke=2)
+"""Of one event loop's run."""
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield service
 
 
-@pytest.mark.parametrize("how", ["plain stub", "Client"])
-def bench_client_blocking(benchmark: BenchmarkFixture, server: Running, how: str) -> None:
-    benchmark.group = f"client: {CALLS} blocking calls"
+def bench_client_blocking(compare: Compare, server: Running) -> None:
     with Client(server.address) as client:
         plain = hashing_pb2_grpc.HashingServiceStub(client.channel)
-        call = (plain if how == "plain stub" else client.hashing).ListAlgorithms
-
-        def calls() -> None:
-            for _ in range(CALLS):
-                call(REQUEST)
-
-        calls()
-        benchmark(calls)
+        compare(
+            "one blocking call",
+            lambda: client.hashing.ListAlgorithms(REQUEST),
+            {"a plain stub": lambda: plain.ListAlgorithms(REQUEST)},
+        )
 
 
-@pytest.mark.parametrize("how", ["plain stub", "AsyncClient"])
-def bench_client_asyncio(benchmark: BenchmarkFixture, server: Running, how: str) -> None:
-    benchmark.group = f"client: {CALLS} asyncio calls"
+def bench_client_asyncio(compare: Compare, server: Running) -> None:
     with asyncio.Runner() as runner:
 
         async def connect() -> AsyncClient:
@@ -52,12 +46,15 @@ def bench_client_asyncio(benchmark: BenchmarkFixture, server: Running, how: str)
 
         client = runner.run(connect())
         plain = hashing_pb2_grpc.HashingServiceStub(client.channel)
-        call = (plain if how == "plain stub" else client.hashing).ListAlgorithms
 
-        async def calls() -> None:
+        async def calls(stub: "hashing_pb2_grpc.HashingServiceAsyncStub") -> None:
             for _ in range(CALLS):
-                await call(REQUEST)
+                await stub.ListAlgorithms(REQUEST)
 
-        runner.run(calls())
-        benchmark(lambda: runner.run(calls()))
+        compare(
+            f"one of {CALLS} asyncio calls",
+            lambda: runner.run(calls(client.hashing)),
+            {"a plain stub": lambda: runner.run(calls(plain))},
+            operations=CALLS,
+        )
         runner.run(client.close())

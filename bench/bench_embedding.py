@@ -4,28 +4,30 @@
 
 16 concurrent callers run learned models. The batcher is compared with three alternatives:
 
-- `one at a time`: a session with ONNX Runtime's defaults, behind a lock;
-- `all at once`: the same session, called by all 16 callers concurrently;
-- `our threads, unbatched`: featsvc's threads and session settings with batches of one, which
+- ONNX Runtime, one at a time: a session with its defaults, behind a lock;
+- ONNX Runtime, all at once: the same session, called by all 16 callers concurrently;
+- our threads, unbatched: featsvc's threads and session settings with batches of one, which
   separates the gain of batching from that of not oversubscribing the cores.
-
-`p99_ms`, `rows_per_batch`, `bound_ms` and `refused` are in the extra info of each row.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from featsvc_kernels import reference_embedding
 from numpy.typing import NDArray
-from pytest_benchmark.fixture import BenchmarkFixture
 from skimage.feature import hog as skimage_hog
 
 from bench.bench_hashing_gil import Ticker
+from bench.compare import Compare, Side, peer
+from bench.size import pick
 from featsvc.embedding import BatchingOptions, ModelSpec, OnnxEmbedder, Preprocessing, classical
 from featsvc.embedding.batching import MicroBatcher
 from featsvc.errors import Overloaded
@@ -33,11 +35,14 @@ from tests.embedding.onnx_files import means_spec, two_layers
 from tests.embedding.opennsfw import opennsfw_spec
 from tests.hashing.photographs import photograph
 
-CALLERS = 16
-CALLS = 5
+CALLERS = pick(16, smoke=2)
+CALLS = pick(5, smoke=1)
 """Calls of each caller in a round."""
 ROUNDS = 8
+HIDDEN = pick(8192, smoke=8)
+IMAGES = pick(40, smoke=1)
 BOUND_MS = 1000.0
+onnxruntime = peer("onnxruntime")
 PHOTO = photograph("astronaut.png")
 BLOCK = classical.downsample(PHOTO)
 
@@ -48,29 +53,17 @@ OURS: dict[str, Callable[[], object]] = {
     "colour_layout": lambda: classical.compute_colour_layout(PHOTO),
 }
 PEERS: dict[str, tuple[str, Callable[[], object]]] = {
-    "gist": ("numpy", lambda: reference_embedding.gist(BLOCK.astype(float))),
+    # The pass over the pixels, which PDQ needs too: PDQF adds to it what it takes itself.
+    "pdqf": ("PDQ's pass over the pixels", lambda: classical.downsample(PHOTO)),
+    "gist": ("NumPy", lambda: reference_embedding.gist(BLOCK.astype(float))),
     "hog": ("scikit-image", lambda: skimage_hog(BLOCK, 9, (8, 8), (2, 2), "L2-Hys")),
-    "colour_layout": ("numpy", lambda: reference_embedding.colour_layout(PHOTO)),
+    "colour_layout": ("NumPy", lambda: reference_embedding.colour_layout(PHOTO)),
 }
 
 
 @pytest.mark.parametrize("name", OURS)
-def bench_classical(benchmark: BenchmarkFixture, name: str) -> None:
-    benchmark.group = f"{name} of 512x512"
-    benchmark(OURS[name])
-
-
-@pytest.mark.parametrize("name", PEERS)
-def bench_classical_peer(benchmark: BenchmarkFixture, name: str) -> None:
-    benchmark.group = f"{name} of 512x512"
-    benchmark.extra_info["peer"] = PEERS[name][0]
-    benchmark(PEERS[name][1])
-
-
-def bench_pdqf_beside_pdq(benchmark: BenchmarkFixture) -> None:
-    """The pass over the pixels, which PDQ needs too: PDQF adds only the row `pdqf` above."""
-    benchmark.group = "pdqf of 512x512"
-    benchmark(classical.downsample, PHOTO)
+def bench_classical(compare: Compare, name: str) -> None:
+    compare(f"{name} of 512x512", OURS[name], dict([PEERS[name]]))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +71,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
     """A convolutional net, bound by computing, and dense layers, bound by reading 128 MB."""
     dense = means_spec(
         tmp_path_factory.mktemp("models"),
-        two_layers(8192, 1024),
+        two_layers(HIDDEN, 1024),
         name="dense",
         scores_output="",
         labels=(),
@@ -102,25 +95,20 @@ def ask_all(call: Callable[[], object]) -> list[float]:
         return [t for each in callers.map(caller, range(CALLERS)) for t in each]
 
 
-def measure(benchmark: BenchmarkFixture, call: Callable[[], object]) -> None:
-    ask_all(call)
-    took: list[float] = []
-    benchmark.pedantic(lambda: took.extend(ask_all(call)), rounds=ROUNDS)
-    benchmark.extra_info["p50_ms"] = round(float(np.percentile(took, 50)) * 1000, 1)
-    benchmark.extra_info["p99_ms"] = round(float(np.percentile(took, 99)) * 1000, 1)
+@dataclass
+class Batched:
+    """Our model behind a batcher, and how it batched."""
+
+    call: Side
+    sizes: list[int]
+    refused: list[int]
 
 
-@pytest.mark.parametrize("name", ["opennsfw", "dense"])
-@pytest.mark.parametrize("how", ["batched", "our threads, unbatched"])
-def bench_learned(
-    benchmark: BenchmarkFixture, specs: dict[str, ModelSpec], name: str, how: str
-) -> None:
-    model = OnnxEmbedder(specs[name])
-    benchmark.group = f"{name}, {CALLERS} callers"
-    batcher = MicroBatcher(
-        BatchingOptions(threads=2, max_batch=16 if how == "batched" else 1, max_latency_ms=BOUND_MS)
-    )
+@contextmanager
+def batched(model: OnnxEmbedder, max_batch: int) -> Iterator[Batched]:
+    batcher = MicroBatcher(BatchingOptions(threads=2, max_batch=max_batch, max_latency_ms=BOUND_MS))
     sizes: list[int] = []
+    refused: list[int] = []
 
     def run(batch: NDArray[np.float32]) -> Any:
         sizes.append(len(batch))
@@ -128,7 +116,6 @@ def bench_learned(
 
     queue = batcher.add(run, row_s=model.row_s)
     row = model.preprocessing.apply(PHOTO)
-    refused: list[int] = []
 
     def call() -> object:
         while True:
@@ -138,22 +125,13 @@ def bench_learned(
                 refused.append(exc.retry_after_ms)
                 time.sleep(exc.retry_after_ms / 1000)
 
-    measure(benchmark, call)
+    yield Batched(call, sizes, refused)
     batcher.close()
-    benchmark.extra_info["rows_per_batch"] = round(float(np.mean(sizes)), 1)
-    benchmark.extra_info["bound_ms"] = BOUND_MS
-    benchmark.extra_info["refused"] = len(refused)
 
 
-@pytest.mark.parametrize("name", ["opennsfw", "dense"])
-@pytest.mark.parametrize("how", ["one at a time", "all at once"])
-def bench_learned_naive(
-    benchmark: BenchmarkFixture, specs: dict[str, ModelSpec], name: str, how: str
-) -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    spec = specs[name]
-    session = runtime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
-    benchmark.group = f"{name}, {CALLERS} callers"
+def naive(spec: ModelSpec) -> tuple[Side, Side]:
+    """ONNX Runtime as installed: one call at a time, and all at once."""
+    session = onnxruntime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
     row: NDArray[np.float32] = spec.preprocessing.apply(PHOTO)[None]
     feed = {session.get_inputs()[0].name: row}
     lock = threading.Lock()
@@ -162,14 +140,42 @@ def bench_learned_naive(
         with lock:
             return session.run(None, feed)
 
-    call = locked if how == "one at a time" else lambda: session.run(None, feed)
-    measure(benchmark, call)
+    return locked, lambda: session.run(None, feed)
+
+
+@pytest.mark.skipif(onnxruntime is None, reason="needs the extra `embed`")
+@pytest.mark.parametrize("name", ["opennsfw", "dense"])
+def bench_learned(compare: Compare, specs: dict[str, ModelSpec], name: str) -> None:
+    model = OnnxEmbedder(specs[name])
+    with batched(model, max_batch=16) as ours, batched(model, max_batch=1) as unbatched:
+        locked, unlocked = naive(specs[name])
+        calls = {
+            "batched": ours.call,
+            "ONNX Runtime, one at a time": locked,
+            "ONNX Runtime, all at once": unlocked,
+            "our threads, unbatched": unbatched.call,
+        }
+        took: dict[str, list[float]] = {side: [] for side in calls}
+        sides = {
+            side: partial(lambda call, took: took.extend(ask_all(call)), call, took[side])
+            for side, call in calls.items()
+        }
+        case = compare(
+            f"one picture, {name}, {CALLERS} callers",
+            sides.pop("batched"),
+            sides,
+            operations=CALLERS * CALLS,
+            rounds=ROUNDS,
+        )
+        for side, times_s in took.items():
+            case.notes[f"p99 of an answer, {side}"] = f"{np.percentile(times_s, 99) * 1000:.1f} ms"
+        case.notes["rows per batch"] = round(float(np.mean(ours.sizes)), 1)
+        case.notes[f"refused for the bound of {BOUND_MS:g} ms"] = len(ours.refused)
 
 
 @pytest.mark.parametrize("what", ["classical", "preprocessing", "opennsfw"])
-def bench_gil(benchmark: BenchmarkFixture, specs: dict[str, ModelSpec], what: str) -> None:
-    """The longest wait of a ticker thread while another thread embeds, `longest_wait_ms`."""
-    benchmark.group = "ticker beside an embedding thread"
+def bench_gil(compare: Compare, specs: dict[str, ModelSpec], what: str) -> None:
+    """The longest wait of a ticker thread while another thread embeds."""
     model = OnnxEmbedder(specs["opennsfw"])
     row = model.preprocessing.apply(PHOTO)[None]
     work: dict[str, Callable[[], object]] = {
@@ -178,12 +184,10 @@ def bench_gil(benchmark: BenchmarkFixture, specs: dict[str, ModelSpec], what: st
         "opennsfw": lambda: model.run(row),
     }
 
-    def run() -> float:
+    def wait_s() -> float:
         with ThreadPoolExecutor(1) as threads, Ticker() as ticker:
-            for future in [threads.submit(work[what]) for _ in range(40)]:
+            for future in [threads.submit(work[what]) for _ in range(IMAGES)]:
                 future.result()
-        return ticker.longest_wait_ms
+        return ticker.longest_wait_ms / 1000
 
-    waits = [run() for _ in range(5)]
-    benchmark.pedantic(run, rounds=3)
-    benchmark.extra_info["longest_wait_ms"] = round(float(np.median(waits)), 2)
+    compare(f"longest wait of another thread, {what}", wait_s, rounds=5, own_clock=True)

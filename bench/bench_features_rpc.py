@@ -9,9 +9,11 @@ too: its ratio says what one core of server can do.
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,9 +22,10 @@ import pytest
 import uvloop
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from grpc import aio
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.bench_accounts_memory import running_valkey
+from bench.compare import Compare
+from bench.size import pick
 from featsvc.accounts import Event, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
 from featsvc.accounts.events import clock_ms
@@ -32,10 +35,10 @@ from featsvc.service.server import GrpcService, Server
 
 ECHO = "/featsvc.bench.Echo/Echo"
 GET = "/featsvc.v1.FeatureService/GetFeatures"
-CALLS = 2000
+CALLS = pick(2000, smoke=10)
 AT_ONCE = 64
-ACCOUNTS = 100
-EVENTS_PER_ACCOUNT = 200
+ACCOUNTS = pick(100, smoke=2)
+EVENTS_PER_ACCOUNT = pick(200, smoke=4)
 
 
 class Echo:
@@ -139,20 +142,14 @@ def requests(method: str) -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("method", [ECHO, GET], ids=["echo", "GetFeatures"])
 def bench_features_rpc(
-    benchmark: BenchmarkFixture,
-    loop: asyncio.AbstractEventLoop,
-    server: tuple[str, psutil.Process],
-    method: str,
+    compare: Compare, loop: asyncio.AbstractEventLoop, server: tuple[str, psutil.Process]
 ) -> None:
-    """2,000 unary calls, 64 at a time; GetFeatures reads the ten features of `upload_gate`."""
-    benchmark.group = "unary RPC, 64 at a time"
+    """Unary calls, 64 at a time; GetFeatures reads the ten features of `upload_gate`."""
     address, process = server
-    packed = requests(method)
-    spent_s: list[float] = []
+    spent_s: dict[str, list[float]] = {GET: [], ECHO: []}
 
-    async def load() -> None:
+    async def load(method: str, packed: list[bytes]) -> None:
         async with aio.insecure_channel(address) as channel:
             call: Any = channel.unary_unary(method)
             await call(packed[0])
@@ -165,14 +162,26 @@ def bench_features_rpc(
 
             await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
             after = process.cpu_times()
-            spent_s.append(after.user + after.system - before.user - before.system)
+            spent_s[method].append(after.user + after.system - before.user - before.system)
 
-    benchmark.pedantic(lambda: loop.run_until_complete(load()), rounds=15, warmup_rounds=2)
-    median_s = benchmark.stats.stats.median  # type: ignore[union-attr]
-    benchmark.extra_info["calls_per_s"] = round(CALLS / median_s)
-    spent_us = sorted(spent_s)[len(spent_s) // 2] / CALLS * 1e6
-    benchmark.extra_info["server_cpu_us_per_call"] = round(spent_us, 1)
-    print(method, benchmark.extra_info)
+    sides = {
+        method: partial(
+            lambda packed, method: loop.run_until_complete(load(method, packed)),
+            requests(method),
+            method,
+        )
+        for method in spent_s
+    }
+    case = compare(
+        f"one GetFeatures, {AT_ONCE} at a time",
+        sides[GET],
+        {"an empty echo": sides[ECHO]},
+        operations=CALLS,
+        rounds=15,
+    )
+    for name, method in (("GetFeatures", GET), ("the echo", ECHO)):
+        spent_us = statistics.median(spent_s[method]) / CALLS * 1e6
+        case.notes[f"CPU of the server, {name}"] = f"{spent_us:.1f} µs"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Hashing compared with its peers: PDQ kernels, whole JPEGs, imagehash's algorithms.
 
-One thread, both sides in one group of one run: read the ratio, not the time.
+    make peers bench ARGS="-k hashing"
+
+One thread.
 """
 
-import io
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -15,8 +16,9 @@ import pytest
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare, Side, peer
+from bench.size import pick
 from featsvc.hashing import imagehashes
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import hash_pdq, hash_pdq_dihedral
@@ -31,10 +33,15 @@ from featsvc.signals.computing import resolve
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from tests.hashing.photographs import encode, photograph
 
-pdqhash = pytest.importorskip("pdqhash", reason="of the `peers` extra")
+pdqhash = peer("pdqhash")
+threatexchange = peer("threatexchange.signal_type.pdq.signal")
 
-SIZES = [(512, 384), (1600, 1004), (4000, 3000)]
-by_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+SIZES = pick([(512, 384), (1600, 1004), (4000, 3000)], smoke=[(160, 120), (320, 200)])
+LARGER = SIZES[1:]
+
+
+def by_size(sizes: list[tuple[int, int]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("size", sizes, ids=lambda size: f"{size[0]}x{size[1]}")
 
 
 @cache
@@ -57,46 +64,40 @@ def jpeg(size: tuple[int, int]) -> bytes:
     return encode(picture(size), "JPEG", quality=85)
 
 
-@pytest.mark.benchmark(group="pdq-kernel")
-@by_size
-class TestPdqKernel:
-    def test_pdqhash(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(pdqhash.compute, rgb(size))
+@by_size(SIZES)
+def bench_pdq_of_pixels(compare: Compare, size: tuple[int, int]) -> None:
+    pixels, grey_pixels = rgb(size), grey(size)
+    theirs = pdqhash and (lambda: pdqhash.compute(pixels))
+    shape = f"{size[0]}x{size[1]}"
 
-    def test_ours_rgb(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(hash_pdq, rgb(size))
+    def one() -> object:
+        return hash_pdq(pixels)
 
-    def test_ours_grey(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(hash_pdq, grey(size))
+    def with_variants() -> object:
+        return list(make_query(frozenset(DEFAULT_QUERY_VARIANTS), pixels))
 
-    def test_ours_dihedral(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(hash_pdq_dihedral, rgb(size))
-
-    def test_ours_default_variants(
-        self, benchmark: BenchmarkFixture, size: tuple[int, int]
-    ) -> None:
-        wanted = frozenset(DEFAULT_QUERY_VARIANTS)
-        benchmark(lambda: list(make_query(wanted, rgb(size))))
-
-    def test_sum_of_the_array(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(rgb(size).sum)
+    compare(f"PDQ of RGB pixels, {shape}", one, {"pdqhash": theirs, "NumPy's sum": pixels.sum})
+    compare(f"PDQ of grey pixels, {shape}", lambda: hash_pdq(grey_pixels), {"pdqhash": theirs})
+    compare(f"eight turned PDQ, {shape}", lambda: hash_pdq_dihedral(pixels), {"one PDQ": one})
+    compare(f"PDQ with default variants, {shape}", with_variants, {"one PDQ": one})
 
 
-@pytest.mark.benchmark(group="jpeg-to-pdq")
-@pytest.mark.parametrize("size", SIZES[1:], ids=["1.6MP", "12MP"])
-class TestJpegToPdq:
-    def test_threatexchange(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        signal = pytest.importorskip("threatexchange.signal_type.pdq.signal").PdqSignal
-        benchmark(signal.hash_from_bytes, jpeg(size))
+@by_size(LARGER)
+def bench_jpeg_to_pdq(compare: Compare, size: tuple[int, int]) -> None:
+    content = jpeg(size)
+    signal = threatexchange and threatexchange.PdqSignal
+    compare(
+        f"JPEG to PDQ, {size[0] * size[1] / 1e6:.1f} megapixels",
+        lambda: hash_content(content, ("pdq",), DecodeOptions(), Limits()),
+        {
+            "threatexchange": signal and (lambda: signal.hash_from_bytes(content)),
+            "the bare grey decode": lambda: simplejpeg.decode_jpeg(content, "GRAY"),
+        },
+    )
 
-    def test_ours(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(hash_content, jpeg(size), ("pdq",), DecodeOptions(), Limits())
 
-    def test_bare_grey_decode(self, benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-        benchmark(simplejpeg.decode_jpeg, jpeg(size), "GRAY")
-
-
-IMAGEHASH_SIZE = (1024, 768)
+IMAGEHASH_SIZE = pick((1024, 768), smoke=(256, 192))
+SHAPE = f"{IMAGEHASH_SIZE[0]}x{IMAGEHASH_SIZE[1]}"
 IMAGEHASHES: dict[str, Callable[[Image.Image], object]] = {
     "whash": imagehash.whash,
     "colorhash": imagehash.colorhash,
@@ -121,44 +122,47 @@ def ours(name: str, pixels: NDArray[np.uint8]) -> object:
     return list(make(Picture(pixels), kind)) if bits is make else bits(GreyPlane(pixels), 8)
 
 
-@pytest.mark.parametrize("name", IMAGEHASHES)
-class TestImagehash:
-    def test_imagehash(self, benchmark: BenchmarkFixture, name: str) -> None:
-        benchmark.group = f"imagehash {name} 1024x768"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyWavelets warns that db4 exceeds small bands
-            benchmark(IMAGEHASHES[name], picture(IMAGEHASH_SIZE))
+def quietly(side: Side) -> Side:
+    """The side without PyWavelets' warning that db4 exceeds small bands."""
 
-    def test_ours(self, benchmark: BenchmarkFixture, name: str) -> None:
-        benchmark.group = f"imagehash {name} 1024x768"
-        benchmark(ours, name, rgb(IMAGEHASH_SIZE))
-
-
-@pytest.mark.benchmark(group="imagehash, all in one pass 1024x768")
-class TestAllImagehashes:
-    def test_imagehash(self, benchmark: BenchmarkFixture) -> None:
-        def run() -> None:
-            for function in IMAGEHASHES.values():
-                function(picture(IMAGEHASH_SIZE))
-
+    def run() -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            benchmark(run)
+            return side()
 
-    def test_ours(self, benchmark: BenchmarkFixture) -> None:
-        image = Decoded("image/png", *IMAGEHASH_SIZE, rgb(IMAGEHASH_SIZE))
-        benchmark(hash_image, image, [ALGORITHMS[name] for name in IMAGEHASHES])
+    return run
 
 
-@pytest.mark.benchmark(group="content, every algorithm, one decode 1.6MP")
-def test_every_algorithm_of_a_jpeg(benchmark: BenchmarkFixture) -> None:
+@pytest.mark.parametrize("name", IMAGEHASHES)
+def bench_imagehash(compare: Compare, name: str) -> None:
+    image, pixels = picture(IMAGEHASH_SIZE), rgb(IMAGEHASH_SIZE)
+    theirs = quietly(lambda: IMAGEHASHES[name](image))
+    compare(f"{name}, {SHAPE}", lambda: ours(name, pixels), {"imagehash": theirs})
+
+
+def bench_imagehash_all(compare: Compare) -> None:
+    image, pixels = picture(IMAGEHASH_SIZE), rgb(IMAGEHASH_SIZE)
+    decoded = Decoded("image/png", *IMAGEHASH_SIZE, pixels)
+    theirs = quietly(lambda: [function(image) for function in IMAGEHASHES.values()])
+    kinds = [ALGORITHMS[name] for name in IMAGEHASHES]
+    compare(
+        f"all nine in one pass, {SHAPE}", lambda: hash_image(decoded, kinds), {"imagehash": theirs}
+    )
+
+
+def bench_every_algorithm(compare: Compare) -> None:
     names = tuple(name for name, kind in ALGORITHMS.items() if kind.kind is Kind.PICTURE)
-    benchmark(hash_content, jpeg(SIZES[1]), names, DecodeOptions(), Limits())
+    content = jpeg(LARGER[0])
+    compare(
+        f"every algorithm of a JPEG, {LARGER[0][0]}x{LARGER[0][1]}",
+        lambda: hash_content(content, names, DecodeOptions(), Limits()),
+    )
 
 
-@pytest.mark.benchmark(group="decode 1600x1004")
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_formats_to_pdq(benchmark: BenchmarkFixture, file_format: str) -> None:
-    out = io.BytesIO()
-    picture(SIZES[1]).save(out, file_format)
-    benchmark(hash_content, out.getvalue(), ("pdq",), DecodeOptions(), Limits())
+def bench_formats(compare: Compare, file_format: str) -> None:
+    content = encode(picture(LARGER[0]), file_format)
+    compare(
+        f"{file_format} to PDQ, {LARGER[0][0]}x{LARGER[0][1]}",
+        lambda: hash_content(content, ("pdq",), DecodeOptions(), Limits()),
+    )

@@ -1,6 +1,6 @@
-"""Does hashing release the GIL? The longest wait of a ticker thread beside four hashing threads.
+"""Hashing without the GIL: how long another thread waits beside four hashing threads.
 
-The result is `longest_wait_ms` in the extra info of each entry; `-s` prints it.
+make peers bench ARGS="-k hashing_gil"
 """
 
 import threading
@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
-from bench.bench_hashing import SIZES, jpeg
+from bench.bench_hashing import LARGER, jpeg, threatexchange
+from bench.compare import Compare
+from bench.size import pick
 from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
 
-THREADS, ROUNDS = 4, 24
+THREADS = 4
+FILES = pick(24, smoke=4)
 
 
 class Ticker:
@@ -47,26 +47,24 @@ def hash_ours(content: bytes) -> object:
     return hash_content(content, ("pdq",), DecodeOptions(), Limits())
 
 
-def hash_theirs() -> Callable[[bytes], object]:
-    signal = pytest.importorskip("threatexchange.signal_type.pdq.signal").PdqSignal
-    function: Callable[[bytes], object] = signal.hash_from_bytes
-    return function
+def longest_wait_s(function: Callable[[bytes], object]) -> float:
+    """Seconds that the ticker waited at most while four threads hashed 24 files."""
+    content = jpeg(LARGER[0])
+    with ThreadPoolExecutor(THREADS) as pool, Ticker() as ticker:
+        for _ in pool.map(function, [content] * FILES):
+            pass
+    return ticker.longest_wait_ms / 1000
 
 
-@pytest.mark.benchmark(group="ticker beside four hashing threads, 1.6MP")
-@pytest.mark.parametrize("peer", ["ours", "pdqhash"])
-def test_ticker(benchmark: BenchmarkFixture, peer: str) -> None:
-    function = hash_ours if peer == "ours" else hash_theirs()
-    content = jpeg(SIZES[1])
-
-    def run() -> float:
-        with ThreadPoolExecutor(THREADS) as pool, Ticker() as ticker:
-            for _ in pool.map(function, [content] * ROUNDS):
-                pass
-        return ticker.longest_wait_ms
-
-    function(content)
-    worst = max(run() for _ in range(3))
-    benchmark(run)
-    benchmark.extra_info["longest_wait_ms"] = round(worst, 2)
-    print(f"\n{peer}: the ticker waited {worst:.1f} ms at most")
+def bench_ticker(compare: Compare) -> None:
+    theirs = threatexchange and threatexchange.PdqSignal.hash_from_bytes
+    case = compare(
+        f"longest wait of another thread, {FILES} JPEGs of {LARGER[0][0]}x{LARGER[0][1]}",
+        lambda: longest_wait_s(hash_ours),
+        {"threatexchange": theirs and (lambda: longest_wait_s(theirs))},
+        rounds=9,
+        own_clock=True,
+    )
+    case.words = ("shorter", "longer")
+    for side, waits_s in case.seconds.items():
+        case.notes[f"worst wait, {side}"] = f"{max(waits_s) * 1000:.1f} ms"

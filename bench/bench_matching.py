@@ -1,16 +1,14 @@
 """Exact radius search compared with FAISS and threatexchange, on uniform and clustered hashes.
 
-    make bench ARGS="-k matching"
-    FEATSVC_BENCH_LARGE=1 make bench ARGS="-k matching"     also with 10 M entries (about 3 GB)
+    make peers bench ARGS="-k matching"
+    BENCH_SIZE=large make peers bench ARGS="-k matching"      also with 10 M entries (about 4 GB)
 
-One thread. Every engine of a group answers the same queries, one at a time; equal result sets are
-asserted before timing. The table has the ratios.
+One thread. Every engine answers the same queries, one at a time; equal result sets are asserted
+before timing.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from functools import cache
-from itertools import cycle
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare, Side, peer
+from bench.size import pick
 from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.times import from_us
 from featsvc.matching.engines import MultiIndexEngine, build_engine
@@ -34,11 +33,17 @@ from tests.matching.served import bank
 
 RADIUS = 31
 PDQ = ALGORITHMS["pdq"]
-SIZES = [10_000, 100_000, 1_000_000]
-if os.environ.get("FEATSVC_BENCH_LARGE"):
-    SIZES.append(10_000_000)
+MILLION = pick(1_000_000, smoke=5_000)
+SIZES = pick(
+    [10_000, 100_000, 1_000_000],
+    smoke=[5_000],
+    large=[10_000, 100_000, 1_000_000, 10_000_000],
+)
+SOME = pick(100_000, smoke=500)
 DISTRIBUTIONS = ("uniform", "clustered")
-PEERS = ("featsvc", "faiss flat", "faiss multi-hash")
+PEERS = ("faiss flat", "faiss multi-hash")
+
+threatexchange = peer("threatexchange.signal_type.pdq.pdq_index")
 
 # FAISS keeps this per calling thread.
 faiss.omp_set_num_threads(1)
@@ -78,89 +83,97 @@ def engine(distribution: str, count: int) -> MultiIndexEngine:
     return made
 
 
-def searcher(peer: str, distribution: str, count: int) -> tuple[Callable[[Values], object], Search]:
-    """The timed search, and its result as a set of (row, distance)."""
-    values, _ = hashes(distribution, count)
-    if peer == "featsvc":
-        ours = engine(distribution, count)
+def our_search(distribution: str, count: int) -> Search:
+    ours = engine(distribution, count)
 
-        def as_set(query: Values) -> set[tuple[int, int]]:
-            hits = ours.search(query, RADIUS)
-            return set(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
+    def as_set(query: Values) -> set[tuple[int, int]]:
+        hits = ours.search(query, RADIUS)
+        return set(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
 
-        return lambda query: ours.search(query, RADIUS), as_set
+    return as_set
+
+
+def faiss_index(title: str, values: Values) -> Any:
     index: Any = faiss.IndexBinaryFlat(256)
-    if peer == "faiss multi-hash":
+    if title == "faiss multi-hash":
         index = faiss.IndexBinaryMultiHash(256, 16, 16)
         index.nflip = 1
     index.add(values)
-
-    def found(query: Values) -> set[tuple[int, int]]:
-        _, distances, rows = index.range_search(query, RADIUS + 1)
-        return set(zip(rows.tolist(), distances.astype(int).tolist(), strict=True))
-
-    return lambda query: index.range_search(query, RADIUS + 1), found
+    return index
 
 
-@pytest.mark.parametrize("peer", PEERS)
+def each(search: Callable[[Values], object], queries: Values) -> Side:
+    """Ask all queries, one at a time."""
+    one_by_one = [queries[i : i + 1] for i in range(len(queries))]
+
+    def ask() -> None:
+        for query in one_by_one:
+            search(query)
+
+    return ask
+
+
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("count", SIZES)
-def bench_matching_query(
-    benchmark: BenchmarkFixture, count: int, distribution: str, peer: str
-) -> None:
+def bench_matching_query(compare: Compare, count: int, distribution: str) -> None:
     """One query of 256 bits, R = 31."""
-    benchmark.group = f"one query, {distribution}, {count:,} entries"
-    _, queries = hashes(distribution, count)
-    timed, as_set = searcher(peer, distribution, count)
-    ours = engine(distribution, count)
-    for i in range(20):
-        query = queries[i : i + 1]
-        hits = ours.search(query, RADIUS)
-        assert as_set(query) == set(zip(hits.rows.tolist(), hits.distances.tolist(), strict=True))
-    one_by_one: Iterator[Values] = cycle([queries[i : i + 1] for i in range(len(queries))])
-    rounds = 200 if count >= 1_000_000 else 2000
-    benchmark.pedantic(
-        timed, setup=lambda: ((next(one_by_one),), {}), rounds=rounds, warmup_rounds=20
+    values, queries = hashes(distribution, count)
+    ours, as_set = engine(distribution, count), our_search(distribution, count)
+    peers: dict[str, Side | None] = {}
+    for title in PEERS:
+        index = faiss_index(title, values)
+        for i in range(20):
+            _, distances, rows = index.range_search(queries[i : i + 1], RADIUS + 1)
+            found = set(zip(rows.tolist(), distances.astype(int).tolist(), strict=True))
+            assert found == as_set(queries[i : i + 1])
+        peers[title] = each(partial(index.range_search, thresh=RADIUS + 1), queries)
+    compare(
+        f"one query, {distribution}, {count:,} entries",
+        each(lambda query: ours.search(query, RADIUS), queries),
+        peers,
+        operations=len(queries),
     )
 
 
-@pytest.mark.parametrize("peer", ["featsvc", "threatexchange"])
 @pytest.mark.parametrize("answer", ["no match", "one match"])
-def bench_matching_threatexchange(benchmark: BenchmarkFixture, peer: str, answer: str) -> None:
+def bench_matching_threatexchange(compare: Compare, answer: str) -> None:
     """`PDQIndex.query` and `Snapshot.match`, both of Python objects; the latter applies all rules.
 
     Most queries match nothing, as most uploads do.
     """
-    benchmark.group = f"one query, answered in objects: {answer}, 100,000 entries"
-    values, _ = hashes("uniform", 100_000)
+    values, _ = hashes("uniform", SOME)
     queries = values[:100]
     if answer == "no match":
         queries = np.random.default_rng(1).integers(0, 256, (100, 32), dtype=np.uint8)
-    if peer == "featsvc":
-        signals = cycle([Signal(PDQ, bytes(q)) for q in queries])
-        served = snapshot(values)
-        benchmark.pedantic(
-            served.match, setup=lambda: (([next(signals)],), {}), rounds=2000, warmup_rounds=20
-        )
-        return
-    pdq_index = pytest.importorskip("threatexchange.signal_type.pdq.pdq_index")
-    index = pdq_index.PDQIndex()
-    index.add_all([(bytes(v).hex(), i) for i, v in enumerate(values)])
-    texts = cycle([bytes(q).hex() for q in queries])
-    benchmark.pedantic(
-        index.query, setup=lambda: ((next(texts),), {}), rounds=500, warmup_rounds=20
+    signals = [Signal(PDQ, bytes(q)) for q in queries]
+    served = snapshot(values)
+    theirs = None
+    if threatexchange:
+        index = threatexchange.PDQIndex()
+        index.add_all([(bytes(v).hex(), i) for i, v in enumerate(values)])
+        texts = [bytes(q).hex() for q in queries]
+        theirs = partial(_all, index.query, texts)
+    compare(
+        f"one query answered in objects, {answer}, {len(values):,} entries",
+        lambda: [served.match([signal]) for signal in signals],
+        {"threatexchange": theirs},
+        operations=len(queries),
     )
 
 
-@pytest.mark.parametrize("count", [n for n in SIZES if n >= 1_000_000])
-def bench_matching_build(benchmark: BenchmarkFixture, count: int) -> None:
-    """Build the index of hashes in memory; bytes per entry are in the extra info."""
-    benchmark.group = f"build, {count:,} entries"
+def _all(function: Callable[[str], object], arguments: list[str]) -> list[object]:
+    return [function(argument) for argument in arguments]
+
+
+@pytest.mark.parametrize("count", [n for n in SIZES if n >= MILLION])
+def bench_matching_build(compare: Compare, count: int) -> None:
+    """Build the index of hashes in memory."""
     values, _ = hashes("uniform", count)
-    made = benchmark.pedantic(build_engine, args=(PDQ, values), rounds=3)
-    size = sum(array.nbytes for array in made.arrays.values())
-    benchmark.extra_info["bytes_per_entry"] = round(size / count, 1)
-    print(f"\n{count:,} entries: {size / count:.1f} bytes an entry")
+    case = compare(
+        f"build the engine of {count:,} entries", lambda: build_engine(PDQ, values), rounds=3
+    )
+    size = sum(array.nbytes for array in engine("uniform", count).arrays.values())
+    case.notes["bytes per entry"] = round(size / count, 1)
 
 
 def snapshot(values: Values) -> Snapshot:
@@ -171,30 +184,28 @@ def snapshot(values: Values) -> Snapshot:
 
 @pytest.fixture(scope="module")
 def million() -> Snapshot:
-    return snapshot(hashes("uniform", 1_000_000)[0])
+    return snapshot(hashes("uniform", MILLION)[0])
 
 
-@pytest.mark.parametrize("how", ["kernel", "match_batch"])
-def bench_matching_batch(benchmark: BenchmarkFixture, million: Snapshot, how: str) -> None:
-    """1,024 queries at once at 1 M entries: the cost of the rules and the columns."""
-    benchmark.group = "1,024 queries in one batch, 1,000,000 entries"
-    queries = np.tile(hashes("uniform", 1_000_000)[1], (6, 1))[:1024]
-    if how == "kernel":
-        index = million._views[0].part.indexes["pdq"].engine
-        benchmark(index.search, queries, RADIUS)
-    else:
-        benchmark(million.match_batch, get_algorithm("pdq"), queries)
+def bench_matching_batch(compare: Compare, million: Snapshot) -> None:
+    """1,024 queries at once: the cost of the rules and the columns."""
+    queries = np.tile(hashes("uniform", MILLION)[1], (6, 1))[:1024]
+    index = million._views[0].part.indexes["pdq"].engine
+    compare(
+        f"one of 1,024 queries in a batch, {MILLION:,} entries",
+        lambda: million.match_batch(get_algorithm("pdq"), queries),
+        {"the kernel alone": lambda: index.search(queries, RADIUS)},
+        operations=len(queries),
+    )
 
 
-def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """From a segment of 1 M entries on disk to the first answer: checksums, mapping, search."""
-    benchmark.group = "restart, 1,000,000 entries"
-    values, queries = hashes("uniform", 1_000_000)
+def bench_matching_restart(compare: Compare, tmp_path: Path) -> None:
+    """From a segment on disk to the first answer: checksums, mapping, search."""
+    values, queries = hashes("uniform", MILLION)
     part = build_part(row(i + 1, value=bytes(v)) for i, v in enumerate(values))
     columns = [getattr(part.entries, name) for name in part.entries.__slots__]
     index = part.indexes["pdq"]
     metadata = sum(c.nbytes for c in columns) + index.entry.nbytes + index.variant.nbytes
-    print(f"\nmetadata: {metadata / len(values):.1f} bytes an entry, external ids included")
     path = write_segment(tmp_path, part, 1, 1)
     query = Signal(PDQ, bytes(queries[0]))
 
@@ -203,4 +214,7 @@ def bench_matching_restart(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
         served = Snapshot(StoreHead(1, from_us(1)), [bank()], layers.views([bank()]))
         served.match([query])
 
-    benchmark.pedantic(restart, rounds=5, warmup_rounds=1)
+    case = compare(f"open a segment of {MILLION:,} entries and search", restart)
+    case.notes["bytes of metadata per entry, external ids included"] = round(
+        metadata / len(values), 1
+    )

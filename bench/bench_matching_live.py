@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare
+from bench.size import pick
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
@@ -23,7 +24,10 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
 
-ENTRIES = 1_000_000
+ENTRIES = pick(1_000_000, smoke=2_000)
+CHANGES = pick(200, smoke=2)
+MATCHES = pick(1000, smoke=10)
+WORKERS = pick(4, smoke=2)
 
 PDQ = get_algorithm("pdq")
 _WORKER = """
@@ -54,12 +58,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BankStore
     file = list_file(b"")
     file._chunks = chunks
     file.format = "pdq-text"
-    started = time.perf_counter()
     store.import_entries("b", file)
-    print(f"\nimport: {ENTRIES / (time.perf_counter() - started):,.0f} rows/s")
-    started = time.perf_counter()
     Indexer(store, folder / "segments").build()
-    print(f"segment from the store: {time.perf_counter() - started:.1f} s")
     follower = Follower(store, segments=folder / "segments")
     follower.start()
     yield store, follower, folder
@@ -67,93 +67,90 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BankStore
     store.close()
 
 
-def bench_live_visible(
-    benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path]
-) -> None:
+def bench_live_visible(compare: Compare, served: tuple[BankStore, Follower, Path]) -> None:
     """One addition: from the acknowledged commit until a poll has loaded it."""
-    benchmark.group = "acknowledged commit to visible, 1,000,000 entries"
     store, follower, _ = served
     numbers = count(1)
-    waits: list[float] = []
 
-    def add() -> tuple[tuple[int], dict[str, int]]:
+    def wait_s() -> float:
         # At a random moment between two polls.
         time.sleep(random.uniform(0, 0.1))
         content = b"%064x\n" % next(numbers)
-        return (store.import_entries("b", list_file(content)).revision,), {}
-
-    def wait(revision: int) -> None:
-        started = time.perf_counter()
+        revision = store.import_entries("b", list_file(content)).revision
+        committed = time.perf_counter()
         while follower.snapshot.revision < revision:
             time.sleep(0.0005)
-        waits.append(time.perf_counter() - started)
+        return time.perf_counter() - committed
 
-    benchmark.pedantic(wait, setup=add, rounds=200)
-    p99_ms = float(np.percentile(waits, 99)) * 1000
-    benchmark.extra_info["p99_ms"] = round(p99_ms, 1)
-    print(f"\ncommit to visible: p99 {p99_ms:.0f} ms")
+    case = compare(
+        f"acknowledged commit to visible, {ENTRIES:,} entries",
+        wait_s,
+        rounds=CHANGES,
+        own_clock=True,
+    )
+    case.notes["p99"] = f"{np.percentile(case.seconds[case.ours], 99) * 1000:.0f} ms"
 
 
-@pytest.mark.parametrize("beside", ["nothing", "a rebuild"])
-def bench_live_rebuild(
-    benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path], beside: str
-) -> None:
-    """`match` at 1 M entries, alone and while the indexer rebuilds all of them."""
-    benchmark.group = "match during a rebuild, 1,000,000 entries"
+def bench_live_rebuild(compare: Compare, served: tuple[BankStore, Follower, Path]) -> None:
+    """`match`, 500 times a second, while the indexer rebuilds everything, and alone."""
     _, follower, folder = served
-    indexer = None
-    if beside == "a rebuild":
+    rng = np.random.default_rng(2)
+    seen: dict[str, list[float]] = {"beside a rebuild": [], "alone": []}
+
+    def match_s(times: list[float]) -> float:
+        took = []
+        for _ in range(MATCHES):
+            time.sleep(0.002)
+            signal = Signal(PDQ, rng.bytes(32))
+            started = time.perf_counter()
+            follower.snapshot.match([signal])
+            took.append(time.perf_counter() - started)
+        times += took
+        return float(np.median(took))
+
+    def beside_s() -> float:
         arguments = ("--compact-entries", "0", "--segments", str(folder / "rebuilt"))
         indexer = subprocess.Popen(
             [sys.executable, "-m", "featsvc.matching.indexer", *arguments],
             env=os.environ | {"FEATSVC_BANKS_URL": f"sqlite:///{folder / 'banks.db'}"},
         )
-        time.sleep(3)
-    rng = np.random.default_rng(2)
-    times: list[float] = []
-
-    def once() -> None:
-        signal = Signal(PDQ, rng.bytes(32))
-        started = time.perf_counter()
-        follower.snapshot.match([signal])
-        times.append(time.perf_counter() - started)
-
-    try:
-        # 500 a second.
-        benchmark.pedantic(once, setup=lambda: time.sleep(0.002), rounds=3000)
-    finally:
-        if indexer is not None:
+        try:
+            time.sleep(pick(3.0, smoke=0.0))
+            return match_s(seen["beside a rebuild"])
+        finally:
             indexer.kill()
             indexer.wait()
-    p99_us = float(np.percentile(times, 99)) * 1e6
-    benchmark.extra_info["p99_us"] = round(p99_us)
-    print(f"\nmatch beside {beside}: p99 {p99_us:.0f} us")
+
+    case = compare(
+        f"match beside a rebuild of {ENTRIES:,} entries",
+        beside_s,
+        {"match alone": lambda: match_s(seen["alone"])},
+        rounds=5,
+        own_clock=True,
+    )
+    for how, times in seen.items():
+        case.notes[f"p99 {how}"] = f"{np.percentile(times, 99) * 1e6:.0f} µs"
 
 
-def bench_live_shared_pages(
-    benchmark: BenchmarkFixture, served: tuple[BankStore, Follower, Path]
-) -> None:
-    """Four workers on one segment: the sum of their PSS and of their RSS."""
-    benchmark.group = "four workers on one segment"
+def bench_live_shared_pages(compare: Compare, served: tuple[BankStore, Follower, Path]) -> None:
+    """Several workers that have searched one segment: the sum of their PSS and of their RSS."""
     _, _, folder = served
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WORKER, str(folder / "segments")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in range(4)
-    ]
-    try:
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        command = [sys.executable, "-c", _WORKER, str(folder / "segments")]
+        for _ in range(WORKERS):
+            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         for worker in workers:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
-        pss, rss = benchmark.pedantic(
-            lambda: [sum(_mapped_mb(w.pid, kind) for w in workers) for kind in ("Pss", "Rss")]
-        )
-        benchmark.extra_info.update(pss_mb=pss, rss_mb=rss)
-        print(f"\nsegment pages of four workers: PSS {pss:.0f} MB, RSS {rss:.0f} MB")
-        assert pss < rss / 2
+
+    try:
+        case = compare(f"start {WORKERS} workers on {ENTRIES:,} entries", start, rounds=1)
+        pss, rss = (sum(_mapped_mb(w.pid, kind) for w in workers) for kind in ("Pss", "Rss"))
+        assert 0 < pss < rss / 2
+        case.notes["PSS of segment pages"] = f"{pss:.0f} MB"
+        case.notes["RSS of segment pages"] = f"{rss:.0f} MB"
     finally:
         for worker in workers:
             worker.kill()

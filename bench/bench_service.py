@@ -1,8 +1,6 @@
 """The cost of the service: `Screen` over gRPC compared with the same work called in process.
 
-    make bench ARGS="-k service"
-
-The table has the ratios: the median of each row over the best of its group.
+make bench ARGS="-k service"
 """
 
 import io
@@ -12,15 +10,16 @@ import pytest
 from featsvc_client import Client
 from featsvc_client.v1 import features_pb2, screening_pb2, types_pb2
 from PIL import Image
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare
+from bench.size import pick
 from featsvc.hashing.content import hash_content
 from featsvc.media import DecodeOptions, Limits
 from featsvc.signals.algorithms import DEFAULT_ALGORITHMS
 from tests.integration.running import Running, hold, running
 from tests.photographs import photograph
 
-SIDES = {"0.2 MP": 450, "2 MP": 1411}
+SIDES = pick({"0.2 MP": 450, "2 MP": 1411}, smoke={"0.2 MP": 450})
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +43,31 @@ def content(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", SIDES)
-@pytest.mark.parametrize("how", ["in process", "Screen", "Screen with features"])
-def bench_service_screen(benchmark: BenchmarkFixture, client: Client, size: str, how: str) -> None:
-    """Decode and hash a JPEG (PDQ, MD5, SHA-256): directly, by Screen, and with an account."""
-    benchmark.group = f"screen a JPEG of {size}"
+def bench_service_screen(compare: Compare, client: Client, size: str) -> None:
+    """Decode and hash a JPEG (PDQ, MD5, SHA-256): by Screen, directly, and with an account."""
     data = content(SIDES[size])
-    if how == "in process":
-        benchmark(hash_content, data, DEFAULT_ALGORITHMS, DecodeOptions(), Limits())
-        return
-    request = screening_pb2.ScreenRequest(content=types_pb2.Content(data=data))
-    if how == "Screen with features":
-        request.entities.add(entity="account", id="bench")
-        request.selection.CopyFrom(features_pb2.FeatureSelection(features=["uploads_1h"]))
-    response = benchmark(client.screening.Screen, request)
-    assert response.content_outcome == types_pb2.OUTCOME_OK
+    plain = screening_pb2.ScreenRequest(content=types_pb2.Content(data=data))
+    account = screening_pb2.ScreenRequest(
+        content=plain.content,
+        entities=[types_pb2.EntityRef(entity="account", id="bench")],
+        selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+    )
+
+    def screen(request: screening_pb2.ScreenRequest) -> None:
+        response = client.screening.Screen(request)
+        assert response.content_outcome == types_pb2.OUTCOME_OK
+
+    compare(
+        f"Screen of a JPEG of {size}",
+        lambda: screen(plain),
+        {
+            "the same work in process": lambda: hash_content(
+                data, DEFAULT_ALGORITHMS, DecodeOptions(), Limits()
+            )
+        },
+    )
+    compare(
+        f"Screen of a JPEG of {size} and an account",
+        lambda: screen(account),
+        {"Screen without an account": lambda: screen(plain)},
+    )

@@ -3,27 +3,31 @@
 make bench ARGS="-k start"
 """
 
+from itertools import count
 from pathlib import Path
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare
+from bench.size import SMOKE
 from tests.integration.running import running
 
+COLD = pytest.mark.skipif(SMOKE, reason="a smoke run compiles nothing")
 
-@pytest.mark.parametrize("kernels", ["warm", "cold"])
-def bench_start(benchmark: BenchmarkFixture, tmp_path: Path, kernels: str) -> None:
+
+@pytest.mark.parametrize("kernels", ["cached", pytest.param("new", marks=COLD)])
+def bench_start(compare: Compare, tmp_path: Path, kernels: str) -> None:
     """Process start, imports, kernels, banks, embedded Valkey, health SERVING; then its stop."""
-    benchmark.group = "start to SERVING, and stop"
-    rounds = 5 if kernels == "warm" else 1
-    folders = iter(range(rounds + 1))
+    number = count()
 
     def start() -> None:
-        number = next(folders)
-        caches = tmp_path / ("kernels" if kernels == "warm" else f"kernels-{number}")
-        with running(tmp_path / f"data-{number}", environ={"NUMBA_CACHE_DIR": str(caches)}):
+        folder = tmp_path / str(next(number))
+        caches = {} if kernels == "cached" else {"NUMBA_CACHE_DIR": str(folder / "kernels")}
+        with running(folder, environ=caches):
             pass
 
-    if kernels == "warm":
-        start()
-    benchmark.pedantic(start, rounds=rounds)
+    compare(
+        f"start to SERVING, and stop, {kernels} kernels",
+        start,
+        rounds=5 if kernels == "cached" else 1,
+    )

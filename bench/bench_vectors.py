@@ -2,32 +2,35 @@
 
     make bench ARGS="-k vectors"
 
-One thread. Every peer of a group answers the same queries, one at a time; half of them are within
-the radius of a vector of the bank. `recall@1` (printed, and in the extra info) is the share of the
-queries with a vector within the radius whose nearest one, by the flat index, was found. featsvc is
-asserted to find everything that the flat index finds; IVF and HNSW are approximate and only peers.
+One thread. All sides answer the same queries, one at a time; half of them are within the radius of
+a vector of the bank. `recall@1` is the share of the queries with a vector within the radius whose
+nearest one, by the flat index, was found. featsvc is asserted to find everything that the flat
+index finds; IVF and HNSW are approximate.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from itertools import cycle
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.compare import Compare, Side
+from bench.size import pick
 from featsvc.matching.hits import faiss_on_this_thread
 from featsvc.matching.vector_engines import FlatVectorEngine, ProjectionEngine
 
 DIMENSIONS = 256
-COUNT = 1_000_000
+COUNT = pick(1_000_000, smoke=2_000)
+LISTS = pick(1024, smoke=4)
 QUERIES = 100
-RADII = (0.05, 0.15, 0.25)
+TIMED = pick(20, smoke=2)
+"""How many of the queries are timed in a round, as many near a vector as not, about."""
+RADII = pick((0.05, 0.15, 0.25), smoke=(0.15,))
 DISTRIBUTIONS = ("uniform", "clustered")
-PEERS = ("featsvc", "faiss flat", "faiss ivf1024 sq8, 16 probes")
+FLAT, IVF, HNSW = "faiss flat", f"faiss ivf{LISTS} sq8, 16 probes", "faiss hnsw32, ef 64"
 
 pytestmark = pytest.mark.timeout(1800)  # HNSW takes minutes to build
 
@@ -73,11 +76,11 @@ def ours(distribution: str, count: int) -> ProjectionEngine:
 @cache
 def peer_index(peer: str, distribution: str, count: int) -> Any:
     values = vectors(distribution, count)
-    if "hnsw" in peer:
+    if peer == HNSW:
         index: Any = faiss.index_factory(DIMENSIONS, "HNSW32,Flat", faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efSearch = 64
-    elif "ivf" in peer:
-        index = faiss.index_factory(DIMENSIONS, "IVF1024,SQ8", faiss.METRIC_INNER_PRODUCT)
+    elif peer == IVF:
+        index = faiss.index_factory(DIMENSIONS, f"IVF{LISTS},SQ8", faiss.METRIC_INNER_PRODUCT)
         index.train(values[:50_000])
         index.nprobe = 16
     else:
@@ -102,7 +105,7 @@ def searcher(
 
         return lambda query: engine.search(query.view(np.uint8), radius), find
     index = peer_index(peer, distribution, count)
-    if "hnsw" in peer:
+    if peer == HNSW:
         # Its search by radius visits only a beam.
         def timed(query: Vectors) -> object:
             return index.search(query, 10)
@@ -145,49 +148,50 @@ def recall(peer: str, distribution: str, count: int, radius: float) -> float:
     return found / there
 
 
-@pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("radius", RADII)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def bench_vectors_query(
-    benchmark: BenchmarkFixture, distribution: str, radius: float, peer: str
-) -> None:
-    """One query within a cosine distance."""
-    run(benchmark, peer, distribution, COUNT, radius)
-
-
-@pytest.mark.parametrize("peer", ["featsvc", "faiss flat", "faiss hnsw32, ef 64"])
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def bench_vectors_hnsw(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
-    """A tenth of the vectors, since HNSW takes most of an hour to build for all."""
-    run(benchmark, peer, distribution, COUNT // 10, 0.15)
+def ask(peer: str, distribution: str, count: int, radius: float) -> Side:
+    timed, _ = searcher(peer, distribution, count, radius)
+    queries = queries_of(distribution, count, radius)
+    one_by_one = [queries[i : i + 1] for i in range(TIMED)]
+    return lambda: [timed(query) for query in one_by_one]
 
 
 def run(
-    benchmark: BenchmarkFixture, peer: str, distribution: str, count: int, radius: float
+    compare: Compare, peers: tuple[str, ...], distribution: str, count: int, radius: float
 ) -> None:
-    benchmark.group = f"one vector, {distribution}, {count:,} x {DIMENSIONS}, within {radius:g}"
-    queries = queries_of(distribution, count, radius)
-    timed, _ = searcher(peer, distribution, count, radius)
-    share = recall(peer, distribution, count, radius)
-    benchmark.extra_info["recall@1"] = share
-    print(f"recall@1 of {peer}, {benchmark.group}: {share:.3f}")
-    assert peer != "featsvc" or share == 1
-    one_by_one: Iterator[Vectors] = cycle([queries[i : i + 1] for i in range(QUERIES)])
-    rounds = 20 if "flat" in peer else 60
-    benchmark.pedantic(
-        timed, setup=lambda: ((next(one_by_one),), {}), rounds=rounds, warmup_rounds=3
+    sides = {side: ask(side, distribution, count, radius) for side in ("featsvc", *peers)}
+    shares = {side: recall(side, distribution, count, radius) for side in sides}
+    assert shares["featsvc"] == 1
+    case = compare(
+        f"one vector, {distribution}, {count:,} x {DIMENSIONS}, within {radius:g}",
+        sides.pop("featsvc"),
+        sides,
+        operations=TIMED,
     )
+    for side, share in shares.items():
+        case.notes[f"recall@1 of {side}"] = f"{share:.3f}"
+
+
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def bench_vectors_query(compare: Compare, distribution: str, radius: float) -> None:
+    """One query within a cosine distance."""
+    run(compare, (FLAT, IVF), distribution, COUNT, radius)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-@pytest.mark.parametrize("peer", ["featsvc", "faiss ivf1024 sq8, 16 probes"])
-def bench_vectors_build(benchmark: BenchmarkFixture, distribution: str, peer: str) -> None:
+def bench_vectors_hnsw(compare: Compare, distribution: str) -> None:
+    """A tenth of the vectors, since HNSW takes most of an hour to build for all."""
+    run(compare, (FLAT, HNSW), distribution, COUNT // 10, 0.15)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def bench_vectors_build(compare: Compare, distribution: str) -> None:
     """Build an engine of float32 rows."""
-    benchmark.group = f"build, {distribution}, {COUNT:,} x {DIMENSIONS}"
     values = vectors(distribution, COUNT)
     faiss_on_this_thread()
-    if peer == "featsvc":
-        benchmark.pedantic(lambda: ProjectionEngine.build(values), rounds=1)
-    else:
-        build = peer_index.__wrapped__
-        benchmark.pedantic(lambda: build(peer, distribution, COUNT), rounds=1)
+    compare(
+        f"build, {distribution}, {COUNT:,} x {DIMENSIONS}",
+        lambda: ProjectionEngine.build(values),
+        {IVF: lambda: peer_index.__wrapped__(IVF, distribution, COUNT)},
+        rounds=1,
+    )

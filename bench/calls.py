@@ -1,4 +1,4 @@
-"""Count the Python calls in featsvc's code that a `Screen` takes: `python -m bench.calls`.
+"""Count the Python calls in featsvc's code that a `Screen` takes.
 
 One picture that matches one of 10,000 PDQ hashes, without and with an account, in a service in this
 process. Unlike a time, a count does not depend on how busy the machine is.
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import FrameType
 
 import msgspec
@@ -17,12 +17,14 @@ import uvloop
 from featsvc_client import AsyncClient
 from featsvc_client.v1 import banks_pb2, screening_pb2, types_pb2
 
+from bench.command import Command
+from bench.size import pick
 from featsvc import app
 from featsvc.config import Config
 from tests.photographs import ROOT, photograph
 
-HASHES = 10_000
-WARM_UP, COUNTED = 20, 7
+HASHES = pick(10_000, smoke=100)
+WARM_UP, COUNTED = pick((20, 7), smoke=(1, 1))
 OURS = tuple(f"{ROOT}/{folder}/" for folder in ("featsvc", "kernels", "client"))
 
 calls: Counter[str] = Counter()
@@ -68,7 +70,7 @@ async def measure(client: AsyncClient, request: screening_pb2.ScreenRequest) -> 
     return sorted(found)[COUNTED // 2]
 
 
-async def main() -> None:
+async def count_calls() -> None:
     picture = photograph("rocket.jpg").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         plain = Config()
@@ -83,8 +85,13 @@ async def main() -> None:
             print(show.format(*await measure(client, request)))
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> None:
+    Command("calls", __doc__ or "", takes="about 10 seconds").begin(argv)
     # For threads started later, and for this one.
     threading.setprofile(count)
     sys.setprofile(count)
-    uvloop.run(main())
+    uvloop.run(count_calls())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """A worker with two more methods: the cost of the server stack, and of the search alone in it.
 
-    python -m bench.echo DATA_DIR
+Started by `bench.unary`.
 
 `/featsvc.bench.Echo/Echo` takes and returns `google.protobuf.Empty`, through the same server,
 interceptor and event loop as every other method. `Search` takes a `MatchRequest`, searches the
@@ -8,7 +8,7 @@ largest index for its PDQ signal, applies no rule, and returns Empty: the minimu
 Prints `serving on HOST:PORT`.
 """
 
-import sys
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -19,6 +19,8 @@ from featsvc_client.v1 import matching_pb2
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
+from bench.command import Command
+from bench.unary import ECHO, SEARCH
 from featsvc import worker
 from featsvc.config import load_config
 from featsvc.matching.follower import Follower
@@ -27,8 +29,6 @@ from featsvc.requests import Runtime
 from featsvc.service import grpc_services
 from featsvc.service.server import GrpcService
 
-METHOD = "/featsvc.bench.Echo/Echo"
-SEARCH = "/featsvc.bench.Echo/Search"
 _EMPTY = Empty()
 
 
@@ -57,17 +57,21 @@ def register(servicer: object, server: aio.Server) -> None:
             response_serializer=Empty.SerializeToString,
         )
         for path, behaviour, reads in (
-            (METHOD, servicer.echo, Empty),
+            (ECHO, servicer.echo, Empty),
             (SEARCH, servicer.search, matching_pb2.MatchRequest),
         )
     }
-    service = METHOD.split("/")[1]
+    service = ECHO.split("/")[1]
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
 
-def main(data_dir: str) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    command = Command("echo", __doc__ or "", takes="until it is stopped")
+    command.parser.add_argument("data_dir", help="folder with a bank store and a segment")
+    data_dir = command.parser.parse_args(argv).data_dir
+
     def with_echo(runtime: Runtime, *parts: Any, **more: Any) -> list[GrpcService]:
-        echo = GrpcService(METHOD.split("/")[1], Echo(runtime.follower), register)
+        echo = GrpcService(ECHO.split("/")[1], Echo(runtime.follower), register)
         return [*grpc_services(runtime, *parts, **more), echo]
 
     config = load_config(
@@ -82,4 +86,4 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,20 +1,19 @@
 """A service of two workers with 1 M entries under 500 `Match` a second: delay of a change, cost of
 a rebuild, memory shared by workers, time of a restart.
 
-    python -m bench.live             needs `h2load` (Debian: apt-get install nghttp2-client)
-
 A change adds one entry and withdraws another. Its delay is the time from the acknowledged commit
 until the last worker reports, over gRPC, that it serves the revision. Request times are those of
 h2load, on the side of the client. A restart takes from `featsvc serve` to the first `Match`.
 """
 
+import argparse
 import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -22,6 +21,8 @@ import numpy as np
 import psutil
 from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 
+from bench.command import Command, progress, say
+from bench.size import pick
 from bench.unary import MATCH, fill, framed, query
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
@@ -30,25 +31,27 @@ from tests.banks.lists import list_file
 from tests.integration.running import Running, running
 
 WORKERS = 2
-CHANGES = 200
-ROUNDS = 5
+CHANGES = pick(200, smoke=2)
+ROUNDS = pick(5, smoke=1)
+RATE = pick(500, smoke=40)
+"""Requests a second."""
 STATUS = matching_pb2.GetIndexStatusRequest()
 
 
 @contextlib.contextmanager
 def traffic(address: str, folder: Path) -> Iterator[Path]:
-    """Send 500 requests a second until the context exits; yield the log of h2load."""
+    """Send requests until the context exits; yield the log of h2load."""
     body, log = folder / "body", folder / "log.tsv"
     body.write_bytes(framed(query(99)))
     log.unlink(missing_ok=True)
-    command = ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", "125", "-D", "600"]
+    command = ["h2load", "-c", "4", "-m", "8", "-t", "1", "--rps", str(RATE // 4), "-D", "600"]
     headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
     files = ("-d", str(body), "--log-file", str(log))
     process = subprocess.Popen(
         [*command, *files, *headers, f"http://{address}{MATCH}"], stdout=subprocess.DEVNULL
     )
     try:
-        time.sleep(2)
+        time.sleep(pick(2.0, smoke=0.5))
         yield log
     finally:
         process.terminate()
@@ -81,7 +84,7 @@ def each_worker(address: str) -> Iterator[list[matching_pb2_grpc.MatchingService
 def visible(service: Running, store: BankStore) -> list[float]:
     """Milliseconds from each commit until every worker serves it."""
     waits = []
-    with each_worker(service.address) as stubs:
+    with each_worker(service.address) as stubs, progress("changes", CHANGES) as step:
         for number in range(CHANGES):
             time.sleep(0.03 + 0.1 * (number * 0.618 % 1))
             file = list_file(b"%064x\n" % (number + 1))
@@ -92,21 +95,25 @@ def visible(service: Running, store: BankStore) -> list[float]:
                 left = [s for s in left if s.GetIndexStatus(STATUS).served_revision < revision]
                 time.sleep(0.002)
             waits.append((time.perf_counter() - committed) * 1000)
+            step()
     return waits
 
 
 def beside_rebuilds(service: Running, scratch: Path, folder: Path) -> str:
     """The p99 with and without a rebuild, in alternating runs of the same length."""
     pairs = []
-    for _ in range(ROUNDS):
-        with traffic(service.address, scratch) as log:
-            started = time.monotonic()
-            subprocess.run([sys.executable, "-m", "bench.live", "rebuild", str(folder)], check=True)
-            took_s = time.monotonic() - started
-            beside = p99_ms(times_of(log))
-        with traffic(service.address, scratch) as log:
-            time.sleep(took_s)
-            pairs.append((p99_ms(times_of(log)), beside))
+    with progress("pairs of rounds with and without a rebuild", ROUNDS) as step:
+        for _ in range(ROUNDS):
+            with traffic(service.address, scratch) as log:
+                started = time.monotonic()
+                rebuild = [sys.executable, "-m", "bench.live", "--only-rebuild", str(folder)]
+                subprocess.run(rebuild, check=True)
+                took_s = time.monotonic() - started
+                beside = p99_ms(times_of(log))
+            with traffic(service.address, scratch) as log:
+                time.sleep(pick(took_s, smoke=0.5))
+                pairs.append((p99_ms(times_of(log)), beside))
+            step()
     ratios = [beside / alone for alone, beside in pairs]
     alone_ms, beside_ms = (np.median(side) for side in zip(*pairs, strict=True))
     return (
@@ -135,16 +142,27 @@ def restart(folder: Path) -> float:
         return time.perf_counter() - started
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    command = Command("live", __doc__ or "", takes="about 6 minutes", tools=("h2load",))
+    command.parser.add_argument(
+        "folder", nargs="?", type=Path, help="keeps the bank for a next run"
+    )
+    command.parser.add_argument("--only-rebuild", action="store_true", help=argparse.SUPPRESS)
+    if "--only-rebuild" in (sys.argv if argv is None else argv):
+        rebuild(command.parser.parse_args(argv).folder)
+        return
+    arguments = command.begin(argv)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(name)
+        folder: Path = arguments.folder or Path(name)
         if not (folder / "segments").exists():
             fill(folder)
-        print(f"restart to first answer: {[round(restart(folder), 2) for _ in range(3)]} s")
+        say("restarting")
+        took_s = [round(restart(folder), 2) for _ in range(pick(3, smoke=1))]
+        print(f"restart to first answer: {took_s} s")
         store = BankStore(f"sqlite:///{folder / 'banks.db'}")
         if "small" not in [bank.id for bank in store.list_banks().banks]:
             store.create_bank("small")
-        # This script starts the rebuilds, at known times.
+        # This command starts the rebuilds, at known times.
         environ = {"FEATSVC_BANKS_INDEXER": "false"}
         with running(folder, "--workers", str(WORKERS), environ=environ) as service:
             with traffic(service.address, Path(name)):
@@ -165,7 +183,4 @@ def rebuild(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["rebuild"]:
-        rebuild(Path(sys.argv[2]))
-    else:
-        main()
+    main()

@@ -1,7 +1,5 @@
 """The README's two pictures: the demo's output, and what is found again after each edit.
 
-    python -m bench.readme [FOLDER]     writes demo.svg and robustness.png; default docs/images
-
 The demo runs as a user runs it, and its output is drawn unchanged. The robustness picture shows the
 hashes of `bench.robustness` at their shipped thresholds; its own report has every method.
 """
@@ -10,6 +8,7 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
+from bench.command import Command, say
 from bench.edits import EDITS, FURTHER
 from bench.robustness import measure
 from bench.robustness_pictures import photographs
@@ -70,12 +70,18 @@ def draw_robustness(path: Path) -> None:
     plt.close(figure)
 
 
-def main(folder: Path) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    command = Command("readme", __doc__ or "", takes="about 5 minutes")
+    default = Path("docs/images")
+    about = f"where the pictures go; {default} without it"
+    command.parser.add_argument("folder", nargs="?", type=Path, default=default, help=about)
+    folder: Path = command.begin(argv).folder
     folder.mkdir(parents=True, exist_ok=True)
+    say("running the demo")
     draw_demo(folder / "demo.svg")
     draw_robustness(folder / "robustness.png")
     print(f"written to {folder}/demo.svg and {folder}/robustness.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    main()

@@ -1,7 +1,5 @@
 """Recall of edited copies, and false matches.
 
-    python -m bench.robustness [FOLDER [METHOD...]]
-
 The photographs are divided into halves. Each half is a bank, together with entries of other
 pictures. Queries are the photographs of the half with a fixed set of edits, and thousands of other
 pictures, among them parts of photographs of the other half. Thresholds for a false-match rate are
@@ -12,7 +10,6 @@ A query is a false match where any wrong entry matches. As in the service, a que
 below the quality floor is not matched, which counts as not found.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -22,14 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.command import Command, Step, progress
 from bench.edits import EDITS, FURTHER
 from bench.robustness_methods import Method, methods
 from bench.robustness_pictures import Picture, halves, photographs, strangers
 from bench.robustness_report import Measured, write_csv, write_markdown, write_plot
+from bench.size import pick
 
-DISTRACTORS = 300
+DISTRACTORS = pick(300, smoke=5)
 """Entries of the bank besides the photographs of the half."""
-STRANGERS = 3000
+STRANGERS = pick(3000, smoke=12)
 """Queries of pictures that are in no bank."""
 FALSE_RATE = 0.001
 
@@ -56,40 +55,53 @@ class Trial:
 
 
 def trials(
-    chosen: Sequence[Method], half: dict[str, Picture], other: dict[str, Picture], seed: int
+    chosen: Sequence[Method],
+    half: dict[str, Picture],
+    other: dict[str, Picture],
+    seed: int,
+    step: Step,
 ) -> list[Trial]:
     """One trial per method; each picture is computed once for all methods."""
     pictures = list(half.values())
     sources = list(other.values())
     distractors = strangers(sources[::2], DISTRACTORS, seed, plain=False)
-    entries = _by_method([m.entry(p) for m in chosen] for p in (*pictures, *distractors))
+    entries = _by_method(([m.entry(p) for m in chosen] for p in (*pictures, *distractors)), step)
     edits = (EDITS | FURTHER).values()
-    edited = _by_method([m.query(edit(p)) for m in chosen] for edit in edits for p in pictures)
-    queries = _by_method(
-        [m.query(p) for m in chosen] for p in strangers(sources[1::2], STRANGERS, seed + 1)
+    edited = _by_method(
+        ([m.query(picture) for m in chosen] for edit in edits for picture in map(edit, pictures)),
+        step,
     )
+    others = strangers(sources[1::2], STRANGERS, seed + 1)
+    queries = _by_method(([m.query(p) for m in chosen] for p in others), step)
     results = []
     for number, method in enumerate(chosen):
         distances = method.distances(edited[number], entries[number])
         same = np.arange(len(distances)), np.arange(len(distances)) % len(pictures)
         own = distances[same].reshape(-1, len(pictures))
         distances[same] = np.inf
-        others = method.distances(queries[number], entries[number])
-        wrong = np.concatenate([distances.min(axis=1), others.min(axis=1)])
+        distant = method.distances(queries[number], entries[number])
+        wrong = np.concatenate([distances.min(axis=1), distant.min(axis=1)])
         results.append(Trial(own, wrong, len(entries[number])))
     return results
 
 
-def _by_method(rows: Iterable[list[Any]]) -> list[list[Any]]:
-    """The signals of each picture, by method."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def _by_method(rows: Iterable[list[Any]], step: Step) -> list[list[Any]]:
+    """The signals of each picture, by method; a step for each picture."""
+    made = []
+    for row in rows:
+        made.append(row)
+        step()
+    return [list(column) for column in zip(*made, strict=True)]
 
 
 def measure(pictures: dict[str, Picture], names: Sequence[str] = ()) -> Iterator[Measured]:
     tuning, held_out = halves(pictures)
     chosen = [method for method in methods() if not names or method.name in names]
-    tuned = trials(chosen, tuning, held_out, seed=1)
-    reported = trials(chosen, held_out, tuning, seed=3)
+    of_a_picture = 1 + len(EDITS | FURTHER)
+    steps = 2 * (DISTRACTORS + STRANGERS) + of_a_picture * len(pictures)
+    with progress("pictures", steps) as step:
+        tuned = trials(chosen, tuning, held_out, seed=1, step=step)
+        reported = trials(chosen, held_out, tuning, seed=3, step=step)
     for method, before, trial in zip(chosen, tuned, reported, strict=True):
         points = {"default": method.default} if method.default is not None else {}
         points |= {"0.1 %": before.threshold(FALSE_RATE), "zero": before.threshold(0)}
@@ -113,8 +125,20 @@ def expected_matches(radius: int, entries: int) -> float:
     return entries * sum(comb(256, k) for k in range(radius + 1)) / 2**256
 
 
-def main(folder: Path, names: Sequence[str] = ()) -> None:
-    measured = list(measure(photographs(), names))
+def main(argv: Sequence[str] | None = None) -> None:
+    command = Command("robustness", __doc__ or "", takes="about 10 minutes")
+    default = Path("build/robustness")
+    about = f"where the report goes; {default} without it"
+    command.parser.add_argument("folder", nargs="?", type=Path, default=default, help=about)
+    command.parser.add_argument(
+        "methods", nargs="*", metavar="method", help="all, if none is named"
+    )
+    arguments = command.begin(argv)
+    folder: Path = arguments.folder
+    known = [method.name for method in methods()]
+    if unknown := set(arguments.methods) - {*known}:
+        command.parser.error(f"no such method: {', '.join(unknown)}. There are {', '.join(known)}")
+    measured = list(measure(photographs(), arguments.methods))
     folder.mkdir(parents=True, exist_ok=True)
     expected = expected_matches(31, 1_000_000)
     chance = (
@@ -129,4 +153,4 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/robustness"), sys.argv[2:])
+    main()

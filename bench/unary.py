@@ -1,7 +1,5 @@
 """Unary `Match` with 1 M entries compared with an empty echo on the same server, by h2load.
 
-    python -m bench.unary            needs `h2load` (Debian: apt-get install nghttp2-client)
-
 4 connections x 8 streams, both methods in alternating rounds. Prints requests a second, and CPU
 time of the server per request, which depends less on how busy the machine is. The ratios are
 medians of the rounds.
@@ -13,25 +11,32 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from featsvc_client.v1 import matching_pb2, types_pb2
 
-from bench.echo import METHOD, SEARCH
+from bench.command import Command, progress, say
+from bench.size import pick
 from featsvc.banks.records import BankSettings
 from featsvc.banks.store import BankStore
 from featsvc.matching.indexer import Indexer
 from tests.banks.lists import list_file
 
-ENTRIES = 1_000_000
-REQUESTS = 10_000
-ROUNDS = 7
+ENTRIES = pick(1_000_000, smoke=2_000)
+REQUESTS = pick(10_000, smoke=20)
+ROUNDS = pick(7, smoke=1)
+ECHO = "/featsvc.bench.Echo/Echo"
+SEARCH = "/featsvc.bench.Echo/Search"
+"""Methods that bench/echo.py adds; that module is slow to import."""
 MATCH = "/featsvc.v1.MatchingService/Match"
 
 
 def fill(folder: Path, query_variants: tuple[str, ...] = ()) -> None:
     """Create a store and a segment of random PDQ signals."""
+    say(f"importing {ENTRIES:,} entries, and building their segment")
+    folder.mkdir(parents=True, exist_ok=True)
     store = BankStore(f"sqlite:///{folder / 'banks.db'}")
     store.create_bank("b", BankSettings(query_variants=query_variants))
     rng = random.Random(1)
@@ -77,13 +82,18 @@ def load(address: str, method: str, body: Path, server: psutil.Process) -> tuple
     return float(rate[1]), cpu_s / REQUESTS * 1e6
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    command = Command("unary", __doc__ or "", takes="about 2 minutes", tools=("h2load",))
+    command.parser.add_argument(
+        "folder", nargs="?", type=Path, help="keeps the bank for a next run"
+    )
+    arguments = command.begin(argv)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(name)
+        folder: Path = arguments.folder or Path(name)
         if not (folder / "segments").exists():
             fill(folder)
         calls = {
-            "echo": (METHOD, b""),
+            "echo": (ECHO, b""),
             # The search alone, the lower bound of `Match`.
             "search": (SEARCH, query(99)),
             "no match": (MATCH, query(99)),
@@ -96,11 +106,13 @@ def main() -> None:
         try:
             assert server.stdout is not None
             address = server.stdout.readline().split()[-1]
-            for _ in range(ROUNDS):
-                for call, (method, message) in calls.items():
-                    body = Path(name) / "body"
-                    body.write_bytes(framed(message))
-                    seen[call].append(load(address, method, body, psutil.Process(server.pid)))
+            body = Path(name) / "body"
+            with progress("rounds", ROUNDS) as step:
+                for _ in range(ROUNDS):
+                    for call, (method, message) in calls.items():
+                        body.write_bytes(framed(message))
+                        seen[call].append(load(address, method, body, psutil.Process(server.pid)))
+                    step()
         finally:
             server.terminate()
             server.wait()

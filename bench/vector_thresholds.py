@@ -1,4 +1,4 @@
-"""Measure cosine thresholds of the built-in models: python -m bench.vector_thresholds
+"""Measure cosine thresholds of the built-in models.
 
 The pictures are scikit-image's photographs, whole and in quarters, with the edits of `bench.edits`.
 One half of them chooses the threshold: a fifth of the smallest distance between an edited picture
@@ -6,7 +6,6 @@ and another photograph, since a bank holds far more pictures than there are here
 tests it: recall over all edits, and false matches over all pairs.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.command import Command, progress, say
 from bench.edits import EDITS
 from bench.robustness_pictures import PHOTOGRAPHS
+from bench.size import SMOKE, pick
 from featsvc.embedding.classical import CLASSICAL, QUALITY_FLOOR, embed_classical
 from featsvc.signals.algorithms import get_algorithm
 from tests.hashing.photographs import SKIMAGE_DATA
@@ -47,10 +48,11 @@ def pictures(names: Sequence[str]) -> Iterator[Picture]:
     """Vectors of pictures that reach the quality floor, as in the service."""
     for name in names:
         whole = Image.open(SKIMAGE_DATA / name).convert("RGB")
+        if SMOKE:
+            whole = whole.resize((160, 120))
         width, height = whole.width // 2, whole.height // 2
-        parts = [whole] + [
-            whole.crop((x, y, x + width, y + height)) for x in (0, width) for y in (0, height)
-        ]
+        corners = [] if SMOKE else [(x, y) for x in (0, width) for y in (0, height)]
+        parts = [whole, *(whole.crop((x, y, x + width, y + height)) for x, y in corners)]
         for number, part in enumerate(parts):
             edited = {"": part, **{edit: change(part) for edit, change in EDITS.items()}}
             for edit, picture in edited.items():
@@ -91,13 +93,25 @@ def choose_threshold(model: str, samples: Sequence[Picture]) -> float:
     return round(float(np.floor(strangers.min() / 5 / 0.0025) * 0.0025), 4)
 
 
-def main() -> None:
-    tuning, held_out = list(pictures(PHOTOGRAPHS[::2])), list(pictures(PHOTOGRAPHS[1::2]))
+def halves() -> tuple[list[Picture], list[Picture]]:
+    """The pictures of every other photograph, and of the rest."""
+    names = pick(PHOTOGRAPHS, smoke=PHOTOGRAPHS[:4])
+    found: tuple[list[Picture], list[Picture]] = [], []
+    with progress("photographs", len(names)) as step:
+        for number, name in enumerate(names):
+            found[number % 2].extend(pictures([name]))
+            step()
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    Command("vector_thresholds", __doc__ or "", takes="about 2 minutes").begin(argv)
+    tuning, held_out = halves()
     rows = []
     for name, model in CLASSICAL.items():
         threshold = choose_threshold(name, tuning)
         default = get_algorithm(model.id).default_threshold
-        print(f"{model.id}: chosen {threshold:g}, default {default:g}", file=sys.stderr)
+        say(f"{model.id}: chosen {threshold:g}, default {default:g}")
         rows.append(test_threshold(name, default, held_out))
     print("| model | threshold | recall, all edits | false matches | nearest stranger |")
     print("|---|---|---|---|---|")
