@@ -44,9 +44,7 @@ def _check_server(ctx: click.Context, param: click.Parameter, value: str | None)
     type=click.Path(path_type=Path),
     help="The configuration to check, as of featsvc serve.",
 )
-def doctor(
-    kernels: bool, portable: bool, server: str | None, config_file: Path | None
-) -> None:
+def doctor(kernels: bool, portable: bool, server: str | None, config_file: Path | None) -> None:
     """Check this installation and its configuration, or a server.
 
     Prints the result of each check, `ok`, `FAIL` or `skip`, with lines that begin with `warn` for
@@ -77,7 +75,7 @@ def _checks(
     # Imported late: a health probe runs every few seconds and needs none of the parts.
     from featsvc.cli.kernels import prepare_kernels  # noqa: PLC0415
 
-    prepare_kernels(portable=portable)
+    prepare_kernels("serve", portable=portable)
     from featsvc.cli import checks  # noqa: PLC0415
 
     return {"kernels": checks.kernels} if kernels else checks.checks(config_file)

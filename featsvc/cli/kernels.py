@@ -11,27 +11,21 @@ _HASHING = (
     *("colour", "framing", "minhash", "near_copies", "pdq"),
     *("resample", "segments", "tilting", "tlsh", "wavelet"),
 )
-NEEDED: Mapping[str, Collection[str]] = {
-    "serve": (),
-    "demo": (),
-    "hash": _HASHING,
-    "compare": _HASHING,
-    "features": ("fold",),
-}
+NEEDED: Mapping[str, Collection[str]] = {"serve": (), "hash": _HASHING, "features": ("fold",)}
 """Command -> the modules of `featsvc_kernels` that it imports; empty for all."""
 _LINES = 4
 """How often a log that is no terminal says how far it is."""
 
 
-def prepare_kernels(modules: Collection[str] = (), *, portable: bool = False) -> None:
-    """Compile those of `modules`, by default all, that no cache has, in parallel.
+def prepare_kernels(command: str, *, portable: bool = False) -> None:
+    """Compile the kernels that a command of `NEEDED` imports and no cache has, in parallel.
 
     If `portable`, for the oldest CPU that images support instead of this machine's.
     """
     # Imported late: it imports Numba, which `--help` does not need.
     from featsvc_kernels import compiling  # noqa: PLC0415
 
-    missing = compiling.find_missing(modules or compiling.SECONDS, portable=portable)
+    missing = compiling.find_missing(NEEDED[command] or compiling.SECONDS, portable=portable)
     if not missing:
         return
     if lacking := compiling.unusable_baseline(missing):

@@ -7,7 +7,6 @@ import sys
 import click
 from click.shell_completion import CompletionItem
 
-from featsvc.cli.kernels import NEEDED, prepare_kernels
 from featsvc.errors import FeatsvcError
 
 # Command -> (module, attribute, help). With the help here, a list of commands imports nothing.
@@ -28,10 +27,6 @@ _COMMANDS = {
 }
 
 
-def _asks_for_help() -> bool:
-    return not {"-h", "--help"}.isdisjoint(sys.argv)
-
-
 class _Tree(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -39,9 +34,6 @@ class _Tree(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        if cmd_name in NEEDED and not ctx.resilient_parsing and not _asks_for_help():
-            # Before the import, which would compile them one after the other and say nothing.
-            prepare_kernels(NEEDED[cmd_name])
         module, attribute, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command

@@ -36,12 +36,11 @@ def command(
     )
 
 
-@pytest.mark.parametrize("name", ["hash", "compare", "features"])
+@pytest.mark.parametrize("name", ["hash", "features"])
 def test_a_command_needs_the_kernels_that_it_uses(name: str) -> None:
     picture = str(ROOT / "tests/cli/test_kernels.py")
     arguments = {
         "hash": ["--as-text", picture],
-        "compare": ["--as-text", picture, picture],
         "features": ["validate", DEFINITIONS],
     }[name]
     load_all = "import featsvc.hashing.warm\nfeatsvc.hashing.warm.warm()\n"
