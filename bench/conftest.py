@@ -4,11 +4,18 @@ from importlib import metadata
 
 import pytest
 
+from featsvc.cli.kernels import prepare_kernels
+
 MEASURED = (
     *("featsvc", "numpy", "numba", "faiss-cpu", "grpcio", "redis", "hiredis", "simplejpeg"),
     *("pillow", "pdqhash", "imagehash", "threatexchange", "onnxruntime", "datasketch"),
     "scikit-image",
 )
+
+
+def pytest_sessionstart() -> None:
+    """Compile kernels before anything is measured."""
+    prepare_kernels("serve")
 
 
 def pytest_benchmark_update_machine_info(
