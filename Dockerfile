@@ -15,15 +15,16 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./cli
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /venv /venv
-RUN useradd --system --uid 10001 --create-home featsvc \
- && install -d -o featsvc -g featsvc /data
-USER 10001
 ENV PATH=/venv/bin:$PATH \
+    NUMBA_CACHE_DIR=/venv/share/featsvc-kernels \
     PYTHONUNBUFFERED=1 \
     FEATSVC_DATA_DIR=/data \
     FEATSVC_SERVER_LISTEN=0.0.0.0:50051
-# Compiles every kernel into the image, so that the first start is fast.
-RUN featsvc doctor --kernels
+# Compiles every kernel into the image, for every CPU that it may run on. Any user may read them.
+RUN featsvc doctor --kernels --portable \
+ && useradd --system --uid 10001 --create-home featsvc \
+ && install -d -o featsvc -g featsvc /data
+USER 10001
 VOLUME /data
 EXPOSE 50051
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["featsvc", "doctor", "--server", "localhost:50051"]

@@ -13,6 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.compare import Case, Compare, Limits
 from bench.machine import headline, load, machine
 from bench.report import table
+from featsvc.cli.kernels import prepare_kernels
 
 MEASURED = pytest.StashKey[dict[str, list[Case]]]()
 ASKS_FOR_ALL = ("columns", "compare", "histogram", "verbose")
@@ -22,6 +23,11 @@ Groups = list[tuple[str | None, list[dict[str, Any]]]]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MEASURED] = {}
+
+
+def pytest_sessionstart() -> None:
+    """Compile kernels before anything is measured."""
+    prepare_kernels("serve")
 
 
 def pytest_report_header() -> str:

@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from featsvc.cli.kernels import prepare_kernels
+
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 INTEGRATION = Path(__file__).with_name("integration")
+
+
+def pytest_sessionstart() -> None:
+    """Compile kernels once, on all cores, and say so; tests would compile them one by one."""
+    prepare_kernels("serve")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` chooses

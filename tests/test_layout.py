@@ -69,6 +69,7 @@ TESTED_THROUGH = {
     "requests/report requests/runtime requests/screen requests/signals service/hashing",
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
+    "kernels/test_compiling.py": "kernels/machine_code",
     "kernels/test_fold.py": "kernels/fold_codes",
     "kernels/test_resample.py": "kernels/pictures",
     "kernels/test_search.py": "kernels/popcount",

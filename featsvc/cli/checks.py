@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from featsvc_kernels.jit import cache_folder
+from featsvc_kernels import compiling
 
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
@@ -31,13 +31,14 @@ _PDQ = "7e0051fffe1194aaab5554aa41fffb55fe0254aa01ff2b55ab557e007e005e00"
 
 
 def kernels() -> str:
-    """Run every kernel. Importing this module has compiled them, or loaded them from the cache."""
+    """Run every kernel, compiled before by `prepare_kernels`."""
     warm_hashing()
     warm_accounts()
-    folder = cache_folder("featsvc_kernels.pdq")
-    if folder is None:
+    found = compiling.find_cache()
+    if found is None:
         return "compiled, not cached: no cache folder is writable; set NUMBA_CACHE_DIR"
-    return f"compiled, cached in {folder.parent}"
+    folder, cpu = found
+    return f"compiled for {cpu}, cached in {folder}"
 
 
 def _installation() -> str:

@@ -24,6 +24,7 @@ from featsvc_client.v1 import banks_pb2, features_pb2, screening_pb2, types_pb2
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from featsvc.cli import output
+from featsvc.cli.kernels import prepare_kernels
 from featsvc.cli.match import variants_text
 from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import connect
@@ -113,6 +114,7 @@ def demo(save_dir: Path | None) -> None:
     five unrelated pictures. Prints what matched, and exits with 0 if every copy was found and
     nothing else.
     """
+    prepare_kernels("serve")
     uploads = list(all_uploads())
     if save_dir is not None:
         _save(uploads, save_dir)

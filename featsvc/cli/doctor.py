@@ -27,6 +27,11 @@ def _check_server(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.command()
 @click.option("--kernels", is_flag=True, help="Only compile and warm the kernels.")
 @click.option(
+    "--portable",
+    is_flag=True,
+    help="Compile for every CPU of an image (x86-64-v3; on ARM any), not for this machine's.",
+)
+@click.option(
     "--server",
     metavar="HOST:PORT",
     callback=_check_server,
@@ -39,7 +44,7 @@ def _check_server(ctx: click.Context, param: click.Parameter, value: str | None)
     type=click.Path(path_type=Path),
     help="The configuration to check, as of featsvc serve.",
 )
-def doctor(kernels: bool, server: str | None, config_file: Path | None) -> None:
+def doctor(kernels: bool, portable: bool, server: str | None, config_file: Path | None) -> None:
     """Check this installation and its configuration, or a server.
 
     Prints the result of each check, `ok`, `FAIL` or `skip`, with lines that begin with `warn` for
@@ -49,7 +54,7 @@ def doctor(kernels: bool, server: str | None, config_file: Path | None) -> None:
     if kernels and server:
         raise click.UsageError("give --kernels or --server, not both")
     failed = 0
-    for name, check in _checks(kernels, server, config_file).items():
+    for name, check in _checks(kernels, portable, server, config_file).items():
         try:
             mark, text = "ok", check()
         except CheckSkipped as exc:
@@ -63,11 +68,14 @@ def doctor(kernels: bool, server: str | None, config_file: Path | None) -> None:
 
 
 def _checks(
-    kernels: bool, server: str | None, config_file: Path | None
+    kernels: bool, portable: bool, server: str | None, config_file: Path | None
 ) -> Mapping[str, Callable[[], str]]:
     if server is not None:
         return {f"server {server}": lambda: _serving(server)}
     # Imported late: a health probe runs every few seconds and needs none of the parts.
+    from featsvc.cli.kernels import prepare_kernels  # noqa: PLC0415
+
+    prepare_kernels("serve", portable=portable)
     from featsvc.cli import checks  # noqa: PLC0415
 
     return {"kernels": checks.kernels} if kernels else checks.checks(config_file)

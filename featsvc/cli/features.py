@@ -13,6 +13,7 @@ from featsvc_client.v1 import features_pb2, types_pb2
 
 from featsvc.cli import output
 from featsvc.cli.inputs import split_names
+from featsvc.cli.kernels import prepare_kernels
 from featsvc.cli.listing import Listing, limit_option
 from featsvc.cli.match import print_features
 from featsvc.cli.messages import enum_name, feature_row, message_json
@@ -39,6 +40,7 @@ def validate(file: Path, as_json: bool) -> None:
     either the counts {"features", "derived", "sets"} or {"line", "key", "message"}.
     """
     # Imported late, like parse_time and parse_event_line: their package loads kernels.
+    prepare_kernels("features")
     from featsvc.accounts.definitions import load_definitions  # noqa: PLC0415
 
     try:
@@ -130,6 +132,7 @@ def get(
         selection=features_pb2.FeatureSelection(features=split_names(names), set=feature_set),
     )
     if as_of is not None:
+        prepare_kernels("features")
         from featsvc.accounts.events import parse_time  # noqa: PLC0415
 
         request.as_of.FromMilliseconds(parse_time(as_of, field="--as-of"))
@@ -210,6 +213,7 @@ def _events(
 
 def _event(line: str) -> features_pb2.Event:
     """Parse a line. Raises InvalidInput."""
+    prepare_kernels("features")
     from featsvc.accounts.events import parse_event_line  # noqa: PLC0415
 
     parsed = parse_event_line(line)

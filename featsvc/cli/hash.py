@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from featsvc.cli.kernels import prepare_kernels
 from featsvc.cli.output import Command, json_option
 
 ALPHAS = ("white", "black", "ignore")
@@ -87,6 +88,7 @@ def hash_command(
     """
     if all_frames and for_bank:
         raise click.UsageError("--all-frames: banks do not store the signals of frames")
+    prepare_kernels("hash")
     from featsvc.cli import local_hashes  # noqa: PLC0415
 
     decode = local_hashes.decode_options(all_frames=all_frames, **decoding)
@@ -115,6 +117,7 @@ def compare(
     Prints each distance beside the algorithm's default threshold. There is a verdict only if both
     files have a signal of good quality. Needs no server.
     """
+    prepare_kernels("hash")
     from featsvc.cli import local_hashes  # noqa: PLC0415
 
     local_hashes.print_distances(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from featsvc.cli.kernels import prepare_kernels
 from featsvc.config import Config, load_config
 from featsvc.errors import FeatsvcError
 
@@ -69,7 +70,8 @@ def serve(
             "features.file": features,
         },
     )
-    # Imported late, as it may compile kernels: a wrong configuration must be refused before.
+    # Late, as it may compile kernels: a wrong configuration must be refused before.
+    prepare_kernels("serve")
     from featsvc.app import run  # noqa: PLC0415
 
     run(config, on_serving=lambda address: _announce(config, address))

@@ -109,7 +109,9 @@ def _ring_level(grid: NDArray[np.uint8], rectangle: NDArray[np.int64]) -> int:
         total += line.size
     best, best_count = 0, -1
     for level in range(256):
-        count = counts[max(level - NEAR, 0) : level + NEAR + 1].sum()
+        count = 0
+        for near in range(max(level - NEAR, 0), min(level + NEAR + 1, 256)):
+            count += counts[near]
         if count > best_count:
             best, best_count = level, count
     return best if 100 * best_count >= RING_PER_CENT * total else -1
@@ -201,7 +203,8 @@ def _to_pixels(plane: NDArray[np.uint8], step: int, rectangle: NDArray[np.int64]
     edges = np.empty(4, np.int64)
     for side in range(4):
         edges[side] = _sharpen_edge(plane, step, side, rectangle)
-    rectangle[:] = edges
+    for side in range(4):
+        rectangle[side] = edges[side]
 
 
 @kernel("(Array(uint8, 2, 'C', True), int64, int64, int64[:, ::1])")
@@ -220,7 +223,8 @@ def find_frames(
     trimmed[:] = 0
     trimmed[BOTTOM], trimmed[RIGHT] = grid.shape
     level = _peel(grid, trimmed)
-    unframed[:] = trimmed
+    for side in range(4):
+        unframed[side] = trimmed[side]
     if not _is_empty(trimmed):
         if level >= 0:
             inner_level = _peel(grid, unframed)

@@ -116,8 +116,10 @@ def _transpose(source: NDArray[np.float32], target: NDArray[np.float32], first_r
 @kernel()
 def _spectrum(plane: NDArray[np.float32], work: NDArray[np.float32]) -> None:
     """Write the transform of a real `plane`, indexed [x, y], to `work[2]` and `work[3]`."""
-    work[0] = plane
-    work[1] = _f32(0)
+    for i in range(PADDED):
+        for j in range(PADDED):
+            work[0, i, j] = plane[i, j]
+            work[1, i, j] = _f32(0)
     _transform_columns(work[0], work[1], _f32(-1))
     _transpose(work[0], work[2], 0)
     _transpose(work[1], work[3], 0)
@@ -134,8 +136,10 @@ def _low_pass(
     """`plane` times the symmetric `transfer`, in the frequency domain; real part."""
     re, im, turned_re, turned_im = work[0], work[1], work[2], work[3]
     _spectrum(plane, work)
-    turned_re *= transfer
-    turned_im *= transfer
+    for i in range(PADDED):
+        for j in range(PADDED):
+            turned_re[i, j] *= transfer[i, j]
+            turned_im[i, j] *= transfer[i, j]
     _transform_columns(turned_re, turned_im, _f32(1))
     _transpose(turned_re, re, 0)
     _transpose(turned_im, im, 0)
@@ -202,15 +206,22 @@ def gist(
     `bank` is `gabor_bank()`, `low_pass` is `prefilter()`. Not normalised; a flat block gives zeros.
     """
     values[:] = _f32(0)
-    low, high = block.min(), block.max()
+    low = high = block[0, 0]
+    for i in range(SIDE):
+        for j in range(SIDE):
+            low, high = min(low, block[i, j]), max(high, block[i, j])
     if high - low < _f32(1e-3):
         return
     work = np.empty((4, PADDED, PADDED), np.float32)
     plane = _frame(block, low, high - low)
-    blurred = np.empty_like(plane)
+    blurred = np.empty((PADDED, PADDED), np.float32)
+    squares = np.empty((PADDED, PADDED), np.float32)
     _low_pass(plane, low_pass, work, blurred)
-    plane -= blurred
-    _low_pass(plane * plane, low_pass, work, blurred)
+    for i in range(PADDED):
+        for j in range(PADDED):
+            plane[i, j] -= blurred[i, j]
+            squares[i, j] = plane[i, j] * plane[i, j]
+    _low_pass(squares, low_pass, work, blurred)
     for i in range(PADDED):
         for j in range(PADDED):
             plane[i, j] /= _f32(0.2) + np.sqrt(abs(blurred[i, j]))

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
 from featsvc_kernels.pictures import LUMA, RGB
+from featsvc_kernels.selection import select
 
 SAMPLES = 64
 """Samples per side of the down-sampled picture."""
 COEFFICIENTS = 16
 """Frequencies per side that become bits."""
+_LOWER_MEDIAN = COEFFICIENTS * COEFFICIENTS // 2 - 1
 
 Part = tuple[int, int, int, int]
 """Top, left, height and width of a rectangle of pixels."""
@@ -137,7 +139,8 @@ def pdq_downsample(
             for x in range(width):
                 luma[x] = red * line[3 * x] + green * line[3 * x + 1] + blue * line[3 * x + 2]
         else:
-            luma[:] = line
+            for x in range(luma.size):
+                luma[x] = line[x]
         for j in range(SAMPLES):
             start, stop = col_starts[j], col_stops[j]
             block[i, j] = _dot(col_weights[j, : stop - start], luma[start:stop])
@@ -177,7 +180,9 @@ def _luma_lines(
     if upside_down:
         for i in range(SAMPLES):
             taps = stops[i] - starts[i]
-            weights[i, :taps] = weights[i, :taps][::-1].copy()
+            for k in range(taps // 2):
+                other = taps - 1 - k
+                weights[i, k], weights[i, other] = weights[i, other], weights[i, k]
             starts[i] = height - stops[i]
             stops[i] = starts[i] + taps
     line = np.empty(width * channels, np.float32)
@@ -190,7 +195,8 @@ def _luma_lines(
             for x in range(width):
                 luma[x] = red * line[3 * x] + green * line[3 * x + 1] + blue * line[3 * x + 2]
         else:
-            luma[:] = line
+            for x in range(luma.size):
+                luma[x] = line[x]
 
 
 @kernel()
@@ -225,31 +231,6 @@ def pdq_quality(block: NDArray[np.float32]) -> int:
 
 
 @kernel()
-def _lower_median(values: NDArray[np.float32]) -> np.float32:
-    """Return the 128th smallest of 256 by Hoare's quickselect, which reorders `values`."""
-    low, high, middle = 0, values.size - 1, values.size // 2 - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if middle <= j:
-            high = j
-        elif middle >= i:
-            low = i
-        else:
-            break
-    return _f32(values[middle])
-
-
-@kernel()
 def _pack(flat: NDArray[np.float32], median: np.float32, bits: NDArray[np.uint8]) -> None:
     for byte in range(32):
         value = 0
@@ -266,7 +247,7 @@ def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None
     bit `16 * i + j` of a 256-bit number, whose most significant byte comes first.
     """
     flat = coefficients.ravel()
-    _pack(flat, _lower_median(flat.copy()), bits)
+    _pack(flat, select(flat.copy(), _LOWER_MEDIAN), bits)
 
 
 # Variants in the order of the reference: original, rotate 90, 180, 270, flip x, y, plus 1
@@ -300,7 +281,7 @@ def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]
                 value = -coefficients[i, j] if negative else coefficients[i, j]
                 plain[i, j] = value
                 transposed[j, i] = value
-        median = _lower_median(plain.ravel().copy())
+        median = select(plain.ravel().copy(), _LOWER_MEDIAN)
         _pack(plain.ravel(), median, bits[_PLAIN_BY_RULE[rule]])
         _pack(transposed.ravel(), median, bits[_TRANSPOSED_BY_RULE[rule]])
 
@@ -348,7 +329,7 @@ def pdq_turned_hashes(
                 quality = pdq_quality(block)
             pdq_dct(block, coefficients)
             transposed = np.ascontiguousarray(coefficients.T)
-            median = _lower_median(coefficients.ravel().copy())
+            median = select(coefficients.ravel().copy(), _LOWER_MEDIAN)
             _pack(coefficients.ravel(), median, bits[_PLAIN[upside_down][mirrored]])
             _pack(transposed.ravel(), median, bits[_TRANSPOSED[upside_down][mirrored]])
     return quality

@@ -33,7 +33,8 @@ def median_3x3(grey: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         for k in range(3):
             row = grey[min(max(y + k - 1, 0), height - 1)]
             padded[k, 0] = row[0]
-            padded[k, 1 : width + 1] = row
+            for x in range(width):
+                padded[k, x + 1] = row[x]
             padded[k, width + 1] = row[width - 1]
         above, middle, below = padded[0], padded[1], padded[2]
         for x in range(width):
@@ -123,7 +124,8 @@ def find_segments(
             size = _flood(bright, free, queue, start, box)
             visited += size if size > 1 else 0
             if size > min_size:
-                segments[count, :PIXELS] = box
+                for side in (TOP, LEFT, BOTTOM, RIGHT):
+                    segments[count, side] = box[side]
                 segments[count, PIXELS] = size
                 count += 1
     return count

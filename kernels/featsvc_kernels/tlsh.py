@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from featsvc_kernels.jit import kernel
 from featsvc_kernels.popcount import popcount
+from featsvc_kernels.selection import select
 
 DIGEST_BYTES = 35
 MIN_BYTES = 50
@@ -83,12 +84,17 @@ def tlsh_digest(data: NDArray[np.uint8], digest: NDArray[np.uint8]) -> bool:
         buckets[_bucket(_u8(84), a, b, e)] += 1
         buckets[_bucket(_u8(230), a, d, e)] += 1
     counts = buckets[:BUCKETS]
-    ordered = np.sort(counts)
-    q1, q2, q3 = ordered[BUCKETS // 4 - 1], ordered[BUCKETS // 2 - 1], ordered[BUCKETS * 3 // 4 - 1]
-    if q3 == 0 or ordered[BUCKETS // 2 - 1] == 0:
+    scratch = counts.copy()
+    q1 = select(scratch, BUCKETS // 4 - 1)
+    q2 = select(scratch, BUCKETS // 2 - 1)
+    q3 = select(scratch, BUCKETS * 3 // 4 - 1)
+    if q3 == 0 or q2 == 0:
         return False
+    length_class = 0
+    while LENGTHS[length_class] < count:
+        length_class += 1
     digest[0] = _u8(_swap_digits(int(checksum)))
-    digest[1] = _u8(_swap_digits(int(np.searchsorted(LENGTHS, count))))
+    digest[1] = _u8(_swap_digits(length_class))
     digest[2] = _u8((100 * q1 // q3) % 16 << 4 | (100 * q2 // q3) % 16)
     for i in range(BUCKETS // 4):
         code = 0

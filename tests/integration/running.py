@@ -64,7 +64,10 @@ class Running:
 
 @contextmanager
 def running(
-    data_dir: Path, *options: str, environ: Mapping[str, str] | None = None
+    data_dir: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    preexec_fn: Callable[[], None] | None = None,
 ) -> Iterator[Running]:
     """Serve on a free port until the context exits."""
     data_dir.mkdir(exist_ok=True)
@@ -78,6 +81,7 @@ def running(
             stderr=log,
             text=True,
             env={**os.environ, **PATIENT, **(environ or {})},
+            preexec_fn=preexec_fn,  # noqa: PLW1509 - one system call, before threads matter
         )
     assert process.stdout is not None
     try:

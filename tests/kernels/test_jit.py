@@ -58,13 +58,13 @@ def double(x):
 PROGRAM = """
 import json
 from featsvc_kernels import callee, caller, leaf, reference_caller
-from featsvc_kernels.jit import cache_folder
+from featsvc_kernels.machine_code import writable_folder
 functions = [callee.shift, caller.scale, caller.add, leaf.double]
 print(json.dumps({
     "results": [f(5) for f in functions],
     "compiled": sorted({f.__module__[16:] for f in functions if f.stats.cache_misses}),
     "loaded": sorted({f.__module__[16:] for f in functions if f.stats.cache_hits}),
-    "folders": [str(cache_folder(f.__module__) or "") for f in functions],
+    "folders": [str(writable_folder(f.__module__) or "") for f in functions],
 }))
 """
 RESULTS = [6, 60, 105, 10]
@@ -95,8 +95,8 @@ def copy_package(folder: Path) -> Path:
     """Copy the package and add the modules; return a folder for the module path."""
     package = folder / "featsvc_kernels"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "jit.py", "sources.py"):
-        shutil.copy(ROOT / "kernels/featsvc_kernels" / name, package)
+    for name in ("__init__", "compiling", "jit", "machine_code", "sources"):
+        shutil.copy(ROOT / "kernels/featsvc_kernels" / f"{name}.py", package)
     for name, text in MODULES.items():
         (package / f"{name}.py").write_text(text)
     return folder
@@ -173,17 +173,19 @@ def test_a_folder_that_is_not_writable_is_skipped(warm: tuple[Path, Path], tmp_p
     assert not list(warm[0].rglob("*.nb?"))
 
 
-def test_numba_does_not_choose_another_folder(warm: tuple[Path, Path], tmp_path: Path) -> None:
-    """In its default, `__pycache__`, the caller's file alone would be the key."""
-    path = copy_package(tmp_path / "path")
-    report = run(path, tmp_path / "cache")
-    for folder in map(Path, set(report["folders"])):
-        for inner in folder.iterdir():
-            shutil.rmtree(inner)
-            inner.touch()
-    report = run(path, tmp_path / "cache")
+@pytest.mark.parametrize("damage", [b"", b"\0", None])
+def test_a_damaged_file_is_compiled_again(
+    warm: tuple[Path, Path], tmp_path: Path, damage: bytes | None
+) -> None:
+    """Empty, zeros as after a loss of power, or one byte that is wrong."""
+    shutil.copytree(warm[1], cache := tmp_path / "cache")
+    for file in cache.rglob("*.code"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content if damage is None else damage * len(content))
+    report = run(warm[0], cache)
     assert (report["results"], report["loaded"]) == (RESULTS, [])
-    assert not list(path.rglob("*.nb?"))
+    assert run(warm[0], cache)["compiled"] == []
 
 
 @pytest.mark.parametrize("kind", ["zip", "pyc"])
