@@ -23,7 +23,7 @@ import pytest
 import redis
 from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2, features_pb2, matching_pb2, types_pb2
-from featsvc_kernels.jit import cache_folder
+from featsvc_kernels.compiling import find_cache
 
 from featsvc.accounts import (
     EmbeddedValkey,
@@ -353,9 +353,9 @@ def uploads(client: Client, account: str, ids: range) -> float:
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """A home of its own, with the kernels compiled, and a folder for temporary files."""
-    kernels = cache_folder("featsvc_kernels.pdq")
+    kernels = find_cache()
     assert kernels is not None
-    shutil.copytree(kernels.parent, tmp_path / "home" / ".cache" / "featsvc")
+    shutil.copytree(kernels[0], tmp_path / "home" / ".cache" / "featsvc")
     (tmp_path / "tmp").mkdir()
     return {
         "HOME": str(tmp_path / "home"),
