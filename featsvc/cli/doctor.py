@@ -51,8 +51,8 @@ def doctor(kernels: bool, portable: bool, server: str | None, config_file: Path 
     what works but not as one would want, and exits with 1 if a check failed. FEATSVC_SERVER is not
     read: only --server makes it check a server.
     """
-    if kernels and server:
-        raise click.UsageError("give --kernels or --server, not both")
+    if server and (kernels or portable):
+        raise click.UsageError("--server checks a server only: leave out --kernels and --portable")
     failed = 0
     for name, check in _checks(kernels, portable, server, config_file).items():
         try:

@@ -102,7 +102,7 @@ def test_every_module_with_kernels_has_its_seconds() -> None:
 def test_the_estimate_is_between_all_on_one_core_and_the_longest(count: int) -> None:
     modules = list(compiling.SECONDS)[:count]
     seconds = [compiling.SECONDS[m] for m in modules]
-    assert max(seconds) < compiling.estimate_s(modules) <= sum(seconds) + 2
+    assert max(seconds) < compiling.estimate_s(modules) <= sum(seconds) + 3
 
 
 @pytest.mark.slow
