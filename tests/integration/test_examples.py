@@ -22,13 +22,13 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 from featsvc_client import Client, decide
+from featsvc_client.errors import STATUS_DETAILS_KEY
 from featsvc_client.v1 import banks_pb2, screening_pb2, screening_pb2_grpc, types_pb2
 from google.protobuf import text_format
-from grpc_status import rpc_status
 from PIL import Image
 
 from featsvc import errors
-from featsvc.service.status import status_of
+from featsvc.service.status import code_of, status_of
 from tests.integration.running import Running, running
 from tests.patience import PATIENCE_MS, PATIENCE_S
 from tests.photographs import ROOT, edited, jpeg
@@ -205,7 +205,9 @@ class Told(screening_pb2_grpc.ScreeningServiceServicer):
         failure = case.failures[len(times) - 1]
         if isinstance(failure, grpc.StatusCode):
             context.abort(failure, "a proxy says no")
-        context.abort_with_status(rpc_status.to_status(status_of(failure)))
+        status = status_of(failure)
+        context.set_trailing_metadata(((STATUS_DETAILS_KEY, status.SerializeToString()),))
+        context.abort(code_of(failure), status.message)
         raise AssertionError("unreachable")
 
     def ScreenStream(self, request_iterator: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: N802
