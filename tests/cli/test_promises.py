@@ -77,7 +77,9 @@ CASES = {
 
 def run(line: str, server: str) -> dict[str, Any]:
     """Exit code and JSON lines of a command, without durations and the wording of errors."""
-    result = CliRunner().invoke(cli, [*line.split(), "--json"], env={"FEATSVC_SERVER": server})
+    result = CliRunner().invoke(
+        cli, [*line.split(), "--json"], env={"FEATSVC_SERVER": server or None}
+    )
     assert result.exception is None or isinstance(result.exception, SystemExit), line
     shown = {"exit_code": result.exit_code, "lines": parsed(result.stdout)}
     rejected = Path("list.csv.rejected.jsonl")
