@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from featsvc_client import Client, ServiceError
+from featsvc_client import Client, ServiceError, explain
 from featsvc_client.v1 import banks_pb2, matching_pb2
 
 from featsvc.signals.algorithms import get_algorithm
@@ -136,10 +136,10 @@ def holding(client: Client, *algorithms: str) -> Iterator[str]:
 
 
 def failure(call: Callable[[], object]) -> ServiceError:
-    """The error of a call that must fail."""
-    with pytest.raises(ServiceError) as caught:
+    """The error of a call that must fail, of a client or of a plain stub."""
+    with pytest.raises(grpc.RpcError) as caught:
         call()
-    return caught.value
+    return explain(caught.value)
 
 
 @contextmanager

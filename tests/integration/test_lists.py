@@ -78,7 +78,7 @@ def lines(server: Running, *command: str) -> list[dict[str, Any]]:
 
 LISTS = {
     "bank entries b": ROWS,
-    "bank find --signal md5:" + ONE_MD5: MANY_EQUAL,
+    "bank find --bank equal --signal md5:" + ONE_MD5: MANY_EQUAL,
     "bank find --bank b --bank other --signal pdq:" + "0" * 64 + " --distance 256": 2 * ROWS + 1,
     "bank diff b 0": ROWS,
     "bank list": ROWS + 3,
