@@ -107,7 +107,7 @@ class Reader:
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environ, "FEATSVC_SERVER": self.address},
+            env=self.environ | ({"FEATSVC_SERVER": self.address} if self.address else {}),
             capture_output=True,
             text=True,
             check=False,
@@ -179,7 +179,11 @@ def test_the_exemptions_are_in_use() -> None:
 @pytest.mark.parametrize("target", [c.split()[1] for c in COMMANDS if c.startswith("make ")])
 def test_make_runs_the_same_commands(target: str) -> None:
     shown = subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     last = shown.stdout.splitlines()[-1].removesuffix(" --listen 127.0.0.1:50051 --data-dir data")
     assert last in COMMANDS
