@@ -5,6 +5,7 @@ Requests and answers are the messages of `featsvc_client.v1`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TypeVar, cast
 
 import grpc
@@ -38,7 +39,7 @@ _Blocking = TypeVar("_Blocking", bound="Client")
 _Async = TypeVar("_Async", bound="AsyncClient")
 
 
-class _Connection:
+class _Connection(ABC):
     """What both clients are made of."""
 
     def __init__(
@@ -78,10 +79,11 @@ class _Connection:
         )
         self._open(credentials, channel_options(options), policy)
 
+    @abstractmethod
     def _open(
         self, credentials: grpc.ChannelCredentials | None, options: GrpcOptions, policy: Policy
     ) -> None:
-        raise NotImplementedError
+        """Open the channel and make the stubs."""
 
 
 class Client(_Connection):

@@ -43,17 +43,20 @@ export function decide(answer) {
 export function explain(error) {
   const failure = { reason: '', field: '', retryAfterMs: undefined };
   const [packed] = error.metadata?.get('grpc-status-details-bin') ?? [];
-  if (!packed) return failure;
-  for (const { type_url: url, value } of unpack('Status', packed).details) {
-    const name = url.split('/').pop();
-    if (name === 'google.rpc.ErrorInfo') {
-      failure.reason = unpack('ErrorInfo', value).reason;
-    } else if (name === 'google.rpc.BadRequest') {
-      failure.field = unpack('BadRequest', value).field_violations[0]?.field ?? '';
-    } else if (name === 'google.rpc.RetryInfo') {
-      const { seconds = 0, nanos = 0 } = unpack('RetryInfo', value).retry_delay ?? {};
-      failure.retryAfterMs = Number(seconds) * 1000 + nanos / 1e6;
+  try {
+    for (const { type_url: url, value } of packed ? unpack('Status', packed).details : []) {
+      const name = url.split('/').pop();
+      if (name === 'google.rpc.ErrorInfo') {
+        failure.reason = unpack('ErrorInfo', value).reason;
+      } else if (name === 'google.rpc.BadRequest') {
+        failure.field = unpack('BadRequest', value).field_violations[0]?.field ?? '';
+      } else if (name === 'google.rpc.RetryInfo') {
+        const { seconds = 0, nanos = 0 } = unpack('RetryInfo', value).retry_delay ?? {};
+        failure.retryAfterMs = Number(seconds) * 1000 + nanos / 1e6;
+      }
     }
+  } catch {
+    // A proxy has cut the details: the call failed all the same.
   }
   return failure;
 }

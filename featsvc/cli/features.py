@@ -81,6 +81,7 @@ def ingest(client: Client, file: TextIO, skip_bad: bool, as_json: bool) -> None:
 
     An event counts once, however often it is sent: repeat a run that was interrupted.
     """
+    prepare_kernels("features")
     counts: Counter[str] = Counter()
     with output.progress(count=True) as bar:
         task = bar.add_task("ingesting", total=None, rate="")
@@ -213,7 +214,6 @@ def _events(
 
 def _event(line: str) -> features_pb2.Event:
     """Parse a line. Raises InvalidInput."""
-    prepare_kernels("features")
     from featsvc.accounts.events import parse_event_line  # noqa: PLC0415
 
     parsed = parse_event_line(line)

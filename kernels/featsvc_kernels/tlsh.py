@@ -91,7 +91,7 @@ def tlsh_digest(data: NDArray[np.uint8], digest: NDArray[np.uint8]) -> bool:
     if q3 == 0 or q2 == 0:
         return False
     length_class = 0
-    while LENGTHS[length_class] < count:
+    while length_class < LENGTHS.size and LENGTHS[length_class] < count:
         length_class += 1
     digest[0] = _u8(_swap_digits(int(checksum)))
     digest[1] = _u8(_swap_digits(length_class))

@@ -1,13 +1,18 @@
 """Definitions and stores for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import redis
+
 from featsvc.accounts import Definitions, FeatureStore, load_definitions
-from tests.patience import PATIENCE_MS
+from featsvc.accounts.embedded import find_server
+from tests.patience import PATIENCE_MS, PATIENCE_S, until
 
 NOW_MS = 1_767_268_800_000
 """2026-01-01 12:00 UTC, the end of a bucket of every ring but that of days."""
@@ -20,6 +25,30 @@ def define(folder: Path, text: str) -> Definitions:
     path = folder / "features.toml"
     path.write_text(text)
     return load_definitions(path)
+
+
+@contextmanager
+def running_valkey(folder: Path, *, port: int = 0) -> Iterator[str]:
+    """Run a Valkey without persistence at `port`, or at the socket `folder`/s; yield its URL."""
+    address = ("--bind", "127.0.0.1") if port else ("--unixsocket", str(folder / "s"))
+    url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{folder / 's'}"
+    process = subprocess.Popen(
+        [find_server(), "--port", str(port), *address, "--save", ""],
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+    )
+
+    def answers() -> bool:
+        with suppress(redis.ConnectionError), redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+        return False
+
+    try:
+        until(answers, "the test server did not start")
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)
 
 
 @asynccontextmanager

@@ -1,83 +1,40 @@
-"""All commands of docs/backup.md: backups under load and kills, restores, and what is left.
+"""The commands of docs/backup.md for banks and for a service, under load and kills.
 
-By default a few are killed; for ten kills in each test run
-
-    TEST_KILLS=10 pytest tests/integration/test_backup.py
+Those for account features are in test_backup_features.py.
 """
 
-import asyncio
 import multiprocessing
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import redis
 from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2, features_pb2, matching_pb2, types_pb2
 from featsvc_kernels.compiling import find_cache
 
-from featsvc.accounts import (
-    EmbeddedValkey,
-    EntityRef,
-    Event,
-    EventStatus,
-    FeatureStore,
-    Selection,
-    load_definitions,
-)
-from featsvc.accounts.embedded import find_server
-from featsvc.accounts.events import clock_ms
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
-from featsvc.errors import Unavailable
 from featsvc.matching.segments import published
-from tests.accounts.stores import open_store
 from tests.banks.databases import PostgresServer, postgres_server
 from tests.banks.lists import exported, hex_list, list_file
+from tests.integration.backup_page import MARKS, PAGE, ROUNDS, block
 from tests.integration.pages import blocks, kill, paste, shell
-from tests.integration.running import failure, free_ports, running, served_revision
-from tests.patience import PATIENCE_S, until
-
-KILLS = int(os.environ.get("TEST_KILLS", "4"))
-ROUNDS = KILLS * 3 // 2  # in every third round nothing is killed
-PAGE = "backup.md"
-# A text of each block of the page, by which a test names it.
-MARKS = {
-    "folder": "mkdir -p -m 700 backup",
-    "save sqlite": ".backup(",
-    "save valkey": "--rdb",
-    "save postgresql": "pg_dump",
-    "restore sqlite": "mv data/banks.db*",
-    "restore valkey": "appendonlydir",
-    "restore postgresql": "pg_restore",
-    "empty postgresql": "DROP SCHEMA",
-    "look": "featsvc doctor",
-    "no segments": "rm -rf data/segments",
-    "uninstall": "rm -rf ~/.cache/featsvc",
-    "uninstall postgresql": "DROP TABLE",
-    "uninstall redis": "--scan",
-}
-
-
-def block(name: str) -> str:
-    (found,) = [text for text in blocks(PAGE) if MARKS[name] in text]
-    return found
+from tests.integration.running import failure, running, served_revision
+from tests.patience import until
 
 
 def test_every_block_is_pasted_by_a_test() -> None:
     assert sorted(blocks(PAGE)) == sorted(map(block, MARKS))
     assert blocks("upgrading.md") == []
-    source = Path(__file__).read_text()
-    assert [name for name in MARKS if source.count(f'"{name}"') < 2] == []
+    tests = (Path(__file__), Path(__file__).with_name("test_backup_features.py"))
+    source = "".join(test.read_text() for test in tests)
+    assert [name for name in MARKS if f'"{name}"' not in source] == []
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +45,6 @@ def postgres() -> Iterator[PostgresServer]:
 
 def libpq(url: str) -> dict[str, str]:
     return {"DATABASE": url.replace("+psycopg", "")}
-
-
-# ---- Banks -------------------------------------------------------------------------------------
 
 
 def write_forever(url: str, seed: int) -> None:
@@ -195,123 +149,6 @@ def log(store: BankStore) -> list[tuple[int, str, int, int, int]]:
         (r.revision, r.action, r.added_entries, r.changed_entries, r.withdrawn_entries)
         for r in lines
     )
-
-
-# ---- Account features --------------------------------------------------------------------------
-
-ACCOUNTS = 3
-
-
-def event(number: int) -> Event:
-    return Event(f"e{number}", "upload", clock_ms(), {"account": f"a{number % ACCOUNTS}"})
-
-
-class Sender:
-    """Sends one event after the other; repeats what was not acknowledged."""
-
-    def __init__(self, store: FeatureStore) -> None:
-        self.store = store
-        self.acknowledged = 0
-        self.stopping = False
-
-    async def run(self) -> None:
-        while not self.stopping:
-            try:
-                (result,) = await self.store.ingest([event(self.acknowledged)])
-            except Unavailable:
-                await asyncio.sleep(0.01)
-                continue
-            if result.status in (EventStatus.APPLIED, EventStatus.DUPLICATE):
-                self.acknowledged += 1
-            await asyncio.sleep(0.002)
-
-
-async def counts(store: FeatureStore) -> list[int]:
-    entities = [EntityRef("account", f"a{i}") for i in range(ACCOUNTS)]
-    table = await store.get(entities, Selection(("uploads_24h",)))
-    return [int(value) if value == value else 0 for value in table.values[0]]  # noqa: PLR0124
-
-
-def of_prefix(length: int) -> list[int]:
-    """The counts after the first `length` events."""
-    return [len(range(i, length, ACCOUNTS)) for i in range(ACCOUNTS)]
-
-
-async def restored_counts(folder: Path, sent: int) -> tuple[list[int], list[int]]:
-    """Restore over another state; return the counts, and those when events come again.
-
-    They come from a little before the backup: each account remembers its last 512.
-    """
-    definitions = load_definitions()
-    for restore in (False, True):
-        if restore:
-            paste(block("restore valkey"), folder)
-        server = EmbeddedValkey(folder / "data")
-        await server.start()
-        async with open_store(server.url, definitions) as store:
-            if not restore:
-                await store.ingest([Event("x", "upload", clock_ms(), {"account": "a1"})])
-            else:
-                first = await counts(store)
-                await store.ingest(
-                    [event(number) for number in range(max(0, sum(first) - 300), sent)]
-                )
-                again = await counts(store)
-        await server.stop()
-    return first, again
-
-
-def test_a_backup_of_features_is_a_prefix_of_the_events(tmp_path: Path) -> None:
-    """Whatever is killed meanwhile: the backup, or Valkey."""
-    rng = random.Random(6)
-    (tmp_path / "data").mkdir()
-    paste(block("folder"), tmp_path)
-    backup = tmp_path / "backup" / "features.rdb"
-    complete = 0
-
-    async def main() -> None:
-        nonlocal complete
-        server = EmbeddedValkey(tmp_path / "data")
-        await server.start()
-        async with open_store(server.url, load_definitions()) as store:
-            sender = Sender(store)
-            sending = asyncio.create_task(sender.run())
-            for number in range(ROUNDS):
-                backup.unlink(missing_ok=True)
-                before = sender.acknowledged
-                process = shell(block("save valkey"), tmp_path)
-                await asyncio.sleep(rng.uniform(0, 0.6))
-                if number % 3 == 0:
-                    kill(process)
-                elif number % 3 == 1:
-                    with redis.Redis.from_url(server.url) as client, suppress(redis.RedisError):
-                        os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
-                printed, _ = await asyncio.to_thread(process.communicate)
-                after = sender.acknowledged + 1
-                assert backup.exists() is (process.returncode == 0), printed
-                if number % 3 == 2:
-                    assert process.returncode == 0, printed
-                if not backup.exists():
-                    continue
-                complete += 1
-                folder = tmp_path / f"restored-{number}"
-                (folder / "backup").mkdir(parents=True)
-                (folder / "data").mkdir()
-                shutil.copy(backup, folder / "backup")
-                first, again = await restored_counts(folder, after)
-                assert first == of_prefix(sum(first))
-                assert before <= sum(first) <= after
-                assert again == of_prefix(after)
-            sender.stopping = True
-            await sending
-            assert await counts(store) == of_prefix(sender.acknowledged)
-        await server.stop()
-
-    asyncio.run(main())
-    assert complete >= ROUNDS // 3
-
-
-# ---- A service ---------------------------------------------------------------------------------
 
 
 def load(client: Client, bank: str, numbers: range) -> int:
@@ -461,43 +298,3 @@ def test_a_service_goes_on_while_its_postgresql_is_restored_and_upgraded(
     paste(block("uninstall postgresql"), tmp_path, environ)
     left = paste(r'psql -A -t "$DATABASE" -c "\d"', tmp_path, environ)
     assert left.strip() in ("", "Did not find any relations.")
-
-
-def test_only_keys_of_the_namespace_are_removed_from_redis(tmp_path: Path) -> None:
-    port = free_ports()
-    redis_url = f"redis://127.0.0.1:{port}/0"
-    process = subprocess.Popen(
-        [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-    )
-    ids = ["a1", "with space", "quote'\"\\", "ü€", "{}%", "*?[x]", "-u", "$HOME `x`", "l\u2028s"]
-    try:
-        with redis.Redis.from_url(redis_url) as client:
-
-            def answers() -> bool:
-                with suppress(redis.ConnectionError):
-                    return bool(client.ping())
-                return False
-
-            until(answers)
-            others = {b"fs:{tss:account:a1}:v1", b"fs:{other:account:a1}:v1", b"ts", b"featsvc"}
-            for key in others:
-                client.set(key, 1)
-            for stream in ("featsvc:events", "featsvc:events:dead"):
-                client.xadd(stream, {"event": "x"})
-
-            async def fill() -> None:
-                async with open_store(redis_url, load_definitions()) as store:
-                    events = [Event(i, "upload", clock_ms(), {"account": i, "ip": i}) for i in ids]
-                    results = await store.ingest(events)
-                    assert {r.status for r in results} == {EventStatus.APPLIED}
-
-            asyncio.run(fill())
-            assert len(client.keys()) == 2 * len(ids) + len(others) + 2
-            valkey_cli = block("save valkey").partition("\n")[0] + "\n"
-            paste(valkey_cli + block("uninstall redis"), tmp_path, {"REDIS": redis_url})
-            assert {*client.keys()} == others
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=PATIENCE_S)

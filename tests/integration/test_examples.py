@@ -1,10 +1,11 @@
 """The programs of examples/ decide as `decide` does, set up and run as their README says.
 
-Most answers come from a server that answers what it is told, since a service cannot be brought to
-give them all: every outcome, mode and pair of matches, those of newer servers included.
+Most answers are canned, since no service can be brought to give them all: every outcome, mode and
+pair of matches, those of newer servers included.
 """
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -176,15 +177,19 @@ def run_or_skip(command: str, folder: Path, environ: Mapping[str, str]) -> None:
     assert done.returncode == 0, f"{command}\n{said}"
 
 
+Failure = errors.FeatsvcError | grpc.StatusCode | bytes
+"""An error of the service, a code without details, or details that are no status."""
+
+
 @dataclass
 class Case:
-    """Failures, then an answer. A failure is an error of the service, or a code without details."""
+    """Failures, then an answer."""
 
     answer: screening_pb2.ScreenResponse = field(default_factory=screening_pb2.ScreenResponse)
-    failures: Sequence[errors.FeatsvcError | grpc.StatusCode] = ()
+    failures: Sequence[Failure] = ()
 
 
-class Told(screening_pb2_grpc.ScreeningServiceServicer):
+class CannedServicer(screening_pb2_grpc.ScreeningServiceServicer):
     """Answers with the case whose number the content is, and keeps when it was asked."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
@@ -205,6 +210,9 @@ class Told(screening_pb2_grpc.ScreeningServiceServicer):
         failure = case.failures[len(times) - 1]
         if isinstance(failure, grpc.StatusCode):
             context.abort(failure, "a proxy says no")
+        if isinstance(failure, bytes):
+            context.set_trailing_metadata(((STATUS_DETAILS_KEY, failure),))
+            context.abort(grpc.StatusCode.INTERNAL, "a proxy cuts headers")
         status = status_of(failure)
         context.set_trailing_metadata(((STATUS_DETAILS_KEY, status.SerializeToString()),))
         context.abort(code_of(failure), status.message)
@@ -215,15 +223,15 @@ class Told(screening_pb2_grpc.ScreeningServiceServicer):
 
 
 @contextmanager
-def telling(cases: Sequence[Case]) -> Iterator[tuple[Told, str]]:
+def canned_server(cases: Sequence[Case]) -> Iterator[tuple[CannedServicer, str]]:
     """A server that gives these answers, and its address."""
-    told = Told(cases)
+    servicer = CannedServicer(cases)
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    screening_pb2_grpc.add_ScreeningServiceServicer_to_server(told, server)
+    screening_pb2_grpc.add_ScreeningServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield told, f"127.0.0.1:{port}"
+        yield servicer, f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait(PATIENCE_S)
 
@@ -252,7 +260,7 @@ def answers() -> Iterator[screening_pb2.ScreenResponse]:
 
 def test_every_answer_is_decided_alike(example: Example, tmp_path: Path) -> None:
     cases = [Case(answer) for answer in answers()]
-    with telling(cases) as (told, address):
+    with canned_server(cases) as (servicer, address):
         said = actions(example.run(address, numbered(tmp_path, len(cases))))
     expected = [decide(case.answer).action.value for case in cases]
     assert set(expected) == {"act", "hold", "watch", "pass"}
@@ -263,7 +271,7 @@ def test_every_answer_is_decided_alike(example: Example, tmp_path: Path) -> None
     ]
     assert wrong == []
     # A deadline travels as a timeout, which gRPC rounds up.
-    assert all(s is not None and s < 2 * PATIENCE_S for s in told.deadlines_s)
+    assert all(s is not None and s < 2 * PATIENCE_S for s in servicer.deadlines_s)
 
 
 def failures() -> list[errors.FeatsvcError | grpc.StatusCode]:
@@ -282,11 +290,11 @@ def failures() -> list[errors.FeatsvcError | grpc.StatusCode]:
 def test_every_failure_is_held_and_explained(example: Example, tmp_path: Path) -> None:
     failing = failures()
     cases = [Case(failures=[failure] * MAX_TRIES) for failure in failing]
-    with telling(cases) as (told, address):
+    with canned_server(cases) as (servicer, address):
         lines = example.run(address, numbered(tmp_path, len(cases)))
     for number, (failure, line) in enumerate(zip(failing, lines, strict=True)):
         assert line.startswith("hold - "), line
-        tries = len(told.asked[number])
+        tries = len(servicer.asked[number])
         if isinstance(failure, errors.FeatsvcError):
             assert str(failure) in line
             assert re.search(rf"\b{failure.reason}\b", line)
@@ -297,16 +305,31 @@ def test_every_failure_is_held_and_explained(example: Example, tmp_path: Path) -
             assert tries == 1, line
 
 
+def test_details_that_were_cut_are_a_failure_like_any_other(
+    example: Example, tmp_path: Path
+) -> None:
+    whole = status_of(errors.Overloaded("the queue is full", retry_after_ms=10)).SerializeToString()
+    rng = random.Random(4)
+    details = [whole[:length] for length in range(1, len(whole), 3)]
+    details += [rng.randbytes(length) for length in range(1, 40)]
+    cases = [Case(failures=[cut] * MAX_TRIES) for cut in details]
+    with canned_server(cases) as (_, address):
+        lines = example.run(address, numbered(tmp_path, len(cases)))
+    assert [line for line in lines if not line.startswith("hold - ")] == []
+    if example.name != "go":  # grpc-go takes the message from the details, or refuses them
+        assert [line for line in lines if "a proxy cuts headers" not in line] == []
+
+
 def test_a_retry_waits_as_advised_and_decides(example: Example, tmp_path: Path) -> None:
     delay_s = 0.1
     busy = errors.Overloaded("the queue is full", retry_after_ms=100)
     searched = screening_pb2.ScreenResponse(content_outcome=types_pb2.OUTCOME_OK)
     cases = [Case(searched, [busy] * count) for count in range(MAX_TRIES + 1)]
-    with telling(cases) as (told, address):
+    with canned_server(cases) as (servicer, address):
         said = actions(example.run(address, numbered(tmp_path, len(cases))))
     assert said == ["pass"] * MAX_TRIES + ["hold"]
     for number in range(len(cases)):
-        times = told.asked[number]
+        times = servicer.asked[number]
         assert len(times) == min(number + 1, MAX_TRIES)
         waits = [after - before for before, after in pairwise(times)]
         assert all(wait > 0.9 * delay_s for wait in waits), "before the server can answer"
@@ -314,11 +337,11 @@ def test_a_retry_waits_as_advised_and_decides(example: Example, tmp_path: Path) 
 
 def test_no_retry_outlasts_the_deadline(example: Example, tmp_path: Path) -> None:
     busy = errors.Overloaded("the queue is full", retry_after_ms=PATIENCE_MS + 1000)
-    with telling([Case(failures=[busy])]) as (told, address):
+    with canned_server([Case(failures=[busy])]) as (servicer, address):
         (line,) = example.run(address, numbered(tmp_path, 1))
     assert line.startswith("hold - ")
     assert busy.reason in line, "it waited for its deadline"
-    assert len(told.asked[0]) == 1
+    assert len(servicer.asked[0]) == 1
 
 
 def test_a_server_that_is_not_there_is_held(example: Example, tmp_path: Path) -> None:

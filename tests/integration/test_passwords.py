@@ -1,10 +1,8 @@
 """Passwords of any characters, in the ways that docs/operations.md names, with real servers."""
 
 import asyncio
-import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -18,13 +16,11 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from featsvc.accounts import load_definitions
-from featsvc.accounts.embedded import find_server
 from featsvc.banks.store import BankStore
 from featsvc.errors import ConfigInvalid, Unavailable
-from tests.accounts.stores import open_store
+from tests.accounts.stores import open_store, running_valkey
 from tests.banks.databases import PostgresServer, postgres_server
 from tests.integration.pages import blocks, shell
-from tests.patience import PATIENCE_S, until
 
 NASTY = "@:/?#[]%&=+;$ '\"\\`{}<>|~^*!,()"
 PASSWORDS = st.text(
@@ -85,25 +81,8 @@ def test_any_password_of_postgresql(guarded_url: str, password: str) -> None:
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[Path]:
     """The socket of a Valkey."""
-    with TemporaryDirectory(prefix="featsvc-test-") as folder:
-        path = Path(folder, "s")
-        process = subprocess.Popen(
-            [find_server(), "--port", "0", "--unixsocket", path, "--save", ""],
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-        )
-
-        def answers() -> bool:
-            with suppress(redis.ConnectionError), redis.Redis(unix_socket_path=str(path)) as client:
-                return bool(client.ping())
-            return False
-
-        try:
-            until(answers)
-            yield path
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(PATIENCE_S)
+    with TemporaryDirectory(prefix="featsvc-test-") as folder, running_valkey(Path(folder)):
+        yield Path(folder, "s")
 
 
 async def ping(url: str) -> None:

@@ -52,6 +52,17 @@ few_byte_values = st.integers(1, 255).flatmap(
 )
 
 
+def test_every_length_has_its_class() -> None:
+    """Up to one byte more than the last class has, which no caller sends."""
+    data = np.random.default_rng(1).bytes(int(kernels.LENGTHS[-1]) + 1)
+    for size in sorted({int(n) + more for n in kernels.LENGTHS for more in (0, 1)}):
+        if size >= kernels.MIN_BYTES:
+            digest = digest_of(data[:size])
+            assert digest is not None
+            swapped = digest[1] >> 4 | (digest[1] & 15) << 4
+            assert swapped == np.searchsorted(kernels.LENGTHS, size)
+
+
 @settings(max_examples=150)
 @given(few_byte_values)
 def test_digest_equals_twin(data: bytes) -> None:
