@@ -1,6 +1,7 @@
 """Decode untrusted bytes to pixels. Limits are checked before a decoder runs."""
 
 from featsvc.media.decode import decode, decode_frames, probe
+from featsvc.media.header import Header, Kind
 from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
 from featsvc.media.sniff import sniff
 
@@ -9,7 +10,9 @@ __all__ = [
     "DecodeOptions",
     "Fidelity",
     "Frames",
+    "Header",
     "Image",
+    "Kind",
     "Limits",
     "Provenance",
     "decode",

@@ -1,13 +1,16 @@
 """Decode pictures and animations within limits."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from featsvc.errors import InvalidInput, UnsupportedMedia
-from featsvc.media import headers, jpeg, pillow
-from featsvc.media.exif import apply_orientation, swaps_sides
-from featsvc.media.options import DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
-from featsvc.media.sniff import AVIF, HEIC, JPEG, sniff
+from featsvc.errors import InvalidInput, MediaCorrupt, UnsupportedMedia
+from featsvc.media import pillow
+from featsvc.media.formats import FORMATS
+from featsvc.media.header import Header
+from featsvc.media.options import DecodeOptions, Frames, Image, Limits
+from featsvc.media.sniff import sniff
+from featsvc.media.task import Budget, Task
 
 
 def identify(content: bytes, limits: Limits) -> str:
@@ -32,13 +35,18 @@ def identify(content: bytes, limits: Limits) -> str:
     return media_type
 
 
-def probe(content: bytes, limits: Limits) -> headers.Header:
-    """Read the header and check it against the limits.
+def probe(content: bytes, limits: Limits) -> Header:
+    """Read the header and check it against the limits; `peak_bytes` is what decoding may take.
 
     Raises what `decode` raises, except for damage that only a decoder finds.
     """
-    header = headers.read_header(content, identify(content, limits), limits.max_frames)
+    media_type = identify(content, limits)
+    try:
+        header = FORMATS[media_type].read_header(content, limits.max_frames)
+    except (struct.error, IndexError) as exc:
+        raise MediaCorrupt(f"the {media_type} header is cut short; send the whole file") from exc
     limits.check_size(header.width, header.height)
+    limits.check_peak(header.width, header.height, header.peak_bytes)
     return header
 
 
@@ -67,70 +75,6 @@ def decode_frames(
     header = probe(content, limits)
     if options.frames is Frames.ALL:
         limits.check_frames(header.frames)
-    if header.media_type == JPEG:
-        limits.check_scans(jpeg.count_scans(content), header.width, header.height)
-        try:
-            yield _decode_jpeg(content, options, limits, luma_suffices=luma_suffices)
-        except jpeg.NeedsPillow:
-            pass
-        else:
-            return
-    yield from _decode_with_pillow(content, header, options, limits)
-
-
-def _decode_jpeg(
-    content: bytes, options: DecodeOptions, limits: Limits, *, luma_suffices: bool
-) -> Image:
-    header = jpeg.read_header(content)
-    # The decoder allocates by its own reading of the size, which may differ from ours.
-    limits.check_size(header.width, header.height)
-    short_side = min(header.width, header.height)
-    luma_plane = not header.grey and luma_suffices and short_side >= jpeg.SHORT_SIDE
-    denominator = 1
-    if options.fidelity is Fidelity.FAST:
-        denominator = jpeg.scale_denominator(header.width, header.height)
-    pixels = jpeg.decode_jpeg(
-        content, header, grey=header.grey or luma_plane, denominator=denominator
-    )
-    orientation = jpeg.read_orientation(content)
-    applied = orientation > 0 and not options.ignore_orientation
-    if applied:
-        pixels = apply_orientation(pixels, orientation)
-    turned = applied and swaps_sides(orientation)
-    return Image(
-        media_type=JPEG,
-        width=header.height if turned else header.width,
-        height=header.width if turned else header.height,
-        pixels=pixels,
-        provenance=Provenance(
-            orientation, applied, options.fidelity, options.alpha, luma_plane, denominator
-        ),
-    )
-
-
-def _decode_with_pillow(
-    content: bytes, header: headers.Header, options: DecodeOptions, limits: Limits
-) -> Iterator[Image]:
-    media_type = header.media_type
-    decoder = pillow.PillowDecoder(content, media_type, limits.max_decode_ms)
-    frames = decoder.count_frames() if media_type in (AVIF, HEIC) else header.frames
-    count = 1
-    if options.frames is Frames.ALL:
-        limits.check_frames(frames)
-        count = frames
-    for index in range(count):
-        decoder.seek(index)
-        limits.check_size(*decoder.size)
-        pixels, orientation = decoder.read(options.alpha)
-        applied = orientation > 0 and not options.ignore_orientation
-        if applied:
-            pixels = apply_orientation(pixels, orientation)
-        yield Image(
-            media_type=media_type,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            pixels=pixels,
-            provenance=Provenance(orientation, applied, options.fidelity, options.alpha),
-            frames=frames,
-            frame=index,
-        )
+    budget = Budget(limits.max_decode_ms)
+    task = Task(content, header, options, limits, budget, luma_suffices)
+    yield from FORMATS[header.media_type].decode(task)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, MediaTooLarge
+from featsvc.media.exif import apply_orientation, swaps_sides
 
 
 class Fidelity(Enum):
@@ -56,7 +57,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     `max_frames` applies only where every frame is decoded. `max_decode_ms` is a budget of wall
     time for all frames of one piece of content. A JPEG's time is estimated from its header; other
-    decoders are stopped between two reads or two frames.
+    decoders are stopped between two reads or two frames. `max_decode_bytes` bounds the estimated
+    peak of memory of one frame (`Header.peak_bytes`).
     """
 
     # Far below the 2 GiB of a gRPC message.
@@ -65,6 +67,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_frames: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 256
     max_aspect_ratio: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
     max_decode_ms: Annotated[int, msgspec.Meta(ge=1, le=3_600_000)] = 10_000
+    max_decode_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**40)] = 2**30
 
     def check_bytes(self, size: int) -> None:
         """Raise MediaTooLarge for content of more bytes than allowed."""
@@ -84,6 +87,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             ratio = -(-max(width, height) // min(width, height))
             what = f"a picture of {width} x {height}"
             raise _too_large(what, "to 1", ratio, self.max_aspect_ratio, "max_aspect_ratio")
+
+    def check_peak(self, width: int, height: int, peak_bytes: int) -> None:
+        """Raise MediaTooLarge for a picture whose decode would take too much memory."""
+        if peak_bytes > self.max_decode_bytes:
+            what = f"decoding this picture of {width} x {height}"
+            limit = self.max_decode_bytes
+            raise _too_large(what, "bytes at its peak", peak_bytes, limit, "max_decode_bytes")
 
     def check_frames(self, frames: int) -> None:
         """Raise MediaTooLarge for more frames than allowed."""
@@ -142,3 +152,17 @@ class Image:
     provenance: Provenance = Provenance()
     frames: int = 1
     frame: int = 0
+
+
+def orient(
+    pixels: NDArray[np.uint8], orientation: int, options: DecodeOptions
+) -> tuple[NDArray[np.uint8], bool, bool]:
+    """Turn stored pixels to how they are displayed, unless `options` ignores the orientation.
+
+    Returns the pixels, whether the orientation (0: the file has none) was applied, and whether that
+    swapped the sides.
+    """
+    applied = orientation > 0 and not options.ignore_orientation
+    if applied:
+        pixels = apply_orientation(pixels, orientation)
+    return pixels, applied, applied and swaps_sides(orientation)

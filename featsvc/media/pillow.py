@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import io
 import logging
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, TiffImagePlugin
 from PIL import Image as PillowImage
 
-from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, TimedOut
+from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
 from featsvc.media import sniff
 from featsvc.media.exif import is_orientation, parse_orientation, undo_orientation
-from featsvc.media.options import Alpha
+from featsvc.media.options import Alpha, Frames, Image, Provenance, orient
+from featsvc.media.task import Budget, Task
 
 PLUGINS = {
     sniff.JPEG: "JPEG",
@@ -31,6 +31,8 @@ PLUGINS = {
     sniff.HEIC: "HEIF",
 }
 
+_PEAK_BYTES = 14
+"""Most bytes a pixel: RGBA in the decoder and beside it, the flattened copy and its array."""
 _BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0}
 _WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _WIDE_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
@@ -72,23 +74,14 @@ def _as_corrupt(media_type: str) -> Iterator[None]:
 
 
 class _BudgetedReader(io.BytesIO):
-    """A file that raises TimedOut once the budget is spent. Pillow reads 64 KiB at a time."""
+    """A file that looks at the time budget before each read; Pillow reads 64 KiB at a time."""
 
-    def __init__(self, content: bytes, budget_ms: int) -> None:
+    def __init__(self, content: bytes, budget: Budget) -> None:
         super().__init__(content)
-        self._budget_ms = budget_ms
-        self._end = time.monotonic() + budget_ms / 1000
-
-    def check(self) -> None:
-        """Raises TimedOut once the budget is spent."""
-        if time.monotonic() > self._end:
-            raise TimedOut(
-                f"decoding took more than {self._budget_ms:,} ms (media.max_decode_ms); send a "
-                "simpler picture or raise the limit"
-            )
+        self._budget = budget
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.check()
+        self._budget.check()
         return super().read(size)
 
 
@@ -106,15 +99,21 @@ def decodes(media_type: str) -> bool:
     return _has_heif() if media_type == sniff.HEIC else media_type in PLUGINS
 
 
-class PillowDecoder:
+def peak_bytes(width: int, height: int) -> int:
+    """Estimate the most memory that decoding through Pillow takes."""
+    return _PEAK_BYTES * width * height
+
+
+class _Decoder:
     """Decodes the frames of one file; reads only its header until `read` is called.
 
-    Every method raises MediaCorrupt for damage, and TimedOut once `budget_ms` are spent.
+    Every method raises MediaCorrupt for damage, and TimedOut once the budget is spent.
     """
 
-    def __init__(self, content: bytes, media_type: str, budget_ms: int) -> None:
+    def __init__(self, content: bytes, media_type: str, budget: Budget) -> None:
         self._media_type = media_type
-        self._reader = _BudgetedReader(content, budget_ms)
+        self._budget = budget
+        self._reader = _BudgetedReader(content, budget)
         with _as_corrupt(media_type):
             self._picture = PillowImage.open(self._reader, formats=[PLUGINS[media_type]])
 
@@ -131,7 +130,7 @@ class PillowDecoder:
     def seek(self, frame: int) -> None:
         """Go forward to a frame, counted from 0."""
         with _as_corrupt(self._media_type):
-            self._reader.check()
+            self._budget.check()
             if frame:
                 self._picture.seek(frame)
 
@@ -151,6 +150,34 @@ class PillowDecoder:
                 return undo_orientation(pixels, orientation), orientation
             exif = picture.info.get("exif", b"")
             return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
+
+
+def decode(task: Task, *, count_frames: bool = False) -> Iterator[Image]:
+    """Yield the frames of a task; `count_frames` asks the decoder instead of the header.
+
+    Raises MediaCorrupt, MediaTooLarge, TimedOut.
+    """
+    header, options = task.header, task.options
+    decoder = _Decoder(task.content, header.media_type, task.budget)
+    frames = decoder.count_frames() if count_frames else header.frames
+    count = 1
+    if options.frames is Frames.ALL:
+        task.limits.check_frames(frames)
+        count = frames
+    for index in range(count):
+        decoder.seek(index)
+        task.limits.check_size(*decoder.size)
+        pixels, orientation = decoder.read(options.alpha)
+        pixels, applied, _ = orient(pixels, orientation, options)
+        yield Image(
+            media_type=header.media_type,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            pixels=pixels,
+            provenance=Provenance(orientation, applied, options.fidelity, options.alpha),
+            frames=frames,
+            frame=index,
+        )
 
 
 def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:

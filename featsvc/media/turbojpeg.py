@@ -30,13 +30,13 @@ class NeedsPillow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class JpegHeader:
+class TurboHeader:
     width: int
     height: int
     grey: bool
 
 
-def read_header(content: bytes) -> JpegHeader:
+def read_header(content: bytes) -> TurboHeader:
     """Parse the header. Raises NeedsPillow for CMYK, unusual sampling and malformed headers."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=False)
@@ -44,7 +44,7 @@ def read_header(content: bytes) -> JpegHeader:
         raise NeedsPillow from exc
     if colorspace in ("CMYK", "YCCK"):
         raise NeedsPillow
-    return JpegHeader(width, height, colorspace == "Gray")
+    return TurboHeader(width, height, colorspace == "Gray")
 
 
 def read_orientation(content: bytes) -> int:
@@ -83,7 +83,7 @@ def scale_denominator(width: int, height: int) -> int:
 
 
 def decode_jpeg(
-    content: bytes, header: JpegHeader, *, grey: bool, denominator: int
+    content: bytes, header: TurboHeader, *, grey: bool, denominator: int
 ) -> NDArray[np.uint8]:
     """Decode to pixels (h, w) or (h, w, 3) in the stored orientation.
 
