@@ -1,7 +1,8 @@
 """Decode untrusted bytes to pixels. Limits are checked before a decoder runs."""
 
 from featsvc.media.decode import decode, decode_frames, probe
-from featsvc.media.header import Header, Kind
+from featsvc.media.header import Header
+from featsvc.media.kinds import Kind
 from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
 from featsvc.media.sniff import sniff
 

@@ -4,7 +4,8 @@ import struct
 from collections.abc import Iterator
 
 from featsvc.media import pillow, sniff, turbojpeg
-from featsvc.media.header import Header, Kind
+from featsvc.media.header import Header
+from featsvc.media.kinds import Kind, Rule
 from featsvc.media.options import Fidelity, Image, Provenance, orient
 from featsvc.media.task import Task
 
@@ -12,6 +13,7 @@ from featsvc.media.task import Task
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _FILL = 0xFF
 _STANDALONE = frozenset({0x00, 0x01, _FILL, *range(0xD0, 0xD9)})
+KINDS = (Rule("rgb", (8,), "as stored"),)
 _PROGRESSIVE_BYTES = 6
 """Coefficients of three components that are not subsampled, 16 bits each."""
 

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 from featsvc.media import pillow, sniff
 from featsvc.media.header import Header
+from featsvc.media.kinds import Rule
 from featsvc.media.options import Image
 from featsvc.media.task import Task
+
+KINDS = (Rule("rgb", (8,), "as stored"),)
 
 
 def read_header(content: bytes, max_frames: int) -> Header:
