@@ -78,7 +78,7 @@ TESTED_THROUGH = {
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
-    "media/test_decode.py": "media/header media/kinds media/libraries media/options media/pillow "
+    "media/test_decode.py": "media/header media/libraries media/options media/pillow "
     "media/task media/turbojpeg media/formats/bmp media/formats/gif media/formats/isobmff "
     "media/formats/jpeg media/formats/png media/formats/tiff media/formats/webp",
     "service/test_status.py": "errors",
