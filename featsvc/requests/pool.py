@@ -54,7 +54,12 @@ class WorkPool:
 
         future = self._executor.submit(timed)
         future.add_done_callback(self._release)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # An error has this frame in its traceback, and the future has the error: a circle, which
+            # would keep the content and its pixels until the collector runs.
+            del future, timed, job
 
     def _release(self, _: Future[Any]) -> None:
         with self._lock:

@@ -1,11 +1,14 @@
 """The bounded thread pool."""
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 
 import pytest
 
-from featsvc.errors import Overloaded
+from featsvc.errors import MediaCorrupt, Overloaded
 from featsvc.requests import WorkPool
 
 
@@ -62,3 +65,39 @@ def test_an_error_passes_through_and_frees_its_place() -> None:
         assert pool.pending == 0
 
     asyncio.run(scenario())
+
+
+def test_an_error_keeps_nothing_of_its_job_alive() -> None:
+    """Without the collector, which may run seconds later: a job holds the pixels of a picture."""
+
+    class Pixels:
+        pass
+
+    gone: list[bool] = []
+
+    async def scenario() -> None:
+        pool = WorkPool(threads=1, max_queue=1)
+
+        async def request() -> None:
+            pixels = Pixels()
+            watched.append(weakref.ref(pixels))
+
+            def job() -> None:
+                kept = pixels
+                raise MediaCorrupt(str(type(kept)))
+
+            with contextlib.suppress(MediaCorrupt):
+                await pool.run(job)
+
+        watched: list[weakref.ref[Pixels]] = []
+        await request()
+        await pool.run(lambda: None)  # the thread has dropped the job before
+        gone.append(watched[0]() is None)
+        pool.close()
+
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
+    assert gone == [True]
