@@ -57,9 +57,9 @@ class WorkPool:
         try:
             return await asyncio.wrap_future(future)
         finally:
-            # An error has this frame in its traceback, and the future has the error: a circle, which
+            # The traceback of an error has this frame, and the future has the error: a circle that
             # would keep the content and its pixels until the collector runs.
-            del future, timed, job
+            del future
 
     def _release(self, _: Future[Any]) -> None:
         with self._lock:
