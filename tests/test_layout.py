@@ -31,6 +31,7 @@ BEHAVIOURS = {
     "hashing/test_pdq_dihedral.py": "PDQ's turned hashes against pdqhash",
     "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
     "hashing/test_table.py": "every computed row of the table of algorithms",
+    "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",

@@ -57,7 +57,8 @@ def _decode_options(command: Command) -> Command:
 @click.option(
     "--for-bank",
     is_flag=True,
-    help="Hash what `bank add` stores: crops and tilts of pictures too, no byte hashes of texts.",
+    help="Hash what `bank add` stores: crops and tilts of pictures too, no byte hashes of texts, "
+    "nothing of pictures that do not decode.",
 )
 @click.option(
     "--threads",
@@ -81,7 +82,7 @@ def hash_command(
 
     Needs no server. The default algorithms are pdq, md5 and sha256; for texts text_sha256, text,
     md5 and sha256. A file that cannot be hashed is reported on stderr and skipped; the exit code is
-    then 1.
+    then 1. So it is for a picture that does not decode, of which byte hashes are printed.
 
     `featsvc hash --json --for-bank FILES | featsvc bank import - --bank BANK` is `featsvc bank add`
     for any number of files, which stay on this machine.
@@ -115,7 +116,8 @@ def compare(
     """Compare two files by every algorithm.
 
     Prints each distance beside the algorithm's default threshold. There is a verdict only if both
-    files have a signal of good quality. Needs no server.
+    files have a signal of good quality; a picture that does not decode has byte hashes only, and
+    the exit code is 1. Needs no server.
     """
     prepare_kernels("hash")
     from featsvc.cli import local_hashes  # noqa: PLC0415

@@ -18,12 +18,14 @@ from featsvc.signals.algorithms import (
     get_algorithm,
 )
 from featsvc.signals.distance import distance
-from featsvc.signals.hashes import ContentHashes
-from featsvc.signals.signal import Signal
+from featsvc.signals.hashes import ContentHashes, ContentOutcome
 from featsvc.signals.text import STORED_ALGORITHMS
 
 _COMPUTED = tuple(n for n, kind in ALGORITHMS.items() if kind.of_files)
 _COMPUTED_OF_TEXT = tuple(n for n, kind in ALGORITHMS.items() if kind.of_texts)
+
+BROKEN = frozenset({ContentOutcome.CORRUPT_MEDIA, ContentOutcome.TOO_LARGE_MEDIA})
+"""Pictures that do not decode: only their bytes were hashed, and the exit code says so."""
 
 
 def decode_options(
@@ -58,10 +60,11 @@ def print_hashes(
 ) -> None:
     """Hash files and folders and print each as soon as it is hashed, or a table.
 
-    `for_bank`: with the variants of an entry. Raises ClickException if a file cannot be hashed.
+    `for_bank`: with the variants of an entry, and pictures that do not decode are errors, as for
+    `bank add`. Raises ClickException if a file cannot be hashed, or only by its bytes.
     """
     folders = [path for path in paths if path.is_dir()]
-    failed = done = 0
+    failed = partial = done = 0
     rows: list[tuple[object, ...]] = []
     with output.progress(count=True) as bar:
         task = bar.add_task("hashing", total=None, rate="")
@@ -73,22 +76,37 @@ def print_hashes(
             threads=threads,
             variants=make_entry if for_bank else make_original,
             as_text=as_text,
+            must_decode=for_bank,
         ):
             done += 1
             bar.update(task, advance=1)
-            if result.hashes is None:
+            hashes = result.hashes
+            if hashes is None:
                 failed += 1
                 click.echo(f"{result.path}: {result.error}", err=True)
-            elif as_json:
-                output.json_line(_as_json(result.path, folders, result.hashes))
+                continue
+            partial += hashes.outcome in BROKEN
+            if as_json:
+                output.json_line(_as_json(result.path, folders, hashes))
             else:
-                rows += _rows(result.path, result.hashes)
-            if as_text and result.hashes is not None and result.hashes.reason:
-                click.echo(f"{result.path}: {result.hashes.reason}", err=True)
+                rows += _rows(result.path, hashes)
+            if hashes.reason and (as_text or hashes.outcome in BROKEN):
+                click.echo(f"{result.path}: {hashes.reason}", err=True)
     if rows:
         output.table(("file", "content", "algorithm", "quality", "signal"), rows)
+    _raise_if_incomplete(failed, partial, done)
+
+
+def _raise_if_incomplete(failed: int, partial: int, done: int) -> None:
+    problems = []
     if failed:
-        raise click.ClickException(f"{failed} of {done} files could not be hashed")
+        problems.append(f"{failed} of {done} files could not be hashed")
+    if partial:
+        problems.append(
+            f"{partial} of {done} files did not decode, so not all hashes were computed"
+        )
+    if problems:
+        raise click.ClickException("; ".join(problems))
 
 
 def print_distances(
@@ -98,9 +116,13 @@ def print_distances(
     as_text: bool,
     as_json: bool,
 ) -> None:
-    """Print the distance of two files by each algorithm. Raises ClickException."""
+    """Print the distance of two files by each algorithm.
+
+    Raises ClickException if a file cannot be hashed, or after the table if it does not decode.
+    """
     names = _algorithms(algorithms, _COMPUTED_OF_TEXT if as_text else _COMPUTED, as_text)
-    sides = [_signals(hash_file(path, names, decode, _limits(), as_text=as_text)) for path in paths]
+    hashed = [_hashes(hash_file(path, names, decode, _limits(), as_text=as_text)) for path in paths]
+    sides = [{signal.algorithm.name: signal for signal in each.signals} for each in hashed]
     rows: list[dict[str, object]] = []
     for name in names:
         left, right = (side.get(name) for side in sides)
@@ -116,9 +138,16 @@ def print_distances(
             rows.append(_row(name, apart, "match" if near else "no match"))
     if as_json:
         output.json_lines(rows)
-        return
-    columns = ("algorithm", "distance", "threshold", "bits", "verdict")
-    output.table(columns, ([row[column] for column in columns] for row in rows))
+    else:
+        columns = ("algorithm", "distance", "threshold", "bits", "verdict")
+        output.table(columns, ([row[column] for column in columns] for row in rows))
+    broken = [
+        f"{path}: {each.reason}"
+        for path, each in zip(paths, hashed, strict=True)
+        if each.outcome in BROKEN
+    ]
+    if broken:
+        raise click.ClickException("\n".join(broken))
 
 
 def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
@@ -132,10 +161,10 @@ def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
     }
 
 
-def _signals(result: FileHashes) -> dict[str, Signal]:
+def _hashes(result: FileHashes) -> ContentHashes:
     if result.hashes is None:
         raise click.ClickException(f"{result.path}: {result.error}")
-    return {signal.algorithm.name: signal for signal in result.hashes.signals}
+    return result.hashes
 
 
 def _algorithms(named: Sequence[str], default: tuple[str, ...], as_text: bool) -> tuple[str, ...]:
@@ -164,6 +193,7 @@ def _as_json(path: Path, folders: Sequence[Path], hashes: ContentHashes) -> dict
         "width": media.width if media else None,
         "height": media.height if media else None,
         "outcome": hashes.outcome.name,
+        "outcome_reason": hashes.reason,
         "signals": [
             {"algorithm": s.algorithm.name, "signal": s.text, "quality": s.quality}
             | ({"frame": s.frame} if several else {})
@@ -190,6 +220,8 @@ def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
     kind = "not a picture"
     if media is not None:
         kind = f"{media.media_type} {media.width}x{media.height}" if media.width else "text"
+    if hashes.outcome in BROKEN:
+        kind = f"{kind if media else 'picture'}: {hashes.outcome.name}"
     blank = ("", "")
     return [
         (

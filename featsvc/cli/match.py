@@ -97,7 +97,8 @@ def match(
 ) -> None:
     """Match a file, a text or a signal against banks.
 
-    Exits with 0 whether something matched or not; the output says how to read it.
+    Exits with 0 whether something matched or not; the output says how to read it. A picture that
+    does not decode is matched by its byte hashes only, and the exit code is 1.
     """
     _check_one({"FILE": file, "--text": text, "--text-file": text_file, "--signal": signal})
     request = matching_pb2.MatchRequest(
@@ -118,12 +119,13 @@ def match(
         more = _next(response.truncated, request.options)
         values = {**message_json(response), **more}
         output.json_line({"file": printable(file) if file else None, **values})
-        return
-    outcome = enum_name(response, "outcome")
-    _print_outcome("content", outcome, response.outcome_reason)
-    _print_matches(outcome, response.matches, response.watermark.revision)
-    _print_cut(response.truncated, request.options)
-    _print_searched(response.searched)
+    else:
+        outcome = enum_name(response, "outcome")
+        _print_outcome("content", outcome, response.outcome_reason)
+        _print_matches(outcome, response.matches, response.watermark.revision)
+        _print_cut(response.truncated, request.options)
+        _print_searched(response.searched)
+    _fail_if_broken(file, response.outcome)
 
 
 def _loosened(client: Client, request: matching_pb2.MatchRequest) -> list[str]:
@@ -182,7 +184,8 @@ def screen(
 ) -> None:
     """Screen a file or a text for an account.
 
-    Prints matches, the features of the account, and timings.
+    Prints matches, the features of the account, and timings. A picture that does not decode is
+    matched by its byte hashes only, and the exit code is 1.
     """
     _check_one({"FILE": file, "--text": text, "--text-file": text_file})
     request = screening_pb2.ScreenRequest(
@@ -198,15 +201,16 @@ def screen(
     if as_json:
         values |= _next(response.matches_truncated, request.options)
         output.json_line({"file": printable(file) if file else None, "account": account, **values})
-        return
-    _print_outcome("content", values["outcome"], response.content_outcome_reason)
-    _print_matches(values["outcome"], response.matches, revision)
-    _print_cut(response.matches_truncated, request.options)
-    _print_searched(response.searched)
-    _print_outcome("features", values["features_outcome"], response.features_outcome_reason)
-    print_features(f"account {account}", response.features, 0)
-    timings = message_json(response.timings)
-    click.echo("  ".join(f"{name.removesuffix('_us')} {us} us" for name, us in timings.items()))
+    else:
+        _print_outcome("content", values["outcome"], response.content_outcome_reason)
+        _print_matches(values["outcome"], response.matches, revision)
+        _print_cut(response.matches_truncated, request.options)
+        _print_searched(response.searched)
+        _print_outcome("features", values["features_outcome"], response.features_outcome_reason)
+        print_features(f"account {account}", response.features, 0)
+        timings = message_json(response.timings)
+        click.echo("  ".join(f"{name.removesuffix('_us')} {us} us" for name, us in timings.items()))
+    _fail_if_broken(file, response.content_outcome)
 
 
 def print_features(title: str, table: features_pb2.FeatureTable, row: int) -> None:
@@ -253,6 +257,12 @@ def _warn_if_behind(client: Client, revision: int) -> None:
 def _print_outcome(part: str, outcome: str, reason: str) -> None:
     if outcome not in ("OK", "UNSPECIFIED"):
         click.echo(f"{part}: {outcome}: {reason}")
+
+
+def _fail_if_broken(file: Path | None, outcome: int) -> None:
+    """Exit with 1 where the picture did not decode: scripts hold what fails."""
+    if outcome in (types_pb2.OUTCOME_CORRUPT_MEDIA, types_pb2.OUTCOME_TOO_LARGE_MEDIA):
+        raise click.ClickException(f"{file}: does not decode; only its byte hashes were matched")
 
 
 def _print_searched(searched: types_pb2.Searched) -> None:

@@ -1,14 +1,30 @@
 """Compute all hashes of a file from one decode, or of a text."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeAlias, cast
 
-from featsvc.errors import InvalidInput, UnknownAlgorithm, UnsupportedMedia
+from featsvc.errors import (
+    FeatsvcError,
+    InvalidInput,
+    MediaCorrupt,
+    MediaTooLarge,
+    TimedOut,
+    UnknownAlgorithm,
+    UnsupportedMedia,
+)
 from featsvc.hashing.perceptual import hash_image
 from featsvc.hashing.variants import VariantMaker, make_original
-from featsvc.media import DecodeOptions, Image, Limits, decode_frames, probe
+from featsvc.media import (
+    DecodeOptions,
+    Header,
+    Image,
+    Limits,
+    check_content,
+    decode_frames,
+    probe,
+)
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.computing import ByteHash, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
@@ -19,6 +35,14 @@ from featsvc.signals.variants import ORIGINAL
 Content: TypeAlias = bytes | str
 """A file, or a text."""
 
+_OUTCOMES: dict[type[FeatsvcError], ContentOutcome] = {
+    UnsupportedMedia: ContentOutcome.UNSUPPORTED_MEDIA,
+    MediaCorrupt: ContentOutcome.CORRUPT_MEDIA,
+    MediaTooLarge: ContentOutcome.TOO_LARGE_MEDIA,
+    TimedOut: ContentOutcome.TOO_LARGE_MEDIA,
+}
+"""What an error of decoding means for an answer that has the byte hashes."""
+
 
 def hash_any(
     content: Content,
@@ -28,11 +52,12 @@ def hash_any(
     variants: VariantMaker = make_original,
     *,
     parts: bool = False,
+    must_decode: bool = False,
 ) -> ContentHashes:
     """Call `hash_text` or `hash_content`; `parts` applies to texts, the rest to files."""
     if isinstance(content, str):
         return hash_text(content, algorithms, parts=parts)
-    return hash_content(content, algorithms, options, limits, variants)
+    return hash_content(content, algorithms, options, limits, variants, must_decode=must_decode)
 
 
 def hash_content(
@@ -44,6 +69,7 @@ def hash_content(
     *,
     on_image: Callable[[Image], None] | None = None,
     grey_suffices: bool = True,
+    must_decode: bool = False,
 ) -> ContentHashes:
     """Compute each of `algorithms` (names of the table; a repeated one counts once).
 
@@ -54,11 +80,16 @@ def hash_content(
     `on_image` is called with every decoded picture, so that others need not decode it again;
     `grey_suffices` allows it grey pixels. Its time counts as hashing.
 
+    Byte hashes do not depend on the pixels: a damaged picture is CORRUPT_MEDIA, one whose decoding
+    exceeds a limit TOO_LARGE_MEDIA, and the whole frames before are hashed. With `must_decode`
+    either is raised instead: MediaCorrupt, MediaTooLarge, or TimedOut.
+
     Synchronous and thread-safe; decoding and hashing release the GIL.
 
-    Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge,
-    MediaCorrupt, TimedOut (decoding took longer than the limits allow).
+    Raises UnknownAlgorithm, InvalidInput (no algorithm, empty content), MediaTooLarge (more than
+    `limits.max_content_bytes`).
     """
+    check_content(content, limits)
     kinds = _file_algorithms(tuple(algorithms))
     if not kinds and on_image is None:
         raise InvalidInput("algorithms: name at least one", field="algorithms")
@@ -67,32 +98,52 @@ def hash_content(
     media: MediaInfo | None = None
     signals: list[Signal] = []
     outcome, reason = ContentOutcome.OK, ""
+    frames = 0
     if perceptual or on_image is not None:
         luma = grey_suffices and all(kind.luma_suffices for kind in perceptual)
         try:
             for image in decode_frames(content, options, limits, luma_suffices=luma):
                 clock.decoded()
-                if media is None:
-                    media = MediaInfo(image.media_type, image.width, image.height, image.frames)
+                media = media or _media_info(image)
                 signals += hash_image(image, perceptual, variants)
                 if on_image is not None:
                     on_image(image)
+                frames += 1
                 clock.hashed()
-        except UnsupportedMedia as exc:
-            outcome, reason = ContentOutcome.UNSUPPORTED_MEDIA, str(exc)
-    else:
-        media = _probe_media(content, limits)
+        except tuple(_OUTCOMES) as exc:
+            if must_decode and not isinstance(exc, UnsupportedMedia):
+                raise
+            outcome, reason = _undecoded(exc, frames, media)
+    media = media or _probe_media(content, limits)
     clock.decoded()
-    for kind in kinds:
-        if kind.kind is Kind.BYTES:
-            digest: ByteHash = resolve(kind.compute)
-            signals.append(Signal(kind, digest(content)))
+    signals += _byte_hashes(content, kinds)
     rank = {kind.name: i for i, kind in enumerate(kinds)}
     signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm.name]))
     clock.hashed()
-    if outcome is ContentOutcome.OK and (reason := _low_quality_reason(signals, perceptual)):
-        outcome = ContentOutcome.LOW_QUALITY
+    if outcome is ContentOutcome.OK:
+        reason = _low_quality_reason(signals, perceptual, frames)
+        outcome = ContentOutcome.LOW_QUALITY if reason else outcome
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
+
+
+def _byte_hashes(content: bytes, kinds: Sequence[Algorithm]) -> Iterator[Signal]:
+    for kind in kinds:
+        if kind.kind is Kind.BYTES:
+            digest: ByteHash = resolve(kind.compute)
+            yield Signal(kind, digest(content))
+
+
+def _undecoded(
+    error: FeatsvcError, frames: int, media: MediaInfo | None
+) -> tuple[ContentOutcome, str]:
+    """Return the outcome and reason of content that stopped decoding after `frames` frames."""
+    outcome = next(of for kind, of in _OUTCOMES.items() if isinstance(error, kind))
+    reason = str(error)
+    if media is not None:
+        reason = f"only the first {frames} of {media.frames} frames were hashed: {reason}"
+    elif outcome is not ContentOutcome.UNSUPPORTED_MEDIA:
+        reason = f"{reason}; only byte hashes apply"
+    return outcome, reason
 
 
 @lru_cache(maxsize=64)
@@ -141,19 +192,21 @@ class _Clock:
 
 
 def _probe_media(content: bytes, limits: Limits) -> MediaInfo | None:
-    """Return what the header says; None where it cannot be read, as byte hashes need no pixels."""
+    """Return what the header says; None where it cannot be read, or exceeds the limits."""
     try:
-        header = probe(content, limits)
-    except InvalidInput:
-        limits.check_bytes(len(content))
-        if not content:
-            raise
+        return _media_info(probe(content, limits))
+    except FeatsvcError:
         return None
-    return MediaInfo(header.media_type, header.width, header.height, header.frames)
 
 
-def _low_quality_reason(signals: Sequence[Signal], perceptual: Sequence[Algorithm]) -> str:
-    """Return why a signal is missing or of low quality; empty where none is."""
+def _media_info(picture: Image | Header) -> MediaInfo:
+    return MediaInfo(picture.media_type, picture.width, picture.height, picture.frames)
+
+
+def _low_quality_reason(
+    signals: Sequence[Signal], perceptual: Sequence[Algorithm], frames: int
+) -> str:
+    """Return why a signal of a frame is missing or of low quality; empty where none is."""
     for signal in signals:
         if signal.low_quality and signal.variant == ORIGINAL:
             floor = cast(int, signal.algorithm.quality_floor)
@@ -161,8 +214,9 @@ def _low_quality_reason(signals: Sequence[Signal], perceptual: Sequence[Algorith
                 f"{signal.algorithm.name} quality {signal.quality} is below the floor of {floor}: "
                 "the picture has too little structure and is matched only with match_low_quality"
             )
-    computed = {signal.algorithm.name for signal in signals}
-    for kind in perceptual:
-        if kind.name not in computed:
-            return f"the picture is too small for {kind.name}: there is no signal"
+    computed = {(signal.frame, signal.algorithm.name) for signal in signals}
+    for frame in range(frames):
+        for kind in perceptual:
+            if (frame, kind.name) not in computed:
+                return f"the picture is too small for {kind.name}: there is no signal"
     return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from featsvc.errors import FeatsvcError, InvalidInput
+from featsvc.errors import FeatsvcError, InvalidInput, MediaTooLarge
 from featsvc.hashing.content import hash_any
 from featsvc.hashing.variants import VariantMaker, make_original
 from featsvc.media import DecodeOptions, Limits
@@ -53,19 +53,31 @@ def hash_file(
     variants: VariantMaker = make_original,
     as_text: bool = False,
     parts: bool = False,
+    must_decode: bool = False,
 ) -> FileHashes:
     """Hash one file, or with `as_text` the UTF-8 text in it; errors are in the result.
 
-    `variants` as for `hash_content`, `parts` as for `hash_text`.
+    `variants` and `must_decode` as for `hash_content`, `parts` as for `hash_text`. Raises nothing:
+    whatever a file does, the next one is hashed.
     """
     try:
         data = _read(path, limits)
         content = decode_text(data) if as_text else data
-        return FileHashes(
-            path, hash_any(content, algorithms, options, limits, variants, parts=parts)
+        hashes = hash_any(
+            content, algorithms, options, limits, variants, parts=parts, must_decode=must_decode
         )
+        return FileHashes(path, hashes)
     except FeatsvcError as exc:
         return FileHashes(path, None, exc)
+    except Exception as exc:
+        return FileHashes(path, None, _unforeseen(exc))
+
+
+def _unforeseen(exc: Exception) -> FeatsvcError:
+    if isinstance(exc, MemoryError):
+        return MediaTooLarge("not enough memory to hash it; use fewer threads")
+    # The text of the exception may quote the file.
+    return FeatsvcError(f"cannot be hashed: {type(exc).__name__}; this is a bug, please report it")
 
 
 def hash_files(
@@ -77,14 +89,17 @@ def hash_files(
     threads: int = 0,
     variants: VariantMaker = make_original,
     as_text: bool = False,
+    must_decode: bool = False,
 ) -> Generator[FileHashes, None, None]:
     """Hash files over `threads` (0: one a core) and yield them in the order of `paths`.
 
-    Texts are hashed as entries store them. Reads at most four files a thread ahead, so a folder of
-    any size takes bounded memory.
+    The rest is as for `hash_file`. Texts are hashed as entries store them. Reads at most four files
+    a thread ahead, so a folder of any size takes bounded memory.
     """
     workers = threads or os.cpu_count() or 1
-    job = partial(hash_file, variants=variants, as_text=as_text, parts=as_text)
+    job = partial(
+        hash_file, variants=variants, as_text=as_text, parts=as_text, must_decode=must_decode
+    )
     waiting: deque[Future[FileHashes]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="featsvc-hash") as pool:
         try:

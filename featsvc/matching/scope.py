@@ -69,7 +69,7 @@ class SearchScope:
         reason = "; ".join(filter(None, (self.not_searched, self.degraded, reason)))
         if self.not_searched:
             return ContentOutcome.NOT_SEARCHED, reason
-        if self.degraded and outcome is not ContentOutcome.UNSUPPORTED_MEDIA:
+        if self.degraded and not outcome.undecoded:
             return ContentOutcome.DEGRADED, reason
         return outcome, reason
 

@@ -1,6 +1,6 @@
 """Decode untrusted bytes to pixels. Limits are checked before a decoder runs."""
 
-from featsvc.media.decode import decode, decode_frames, probe
+from featsvc.media.decode import check_content, decode, decode_frames, probe
 from featsvc.media.header import Header
 from featsvc.media.kinds import Kind
 from featsvc.media.options import Alpha, DecodeOptions, Fidelity, Frames, Image, Limits, Provenance
@@ -16,6 +16,7 @@ __all__ = [
     "Kind",
     "Limits",
     "Provenance",
+    "check_content",
     "decode",
     "decode_frames",
     "probe",

@@ -2,9 +2,16 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from featsvc.errors import InvalidInput, MediaCorrupt, UnsupportedMedia
+from featsvc.errors import (
+    FeatsvcError,
+    InvalidInput,
+    MediaCorrupt,
+    MediaTooLarge,
+    UnsupportedMedia,
+)
 from featsvc.media import pillow
 from featsvc.media.formats import FORMATS
 from featsvc.media.header import Header
@@ -13,14 +20,35 @@ from featsvc.media.sniff import sniff
 from featsvc.media.task import Budget, Task
 
 
-def identify(content: bytes, limits: Limits) -> str:
-    """Return the media type of content that can be decoded.
-
-    Raises InvalidInput (CONTENT_EMPTY), MediaTooLarge (bytes), UnsupportedMedia.
-    """
+def check_content(content: bytes, limits: Limits) -> None:
+    """Raise InvalidInput (CONTENT_EMPTY) for no bytes, MediaTooLarge for more than allowed."""
     if not content:
         raise InvalidInput("content is empty; send the bytes of a picture", reason="CONTENT_EMPTY")
     limits.check_bytes(len(content))
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Raise a media error for any exception: on hostile bytes, parsers raise nearly all."""
+    try:
+        yield
+    except FeatsvcError:
+        raise
+    except MemoryError as exc:
+        raise MediaTooLarge("not enough memory to decode this picture; send a smaller one") from exc
+    except Exception as exc:
+        raise MediaCorrupt(
+            f"the picture does not decode: {type(exc).__name__}; it is truncated or damaged; send "
+            "the whole file"
+        ) from exc
+
+
+def identify(content: bytes, limits: Limits) -> str:
+    """Return the media type of content that can be decoded.
+
+    Raises what `check_content` raises, and UnsupportedMedia.
+    """
+    check_content(content, limits)
     media_type = sniff(content)
     if media_type is None:
         raise UnsupportedMedia(
@@ -41,10 +69,12 @@ def probe(content: bytes, limits: Limits) -> Header:
     Raises what `decode` raises, except for damage that only a decoder finds.
     """
     media_type = identify(content, limits)
-    try:
-        header = FORMATS[media_type].read_header(content, limits.max_frames)
-    except (struct.error, IndexError) as exc:
-        raise MediaCorrupt(f"the {media_type} header is cut short; send the whole file") from exc
+    with _guarded():
+        try:
+            header = FORMATS[media_type].read_header(content, limits.max_frames)
+        except (struct.error, IndexError) as exc:
+            message = f"the {media_type} header is cut short; send the whole file"
+            raise MediaCorrupt(message) from exc
     limits.check_size(header.width, header.height)
     limits.check_peak(header.width, header.height, header.peak_bytes)
     return header
@@ -70,11 +100,12 @@ def decode_frames(
 ) -> Iterator[Image]:
     """Yield every decoded frame, or only the first one, as `options.frames` says.
 
-    Raises what `decode` raises.
+    Raises what `decode` raises, also after some frames: those are whole.
     """
     header = probe(content, limits)
     if options.frames is Frames.ALL:
         limits.check_frames(header.frames)
     budget = Budget(limits.max_decode_ms)
     task = Task(content, header, options, limits, budget, luma_suffices)
-    yield from FORMATS[header.media_type].decode(task)
+    with _guarded():
+        yield from FORMATS[header.media_type].decode(task)

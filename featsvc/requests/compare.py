@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from featsvc.errors import InvalidInput, shown
 from featsvc.hashing.content import Content, hash_any
@@ -19,9 +20,9 @@ from featsvc.signals.signal import Signal
 class Comparison:
     """The result of comparing two sides by one algorithm.
 
-    `distance` is NaN where a side has no such signal: `outcome` is then UNSUPPORTED_MEDIA for a
-    file that is not a picture, LOW_QUALITY for a text that is too short. `match` means OK and
-    within `threshold`, the algorithm's default.
+    `distance` is NaN where a side has no such signal. `outcome` is then the side's: LOW_QUALITY for
+    a picture that is too small or a text that is too short, else why it has no pixels; `reason`
+    says which side and why. `match` means OK and within `threshold`, the algorithm's default.
     """
 
     algorithm: str
@@ -29,6 +30,16 @@ class Comparison:
     threshold: float
     match: bool
     outcome: ContentOutcome
+    reason: str = ""
+
+
+class _Side(NamedTuple):
+    """The signals of a side by algorithm; `outcome` and `reason` are those of its content."""
+
+    name: str
+    signals: dict[str, Signal]
+    outcome: ContentOutcome
+    reason: str
 
 
 def compare_sides(
@@ -50,9 +61,9 @@ def compare_sides(
             field="decode.frames",
         )
     names = tuple(dict.fromkeys(algorithms)) or _shared_algorithms(a, b)
-    left = _signals(a, "a", names, options, limits)
-    right = _signals(b, "b", names, options, limits)
-    return tuple(_compare(name, left.get(name), right.get(name)) for name in names)
+    left = _describe(a, "a", names, options, limits)
+    right = _describe(b, "b", names, options, limits)
+    return tuple(_compare(name, left, right) for name in names)
 
 
 def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, ...]:
@@ -72,16 +83,17 @@ def _shared_algorithms(a: Content | Signal, b: Content | Signal) -> tuple[str, .
     return default_algorithms(a if not isinstance(a, Signal) else "")
 
 
-def _signals(
+def _describe(
     side: Content | Signal,
     field: str,
     algorithms: Sequence[str],
     options: DecodeOptions,
     limits: Limits,
-) -> dict[str, Signal]:
+) -> _Side:
     if not isinstance(side, Signal):
         hashed = hash_any(side, algorithms, options, limits)
-        return {signal.algorithm.name: signal for signal in hashed.signals}
+        signals = {signal.algorithm.name: signal for signal in hashed.signals}
+        return _Side(field, signals, hashed.outcome, hashed.reason)
     others = [name for name in algorithms if name != side.algorithm.name]
     if others:
         raise InvalidInput(
@@ -89,20 +101,31 @@ def _signals(
             f"{shown(others[0])}; send the content instead",
             field=f"{field}.signal",
         )
-    return {side.algorithm.name: side}
+    return _Side(field, {side.algorithm.name: side}, ContentOutcome.OK, "")
 
 
-def _compare(name: str, a: Signal | None, b: Signal | None) -> Comparison:
-    kind = get_algorithm(name)
-    threshold = float(kind.default_threshold)
-    if a is None or b is None:
-        is_text = kind.kind is Kind.TEXT
-        outcome = ContentOutcome.LOW_QUALITY if is_text else ContentOutcome.UNSUPPORTED_MEDIA
-        return Comparison(name, math.nan, threshold, False, outcome)
-    value = distance(a, b)
-    if a.low_quality or b.low_quality:
-        return Comparison(name, value, threshold, False, ContentOutcome.LOW_QUALITY)
+def _compare(name: str, a: _Side, b: _Side) -> Comparison:
+    threshold = float(get_algorithm(name).default_threshold)
+    left, right = a.signals.get(name), b.signals.get(name)
+    if left is None or right is None:
+        return Comparison(name, math.nan, threshold, False, *_explain_missing(name, a, b))
+    value = distance(left, right)
+    if left.low_quality or right.low_quality:
+        side = a if left.low_quality else b
+        reason = f"{side.name}: the {name} signal is below its quality floor"
+        return Comparison(name, value, threshold, False, ContentOutcome.LOW_QUALITY, reason)
     return Comparison(name, value, threshold, value <= threshold, ContentOutcome.OK)
+
+
+def _explain_missing(name: str, a: _Side, b: _Side) -> tuple[ContentOutcome, str]:
+    """Return the outcome and reason of an algorithm of which a side has no signal."""
+    without = [side for side in (a, b) if name not in side.signals]
+    for side in without:
+        if side.outcome.undecoded:
+            return side.outcome, f"{side.name}: {side.reason}"
+    text = get_algorithm(name).kind is Kind.TEXT
+    what = "text is too short or too uniform" if text else "picture is too small"
+    return ContentOutcome.LOW_QUALITY, f"{without[0].name}: the {what} for {name}"
 
 
 async def compare(

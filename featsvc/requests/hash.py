@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, TimedOut
 from featsvc.hashing.content import Content, hash_any
 from featsvc.hashing.variants import VariantMaker, make_original
 from featsvc.media import DecodeOptions
@@ -41,9 +41,11 @@ async def describe(
 ) -> tuple[Signal, ...]:
     """Compute hashes of the variants, and vectors of the original, to store or compare.
 
-    Raises what `start_signals` raises, and InvalidInput where a named vector is missing.
+    Raises what `start_signals` raises; MediaCorrupt, MediaTooLarge and TimedOut for a picture that
+    does not decode; InvalidInput where a named vector is missing.
     """
-    plan = replace(plan_named(runtime.embedder, algorithms), variants=variants)
+    plan = plan_named(runtime.embedder, algorithms)
+    plan = replace(plan, variants=variants, must_decode=True)
     pending, _ = await runtime.pool.run(
         lambda: start_signals(content, plan, DecodeOptions(), runtime.limits, runtime.embedder)
     )
@@ -62,12 +64,17 @@ async def describe_entry(
 ) -> Sequence[Signal]:
     """Compute the signals of content that a curator adds; for a short phrase only its digest.
 
-    Raises what `describe` raises, and InvalidInput for a text with `models`.
+    A picture that does not decode is refused: an entry of its byte hashes alone would find no
+    edited copy, and nobody would know. Raises what `describe` raises, and InvalidInput for a text
+    with `models`.
     """
     if isinstance(content, bytes):
-        return await describe(
-            runtime, content, (*DEFAULT_ALGORITHMS, *models), variants, field=field
-        )
+        names = (*DEFAULT_ALGORITHMS, *models)
+        try:
+            return await describe(runtime, content, names, variants, field=field)
+        except (MediaCorrupt, MediaTooLarge, TimedOut) as exc:
+            message = f"{field}: {exc}; to find equal files only, add its md5 and sha256 as signals"
+            raise type(exc)(message, field=field, metadata=exc.metadata) from exc
     if models:
         raise InvalidInput(f"{field}: a text has no vectors; leave vector_models out", field=field)
     return (await compute_hashes(runtime, content, STORED_ALGORITHMS, DecodeOptions())).signals

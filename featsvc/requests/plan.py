@@ -24,7 +24,7 @@ class ContentPlan:
     """Hash algorithms, models of vectors of every frame, and classifiers of the first frame.
 
     `missing` names vectors that the searched banks hold but this server cannot compute. `variants`
-    yields PDQ of the original and its variants.
+    yields PDQ of the original and its variants. `must_decode` as for `hash_content`.
     """
 
     hashes: tuple[str, ...]
@@ -32,6 +32,7 @@ class ContentPlan:
     classifiers: tuple[Model, ...] = ()
     missing: tuple[str, ...] = ()
     variants: VariantMaker = make_original
+    must_decode: bool = False
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -2,7 +2,8 @@
 
 A request takes one bank snapshot and one hop to the pool. In parallel, one round trip to Redis
 records the event and reads the features. Without Redis the matches are still returned and the
-features are DEGRADED. A picture that cannot be decoded is an error, never an empty list of matches.
+features are DEGRADED. A picture that cannot be decoded is matched by its byte hashes, and the
+outcome says so.
 """
 
 import asyncio

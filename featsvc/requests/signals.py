@@ -73,7 +73,7 @@ class PendingSignals:
     def outcome(self) -> tuple[ContentOutcome, str]:
         """Return how to read signals and matches, and why."""
         outcome, reason = self.hashes.outcome, self.hashes.reason
-        if outcome is ContentOutcome.UNSUPPORTED_MEDIA:
+        if outcome.undecoded:
             return outcome, reason
         if outcome is ContentOutcome.OK and (reason := self._low_quality_reason()):
             outcome = ContentOutcome.LOW_QUALITY
@@ -126,6 +126,7 @@ def start_signals(
             plan.variants,
             on_image=start_models if plan.models else None,
             grey_suffices=plan.grey_suffices,
+            must_decode=plan.must_decode,
         )
     except BaseException:
         for frame in frames:

@@ -67,6 +67,6 @@ async def _sample_signal(runtime: Runtime, sample: pb.Sample, algorithm: str) ->
     except errors.UnknownAlgorithm:
         # Not the fault of the sample: this service does not compute the algorithm.
         raise
-    except errors.InvalidInput:
+    except (errors.InvalidInput, errors.TimedOut):
         return None
     return signals[0] if signals else None

@@ -73,6 +73,7 @@ class HashingServicer(hashing_pb2_grpc.HashingServiceServicer):
                     threshold=c.threshold,
                     match=c.match,
                     outcome=convert.outcome(c.outcome),
+                    outcome_reason=c.reason,
                 )
                 for c in comparisons
             ]

@@ -14,10 +14,28 @@ class ContentOutcome(Enum):
     """At least one signal is under its quality floor."""
     UNSUPPORTED_MEDIA = "unsupported_media"
     """Not a supported picture format: only byte hashes were computed."""
+    CORRUPT_MEDIA = "corrupt_media"
+    """A damaged picture: only byte hashes and whole frames before the damage were hashed."""
+    TOO_LARGE_MEDIA = "too_large_media"
+    """A picture whose decoding exceeds a limit; otherwise as CORRUPT_MEDIA."""
     NOT_SEARCHED = "not_searched"
     """Nothing was searched, or nothing for something that the caller named."""
     DEGRADED = "degraded"
     """Searched banks hold vectors of a model that is not served; those were not compared."""
+
+    @property
+    def undecoded(self) -> bool:
+        """Whether the content, or a frame of it, did not become pixels."""
+        return self in _UNDECODED
+
+
+_UNDECODED = frozenset(
+    {
+        ContentOutcome.UNSUPPORTED_MEDIA,
+        ContentOutcome.CORRUPT_MEDIA,
+        ContentOutcome.TOO_LARGE_MEDIA,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +53,8 @@ class ContentHashes:
     """The signals of one piece of content.
 
     `signals` are by frame, then in the order of the requested algorithms. `reason` is empty where
-    the outcome is OK. `media` is None where the content is not a picture, or where only byte hashes
-    were requested and the header cannot be read.
+    the outcome is OK. `media` is None where the content is not a picture, or where its header
+    cannot be read or exceeds the limits.
     """
 
     outcome: ContentOutcome

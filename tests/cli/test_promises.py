@@ -27,11 +27,15 @@ FILES = {
     "samples.txt": f"{SIGNAL}\n",
     "events.jsonl": f"{EVENT}\n{EVENT}\n",
     "wrong.toml": "namespace = 3\n",
+    "broken.gif": "GIF89a",
 }
 LOCAL = {
     "hash": "hash --as-text text.txt",
     "hash --for-bank": "hash --for-bank --as-text text.txt",
+    "hash, broken": "hash broken.gif text.txt",
+    "hash --for-bank, broken": "hash --for-bank broken.gif text.txt",
     "compare": "compare --as-text text.txt text.txt",
+    "compare, broken": "compare -a pdq -a md5 broken.gif broken.gif",
     "features validate": "features validate wrong.toml",
 }
 REMOTE = {
@@ -93,8 +97,9 @@ def parsed(text: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
         line.pop("seconds", None)
-        if "message" in line:
-            line["message"] = type(line["message"]).__name__
+        for key in ("message", "outcome_reason"):
+            if " " in line.get(key, ""):
+                line[key] = type(line[key]).__name__
     return lines
 
 

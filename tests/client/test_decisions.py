@@ -97,6 +97,24 @@ def test_only_a_full_search_passes(
         assert all(match.safe or match.suppressed for match in found)
 
 
+@pytest.mark.parametrize("outcome", [*types_pb2.Outcome.values(), NEW_VALUE])
+@pytest.mark.parametrize("mode", [None, *types_pb2.BankMode.values(), NEW_VALUE])
+def test_no_outcome_but_ok_is_published(
+    outcome: types_pb2.Outcome, mode: types_pb2.BankMode | None
+) -> None:
+    """By any method: what was not fully looked at is held, or acted on."""
+    found = [] if mode is None else [types_pb2.Match(bank="banks/a", mode=mode)]
+    screened = screening_pb2.ScreenResponse(content_outcome=outcome, matches=found)
+    for answer in (
+        matching_pb2.MatchResponse(outcome=outcome, matches=found),
+        screened,
+        screening_pb2.ScreenStreamResponse(response=screened),
+    ):
+        published = decide(answer).action in (Action.PASS, Action.WATCH)
+        assert not published or outcome == types_pb2.OUTCOME_OK
+        assert (decide(answer).action is Action.ACT) == (mode == types_pb2.BANK_MODE_ENFORCE)
+
+
 def test_an_empty_answer_is_held() -> None:
     for answer in (
         matching_pb2.MatchResponse(),

@@ -7,4 +7,4 @@ def test_a_few_mutated_pictures() -> None:
     assert findings == []
     assert sum(tally.outcomes.values()) == 400
     assert tally.outcomes["OK"] + tally.outcomes["LOW_QUALITY"] > 20
-    assert tally.outcomes["MediaCorrupt"] > 100
+    assert tally.outcomes["CORRUPT_MEDIA"] > 100

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, UnknownAlgorithm
+from featsvc.errors import InvalidInput, UnknownAlgorithm
 from featsvc.hashing.content import hash_content
 from featsvc.hashing.pdq import DIHEDRAL_VARIANTS, hash_pdq
 from featsvc.hashing.variants import make_dihedral
@@ -92,8 +92,6 @@ def test_bad_requests() -> None:
             hash_content(b"", names, OPTIONS, LIMITS)
         with pytest.raises(InvalidInput, match="the limit is 10 "):
             hash_content(PNG, names, OPTIONS, Limits(max_content_bytes=10))
-    with pytest.raises(MediaCorrupt):
-        hash_content(PNG[: len(PNG) // 2], ("md5", "pdq"), OPTIONS, LIMITS)
 
 
 def test_threads_agree() -> None:
@@ -134,8 +132,10 @@ def test_every_frame_is_hashed(file_format: str) -> None:
     for signal, frame in zip(result.signals[1:], frames, strict=True):
         assert hamming(signal.value, hash_pdq(np.asarray(frame)).value) <= 16
     assert len(hash_content(content, ("pdq",), OPTIONS, LIMITS).signals) == 1
-    with pytest.raises(MediaTooLarge, match="3 frames, the limit is 2"):
-        hash_content(content, ("pdq",), every, Limits(max_frames=2))
+    result = hash_content(content, ("pdq",), every, Limits(max_frames=2))
+    assert result.outcome is ContentOutcome.TOO_LARGE_MEDIA
+    assert "3 frames, the limit is 2" in result.reason
+    assert result.signals == ()
 
 
 def test_a_picture_too_small_for_one_algorithm_is_low_quality() -> None:
@@ -144,6 +144,18 @@ def test_a_picture_too_small_for_one_algorithm_is_low_quality() -> None:
     assert [s.algorithm.name for s in result.signals] == ["phash"]
     assert result.outcome is ContentOutcome.LOW_QUALITY
     assert "too small for whash_db4" in result.reason
+
+
+def test_a_frame_too_small_for_one_algorithm_is_low_quality() -> None:
+    content = encode(PICTURE, "TIFF", save_all=True, append_images=[PICTURE.resize((40, 40))])
+    every = replace(OPTIONS, frames=Frames.ALL)
+    result = hash_content(content, ("whash_db4", "phash"), every, LIMITS)
+    assert [(s.algorithm.name, s.frame) for s in result.signals] == [
+        ("whash_db4", 0),
+        ("phash", 0),
+        ("phash", 1),
+    ]
+    assert result.outcome is ContentOutcome.LOW_QUALITY
 
 
 def test_an_algorithm_that_is_only_stored_is_refused() -> None:

@@ -1,11 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge
+from featsvc.hashing import files
+from featsvc.hashing.content import hash_content
 from featsvc.hashing.files import hash_files, list_files
 from featsvc.media import DecodeOptions, Limits
+from featsvc.signals.hashes import ContentHashes, ContentOutcome
 from tests.hashing.photographs import encode, photograph
 
 PICTURE = Image.fromarray(photograph("coffee.png"))
@@ -35,11 +39,18 @@ def test_results_are_in_order_with_errors_in_place(folder: Path) -> None:
     results = list(hash_files(paths, ("pdq", "md5"), DecodeOptions(), Limits(), threads=3))
     assert [r.path for r in results] == paths
     by_name = {r.path.name: r for r in results}
-    assert isinstance(by_name["broken.png"].error, MediaCorrupt)
+    broken = by_name["broken.png"].hashes
+    assert broken is not None
+    assert broken.outcome is ContentOutcome.CORRUPT_MEDIA
+    assert [s.algorithm.name for s in broken.signals] == ["md5"]
     assert isinstance(by_name["empty"].error, InvalidInput)
     assert by_name["note.txt"].hashes is not None
     assert [s.algorithm.name for s in by_name["note.txt"].hashes.signals] == ["md5"]
-    assert sum(r.error is None for r in results) == 22
+    assert sum(r.error is None for r in results) == 23
+    strict = hash_files(paths, ("pdq", "md5"), DecodeOptions(), Limits(), must_decode=True)
+    errors = {r.path.name: r.error for r in strict if r.error is not None}
+    assert isinstance(errors["broken.png"], MediaCorrupt)
+    assert errors.keys() == {"broken.png", "empty"}
 
 
 def test_large_and_odd_files_are_not_read(folder: Path) -> None:
@@ -53,6 +64,24 @@ def test_large_and_odd_files_are_not_read(folder: Path) -> None:
     (result,) = hash_files([folder / "gone"], ("md5",), DecodeOptions(), Limits())
     assert isinstance(result.error, InvalidInput)
     assert "cannot be read: No such file" in str(result.error)
+
+
+@pytest.mark.parametrize("kind", [RecursionError, MemoryError, KeyError, OverflowError, OSError])
+def test_an_unforeseen_error_is_of_its_file_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def fail_on_notes(content: bytes, *rest: Any, parts: bool, must_decode: bool) -> ContentHashes:
+        if content == b"a note":
+            raise kind("a secret of the file")
+        return hash_content(content, *rest, must_decode=must_decode)
+
+    monkeypatch.setattr(files, "hash_any", fail_on_notes)
+    paths = list(list_files([folder]))
+    results = list(hash_files(paths, ("pdq", "md5"), DecodeOptions(), Limits(), threads=3))
+    assert [r.path for r in results] == paths
+    failed = {r.path.name: r.error for r in results if r.error is not None}
+    assert failed.keys() == {"empty", "note.txt"}
+    assert "secret" not in str(failed["note.txt"])
 
 
 def test_closing_early_cancels_the_rest(folder: Path) -> None:

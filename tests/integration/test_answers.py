@@ -232,6 +232,10 @@ def hash_and_match(client: Client, record: Record) -> None:
         a=side(content=picture(COFFEE)), b=side(content=picture(edited("coffee.png")))
     )
     record.see(client.hashing.Compare(compare))
+    damaged = hashing_pb2.CompareRequest(
+        a=side(content=picture(ROCKET[:-2])), b=side(content=picture(ROCKET))
+    )
+    record.see(client.hashing.Compare(damaged))
     match = matching_pb2.MatchRequest(content=picture(edited("coffee.png")))
     match.options.thresholds.add(algorithm="pdq", threshold=60)
     record.see(client.matching.Match(match))

@@ -51,7 +51,9 @@ def test_hash_reports_unreadable_files_and_goes_on(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "broken.jpg: " in result.stderr
     assert "1 of 2" in result.stderr
-    assert len(result.stdout.splitlines()) == 1
+    shown = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["outcome"] for line in shown] == ["CORRUPT_MEDIA", "OK"]
+    assert [s["algorithm"] for s in shown[0]["signals"]] == ["md5", "sha256"]
 
 
 def test_hash_walks_folders_in_order(tmp_path: Path) -> None:
@@ -92,6 +94,16 @@ def test_compare_of_what_cannot_be_looked_at_gives_no_verdict(tmp_path: Path) ->
     assert str(row["verdict"]).startswith("LOW_QUALITY")
     (row,) = lines(featsvc("compare", str(plain), "LICENSE", "-a", "pdq", "--json"))
     assert row["distance"] is None
+
+
+def test_compare_of_a_picture_that_does_not_decode_has_byte_hashes(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(edited("coffee.png")[:-2])
+    result = featsvc("compare", str(broken), str(broken), "-a", "pdq", "-a", "md5", "--json")
+    assert (result.returncode, f"{broken}: the JPEG does not" in result.stderr) == (1, True)
+    pdq, md5 = map(json.loads, result.stdout.splitlines())
+    assert (pdq["distance"], pdq["verdict"]) == (None, f"no signal of {broken}")
+    assert (md5["distance"], md5["verdict"]) == (0, "match")
 
 
 def test_match_json_shape(server: Running, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Most answers are canned, since no service can be brought to give them all: every
 pair of matches, those of newer servers included.
 """
 
+import hashlib
 import os
 import random
 import re
@@ -31,6 +32,7 @@ from PIL import Image
 from featsvc import errors
 from featsvc.service.status import code_of, status_of
 from tests.integration.running import Running, running
+from tests.integration.test_bad_input import png_bomb
 from tests.patience import PATIENCE_MS, PATIENCE_S
 from tests.photographs import ROOT, edited, jpeg
 from tests.service.test_status import tree
@@ -44,6 +46,8 @@ MAX_TRIES = 4
 RETRIED = (errors.Overloaded, errors.Unavailable)
 NEW_VALUE = 1000
 """An enum value of a newer server."""
+BROKEN = edited("chelsea.png")[:-2]
+"""A picture that does not decode, whose SHA-256 is in a bank that acts."""
 # What a package client says where its registry cannot be reached.
 UNREACHABLE = re.compile(
     "ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|NewConnectionError|no such host"
@@ -370,6 +374,8 @@ def uploads(tmp_path: Path) -> dict[str, Path]:
         "hold-plain": jpeg(Image.new("RGB", (512, 512), "grey")),
         "hold-document": b"%PDF-1.7",
         "hold-broken": edited("rocket.jpg")[:1000],
+        "hold-bomb": png_bomb(20_000),
+        "act-broken": BROKEN,
         "hold-empty": b"",
         "hold-large": bytes(3_000_000),
     }
@@ -393,13 +399,15 @@ def banks(client: Client) -> Iterator[None]:
         bank = banks_pb2.Bank(mode=mode, safe=safe)
         request = banks_pb2.CreateBankRequest(bank_id=bank_id, bank=bank)
         made.append(client.banks.CreateBank(request).name)
-        client.banks.AddEntries(
-            banks_pb2.AddEntriesRequest(
-                parent=made[-1],
-                entries=[banks_pb2.Entry(external_id=name) for name in names],
-                contents=[types_pb2.Content(data=edited(name, quality=90)) for name in names],
-            )
+        add = banks_pb2.AddEntriesRequest(
+            parent=made[-1],
+            entries=[banks_pb2.Entry(external_id=name) for name in names],
+            contents=[types_pb2.Content(data=edited(name, quality=90)) for name in names],
         )
+        if bank_id == "acting":
+            digest = hashlib.sha256(BROKEN).hexdigest()
+            add.entries.add(external_id="broken").signals.add(algorithm="sha256", value=digest)
+        client.banks.AddEntries(add)
     try:
         yield
     finally:
@@ -423,7 +431,8 @@ def test_uploads_to_a_service(example: Example, service: Running, uploads: dict[
         assert actions(list(lines.values())) == [decided(client, file) for file in files]
     assert actions(list(lines.values())) == [name.partition("-")[0] for name in uploads]
     assert "quality" in lines["hold-plain"]
-    assert "MEDIA_CORRUPT" in lines["hold-broken"]
+    assert "does not decode" in lines["hold-broken"]
+    assert "media.max_pixels" in lines["hold-bomb"]
     assert "CONTENT_EMPTY" in lines["hold-empty"]
     # Without banks nothing was searched, which no upload passes.
     assert set(actions(example.run(service.address, files))) == {"hold"}

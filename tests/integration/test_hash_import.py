@@ -1,5 +1,6 @@
 """`hash --json --for-bank | bank import -` adds the entries that `bank add` adds."""
 
+import hashlib
 import io
 import json
 import subprocess
@@ -20,6 +21,7 @@ from tests.integration.running import Running, featsvc
 from tests.photographs import jpeg, photograph
 from tests.texts import ENTRIES
 
+BROKEN = photograph("rocket.jpg").read_bytes()[:5000]
 PHOTOGRAPHS = ("coffee.png", "astronaut.png", "rocket.jpg", "camera.png", "logo.png")
 
 
@@ -165,10 +167,11 @@ def test_names_below_a_folder_are_kept_and_those_above_are_not(
 
 def test_failures_are_on_stderr_only(server: Running, tmp_path: Path) -> None:
     create(server, "piped-broken")
-    (tmp_path / "broken.jpg").write_bytes(photograph("rocket.jpg").read_bytes()[:5000])
+    (tmp_path / "broken.jpg").write_bytes(BROKEN)
     (tmp_path / "good.jpg").write_bytes(photograph("rocket.jpg").read_bytes())
-    hashed = featsvc("hash", "--json", str(tmp_path))
+    hashed = featsvc("hash", "--json", "--for-bank", str(tmp_path))
     assert (hashed.returncode, "broken.jpg: " in hashed.stderr) == (1, True)
+    assert "broken.jpg" not in hashed.stdout
     importing = ("bank", "import", "-", "--bank", "piped-broken")
     result = featsvc(*importing, server=server.address, stdin=hashed.stdout)
     assert result.returncode == 0, result.stderr
@@ -179,6 +182,28 @@ def test_failures_are_on_stderr_only(server: Running, tmp_path: Path) -> None:
     assert "-:1: not a record" in result.stderr
     result = featsvc(*importing, "--replace", server=server.address, stdin=hashed.stdout)
     assert (result.returncode, "--replace needs a file" in result.stderr) == (2, True)
+
+
+def test_a_picture_that_does_not_decode_is_never_half_an_entry(
+    server: Running, tmp_path: Path
+) -> None:
+    create(server, "piped-half")
+    (tmp_path / "broken.jpg").write_bytes(BROKEN)
+    hashed = featsvc("hash", "--json", str(tmp_path))
+    digests = {name: hashlib.new(name, BROKEN).hexdigest() for name in ("md5", "sha256")}
+    (line,) = (json.loads(line) for line in hashed.stdout.splitlines())
+    assert {s["algorithm"]: s["signal"] for s in line["signals"]} == digests
+    assert (line["outcome"], line["media_type"]) == ("CORRUPT_MEDIA", "image/jpeg")
+    assert "Premature end" in line["outcome_reason"]
+    assert (hashed.returncode, "1 of 1 files did not decode" in hashed.stderr) == (1, True)
+    importing = ("bank", "import", "-", "--bank", "piped-half")
+    result = featsvc(*importing, server=server.address, stdin=hashed.stdout)
+    assert (result.returncode, "-a md5 -a sha256" in result.stderr) == (1, True)
+    assert entries(server, "piped-half") == {}
+    # As that error says: by its bytes alone, on purpose.
+    piped(server, "piped-half", "-a", "md5", "-a", "sha256", str(tmp_path))
+    stored = {(name, value, "original", None) for name, value in digests.items()}
+    assert entries(server, "piped-half") == {"broken.jpg": stored}
 
 
 def test_frames_are_refused_by_name(server: Running, tmp_path: Path) -> None:

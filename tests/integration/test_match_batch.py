@@ -7,7 +7,9 @@ import grpc
 import pytest
 from featsvc_client import Client
 from featsvc_client.v1 import hashing_pb2, matching_pb2, types_pb2
+from PIL import Image
 
+from tests.hashing.photographs import encode
 from tests.integration.running import Running, failure, featsvc
 from tests.matching.rows import list_of, value
 from tests.photographs import edited, photograph
@@ -179,7 +181,19 @@ def test_unsupported_media_has_no_distance_and_no_match(client: Client) -> None:
     assert pdq.outcome == types_pb2.OUTCOME_UNSUPPORTED_MEDIA
     assert math.isnan(pdq.distance)
     assert not pdq.match
+    assert pdq.outcome_reason.startswith("a: the content is not a supported picture format")
     assert compared["md5"].match
+
+
+def test_a_picture_that_is_too_small_is_of_low_quality(client: Client) -> None:
+    small = encode(Image.new("RGB", (40, 40), "red"), "PNG")
+    for a, b, side in ((small, edited("coffee.png"), "a"), (edited("coffee.png"), small, "b")):
+        compared = compare(client, content(a), content(b), "whash_db4", "md5")
+        poor = compared["whash_db4"]
+        assert (poor.outcome, poor.match) == (types_pb2.OUTCOME_LOW_QUALITY, False)
+        assert math.isnan(poor.distance)
+        assert poor.outcome_reason == f"{side}: the picture is too small for whash_db4"
+        assert compared["md5"].outcome == types_pb2.OUTCOME_OK
 
 
 def test_low_quality_is_reported_and_does_not_match(client: Client) -> None:

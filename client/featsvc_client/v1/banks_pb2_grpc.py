@@ -207,7 +207,9 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddEntries(self, request, context):
-        """Adds entries, or changes those of the same external id and source; all of them or none.
+        """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+        that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
+        added as signals.
 
         Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
         MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED

@@ -84,7 +84,9 @@ class BankServiceStub:
     second time (with an etag: ABORTED).
     """
     AddEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]
-    """Adds entries, or changes those of the same external id and source; all of them or none.
+    """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+    that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
+    added as signals.
 
     Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
     MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
@@ -198,7 +200,9 @@ class BankServiceAsyncStub(BankServiceStub):
     second time (with an etag: ABORTED).
     """
     AddEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]  # type: ignore[assignment]
-    """Adds entries, or changes those of the same external id and source; all of them or none.
+    """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+    that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
+    added as signals.
 
     Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
     MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
@@ -351,7 +355,9 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.AddEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.AddEntriesResponse, _abc.Awaitable[_banks_pb2.AddEntriesResponse]]:
-        """Adds entries, or changes those of the same external id and source; all of them or none.
+        """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+        that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
+        added as signals.
 
         Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
         MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED

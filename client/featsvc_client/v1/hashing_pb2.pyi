@@ -96,18 +96,20 @@ class CompareRequest(_message.Message):
 class CompareResponse(_message.Message):
     __slots__ = ("distances",)
     class Distance(_message.Message):
-        __slots__ = ("algorithm", "distance", "threshold", "match", "outcome")
+        __slots__ = ("algorithm", "distance", "threshold", "match", "outcome", "outcome_reason")
         ALGORITHM_FIELD_NUMBER: _ClassVar[int]
         DISTANCE_FIELD_NUMBER: _ClassVar[int]
         THRESHOLD_FIELD_NUMBER: _ClassVar[int]
         MATCH_FIELD_NUMBER: _ClassVar[int]
         OUTCOME_FIELD_NUMBER: _ClassVar[int]
+        OUTCOME_REASON_FIELD_NUMBER: _ClassVar[int]
         algorithm: str
         distance: float
         threshold: float
         match: bool
         outcome: _types_pb2.Outcome
-        def __init__(self, algorithm: _Optional[str] = ..., distance: _Optional[float] = ..., threshold: _Optional[float] = ..., match: _Optional[bool] = ..., outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ...) -> None: ...
+        outcome_reason: str
+        def __init__(self, algorithm: _Optional[str] = ..., distance: _Optional[float] = ..., threshold: _Optional[float] = ..., match: _Optional[bool] = ..., outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ...) -> None: ...
     DISTANCES_FIELD_NUMBER: _ClassVar[int]
     distances: _containers.RepeatedCompositeFieldContainer[CompareResponse.Distance]
     def __init__(self, distances: _Optional[_Iterable[_Union[CompareResponse.Distance, _Mapping]]] = ...) -> None: ...

@@ -52,11 +52,11 @@ class HashingServiceServicer:
 
     def Hash(self, request, context):
         """Hashes one piece of content. The content is decoded once, however many algorithms are
-        requested.
+        requested. A picture that cannot be decoded is an outcome, not an error: byte hashes are
+        computed all the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-        TEXT_TOO_LONG, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
-        (TIMED_OUT).
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, TEXT_TOO_LONG,
+        UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,8 +65,9 @@ class HashingServiceServicer:
     def Embed(self, request, context):
         """Computes vectors and classifier scores of one picture.
 
-        Errors: those of Hash for pictures, and DATA_LOSS (DATA_CORRUPT: a model returned NaN).
-        UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
+        Errors: those of Hash for pictures; INVALID_ARGUMENT (MEDIA_CORRUPT, MEDIA_TOO_LARGE) and
+        DEADLINE_EXCEEDED (TIMED_OUT) for a picture that cannot be decoded, since there is nothing else
+        to answer; and DATA_LOSS (DATA_CORRUPT: a model returned NaN). UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
         means that a learned model would answer later than `embed.max_latency_ms`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -35,17 +35,18 @@ class HashingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> HashingServiceAsyncStub: ...
     Hash: _grpc.UnaryUnaryMultiCallable[_hashing_pb2.HashRequest, _hashing_pb2.HashResponse]
     """Hashes one piece of content. The content is decoded once, however many algorithms are
-    requested.
+    requested. A picture that cannot be decoded is an outcome, not an error: byte hashes are
+    computed all the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-    TEXT_TOO_LONG, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
-    (TIMED_OUT).
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, TEXT_TOO_LONG,
+    UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_hashing_pb2.EmbedRequest, _hashing_pb2.EmbedResponse]
     """Computes vectors and classifier scores of one picture.
 
-    Errors: those of Hash for pictures, and DATA_LOSS (DATA_CORRUPT: a model returned NaN).
-    UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
+    Errors: those of Hash for pictures; INVALID_ARGUMENT (MEDIA_CORRUPT, MEDIA_TOO_LARGE) and
+    DEADLINE_EXCEEDED (TIMED_OUT) for a picture that cannot be decoded, since there is nothing else
+    to answer; and DATA_LOSS (DATA_CORRUPT: a model returned NaN). UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
     means that a learned model would answer later than `embed.max_latency_ms`.
     """
     Compare: _grpc.UnaryUnaryMultiCallable[_hashing_pb2.CompareRequest, _hashing_pb2.CompareResponse]
@@ -68,17 +69,18 @@ class HashingServiceAsyncStub(HashingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Hash: _aio.UnaryUnaryMultiCallable[_hashing_pb2.HashRequest, _hashing_pb2.HashResponse]  # type: ignore[assignment]
     """Hashes one piece of content. The content is decoded once, however many algorithms are
-    requested.
+    requested. A picture that cannot be decoded is an outcome, not an error: byte hashes are
+    computed all the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-    TEXT_TOO_LONG, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
-    (TIMED_OUT).
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, TEXT_TOO_LONG,
+    UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Embed: _aio.UnaryUnaryMultiCallable[_hashing_pb2.EmbedRequest, _hashing_pb2.EmbedResponse]  # type: ignore[assignment]
     """Computes vectors and classifier scores of one picture.
 
-    Errors: those of Hash for pictures, and DATA_LOSS (DATA_CORRUPT: a model returned NaN).
-    UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
+    Errors: those of Hash for pictures; INVALID_ARGUMENT (MEDIA_CORRUPT, MEDIA_TOO_LARGE) and
+    DEADLINE_EXCEEDED (TIMED_OUT) for a picture that cannot be decoded, since there is nothing else
+    to answer; and DATA_LOSS (DATA_CORRUPT: a model returned NaN). UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
     means that a learned model would answer later than `embed.max_latency_ms`.
     """
     Compare: _aio.UnaryUnaryMultiCallable[_hashing_pb2.CompareRequest, _hashing_pb2.CompareResponse]  # type: ignore[assignment]
@@ -104,11 +106,11 @@ class HashingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_hashing_pb2.HashResponse, _abc.Awaitable[_hashing_pb2.HashResponse]]:
         """Hashes one piece of content. The content is decoded once, however many algorithms are
-        requested.
+        requested. A picture that cannot be decoded is an outcome, not an error: byte hashes are
+        computed all the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-        TEXT_TOO_LONG, UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED
-        (TIMED_OUT).
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, TEXT_TOO_LONG,
+        UNKNOWN_ALGORITHM), RESOURCE_EXHAUSTED (OVERLOADED).
         """
 
     @_abc_1.abstractmethod
@@ -119,8 +121,9 @@ class HashingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_hashing_pb2.EmbedResponse, _abc.Awaitable[_hashing_pb2.EmbedResponse]]:
         """Computes vectors and classifier scores of one picture.
 
-        Errors: those of Hash for pictures, and DATA_LOSS (DATA_CORRUPT: a model returned NaN).
-        UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
+        Errors: those of Hash for pictures; INVALID_ARGUMENT (MEDIA_CORRUPT, MEDIA_TOO_LARGE) and
+        DEADLINE_EXCEEDED (TIMED_OUT) for a picture that cannot be decoded, since there is nothing else
+        to answer; and DATA_LOSS (DATA_CORRUPT: a model returned NaN). UNKNOWN_ALGORITHM is also a model version that this server does not serve; OVERLOADED also
         means that a learned model would answer later than `embed.max_latency_ms`.
         """
 

@@ -45,10 +45,11 @@ class MatchingServiceServicer:
 
     def Match(self, request, context):
         """Matches one piece of content or one signal. Its matches are counted (ListMatchCounts), again on
-        a retry.
+        a retry. A picture that cannot be decoded is an outcome, not an error: its byte hashes are
+        matched all the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-        INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, INVALID_SIGNAL,
+        UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
         RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS (DATA_CORRUPT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

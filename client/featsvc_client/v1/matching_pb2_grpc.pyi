@@ -33,10 +33,11 @@ class MatchingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MatchingServiceAsyncStub: ...
     Match: _grpc.UnaryUnaryMultiCallable[_matching_pb2.MatchRequest, _matching_pb2.MatchResponse]
     """Matches one piece of content or one signal. Its matches are counted (ListMatchCounts), again on
-    a retry.
+    a retry. A picture that cannot be decoded is an outcome, not an error: its byte hashes are
+    matched all the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-    INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, INVALID_SIGNAL,
+    UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
     RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS (DATA_CORRUPT).
     """
     MatchBatch: _grpc.UnaryUnaryMultiCallable[_matching_pb2.MatchBatchRequest, _matching_pb2.MatchBatchResponse]
@@ -56,10 +57,11 @@ class MatchingServiceAsyncStub(MatchingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Match: _aio.UnaryUnaryMultiCallable[_matching_pb2.MatchRequest, _matching_pb2.MatchResponse]  # type: ignore[assignment]
     """Matches one piece of content or one signal. Its matches are counted (ListMatchCounts), again on
-    a retry.
+    a retry. A picture that cannot be decoded is an outcome, not an error: its byte hashes are
+    matched all the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-    INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, INVALID_SIGNAL,
+    UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
     RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS (DATA_CORRUPT).
     """
     MatchBatch: _aio.UnaryUnaryMultiCallable[_matching_pb2.MatchBatchRequest, _matching_pb2.MatchBatchResponse]  # type: ignore[assignment]
@@ -82,10 +84,11 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_matching_pb2.MatchResponse, _abc.Awaitable[_matching_pb2.MatchResponse]]:
         """Matches one piece of content or one signal. Its matches are counted (ListMatchCounts), again on
-        a retry.
+        a retry. A picture that cannot be decoded is an outcome, not an error: its byte hashes are
+        matched all the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
-        INVALID_SIGNAL, UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8, INVALID_SIGNAL,
+        UNKNOWN_ALGORITHM), NOT_FOUND (an unknown bank; VECTORS_NOT_HELD),
         RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS (DATA_CORRUPT).
         """
 

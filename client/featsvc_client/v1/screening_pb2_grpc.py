@@ -40,8 +40,10 @@ class ScreeningServiceServicer:
 
     def Screen(self, request, context):
         """Hashes one upload, matches it against the banks, records its event and reads account features.
+        A picture that cannot be decoded is an outcome, not an error: its byte hashes are matched all
+        the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8,
         UNKNOWN_ALGORITHM, UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET), NOT_FOUND (an unknown
         bank), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS
         (DATA_CORRUPT). A feature store that is down is an outcome, not an error.

@@ -33,8 +33,10 @@ class ScreeningServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ScreeningServiceAsyncStub: ...
     Screen: _grpc.UnaryUnaryMultiCallable[_screening_pb2.ScreenRequest, _screening_pb2.ScreenResponse]
     """Hashes one upload, matches it against the banks, records its event and reads account features.
+    A picture that cannot be decoded is an outcome, not an error: its byte hashes are matched all
+    the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8,
     UNKNOWN_ALGORITHM, UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET), NOT_FOUND (an unknown
     bank), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS
     (DATA_CORRUPT). A feature store that is down is an outcome, not an error.
@@ -58,8 +60,10 @@ class ScreeningServiceAsyncStub(ScreeningServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Screen: _aio.UnaryUnaryMultiCallable[_screening_pb2.ScreenRequest, _screening_pb2.ScreenResponse]  # type: ignore[assignment]
     """Hashes one upload, matches it against the banks, records its event and reads account features.
+    A picture that cannot be decoded is an outcome, not an error: its byte hashes are matched all
+    the same.
 
-    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+    Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8,
     UNKNOWN_ALGORITHM, UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET), NOT_FOUND (an unknown
     bank), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS
     (DATA_CORRUPT). A feature store that is down is an outcome, not an error.
@@ -86,8 +90,10 @@ class ScreeningServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_screening_pb2.ScreenResponse, _abc.Awaitable[_screening_pb2.ScreenResponse]]:
         """Hashes one upload, matches it against the banks, records its event and reads account features.
+        A picture that cannot be decoded is an outcome, not an error: its byte hashes are matched all
+        the same.
 
-        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_CORRUPT, MEDIA_TOO_LARGE, TEXT_NOT_UTF8,
+        Errors: INVALID_ARGUMENT (CONTENT_EMPTY, MEDIA_TOO_LARGE: bytes, TEXT_NOT_UTF8,
         UNKNOWN_ALGORITHM, UNKNOWN_ENTITY, UNKNOWN_FEATURE, UNKNOWN_FEATURE_SET), NOT_FOUND (an unknown
         bank), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (TIMED_OUT), DATA_LOSS
         (DATA_CORRUPT). A feature store that is down is an outcome, not an error.

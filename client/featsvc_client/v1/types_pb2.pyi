@@ -20,6 +20,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_NOT_SEARCHED: _ClassVar[Outcome]
     OUTCOME_CORRUPT_MEDIA: _ClassVar[Outcome]
     OUTCOME_UNSTABLE: _ClassVar[Outcome]
+    OUTCOME_TOO_LARGE_MEDIA: _ClassVar[Outcome]
 
 class BankMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ OUTCOME_DEGRADED: Outcome
 OUTCOME_NOT_SEARCHED: Outcome
 OUTCOME_CORRUPT_MEDIA: Outcome
 OUTCOME_UNSTABLE: Outcome
+OUTCOME_TOO_LARGE_MEDIA: Outcome
 BANK_MODE_UNSPECIFIED: BankMode
 BANK_MODE_ENFORCE: BankMode
 BANK_MODE_SHADOW: BankMode

@@ -72,6 +72,8 @@ _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
+    ContentOutcome.CORRUPT_MEDIA: types_pb2.OUTCOME_CORRUPT_MEDIA,
+    ContentOutcome.TOO_LARGE_MEDIA: types_pb2.OUTCOME_TOO_LARGE_MEDIA,
     ContentOutcome.NOT_SEARCHED: types_pb2.OUTCOME_NOT_SEARCHED,
     ContentOutcome.DEGRADED: types_pb2.OUTCOME_DEGRADED,
 }

@@ -5,7 +5,8 @@
 
 The external id is the file's name, below the folder that was hashed; without one it is the last
 part of `file`. Signals keep their quality and variant. Those of further frames are refused, as by
-every other way into a bank.
+every other way into a bank, and so is a picture that did not decode: an entry of its byte hashes
+alone would find no edited copy, and nobody would know.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import EntrySignal
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
+from featsvc.signals.hashes import ContentOutcome
 
 START = '{"file":'
 """How a line begins."""
@@ -41,6 +43,7 @@ class HashedFile(msgspec.Struct, frozen=True):
     external_id: str = ""
 
 
+_BROKEN = frozenset({ContentOutcome.CORRUPT_MEDIA.name, ContentOutcome.TOO_LARGE_MEDIA.name})
 _decoder = msgspec.json.Decoder(HashedFile)
 
 
@@ -51,6 +54,12 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
 
 def _parse(number: int, line: str) -> ImportRow:
     hashed = decode_record(_decoder, line)
+    if hashed.outcome in _BROKEN:
+        raise InvalidInput.at(
+            "outcome",
+            f"{hashed.outcome}: the picture did not decode; to find equal files only, hash it with "
+            "-a md5 -a sha256",
+        )
     check_signals(hashed.signals)
     signals = tuple(parsed for signal in hashed.signals for parsed in _parse_signal(signal))
     row = ImportRow(number, signals, hashed.external_id.strip() or PurePath(hashed.file).name)
