@@ -58,3 +58,16 @@ def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np
 def undo_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn displayed pixels back to how they are stored."""
     return apply_orientation(pixels, _INVERSE.get(orientation, orientation))
+
+
+def stored_view(displayed: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return a view of displayed pixels (H, W, ...) that is indexed as they are stored.
+
+    What is written to the view appears turned in `displayed`.
+    """
+    view = displayed
+    if orientation in (3, 4, 7, 8):
+        view = view[::-1]
+    if orientation in (2, 3, 6, 7):
+        view = view[:, ::-1]
+    return view.swapaxes(0, 1) if swaps_sides(orientation) else view
