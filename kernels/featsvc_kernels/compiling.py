@@ -38,7 +38,7 @@ SECONDS: Mapping[str, float] = {
     "minhash": 1.1,
     "near_copies": 6.3,
     "pdq": 8.4,
-    "png": 5.6,
+    "png": 5.2,
     "projection": 1.0,
     "resample": 3.4,
     "search": 4.9,

@@ -50,44 +50,38 @@ def _undo(kind: int, byte: int, left: int, above: int, corner: int) -> int:
 
 
 @kernel()
-def _undo_short(
-    kind: int, raw: NDArray[np.uint8], above: NDArray[np.uint8], step: int, out: NDArray[np.uint8]
+def _undo_lanes(
+    kind: int,
+    raw: NDArray[np.uint8],
+    above: NDArray[np.uint8],
+    lanes: tuple[int, int, int],
+    out: NDArray[np.uint8],
 ) -> None:
-    """Undo a filter that reads the pixel on the left, of up to 4 bytes, which stays in registers.
+    """Undo a filter that reads the pixel on the left, for some of the bytes of each pixel.
 
-    Through memory, each byte would wait for the store of another.
+    `lanes` is the first of these bytes, their number, at most 4, and the bytes of a pixel. They
+    stay in registers: through memory, each byte would wait for the store of another.
     """
+    first, count, step = lanes
     a0 = a1 = a2 = a3 = c0 = c1 = c2 = c3 = 0
     for pixel in range(out.size // step):
         # Unsigned: Numba need not look for indices from the end.
-        i = np.uint64(pixel * step)
+        i = np.uint64(pixel * step + first)
         b0 = int(above[i])
         a0 = _undo(kind, int(raw[i]), a0, b0, c0)
         c0, out[i] = b0, a0
-        if step >= 2:  # noqa: PLR2004
+        if count >= 2:  # noqa: PLR2004
             b1 = int(above[i + _1])
             a1 = _undo(kind, int(raw[i + _1]), a1, b1, c1)
             c1, out[i + _1] = b1, a1
-        if step >= RGB:
+        if count >= RGB:
             b2 = int(above[i + _2])
             a2 = _undo(kind, int(raw[i + _2]), a2, b2, c2)
             c2, out[i + _2] = b2, a2
-        if step == RGBA:
+        if count == RGBA:
             b3 = int(above[i + _3])
             a3 = _undo(kind, int(raw[i + _3]), a3, b3, c3)
             c3, out[i + _3] = b3, a3
-
-
-@kernel()
-def _undo_long(
-    kind: int, raw: NDArray[np.uint8], above: NDArray[np.uint8], step: int, out: NDArray[np.uint8]
-) -> None:
-    """Undo the same filters for pixels of any size."""
-    for i in range(out.size):
-        left = corner = 0
-        if i >= step:
-            left, corner = int(out[i - step]), int(above[i - step])
-        out[i] = _undo(kind, int(raw[i]), left, int(above[i]), corner)
 
 
 @kernel(f"int64({_ROWS}, int64, Array(uint8, 1, 'C', True), uint8[:, ::1])")
@@ -110,17 +104,19 @@ def unfilter(
                 target[i] = row[i] + before[i]
         elif kind > PAETH:
             return y
-        elif step > RGBA:
-            _undo_long(kind, row, before, step, target)
-        # Each call is compiled for its constants, which halves the time of the loop.
-        elif kind == SUB:
-            _undo_short(SUB, row, before, step, target)
-        elif kind == AVERAGE:
-            _undo_short(AVERAGE, row, before, step, target)
-        elif step == RGB:
-            _undo_short(PAETH, row, before, RGB, target)
+        elif kind == PAETH and step == RGB:
+            # The usual one, compiled for its numbers.
+            _undo_lanes(PAETH, row, before, (0, RGB, RGB), target)
         else:
-            _undo_short(PAETH, row, before, step, target)
+            count = step if step <= RGBA else step // 2
+            for first in range(0, step, count):
+                lanes = first, count, step
+                if kind == SUB:
+                    _undo_lanes(SUB, row, before, lanes, target)
+                elif kind == AVERAGE:
+                    _undo_lanes(AVERAGE, row, before, lanes, target)
+                else:
+                    _undo_lanes(PAETH, row, before, lanes, target)
     return -1
 
 

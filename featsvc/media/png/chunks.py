@@ -90,6 +90,14 @@ class Layout:
         return self.depth * CHANNELS[self.colour]
 
     @property
+    def drops_low_bytes(self) -> bool:
+        """Whether of 16-bit samples only the high byte decides.
+
+        Filters work on each byte alone, so the others need not even be unfiltered.
+        """
+        return self.depth == 16 and self.transparency is None  # noqa: PLR2004
+
+    @property
     def kind(self) -> Kind:
         alpha = OPAQUE
         if self.colour in (GREY_ALPHA, RGB_ALPHA) or (

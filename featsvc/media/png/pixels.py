@@ -13,6 +13,7 @@ from featsvc.media.png.chunks import (
     GREY,
     PALETTE,
     RGB,
+    RGB_ALPHA,
     Chunk,
     InflateError,
     Layout,
@@ -118,18 +119,14 @@ class Converter:
         self._layout = layout
         self._alpha = alpha
         self.channels = kernels.RGBA if alpha is None else output_channels(layout)
-        opaque = layout.transparency is None
+        self._depth = _BYTE if layout.drops_low_bytes else layout.depth
+        opaque_byte = self._depth == _BYTE and layout.transparency is None
         # Whether unfiltered rows are the pixels.
-        self.is_direct = (
-            self.channels != kernels.RGBA
-            and layout.depth == _BYTE
-            and layout.colour in (GREY, RGB)
-            and opaque
-        )
-        self._takes_high_bytes = self.channels == 1 and layout.depth > _BYTE
+        self.is_direct = alpha is not None and layout.colour in (GREY, RGB) and opaque_byte
+        self._is_rgba = layout.colour == RGB_ALPHA
         self._key = kernels.NO_KEY
         self._table: Pixels | None = None
-        if layout.depth <= _BYTE and layout.colour in (GREY, PALETTE):
+        if layout.colour == PALETTE or (layout.colour == GREY and self._depth <= _BYTE):
             self._table = self._make_table()
         elif layout.transparency is not None:
             key = np.frombuffer(layout.transparency, ">u2").astype(np.int64)
@@ -145,7 +142,7 @@ class Converter:
             alphas = np.frombuffer(layout.transparency or b"", np.uint8)[: len(table)]
             table[: len(alphas), 3] = alphas
         else:
-            levels = 1 << layout.depth
+            levels = 1 << self._depth
             table[:levels, :3] = (np.arange(levels) * 255 // (levels - 1))[:, None]
             if layout.transparency is not None:
                 table[int.from_bytes(layout.transparency, "big") & (levels - 1), 3] = 0
@@ -161,20 +158,18 @@ class Converter:
         layout, height = self._layout, len(rows)
         if self.is_direct:
             pixels = rows
-        elif self._takes_high_bytes:
-            pixels = rows[:, ::2]
         elif self._table is not None:
             pixels = np.empty((height, width * self.channels), np.uint8)
-            largest = kernels.look_up(rows, layout.depth, self._table, pixels)
+            largest = kernels.look_up(rows, self._depth, self._table, pixels)
             if layout.colour == PALETTE and 3 * largest >= len(layout.palette):
                 count = len(layout.palette) // 3
                 raise corrupt(f"a pixel has colour {largest} of a palette of {count}, from 0")
         else:
             pixels = rows
-            channels = CHANNELS[layout.colour]
-            if layout.bits != kernels.RGBA * _BYTE or channels != kernels.RGBA:
+            if not self._is_rgba:
                 pixels = np.empty((height, width * kernels.RGBA), np.uint8)
-                kernels.to_rgba(rows, channels, layout.depth // _BYTE, self._key, pixels)
+                channels = CHANNELS[layout.colour]
+                kernels.to_rgba(rows, channels, self._depth // _BYTE, self._key, pixels)
             if self._alpha is not None:
                 pixels = flatten(pixels, self._alpha)
         return pixels.reshape(height, width, self.channels)
@@ -220,19 +215,24 @@ def _unfilter(
     Rows are in `target`, or in memory that the next strip uses again.
     """
     height, width = shape
-    row_bytes = -(-width * layout.bits // _BYTE)
-    strip = min(height, max(1, STRIP_BYTES // max(1 + row_bytes, kernels.RGBA * width)))
-    raw = np.empty((strip, 1 + row_bytes), np.uint8)
+    stored_bytes = -(-width * layout.bits // _BYTE)
+    sample_bytes = 2 if layout.drops_low_bytes else 1
+    row_bytes, step = stored_bytes // sample_bytes, layout.bits // _BYTE // sample_bytes
+    strip = min(height, max(1, STRIP_BYTES // max(1 + stored_bytes, kernels.RGBA * width)))
+    raw = np.empty((strip, 1 + stored_bytes), np.uint8)
     buffer = raw.reshape(-1).data
+    high = np.empty((strip, 1 + row_bytes), np.uint8) if layout.drops_low_bytes else raw
     straight = None if target is None else target.reshape(height, row_bytes)
     scratch = np.empty((strip, row_bytes), np.uint8) if straight is None else straight
     above = np.zeros(row_bytes, np.uint8)
     for first in range(0, height, strip):
         budget.check()
         rows = min(strip, height - first)
-        inflater.fill(buffer[: rows * (1 + row_bytes)])
+        inflater.fill(buffer[: rows * (1 + stored_bytes)])
+        if layout.drops_low_bytes:
+            high[:rows, 0], high[:rows, 1:] = raw[:rows, 0], raw[:rows, 1::2]
         part = scratch[:rows] if straight is None else straight[first : first + rows]
-        bad = kernels.unfilter(raw[:rows], max(layout.bits // _BYTE, 1), above, part)
+        bad = kernels.unfilter(high[:rows], max(step, 1), above, part)
         if bad >= 0:
             raise corrupt(f"row {first + bad} has filter {raw[bad, 0]}, but there are only 0 to 4")
         yield first, part
