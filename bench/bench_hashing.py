@@ -1,10 +1,11 @@
-"""Hashing compared with its peers: PDQ kernels, whole JPEGs, imagehash's algorithms.
+"""Hashing compared with its peers: PDQ kernels, whole files, imagehash's algorithms.
 
     make peers bench ARGS="-k hashing"
 
 One thread.
 """
 
+import io
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -159,10 +160,21 @@ def bench_every_algorithm(compare: Compare) -> None:
     )
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def bench_formats(compare: Compare, file_format: str) -> None:
-    content = encode(picture(LARGER[0]), file_format)
+@by_size(LARGER)
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def bench_formats(compare: Compare, file_format: str, size: tuple[int, int]) -> None:
+    """Files as Pillow writes them; JPEG has a bench of its own."""
+    content = encode(picture(size), file_format)
+
+    def pillow() -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(content)) as opened:
+            return np.asarray(opened.convert("RGB"))
+
     compare(
-        f"{file_format} to PDQ, {LARGER[0][0]}x{LARGER[0][1]}",
+        f"{file_format} to PDQ, {size[0] * size[1] / 1e6:.1f} megapixels",
         lambda: hash_content(content, ("pdq",), DecodeOptions(), Limits()),
+        {
+            "Pillow and pdqhash": pdqhash and (lambda: pdqhash.compute(pillow())),
+            "Pillow alone": pillow,
+        },
     )

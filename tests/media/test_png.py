@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from featsvc.errors import InvalidInput, MediaCorrupt, TimedOut, UnsupportedMedia
+from featsvc.errors import InvalidInput, MediaCorrupt, MediaTooLarge, TimedOut, UnsupportedMedia
 from featsvc.media import (
     Alpha,
     DecodeOptions,
@@ -266,6 +266,11 @@ IDAT = chunk(b"IDAT", DATA)
         (SIGNATURE + damaged(IHDR) + IDAT + IEND, "checksum of its IHDR"),
         (SIGNATURE + PALETTE_IHDR + damaged(PALETTE) + IDAT + IEND, "checksum of its PLTE"),
         (SIGNATURE + IHDR + damaged(chunk(b"tRNS", b"\0\0")) + IDAT + IEND, "checksum of its tRNS"),
+        # A changed letter turned the transparent colour into a chunk of no known name.
+        (
+            SIGNATURE + IHDR + chunk(b"tRNS", b"\0\0").replace(b"tRNS", b"tRNs") + IDAT + IEND,
+            "checksum of its tRNs",
+        ),
         (SIGNATURE + IHDR + IDAT[:-1], "IDAT chunk ends too early"),
         (SIGNATURE + IHDR + IDAT[:7], "ends inside a chunk"),
         (SIGNATURE + IHDR + IEND, "IEND chunk comes before the pixel data"),
@@ -457,6 +462,20 @@ def test_data_without_end_are_not_inflated() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+@pytest.mark.parametrize("name", [b"IDAT", b"tEXt"])
+def test_millions_of_empty_chunks_are_not_read(name: bytes) -> None:
+    many = chunk(name) * 200_000
+    with pytest.raises(MediaTooLarge, match="cut into more than"):
+        decode(SIGNATURE + IHDR + many + IDAT + IEND, EXACT, LIMITS)
+    np.testing.assert_array_equal(decoded(SIGNATURE + IHDR + IDAT + many), np.zeros((8, 8)))
+
+
+def test_data_in_chunks_of_one_byte() -> None:
+    samples = GREY[:40, :40, None].astype(np.uint16)
+    content = write(samples, 8, 0, (4,), cuts=range(1, 5_000))
+    np.testing.assert_array_equal(decoded(content), GREY[:40, :40])
 
 
 @pytest.mark.parametrize("interlaced", [False, True])

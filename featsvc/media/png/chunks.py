@@ -2,10 +2,10 @@
 
 Source: W3C, "Portable Network Graphics (PNG) Specification (Third Edition)".
 
-A chunk that decides about pixels must be whole: its checksum (CRC) is checked, and damage is
-MEDIA_CORRUPT. Damage to any other chunk is harmless, and so is all that follows the pixel data,
-`IEND` included: the checksums say that the pixels are all there. Colour spaces (gAMA, cHRM, sRGB,
-iCCP, cICP) are not applied.
+A chunk that decides about pixels, or may have been one, must be whole: its checksum (CRC) is
+checked, and damage is MEDIA_CORRUPT. Damage to texts and the like is harmless, and so is all that
+follows the pixel data, `IEND` included: the checksums say that the pixels are all there. Colour
+spaces (gAMA, cHRM, sRGB, iCCP, cICP) are not applied.
 """
 
 import struct
@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 
 from isal import igzip_lib, isal_zlib
 
-from featsvc.errors import MediaCorrupt, UnsupportedMedia
+from featsvc.errors import MediaCorrupt, MediaTooLarge, UnsupportedMedia
 from featsvc.media.exif import parse_orientation
 from featsvc.media.kinds import KEYED, OPAQUE, STRAIGHT, Kind
 
@@ -32,10 +32,19 @@ DEPTHS = {
 }
 MAX_COLOURS = 256
 _SIGNATURE_BYTES = 8
+_HEAD = struct.Struct(">I4s")
+_MIN_CHUNKS, _BYTES_PER_CHUNK = 2**13, 2**11
+"""A file may have as many chunks as one of 2 KiB each, and some more; libpng writes 8 KiB."""
 _AROUND_BYTES = 12
 """Length, name and checksum of a chunk."""
 _HEADER_BYTES, _ANIMATION_BYTES = 13, 8
-_DECISIVE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT"})
+_HARMLESS = frozenset(
+    (
+        *(b"bKGD", b"cHRM", b"cICP", b"cLLI", b"eXIf", b"gAMA", b"hIST", b"iCCP", b"iTXt", b"mDCV"),
+        *(b"pHYs", b"sBIT", b"sPLT", b"sRGB", b"tEXt", b"tIME", b"zTXt"),
+    )
+)
+"""Chunks that say nothing about pixels. Of others the checksum tells whether the name is right."""
 _PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 """Texts in which ImageMagick and ExifTool keep EXIF, as hexadecimal digits."""
 _MAX_PROFILE_BYTES = 2**18
@@ -110,15 +119,27 @@ class Layout:
 
 
 def walk(content: bytes, at: int = _SIGNATURE_BYTES) -> Iterator[Chunk]:
-    """Yield the chunks from one that starts at `at`. Raises MediaCorrupt where one is cut short."""
-    while at < len(content):
-        if at + _AROUND_BYTES > len(content):
+    """Yield the chunks from one that starts at `at`.
+
+    Raises MediaCorrupt where one is cut short, and MediaTooLarge for so many that to read them
+    would take seconds: a file of nothing but empty chunks has millions.
+    """
+    size = len(content)
+    limit = _MIN_CHUNKS + size // _BYTES_PER_CHUNK
+    count = 0
+    while at < size:
+        count += 1
+        if count > limit:
+            raise MediaTooLarge(
+                f"the PNG is cut into more than {limit:,} chunks; write it anew with larger ones"
+            )
+        if at + _AROUND_BYTES > size:
             raise corrupt("it ends inside a chunk")
-        length, name = struct.unpack_from(">I4s", content, at)
-        if not (name.isalpha() and name.isascii()):
+        length, name = _HEAD.unpack_from(content, at)
+        if not name.isalpha():
             raise corrupt(f"at byte {at} there is no chunk")
         end = at + 8 + length
-        if end + 4 > len(content):
+        if end + 4 > size:
             raise corrupt(f"its {name.decode()} chunk ends too early")
         yield Chunk(name, at + 8, end)
         at = end + 4
@@ -139,7 +160,8 @@ def check(content: bytes, chunk: Chunk) -> None:
 def read_layout(content: bytes) -> Layout:
     """Read the chunks before the pixel data.
 
-    Raises MediaCorrupt, and UnsupportedMedia for a critical chunk that the standard does not have.
+    Raises MediaCorrupt, MediaTooLarge, and UnsupportedMedia for a critical chunk that is not of
+    the standard.
     """
     chunks = walk(content)
     layout = _read_header(content, next(chunks, None))
@@ -148,7 +170,7 @@ def read_layout(content: bytes) -> Layout:
         if name == b"IDAT":
             layout.data_at = chunk.start - 8
             break
-        if name in _DECISIVE or name[:1].isupper():
+        if name not in _HARMLESS:
             check(content, chunk)
         if read := _READERS.get(name):
             read(layout, content[chunk.start : chunk.end])
@@ -257,8 +279,10 @@ def read_orientation(content: bytes, layout: Layout) -> int:
                 break
             if chunk.name in (b"eXIf", b"tEXt", b"zTXt"):
                 _keep_profile(layout, content, chunk)
-    except MediaCorrupt:
+    except (MediaCorrupt, MediaTooLarge):
         pass  # what follows the pixel data is no reason to refuse the picture
+    if not layout.profiles:
+        return 0
     if b"eXIf" in layout.profiles:
         return parse_orientation(layout.profiles[b"eXIf"])
     for key in _PROFILES:

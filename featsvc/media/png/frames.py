@@ -20,7 +20,10 @@ from featsvc.media.task import Task
 
 
 def decode(task: Task) -> Iterator[Image]:
-    """Yield the frames of a task. Raises MediaCorrupt, UnsupportedMedia, TimedOut."""
+    """Yield the frames of a task.
+
+    Raises MediaCorrupt, MediaTooLarge, UnsupportedMedia, TimedOut.
+    """
     layout = read_layout(task.content)
     output = _Output(task, layout)
     if not layout.frames:
