@@ -7,7 +7,7 @@ import pytest
 
 from featsvc.errors import MediaCorrupt
 from featsvc.hashing.content import hash_content
-from featsvc.media import DecodeOptions, Limits
+from featsvc.media import DecodeOptions, Limits, decode
 from tests.photographs import ROOT
 
 CASES = ROOT.parent / "shared/cases/media"
@@ -41,4 +41,4 @@ def test_a_case_has_its_right_hash(name: str) -> None:
 def test_a_case_fails_as_it_should(name: str) -> None:
     error, message = ERRORS[name]
     with pytest.raises(error, match=message):
-        hash_content(read(name), ("pdq",), DecodeOptions(), Limits())
+        decode(read(name), DecodeOptions(), Limits())

@@ -39,6 +39,11 @@ def chunk(name: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def damaged(data: bytes) -> bytes:
+    """A chunk with a wrong checksum."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 def header(width: int, height: int, depth: int, colour: int, *, interlaced: bool = False) -> bytes:
     return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
 
