@@ -81,8 +81,11 @@ TESTED_THROUGH = {
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
     "media/test_decode.py": "media/header media/libraries media/options media/pillow "
-    "media/task media/turbojpeg media/formats/bmp media/formats/gif media/formats/isobmff "
-    "media/formats/jpeg media/formats/tiff media/formats/webp",
+    "media/task media/turbojpeg media/formats/jpeg media/formats/tiff",
+    "media/test_isobmff.py": "media/av1 media/boxes media/coded media/heif media/hevc "
+    "media/libavif media/libheif media/sequence",
+    "media/test_webp.py": "media/flatten media/libwebp",
+    "media/test_bmp.py": "media/run_length",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

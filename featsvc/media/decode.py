@@ -12,11 +12,11 @@ from featsvc.errors import (
     MediaTooLarge,
     UnsupportedMedia,
 )
-from featsvc.media import pillow
+from featsvc.media import libheif
 from featsvc.media.formats import FORMATS
 from featsvc.media.header import Header
 from featsvc.media.options import DecodeOptions, Frames, Image, Limits
-from featsvc.media.sniff import sniff
+from featsvc.media.sniff import HEIC, sniff
 from featsvc.media.task import Budget, Task
 
 
@@ -55,7 +55,7 @@ def identify(content: bytes, limits: Limits) -> str:
             "the content is not a supported picture format (JPEG, PNG, WebP, GIF, BMP, TIFF, "
             "AVIF); only byte hashes apply"
         )
-    if not pillow.decodes(media_type):
+    if media_type == HEIC and not libheif.is_available():
         raise UnsupportedMedia(
             f"decoding {media_type} needs the extra featsvc[heic], which is not installed; only "
             "byte hashes apply"

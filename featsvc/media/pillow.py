@@ -1,13 +1,10 @@
 """Decode through Pillow: all formats but common JPEG, each with the plugin of the sniffed type."""
 
-import importlib
-import importlib.util
 import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +14,7 @@ from PIL import Image as PillowImage
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
 from featsvc.media import sniff
 from featsvc.media.exif import is_orientation, parse_orientation, undo_orientation
+from featsvc.media.flatten import flatten
 from featsvc.media.options import Alpha, Frames, Image, Provenance, orient
 from featsvc.media.task import Budget, Task
 
@@ -28,12 +26,11 @@ PLUGINS = {
     sniff.TIFF: "TIFF",
     sniff.WEBP: "WEBP",
     sniff.AVIF: "AVIF",
-    sniff.HEIC: "HEIF",
 }
 
 _PEAK_BYTES = 14
 """Most bytes a pixel: RGBA in the decoder and beside it, the flattened copy and its array."""
-_BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0}
+_STRIP_PIXELS = 1_000_000
 _WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _WIDE_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -85,20 +82,6 @@ class _BudgetedReader(io.BytesIO):
         return super().read(size)
 
 
-@cache
-def _has_heif() -> bool:
-    """Return whether the extra `heic` is installed, and register its plugin."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return False
-    importlib.import_module("pillow_heif").register_heif_opener()
-    return True
-
-
-def decodes(media_type: str) -> bool:
-    """Return whether this installation decodes the type."""
-    return _has_heif() if media_type == sniff.HEIC else media_type in PLUGINS
-
-
 def peak_bytes(width: int, height: int) -> int:
     """Estimate the most memory that decoding through Pillow takes."""
     return _PEAK_BYTES * width * height
@@ -142,12 +125,10 @@ class _Decoder:
                 # Pillow applies the orientation of TIFF itself and removes the tag.
                 tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
                 orientation = tag if isinstance(tag, int) and is_orientation(tag) else 0
-                return undo_orientation(_to_pixels(picture, alpha), orientation), orientation
-            pixels = _to_pixels(picture, alpha)
-            if self._media_type == sniff.HEIC:
-                # libheif applies the orientation; the plugin keeps the original value.
-                orientation = int(picture.info.get("original_orientation") or 0)
-                return undo_orientation(pixels, orientation), orientation
+                return undo_orientation(
+                    _to_pixels(picture, alpha, self._budget), orientation
+                ), orientation
+            pixels = _to_pixels(picture, alpha, self._budget)
             exif = picture.info.get("exif", b"")
             return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
 
@@ -180,7 +161,7 @@ def decode(task: Task, *, count_frames: bool = False) -> Iterator[Image]:
         )
 
 
-def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
+def _to_pixels(picture: PillowImage.Image, alpha: Alpha, budget: Budget) -> NDArray[np.uint8]:
     picture.load()
     mode = picture.mode
     if mode in _WIDE_GREY:
@@ -189,18 +170,17 @@ def _to_pixels(picture: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
         return _stretch(np.asarray(picture))
     if mode == "LAB":
         return np.asarray(picture.getchannel("L"))
-    if mode in _WITH_ALPHA or "transparency" in picture.info:
-        return _flatten(picture if mode == "RGBA" else picture.convert("RGBA"), alpha)
-    target = "L" if mode in ("1", "L") else "RGB"
-    return np.asarray(picture if mode == target else picture.convert(target))
-
-
-def _flatten(rgba: PillowImage.Image, alpha: Alpha) -> NDArray[np.uint8]:
-    if alpha is Alpha.IGNORE:
-        return np.asarray(rgba.convert("RGB"))
-    flat = PillowImage.new("RGB", rgba.size, (_BACKGROUNDS[alpha],) * 3)
-    flat.paste(rgba, mask=rgba.getchannel("A"))
-    return np.asarray(flat)
+    has_alpha = mode in _WITH_ALPHA or "transparency" in picture.info
+    target = "RGBA" if has_alpha else "L" if mode in ("1", "L") else "RGB"
+    width, height = picture.size
+    out = np.empty((height, width) if target == "L" else (height, width, 3), np.uint8)
+    rows = max(_STRIP_PIXELS // width, 1)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        pixels = np.asarray(strip if mode == target else strip.convert(target))
+        out[top : top + rows] = flatten(pixels, alpha, budget) if has_alpha else pixels
+        budget.check()
+    return out
 
 
 def _stretch(values: NDArray[np.int32] | NDArray[np.float32]) -> NDArray[np.uint8]:

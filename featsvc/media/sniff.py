@@ -22,6 +22,9 @@ _MAGICS = {
 _BMP_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1", b"miaf"})
+"""Brands of HEIF that do not name a codec; the types of the items do."""
+_ITEMS_BYTES = 4096
 
 
 def sniff(content: bytes) -> str | None:
@@ -48,4 +51,7 @@ def _sniff_brands(content: bytes) -> str | None:
             return AVIF
         if brand in _HEIC_BRANDS:
             return HEIC
+    if _ANY_CODEC_BRANDS & {*brands}:
+        items = content[:_ITEMS_BYTES]
+        return HEIC if b"hvc1" in items else AVIF if b"av01" in items else None
     return None

@@ -22,7 +22,11 @@ class Budget:
 
     def check(self) -> None:
         """Raise TimedOut once the budget is spent."""
-        if time.monotonic() > self._end:
+        self.expect(0)
+
+    def expect(self, ms: int) -> None:
+        """Raise TimedOut where a step of so many milliseconds would end too late."""
+        if time.monotonic() + ms / 1000 > self._end:
             raise TimedOut(
                 f"decoding took more than {self._limit_ms:,} ms (media.max_decode_ms); send a "
                 "simpler picture or raise the limit"

@@ -45,6 +45,7 @@ SECONDS: Mapping[str, float] = {
     "segments": 2.2,
     "tilting": 1.0,
     "tlsh": 2.9,
+    "vp8l": 7.5,
     "wavelet": 0.4,
 }
 """Every module with kernels, and the seconds in which a core compiles it: an AMD EPYC 7003, one of

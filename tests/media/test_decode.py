@@ -23,7 +23,7 @@ from featsvc.media import (
     Limits,
     decode,
     decode_frames,
-    pillow,
+    libheif,
     probe,
 )
 from featsvc.media.exif import apply_orientation
@@ -182,7 +182,7 @@ def test_heic(orientation: int) -> None:
 
 
 def test_heic_without_the_extra_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pillow, "_has_heif", lambda: False)
+    monkeypatch.setattr(libheif, "is_available", lambda: False)
     with pytest.raises(UnsupportedMedia, match=r"featsvc\[heic\]"):
         decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf", EXACT, LIMITS)
 

@@ -11,9 +11,20 @@ from featsvc.media.formats import FORMATS
 from featsvc.media.kinds import OPAQUE, UNSIGNED, Rule
 from tests.hashing.photographs import photograph
 from tests.media.twins import Writer
+from tests.media.write_bmp import write_kind as write_bmp
+from tests.media.write_gif import write_kind as write_gif
+from tests.media.write_isobmff import write_avif, write_heic
 from tests.media.write_png import write_kind as write_png
+from tests.media.write_webp import write_kind as write_webp
 
-WRITERS: Mapping[str, Writer] = {"image/png": write_png}
+WRITERS: Mapping[str, Writer] = {
+    "image/png": write_png,
+    "image/webp": write_webp,
+    "image/gif": write_gif,
+    "image/bmp": write_bmp,
+    "image/avif": write_avif,
+    "image/heic": write_heic,
+}
 """Each writes RGB pixels (H, W, 3) as a kind of its format."""
 DOCS = Path(__file__).parents[2] / "docs/media.md"
 PICTURE = photograph("astronaut.png")[100:172, 150:246]
