@@ -32,6 +32,7 @@ BEHAVIOURS = {
     "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
     "hashing/test_table.py": "every computed row of the table of algorithms",
     "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
+    "media/test_cases.py": "inputs that once failed, and what each must give",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
@@ -81,7 +82,8 @@ TESTED_THROUGH = {
     "matching/test_text_engine.py": "signals/text_index",
     "media/test_decode.py": "media/header media/libraries media/options media/pillow "
     "media/task media/turbojpeg media/formats/bmp media/formats/gif media/formats/isobmff "
-    "media/formats/jpeg media/formats/png media/formats/tiff media/formats/webp",
+    "media/formats/jpeg media/formats/png media/formats/webp",
+    "media/test_tiff.py": "media/libtiff media/samples",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

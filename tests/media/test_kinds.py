@@ -1,5 +1,6 @@
 """Every kind of every format is decoded to its 8-bit twin, and listed in docs/media.md."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ from featsvc.media import DecodeOptions, Kind, Limits, decode
 from featsvc.media.formats import FORMATS
 from featsvc.media.kinds import OPAQUE, UNSIGNED, Rule
 from tests.hashing.photographs import photograph
-from tests.media.twins import WRITERS
+from tests.media.twins import Writer
+from tests.media.write_tiff import write_kind as write_tiff
 
+WRITERS: Mapping[str, Writer] = {"image/tiff": write_tiff}
+"""Each writes RGB pixels (H, W, 3) as a kind of its format."""
 DOCS = Path(__file__).parents[2] / "docs/media.md"
 PICTURE = photograph("astronaut.png")[100:172, 150:246]
 CASES = [

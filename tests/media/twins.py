@@ -1,10 +1,9 @@
 """Files of every kind, and the pixels that each must decode to.
 
-`WRITERS` has a function for each format: it writes a picture as a kind and returns the bytes, or
-raises NotWritten where no writer here can; `tests/media/test_kinds.py` runs all of them.
+`write_<format>.py` has a writer for each format; `tests/media/test_kinds.py` runs all of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,5 +25,3 @@ class Twin(NamedTuple):
 
 Writer = Callable[[Kind, NDArray[np.uint8]], Twin]
 """Takes the kind, and RGB pixels (H, W, 3)."""
-
-WRITERS: Mapping[str, Writer] = {}

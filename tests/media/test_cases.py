@@ -1,0 +1,55 @@
+"""The inputs that once gave a wrong picture or none: what each must give now.
+
+The files are in `../shared/cases/media`; tests skip where that is absent.
+"""
+
+import pytest
+
+from featsvc.errors import MediaCorrupt, MediaTooLarge
+from featsvc.hashing.content import hash_content
+from featsvc.media import DecodeOptions, Limits, decode
+from tests.photographs import ROOT
+
+CASES = ROOT.parent / "shared/cases/media"
+
+W = "6773ac84981ca3cfcd1b0b66a252c84c4ad9f3d3a6938526e48e6d263b6dd2d9"
+PDQ = {
+    "bigtiff_be.tif": W,
+    "ctl_group4.tif": "6f43ac04b83e23cfcb1b0b64cac260cc42d9f39386938566ec8e69263b6ddadb",
+    "tiff_dangling_next_ifd.tif": W,
+    "tiff_float64.tif": W,
+    "tiff_grey12.tif": W,
+    "tiff_grey16_whiteiszero.tif": W,
+    "tiff_grey_assoc_alpha.tif": "6532adc4a917ab4ce95a2b66aa53cacc4ad9b3d2a693b526a48a6d263b6d52d8",
+    "tiff_grey_u32.tif": W,
+    "tiff_planar16_rgb.tif": W,
+}
+"""File -> PDQ, of quality 100."""
+
+ERRORS = {
+    "bigtiff_offset.tif": (MediaCorrupt, "page 1 lies past the end of the file"),
+    "damaged_group4.tif": (MediaCorrupt, "page 1, strip 1 of 1: Fax4Decode: Bad code word"),
+    "tiff_tile_bomb.tif": (MediaTooLarge, r"32768 x 32768 has .* pixels"),
+    "tiff_tile_medium.tif": (MediaTooLarge, r"20480 x 20480 has .* pixels"),
+}
+"""File -> the error, and what its message says."""
+
+
+def read(name: str) -> bytes:
+    path = CASES / name
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", PDQ)
+def test_a_case_has_its_right_hash(name: str) -> None:
+    (signal,) = hash_content(read(name), ("pdq",), DecodeOptions(), Limits()).signals
+    assert (signal.text, signal.quality) == (PDQ[name], 100)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_case_fails_as_it_should(name: str) -> None:
+    error, message = ERRORS[name]
+    with pytest.raises(error, match=message):
+        decode(read(name), DecodeOptions(), Limits())
