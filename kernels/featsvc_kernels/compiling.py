@@ -40,6 +40,7 @@ SECONDS: Mapping[str, float] = {
     "pdq": 8.4,
     "projection": 1.0,
     "resample": 3.4,
+    "samples": 1.5,
     "search": 4.9,
     "segments": 2.2,
     "tilting": 1.0,

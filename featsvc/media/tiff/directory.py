@@ -60,7 +60,8 @@ class Tag(IntEnum):
     BLACK_AND_WHITE = 532
 
 
-_DECIDE = np.array(list(Tag))
+_DECIDES = np.zeros(2**16, bool)
+_DECIDES[list(Tag)] = True
 
 
 def damaged(what: str) -> MediaCorrupt:
@@ -202,12 +203,14 @@ def read_directories(content: bytes) -> Iterator[Directory]:
 def _read_entries(content: bytes, shape: _Shape, begin: int, count: int) -> dict[int, _Entry]:
     """Return the entries that decide, by tag; of two with one tag the first, as libtiff does."""
     table = np.frombuffer(content, shape.entry, count, begin)
-    tags, first = np.unique(table["tag"], return_index=True)
-    entries = {}
-    for row in first[np.isin(tags, _DECIDE)].tolist():
+    rows = np.flatnonzero(_DECIDES[table["tag"]])
+    if rows.size > len(Tag):
+        rows = rows[np.unique(table["tag"][rows], return_index=True)[1]]
+    entries: dict[int, _Entry] = {}
+    for row in rows.tolist():
         tag, kind, length = (int(table[name][row]) for name in ("tag", "type", "count"))
         at = begin + row * shape.entry.itemsize + shape.value_at
         if length * _SIZES.get(kind, 1) > shape.offset.size:
             (at,) = shape.offset.unpack_from(content, at)
-        entries[tag] = _Entry(kind, length, at)
+        entries.setdefault(tag, _Entry(kind, length, at))
     return entries
