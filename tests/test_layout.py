@@ -32,6 +32,7 @@ BEHAVIOURS = {
     "hashing/test_plain_pictures.py": "plain pictures match nothing by accident",
     "hashing/test_table.py": "every computed row of the table of algorithms",
     "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
+    "media/test_cases.py": "inputs that once failed, and what each must give",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
@@ -81,11 +82,12 @@ TESTED_THROUGH = {
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
     "media/test_decode.py": "media/header media/libraries media/options media/pillow "
-    "media/task media/turbojpeg media/formats/jpeg media/formats/tiff",
+    "media/task media/turbojpeg media/formats/jpeg",
     "media/test_isobmff.py": "media/av1 media/boxes media/coded media/heif media/hevc "
     "media/libavif media/libheif media/sequence",
     "media/test_webp.py": "media/flatten media/libwebp",
     "media/test_bmp.py": "media/run_length",
+    "media/test_tiff.py": "media/libtiff media/samples",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

@@ -23,6 +23,7 @@ from featsvc.cli.start_report import read_holdings, served_models, shown_redis, 
 from featsvc.config import DEFAULTS, Config, Configured, read_config
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing
+from featsvc.media import libtiff
 
 _PACKAGES = ("grpcio", "numpy", "numba", "faiss-cpu", "redis", "uvloop", "simplejpeg", "pillow")
 _MIN_FREE_BYTES = 2**30
@@ -51,6 +52,13 @@ def _installation() -> str:
 
 def _packages() -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+
+
+def _libtiff() -> str:
+    version = libtiff.version()
+    if version is None:
+        return "missing: the installed Pillow has it built in; compressed TIFF is not decoded"
+    return f"{version}, of the installed Pillow"
 
 
 def _pdq() -> str:
@@ -168,6 +176,7 @@ def checks(config_file: Path | None) -> Mapping[str, Callable[[], str]]:
         "configuration": configured.configuration,
         "disk": configured.disk,
         "kernels": kernels,
+        "libtiff": _libtiff,
         "pdq": _pdq,
         "features": configured.features,
         "models": configured.models,

@@ -20,15 +20,11 @@ class Budget:
         self._limit_ms = limit_ms
         self._end = time.monotonic() + limit_ms / 1000
 
-    def check(self) -> None:
-        """Raise TimedOut once the budget is spent."""
-        self.expect(0)
-
-    def expect(self, ms: int) -> None:
-        """Raise TimedOut where a step of so many milliseconds would end too late."""
-        if time.monotonic() + ms / 1000 > self._end:
+    def check(self, ahead_ms: float = 0) -> None:
+        """Raise TimedOut once the budget is spent, or would be `ahead_ms` from now."""
+        if time.monotonic() + ahead_ms / 1000 > self._end:
             raise TimedOut(
-                f"decoding took more than {self._limit_ms:,} ms (media.max_decode_ms); send a "
+                f"decoding takes more than {self._limit_ms:,} ms (media.max_decode_ms); send a "
                 "simpler picture or raise the limit"
             )
 

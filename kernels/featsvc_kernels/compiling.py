@@ -41,6 +41,7 @@ SECONDS: Mapping[str, float] = {
     "png": 5.2,
     "projection": 1.0,
     "resample": 3.4,
+    "samples": 1.5,
     "search": 4.9,
     "segments": 2.2,
     "tilting": 1.0,

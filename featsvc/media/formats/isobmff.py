@@ -155,10 +155,10 @@ def _decode_avif(task: Task) -> Iterator[Image]:
             task.limits.check_frames(frames)
         last = frames - 1 if task.options.frames is Frames.ALL else 0
         for index in range(last):
-            task.budget.expect(_decode_ms(most_pixels))
+            task.budget.check(_decode_ms(most_pixels))
             shown = picture.show(file.read(index, *size, exact=exact))
             yield _image(task, shown, picture.orientation, frames, index)
-        task.budget.expect(_decode_ms(most_pixels))
+        task.budget.check(_decode_ms(most_pixels))
         shown = picture.show(file.read(last, *size, exact=exact))
     # The decoder's memory is free before the last frame is composited.
     yield _image(task, shown, picture.orientation, frames, last)
@@ -198,7 +198,7 @@ def _decode_heic(task: Task) -> Iterator[Image]:
         if task.options.frames is Frames.ALL:
             task.limits.check_frames(frames)
         for index in range(frames if task.options.frames is Frames.ALL else 1):
-            task.budget.expect(_decode_ms(file.size(index)[0] * file.size(index)[1]))
+            task.budget.check(_decode_ms(file.size(index)[0] * file.size(index)[1]))
             task.limits.check_size(*file.size(index))
             shown = file.read(index)
             if index == 0 and shown.shape[:2] != shown_size:

@@ -1,57 +1,75 @@
-"""TIFF through Pillow."""
+"""TIFF: own directories and conversions, libtiff's codecs. See `featsvc.media.tiff`."""
 
-import struct
+import math
 from collections.abc import Iterator
 
-from featsvc.media import pillow, sniff
+from featsvc.errors import InvalidInput
+from featsvc.media import sniff
 from featsvc.media.header import Header
-from featsvc.media.kinds import Rule
-from featsvc.media.options import Image
+from featsvc.media.options import Frames, Image, Provenance, orient
 from featsvc.media.task import Task
+from featsvc.media.tiff.directory import read_directories
+from featsvc.media.tiff.layout import KINDS, Layout, read_layout
+from featsvc.media.tiff.pixels import read_page
 
-KINDS = (Rule("rgb", (8,), "as stored"),)
+_LARGE_TILE = 2**24
+"""Pixels of a tile that is larger than its page, from which on it counts as the picture."""
 
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
+__all__ = ["KINDS", "decode", "read_header"]
 
 
 def read_header(content: bytes, max_frames: int) -> Header:
-    width, height, pages = _read_size(content, max_frames + 1)
-    return Header(sniff.TIFF, width, height, pages, pillow.peak_bytes(width, height))
+    """Read page 1, and the sizes of the others up to the first that is damaged.
+
+    Raises MediaCorrupt and UnsupportedMedia for page 1 only: a page that is not asked for spoils
+    nothing.
+    """
+    directories = read_directories(content)
+    first = read_layout(next(directories))
+    largest, peak, pages = first, first.peak_bytes, 1
+    try:
+        for directory in directories:
+            pages += 1
+            if pages > max_frames:
+                break
+            layout = read_layout(directory)
+            largest = max(largest, layout, key=_pixels)
+            peak = max(peak, layout.peak_bytes)
+    except InvalidInput:
+        pass
+    return Header(sniff.TIFF, *_extent(largest), pages, peak, first.kind)
 
 
-def _read_size(content: bytes, max_frames: int) -> tuple[int, int, int]:
-    """Return the size of the largest page and the page count; classic and BigTIFF."""
-    order = "<" if content[:2] == b"II" else ">"
-    big = content[2:4] in (b"+\0", b"\0+")
-    entry_bytes, count_format, offset_format = (20, "Q", "Q") if big else (12, "H", "I")
-    (at,) = struct.unpack_from(order + offset_format, content, 8 if big else 4)
-    width = height = pages = 0
-    seen: set[int] = set()
-    while at and at not in seen and pages < max_frames:
-        seen.add(at)
-        (count,) = struct.unpack_from(order + count_format, content, at)
-        entries = at + struct.calcsize("=" + count_format)
-        if entries + count * entry_bytes > len(content):
-            raise IndexError
-        page_width = page_height = 0
-        for i in range(count):
-            entry = entries + i * entry_bytes
-            tag, kind = struct.unpack_from(order + "HH", content, entry)
-            if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
-                value = struct.unpack_from(
-                    order + ("H" if kind == _TIFF_SHORT else "I"),
-                    content,
-                    entry + (12 if big else 8),
-                )[0]
-                page_width, page_height = (
-                    (value, page_height) if tag == _TIFF_WIDTH else (page_width, value)
-                )
-        if page_width * page_height > width * height:
-            width, height = page_width, page_height
-        pages += 1
-        (at,) = struct.unpack_from(order + offset_format, content, entries + count * entry_bytes)
-    return width, height, pages
+def _extent(layout: Layout) -> tuple[int, int]:
+    """Return width and height of the page, or of its tiles where these are larger than any need."""
+    page = layout.width, layout.height
+    tile = layout.segment_width, layout.segment_rows
+    hostile = layout.tiled and math.prod(tile) > max(math.prod(page), _LARGE_TILE) > 0
+    return tile if hostile else page
+
+
+def _pixels(layout: Layout) -> int:
+    return math.prod(_extent(layout))
 
 
 def decode(task: Task) -> Iterator[Image]:
-    yield from pillow.decode(task)
+    """Yield page after page; damage ends them after the last whole page."""
+    for index, directory in enumerate(read_directories(task.content)):
+        layout = read_layout(directory)
+        task.limits.check_size(*_extent(layout))
+        task.limits.check_peak(layout.width, layout.height, layout.peak_bytes)
+        pixels = read_page(task, layout, f"page {index + 1}")
+        pixels, applied, _ = orient(pixels, layout.orientation, task.options)
+        yield Image(
+            media_type=sniff.TIFF,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            pixels=pixels,
+            provenance=Provenance(
+                layout.orientation, applied, task.options.fidelity, task.options.alpha
+            ),
+            frames=task.header.frames,
+            frame=index,
+        )
+        if task.options.frames is Frames.FIRST:
+            return
