@@ -81,8 +81,9 @@ TESTED_THROUGH = {
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
     "media/test_decode.py": "media/header media/libraries media/options media/pillow "
-    "media/task media/turbojpeg media/formats/bmp media/formats/gif media/formats/isobmff "
-    "media/formats/jpeg media/formats/tiff media/formats/webp",
+    "media/task media/formats/bmp media/formats/gif media/formats/isobmff "
+    "media/formats/tiff media/formats/webp",
+    "media/test_jpeg.py": "media/jpeg_segments media/turbojpeg",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

@@ -11,9 +11,10 @@ from featsvc.media.formats import FORMATS
 from featsvc.media.kinds import OPAQUE, UNSIGNED, Rule
 from tests.hashing.photographs import photograph
 from tests.media.twins import Writer
+from tests.media.write_jpeg import write_kind as write_jpeg
 from tests.media.write_png import write_kind as write_png
 
-WRITERS: Mapping[str, Writer] = {"image/png": write_png}
+WRITERS: Mapping[str, Writer] = {"image/jpeg": write_jpeg, "image/png": write_png}
 """Each writes RGB pixels (H, W, 3) as a kind of its format."""
 DOCS = Path(__file__).parents[2] / "docs/media.md"
 PICTURE = photograph("astronaut.png")[100:172, 150:246]
