@@ -38,7 +38,6 @@ BEHAVIOURS = {
     "matching/test_families.py": "every engine of every distance against brute force",
     "matching/test_fusion.py": "signals and variants of an entry become one match",
     "matching/test_thresholds.py": "a match is within its threshold, exactly",
-    "media/test_cases.py": "inputs that once gave a wrong picture or none",
     "requests/test_cancelling.py": "a failed request cancels what it has queued",
 }
 # Modules without a test file of their own name: which tests go through them.
@@ -81,13 +80,13 @@ TESTED_THROUGH = {
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
-    "media/test_decode.py": "media/header media/libraries media/options media/pillow "
-    "media/task media/turbojpeg media/formats/jpeg",
+    "media/test_decode.py": "media/header media/libraries media/options media/pillow media/task",
     "media/test_isobmff.py": "media/av1 media/boxes media/coded media/heif media/hevc "
     "media/libavif media/libheif media/sequence",
     "media/test_webp.py": "media/flatten media/libwebp",
     "media/test_bmp.py": "media/run_length",
     "media/test_tiff.py": "media/libtiff media/samples",
+    "media/test_jpeg.py": "media/jpeg_segments media/turbojpeg",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

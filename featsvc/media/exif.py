@@ -10,6 +10,8 @@ _SHORT = 3
 _INVERSE = {6: 8, 8: 6}
 _LAST = 8
 _FIRST_TURNED = 5
+_BLOCK = 512
+"""Pixels of a side that are copied at once: what is read down and written across stays in cache."""
 
 
 def parse_orientation(exif: bytes) -> int:
@@ -45,14 +47,24 @@ def swaps_sides(orientation: int) -> bool:
 
 def apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn stored pixels (H, W) or (H, W, 3) to how they are displayed; C-contiguous."""
-    turned = pixels
+    stored = np.ascontiguousarray(pixels)
+    # One element a pixel: NumPy copies three bytes at once, not one by one.
+    whole = stored if stored.shape == stored.shape[:2] else stored.view("V3")[:, :, 0]
+    turned = whole
     if swaps_sides(orientation):
         turned = turned.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
-    return np.ascontiguousarray(turned)
+    if turned is whole:
+        return stored
+    copy = np.empty(turned.shape, turned.dtype)
+    for top in range(0, turned.shape[0], _BLOCK):
+        for left in range(0, turned.shape[1], _BLOCK):
+            block = slice(top, top + _BLOCK), slice(left, left + _BLOCK)
+            copy[block] = turned[block]
+    return copy.view(np.uint8).reshape(*turned.shape, *pixels.shape[2:])
 
 
 def undo_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

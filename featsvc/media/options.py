@@ -37,11 +37,6 @@ class Frames(Enum):
     ALL = "all"
 
 
-# A scan takes about 2 ns a pixel; encoders write about ten scans.
-_PIXEL_SCANS_PER_MS = 500_000
-_USUAL_SCANS = 16
-
-
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """How content is decoded to pixels; the defaults are those of the service."""
@@ -100,15 +95,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if frames > self.max_frames:
             raise _too_large("the animation", "frames", frames, self.max_frames, "max_frames")
 
-    def check_scans(self, scans: int, width: int, height: int) -> None:
-        """Raise MediaTooLarge for a JPEG whose scans would take longer than the budget.
-
-        Each scan touches every pixel; a hostile file has thousands of scans.
-        """
-        limit = max(self.max_decode_ms * _PIXEL_SCANS_PER_MS // (width * height), _USUAL_SCANS)
-        if scans > limit:
-            what = f"a JPEG of {width} x {height}"
-            raise _too_large(what, "scans", scans, limit, "max_decode_ms")
+    def check_time(self, what: str, estimated_ms: int) -> None:
+        """Raise MediaTooLarge for a decode in one call that would take longer than the budget."""
+        if estimated_ms > self.max_decode_ms:
+            unit = "ms to decode by estimate"
+            raise _too_large(what, unit, estimated_ms, self.max_decode_ms, "max_decode_ms")
 
 
 def _too_large(what: str, unit: str, actual: int, limit: int, setting: str) -> MediaTooLarge:

@@ -1,77 +1,65 @@
-"""JPEG through libjpeg-turbo (`simplejpeg`): releases the GIL, decodes to grey and scaled."""
+"""JPEG through libjpeg-turbo (`simplejpeg`): strict, without the GIL, to grey and scaled.
+
+A decode stops at libjpeg's first warning. Bits that are missing, left over or no code give one.
+Damage that still reads as the right number of blocks gives none: the data has no checksum.
+"""
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from featsvc.errors import MediaCorrupt
-from featsvc.media.exif import parse_orientation
+from featsvc.errors import MediaCorrupt, UnsupportedMedia
+from featsvc.media.jpeg_segments import Layout, mend
 
 SHORT_SIDE = 512
-"""Pixels on the short side below which PDQ needs full-size RGB (measured: design.md)."""
+"""Pixels on the short side below which PDQ needs full-size RGB (docs/hashing.md, "Decoding")."""
 
-_MARKER = 0xFF  # the first byte of every marker, also used as fill
-_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+GREY, RGB, CMYK = "GRAY", "RGB", "CMYK"
 
-# Warnings of libjpeg that lose no pixel: junk between header segments (before a restart marker or
-# the end it would mean lost data) and harmless mistakes of encoders.
-_HARMLESS = re.compile(
-    r"extraneous bytes before marker 0x(?!d\d)|Invalid SOS parameters|Unknown Adobe color|"
-    r"Inconsistent progression|revision number|JFIF extension"
+_END = b"\xff\xd9"
+_MAX_SIDE = 65_500
+"""Pixels of a side that libjpeg decodes at most; the format has 65,535."""
+
+_NO_END = "Premature end of JPEG file"
+# Warnings that may cost no pixel, unless they come from entropy-coded data: there the mended copy
+# gives the same one again.
+_MENDABLE = re.compile(
+    r"extraneous bytes before marker|bad ICC marker|Invalid SOS parameters|Unknown Adobe color|"
+    rf"JFIF revision|{_NO_END}"
 )
 
 
-class NeedsPillow(Exception):
-    """TurboJPEG does not support this picture; Pillow may."""
+def check_header(content: bytes, layout: Layout) -> None:
+    """Refuse what libjpeg-turbo does not decode, or would read otherwise than we did.
 
-
-@dataclass(frozen=True, slots=True)
-class TurboHeader:
-    width: int
-    height: int
-    grey: bool
-
-
-def read_header(content: bytes) -> TurboHeader:
-    """Parse the header. Raises NeedsPillow for CMYK, unusual sampling and malformed headers."""
+    Raises MediaCorrupt, UnsupportedMedia.
+    """
+    frame = layout.frame
+    if max(frame.width, frame.height) > _MAX_SIDE:
+        raise UnsupportedMedia(
+            f"this image/jpeg has a side of more than {_MAX_SIDE:,} px, which featsvc does not "
+            "decode; send a smaller picture, or use its byte hashes"
+        )
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=False)
-    except (ValueError, KeyError) as exc:  # KeyError: a sampling unknown to simplejpeg
-        raise NeedsPillow from exc
-    if colorspace in ("CMYK", "YCCK"):
-        raise NeedsPillow
-    return TurboHeader(width, height, colorspace == "Gray")
-
-
-def read_orientation(content: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8, or 0; reads no further than the first scan."""
-    at = 2
-    while at + 4 <= len(content):
-        if content[at] != _MARKER:
-            at = content.find(b"\xff", at)
-            if at < 0:
-                return 0
-            continue
-        marker = content[at + 1]
-        if marker in _STANDALONE or marker in (0x00, _MARKER):
-            at += 1 if marker == _MARKER else 2
-            continue
-        if marker in (_SOI, _EOI, _SOS):
-            return 0
-        length = int.from_bytes(content[at + 2 : at + 4], "big")
-        if marker == _APP1 and content[at + 4 : at + 10] == b"Exif\0\0":
-            return parse_orientation(content[at + 4 : at + 2 + length])
-        at += 2 + max(length, 2)
-    return 0
-
-
-def count_scans(content: bytes) -> int:
-    """Count start-of-scan markers. Scan data cannot contain one: it stuffs a 0 after each 255."""
-    return content.count(b"\xff\xda")
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(content, strict=False)
+    except KeyError:  # A sampling that simplejpeg has no name for, such as 4:4:1, but decodes.
+        return
+    except ValueError as exc:
+        if "subsampling" in str(exc):
+            factors = ", ".join(f"{c.horizontal}x{c.vertical}" for c in frame.components)
+            raise UnsupportedMedia(
+                f"this image/jpeg samples its components {factors}, which featsvc does not decode; "
+                "convert it to a usual sampling such as 4:2:0, or use its byte hashes"
+            ) from None
+        raise _corrupt(str(exc)) from None
+    if (width, height, colour.lower().replace("gray", "grey")) != (
+        frame.width,
+        frame.height,
+        layout.colour,
+    ):
+        raise MediaCorrupt("the JPEG's header can be read in two ways; send the original file")
 
 
 def scale_denominator(width: int, height: int) -> int:
@@ -83,24 +71,53 @@ def scale_denominator(width: int, height: int) -> int:
 
 
 def decode_jpeg(
-    content: bytes, header: TurboHeader, *, grey: bool, denominator: int
+    content: bytes, layout: Layout, samples: str, denominator: int
 ) -> NDArray[np.uint8]:
-    """Decode to pixels (h, w) or (h, w, 3) in the stored orientation.
+    """Decode to GREY, RGB or (from cmyk and ycck only) CMYK samples (h, w, 1, 3 or 4), as stored.
 
-    Raises MediaCorrupt where data is missing or damaged, NeedsPillow where TurboJPEG is only too
-    strict.
+    Raises MediaCorrupt where samples are missing or damaged.
     """
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            content,
-            "GRAY" if grey else "RGB",
-            min_height=-(-header.height // denominator),
-            min_width=-(-header.width // denominator),
-        )
+        return _decode(content, layout, samples, denominator)
     except ValueError as exc:
-        if _HARMLESS.search(str(exc)):
-            raise NeedsPillow from exc
-        raise MediaCorrupt(
-            f"the JPEG does not decode: {exc}; it is truncated or damaged; send the whole file"
-        ) from exc
-    return pixels[:, :, 0] if grey else pixels
+        warning = str(exc)  # The error itself and this frame would make a circle.
+    mended = mend(content, layout) if _MENDABLE.search(warning) else content
+    if mended == content:
+        raise _corrupt(warning) from None
+    try:
+        pixels = _decode(mended, layout, samples, denominator)
+    except ValueError as exc:
+        raise _corrupt(warning if _NO_END in warning else str(exc)) from None
+    if not content.endswith(_END) and _has_bits_to_spare(mended, layout):
+        raise _corrupt(warning)
+    return pixels
+
+
+def _has_bits_to_spare(mended: bytes, layout: Layout) -> bool:
+    """Return whether a picture decodes without its last byte, too, before an end mark we added.
+
+    Where it does not, all blocks were read, and from all the bytes there are.
+    """
+    data = mended.removesuffix(_END).rstrip(_END[:1])
+    try:
+        _decode(data[:-1] + _END, layout, GREY, 8)
+    except ValueError:
+        return False
+    return True
+
+
+def _decode(content: bytes, layout: Layout, samples: str, denominator: int) -> NDArray[np.uint8]:
+    height = -(-layout.frame.height // denominator)
+    width = -(-layout.frame.width // denominator)
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        content, samples, min_height=height, min_width=width
+    )
+    if pixels.shape[:2] != (height, width):
+        raise ValueError("the header can be read in two ways")
+    return pixels
+
+
+def _corrupt(why: str) -> MediaCorrupt:
+    return MediaCorrupt(
+        f"the JPEG does not decode: {why}; it is truncated or damaged; send the whole file"
+    )

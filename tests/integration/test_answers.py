@@ -233,7 +233,7 @@ def hash_and_match(client: Client, record: Record) -> None:
     )
     record.see(client.hashing.Compare(compare))
     damaged = hashing_pb2.CompareRequest(
-        a=side(content=picture(ROCKET[:-2])), b=side(content=picture(ROCKET))
+        a=side(content=picture(ROCKET[:-9])), b=side(content=picture(ROCKET))
     )
     record.see(client.hashing.Compare(damaged))
     match = matching_pb2.MatchRequest(content=picture(edited("coffee.png")))

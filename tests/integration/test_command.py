@@ -98,7 +98,7 @@ def test_compare_of_what_cannot_be_looked_at_gives_no_verdict(tmp_path: Path) ->
 
 def test_compare_of_a_picture_that_does_not_decode_has_byte_hashes(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(edited("coffee.png")[:-2])
+    broken.write_bytes(edited("coffee.png")[:-9])
     result = featsvc("compare", str(broken), str(broken), "-a", "pdq", "-a", "md5", "--json")
     assert (result.returncode, f"{broken}: the JPEG does not" in result.stderr) == (1, True)
     pdq, md5 = map(json.loads, result.stdout.splitlines())

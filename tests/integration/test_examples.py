@@ -46,7 +46,7 @@ MAX_TRIES = 4
 RETRIED = (errors.Overloaded, errors.Unavailable)
 NEW_VALUE = 1000
 """An enum value of a newer server."""
-BROKEN = edited("chelsea.png")[:-2]
+BROKEN = edited("chelsea.png")[:-9]
 """A picture that does not decode, whose SHA-256 is in a bank that acts."""
 # What a package client says where its registry cannot be reached.
 UNREACHABLE = re.compile(

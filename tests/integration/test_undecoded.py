@@ -42,14 +42,14 @@ def broken_files() -> dict[str, tuple[bytes, types_pb2.Outcome, str]]:
     slow = encode(Image.fromarray(noise(1, 1500, 1500)), "PNG", compress_level=1)
     files = {
         "truncated.jpg": (whole[: len(whole) // 2], CORRUPT, "Premature end"),
-        "no-end.jpg": (whole[:-2], CORRUPT, "JPEG"),
+        "no-end.jpg": (whole[:-9], CORRUPT, "JPEG"),
         "truncated.gif": (photograph("no_time_for_that_tiny.gif").read_bytes()[:900], CORRUPT, ""),
         "bomb.png": (png_bomb(20_000), TOO_LARGE, "media.max_pixels"),
         "long.png": (encode(Image.new("L", (401, 2)), "PNG"), TOO_LARGE, "media.max_aspect_ratio"),
         "scans.jpg": (scans, TOO_LARGE, "media.max_decode_ms"),
         "slow.png": (slow, TOO_LARGE, "media.max_decode_ms"),
     }
-    for name in ("no_eoi.jpg", "bigtiff_offset.tif"):
+    for name in ("half_junk_eoi.jpg", "bigtiff_offset.tif"):
         if CASES.is_dir():
             files[name] = ((CASES / name).read_bytes(), CORRUPT, "")
     return files

@@ -13,7 +13,14 @@ from tests.photographs import ROOT
 CASES = ROOT.parent / "shared/cases/media"
 
 W = "6773ac84981ca3cfcd1b0b66a252c84c4ad9f3d3a6938526e48e6d263b6dd2d9"
+_PROFILED = "efc3ad04393ea3cfcb1b1b64e2c240cc42d9b39386938566ec8e69243b6d52db"
+_WHOLE = "6f43ac04991ea3cfcb1b0b66ead2484c42d9f39386938566e48e69263b6dd2db"
 PDQ = {
+    "bad_icc_marker.jpg": _PROFILED,
+    "bad_icc_marker_control.jpg": _PROFILED,
+    "ctl_whole.jpg": _WHOLE,
+    # Only the end mark is missing: every block is there.
+    "no_eoi.jpg": _WHOLE,
     "bigtiff_be.tif": W,
     "ctl_group4.tif": "6f43ac04b83e23cfcb1b0b64cac260cc42d9f39386938566ec8e69263b6ddadb",
     "tiff_dangling_next_ifd.tif": W,
@@ -32,6 +39,7 @@ PDQ = {
 """File -> PDQ, of quality 100."""
 
 ERRORS = {
+    "half_junk_eoi.jpg": (MediaCorrupt, "premature end of data segment"),
     "half_rows.png": (MediaCorrupt, "fewer pixels than its header says"),
     "bigtiff_offset.tif": (MediaCorrupt, "page 1 lies past the end of the file"),
     "damaged_group4.tif": (MediaCorrupt, "page 1, strip 1 of 1: Fax4Decode: Bad code word"),
@@ -59,3 +67,7 @@ def test_a_case_fails_as_it_should(name: str) -> None:
     error, message = ERRORS[name]
     with pytest.raises(error, match=message):
         decode(read(name), DecodeOptions(), Limits())
+
+
+def test_a_symmetric_jpeg_decodes() -> None:
+    assert decode(read("mirror_symmetric_q90.jpg"), DecodeOptions(), Limits()).height == 200

@@ -14,11 +14,13 @@ from tests.media.twins import Writer
 from tests.media.write_bmp import write_kind as write_bmp
 from tests.media.write_gif import write_kind as write_gif
 from tests.media.write_isobmff import write_avif, write_heic
+from tests.media.write_jpeg import write_kind as write_jpeg
 from tests.media.write_png import write_kind as write_png
 from tests.media.write_tiff import write_kind as write_tiff
 from tests.media.write_webp import write_kind as write_webp
 
 WRITERS: Mapping[str, Writer] = {
+    "image/jpeg": write_jpeg,
     "image/png": write_png,
     "image/webp": write_webp,
     "image/tiff": write_tiff,
