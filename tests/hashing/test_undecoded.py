@@ -57,12 +57,12 @@ BROKEN: dict[str, Case] = {
             OPTIONS,
             LIMITS,
             MediaCorrupt,
-            "decode",
+            "whole file",
         )
         for name in ENCODED
     },
-    "a JPEG without its end": (lambda: JPEG[:-9], OPTIONS, LIMITS, MediaCorrupt, "decode"),
-    "a header cut short": (lambda: PNG[:20], OPTIONS, LIMITS, MediaCorrupt, "header"),
+    "a JPEG without its end": (lambda: JPEG[:-9], OPTIONS, LIMITS, MediaCorrupt, "whole file"),
+    "a header cut short": (lambda: PNG[:20], OPTIONS, LIMITS, MediaCorrupt, "whole file"),
     "pixels": (lambda: PNG, OPTIONS, Limits(max_pixels=1000), MediaTooLarge, "media.max_pixels"),
     "memory": (
         lambda: PNG,

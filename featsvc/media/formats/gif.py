@@ -74,6 +74,7 @@ def _read_blocks(content: bytes, max_frames: int) -> _Blocks:
 
 
 def decode(task: Task) -> Iterator[Image]:
+    yield from pillow.decode(task)
     if task.options.frames is Frames.ALL:
         blocks = _read_blocks(task.content, task.limits.max_frames)
         if not blocks.ended and blocks.frames <= task.limits.max_frames:
@@ -81,4 +82,3 @@ def decode(task: Task) -> Iterator[Image]:
                 "the GIF does not end after its last frame, so frames may be missing; send the "
                 "whole file"
             )
-    yield from pillow.decode(task)

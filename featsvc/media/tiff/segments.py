@@ -19,6 +19,8 @@ _SAMPLE_FORMATS = {"unsigned": 1, "signed": 2, "float": 3}
 _REVERSED = np.packbits(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1
 )[:, 0]
+_PIXEL_SCANS_PER_MS = 500_000
+"""A scan of a JPEG takes about 2 ns a pixel."""
 _START_OF_SCAN = b"\xff\xda"
 
 _MOST_EXPANDED = {
@@ -158,7 +160,8 @@ class Segments:
         self._task.budget.check(ahead_ms=size / rate)
         if self._layout.compression == kinds.JPEG:
             scans = raw.tobytes().count(_START_OF_SCAN)
-            self._task.limits.check_scans(scans, self._layout.segment_width, segment.stored_rows)
+            pixels = self._layout.segment_width * segment.stored_rows
+            self._task.budget.check(ahead_ms=scans * pixels / _PIXEL_SCANS_PER_MS)
 
     def _decoder(self, rows: int, first: NDArray[np.uint8], size: int) -> StripDecoder:
         if rows not in self._decoders:
