@@ -33,13 +33,13 @@ ROUNDING = 1 / 64
 """Distance from the median within which rounding may decide a bit: the two orders of operations
 differ by at most 0.011 in a coefficient, 0.001 in most pictures."""
 ROUNDED_BITS = 8
-"""From this number of such bits on, PDQ is computed in the order of the reference. Photographs have
-0 or 1."""
+"""From this number of such bits on, PDQ is computed in the order of the reference. Camera
+pictures have 0 or 1."""
 RESAVING = 0.5
 """Distance from the median within which saving a picture anew, as a JPEG, often decides a bit."""
 UNSTABLE_BITS = 64
 """From this number of such bits on, a hash is unstable: about half of them change, more than the 31
-within which PDQ matches. Photographs have 0 to 10."""
+within which PDQ matches. Camera pictures have 0 to 10."""
 
 Part = tuple[int, int, int, int]
 """Top, left, height and width of a rectangle of pixels."""
