@@ -8,13 +8,15 @@ One thread.
 import io
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from inspect import unwrap
 
 import imagehash
 import numpy as np
 import pytest
 import simplejpeg
+from featsvc_kernels import pdq as kernels
+from featsvc_kernels.pictures import as_rows
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -33,6 +35,7 @@ from featsvc.signals.algorithms import ALGORITHMS, Kind
 from featsvc.signals.computing import resolve
 from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from tests.hashing.photographs import encode, photograph
+from tests.hashing.unstable import picture as unstable_picture
 
 pdqhash = peer("pdqhash")
 threatexchange = peer("threatexchange.signal_type.pdq.signal")
@@ -81,6 +84,49 @@ def bench_pdq_of_pixels(compare: Compare, size: tuple[int, int]) -> None:
     compare(f"PDQ of grey pixels, {shape}", lambda: hash_pdq(grey_pixels), {"pdqhash": theirs})
     compare(f"eight turned PDQ, {shape}", lambda: hash_pdq_dihedral(pixels), {"one PDQ": one})
     compare(f"PDQ with default variants, {shape}", with_variants, {"one PDQ": one})
+
+
+@by_size(SIZES)
+def bench_unstable_pdq(compare: Compare, size: tuple[int, int]) -> None:
+    """What hostile pictures cost: each is computed twice, the second time as the reference does."""
+    width, height = size
+    stable = rgb(size)
+    # A width at which the 64 samples are symmetric: others leave less to rounding.
+    half = next(n for n in range(width, 0, -2) if n % 128 and (n + 127) // 128 % 2) // 2
+    mirrored = np.concatenate([stable[:, :half], stable[:, :half][:, ::-1]], axis=1)
+    stripes = unstable_picture("tricolour", 1, height, width)
+
+    def with_variants(pixels: NDArray[np.uint8]) -> object:
+        return list(make_query(frozenset(DEFAULT_QUERY_VARIANTS), pixels))
+
+    for name, pixels in {"mirrored": mirrored, "tricolour": stripes}.items():
+        compare(
+            f"PDQ of a {name} picture, {pixels.shape[1]}x{height}",
+            partial(hash_pdq, pixels),
+            {
+                "pdqhash": pdqhash and partial(pdqhash.compute, pixels),
+                "one PDQ": partial(hash_pdq, stable),
+            },
+        )
+        compare(
+            f"PDQ with default variants of a {name} picture, {pixels.shape[1]}x{height}",
+            partial(with_variants, pixels),
+            {"of a photograph": partial(with_variants, stable)},
+        )
+
+
+def bench_judging_pdq(compare: Compare) -> None:
+    """Bits and marks from the coefficients: what detection can cost at most."""
+    pixels = rgb(SIZES[0])
+    coefficients, bits = np.empty((16, 16), np.float32), np.empty(32, np.uint8)
+    block = np.empty((64, 64), np.float32)
+    kernels.pdq_downsample(*as_rows(pixels), (0, 0, *pixels.shape[:2]), block)
+    kernels.pdq_dct(block, coefficients)
+    compare(
+        "bits and marks of PDQ",
+        lambda: kernels.pdq_bits(coefficients, bits),
+        {"one PDQ": lambda: hash_pdq(pixels)},
+    )
 
 
 @by_size(LARGER)

@@ -41,7 +41,8 @@ class ImportSummary:
     or by `replace`. `in_other_banks` counts entries of the file that share a signal with a live
     entry of another bank, `in_safe_lists` those for which that bank is a safe list.
     `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
-    `unmatchable_signals` are stored, but never compared.
+    `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
+    them, find exact copies only.
     """
 
     rows: int = 0
@@ -55,6 +56,7 @@ class ImportSummary:
     in_safe_lists: int = 0
     low_information: int = 0
     unmatchable_signals: int = 0
+    unstable_signals: int = 0
     bad: tuple[BadRow, ...] = ()
 
 

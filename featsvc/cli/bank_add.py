@@ -106,6 +106,7 @@ def add(
         request.context.CopyFrom(context)
         answer = client.banks.AddEntries(request)
         _warn_of_replaced(client, answer)
+        _warn_of_unstable(request, answer)
         added += answer.entries
     if as_json:
         output.json_lines(map(message_json, added))
@@ -168,6 +169,20 @@ def _add_requests(
         request.entries.append(entry)
         request.contents.append(content)
     yield request
+
+
+def _warn_of_unstable(
+    request: banks_pb2.AddEntriesRequest, added: banks_pb2.AddEntriesResponse
+) -> None:
+    """Name the pictures whose PDQ finds no copy that was saved anew."""
+    for index, entry in enumerate(request.entries):
+        if index in added.unstable_contents:
+            click.echo(
+                f"{entry.external_id or f'picture {index + 1}'}: its pdq is UNSTABLE, as of "
+                "pictures that are their own mirror image or have few shades: it finds exact "
+                "copies, but no copy that was saved anew",
+                err=True,
+            )
 
 
 def _warn_of_replaced(client: Client, added: banks_pb2.AddEntriesResponse) -> None:

@@ -45,6 +45,7 @@ _COUNTS = {
     "in_safe_lists": "entries that a SAFE list holds",
     "low_information": "signals of low information (plain pictures): expect false matches",
     "unmatchable_signals": "signals that are stored but never matched",
+    "unstable_signals": "unstable signals: they find exact copies of a picture only",
 }
 """Fields of ImportSummary, and what they count."""
 

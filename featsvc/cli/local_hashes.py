@@ -90,7 +90,7 @@ def print_hashes(
                 output.json_line(_as_json(result.path, folders, hashes))
             else:
                 rows += _rows(result.path, hashes)
-            if hashes.reason and (as_text or hashes.outcome in BROKEN):
+            if _needs_reason(hashes, as_text):
                 click.echo(f"{result.path}: {hashes.reason}", err=True)
     if rows:
         output.table(("file", "content", "algorithm", "quality", "signal"), rows)
@@ -107,6 +107,13 @@ def _raise_if_incomplete(failed: int, partial: int, done: int) -> None:
         )
     if problems:
         raise click.ClickException("; ".join(problems))
+
+
+def _needs_reason(hashes: ContentHashes, as_text: bool) -> bool:
+    """Whether to say why an outcome is not OK; the table shows a low quality or a missing hash."""
+    return bool(hashes.reason) and (
+        as_text or hashes.outcome in BROKEN or hashes.outcome is ContentOutcome.UNSTABLE
+    )
 
 
 def print_distances(
@@ -132,6 +139,9 @@ def print_distances(
         elif left.low_quality or right.low_quality:
             poor = paths[0] if left.low_quality else paths[1]
             rows.append(_row(name, distance(left, right), f"LOW_QUALITY: {poor}"))
+        elif left.unstable or right.unstable:
+            noisy = paths[0] if left.unstable else paths[1]
+            rows.append(_row(name, distance(left, right), f"UNSTABLE: {noisy}"))
         else:
             apart = distance(left, right)
             near = apart <= get_algorithm(name).default_threshold
@@ -199,6 +209,7 @@ def _as_json(path: Path, folders: Sequence[Path], hashes: ContentHashes) -> dict
             | ({"frame": s.frame} if several else {})
             | ({"variant": s.variant} if s.variant != "original" else {})
             | ({"version": s.algorithm.version} if s.algorithm.version != 1 else {})
+            | ({"outcome": "UNSTABLE"} if s.unstable and not s.low_quality else {})
             for s in hashes.signals
         ],
     }

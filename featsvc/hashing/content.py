@@ -22,13 +22,14 @@ from featsvc.media import (
     Image,
     Limits,
     check_content,
+    decode,
     decode_frames,
     probe,
 )
 from featsvc.signals.algorithms import Algorithm, Kind, get_algorithm
 from featsvc.signals.computing import ByteHash, resolve
 from featsvc.signals.hashes import ContentHashes, ContentOutcome, MediaInfo
-from featsvc.signals.signal import Signal
+from featsvc.signals.signal import UNSTABLE, Signal
 from featsvc.signals.text import hash_text
 from featsvc.signals.variants import ORIGINAL
 
@@ -105,9 +106,10 @@ def hash_content(
             for image in decode_frames(content, options, limits, luma_suffices=luma):
                 clock.decoded()
                 media = media or _media_info(image)
-                signals += hash_image(image, perceptual, variants)
+                hashed, pixels = _hash_frame(image, content, perceptual, options, limits, variants)
+                signals += hashed
                 if on_image is not None:
-                    on_image(image)
+                    on_image(pixels)
                 frames += 1
                 clock.hashed()
         except tuple(_OUTCOMES) as exc:
@@ -121,8 +123,7 @@ def hash_content(
     signals.sort(key=lambda signal: (signal.frame, rank[signal.algorithm.name]))
     clock.hashed()
     if outcome is ContentOutcome.OK:
-        reason = _low_quality_reason(signals, perceptual, frames)
-        outcome = ContentOutcome.LOW_QUALITY if reason else outcome
+        outcome, reason = _outcome_of(signals, perceptual, frames)
     return ContentHashes(outcome, reason, media, tuple(signals), clock.decode_us, clock.hash_us)
 
 
@@ -201,6 +202,37 @@ def _probe_media(content: bytes, limits: Limits) -> MediaInfo | None:
 
 def _media_info(picture: Image | Header) -> MediaInfo:
     return MediaInfo(picture.media_type, picture.width, picture.height, picture.frames)
+
+
+def _hash_frame(
+    image: Image,
+    content: bytes,
+    perceptual: Sequence[Algorithm],
+    options: DecodeOptions,
+    limits: Limits,
+    variants: VariantMaker,
+) -> tuple[tuple[Signal, ...], Image]:
+    """Return the signals, and the picture that they are of: the RGB one where they are unstable.
+
+    Their bits hang on the rounding of the pixels, and other tools hash RGB, not the grey plane.
+    """
+    signals = hash_image(image, perceptual, variants)
+    if image.provenance.luma_plane and any(signal.unstable for signal in signals):
+        # A JPEG, which has one frame.
+        image = decode(content, options, limits)
+        signals = hash_image(image, perceptual, variants)
+    return signals, image
+
+
+def _outcome_of(
+    signals: Sequence[Signal], perceptual: Sequence[Algorithm], frames: int
+) -> tuple[ContentOutcome, str]:
+    """Return the outcome of decoded content, and why it is not OK."""
+    if reason := _low_quality_reason(signals, perceptual, frames):
+        return ContentOutcome.LOW_QUALITY, reason
+    if any(signal.unstable and signal.variant == ORIGINAL for signal in signals):
+        return ContentOutcome.UNSTABLE, UNSTABLE
+    return ContentOutcome.OK, ""
 
 
 def _low_quality_reason(

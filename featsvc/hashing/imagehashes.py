@@ -126,7 +126,8 @@ def _above_median_exactly(
 
 def colorhash(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
     """`imagehash.colorhash`; see `colour_shares`."""
-    yield ORIGINAL, pack_bits(colour_shares(picture.pixels, kind.size)), picture.quality
+    value = pack_bits(colour_shares(picture.pixels, kind.size))
+    yield HashedVariant(ORIGINAL, value, picture.quality)
 
 
 def colour_shares(pixels: NDArray[np.uint8], binbits: int) -> Bits:
@@ -196,4 +197,4 @@ def crop_resistant_hash(picture: Picture, kind: Algorithm, /) -> Iterator[Hashed
     plane = picture.grey
     boxes = map(plane.crop, find_boxes(plane))
     value = b"".join(pack_bits(_differences(box, kind.size)) for box in boxes)
-    yield ORIGINAL, value, picture.quality
+    yield HashedVariant(ORIGINAL, value, picture.quality)

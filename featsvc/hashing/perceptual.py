@@ -23,12 +23,12 @@ def hash_image(
     signals: list[Signal] = []
     for kind in algorithms:
         compute: PictureHash = resolve(kind.compute)
-        for variant, value, quality in compute(picture, kind):
-            signals.append(Signal(kind, value, quality, variant, image.frame, provenance))
+        for variant, value, quality, unstable in compute(picture, kind):
+            signals.append(Signal(kind, value, quality, variant, image.frame, provenance, unstable))
     return tuple(signals)
 
 
 def pdq(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
     """Compute PDQ of the picture and its variants, each with the quality of its own pixels."""
     for variant, pdq_hash in picture.variants(picture.pixels):
-        yield variant, pdq_hash.value, pdq_hash.quality
+        yield HashedVariant(variant, pdq_hash.value, pdq_hash.quality, pdq_hash.unstable)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, wraps
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,14 @@ from featsvc.signals.variants import ORIGINAL
 
 Bits = NDArray[np.bool_]
 
-HashedVariant: TypeAlias = tuple[str, bytes, int]
-"""Variant, value and quality of one signal."""
+
+class HashedVariant(NamedTuple):
+    """What a `Signal` has of its fields of the same names."""
+
+    variant: str
+    value: bytes
+    quality: int
+    unstable: bool = False
 
 
 class Picture:
@@ -57,7 +63,7 @@ def grey_hash(compute_bits: Callable[[GreyPlane, int], Bits]) -> PictureHash:
     def hash_picture(picture: Picture, kind: Algorithm, /) -> Iterator[HashedVariant]:
         bits = compute_bits(picture.grey, kind.size)
         if bits.size == kind.bits:
-            yield ORIGINAL, pack_bits(bits), picture.quality
+            yield HashedVariant(ORIGINAL, pack_bits(bits), picture.quality)
 
     return hash_picture
 

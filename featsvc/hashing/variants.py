@@ -19,6 +19,7 @@ from featsvc.hashing.pdq import (
     DIHEDRAL_VARIANTS,
     MIN_SIDE,
     PdqHash,
+    hash_part,
     hash_pdq,
     hash_pdq_dihedral,
 )
@@ -41,6 +42,8 @@ from featsvc.signals.variants import (
 )
 
 Pixels = NDArray[np.uint8]
+Side = tuple[Pixels, kernels.Part]
+"""Rows of interleaved bytes, and a rectangle of them."""
 VariantMaker = Callable[[Pixels], Iterable[tuple[str, PdqHash]]]
 """Yields name and PDQ of each variant of the pixels, the original first."""
 
@@ -55,6 +58,19 @@ _MIN_FRAMED_AREA = 0.15
 _MIN_DIFFERENCE = 0.01
 """Share of the sides by which two rectangles must differ for the second to be worth hashing."""
 _MIN_CUT_AREA = 0.33
+_TURNS: Mapping[str, tuple[bool, bool, bool]] = {
+    "original": (False, False, False),
+    "rotate_90": (True, True, False),
+    "rotate_180": (False, True, True),
+    "rotate_270": (True, False, True),
+    "flip_x": (False, True, False),
+    "flip_y": (False, False, True),
+    "transpose": (True, False, False),
+    "transverse": (True, True, True),
+}
+"""Whether pixels are transposed, and then turned upside down, and mirrored left to right."""
+_MAX_SETTLED_PIXELS = 1 << 24
+"""Variants of larger parts are not settled, which bounds what an unstable picture costs."""
 _TILTED_SIDE = 384
 """Approximate pixels on the short side of the plane that is tilted."""
 
@@ -87,7 +103,7 @@ def make_query(names: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pdq
     if turns and not _is_empty_frame(rows, channels, frames):
         yield from _turned(rows, channels, whole, turns)
     else:
-        yield ORIGINAL, _hash(rows, channels, whole)
+        yield ORIGINAL, hash_part(rows, channels, whole.extent)
     if names & _FRAMED:
         for name, rectangle in frames.items():
             if f"{name}_flip_y" in names:
@@ -95,11 +111,14 @@ def make_query(names: frozenset[str], pixels: Pixels) -> Iterator[tuple[str, Pdq
                     if (variant := name if turn == ORIGINAL else f"{name}_{turn}") in names:
                         yield variant, hashed
             elif name in names:
-                yield name, _hash(rows, channels, rectangle)
+                yield name, hash_part(rows, channels, rectangle.extent)
 
 
 def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
-    """Yield the original, then each entry variant with sufficient quality and a new value."""
+    """Yield the original, then each stable entry variant with sufficient quality and a new value.
+
+    An unstable one would find nothing, and costs more to compute exactly.
+    """
     rows, channels = as_rows(pixels)
     if min(pixels.shape[:2]) < MIN_SIDE or _is_empty_frame(rows, channels, find_frames(pixels)):
         yield from make_original(pixels)
@@ -109,11 +128,12 @@ def make_entry(pixels: Pixels) -> Iterator[tuple[str, PdqHash]]:
         seen.add(hashed.value)
         yield name, hashed
     parts = (
-        (name, _hash(rows, channels, rectangle))
+        (name, hash_part(rows, channels, rectangle.extent, settle=False))
         for name, rectangle in entry_rectangles(pixels).items()
     )
     for name, hashed in chain(parts, _tilted(rows, channels)):
-        if hashed.quality >= QUALITY_FLOOR and hashed.value not in seen:
+        good = hashed.quality >= QUALITY_FLOOR and not hashed.unstable
+        if good and hashed.value not in seen:
             seen.add(hashed.value)
             yield name, hashed
 
@@ -137,7 +157,7 @@ def _tilted(rows: Pixels, channels: int) -> Iterator[tuple[str, PdqHash]]:
             for fill, level in FILLS.items():
                 zoom = cut if fill == "cut" else 1.0
                 tilting.tilt(plane, math.radians(sign * degrees), zoom, level, turned)
-                hashed = hash_pdq(turned)
+                hashed = hash_part(turned, 1, (0, 0, height, width), settle=False)
                 if hashed.quality < QUALITY_FLOOR:
                     break
                 yield tilt_name(side, degrees, fill), hashed
@@ -211,24 +231,43 @@ def _is_empty_frame(rows: Pixels, channels: int, frames: Mapping[str, Rectangle]
     those.
     """
     inside = frames.get("trimmed")
-    return inside is not None and _hash(rows, channels, inside).quality < QUALITY_FLOOR
+    if inside is None:
+        return False
+    return hash_part(rows, channels, inside.extent, settle=False).quality < QUALITY_FLOOR
 
 
 def _turned(
     rows: Pixels, channels: int, part: Rectangle, turns: frozenset[str]
 ) -> Iterator[tuple[str, PdqHash]]:
-    """Yield PDQ of a part, then of its turned pixels."""
+    """Yield PDQ of a part, then of its turned pixels.
+
+    Those that are to be settled are, by the order of the reference. Turns of low quality, which
+    match nothing, and of very large parts are left as they are.
+    """
     bits = np.empty((len(DIHEDRAL_VARIANTS), 32), np.uint8)
+    marks = np.empty((len(DIHEDRAL_VARIANTS), 2), np.bool_)
     every = not turns <= _ONE_PASS
-    quality = kernels.pdq_turned_hashes(rows, channels, part.extent, every, bits)
-    for name, row in zip(DIHEDRAL_VARIANTS, bits, strict=True):
-        if name == ORIGINAL or name in turns:
-            yield name, PdqHash(row.tobytes(), int(quality))
+    quality = int(kernels.pdq_turned_hashes(rows, channels, part.extent, every, bits, marks))
+    settle = quality >= QUALITY_FLOOR and part.height * part.width <= _MAX_SETTLED_PIXELS
+    sides: dict[bool, Side] = {False: (rows, part.extent)}
+    hashes = zip(DIHEDRAL_VARIANTS, bits, marks.tolist(), strict=True)
+    for name, row, (unsettled, unstable) in hashes:
+        if name != ORIGINAL and name not in turns:
+            continue
+        if unsettled and (settle or name == ORIGINAL):
+            transposed, upside_down, mirrored = _TURNS[name]
+            if transposed not in sides:
+                sides[transposed] = _transposed(rows, channels, part)
+            side, extent = sides[transposed]
+            turn = upside_down, mirrored
+            settled, mark = kernels.pdq_settled_hash(side, channels, extent, turn, row)
+            yield name, PdqHash(row.tobytes(), int(settled), bool(mark))
+        else:
+            yield name, PdqHash(row.tobytes(), quality, unstable)
 
 
-def _hash(rows: Pixels, channels: int, part: Rectangle) -> PdqHash:
-    """Compute PDQ of a part in place."""
-    coefficients = np.empty((kernels.COEFFICIENTS, kernels.COEFFICIENTS), np.float32)
-    bits = np.empty(32, np.uint8)
-    quality = kernels.pdq_hash(rows, channels, part.extent, coefficients, bits)
-    return PdqHash(bits.tobytes(), int(quality))
+def _transposed(rows: Pixels, channels: int, part: Rectangle) -> Side:
+    """Return a part with its rows as columns."""
+    cut = rows[part.top : part.bottom, part.left * channels : part.right * channels]
+    pixels = cut if channels == 1 else cut.reshape(part.height, part.width, channels)
+    return as_rows(pixels.swapaxes(0, 1))[0], (0, 0, part.width, part.height)

@@ -133,12 +133,14 @@ class MatchResult:
 class SignalBatch(NamedTuple):
     """Signals of one algorithm, each of another piece of content: values uint8 (q, bytes).
 
-    `qualities` (q,) are 0 to 100, None where they are unknown.
+    `qualities` (q,) are 0 to 100, None where they are unknown. `unstable` are indexes of signals
+    that find exact copies only (`Signal.unstable`).
     """
 
     kind: Algorithm
     values: NDArray[np.uint8]
     qualities: NDArray[np.uint8] | None = None
+    unstable: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

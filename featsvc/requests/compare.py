@@ -13,7 +13,7 @@ from featsvc.requests.runtime import Runtime
 from featsvc.signals.algorithms import Kind, get_algorithm
 from featsvc.signals.distance import distance
 from featsvc.signals.hashes import ContentOutcome
-from featsvc.signals.signal import Signal
+from featsvc.signals.signal import UNSTABLE, Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,9 @@ def _compare(name: str, a: _Side, b: _Side) -> Comparison:
         side = a if left.low_quality else b
         reason = f"{side.name}: the {name} signal is below its quality floor"
         return Comparison(name, value, threshold, False, ContentOutcome.LOW_QUALITY, reason)
+    if left.unstable or right.unstable:
+        reason = f"{(a if left.unstable else b).name}: {UNSTABLE}"
+        return Comparison(name, value, threshold, False, ContentOutcome.UNSTABLE, reason)
     return Comparison(name, value, threshold, value <= threshold, ContentOutcome.OK)
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featsvc.matching.matches import BatchResult, MatchOptions, MatchResult, SignalBatch
 from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.requests.runtime import Runtime
 from featsvc.signals.hashes import ContentOutcome
-from featsvc.signals.signal import Signal
+from featsvc.signals.signal import UNSTABLE, Signal
 
 T = TypeVar("T")
 
@@ -32,12 +35,14 @@ class SignalReport(NamedTuple):
 class BatchReport(NamedTuple):
     """The matches of a batch, as in `ContentReport`.
 
-    `low_outcome` is that of the queries in `result.low_quality`, `outcome` that of the others, and
-    `reason` says why any is not OK.
+    `low_outcome` is that of the queries in `result.low_quality`, `unstable_outcome` that of others
+    in `unstable`, bool (q,), `outcome` that of the rest, and `reason` says why any is not OK.
     """
 
     outcome: ContentOutcome
     low_outcome: ContentOutcome
+    unstable_outcome: ContentOutcome
+    unstable: NDArray[np.bool_]
     reason: str
     result: BatchResult
     scope: SearchScope
@@ -62,10 +67,17 @@ async def match(runtime: Runtime, signal: Signal, options: MatchOptions) -> Sign
     low, planned = result.low_quality, (signal.algorithm.name,)
     query = ScopeQuery(planned, frozenset(() if low else planned), named=True, content=False)
     scope = snapshot.scope(query, options)
-    outcome, reason = scope.outcome(
-        ContentOutcome.LOW_QUALITY if low else ContentOutcome.OK, LOW_QUALITY if low else ""
-    )
+    outcome, reason = scope.outcome(*_outcome_of(low, signal.unstable))
     return SignalReport(outcome, reason, result, scope, snapshot.revision, snapshot.commit_time)
+
+
+def _outcome_of(low: bool, unstable: bool) -> tuple[ContentOutcome, str]:
+    """Return the outcome of a query, and why it is not OK."""
+    if low:
+        return ContentOutcome.LOW_QUALITY, LOW_QUALITY
+    if unstable:
+        return ContentOutcome.UNSTABLE, UNSTABLE
+    return ContentOutcome.OK, ""
 
 
 async def match_batch(
@@ -87,12 +99,15 @@ async def match_batch(
         low, planned = result.low_quality, (batch.kind.name,)
         searched = frozenset(() if len(low) and low.all() else planned)
         scope = snapshot.scope(ScopeQuery(planned, searched, named=True, content=False), options)
-        good, reason = scope.outcome(ContentOutcome.OK, "")
-        poor = good
-        if low.any():
-            poor, reason = scope.outcome(ContentOutcome.LOW_QUALITY, LOW_QUALITY)
+        unstable = np.zeros(len(batch.values), bool)
+        unstable[list(batch.unstable)] = True
+        reasons = [LOW_QUALITY] * bool(low.any()) + [UNSTABLE] * bool((unstable & ~low).any())
+        good, reason = scope.outcome(ContentOutcome.OK, "; ".join(reasons))
+        poor, _ = scope.outcome(ContentOutcome.LOW_QUALITY, "")
+        weak, _ = scope.outcome(ContentOutcome.UNSTABLE, "")
+        revision, time = snapshot.revision, snapshot.commit_time
         return answer(
-            BatchReport(good, poor, reason, result, scope, snapshot.revision, snapshot.commit_time)
+            BatchReport(good, poor, weak, unstable, reason, result, scope, revision, time)
         )
 
     encoded, _ = await runtime.pool.run(job)

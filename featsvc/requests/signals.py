@@ -75,8 +75,9 @@ class PendingSignals:
         outcome, reason = self.hashes.outcome, self.hashes.reason
         if outcome.undecoded:
             return outcome, reason
-        if outcome is ContentOutcome.OK and (reason := self._low_quality_reason()):
-            outcome = ContentOutcome.LOW_QUALITY
+        fair = outcome in {ContentOutcome.OK, ContentOutcome.UNSTABLE}
+        if fair and (poor := self._low_quality_reason()):
+            outcome, reason = ContentOutcome.LOW_QUALITY, "; ".join(filter(None, (poor, reason)))
         if self.plan.missing:
             outcome = ContentOutcome.DEGRADED
             degraded = (

@@ -25,6 +25,7 @@ from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
 from featsvc.service.conversions.signals import vector_models
 from featsvc.signals.signal import Signal
+from featsvc.signals.variants import ORIGINAL
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -132,7 +133,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             self._store.add_entries, bank_id, rows, convert.context(request.context)
         )
         return pb.AddEntriesResponse(
-            entries=[convert.entry_message(e) for e in added.entries], revision=added.revision
+            entries=[convert.entry_message(e) for e in added.entries],
+            revision=added.revision,
+            unstable_contents=[
+                index
+                for index, signals in enumerate(hashed)
+                if any(s.unstable and s.variant == ORIGINAL for s in signals)
+            ],
         )
 
     async def WithdrawEntries(

@@ -111,8 +111,10 @@ def _batch_message(report: BatchReport) -> matching_pb2.MatchBatchResponse:
         entries=[convert.match_message(m) for m in result.entries],
         truncated_queries=result.truncated_queries,
         watermark=convert.watermark(report.revision, report.commit_time),
-        outcomes=np.where(
-            result.low_quality, convert.outcome(report.low_outcome), convert.outcome(report.outcome)
+        outcomes=np.select(
+            (result.low_quality, report.unstable),
+            (convert.outcome(report.low_outcome), convert.outcome(report.unstable_outcome)),
+            convert.outcome(report.outcome),
         ).tolist(),
         outcome_reason=report.reason,
         searched=convert.searched(report.scope),

@@ -12,6 +12,8 @@ class ContentOutcome(Enum):
     OK = "ok"
     LOW_QUALITY = "low_quality"
     """At least one signal is under its quality floor."""
+    UNSTABLE = "unstable"
+    """A signal finds only exact copies of the picture. See `Signal.unstable`."""
     UNSUPPORTED_MEDIA = "unsupported_media"
     """Not a supported picture format: only byte hashes were computed."""
     CORRUPT_MEDIA = "corrupt_media"

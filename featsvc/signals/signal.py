@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 from featsvc.media import Provenance
 from featsvc.signals.algorithms import Algorithm, get_algorithm
 
+UNSTABLE = (
+    "noise decides half of the bits of the picture's pdq, as of pictures that are their own mirror "
+    "image or have few shades: it finds exact copies, but no copy that was saved anew"
+)
+"""Why an answer about an unstable signal is not OK."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -20,6 +26,9 @@ class Signal:
     `quality` is 0 to 100, None where the algorithm has none. `variant` names the transform that was
     hashed, `frame` is the index in an animation. `provenance` is None where the signal was not
     computed from pixels in this process.
+
+    `unstable`: the picture is such that a copy that was saved anew has another value; exact copies
+    have this one.
     """
 
     algorithm: Algorithm
@@ -28,6 +37,7 @@ class Signal:
     variant: str = "original"
     frame: int = 0
     provenance: Provenance | None = None
+    unstable: bool = False
 
     @property
     def text(self) -> str:

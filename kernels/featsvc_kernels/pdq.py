@@ -10,12 +10,15 @@ read about once: its raw interleaved bytes are weighted into a line, and only th
 are converted to luma and weighted along the columns.
 
 Cost: about one pass over the bytes. Results differ from the reference by rounding: it sums float32
-in running windows, these kernels sum each window separately.
+in running windows, these kernels sum each window separately. Where that decides more than a few
+bits, as in pictures that are their own mirror image, `pdq_hash` computes them again in the order of
+the reference (`featsvc_kernels.jarosz`).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc_kernels.jarosz import STRAIGHT, Turn, jarosz_downsample
 from featsvc_kernels.jit import kernel
 from featsvc_kernels.pictures import LUMA, RGB
 from featsvc_kernels.selection import select
@@ -25,6 +28,18 @@ SAMPLES = 64
 COEFFICIENTS = 16
 """Frequencies per side that become bits."""
 _LOWER_MEDIAN = COEFFICIENTS * COEFFICIENTS // 2 - 1
+
+ROUNDING = 1 / 64
+"""Distance from the median within which rounding may decide a bit: the two orders of operations
+differ by at most 0.011 in a coefficient, 0.001 in most pictures."""
+ROUNDED_BITS = 8
+"""From this number of such bits on, PDQ is computed in the order of the reference. Camera
+pictures have 0 or 1."""
+RESAVING = 0.5
+"""Distance from the median within which saving a picture anew, as a JPEG, often decides a bit."""
+UNSTABLE_BITS = 64
+"""From this number of such bits on, a hash is unstable: about half of them change, more than the 31
+within which PDQ matches. Camera pictures have 0 to 10."""
 
 Part = tuple[int, int, int, int]
 """Top, left, height and width of a rectangle of pixels."""
@@ -239,15 +254,47 @@ def _pack(flat: NDArray[np.float32], median: np.float32, bits: NDArray[np.uint8]
         bits[byte] = value
 
 
-@kernel("(Array(float32, 2, 'C', True), uint8[::1])")
-def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
+@kernel()
+def _judge(flat: NDArray[np.float32], median: np.float32) -> tuple[bool, bool]:
+    rounded = resaved = -1  # not the median itself
+    for k in range(flat.size):
+        distance = abs(flat[k] - median)
+        rounded += distance <= _f32(ROUNDING)
+        resaved += distance <= _f32(RESAVING)
+    unstable = resaved >= UNSTABLE_BITS
+    return unstable or rounded >= ROUNDED_BITS, unstable
+
+
+@kernel("UniTuple(boolean, 2)(Array(float32, 2, 'C', True), uint8[::1])")
+def pdq_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> tuple[bool, bool]:
     """Write one bit per coefficient, set if it is above the median, to `bits` (32,) uint8.
 
     The median is the lower one (the 128th smallest), as in the reference. Coefficient (i, j) is
     bit `16 * i + j` of a 256-bit number, whose most significant byte comes first.
+
+    Returns whether the hash is to be settled, by the order of the reference, and whether it is
+    unstable. An unstable one is to be settled.
     """
     flat = coefficients.ravel()
-    _pack(flat, select(flat.copy(), _LOWER_MEDIAN), bits)
+    median = select(flat.copy(), _LOWER_MEDIAN)
+    _pack(flat, median, bits)
+    return _judge(flat, median)
+
+
+@kernel()
+def _pack_both(
+    plain: NDArray[np.float32],
+    transposed: NDArray[np.float32],
+    first: int,
+    second: int,
+    bits: NDArray[np.uint8],
+    marks: NDArray[np.bool_],
+) -> None:
+    """Write the bits of a block to row `first`, those of its transpose to row `second`."""
+    unsettled, unstable = pdq_bits(plain, bits[first])
+    pdq_bits(transposed, bits[second])
+    for row in (first, second):
+        marks[row, 0], marks[row, 1] = unsettled, unstable
 
 
 # Variants in the order of the reference: original, rotate 90, 180, 270, flip x, y, plus 1
@@ -262,11 +309,14 @@ _PLAIN = ((0, 5), (4, 2))
 _TRANSPOSED = ((6, 1), (3, 7))
 
 
-@kernel("(Array(float32, 2, 'C', True), uint8[:, ::1])")
-def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]) -> None:
+@kernel("(Array(float32, 2, 'C', True), uint8[:, ::1], boolean[:, ::1])")
+def pdq_dihedral_bits(
+    coefficients: NDArray[np.float32], bits: NDArray[np.uint8], marks: NDArray[np.bool_]
+) -> None:
     """Write the bits of the eight turned and mirrored pictures to `bits` (8, 32) uint8.
 
-    A transposed block has the same median, so four medians are enough for eight hashes.
+    `marks` (8, 2) gets what `pdq_bits` returns for each. A transposed block has the same median, so
+    four medians are enough for eight hashes.
     """
     plain = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
     transposed = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
@@ -281,35 +331,88 @@ def pdq_dihedral_bits(coefficients: NDArray[np.float32], bits: NDArray[np.uint8]
                 value = -coefficients[i, j] if negative else coefficients[i, j]
                 plain[i, j] = value
                 transposed[j, i] = value
-        median = select(plain.ravel().copy(), _LOWER_MEDIAN)
-        _pack(plain.ravel(), median, bits[_PLAIN_BY_RULE[rule]])
-        _pack(transposed.ravel(), median, bits[_TRANSPOSED_BY_RULE[rule]])
+        _pack_both(plain, transposed, _PLAIN_BY_RULE[rule], _TRANSPOSED_BY_RULE[rule], bits, marks)
 
 
-@kernel(f"int64({_PIXELS}, int64, {_PART}, float32[:, ::1], uint8[::1])")
+@kernel(f"Tuple((int64, boolean))({_PIXELS}, int64, {_PART}, UniTuple(boolean, 2), uint8[::1])")
+def pdq_settled_hash(
+    pixels: NDArray[np.uint8], channels: int, part: Part, turn: Turn, bits: NDArray[np.uint8]
+) -> tuple[int, bool]:
+    """Hash a turned rectangle in the order of the reference; return as `pdq_hash` does."""
+    block = np.empty((SAMPLES, SAMPLES), np.float32)
+    coefficients = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    jarosz_downsample(pixels, channels, part, turn, block)
+    pdq_dct(block, coefficients)
+    _, unstable = pdq_bits(coefficients, bits)
+    return pdq_quality(block), unstable
+
+
+@kernel(f"Tuple((int64, boolean))({_PIXELS}, int64, {_PART}, boolean, uint8[::1])")
 def pdq_hash(
+    pixels: NDArray[np.uint8], channels: int, part: Part, settle: bool, bits: NDArray[np.uint8]
+) -> tuple[int, bool]:
+    """Hash a rectangle, as for `pdq_downsample`; return its quality, and whether it is unstable.
+
+    With `settle`, a hash that is unstable, or has ROUNDED_BITS that rounding decides, is computed
+    again in the order of the reference, which takes about ten times as long.
+    """
+    block = np.empty((SAMPLES, SAMPLES), np.float32)
+    coefficients = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
+    pdq_downsample(pixels, channels, part, block)
+    pdq_dct(block, coefficients)
+    unsettled, unstable = pdq_bits(coefficients, bits)
+    if settle and unsettled:
+        return pdq_settled_hash(pixels, channels, part, STRAIGHT, bits)
+    return pdq_quality(block), unstable
+
+
+@kernel(f"int64({_PIXELS}, int64, {_PART}, uint8[:, ::1], boolean[:, ::1])")
+def pdq_dihedral_hashes(
     pixels: NDArray[np.uint8],
     channels: int,
     part: Part,
-    coefficients: NDArray[np.float32],
     bits: NDArray[np.uint8],
+    marks: NDArray[np.bool_],
 ) -> int:
-    """Run `pdq_downsample`, `pdq_dct` and `pdq_bits` in one call; return the quality."""
+    """Run `pdq_dihedral_bits` on a rectangle, settle those that are to be; return its quality."""
     block = np.empty((SAMPLES, SAMPLES), np.float32)
+    coefficients = np.empty((COEFFICIENTS, COEFFICIENTS), np.float32)
     pdq_downsample(pixels, channels, part, block)
     pdq_dct(block, coefficients)
-    pdq_bits(coefficients, bits)
-    return pdq_quality(block)
+    pdq_dihedral_bits(coefficients, bits, marks)
+    quality, unsettled = pdq_quality(block), False
+    for row in range(8):
+        unsettled |= marks[row, 0]
+    if not unsettled:
+        return quality
+    settled, settled_marks = np.empty((8, 32), np.uint8), np.empty((8, 2), np.bool_)
+    jarosz_downsample(pixels, channels, part, STRAIGHT, block)
+    pdq_dct(block, coefficients)
+    pdq_dihedral_bits(coefficients, settled, settled_marks)
+    if marks[0, 0]:
+        quality = pdq_quality(block)
+    for row in range(8):
+        if marks[row, 0]:
+            marks[row, 1] = settled_marks[row, 1]
+            for byte in range(32):
+                bits[row, byte] = settled[row, byte]
+    return quality
 
 
-@kernel(f"int64({_PIXELS}, int64, {_PART}, boolean, uint8[:, ::1])")
+@kernel(f"int64({_PIXELS}, int64, {_PART}, boolean, uint8[:, ::1], boolean[:, ::1])")
 def pdq_turned_hashes(
-    pixels: NDArray[np.uint8], channels: int, part: Part, every: bool, bits: NDArray[np.uint8]
+    pixels: NDArray[np.uint8],
+    channels: int,
+    part: Part,
+    every: bool,
+    bits: NDArray[np.uint8],
+    marks: NDArray[np.bool_],
 ) -> int:
     """Hash a rectangle and its turned and mirrored pixels; return its quality.
 
-    Writes `bits` (8, 32) uint8 in the order of `pdq_dihedral_bits`: all if `every`, else those
-    that need one pass over the rows: 0, 5 (flip y) and their transposes, 6 and 1.
+    Writes `bits` (8, 32) uint8 and `marks` (8, 2) in the order of `pdq_dihedral_bits`: all if
+    `every`, else those that need one pass over the rows: 0, 5 (flip y) and their transposes, 6 and
+    1. Those that are to be settled are not.
 
     The hashes of `pdq_dihedral_bits`, Meta's, only approximate these: PDQ samples a little right
     of and below the middle of each cell, so the block of a mirrored picture is not the mirrored
@@ -329,7 +432,6 @@ def pdq_turned_hashes(
                 quality = pdq_quality(block)
             pdq_dct(block, coefficients)
             transposed = np.ascontiguousarray(coefficients.T)
-            median = select(coefficients.ravel().copy(), _LOWER_MEDIAN)
-            _pack(coefficients.ravel(), median, bits[_PLAIN[upside_down][mirrored]])
-            _pack(transposed.ravel(), median, bits[_TRANSPOSED[upside_down][mirrored]])
+            first, second = _PLAIN[upside_down][mirrored], _TRANSPOSED[upside_down][mirrored]
+            _pack_both(coefficients, transposed, first, second, bits, marks)
     return quality

@@ -1,4 +1,4 @@
-"""The NumPy twin of `pdq`: float64, whole matrices, no bands."""
+"""The NumPy twins of `pdq`, in float64, by whole matrices, and of `jarosz`, by running sums."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,38 @@ def downsample(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         luma = luma @ np.array([0.299, 0.587, 0.114])
     rows, cols = jarosz_matrix(luma.shape[0]), jarosz_matrix(luma.shape[1])
     return np.asarray(rows @ luma @ cols.T)
+
+
+def _running_means(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Box filter along the first axis: one running sum a column, in float32."""
+    n = len(plane)
+    window = (n + 127) // 128
+    ahead = (window + 2) // 2 - 1
+    means = np.empty_like(plane)
+    total = np.zeros(plane.shape[1], np.float32)
+    count = 0
+    for y in range(n + ahead):
+        if y < n:
+            total = total + plane[y]
+            count += 1
+        if y >= window:
+            total = total - plane[y - window]
+            count -= 1
+        if y >= ahead:
+            means[y - ahead] = total / np.float32(count)
+    return means
+
+
+def downsample_in_order(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RGB (H, W, 3) or grey (H, W) to 64x64 luma, rounded as Meta's reference rounds."""
+    wide = pixels.astype(np.float64)
+    if wide.ndim == 3:
+        wide = wide[:, :, 0] * 0.299 + wide[:, :, 1] * 0.587 + wide[:, :, 2] * 0.114
+    luma = wide.astype(np.float32)
+    for _ in range(2):
+        luma = _running_means(_running_means(luma.T).T)
+    rows, cols = ((2 * np.arange(64) + 1) * n // 128 for n in luma.shape)
+    return np.asarray(luma[rows][:, cols])
 
 
 def dct(block: NDArray[np.float64]) -> NDArray[np.float64]:

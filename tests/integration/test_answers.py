@@ -25,6 +25,8 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from tests.embedding.onnx_files import models_file
+from tests.hashing.photographs import encode
+from tests.hashing.unstable import picture as mirrored
 from tests.integration.running import running
 from tests.patience import until
 from tests.photographs import ROOT, edited, jpeg, photograph
@@ -53,6 +55,9 @@ COFFEE = photograph("coffee.png").read_bytes()
 ROCKET = photograph("rocket.jpg").read_bytes()
 TEXT = "win a brand new phone today, just send your bank details to claim it before midnight"
 PLAIN = "0" * 64
+FLAG = encode(Image.fromarray(mirrored("mirrored", 4, 200, 300)), "PNG")
+HASHED = f"""{{"file": "flag.png", "outcome": "UNSTABLE", "signals": [
+{{"algorithm": "pdq", "signal": "{8:064x}", "outcome": "UNSTABLE"}}]}}""".replace("\n", " ")
 LIST = f"""algorithm,signal,external_id,labels,withdrawn
 pdq,{1:064x},one,x,
 pdq,{1:064x},one,x,
@@ -151,8 +156,9 @@ def fill_banks(client: Client, record: Record) -> None:
                 opinion=banks_pb2.OPINION_POSITIVE,
             ),
             banks_pb2.Entry(external_id="text"),
+            banks_pb2.Entry(external_id="flag"),
         ],
-        contents=[picture(COFFEE), types_pb2.Content(text=TEXT)],
+        contents=[picture(COFFEE), types_pb2.Content(text=TEXT), picture(FLAG)],
         entry_variants=True,
     )  # fmt: skip
     add.entries[0].expire_time.FromSeconds(int(time.time()) + 1_000_000)
@@ -173,11 +179,14 @@ def fill_banks(client: Client, record: Record) -> None:
     read_list(client, record, "banks/known", LIST)
     changed = LIST.replace("one,x", "one,y") + f"md5,{2:032x},safe,,true\n"
     read_list(client, record, "banks/known", changed)
+    read_list(client, record, "banks/known", HASHED, "hashes")
 
 
-def read_list(client: Client, record: Record, parent: str, text: str) -> None:
+def read_list(
+    client: Client, record: Record, parent: str, text: str, file_format: str = "csv"
+) -> None:
     options = banks_pb2.ImportOptions(
-        parent=parent, file_name="list.csv", skip_bad=True, format="csv",
+        parent=parent, file_name="list", skip_bad=True, format=file_format,
         context=banks_pb2.ChangeContext(actor="a", reason="r"),
     )  # fmt: skip
     requests = (

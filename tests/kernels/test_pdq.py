@@ -25,10 +25,15 @@ def whole(pixels: NDArray[np.uint8]) -> pdq.Part:
 
 
 def run(pixels: NDArray[np.uint8]) -> tuple[bytes, int, NDArray[np.float32]]:
-    coefficients = np.empty((16, 16), np.float32)
     bits = np.empty(32, np.uint8)
-    quality = pdq.pdq_hash(*as_rows(pixels), whole(pixels), coefficients, bits)
-    return bits.tobytes(), quality, coefficients
+    quality, _ = pdq.pdq_hash(*as_rows(pixels), whole(pixels), True, bits)
+    return bits.tobytes(), quality, coefficients_of(pixels)
+
+
+def coefficients_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    coefficients = np.empty((16, 16), np.float32)
+    pdq.pdq_dct(downsample(pixels), coefficients)
+    return coefficients
 
 
 def downsample(pixels: NDArray[np.uint8], part: pdq.Part | None = None) -> NDArray[np.float32]:
@@ -143,11 +148,13 @@ def test_turned_hashes_are_those_of_the_turned_pixels(name: str, every: bool) ->
     transposed = [rotated[0].swapaxes(0, 1), rotated[2].swapaxes(0, 1)]
     turned = [*rotated, pixels[::-1], pixels[:, ::-1], *transposed]
     bits = np.zeros((8, 32), np.uint8)
-    quality = pdq.pdq_turned_hashes(*as_rows(pixels), whole(pixels), every, bits)
+    marks = np.zeros((8, 2), bool)
+    quality = pdq.pdq_turned_hashes(*as_rows(pixels), whole(pixels), every, bits, marks)
     assert quality == run(pixels)[1]
     for index in range(8) if every else (0, 1, 5, 6):
         value, _, coefficients = run(turned[index])
         assert hamming(value, bits[index].tobytes()) <= near_median(coefficients), index
+        assert not marks[index].any()
 
 
 def test_turned_hashes_of_a_part() -> None:
@@ -155,6 +162,8 @@ def test_turned_hashes_of_a_part() -> None:
     pixels = photograph("coffee.png")
     crop = pixels[31:290, 57:411]
     bits, expected = np.zeros((8, 32), np.uint8), np.zeros((8, 32), np.uint8)
-    pdq.pdq_turned_hashes(*as_rows(pixels), (31, 57, *crop.shape[:2]), True, bits)
-    pdq.pdq_turned_hashes(*as_rows(crop), whole(crop), True, expected)
+    marks, expected_marks = np.ones((8, 2), bool), np.ones((8, 2), bool)
+    pdq.pdq_turned_hashes(*as_rows(pixels), (31, 57, *crop.shape[:2]), True, bits, marks)
+    pdq.pdq_turned_hashes(*as_rows(crop), whole(crop), True, expected, expected_marks)
     np.testing.assert_array_equal(bits, expected)
+    np.testing.assert_array_equal(marks, expected_marks)

@@ -254,7 +254,7 @@ class BadRow(_message.Message):
     def __init__(self, line: _Optional[int] = ..., column: _Optional[str] = ..., reason: _Optional[str] = ..., row: _Optional[str] = ...) -> None: ...
 
 class ImportSummary(_message.Message):
-    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad")
+    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     NEW_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CHANGED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +267,7 @@ class ImportSummary(_message.Message):
     LOW_INFORMATION_FIELD_NUMBER: _ClassVar[int]
     UNMATCHABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
+    UNSTABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     rows: int
     new_entries: int
     changed_entries: int
@@ -279,7 +280,8 @@ class ImportSummary(_message.Message):
     low_information: int
     unmatchable_signals: int
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
-    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ...) -> None: ...
+    unstable_signals: int
+    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
     __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served")
@@ -318,12 +320,14 @@ class AddEntriesRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., vector_models: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class AddEntriesResponse(_message.Message):
-    __slots__ = ("entries", "revision")
+    __slots__ = ("entries", "revision", "unstable_contents")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    UNSTABLE_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     revision: int
-    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
+    unstable_contents: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., revision: _Optional[int] = ..., unstable_contents: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class WithdrawEntriesRequest(_message.Message):
     __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context")

@@ -44,20 +44,22 @@ class MatchResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_types_pb2.Outcome, str]] = ..., outcome_reason: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_types_pb2.Match, _Mapping]]] = ..., truncated: _Optional[bool] = ..., watermark: _Optional[_Union[_types_pb2.Watermark, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., searched: _Optional[_Union[_types_pb2.Searched, _Mapping]] = ...) -> None: ...
 
 class MatchBatchRequest(_message.Message):
-    __slots__ = ("algorithm", "dimensions", "signals", "options", "qualities", "count")
+    __slots__ = ("algorithm", "dimensions", "signals", "options", "qualities", "count", "unstable_queries")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     QUALITIES_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNSTABLE_QUERIES_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     dimensions: int
     signals: bytes
     options: _types_pb2.MatchOptions
     qualities: _containers.RepeatedScalarFieldContainer[int]
     count: int
-    def __init__(self, algorithm: _Optional[str] = ..., dimensions: _Optional[int] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., qualities: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ...) -> None: ...
+    unstable_queries: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, algorithm: _Optional[str] = ..., dimensions: _Optional[int] = ..., signals: _Optional[bytes] = ..., options: _Optional[_Union[_types_pb2.MatchOptions, _Mapping]] = ..., qualities: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., unstable_queries: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class MatchBatchResponse(_message.Message):
     __slots__ = ("offsets", "distances", "fractional_distances", "entry_index", "entries", "truncated_queries", "watermark", "outcomes", "outcome_reason", "searched")

@@ -62,7 +62,7 @@ class StagedRows:
 
 def stage(connection: Connection, file: ListFile, options: ImportOptions) -> StagedRows:
     """Write the good rows of a file into the staging tables."""
-    bad_count = low_information = unmatchable = 0
+    bad_count = low_information = unmatchable = unstable = 0
     bad: list[BadRow] = []
     stager = Stager(options)
     numbered = enumerate(file, 1)
@@ -78,6 +78,7 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
                 file.reject(row)
             elif isinstance(row, list):
                 batch += row
+                unstable += read.unstable_signals if isinstance(read, ImportRow) else 0
         del bad[MAX_BAD_ROWS_KEPT:]
         stager.trim()
         low, never = _count_weak(row for _, row in chunk if not isinstance(row, BadRow))
@@ -90,6 +91,7 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         bad=tuple(bad),
         low_information=low_information,
         unmatchable_signals=unmatchable,
+        unstable_signals=unstable,
     )
     return StagedRows(summary, stager)
 

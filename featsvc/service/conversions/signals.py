@@ -71,6 +71,7 @@ _ALPHA_MESSAGE = {value: wire for wire, value in _ALPHA.items()}
 _OUTCOME = {
     ContentOutcome.OK: types_pb2.OUTCOME_OK,
     ContentOutcome.LOW_QUALITY: types_pb2.OUTCOME_LOW_QUALITY,
+    ContentOutcome.UNSTABLE: types_pb2.OUTCOME_UNSTABLE,
     ContentOutcome.UNSUPPORTED_MEDIA: types_pb2.OUTCOME_UNSUPPORTED_MEDIA,
     ContentOutcome.CORRUPT_MEDIA: types_pb2.OUTCOME_CORRUPT_MEDIA,
     ContentOutcome.TOO_LARGE_MEDIA: types_pb2.OUTCOME_TOO_LARGE_MEDIA,
@@ -202,7 +203,7 @@ def query_signal(message: types_pb2.Signal, field: str = "signal") -> Signal:
     value = kind.distance.parse(kind, message.value, field=f"{field}.value")
     check_version(kind, message.algorithm_version, field)
     quality = message.quality if message.HasField("quality") else None
-    return Signal(kind, value, quality)
+    return Signal(kind, value, quality, unstable=message.outcome == types_pb2.OUTCOME_UNSTABLE)
 
 
 def check_version(kind: Algorithm, version: int, field: str) -> None:
@@ -218,7 +219,7 @@ def check_version(kind: Algorithm, version: int, field: str) -> None:
 def signal_batch(message: matching_pb2.MatchBatchRequest) -> SignalBatch:
     """Return the packed signals; vectors are normalised.
 
-    Raises UnknownAlgorithm, InvalidInput for more than MAX_BATCH signals and for wrong qualities,
+    Raises UnknownAlgorithm, InvalidInput for more than MAX_BATCH signals, wrong qualities or marks,
     and InvalidSignal for a length that is not a multiple of a signal's or not `count` signals, and
     for a vector without a direction.
     """
@@ -229,8 +230,15 @@ def signal_batch(message: matching_pb2.MatchBatchRequest) -> SignalBatch:
             f"{len(values)} {kind.name} signals; send the bytes of the signals, not their hex",
             field="count",
         )
+    unstable = tuple(message.unstable_queries)
+    if unstable and max(unstable) >= len(values):
+        raise errors.InvalidInput(
+            f"unstable_queries: {max(unstable)} is not the index of one of {len(values)} signals; "
+            "the first one is 0",
+            field="unstable_queries",
+        )
     if not message.qualities:
-        return SignalBatch(kind, kind.distance.packed(kind, values))
+        return SignalBatch(kind, kind.distance.packed(kind, values), unstable=unstable)
     qualities = np.array(message.qualities, np.uint32)
     if len(qualities) != len(values):
         raise errors.InvalidInput(
@@ -242,7 +250,7 @@ def signal_batch(message: matching_pb2.MatchBatchRequest) -> SignalBatch:
             f"qualities: {worst} is not within 0 to {MAX_QUALITY}", field="qualities"
         )
     packed = kind.distance.packed(kind, values)
-    return SignalBatch(kind, packed, qualities.astype(np.uint8))
+    return SignalBatch(kind, packed, qualities.astype(np.uint8), unstable)
 
 
 def _packed_signals(
@@ -311,12 +319,11 @@ def signal_message(signal: Signal) -> types_pb2.Signal:
 
 
 def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
-    low = signal.low_quality
     message = types_pb2.Signal(
         algorithm=signal.algorithm.name,
         value=value,
         quality=signal.quality,
-        outcome=types_pb2.OUTCOME_LOW_QUALITY if low else types_pb2.OUTCOME_OK,
+        outcome=_signal_outcome(signal),
         variant=signal.variant,
         algorithm_version=signal.algorithm.version,
         frame=signal.frame,
@@ -333,6 +340,12 @@ def _signal_message(signal: Signal, value: str) -> types_pb2.Signal:
             )
         )
     return message
+
+
+def _signal_outcome(signal: Signal) -> types_pb2.Outcome:
+    if signal.low_quality:
+        return types_pb2.OUTCOME_LOW_QUALITY
+    return types_pb2.OUTCOME_UNSTABLE if signal.unstable else types_pb2.OUTCOME_OK
 
 
 def original_messages(signals: Iterable[Signal]) -> list[types_pb2.Signal]:

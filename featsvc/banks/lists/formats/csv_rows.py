@@ -202,7 +202,7 @@ class _SharedCells(NamedTuple):
 
     variant: str
     quality: int | None
-    fields: tuple[tuple[str, ...], str, Opinion, str, datetime | None, bool]
+    fields: tuple[tuple[str, ...], str, Opinion, str, datetime | None, bool, int]
     """The fields of an `ImportRow` from `labels` on."""
 
 

@@ -4,9 +4,9 @@
      "signals": [{"algorithm": "pdq", "signal": "f8f8...", "quality": 100}]}
 
 The external id is the file's name, below the folder that was hashed; without one it is the last
-part of `file`. Signals keep their quality and variant. Those of further frames are refused, as by
-every other way into a bank, and so is a picture that did not decode: an entry of its byte hashes
-alone would find no edited copy, and nobody would know.
+part of `file`. Signals keep their quality and variant; unstable ones are counted. Those of further
+frames are refused, as by every other way into a bank, and so is a picture that did not decode: an
+entry of its byte hashes alone would find no edited copy, and nobody would know.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,6 +34,7 @@ class HashedSignal(msgspec.Struct, frozen=True):
     variant: str = "original"
     frame: int = 0
     version: int = 1
+    outcome: str = "OK"
 
 
 class HashedFile(msgspec.Struct, frozen=True):
@@ -62,7 +63,9 @@ def _parse(number: int, line: str) -> ImportRow:
         )
     check_signals(hashed.signals)
     signals = tuple(parsed for signal in hashed.signals for parsed in _parse_signal(signal))
-    row = ImportRow(number, signals, hashed.external_id.strip() or PurePath(hashed.file).name)
+    external_id = hashed.external_id.strip() or PurePath(hashed.file).name
+    unstable = sum(signal.outcome == "UNSTABLE" for signal in hashed.signals)
+    row = ImportRow(number, signals, external_id, unstable_signals=unstable)
     check_row(row)
     return row
 

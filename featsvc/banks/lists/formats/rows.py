@@ -28,7 +28,8 @@ class ImportRow(NamedTuple):
     Rows of a file with the same external id and source are one entry: their signals and labels
     are joined, the other fields are those of the first row. A `withdrawn` row withdraws the entry
     of its external id and source, or else of its signal, and cancels earlier rows of the file for
-    that entry. A tuple, because a list has millions.
+    that entry. `unstable_signals` counts those that the list marks so. A tuple, because a list has
+    millions.
     """
 
     line: int
@@ -40,6 +41,7 @@ class ImportRow(NamedTuple):
     note: str = ""
     expire_time: datetime | None = None
     withdrawn: bool = False
+    unstable_signals: int = 0
 
 
 def check_row(row: ImportRow) -> None:
