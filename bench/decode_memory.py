@@ -1,29 +1,31 @@
-"""Estimated and actual peak memory of a decode, by format and size: python -m bench.decode_memory
+"""Estimated and actual peak memory of a decode, by format and size.
 
 Each picture is decoded in a process of its own, whose peak of resident memory Linux counts from the
-moment before (`clear_refs`). Prints the rows of the table in docs/media.md. Exits 1 where a decode
-takes more than its header's estimate and 4 MiB, the noise of the measurement.
+moment before. Prints the rows of the table in docs/media.md. Exits 1 where a decode takes more than
+its header's estimate and 4 MiB, the noise of the measurement.
 """
 
 import io
 import multiprocessing
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from bench.command import Command, progress, say
 from bench.size import pick
 from featsvc.media import DecodeOptions, Limits, decode, probe
 
 SIDES = pick([(1600, 1004), (4000, 3000), (10000, 9600)], smoke=[(320, 200)])
+DOC = __doc__ or ""
 SMALL = (64, 64)
 NOISE_BYTES = 4 * 2**20
 LIMITS = Limits(max_content_bytes=2**29, max_decode_bytes=2**34, max_decode_ms=600_000)
 _SLOW = frozenset({"AVIF, 8-bit", "AVIF, alpha"})
 """Encoding 96 megapixels takes minutes."""
+SLOW_PIXELS = 20_000_000
 Size = tuple[int, int]
 
 
@@ -96,34 +98,36 @@ def measure(content: bytes, small: bytes) -> int:
 def compare(content: bytes, small: bytes) -> tuple[int, int]:
     """Return estimate and actual peak of a decode, in bytes, in a new process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__ if __name__ != "__main__" else "bench.decode_memory"])
+    context.set_forkserver_preload(["bench.command", "featsvc.media"])
     with context.Pool(1) as pool:
         actual = pool.apply(measure, (content, small))
     return probe(content, LIMITS).peak_bytes, actual
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    command = Command("decode_memory", DOC, takes="4 minutes")
+    command.begin(argv)
+    cases = [
+        (name, size)
+        for name in FILES
+        for size in SIDES
+        if name not in _SLOW or size[0] * size[1] < SLOW_PIXELS
+    ]
     worst = 0
     print("| picture | size | estimate | actual peak | share |\n|---|---|---|---|---|")
-    for name, make in FILES.items():
-        small = make(SMALL)
-        for size in SIDES:
-            if name in _SLOW and size[0] * size[1] > 20e6:
-                continue
-            if name.startswith("WebP") and max(size) > 16_383:
-                continue
-            content = make(size)
-            estimate, actual = compare(content, small)
+    with progress("pictures", len(cases)) as step:
+        for name, size in cases:
+            estimate, actual = compare(FILES[name](size), FILES[name](SMALL))
             worst = max(worst, actual - estimate)
             print(
                 f"| {name} | {size[0]} x {size[1]} | {estimate / 2**20:,.1f} MiB "
                 f"| {actual / 2**20:,.1f} MiB | {actual / estimate:.0%} |",
                 flush=True,
             )
-    print(f"most over the estimate: {worst / 2**20:,.1f} MiB", file=sys.stderr)
+            step()
+    say(f"most over an estimate: {worst / 2**20:,.1f} MiB")
     return 1 if worst > NOISE_BYTES else 0
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())
