@@ -34,6 +34,7 @@ BEHAVIOURS = {
     "hashing/test_table.py": "every computed row of the table of algorithms",
     "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
     "media/test_cases.py": "inputs that once failed, and what each must give",
+    "media/test_memory.py": "a decode takes no more memory than estimated, and returns it",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
@@ -81,13 +82,12 @@ TESTED_THROUGH = {
     "matching/test_snapshot.py": "matching/hits matching/match_builder matching/matches "
     "matching/part_search matching/parts matching/values",
     "matching/test_text_engine.py": "signals/text_index",
-    "media/test_decode.py": "media/header media/libraries media/options media/pillow media/task",
-    "media/test_isobmff.py": "media/av1 media/boxes media/coded media/heif media/hevc "
-    "media/libavif media/libheif media/sequence",
-    "media/test_webp.py": "media/flatten media/libwebp",
-    "media/test_bmp.py": "media/run_length",
-    "media/test_tiff.py": "media/libtiff media/samples",
-    "media/test_jpeg.py": "media/jpeg_segments media/turbojpeg",
+    "media/test_decode.py": "media/header media/options media/task media/codecs/libraries "
+    "media/codecs/pillow",
+    "media/test_isobmff.py": "media/codecs/libavif media/codecs/libheif",
+    "media/test_webp.py": "media/flatten media/codecs/libwebp",
+    "media/test_tiff.py": "media/samples media/codecs/libtiff",
+    "media/test_jpeg.py": "media/codecs/turbojpeg",
     "service/test_status.py": "errors",
     "signals/test_text.py": "signals/text_grams signals/tlsh",
 }

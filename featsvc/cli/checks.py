@@ -23,7 +23,7 @@ from featsvc.cli.start_report import read_holdings, served_models, shown_redis, 
 from featsvc.config import DEFAULTS, Config, Configured, read_config
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing
-from featsvc.media import libtiff
+from featsvc.media.codecs import libtiff
 
 _PACKAGES = ("grpcio", "numpy", "numba", "faiss-cpu", "redis", "uvloop", "simplejpeg", "pillow")
 _MIN_FREE_BYTES = 2**30

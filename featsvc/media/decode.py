@@ -12,7 +12,7 @@ from featsvc.errors import (
     MediaTooLarge,
     UnsupportedMedia,
 )
-from featsvc.media import libheif
+from featsvc.media.codecs import libheif
 from featsvc.media.formats import FORMATS
 from featsvc.media.header import Header
 from featsvc.media.options import DecodeOptions, Frames, Image, Limits

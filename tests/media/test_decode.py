@@ -23,9 +23,9 @@ from featsvc.media import (
     Limits,
     decode,
     decode_frames,
-    libheif,
     probe,
 )
+from featsvc.media.codecs import libheif
 from featsvc.media.exif import apply_orientation
 from tests.hashing.photographs import encode, noise, photograph
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, UnsupportedMedia
-from featsvc.media import DecodeOptions, Frames, Kind, Limits, decode, decode_frames, libavif, probe
+from featsvc.media import DecodeOptions, Frames, Kind, Limits, decode, decode_frames, probe
+from featsvc.media.codecs import libavif
 from featsvc.media.exif import apply_orientation
 from tests.hashing.photographs import encode, photograph
 from tests.media import write_isobmff as write

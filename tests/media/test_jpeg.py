@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, UnsupportedMedia
 from featsvc.media import DecodeOptions, Fidelity, Limits, decode, probe
-from featsvc.media.jpeg_segments import mend, read_layout, read_scans
+from featsvc.media.formats.jpeg.segments import mend, read_layout, read_scans
 from tests.hashing.photographs import noise, photograph
 from tests.media import write_jpeg
 from tests.media.write_jpeg import by_pillow, jpeg, scan_data, segment, with_frame

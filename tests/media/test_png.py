@@ -23,12 +23,12 @@ from featsvc.media import (
     Limits,
     decode,
     decode_frames,
-    pillow,
     probe,
 )
+from featsvc.media.codecs import pillow
 from featsvc.media.exif import apply_orientation
 from featsvc.media.formats import png
-from featsvc.media.png.chunks import CHANNELS, DEPTHS
+from featsvc.media.formats.png.chunks import CHANNELS, DEPTHS
 from featsvc.media.task import Budget, Task
 from tests.hashing.photographs import noise, photograph
 from tests.media.write_apng import ANIMATION
@@ -495,7 +495,7 @@ def test_the_budget_is_looked_at_in_every_strip() -> None:
     looks = []
 
     class Counting(Budget):
-        def check(self) -> None:
+        def check(self, ahead_ms: float = 0) -> None:
             looks.append(self)
             if len(looks) == 5:
                 raise TimedOut("enough")

@@ -31,12 +31,12 @@ from featsvc.media import (
     Limits,
     decode,
     decode_frames,
-    libtiff,
     probe,
 )
+from featsvc.media.codecs import libtiff
 from featsvc.media.exif import apply_orientation
+from featsvc.media.formats.tiff.layout import KINDS
 from featsvc.media.kinds import FLOAT as KIND_FLOAT
-from featsvc.media.tiff.layout import KINDS
 from tests.hashing.photographs import encode, noise, photograph
 from tests.media import write_tiff as tiffs
 from tests.media.write_tiff import Tiff, write, write_kind, write_pages

@@ -16,9 +16,9 @@ from featsvc.media import (
     Limits,
     decode,
     decode_frames,
-    libwebp,
     probe,
 )
+from featsvc.media.codecs import libwebp
 from featsvc.media.task import Budget
 from tests.hashing.photographs import encode, photograph
 from tests.media.write_vp8l import picture_of_groups
@@ -114,7 +114,7 @@ def test_a_slow_decode_is_stopped_between_slices() -> None:
     class Twice(Budget):
         looks = 0
 
-        def check(self) -> None:
+        def check(self, ahead_ms: float = 0) -> None:
             self.looks += 1
             if self.looks > 2:
                 raise TimedOut("stopped")

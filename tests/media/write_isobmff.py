@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featsvc.media import Kind
+from featsvc.media.codecs.libraries import open_library
 from featsvc.media.kinds import OPAQUE, PREMULTIPLIED
-from featsvc.media.libraries import open_library
 from tests.hashing.photographs import encode
 from tests.media.twins import Twin
 from tests.media.write_webp import on_white, with_alpha

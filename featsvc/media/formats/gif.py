@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from featsvc.errors import MediaCorrupt
-from featsvc.media import pillow, sniff
+from featsvc.media import sniff
+from featsvc.media.codecs import pillow
 from featsvc.media.header import Header
 from featsvc.media.kinds import KEYED, OPAQUE, Kind, Rule, check_kind
 from featsvc.media.options import Frames, Image

@@ -13,7 +13,8 @@ from featsvc_kernels.vp8l import DAMAGED, TOO_LARGE, count_groups
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt
-from featsvc.media import libwebp, pillow, sniff
+from featsvc.media import sniff
+from featsvc.media.codecs import libwebp, pillow
 from featsvc.media.exif import parse_orientation
 from featsvc.media.flatten import flatten
 from featsvc.media.header import Header

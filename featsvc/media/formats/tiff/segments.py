@@ -7,11 +7,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.media.libtiff import DecodeFailed, Shape, StripDecoder
+from featsvc.media.codecs.libtiff import DecodeFailed, Shape, StripDecoder
+from featsvc.media.formats.tiff import layout as kinds
+from featsvc.media.formats.tiff.directory import Directory, Tag, damaged
+from featsvc.media.formats.tiff.layout import Layout, Segment
 from featsvc.media.task import Task
-from featsvc.media.tiff import layout as kinds
-from featsvc.media.tiff.directory import Directory, Tag, damaged
-from featsvc.media.tiff.layout import Layout, Segment
 
 _MAX_JPEG_TABLES = 2**16
 _PHOTOMETRICS = {kinds.YCBCR: 6}
@@ -187,7 +187,7 @@ class Segments:
             tags[Tag.JPEG_TABLES] = directory.data(Tag.JPEG_TABLES, _MAX_JPEG_TABLES)
         if layout.kind.colour == kinds.YCBCR and together > 1:
             tags[Tag.SUBSAMPLING] = layout.subsampling
-        extra = together - (3 if together > 3 and layout.kind.colour == kinds.RGB else 1)  # noqa: PLR2004
+        extra = together - (3 if together > 3 and layout.kind.colour == kinds.RGB else 1)
         if extra > 0 and tags[Tag.PHOTOMETRIC] == 1:
             tags[Tag.EXTRA_SAMPLES] = (0,) * (together - 1)
         return Shape(

@@ -6,7 +6,7 @@ Section numbers are those of ITU-T H.265.
 from collections.abc import Iterator
 
 from featsvc.errors import MediaCorrupt
-from featsvc.media.coded import Bits, Stream
+from featsvc.media.formats.isobmff.coded import Bits, Stream
 
 _SEQUENCE_PARAMETERS = 33
 _SLICES = range(32)

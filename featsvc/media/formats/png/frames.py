@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from featsvc.media.exif import stored_view, swaps_sides
-from featsvc.media.options import Frames, Image, Provenance
-from featsvc.media.png.animation import Canvas, FrameReader
-from featsvc.media.png.chunks import Chunk, Layout, read_layout, read_orientation, walk
-from featsvc.media.png.pixels import (
+from featsvc.media.formats.png.animation import Canvas, FrameReader
+from featsvc.media.formats.png.chunks import Chunk, Layout, read_layout, read_orientation, walk
+from featsvc.media.formats.png.pixels import (
     Converter,
     Inflater,
     Pixels,
@@ -16,6 +15,7 @@ from featsvc.media.png.pixels import (
     join,
     output_channels,
 )
+from featsvc.media.options import Frames, Image, Provenance
 from featsvc.media.task import Task
 
 

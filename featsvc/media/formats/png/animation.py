@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from featsvc_kernels import png as kernels
 
-from featsvc.media.options import Alpha
-from featsvc.media.png.chunks import Chunk, Layout, check, corrupt, walk
-from featsvc.media.png.pixels import (
+from featsvc.media.formats.png.chunks import Chunk, Layout, check, corrupt, walk
+from featsvc.media.formats.png.pixels import (
     STRIP_BYTES,
     Converter,
     Inflater,
@@ -24,6 +23,7 @@ from featsvc.media.png.pixels import (
     flatten,
     join,
 )
+from featsvc.media.options import Alpha
 from featsvc.media.task import Budget
 
 _KEEP, _CLEAR, _RESTORE = range(3)

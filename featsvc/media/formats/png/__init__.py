@@ -1,12 +1,16 @@
-"""PNG of every kind, and APNG, by a reader of our own: exact, bounded, without the GIL."""
+"""PNG of every kind, and APNG, by a reader of our own: exact, bounded, without the GIL.
+
+`chunks` reads what the file says, `pixels` inflates and converts in strips, `animation` composes,
+`frames` is the decoder. All but `chunks` load kernels.
+"""
 
 from collections.abc import Iterator
 
 from featsvc.media import sniff
+from featsvc.media.formats.png.chunks import read_layout
 from featsvc.media.header import Header
 from featsvc.media.kinds import KEYED, OPAQUE, STRAIGHT, Rule
 from featsvc.media.options import Image
-from featsvc.media.png.chunks import read_layout
 from featsvc.media.task import Task
 
 KINDS = (
@@ -19,7 +23,7 @@ KINDS = (
 )
 
 _STRIP_BUFFERS = 8
-"""Raw, unfiltered, converted, flattened, and the inflater's (`featsvc.media.png.pixels`)."""
+"""Raw, unfiltered, converted, flattened, and the inflater's (`pixels`)."""
 _STRIP_BYTES = 2**18
 _RGB, _RGBA = 3, 4
 
@@ -40,6 +44,6 @@ def read_header(content: bytes, max_frames: int) -> Header:
 
 def decode(task: Task) -> Iterator[Image]:
     # Imported late: it loads kernels, which commands that decode nothing do not need.
-    from featsvc.media.png import frames  # noqa: PLC0415
+    from featsvc.media.formats.png import frames  # noqa: PLC0415
 
     yield from frames.decode(task)

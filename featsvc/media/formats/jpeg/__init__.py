@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
-from featsvc.media import sniff, turbojpeg
+from featsvc.media import sniff
+from featsvc.media.codecs import turbojpeg
+from featsvc.media.formats.jpeg.segments import (
+    Frame,
+    Layout,
+    Scan,
+    has_line_count,
+    read_layout,
+    read_scans,
+)
 from featsvc.media.header import Header
-from featsvc.media.jpeg_segments import Frame, Layout, Scan, has_line_count, read_layout, read_scans
 from featsvc.media.kinds import Kind, Rule, check_kind
 from featsvc.media.options import Fidelity, Image, Provenance, orient
 from featsvc.media.task import Task

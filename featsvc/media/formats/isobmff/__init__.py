@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
-from featsvc.media import libavif, libheif, pillow, sniff
-from featsvc.media.coded import Stream
+from featsvc.media import sniff
+from featsvc.media.codecs import libavif, libheif, pillow
 from featsvc.media.exif import undo_orientation
 from featsvc.media.flatten import flatten
+from featsvc.media.formats.isobmff.coded import Stream
+from featsvc.media.formats.isobmff.heif import Crop, Picture, read_picture
+from featsvc.media.formats.isobmff.sequence import read_sequence
 from featsvc.media.header import Header
-from featsvc.media.heif import Crop, Picture, read_picture
 from featsvc.media.kinds import OPAQUE, PREMULTIPLIED, STRAIGHT, Kind, Rule, check_kind
 from featsvc.media.options import Frames, Image, Provenance
-from featsvc.media.sequence import read_sequence
 from featsvc.media.task import Task
 
 _SAMPLINGS = {1.5: "4:2:0", 2.0: "4:2:2", 3.0: "4:4:4"}

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
-from featsvc.media import av1, hevc
-from featsvc.media.boxes import Box, Boxes, Item, Meta, read_meta
-from featsvc.media.coded import Stream
 from featsvc.media.exif import apply_orientation
+from featsvc.media.formats.isobmff import av1, hevc
+from featsvc.media.formats.isobmff.boxes import Box, Boxes, Item, Meta, read_meta
+from featsvc.media.formats.isobmff.coded import Stream
 
 _GRID = b"grid"
 CODED = {b"av01": "AV1", b"hvc1": "HEVC", b"hev1": "HEVC"}

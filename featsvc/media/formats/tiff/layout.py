@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import UnsupportedMedia
-from featsvc.media import libtiff, sniff
+from featsvc.media import sniff
+from featsvc.media.codecs import libtiff
 from featsvc.media.exif import is_orientation
+from featsvc.media.formats.tiff.directory import Directory, Tag, damaged
 from featsvc.media.kinds import (
     FLOAT,
     OPAQUE,
@@ -19,7 +21,6 @@ from featsvc.media.kinds import (
     Rule,
     check_kind,
 )
-from featsvc.media.tiff.directory import Directory, Tag, damaged
 
 GREY, INVERTED, RGB, PALETTE, CMYK, YCBCR = (
     *("grey", "white is zero", "rgb", "palette", "cmyk", "ycbcr"),
@@ -157,7 +158,7 @@ class Layout:
     def direct(self) -> bool:
         """Whether a decoded strip has the layout of the pixels, so that it needs no copy."""
         kind = self.kind
-        bytes_together = kind.bits == 8 and not self.stretched and not kind.separate_planes  # noqa: PLR2004
+        bytes_together = kind.bits == 8 and not self.stretched and not kind.separate_planes
         coded_rows = self.compression != NONE and not self.tiled
         return bytes_together and coded_rows and self.plain and self.samples == self.used
 
@@ -252,7 +253,7 @@ def read_layout(directory: Directory) -> Layout:
         raise damaged(f"it has {samples} samples a pixel where {colour} has {channels}")
     alpha = _read_alpha(directory, colour, samples - channels)
     used = channels + (alpha != OPAQUE)
-    separate = directory.number(Tag.PLANES, 1) == 2 and samples > 1  # noqa: PLR2004
+    separate = directory.number(Tag.PLANES, 1) == 2 and samples > 1
     kind = Kind(
         colour,
         _read_bits(directory, samples),
@@ -282,7 +283,7 @@ def read_layout(directory: Directory) -> Layout:
         tiled,
         *segment,
         _read_subsampling(directory, kind, compression),
-        directory.number(Tag.FILL_ORDER, 1) == 2,  # noqa: PLR2004
+        directory.number(Tag.FILL_ORDER, 1) == 2,
         orientation if is_orientation(orientation) else 0,
     )
 
@@ -290,7 +291,7 @@ def read_layout(directory: Directory) -> Layout:
 def _read_colour(directory: Directory, compression: int) -> str:
     default = 0 if compression in FAX else None
     photometric = directory.number(Tag.PHOTOMETRIC, default)
-    if photometric == 5 and directory.number(Tag.INKS, 1) != 1:  # noqa: PLR2004
+    if photometric == 5 and directory.number(Tag.INKS, 1) != 1:
         return "other inks than cmyk"
     if photometric in _COLOURS:
         return _COLOURS[photometric]
@@ -362,7 +363,7 @@ def _read_subsampling(directory: Directory, kind: Kind, compression: int) -> tup
     if kind.colour != YCBCR or (compression == JPEG and not kind.separate_planes):
         return 1, 1
     values = directory.numbers(Tag.SUBSAMPLING, 2)
-    h, v = (2, 2) if values.size < 2 else (int(values[0]), int(values[1]))  # noqa: PLR2004
+    h, v = (2, 2) if values.size < 2 else (int(values[0]), int(values[1]))
     if h not in (1, 2, 4) or v not in (1, 2, 4):
         raise damaged(f"its chroma is subsampled {h} x {v}")
     if kind.separate_planes and (h, v) != (1, 1):
@@ -380,4 +381,4 @@ def read_colour_map(layout: Layout) -> NDArray[np.uint8]:
     if values.size < 3 * colours:
         raise damaged(f"its palette has {values.size} values, not {3 * colours}")
     wide = values.astype(np.uint16).reshape(3, colours)
-    return (wide if wide.max() < 256 else wide >> 8).astype(np.uint8).T.copy()  # noqa: PLR2004
+    return (wide if wide.max() < 256 else wide >> 8).astype(np.uint8).T.copy()

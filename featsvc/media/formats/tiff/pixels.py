@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.media import samples
+from featsvc.media.formats.tiff import layout as kinds
+from featsvc.media.formats.tiff.layout import Layout, Segment, read_colour_map
+from featsvc.media.formats.tiff.segments import Segments
+from featsvc.media.formats.tiff.ycbcr import YCbCr
 from featsvc.media.kinds import OPAQUE
 from featsvc.media.task import Task
-from featsvc.media.tiff import layout as kinds
-from featsvc.media.tiff.layout import Layout, Segment, read_colour_map
-from featsvc.media.tiff.segments import Segments
-from featsvc.media.tiff.ycbcr import YCbCr
 
 
 def read_page(task: Task, layout: Layout, page: str) -> NDArray[np.uint8]:

@@ -7,8 +7,7 @@ from featsvc_kernels import png as kernels
 from isal import igzip_lib
 from numpy.typing import NDArray
 
-from featsvc.media.options import Alpha
-from featsvc.media.png.chunks import (
+from featsvc.media.formats.png.chunks import (
     CHANNELS,
     GREY,
     PALETTE,
@@ -20,6 +19,7 @@ from featsvc.media.png.chunks import (
     check,
     corrupt,
 )
+from featsvc.media.options import Alpha
 from featsvc.media.task import Budget
 
 Pixels = NDArray[np.uint8]

@@ -1,16 +1,21 @@
-"""TIFF: own directories and conversions, libtiff's codecs. See `featsvc.media.tiff`."""
+"""TIFF: own directories and conversions, libtiff's codecs.
+
+`directory` reads tags from hostile bytes, `layout` decides what kind of picture they describe and
+what decoding takes, `segments` reads strips and tiles, `pixels` makes a page of them. libtiff
+sees none of the file's directories: `featsvc.media.codecs.libtiff` shows it one strip at a time.
+"""
 
 import math
 from collections.abc import Iterator
 
 from featsvc.errors import InvalidInput
 from featsvc.media import sniff
+from featsvc.media.formats.tiff.directory import read_directories
+from featsvc.media.formats.tiff.layout import KINDS, Layout, read_layout
+from featsvc.media.formats.tiff.pixels import read_page
 from featsvc.media.header import Header
 from featsvc.media.options import Frames, Image, Provenance, orient
 from featsvc.media.task import Task
-from featsvc.media.tiff.directory import read_directories
-from featsvc.media.tiff.layout import KINDS, Layout, read_layout
-from featsvc.media.tiff.pixels import read_page
 
 _LARGE_TILE = 2**24
 """Pixels of a tile that is larger than its page, from which on it counts as the picture."""

@@ -6,7 +6,7 @@ Section numbers are those of the AV1 Bitstream & Decoding Process Specification.
 from dataclasses import replace
 
 from featsvc.errors import MediaCorrupt
-from featsvc.media.coded import Bits, Stream
+from featsvc.media.formats.isobmff.coded import Bits, Stream
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _SELECT = 2  # SELECT_SCREEN_CONTENT_TOOLS

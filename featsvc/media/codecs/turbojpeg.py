@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
-from featsvc.media.jpeg_segments import Layout, mend
+from featsvc.media.formats.jpeg.segments import Layout, mend
 
 SHORT_SIDE = 512
 """Pixels on the short side below which PDQ needs full-size RGB (docs/hashing.md, "Decoding")."""

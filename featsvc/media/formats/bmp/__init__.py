@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
 from featsvc.media import sniff
 from featsvc.media.flatten import flatten
+from featsvc.media.formats.bmp.run_length import decode_runs
 from featsvc.media.header import Header
 from featsvc.media.kinds import OPAQUE, STRAIGHT, Kind, Rule, check_kind
 from featsvc.media.options import Alpha, Image, Provenance
-from featsvc.media.run_length import decode_runs
 from featsvc.media.task import Budget, Task
 
 _RLE8, _RLE4 = "RLE8", "RLE4"

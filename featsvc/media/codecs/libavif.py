@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import _avif  # loads libavif
 
 from featsvc.errors import MediaCorrupt, MediaTooLarge, UnsupportedMedia
-from featsvc.media.libraries import open_library
+from featsvc.media.codecs.libraries import open_library
 
 _NOT_IMPLEMENTED, _OUT_OF_MEMORY = 25, 26
 _RGB, _RGBA = 0, 1

@@ -7,8 +7,8 @@ not interpolated. The tables are those of libtiff's tif_color.c (TIFFYCbCrToRGBI
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.media.tiff.directory import Tag, damaged
-from featsvc.media.tiff.layout import Layout
+from featsvc.media.formats.tiff.directory import Tag, damaged
+from featsvc.media.formats.tiff.layout import Layout
 
 _LUMA_SHARES = (0.299, 0.587, 0.114)
 _BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)

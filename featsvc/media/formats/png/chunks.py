@@ -104,7 +104,7 @@ class Layout:
 
         Filters work on each byte alone, so the others need not even be unfiltered.
         """
-        return self.depth == 16 and self.transparency is None  # noqa: PLR2004
+        return self.depth == 16 and self.transparency is None
 
     @property
     def kind(self) -> Kind:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, MediaTooLarge
-from featsvc.media.libraries import open_library
+from featsvc.media.codecs.libraries import open_library
 from featsvc.media.task import Budget
 
 RGB, RGBA = 0, 1

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from featsvc.errors import MediaCorrupt
-from featsvc.media.av1 import read_stream
-from featsvc.media.boxes import Box, Boxes
-from featsvc.media.heif import Picture, read_steps
+from featsvc.media.formats.isobmff.av1 import read_stream
+from featsvc.media.formats.isobmff.boxes import Box, Boxes
+from featsvc.media.formats.isobmff.heif import Picture, read_steps
 
 _ENTRY_BYTES = 78
 """Fields of a visual sample entry before its boxes."""
