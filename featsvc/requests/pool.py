@@ -14,8 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from featsvc.errors import Overloaded
+from featsvc.requests.memory import Trimmer
 
 T = TypeVar("T")
+
+BUSY_SLACK_BYTES, IDLE_SLACK_BYTES = 64 * 2**20, 4 * 2**20
+"""Growth of the process after which a job, or a second without jobs, gives back freed memory."""
+IDLE_S = 1.0
 
 
 class WorkPool:
@@ -26,6 +31,12 @@ class WorkPool:
         self._capacity = self.threads + max_queue
         self._pending = 0
         self._lock = threading.Lock()
+        # Each knows the process at its smallest: when idle that is less than between two jobs.
+        self._busy_trimmer, self._idle_trimmer = (
+            Trimmer(BUSY_SLACK_BYTES),
+            Trimmer(IDLE_SLACK_BYTES),
+        )
+        self._idle: asyncio.TimerHandle | None = None
         self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="featsvc-work")
 
     @property
@@ -50,7 +61,10 @@ class WorkPool:
 
         def timed() -> tuple[T, int]:
             waited_us = (time.perf_counter_ns() - submitted) // 1000
-            return job(), waited_us
+            try:
+                return job(), waited_us
+            finally:
+                self._busy_trimmer.trim()
 
         future = self._executor.submit(timed)
         future.add_done_callback(self._release)
@@ -60,6 +74,16 @@ class WorkPool:
             # The traceback of an error has this frame, and the future has the error: a circle that
             # would keep the content and its pixels until the collector runs.
             del future
+            self._trim_when_idle()
+
+    def _trim_when_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._trim_if_idle)
+
+    def _trim_if_idle(self) -> None:
+        if not self._pending:
+            self._executor.submit(self._idle_trimmer.trim)
 
     def _release(self, _: Future[Any]) -> None:
         with self._lock:
@@ -67,4 +91,8 @@ class WorkPool:
 
     def close(self) -> None:
         """Cancel waiting jobs and finish running ones."""
+        if self._idle is not None:
+            self._idle.cancel()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._busy_trimmer.close()
+        self._idle_trimmer.close()
