@@ -86,6 +86,7 @@ TESTED_THROUGH = {
     "media/codecs/pillow",
     "media/test_isobmff.py": "media/codecs/libavif media/codecs/libheif",
     "media/test_webp.py": "media/flatten media/codecs/libwebp",
+    "media/test_png.py": "media/inflate",
     "media/test_tiff.py": "media/samples media/codecs/libtiff",
     "media/test_jpeg.py": "media/codecs/turbojpeg",
     "service/test_status.py": "errors",

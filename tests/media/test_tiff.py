@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, features
 from PIL.TiffImagePlugin import OPEN_INFO
@@ -550,6 +552,21 @@ def test_the_estimate_of_memory_holds(kind: Kind) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= estimate <= 3 * peak + 40 * 2**20
+
+
+@given(st.data())
+def test_a_changed_byte_of_deflate_is_noticed(data: st.DataObject) -> None:
+    """LZW and PackBits have no checksum; deflate has one."""
+    pixels = noise(6, 20, 30)
+    content = bytearray(write(pixels, Tiff(tiffs.RGB, compression=tiffs.DEFLATE)))
+    begin = content.find(b"\x78", 8)
+    at = data.draw(st.integers(begin, begin + 1_500))
+    content[at] ^= data.draw(st.integers(1, 255))
+    try:
+        shown = pixels_of(bytes(content))
+    except MediaCorrupt:
+        return
+    np.testing.assert_array_equal(shown, pixels)
 
 
 def test_time_is_limited_between_strips_and_before_a_long_one() -> None:

@@ -17,12 +17,12 @@ from featsvc.media.formats.png.chunks import Chunk, Layout, check, corrupt, walk
 from featsvc.media.formats.png.pixels import (
     STRIP_BYTES,
     Converter,
-    Inflater,
     Pixels,
     decode_pixels,
     flatten,
     join,
 )
+from featsvc.media.inflate import Inflater
 from featsvc.media.options import Alpha
 from featsvc.media.task import Budget
 
@@ -142,7 +142,9 @@ class Canvas:
                 kernels.compose(part, area[where])
 
         size = (control.width, control.height)
-        decode_pixels(Inflater(data), self._layout, size, self._converter, paint, self._budget)
+        decode_pixels(
+            Inflater(data, corrupt), self._layout, size, self._converter, paint, self._budget
+        )
         for _ in data:
             self._budget.check()
         return covered

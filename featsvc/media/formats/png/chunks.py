@@ -11,12 +11,13 @@ spaces (gAMA, cHRM, sRGB, iCCP, cICP) are not applied.
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from featsvc.errors import MediaCorrupt, MediaTooLarge, UnsupportedMedia
 from featsvc.media.exif import parse_orientation
+from featsvc.media.inflate import InflateError
 from featsvc.media.kinds import KEYED, OPAQUE, STRAIGHT, Kind
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -50,7 +51,6 @@ _PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _MAX_PROFILE_BYTES = 2**18
 """A text of 64 KiB of EXIF, the most that a JPEG holds, has less."""
 # Its stub says that the class is an exception.
-InflateError = cast(type[Exception], igzip_lib.IsalError)
 _CUT = "; it is truncated or damaged; send the whole file"
 
 

@@ -6,15 +6,22 @@ import numpy as np
 
 from featsvc.media.exif import stored_view, swaps_sides
 from featsvc.media.formats.png.animation import Canvas, FrameReader
-from featsvc.media.formats.png.chunks import Chunk, Layout, read_layout, read_orientation, walk
+from featsvc.media.formats.png.chunks import (
+    Chunk,
+    Layout,
+    corrupt,
+    read_layout,
+    read_orientation,
+    walk,
+)
 from featsvc.media.formats.png.pixels import (
     Converter,
-    Inflater,
     Pixels,
     decode_pixels,
     join,
     output_channels,
 )
+from featsvc.media.inflate import Inflater
 from featsvc.media.options import Frames, Image, Provenance
 from featsvc.media.task import Task
 
@@ -89,7 +96,7 @@ class _Output:
         target = displayed if stored.flags.c_contiguous else None
         converter = Converter(layout, task.options.alpha)
         size = (layout.width, layout.height)
-        decode_pixels(Inflater(data), layout, size, converter, paint, task.budget, target)
+        decode_pixels(Inflater(data, corrupt), layout, size, converter, paint, task.budget, target)
         return self.image(displayed, 0)
 
     def image(self, displayed: Pixels, frame: int) -> Image:

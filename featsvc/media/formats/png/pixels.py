@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from featsvc_kernels import png as kernels
-from isal import igzip_lib
 from numpy.typing import NDArray
 
 from featsvc.media.formats.png.chunks import (
@@ -14,11 +13,11 @@ from featsvc.media.formats.png.chunks import (
     RGB,
     RGB_ALPHA,
     Chunk,
-    InflateError,
     Layout,
     check,
     corrupt,
 )
+from featsvc.media.inflate import Inflater, cut
 from featsvc.media.options import Alpha
 from featsvc.media.task import Budget
 
@@ -27,8 +26,6 @@ Paint = Callable[[tuple[slice, slice], Pixels], None]
 """Takes the rows and columns of the picture that a strip fills, and its pixels (h, w, C)."""
 
 STRIP_BYTES = 2**18
-_PIECE_BYTES = 2**16
-"""Compressed bytes given at a time: the inflater copies what it has not used yet."""
 _BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0, Alpha.IGNORE: kernels.KEEP}
 # First row, first column, step of rows, step of columns of the passes of Adam7.
 _ADAM7 = (
@@ -43,48 +40,6 @@ _ADAM7 = (
 _BYTE = 8
 
 
-class Inflater:
-    """The bytes of a zlib stream that comes in pieces; never more than what is asked for."""
-
-    def __init__(self, pieces: Iterator[memoryview]) -> None:
-        self._pieces = pieces
-        self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_ZLIB)
-
-    def _inflate(self, size: int) -> bytes:
-        """Return up to `size` bytes; none only at the end of the stream."""
-        stream = self._stream
-        while not stream.eof:
-            piece: memoryview | bytes = b""
-            if stream.needs_input:
-                piece = next(self._pieces, b"")
-                if not piece:
-                    raise corrupt("its pixel data end too early")
-            try:
-                data: bytes = stream.decompress(piece, size)
-            except InflateError as exc:
-                raise corrupt(f"its pixel data are damaged ({exc})") from None
-            if data:
-                return data
-        return b""
-
-    def fill(self, buffer: memoryview) -> None:
-        """Fill a buffer. Raises MediaCorrupt where the data end before, or are damaged."""
-        at = 0
-        while at < len(buffer):
-            data = self._inflate(len(buffer) - at)
-            if not data:
-                raise corrupt("it has fewer pixels than its header says")
-            buffer[at : at + len(data)] = data
-            at += len(data)
-
-    def finish(self) -> None:
-        """Look for the end of the stream, and so at its checksum.
-
-        More data than pixels are harmless, as in every viewer, and not read: they could be endless.
-        """
-        self._inflate(1)
-
-
 def join(content: bytes, chunks: Iterator[Chunk], skip: int = 0) -> Iterator[memoryview]:
     """Yield the data of the chunks in small pieces, without their first `skip` bytes.
 
@@ -93,8 +48,7 @@ def join(content: bytes, chunks: Iterator[Chunk], skip: int = 0) -> Iterator[mem
     view = memoryview(content)
     for chunk in chunks:
         check(content, chunk)
-        for at in range(chunk.start + skip, chunk.end, _PIECE_BYTES):
-            yield view[at : min(at + _PIECE_BYTES, chunk.end)]
+        yield from cut(view[chunk.start + skip : chunk.end])
 
 
 def output_channels(layout: Layout) -> int:

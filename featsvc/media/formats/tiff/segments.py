@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from featsvc.media.codecs.libtiff import DecodeFailed, Shape, StripDecoder
 from featsvc.media.formats.tiff import layout as kinds
+from featsvc.media.formats.tiff.deflate import inflate, undo_predictor
 from featsvc.media.formats.tiff.directory import Directory, Tag, damaged
 from featsvc.media.formats.tiff.layout import Layout, Segment
 from featsvc.media.task import Task
@@ -23,6 +24,9 @@ _PIXEL_SCANS_PER_MS = 500_000
 """A scan of a JPEG takes about 2 ns a pixel."""
 _START_OF_SCAN = b"\xff\xda"
 
+_DEFLATED = frozenset({kinds.DEFLATE, kinds.OLD_DEFLATE})
+_OURS = _DEFLATED | {kinds.NONE}
+"""What needs no codec of libtiff."""
 _MOST_EXPANDED = {
     # A string of the full table for a code of 12 bits; a run of 258 for 2 bits; a run of 128 for 2
     # bytes; a run of 63 half bytes for one.
@@ -86,12 +90,24 @@ class Segments:
             if self._buffer.size < size:
                 self._buffer = np.empty(size, np.uint8)
             into = self._buffer[:size]
+        if layout.compression in _DEFLATED:
+            self._inflate(raw, into, number)
+            return into.reshape(-1, layout.row_bytes)
         self._check_cost(raw, segment, size)
         try:
             self._decoder(segment.stored_rows, raw, size).decode(raw, into)
         except DecodeFailed as failed:
             raise damaged(f"{self._name(number)}: {failed}") from None
         return into.reshape(-1, layout.row_bytes)
+
+    def _inflate(self, raw: NDArray[np.uint8], into: NDArray[np.uint8], number: int) -> None:
+        layout, directory = self._layout, self._layout.directory
+        raw = _REVERSED[raw] if layout.reversed_bits else raw
+        inflate(raw, into, self._task.budget, self._name(number))
+        predictor = directory.number(Tag.PREDICTOR) if Tag.PREDICTOR in directory else 1
+        together = 1 if layout.kind.separate_planes else layout.samples
+        rows = into.reshape(-1, layout.row_bytes)
+        undo_predictor(rows, predictor, layout.kind.bits, together, directory.order)
 
     def chunks(self, rows: NDArray[np.uint8], segment: Segment) -> Iterator[tuple[int, int, int]]:
         """Yield (first row, last row, first row of `rows`) of parts that convert quickly."""
@@ -151,7 +167,7 @@ class Segments:
             raise damaged(f"{self._name(number)} has {stored:,} bytes, too few for {size:,}")
         raw = self._content[offset : offset + stored]
         # libtiff reverses bits in place.
-        alters = self._layout.reversed_bits and self._layout.compression != kinds.NONE
+        alters = self._layout.reversed_bits and self._layout.compression not in _OURS
         return raw.copy() if alters else raw
 
     def _check_cost(self, raw: NDArray[np.uint8], segment: Segment, size: int) -> None:
