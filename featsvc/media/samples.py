@@ -9,10 +9,10 @@ from featsvc_kernels import samples as kernels
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from featsvc.media.flatten import BACKGROUNDS
 from featsvc.media.kinds import OPAQUE, PREMULTIPLIED
 from featsvc.media.options import Alpha
 
-_BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0, Alpha.IGNORE: -1}
 _BYTE_BITS, _WIDE_BITS = 8, 16
 
 
@@ -88,7 +88,7 @@ def flatten(
         out[:] = levels[..., :colours]
     else:
         premultiplied = kind == PREMULTIPLIED
-        kernels.composite(levels, colours, premultiplied, _BACKGROUNDS[alpha], out)
+        kernels.composite(levels, colours, premultiplied, BACKGROUNDS[alpha], out)
 
 
 def cmyk_to_rgb(levels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""PNG's pixels: undo the filters of rows, look up colours, flatten and compose transparency.
+"""PNG's pixels: undo the filters of rows, look up colours, compose frames.
 
 Source: W3C, "Portable Network Graphics (PNG) Specification (Third Edition)", 9.2 (filters), 13.12
 (samples), 13.16 (alpha). Blending rounds as Pillow's `Image.paste` does: to the nearest 255th.
@@ -17,8 +17,6 @@ NONE, SUB, UP, AVERAGE, PAETH = range(5)
 NO_KEY = np.full(3, -1, np.int64)
 """The key of `to_rgba` where no colour is transparent."""
 RGB, RGBA = 3, 4
-KEEP = -1
-"""The background of `flatten` that leaves the colours as they are stored."""
 
 _i32 = np.int32
 _OPAQUE = _i32(255)
@@ -186,25 +184,6 @@ def to_rgba(
                     sample = (sample << 8) | int(row[at + k * sample_bytes + i])
                 differs |= sample ^ key[k]
             target[RGBA * x + 3] = 255 if differs else 0
-
-
-@kernel(f"({_ROWS}, int64, uint8[:, ::1])")
-def flatten(rgba: NDArray[np.uint8], background: int, out: NDArray[np.uint8]) -> None:
-    """Write `rgba` (H, W * 4) on a grey `background`, 0 to 255 or `KEEP`, to `out` (H, W * 3)."""
-    for y in range(out.shape[0]):
-        row, target = rgba[y], out[y]
-        if background == KEEP:
-            for x in range(target.size // RGB):
-                for k in range(RGB):
-                    target[RGB * x + k] = row[RGBA * x + k]
-        else:
-            ground = _i32(background)
-            for x in range(target.size // RGB):
-                alpha = _i32(row[RGBA * x + 3])
-                below = ground * (_OPAQUE - alpha) + _i32(128)
-                for k in range(RGB):
-                    total = _i32(row[RGBA * x + k]) * alpha + below
-                    target[RGB * x + k] = (total + (total >> 8)) >> 8
 
 
 @kernel("(Array(uint8, 3, 'A', True), Array(uint8, 3, 'A', False))")

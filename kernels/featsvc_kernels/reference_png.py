@@ -50,14 +50,6 @@ def to_rgba(rows: Bytes, channels: int, sample_bytes: int, key: NDArray[np.int64
     return np.dstack((rgb, last)).astype(np.uint8)
 
 
-def flatten(rgba: Bytes, background: int) -> Bytes:
-    """Return RGBA (H, W, 4) on a grey background, to the nearest level; below 0: no background."""
-    if background < 0:
-        return rgba[..., :3]
-    colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255
-    return np.rint(colour * alpha + background * (1 - alpha)).astype(np.uint8)
-
-
 def compose(frame: Bytes, canvas: Bytes) -> Bytes:
     """Return `frame` over `canvas`, both straight RGBA (13.16); where both are clear, the canvas.
 

@@ -34,6 +34,14 @@ def composite(
     return values.astype(np.uint8)
 
 
+def flatten(rgba: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
+    """Return RGBA (H, W, 4) on a grey background, to the nearest level; below 0: no background."""
+    if background < 0:
+        return rgba[..., :3]
+    colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255
+    return np.asarray(np.rint(colour * alpha + background * (1 - alpha)).astype(np.uint8))
+
+
 def cmyk_to_rgb(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 of `levels` (H, W, 4)."""
     light = 255 - levels[..., 3, None].astype(np.int64)

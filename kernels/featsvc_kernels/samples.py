@@ -11,6 +11,10 @@ from featsvc_kernels.jit import kernel
 _BYTE = 8
 _GREY = 1
 _OPAQUE = 255
+RGB, RGBA = 3, 4
+KEEP = -1
+"""The background that leaves the colours as they are stored."""
+_i32 = np.int32
 
 
 @kernel("(Array(uint8, 2, 'C', True), int64, boolean, uint8[:, ::1])")
@@ -56,8 +60,8 @@ def composite(
 ) -> None:
     """Lay colours over a background of one level, by their alpha, to `out` (H, W, 3) uint8.
 
-    `levels` (H, W, C) uint8: grey (`colours` 1) or RGB (3), then alpha. A `background` of -1 drops
-    the alpha.
+    `levels` (H, W, C) uint8: grey (`colours` 1) or RGB (3), then alpha. A `background` of
+    `KEEP` drops the alpha.
     """
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -72,6 +76,25 @@ def composite(
                 if background >= 0:
                     value = _divide_by_255(background * (255 - alpha) + value * alpha)
                 out[y, x, c] = value
+
+
+@kernel("(Array(uint8, 2, 'C', True), int64, uint8[:, ::1])")
+def flatten(rgba: NDArray[np.uint8], background: int, out: NDArray[np.uint8]) -> None:
+    """Write `rgba` (H, W * 4) on a grey `background`, 0 to 255 or `KEEP`, to `out` (H, W * 3)."""
+    for y in range(out.shape[0]):
+        row, target = rgba[y], out[y]
+        if background == KEEP:
+            for x in range(target.size // RGB):
+                for k in range(RGB):
+                    target[RGB * x + k] = row[RGBA * x + k]
+        else:
+            ground = _i32(background)
+            for x in range(target.size // RGB):
+                alpha = _i32(row[RGBA * x + 3])
+                below = ground * (_i32(_OPAQUE) - alpha) + _i32(128)
+                for k in range(RGB):
+                    total = _i32(row[RGBA * x + k]) * alpha + below
+                    target[RGB * x + k] = (total + (total >> 8)) >> 8
 
 
 @kernel("(Array(uint8, 3, 'C', True), uint8[:, :, :])")

@@ -1,7 +1,6 @@
 """`png` against its twins."""
 
 import numpy as np
-import pytest
 from featsvc_kernels import png
 from featsvc_kernels import reference_png as reference
 from hypothesis import given, settings
@@ -98,17 +97,6 @@ def test_to_rgba_equals_twin(
     out = np.empty((3, 4 * width), np.uint8)
     png.to_rgba(rows, channels, sample_bytes, key, out)
     twin = reference.to_rgba(rows, channels, sample_bytes, key)
-    np.testing.assert_array_equal(out.reshape(twin.shape), twin)
-
-
-@pytest.mark.parametrize("background", [255, 0, 77, png.KEEP])
-def test_flatten_of_every_colour_and_alpha(background: int) -> None:
-    colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
-    rgba = np.stack((colour, 255 - colour, colour // 2, alpha), axis=-1).astype(np.uint8)
-    rgba.flags.writeable = False
-    out = np.empty((256, 768), np.uint8)
-    png.flatten(rgba.reshape(256, 1024), background, out)
-    twin = reference.flatten(rgba, background)
     np.testing.assert_array_equal(out.reshape(twin.shape), twin)
 
 

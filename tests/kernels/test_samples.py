@@ -77,3 +77,14 @@ def test_cmyk_equals_twin_and_pillow(seed: int, height: int, width: int) -> None
     np.testing.assert_array_equal(out, reference_samples.cmyk_to_rgb(inks))
     picture = Image.frombytes("CMYK", (width, height), inks.tobytes()).convert("RGB")
     np.testing.assert_array_equal(out, np.asarray(picture))
+
+
+@pytest.mark.parametrize("background", [255, 0, 77, samples.KEEP])
+def test_flatten_of_every_colour_and_alpha(background: int) -> None:
+    colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.stack((colour, 255 - colour, colour // 2, alpha), axis=-1).astype(np.uint8)
+    rgba.flags.writeable = False
+    out = np.empty((256, 768), np.uint8)
+    samples.flatten(rgba.reshape(256, 1024), background, out)
+    twin = reference_samples.flatten(rgba, background)
+    np.testing.assert_array_equal(out.reshape(twin.shape), twin)

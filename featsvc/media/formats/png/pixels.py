@@ -6,6 +6,7 @@ import numpy as np
 from featsvc_kernels import png as kernels
 from numpy.typing import NDArray
 
+from featsvc.media.flatten import flatten_rows
 from featsvc.media.formats.png.chunks import (
     CHANNELS,
     GREY,
@@ -26,7 +27,6 @@ Paint = Callable[[tuple[slice, slice], Pixels], None]
 """Takes the rows and columns of the picture that a strip fills, and its pixels (h, w, C)."""
 
 STRIP_BYTES = 2**18
-_BACKGROUNDS = {Alpha.WHITE: 255, Alpha.BLACK: 0, Alpha.IGNORE: kernels.KEEP}
 # First row, first column, step of rows, step of columns of the passes of Adam7.
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -59,7 +59,7 @@ def output_channels(layout: Layout) -> int:
 def flatten(rgba: Pixels, alpha: Alpha) -> Pixels:
     """Put RGBA (h, w * 4) on a background; returns RGB (h, w * 3)."""
     flat = np.empty((len(rgba), rgba.shape[1] // kernels.RGBA * kernels.RGB), np.uint8)
-    kernels.flatten(rgba, _BACKGROUNDS[alpha], flat)
+    flatten_rows(rgba, alpha, flat)
     return flat
 
 
