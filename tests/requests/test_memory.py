@@ -6,19 +6,18 @@ from featsvc.requests import WorkPool
 from featsvc.requests.memory import Trimmer
 from tests.patience import until
 
-BLOCK_BYTES, BLOCKS = 100_000, 1_500
+BLOCK_BYTES = 100_000
 """Small blocks lie in the heap, where glibc keeps them if one after them is in use."""
 
 
-def fill() -> bytes:
-    """Allocate and free 150 MB; return the last block, which holds the heap up."""
-    blocks = [bytes(BLOCK_BYTES) for _ in range(BLOCKS)]
-    return blocks.pop()
+def fill(blocks: int) -> bytes:
+    """Allocate and free so many blocks; return the last one, which holds the heap up."""
+    return [bytes(BLOCK_BYTES) for _ in range(blocks)].pop()
 
 
 def test_growth_beyond_the_slack_is_trimmed() -> None:
     patient, strict = Trimmer(2**40), Trimmer(2**20)
-    held = fill()
+    held = fill(1_500)
     grown = strict.resident_bytes()
     patient.trim()
     assert strict.resident_bytes() > grown - 10 * 2**20
@@ -32,10 +31,11 @@ def test_growth_beyond_the_slack_is_trimmed() -> None:
 
 def test_an_idle_pool_gives_memory_back() -> None:
     async def scenario() -> None:
+        # Less than is trimmed between two jobs.
         pool, watch = WorkPool(threads=1, max_queue=1), Trimmer(0)
         before = watch.resident_bytes()
-        held, _ = await pool.run(lambda: (fill(), bytes(1)))
-        small = before + 50 * 2**20
+        held, _ = await pool.run(lambda: fill(500))
+        small = before + 15 * 2**20
         await asyncio.to_thread(
             until, lambda: watch.resident_bytes() < small, "no memory came back"
         )
