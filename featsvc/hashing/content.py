@@ -112,6 +112,8 @@ def hash_content(
                     on_image(pixels)
                 frames += 1
                 clock.hashed()
+                # Else they would stay in memory while the next frame is decoded.
+                del image, pixels
         except tuple(_OUTCOMES) as exc:
             if must_decode and not isinstance(exc, UnsupportedMedia):
                 raise
