@@ -22,7 +22,7 @@ def test_growth_beyond_the_slack_is_trimmed() -> None:
     patient.trim()
     assert strict.resident_bytes() > grown - 10 * 2**20
     strict.trim()
-    assert strict.resident_bytes() < grown - 100 * 2**20
+    assert strict.resident_bytes() < grown - 50 * 2**20
     assert held
     for trimmer in (patient, strict):
         trimmer.close()
