@@ -1,7 +1,7 @@
 """The C libraries that Pillow carries, opened by their own interfaces.
 
 Pillow decodes TIFF through libtiff and WebP through libwebp, but shows neither their warnings nor
-their strips. docs/adr/0009-libtiff-and-libwebp-by-their-own-doors.md says why this was chosen.
+their strips. docs/adr/0009-decoders-by-their-own-interfaces.md says why this was chosen.
 """
 
 import ctypes
