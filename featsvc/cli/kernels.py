@@ -9,7 +9,7 @@ import click
 
 _HASHING = (
     *("colour", "framing", "minhash", "near_copies", "pdq"),
-    *("png", "resample", "samples", "segments", "tilting", "tlsh", "wavelet"),
+    *("jarosz", "png", "resample", "samples", "segments", "tilting", "tlsh", "vp8l", "wavelet"),
 )
 NEEDED: Mapping[str, Collection[str]] = {"serve": (), "hash": _HASHING, "features": ("fold",)}
 """Command -> the modules of `featsvc_kernels` that it imports; empty for all."""
