@@ -43,6 +43,12 @@ class ImportRow(NamedTuple):
     withdrawn: bool = False
     unstable_signals: int = 0
 
+    def __repr__(self) -> str:
+        # Retries are identified by it: without such signals it reads as before they were counted.
+        fields = zip(self._fields, self, strict=True)
+        shown = ", ".join(f"{k}={v!r}" for k, v in fields if k != "unstable_signals" or v)
+        return f"ImportRow({shown})"
+
 
 def check_row(row: ImportRow) -> None:
     """Raises InvalidInput, its `field` naming the column."""
