@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-_SIDE = 9_990
+SIDE = 9_990
 
 
 def _save(picture: Image.Image, name: str, **options: object) -> bytes:
@@ -33,12 +33,13 @@ def tiff_tile_bomb(side: int = 32_768) -> bytes:
 
 
 @cache
-def heavy_files() -> tuple[bytes, ...]:
-    """Files whose headers declare far more than their bytes."""
-    grey = Image.new("L", (_SIDE, _SIDE), 128)
-    rgb = Image.new("RGB", (_SIDE, _SIDE), (10, 200, 90))
-    rgba = Image.new("RGBA", (4_000, 4_000), (10, 200, 90, 120))
-    floats = Image.fromarray(np.linspace(0, 1, 16_000_000, dtype=np.float32).reshape(4_000, 4_000))
+def heavy_files(side: int = SIDE) -> tuple[bytes, ...]:
+    """Files whose headers declare far more than their bytes, of `side` or less on each side."""
+    part = side * 2 // 5
+    grey = Image.new("L", (side, side), 128)
+    rgb = Image.new("RGB", (side, side), (10, 200, 90))
+    rgba = Image.new("RGBA", (part, part), (10, 200, 90, 120))
+    floats = Image.fromarray(np.linspace(0, 1, part**2, dtype=np.float32).reshape(part, part))
     return (
         _save(rgb, "WEBP", method=0, quality=1),
         _save(rgba, "WEBP", method=0, lossless=True),

@@ -1,6 +1,6 @@
 """Mutated and heavy pictures through a service: python -m tests.fuzz.served_media [COUNT] [SEED]
 
-Eight callers send them to Screen. The run is in ten parts; after each, the resident memory of the
+Eight callers send them to Screen. The run is in parts; after each, the resident memory of the
 service is noted. Exits 1 where
 
 - memory after the last part is more than 5 % over that before, when each decoder had run,
@@ -29,12 +29,12 @@ from featsvc_client.v1 import screening_pb2, types_pb2
 from featsvc.errors import FeatsvcError
 from featsvc.media import Limits, probe
 from featsvc.requests.pool import IDLE_S
-from tests.fuzz.heavy import heavy_files
+from tests.fuzz.heavy import SIDE, heavy_files
 from tests.fuzz.media import mutate, seed_files
 from tests.integration.running import Running, hold, running
 
 CALLERS, THREADS, PARTS = 8, 2, 10
-HEAVY_SHARE = 0.02
+HEAVY_SHARE, WARM_UP = 0.02, 100
 FLAT = 1.05
 NOISE_BYTES = 32 * 2**20
 _EXPECTED = frozenset({"INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"})
@@ -72,18 +72,18 @@ class Watch(threading.Thread):
         self.join()
 
 
-def files(seed: int, count: int) -> Iterator[bytes]:
+def files(seed: int, count: int, side: int) -> Iterator[bytes]:
     """Yield mutated small files, and among them whole files that are heavy to decode."""
     rng = random.Random(seed)
-    small, heavy = seed_files(), heavy_files()
+    small, heavy = seed_files(), heavy_files(side)
     for _ in range(count):
         yield rng.choice(heavy) if rng.random() < HEAVY_SHARE else mutate(rng, small)
 
 
-def estimate(content: bytes, limits: Limits) -> int:
+def estimate(content: bytes) -> int:
     """Return what the header says decoding takes; 0 where it is refused."""
     try:
-        return probe(content, limits).peak_bytes
+        return probe(content, Limits()).peak_bytes
     except FeatsvcError:
         return 0
 
@@ -108,9 +108,19 @@ def _run_part(clients: list[Client], contents: list[bytes], report: Report) -> N
                 report.findings.append(f"a call failed: {outcome}")
 
 
-def fuzz(count: int, seed: int, note: Callable[[str], object] = print) -> Report:
-    """Send `count` files; return what came of them."""
-    report, limits = Report(), Limits()
+def fuzz(
+    count: int,
+    seed: int,
+    *,
+    parts: int = PARTS,
+    side: int = SIDE,
+    note: Callable[[str], object] = print,
+) -> Report:
+    """Send `count` files in parts, with a pause after each; return what came of them.
+
+    `side` is that of the heaviest pictures, in pixels.
+    """
+    report = Report()
     options, environ = ("--redis", "unix:///nowhere"), {"FEATSVC_SERVER_THREADS": str(THREADS)}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -118,32 +128,33 @@ def fuzz(count: int, seed: int, note: Callable[[str], object] = print) -> Report
     ):
         clients = [service.client() for _ in range(CALLERS)]
         hold(clients[0], "pdq", "md5")
-        _run_part(clients, [*heavy_files(), *seed_files()] * 2, Report())  # each decoder has run
+        _run_part(
+            clients, [*heavy_files(side), *seed_files(), *files(0, WARM_UP, side)] * 2, Report()
+        )  # each decoder has run
         watch = Watch(psutil.Process(service.process.pid))
         time.sleep(2 * IDLE_S)
         before = watch.resident_bytes()
         note(f" before: {before >> 20} MiB")
         watch.start()
-        sent = files(seed, count)
-        for part in range(PARTS):
-            contents = [next(sent) for _ in range(count // PARTS)]
+        sent = files(seed, count, side)
+        for part in range(parts):
+            contents = [next(sent) for _ in range(count // parts)]
             _run_part(clients, contents, report)
             time.sleep(2 * IDLE_S)
             report.resident_bytes.append(watch.resident_bytes())
             note(f"{(part + 1) * len(contents):7,} files: {report.resident_bytes[-1] >> 20} MiB")
         watch.stop()
-        _judge(report, service, before, watch.peak_bytes, limits)
+        _judge(report, service, before, watch.peak_bytes, side)
         for client in clients:
             client.close()
     return report
 
 
-def _judge(report: Report, service: Running, before: int, peak: int, limits: Limits) -> None:
+def _judge(report: Report, service: Running, before: int, peak: int, side: int) -> None:
     service.check_healthy()
     if chatter := [line for line in service.log.splitlines() if not line.startswith(("{", "20"))]:
         report.findings.append(f"stderr: {chatter[0]}")
-    heaviest = sorted((estimate(c, limits) for c in heavy_files()), reverse=True)
-    report.estimate_bytes = THREADS * heaviest[0]
+    report.estimate_bytes = THREADS * max(map(estimate, heavy_files(side)))
     report.peak_bytes = peak - before
     if report.peak_bytes > report.estimate_bytes + NOISE_BYTES:
         report.findings.append(
