@@ -1,9 +1,12 @@
 """Decode pictures and animations within limits."""
 
+import logging
 import struct
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from featsvc.errors import (
     FeatsvcError,
@@ -19,12 +22,20 @@ from featsvc.media.options import DecodeOptions, Frames, Image, Limits
 from featsvc.media.sniff import HEIC, sniff
 from featsvc.media.task import Budget, Task
 
+log = logging.getLogger("featsvc.media")
+
 
 def check_content(content: bytes, limits: Limits) -> None:
     """Raise InvalidInput (CONTENT_EMPTY) for no bytes, MediaTooLarge for more than allowed."""
     if not content:
         raise InvalidInput("content is empty; send the bytes of a picture", reason="CONTENT_EMPTY")
     limits.check_bytes(len(content))
+
+
+def _place(error: Exception) -> str:
+    """Return file and line where an exception was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 @contextmanager
@@ -37,6 +48,8 @@ def _guarded() -> Iterator[None]:
     except MemoryError as exc:
         raise MediaTooLarge("not enough memory to decode this picture; send a smaller one") from exc
     except Exception as exc:
+        # Without its text, which may quote the content.
+        log.error("decoding raised %s at %s; please report it", type(exc).__name__, _place(exc))
         raise MediaCorrupt(
             f"the picture does not decode: {type(exc).__name__}; it is truncated or damaged; send "
             "the whole file"
