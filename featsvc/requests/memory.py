@@ -10,6 +10,19 @@ import mmap
 import os
 
 _STATM = "/proc/self/statm"
+_M_MMAP_THRESHOLD = -3
+MAPPED_BYTES = 4 * 2**20
+"""From this size on, NumPy asks for huge pages."""
+
+
+def map_large_blocks() -> None:
+    """Let every large block be a mapping of its own, which goes back as soon as it is freed.
+
+    glibc would soon take blocks of up to 32 MiB from its heap, where the kernel fills the huge pages
+    that pixels leave behind again. Applies to the whole process.
+    """
+    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 class Trimmer:

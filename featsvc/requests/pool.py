@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from featsvc.errors import Overloaded
-from featsvc.requests.memory import Trimmer
+from featsvc.requests.memory import Trimmer, map_large_blocks
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class WorkPool:
         self._capacity = self.threads + max_queue
         self._pending = 0
         self._lock = threading.Lock()
+        map_large_blocks()
         # Each knows the process at its smallest: when idle that is less than between two jobs.
         self._busy_trimmer, self._idle_trimmer = (
             Trimmer(BUSY_SLACK_BYTES),

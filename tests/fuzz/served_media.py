@@ -28,7 +28,7 @@ from featsvc_client.v1 import screening_pb2, types_pb2
 
 from featsvc.errors import FeatsvcError
 from featsvc.media import Limits, probe
-from featsvc.requests.pool import IDLE_S
+from featsvc.requests.pool import BUSY_SLACK_BYTES, IDLE_S
 from tests.fuzz.heavy import SIDE, heavy_files
 from tests.fuzz.media import mutate, seed_files
 from tests.integration.running import Running, hold, running
@@ -36,7 +36,8 @@ from tests.integration.running import Running, hold, running
 CALLERS, THREADS, PARTS = 8, 2, 10
 HEAVY_SHARE, WARM_UP = 0.02, 100
 FLAT = 1.05
-NOISE_BYTES = 32 * 2**20
+NOISE_BYTES = BUSY_SLACK_BYTES + 32 * 2**20
+"""Freed memory that a busy worker keeps, contents and answers of the callers, Python itself."""
 _EXPECTED = frozenset({"INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"})
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import numpy as np
+
 from featsvc.requests import WorkPool
-from featsvc.requests.memory import Trimmer
+from featsvc.requests.memory import Trimmer, map_large_blocks
 from tests.patience import until
 
 BLOCK_BYTES = 100_000
@@ -27,6 +29,18 @@ def test_growth_beyond_the_slack_is_trimmed() -> None:
     for trimmer in (patient, strict):
         trimmer.close()
         assert trimmer.resident_bytes() == 0
+
+
+def test_large_blocks_go_back_when_they_are_freed() -> None:
+    map_large_blocks()
+    watch = Trimmer(0)
+    blocks = [np.ones(8 * 2**20, np.uint8) for _ in range(20)]
+    # A small block after each would keep a heap from shrinking.
+    held = [bytes(BLOCK_BYTES) for _ in blocks]
+    full = watch.resident_bytes()
+    del blocks
+    assert watch.resident_bytes() < full - 150 * 2**20
+    assert held
 
 
 def test_an_idle_pool_gives_memory_back() -> None:
