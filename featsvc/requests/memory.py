@@ -18,8 +18,8 @@ MAPPED_BYTES = 4 * 2**20
 def map_large_blocks() -> None:
     """Let every large block be a mapping of its own, which goes back as soon as it is freed.
 
-    glibc would soon take blocks of up to 32 MiB from its heap, where the kernel fills the huge pages
-    that pixels leave behind again. Applies to the whole process.
+    glibc would soon take blocks of up to 32 MiB from its heap, where the kernel fills again the
+    huge pages that pixels leave behind. Applies to the whole process.
     """
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
