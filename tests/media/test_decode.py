@@ -1,6 +1,8 @@
 """Decoding: every format and option, and every kind of bad input."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 
@@ -350,3 +352,12 @@ def test_pillow_neither_warns_nor_logs(caplog: pytest.LogCaptureFixture) -> None
     with pytest.raises(MediaCorrupt):
         decode(bytes(tiff), EXACT, LIMITS)
     assert not caplog.records
+
+
+def test_what_decodes_nothing_loads_no_kernels() -> None:
+    """Numba takes more than a second, which every command would pay: the limits are here."""
+    program = "import sys, featsvc.config, featsvc.media.formats; print('numba' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge, UnsupportedMedia
 from featsvc.media import DecodeOptions, Fidelity, Limits, decode, probe
-from featsvc.media.formats.jpeg.segments import mend, read_layout, read_scans
+from featsvc.media.formats.jpeg.segments import read_layout, read_scans, repair
 from tests.hashing.photographs import noise, photograph
 from tests.media import write_jpeg
 from tests.media.write_jpeg import by_pillow, jpeg, scan_data, segment, with_frame
@@ -124,8 +124,8 @@ def test_a_damaged_scan_is_corrupt_or_reads_without_a_warning(name: str) -> None
             assert pixels.shape == wanted.shape
             np.testing.assert_array_equal(pixels, by_pillow(damaged))
             inks = read_layout(content).colour in ("cmyk", "ycck")
-            mended = mend(damaged, read_layout(damaged))
-            simplejpeg.decode_jpeg(mended, "CMYK" if inks else "RGB", strict=True)
+            repaired = repair(damaged, read_layout(damaged))
+            simplejpeg.decode_jpeg(repaired, "CMYK" if inks else "RGB", strict=True)
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -1,5 +1,6 @@
 """PNG: every kind, layout and damage, animations, orientation, and what decoding may take."""
 
+import io
 import os
 import random
 import struct
@@ -25,7 +26,6 @@ from featsvc.media import (
     decode_frames,
     probe,
 )
-from featsvc.media.codecs import pillow
 from featsvc.media.exif import apply_orientation
 from featsvc.media.formats import png
 from featsvc.media.formats.png.chunks import CHANNELS, DEPTHS
@@ -48,9 +48,19 @@ def decoded(content: bytes, alpha: Alpha = Alpha.WHITE) -> NDArray[np.uint8]:
 
 
 def through_pillow(content: bytes, alpha: Alpha = Alpha.WHITE) -> NDArray[np.uint8]:
-    options = replace(EXACT, alpha=alpha)
-    task = Task(content, probe(content, LIMITS), options, LIMITS, Budget(10_000))
-    return next(pillow.decode(task)).pixels
+    """Pillow's pixels, of 16 bits the high byte, pasted by Pillow on the background."""
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        if picture.mode.startswith("I"):
+            return (np.asarray(picture) >> 8).astype(np.uint8)
+        if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+            return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+        rgba = picture.convert("RGBA")
+        if alpha is Alpha.IGNORE:
+            return np.asarray(rgba.convert("RGB"))
+        flat = Image.new("RGB", rgba.size, (GROUNDS[alpha],) * 3)
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+        return np.asarray(flat)
 
 
 def flat(rgba: NDArray[np.uint8], alpha: Alpha) -> NDArray[np.uint8]:

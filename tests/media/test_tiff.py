@@ -138,7 +138,7 @@ def _pillow(content: bytes, alpha: Alpha) -> NDArray[np.uint8]:
 
 
 def _pillow_is_right(key: Any, compression: int) -> bool:
-    """Whether Pillow reads the kind; what it gets wrong is what was mended here."""
+    """Whether Pillow reads the kind; what it gets wrong is what was repaired here."""
     prefix, photometric, numbers, _, bits, _ = key
     (number, *_), (depth, *_) = numbers, bits
     wide = depth > 16 or number != tiffs.UNSIGNED

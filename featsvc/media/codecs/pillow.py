@@ -1,4 +1,7 @@
-"""Decode through Pillow: all formats but common JPEG, each with the plugin of the sniffed type."""
+"""Decode through Pillow: GIF, and WebP and AVIF where their libraries are not beside it.
+
+Each with the plugin of the sniffed type alone.
+"""
 
 import io
 import logging
@@ -8,31 +11,19 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, TiffImagePlugin
 from PIL import Image as PillowImage
 
 from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
 from featsvc.media import sniff
-from featsvc.media.exif import is_orientation, parse_orientation, undo_orientation
+from featsvc.media.exif import parse_orientation
 from featsvc.media.flatten import flatten
 from featsvc.media.options import Alpha, Frames, Image, Provenance, orient
 from featsvc.media.task import Budget, Task
 
-PLUGINS = {
-    sniff.JPEG: "JPEG",
-    sniff.PNG: "PNG",
-    sniff.GIF: "GIF",
-    sniff.BMP: "BMP",
-    sniff.TIFF: "TIFF",
-    sniff.WEBP: "WEBP",
-    sniff.AVIF: "AVIF",
-}
+_PLUGINS = {sniff.GIF: "GIF", sniff.WEBP: "WEBP", sniff.AVIF: "AVIF"}
 
-_PEAK_BYTES = 14
-"""Most bytes a pixel: RGBA in the decoder and beside it, the flattened copy and its array."""
 _STRIP_PIXELS = 1_000_000
-_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
-_WIDE_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+_WITH_ALPHA = frozenset({"RGBA", "LA", "PA"})
 
 # Limits.check_size runs first and is stricter.
 PillowImage.MAX_IMAGE_PIXELS = None
@@ -82,11 +73,6 @@ class _BudgetedReader(io.BytesIO):
         return super().read(size)
 
 
-def peak_bytes(width: int, height: int) -> int:
-    """Estimate the most memory that decoding through Pillow takes."""
-    return _PEAK_BYTES * width * height
-
-
 class _Decoder:
     """Decodes the frames of one file; reads only its header until `read` is called.
 
@@ -98,7 +84,7 @@ class _Decoder:
         self._budget = budget
         self._reader = _BudgetedReader(content, budget)
         with _as_corrupt(media_type):
-            self._picture = PillowImage.open(self._reader, formats=[PLUGINS[media_type]])
+            self._picture = PillowImage.open(self._reader, formats=[_PLUGINS[media_type]])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,13 +107,6 @@ class _Decoder:
         """Decode the frame to stored pixels (H, W) or (H, W, 3), and its EXIF orientation or 0."""
         picture = self._picture
         with _as_corrupt(self._media_type):
-            if isinstance(picture, TiffImagePlugin.TiffImageFile):
-                # Pillow applies the orientation of TIFF itself and removes the tag.
-                tag = picture.tag_v2.get(ExifTags.Base.Orientation, 0)
-                orientation = tag if isinstance(tag, int) and is_orientation(tag) else 0
-                return undo_orientation(
-                    _to_pixels(picture, alpha, self._budget), orientation
-                ), orientation
             pixels = _to_pixels(picture, alpha, self._budget)
             exif = picture.info.get("exif", b"")
             return pixels, parse_orientation(exif) if isinstance(exif, bytes) else 0
@@ -164,12 +143,6 @@ def decode(task: Task, *, count_frames: bool = False) -> Iterator[Image]:
 def _to_pixels(picture: PillowImage.Image, alpha: Alpha, budget: Budget) -> NDArray[np.uint8]:
     picture.load()
     mode = picture.mode
-    if mode in _WIDE_GREY:
-        return (np.asarray(picture) >> 8).astype(np.uint8)
-    if mode in ("I", "F"):
-        return _stretch(np.asarray(picture))
-    if mode == "LAB":
-        return np.asarray(picture.getchannel("L"))
     has_alpha = mode in _WITH_ALPHA or "transparency" in picture.info
     target = "RGBA" if has_alpha else "L" if mode in ("1", "L") else "RGB"
     width, height = picture.size
@@ -181,12 +154,3 @@ def _to_pixels(picture: PillowImage.Image, alpha: Alpha, budget: Budget) -> NDAr
         out[top : top + rows] = flatten(pixels, alpha, budget) if has_alpha else pixels
         budget.check()
     return out
-
-
-def _stretch(values: NDArray[np.int32] | NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scale the range of the values to 0 to 255: 32-bit samples have no agreed white."""
-    wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(wide.min()), float(wide.max())
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)

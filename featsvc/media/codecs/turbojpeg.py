@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt, UnsupportedMedia
-from featsvc.media.formats.jpeg.segments import Layout, mend
+from featsvc.media.formats.jpeg.segments import Layout, repair
 
 SHORT_SIDE = 512
 """Pixels on the short side below which PDQ needs full-size RGB (docs/hashing.md, "Decoding")."""
@@ -23,9 +23,9 @@ _MAX_SIDE = 65_500
 """Pixels of a side that libjpeg decodes at most; the format has 65,535."""
 
 _NO_END = "Premature end of JPEG file"
-# Warnings that may cost no pixel, unless they come from entropy-coded data: there the mended copy
+# Warnings that may cost no pixel, unless they come from entropy-coded data: there the repaired copy
 # gives the same one again.
-_MENDABLE = re.compile(
+_REPAIRABLE = re.compile(
     r"extraneous bytes before marker|bad ICC marker|Invalid SOS parameters|Unknown Adobe color|"
     rf"JFIF revision|{_NO_END}"
 )
@@ -81,24 +81,24 @@ def decode_jpeg(
         return _decode(content, layout, samples, denominator)
     except ValueError as exc:
         warning = str(exc)  # The error itself and this frame would make a circle.
-    mended = mend(content, layout) if _MENDABLE.search(warning) else content
-    if mended == content:
+    repaired = repair(content, layout) if _REPAIRABLE.search(warning) else content
+    if repaired == content:
         raise _corrupt(warning) from None
     try:
-        pixels = _decode(mended, layout, samples, denominator)
+        pixels = _decode(repaired, layout, samples, denominator)
     except ValueError as exc:
         raise _corrupt(warning if _NO_END in warning else str(exc)) from None
-    if not content.endswith(_END) and _has_bits_to_spare(mended, layout):
+    if not content.endswith(_END) and _has_bits_to_spare(repaired, layout):
         raise _corrupt(warning)
     return pixels
 
 
-def _has_bits_to_spare(mended: bytes, layout: Layout) -> bool:
+def _has_bits_to_spare(repaired: bytes, layout: Layout) -> bool:
     """Return whether a picture decodes without its last byte, too, before an end mark we added.
 
     Where it does not, all blocks were read, and from all the bytes there are.
     """
-    data = mended.removesuffix(_END).rstrip(_END[:1])
+    data = repaired.removesuffix(_END).rstrip(_END[:1])
     try:
         _decode(data[:-1] + _END, layout, GREY, 8)
     except ValueError:

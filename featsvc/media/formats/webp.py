@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from featsvc_kernels.vp8l import DAMAGED, TOO_LARGE, count_groups
 from numpy.typing import NDArray
 
 from featsvc.errors import MediaCorrupt
@@ -100,12 +99,15 @@ def _code_bytes(content: bytes, picture: _Picture, most_pixels: int) -> tuple[in
     start, end = picture.codes
     if start == end:
         return 0, 0
+    # Imported late: commands that decode nothing need no kernels.
+    from featsvc_kernels import vp8l  # noqa: PLC0415
+
     data = np.frombuffer(content, np.uint8, end - start, start)
     width, height = picture.width, picture.height
-    groups, cache_bits, decoded = count_groups(data, width, height, most_pixels)
-    if groups == DAMAGED:
+    groups, cache_bits, decoded = vp8l.count_groups(data, width, height, most_pixels)
+    if groups == vp8l.DAMAGED:
         raise MediaCorrupt("the WebP's codes are damaged; send the whole file")
-    if groups == TOO_LARGE:
+    if groups == vp8l.TOO_LARGE:
         tiles = -(-width // 4) * -(-height // 4)
         groups, cache_bits = min(_MOST_GROUPS, tiles, 8 * len(data) // _GROUP_BITS + 1), 11
     return groups * (4 * (_CODE_ENTRIES + _GREEN_ENTRIES[cache_bits]) + _GROUP_BYTES), decoded

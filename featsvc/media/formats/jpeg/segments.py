@@ -158,7 +158,7 @@ def has_line_count(content: bytes, layout: Layout) -> bool:
     return content.find(b"\xff\xdc\0\4", layout.scan.segment.end) >= 0
 
 
-def mend(content: bytes, layout: Layout) -> bytes:
+def repair(content: bytes, layout: Layout) -> bytes:
     """Return a copy without the mistakes of encoders that cost no pixel.
 
     Bytes between header segments and colour profiles are dropped, an unknown JFIF revision or

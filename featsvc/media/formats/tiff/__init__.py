@@ -12,7 +12,6 @@ from featsvc.errors import InvalidInput
 from featsvc.media import sniff
 from featsvc.media.formats.tiff.directory import read_directories
 from featsvc.media.formats.tiff.layout import KINDS, Layout, read_layout
-from featsvc.media.formats.tiff.pixels import read_page
 from featsvc.media.header import Header
 from featsvc.media.options import Frames, Image, Provenance, orient
 from featsvc.media.task import Task
@@ -59,6 +58,9 @@ def _pixels(layout: Layout) -> int:
 
 def decode(task: Task) -> Iterator[Image]:
     """Yield page after page; damage ends them after the last whole page."""
+    # Imported late: it loads kernels, which commands that decode nothing do not need.
+    from featsvc.media.formats.tiff.pixels import read_page  # noqa: PLC0415
+
     for index, directory in enumerate(read_directories(task.content)):
         layout = read_layout(directory)
         task.limits.check_size(*_extent(layout))

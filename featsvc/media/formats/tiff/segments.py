@@ -151,7 +151,7 @@ class Segments:
         offset, end = int(self._offsets[number]), self._content.size
         stored = int(self._sizes[number]) if self._sizes.size else 0
         if self._layout.compression == kinds.NONE:
-            # libtiff, too, mends the size of a single strip, and one that is missing.
+            # libtiff, too, corrects the size of a single strip, and one that is missing.
             if 0 < stored < size and self._count > 1:
                 raise damaged(f"{self._name(number)} has {stored:,} bytes, not {size:,}")
             stored = size
