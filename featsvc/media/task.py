@@ -3,9 +3,12 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featsvc.errors import TimedOut
 from featsvc.media.header import Header
-from featsvc.media.options import DecodeOptions, Limits
+from featsvc.media.options import DecodeOptions, Image, Limits, Provenance, orient
 
 
 class Budget:
@@ -39,3 +42,22 @@ class Task:
     limits: Limits
     budget: Budget
     luma_suffices: bool = False
+
+    def image(
+        self, stored: NDArray[np.uint8], orientation: int = 0, *, frame: int = 0, frames: int = 1
+    ) -> Image:
+        """Return a frame of stored pixels (H, W) or (H, W, 3), turned as the options say.
+
+        `orientation` is EXIF's, 0 where the file has none.
+        """
+        options = self.options
+        pixels, applied, _ = orient(stored, orientation, options)
+        return Image(
+            media_type=self.header.media_type,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            pixels=pixels,
+            provenance=Provenance(orientation, applied, options.fidelity, options.alpha),
+            frames=frames,
+            frame=frame,
+        )

@@ -17,7 +17,7 @@ from featsvc.errors import FeatsvcError, MediaCorrupt, MediaTooLarge
 from featsvc.media import sniff
 from featsvc.media.exif import parse_orientation
 from featsvc.media.flatten import flatten
-from featsvc.media.options import Alpha, Frames, Image, Provenance, orient
+from featsvc.media.options import Alpha, Frames, Image
 from featsvc.media.task import Budget, Task
 
 _PLUGINS = {sniff.GIF: "GIF", sniff.WEBP: "WEBP", sniff.AVIF: "AVIF"}
@@ -128,16 +128,7 @@ def decode(task: Task, *, count_frames: bool = False) -> Iterator[Image]:
         decoder.seek(index)
         task.limits.check_size(*decoder.size)
         pixels, orientation = decoder.read(options.alpha)
-        pixels, applied, _ = orient(pixels, orientation, options)
-        yield Image(
-            media_type=header.media_type,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            pixels=pixels,
-            provenance=Provenance(orientation, applied, options.fidelity, options.alpha),
-            frames=frames,
-            frame=index,
-        )
+        yield task.image(pixels, orientation, frame=index, frames=frames)
 
 
 def _to_pixels(picture: PillowImage.Image, alpha: Alpha, budget: Budget) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from featsvc.media.exif import parse_orientation
 from featsvc.media.flatten import flatten
 from featsvc.media.header import Header
 from featsvc.media.kinds import OPAQUE, STRAIGHT, Kind, Rule
-from featsvc.media.options import Alpha, Frames, Image, Provenance, orient
+from featsvc.media.options import Alpha, Frames, Image
 from featsvc.media.task import Task
 
 LOSSY, LOSSLESS = "lossy", "lossless"
@@ -207,16 +207,7 @@ def decode(task: Task) -> Iterator[Image]:
     content = content if file.end == len(content) else content[: file.end]
     count = header.frames if options.frames is Frames.ALL else 1
     for index, stored in enumerate(_decode_frames(content, file, task)):
-        pixels, applied, _ = orient(stored, file.orientation, options)
-        yield Image(
-            media_type=sniff.WEBP,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            pixels=pixels,
-            provenance=Provenance(file.orientation, applied, options.fidelity, options.alpha),
-            frames=header.frames,
-            frame=index,
-        )
+        yield task.image(stored, file.orientation, frame=index, frames=header.frames)
         if index + 1 == count:
             break
 

@@ -23,7 +23,7 @@ from featsvc.media.flatten import flatten
 from featsvc.media.formats.bmp.run_length import decode_runs
 from featsvc.media.header import Header
 from featsvc.media.kinds import OPAQUE, STRAIGHT, Kind, Rule, check_kind
-from featsvc.media.options import Alpha, Image, Provenance
+from featsvc.media.options import Alpha, Image
 from featsvc.media.task import Budget, Task
 
 _RLE8, _RLE4 = "RLE8", "RLE4"
@@ -164,19 +164,12 @@ def _read_masks(content: bytes, size: int, code: int, depth: int) -> tuple[tuple
 
 
 def decode(task: Task) -> Iterator[Image]:
-    content, options = task.content, task.options
+    content = task.content
     bitmap = _read_bitmap(content)
     if bitmap.masks:
-        pixels = _decode_masks(content, bitmap, task)
+        yield task.image(_decode_masks(content, bitmap, task))
     else:
-        pixels = _decode_palette(content, bitmap, task.budget)
-    yield Image(
-        media_type=sniff.BMP,
-        width=bitmap.width,
-        height=bitmap.height,
-        pixels=pixels,
-        provenance=Provenance(0, False, options.fidelity, options.alpha),
-    )
+        yield task.image(_decode_palette(content, bitmap, task.budget))
 
 
 def _strips(

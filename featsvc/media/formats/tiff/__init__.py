@@ -13,7 +13,7 @@ from featsvc.media import sniff
 from featsvc.media.formats.tiff.directory import read_directories
 from featsvc.media.formats.tiff.layout import KINDS, Layout, read_layout
 from featsvc.media.header import Header
-from featsvc.media.options import Frames, Image, Provenance, orient
+from featsvc.media.options import Frames, Image
 from featsvc.media.task import Task
 
 _LARGE_TILE = 2**24
@@ -66,17 +66,7 @@ def decode(task: Task) -> Iterator[Image]:
         task.limits.check_size(*_extent(layout))
         task.limits.check_peak(layout.width, layout.height, layout.peak_bytes)
         pixels = read_page(task, layout, f"page {index + 1}")
-        pixels, applied, _ = orient(pixels, layout.orientation, task.options)
-        yield Image(
-            media_type=sniff.TIFF,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            pixels=pixels,
-            provenance=Provenance(
-                layout.orientation, applied, task.options.fidelity, task.options.alpha
-            ),
-            frames=task.header.frames,
-            frame=index,
-        )
+        frames = task.header.frames
+        yield task.image(pixels, layout.orientation, frame=index, frames=frames)
         if task.options.frames is Frames.FIRST:
             return
