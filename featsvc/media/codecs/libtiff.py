@@ -46,6 +46,8 @@ _NEEDED = (
     "TIFFIsCODECConfigured",
 )
 _JPEG_COLOUR_MODE, _JPEG_AS_RGB = 65538, 1
+_INLINE_BYTES = 4
+"""Of a tag's value; a longer one lies elsewhere."""
 _SPARE_BYTES = 2**26
 """What a codec may allocate beside the strip: tables, windows, coefficients of a JPEG."""
 
@@ -88,7 +90,7 @@ def _read(handle: int, target: int, size: int) -> int:
 
 def _seek(handle: int, offset: int, whence: int) -> int:
     file = _File.from_address(handle)
-    base = (0, file.at, file.sizes[0] + file.sizes[1])[whence] if 0 <= whence <= 2 else 0  # noqa: PLR2004
+    base = (0, file.at, file.sizes[0] + file.sizes[1])[whence] if whence in range(3) else 0
     file.at = (base + offset) % 2**64
     return int(file.at)
 
@@ -286,11 +288,13 @@ def _write_head(shape: Shape, strip_bytes: int) -> bytes:
     rows = {}
     for tag, value in fields.items():
         kind, count, data = _pack(shape.order, value)
-        if len(data) > 4:  # noqa: PLR2004
+        if len(data) > _INLINE_BYTES:
             at = struct.pack(shape.order + "I", beyond_at + len(beyond))
             beyond += data + bytes(len(data) % 2)
             data = at
-        rows[tag] = struct.pack(shape.order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
+        rows[tag] = struct.pack(shape.order + "HHI", tag, kind, count) + data.ljust(
+            _INLINE_BYTES, b"\0"
+        )
     strip_at = struct.pack(shape.order + "HHII", 273, 4, 1, beyond_at + len(beyond))
     rows[273] = strip_at
     magic = (b"II" if shape.order == "<" else b"MM") + struct.pack(shape.order + "HI", 42, 8)
