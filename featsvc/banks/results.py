@@ -41,6 +41,7 @@ class ImportSummary:
     or by `replace`. `in_other_banks` counts entries of the file that share a signal with a live
     entry of another bank, `in_safe_lists` those for which that bank is a safe list.
     `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
+    `unknown_withdrawals` counts withdrawn rows that name no live entry of their source.
     `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
     them, find exact copies only.
     """
@@ -57,6 +58,7 @@ class ImportSummary:
     low_information: int = 0
     unmatchable_signals: int = 0
     unstable_signals: int = 0
+    unknown_withdrawals: int = 0
     bad: tuple[BadRow, ...] = ()
 
 
@@ -65,7 +67,8 @@ class ImportOptions:
     """How to import a list. Raises InvalidInput for labels or a source.
 
     Rows without a source get `source`; it and the external id identify a row's entry, also in a
-    withdrawal. All rows get `labels`. With an `etag` the bank must still be in that state.
+    withdrawal. All rows get `labels`. With `replace` the entries of the list's sources that it does
+    not hold are withdrawn. With an `etag` the bank must still be in that state.
     """
 
     source: str = ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter
 
-from featsvc.banks.curating import counting, editing, history, searching, settings
+from featsvc.banks.curating import counting, editing, history, rollback, searching, settings
 from featsvc.banks.lists import exporting, importing
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
@@ -285,7 +285,7 @@ class BankStore:
 
         Raises NotFound, InvalidInput for the revision, Conflict for the etag.
         """
-        return history.rollback(
+        return rollback.rollback(
             self._database, bank_id, revision, context, etag=etag, dry_run=dry_run
         )
 

@@ -88,7 +88,7 @@ def read(store: BankStore) -> dict[str, Any]:
     with store.view() as view:
         layers = Layers.on_rows(view.live_signals())
         snapshot = Snapshot(view.head, view.banks(), layers.views(view.banks()))
-        live = list(view.entries_where(entries.c.removed_revision.is_(None)))
+        live = list(view.entries_where(entries.c.removed_change.is_(None)))
     options = MatchOptions(max_results=100)
     answers = {
         "entries": [(*_ENTRY(e), [_SIGNAL(s) for s in e.signals]) for e in live],

@@ -98,9 +98,14 @@ def test_a_file_withdraws_within_its_source(bank: BankStore) -> None:
     assert live_ids(bank) == {("2819", ""), ("28191", "feed"), ("28191", "partner")}
 
 
-def test_replace_keeps_entries_of_the_same_id_and_source(bank: BankStore) -> None:
+def test_replace_withdraws_entries_of_the_sources_of_the_list(bank: BankStore) -> None:
+    before = live_ids(bank)
     import_rows(bank, f"pdq,{0:064x},2819,feed,", f"pdq,{9:064x},28191,new,", replace=True)
-    assert live_ids(bank) == {("2819", "feed"), ("28191", "new")}
+    gone = {("28191", "feed")}
+    assert gone < before
+    assert live_ids(bank) == before - gone | {("28191", "new")}
+    import_rows(bank, f"pdq,{9:064x},28191,new,", source="partner", replace=True)
+    assert {source for _, source in live_ids(bank)} == {"", "feed", "new"}
 
 
 def test_added_entries_change_those_of_their_source(bank: BankStore) -> None:
@@ -252,8 +257,8 @@ def test_ids_are_looked_up_by_the_index(
     (plan,) = collected
     assert "SCAN entries" not in plan
     assert "Seq Scan on entries" not in plan
-    by_sqlite = r"SEARCH entries USING INDEX entries_live \(bank_key=\? AND identity[>=]"
-    by_postgresql = r"Scan (using|on) entries_live .*\n.*Index Cond: .*bank_key = .*identity"
+    by_sqlite = r"SEARCH entries USING INDEX entries_identity \(bank_key=\? AND identity[>=]"
+    by_postgresql = r"Scan (using|on) entries_identity .*\n.*Index Cond: .*bank_key = .*identity"
     assert re.search(f"{by_sqlite}|{by_postgresql}", plan), plan
 
 

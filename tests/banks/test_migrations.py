@@ -190,7 +190,7 @@ def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
         2: "xa\x1e1feed",
         3: "xb\x1e00\x1fs\x1f\x1e",
         4: "xc",
-        5: "spdq:" + "05" * 32,
+        5: "spdq:" + "05" * 32 + "\x1ffeed",
         6: "xb\x1e00\x1fs\x1f\x1e",
     }
     assert store.withdraw_entries("b", (), ["a"]).entries == 1

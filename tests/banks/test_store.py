@@ -1,39 +1,24 @@
 """The bank store on both databases."""
 
-import shutil
-import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import inspect, text
 
-from featsvc.banks.lists import merging
 from featsvc.banks.records import (
     BankMode,
     BankSettings,
     ChangeContext,
-    EntrySignal,
-    Opinion,
 )
-from featsvc.banks.results import DEFAULT_IMPORT, EntryFilter, ImportOptions, ImportResult
+from featsvc.banks.results import DEFAULT_IMPORT, ImportOptions, ImportResult
 from featsvc.banks.sql.schema import entries
-from featsvc.banks.sql.stored import EntryRow, SignalRow
 from featsvc.banks.store import BankStore
 from featsvc.errors import (
     AlreadyExists,
-    ConfigInvalid,
-    DataCorrupt,
     InvalidInput,
     NotFound,
-    Unavailable,
     UnknownAlgorithm,
 )
-from tests.banks.databases import PostgresServer
-from tests.banks.lists import follow, hex_list, list_file, live, live_in, sample
+from tests.banks.lists import hex_list, list_file, live, sample
 
 CSV = "algorithm,signal,external_id,labels,note\n"
 
@@ -217,206 +202,3 @@ def test_replace_withdraws_all_other_entries(bank: BankStore) -> None:
     assert values == {2, 4}
     assert bank.get_bank("b").entry_count == 2
     assert bank.get_bank("other").entry_count == 1
-
-
-def test_a_large_import_keeps_every_index(
-    bank: BankStore, store_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(merging, "_REBUILD_VERSIONS", 1)
-    indexes = "sql FROM sqlite_master" if "sqlite" in store_url else "indexdef FROM pg_indexes"
-    with bank.view() as view:
-        before = set(view.connection.scalars(text(f"SELECT {indexes}")))
-    bank.import_entries("b", list_file(hex_list(range(1, 3000))))
-    bank.import_entries("b", list_file(hex_list(range(2000, 6000))))
-    with bank.view() as view:
-        assert set(view.connection.scalars(text(f"SELECT {indexes}"))) == before
-    near = EntrySignal("pdq", (2500).to_bytes(32, "big"))
-    page = bank.list_entries("b", EntryFilter(near=near))
-    assert (page.total_entries, bank.get_bank("b").entry_count) == (1, 5999)
-
-
-def test_a_dry_run_counts_and_changes_nothing(bank: BankStore) -> None:
-    import_text(bank, hex_list([1, 2]))
-    result = import_text(bank, hex_list([2, 3]), ImportOptions(replace=True, dry_run=True))
-    summary = result.summary
-    assert (summary.new_entries, summary.unchanged_entries, summary.withdrawn_entries) == (1, 1, 1)
-    assert result.revision == 0
-    assert bank.head().revision == 2
-    assert len(live(bank)) == 2
-
-
-def test_every_field_is_stored(bank: BankStore) -> None:
-    content = (
-        "algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality\n"
-        f'pdq,{"ab" * 32},ïd,l1;l2,s,disputed,"n\n",2031-02-03T04:05:06.000007+00:00,crop,77\n'
-    )
-    import_text(bank, content)
-    (entry,) = live(bank).values()
-    assert entry.signals == (EntrySignal("pdq", b"\xab" * 32, "crop", 77, version=1),)
-    assert (entry.external_id, entry.labels, entry.source) == ("ïd", ("l1", "l2"), "s")
-    assert (entry.opinion, entry.note) == (Opinion.DISPUTED, "n")
-    assert entry.expire_time == datetime(2031, 2, 3, 4, 5, 6, 7, UTC)
-
-
-def test_entries_are_listed_in_pages(bank: BankStore) -> None:
-    import_text(bank, hex_list(range(7)))
-    token, values = "", []
-    for _ in range(3):
-        page = bank.list_entries("b", page_size=3, page_token=token)
-        values += [entry.signals[0].value[-1] for entry in page.entries]
-        token = page.next_page_token
-    assert (values, token) == (list(range(7)), "")
-
-
-def test_a_file_that_fails_changes_nothing(bank: BankStore) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield hex_list(range(10_000))
-        raise ConnectionResetError
-
-    file = list_file(b"")
-    file._chunks = chunks()
-    with pytest.raises(ConnectionResetError):
-        bank.import_entries("b", file)
-    assert live(bank) == {}
-    assert import_text(bank, hex_list([1])).revision == 2
-
-
-@pytest.mark.slow
-def test_writers_take_turns_and_a_follower_sees_each_change_once(store: BankStore) -> None:
-    banks, imports = ("b0", "b1"), 6
-    for bank in banks:
-        store.create_bank(bank)
-
-    def write(bank: str, offset: int) -> None:
-        for i in range(imports):
-            numbers = range(offset + i * 50, offset + (i + 1) * 50)
-            store.import_entries(bank, list_file(hex_list(numbers)))
-
-    threads = [threading.Thread(target=write, args=(b, i * 10_000)) for i, b in enumerate(banks)]
-    for thread in threads:
-        thread.start()
-    followed: dict[int, SignalRow] = {}
-    last = 2
-    while last < 14 and (len(followed) < 600 or any(t.is_alive() for t in threads)):
-        with store.view() as view:
-            log = view.revisions_since(last)
-            assert [line.revision for line in log] == list(range(last + 1, view.head.revision + 1))
-            added = follow(view, followed, last)
-            assert sum(line.added_entries for line in log) == len(added)
-            last = view.head.revision
-    for thread in threads:
-        thread.join()
-    assert last == 14
-    with store.view() as view:
-        assert list(followed.values()) == list(view.live_signals())
-
-
-def test_fields_of_rows_are_in_the_order_of_the_columns(store: BankStore) -> None:
-    names = [column.name for column in entries.columns]
-    assert list(EntryRow._fields[: len(names)]) == names
-    with store.view() as view:
-        columns = inspect(view.connection).get_columns("entries")
-    assert [column["name"] for column in columns] == names
-
-
-def test_a_view_stays_at_its_revision(bank: BankStore) -> None:
-    import_text(bank, hex_list([1]))
-    with bank.view() as view:
-        import_text(bank, hex_list([2]))
-        assert view.head.revision == 2
-        assert len(live_in(view)) == 1
-        assert view.bank("b").entry_count == 1
-    assert bank.head().revision == 3
-
-
-@settings(
-    max_examples=10,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    st.lists(
-        st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.booleans()), max_size=5
-    )
-)
-def test_following_changes_equals_reading_all_entries(
-    store: BankStore, imports: list[tuple[list[int], bool]]
-) -> None:
-    bank = f"b{store.head().revision}"
-    store.create_bank(bank)
-    expected: set[int] = set()
-    followed: dict[int, SignalRow] = {}
-    last = 0
-    for numbers, replace in imports:
-        file = list_file(hex_list(numbers))
-        store.import_entries(bank, file, ImportOptions(replace=replace))
-        expected = set(numbers) | (set() if replace else expected)
-        with store.view() as view:
-            follow(view, followed, last)
-            last = view.head.revision
-            assert list(followed.values()) == list(view.live_signals())
-        assert {row.value[-1] for row in followed.values() if row.bank_id == bank} == expected
-        assert store.get_bank(bank).entry_count == len(expected)
-
-
-def test_urls_that_name_no_database_are_refused() -> None:
-    for url in ("nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"):
-        with pytest.raises(ConfigInvalid, match=r"banks\.url"):
-            BankStore(url)
-
-
-def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "banks.db"
-    path.write_bytes(b"not a database at all, just text that is long enough" * 50)
-    store = BankStore(f"sqlite:///{path}")
-    with pytest.raises(DataCorrupt, match="not a database"):
-        store.head()
-    store.close()
-
-
-def test_a_store_works_again_after_postgresql_was_away(postgres: PostgresServer) -> None:
-    store = BankStore(postgres.create_database())
-    store.create_bank("b")
-    postgres.stop()
-    try:
-        with pytest.raises(Unavailable, match="did not answer"):
-            store.head()
-    finally:
-        postgres.start()
-    assert store.head().revision == 1
-    store.close()
-
-
-def test_a_store_works_again_after_its_file_was_moved_away(tmp_path: Path) -> None:
-    path = tmp_path / "banks.db"
-    store = BankStore(f"sqlite:///{path}")
-    store.create_bank("b")
-    store.close()  # writes everything into the one file
-    store = BankStore(f"sqlite:///{path}")
-    assert store.head().revision == 1
-    path.rename(tmp_path / "moved.db")
-    for _ in range(2):
-        with pytest.raises(Unavailable, match="gone or was replaced"):
-            store.create_bank("lost")
-        with pytest.raises(Unavailable):
-            store.head()
-    assert not path.exists()
-    (tmp_path / "moved.db").rename(path)
-    store.create_bank("kept")
-    assert store.head().revision == 2
-    store.close()
-
-
-def test_a_replaced_file_is_opened_by_the_next_call(tmp_path: Path) -> None:
-    path, copy = tmp_path / "banks.db", tmp_path / "copy.db"
-    store = BankStore(f"sqlite:///{path}")
-    store.create_bank("b")
-    store.close()
-    shutil.copy(path, copy)
-    store.create_bank("later")
-    store.close()
-    assert store.head().revision == 2
-    copy.rename(path)
-    with pytest.raises(Unavailable, match="replaced"):
-        store.head()
-    assert store.head().revision == 1
-    store.close()

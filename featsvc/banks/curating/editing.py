@@ -1,48 +1,35 @@
-"""Changes of single entries: add, withdraw, quarantine; copies of versions for undoing changes."""
+"""Changes of single entries: add, withdraw, quarantine."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    MetaData,
-    Select,
-    Table,
-    and_,
-    func,
-    insert,
-    literal,
-    select,
-)
+from sqlalchemy import Connection, Select, and_, select
 
 from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext, stored_version
 from featsvc.banks.results import AddResult, QuarantineResult, WithdrawResult
-from featsvc.banks.sql.changes import EntryCounts, IdempotentCall, PendingRevision, run_once
+from featsvc.banks.sql import copying
+from featsvc.banks.sql.changes import (
+    EntryCounts,
+    IdempotentCall,
+    PendingRevision,
+    find_answer,
+    keep_answer,
+    run_once,
+)
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.identity import live_of_external_ids
-from featsvc.banks.sql.schema import entries, entry_signals, import_rows, live_entries
+from featsvc.banks.sql.large_changes import apply_change, planning_tables
+from featsvc.banks.sql.schema import entries, import_rows, live_entries, planned_copies
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.vector_models import check_vectors
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import InvalidInput, NotFound, shown
 
 Id = TypeVar("Id", int, str)
 
 MAX_ENTRIES_A_CALL = 1000
-
-# Old version -> its copy; a temporary table of the writing connection. Without an index: SQLite
-# would read all entries and look each of them up in it.
-_copies = Table(
-    "version_copies",
-    MetaData(),
-    Column("old", BigInteger, nullable=False),
-    Column("new", BigInteger, nullable=False),
-    prefixes=["TEMPORARY"],
-)
 
 
 def add(
@@ -54,24 +41,39 @@ def add(
         check_row(row)
         _check_signals(row, f"entries[{row.line}].signals")
 
-    def change() -> AddResult:
-        bank = bank_row(connection, bank_id)
-        pending = PendingRevision.begin(connection, bank_id, "add", context)
-        counts, _ = merging.merge(connection, pending, bank.key, replace=False)
+    call = IdempotentCall(context, "add", bank_id, tuple(rows))
+
+    def begin() -> PendingRevision | AddResult:
+        if answer := find_answer(connection, call, AddResult):
+            return answer
+        return PendingRevision.begin(connection, bank_id, "add", context)
+
+    def record(pending: PendingRevision) -> AddResult:
+        counts = changes.counts
+        if counts.versions:
+            check_vectors(connection, bank_id, changes.grown, store=True)
         if counts.total:
-            pending.record(connection, counts)
+            pending.record(connection, counts, changes.grown)
         identities = select(import_rows.c.identity)
         added = StoreView(connection).entries_where(
-            and_(live_entries(bank.key), entries.c.identity.in_(identities))
+            and_(live_entries(changes.bank_key), entries.c.identity.in_(identities))
         )
-        return AddResult(tuple(added), pending.number if counts.total else 0)
+        answer = AddResult(tuple(added), pending.number if counts.total else 0)
+        keep_answer(connection, call, answer)
+        return answer
 
-    with database.session() as connection, staging.staging_table(connection):
-        with connection.begin():
+    with (
+        database.session() as connection,
+        staging.staging_table(connection),
+        planning_tables(connection),
+    ):
+        with database.read_on(connection):
+            if answer := find_answer(connection, call, AddResult):
+                return answer
             joining.join_same_entries(connection, staging.stage_rows(connection, rows))
-        with database.exclusive(connection):
-            call = IdempotentCall(context, "add", bank_id, tuple(rows))
-            return run_once(connection, call, AddResult, change)
+            changes = merging.ImportPlan(connection, bank_row(connection, bank_id).key)
+            changes.plan()
+        return apply_change(database, changes, begin, record)
 
 
 def _check_signals(row: ImportRow, field: str) -> None:
@@ -135,75 +137,25 @@ def quarantine(
     def change() -> QuarantineResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids)
-        differ = select(entries.c.version).where(
+        differ = select(entries.c.version, entries.c.version.label("replaced")).where(
             entries.c.version.in_(versions), entries.c.quarantined == release
         )
         action = "release" if release else "quarantine"
         pending = PendingRevision.begin(connection, bank_id, action, context)
-        copied, _ = copy_versions(connection, pending, differ, quarantined=literal(not release))
+        copied = copying.plan_copies(connection, differ)
+        pending.remove(connection, entries.c.version.in_(select(planned_copies.c.old)))
+        copying.copy_versions(connection, pending, quarantined=not release)
         if copied:
             pending.record(connection, EntryCounts(changed=copied, versions=copied))
         return QuarantineResult(copied, pending.number if copied else 0)
 
-    with database.write() as connection:
+    with (
+        database.session() as connection,
+        planning_tables(connection),
+        database.exclusive(connection),
+    ):
         call = IdempotentCall(context, "quarantine", bank_id, (tuple(entry_ids), release))
         return run_once(connection, call, QuarantineResult, change)
-
-
-def copy_versions(
-    connection: Connection,
-    pending: PendingRevision,
-    versions: Select[tuple[int]],
-    *,
-    quarantined: ColumnElement[bool] | None = None,
-) -> tuple[int, int]:
-    """Copy versions of a bank as live ones, replacing live versions of the same identity.
-
-    Returns the number of copies, and how many of them replaced another version. The copies take
-    version numbers from the pending revision's first on.
-    """
-    _copies.create(connection, checkfirst=True)
-    old = versions.subquery()
-    nth = func.row_number().over(order_by=old.c[0])
-    connection.execute(
-        insert(_copies).from_select(
-            ["old", "new"], select(old.c[0], literal(pending.first_version - 1) + nth)
-        )
-    )
-    merging.analyze(connection, _copies.name)
-    copied = connection.scalar(select(func.count()).select_from(_copies)) or 0
-    source = entries.join(_copies, _copies.c.old == entries.c.version)
-    pair = select(entries.c.bank_key, entries.c.identity).select_from(source).subquery()
-    live = entries.alias("live")
-    same = select(live.c.version).join(
-        pair, and_(pair.c.bank_key == live.c.bank_key, pair.c.identity == live.c.identity)
-    )
-    same = same.where(live.c.removed_revision.is_(None))
-    replaced = pending.remove(connection, entries.c.version.in_(same))
-    kept = [c for c in entries.c if c.name not in _NOT_COPIED]
-    flag = entries.c.quarantined if quarantined is None else quarantined
-    connection.execute(
-        insert(entries).from_select(
-            ["version", "quarantined", "added_revision", *(c.name for c in kept)],
-            select(_copies.c.new, flag, literal(pending.number), *kept)
-            .select_from(source)
-            .order_by(_copies.c.new),
-        )
-    )
-    signals = [c for c in entry_signals.c if c.name != "version"]
-    connection.execute(
-        insert(entry_signals).from_select(
-            ["version", *(c.name for c in signals)],
-            select(_copies.c.new, *signals)
-            .join(_copies, _copies.c.old == entry_signals.c.version)
-            .order_by(_copies.c.new, entry_signals.c.ordinal),
-        )
-    )
-    _copies.drop(connection)
-    return copied, replaced
-
-
-_NOT_COPIED = frozenset({"version", "quarantined", "added_revision", "removed_revision"})
 
 
 def _live_versions(

@@ -1,24 +1,22 @@
-"""Differences between revisions, and rollbacks to earlier ones."""
+"""Differences between two revisions."""
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
-
-from featsvc.banks.curating.editing import copy_versions
-from featsvc.banks.records import ChangeContext
-from featsvc.banks.results import ChangeKind, EntryChange, RollbackResult
-from featsvc.banks.sql.changes import (
-    EntryCounts,
-    IdempotentCall,
-    PendingRevision,
-    check_etag,
-    run_once,
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
 )
-from featsvc.banks.sql.database import Database
+
+from featsvc.banks.results import ChangeKind, EntryChange
 from featsvc.banks.sql.schema import entries
-from featsvc.banks.sql.stored import bank_row
-from featsvc.banks.sql.view import StoreView, check_revision, first_version_after, live_at
-from featsvc.errors import InvalidInput
+from featsvc.banks.sql.view import StoreView, change_of, first_version_after, live_at
 
 
 class IdentityChange(NamedTuple):
@@ -33,26 +31,8 @@ def diff(
 
     Entries are compared by identity: one that was withdrawn and added again alike did not change.
     """
-    touched = _touched(view, bank_id, older, newer)
-    was = live_at(older)
     table = entries.c
-    pairs = (
-        select(
-            table.identity,
-            func.max(case((was, table.version))).label("old"),
-            func.max(case((~was, table.version))).label("new"),
-        )
-        .where(touched)
-        .group_by(table.identity)
-        .having(
-            or_(
-                func.count() == 1,
-                func.count(table.digest.distinct()) > 1,
-                func.min(case((table.quarantined, 1), else_=0))
-                != func.max(case((table.quarantined, 1), else_=0)),
-            )
-        )
-    )
+    pairs = changed_pairs(view.connection, view.bank_key(bank_id), older, newer)
     total = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
     page = view.connection.execute(
         pairs.where(table.identity > after).order_by(table.identity).limit(limit)
@@ -68,75 +48,41 @@ def diff(
     return changes, total
 
 
-def _touched(view: StoreView, bank_id: str, older: int, newer: int) -> ColumnElement[bool]:
+def changed_pairs(
+    connection: Connection, bank_key: int, older: int, newer: int, *differing: ColumnElement[int]
+) -> Select[tuple[str, int | None, int | None]]:
+    """Select the identities of a bank that differ between two revisions.
+
+    `old` and `new` are their versions that were live at each, NULL for none. Entries also differ
+    in what each of `differing` says about them.
+    """
+    was = live_at(older)
+    table = entries.c
+    compared = (table.digest, case((table.quarantined, 1), else_=0), *differing)
+    differs = (func.count(column.distinct()) > 1 for column in compared)
+    return (
+        select(
+            table.identity,
+            func.max(case((was, table.version))).label("old"),
+            func.max(case((~was, table.version))).label("new"),
+        )
+        .where(_touched(connection, bank_key, older, newer))
+        .group_by(table.identity)
+        .having(or_(func.count() == 1, *differs))
+    )
+
+
+def _touched(connection: Connection, bank_key: int, older: int, newer: int) -> ColumnElement[bool]:
     """Select the versions that are live at exactly one of the two revisions."""
     table = entries.c
+    since, until = change_of(older), change_of(newer)
     added = and_(
-        table.version >= first_version_after(view.connection, older),
-        table.added_revision <= newer,
-        or_(table.removed_revision.is_(None), table.removed_revision > newer),
+        table.version >= first_version_after(connection, older),
+        table.added_change <= until,
+        or_(table.removed_change.is_(None), table.removed_change > until),
     )
     removed = and_(
-        table.added_revision <= older,
-        table.removed_revision > older,
-        table.removed_revision <= newer,
+        table.added_change <= since, table.removed_change > since, table.removed_change <= until
     )
-    return and_(table.bank_key == view.bank_key(bank_id), or_(added, removed))
-
-
-def rollback(
-    database: Database,
-    bank_id: str,
-    revision: int,
-    context: ChangeContext,
-    *,
-    etag: str,
-    dry_run: bool,
-) -> RollbackResult:
-    """See `BankStore.rollback_bank`."""
-
-    def change() -> RollbackResult:
-        bank = bank_row(connection, bank_id)
-        check_etag(bank, etag)
-        pending = PendingRevision.begin(connection, bank_id, "rollback", context)
-        check_revision(revision, pending.number - 1, "revision")
-        if revision < 1:
-            raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
-        withdrawn = pending.remove(connection, _added_after(bank.key, revision))
-        restored, replaced = copy_versions(connection, pending, _to_restore(bank.key, revision))
-        if not (withdrawn or restored):
-            return RollbackResult(0, 0, 0)
-        counts = EntryCounts(restored - replaced, replaced, withdrawn, restored)
-        pending.record(connection, counts)
-        return RollbackResult(0 if dry_run else pending.number, restored, withdrawn)
-
-    with database.roomy_session() as connection, database.exclusive(connection, dry_run=dry_run):
-        call = IdempotentCall(context, "rollback", bank_id, (revision, dry_run))
-        return run_once(connection, call, RollbackResult, change)
-
-
-def _added_after(bank_key: int, revision: int) -> ColumnElement[bool]:
-    """Select entries of the bank whose identity was not live at the revision."""
-    now, old = entries.alias("now"), entries.alias("old")
-    is_now = select(now.c.identity).where(
-        now.c.bank_key == bank_key, now.c.removed_revision.is_(None)
-    )
-    was = select(old.c.identity).where(old.c.bank_key == bank_key, live_at(revision, old))
-    # Not by looking up each entry: no index has the identities of withdrawn entries.
-    return and_(entries.c.bank_key == bank_key, entries.c.identity.in_(is_now.except_(was)))
-
-
-def _to_restore(bank_key: int, revision: int) -> Select[tuple[int]]:
-    """Select versions that were live at the revision and have no equal live version now."""
-    current = entries.alias("current")
-    equal = and_(
-        current.c.bank_key == bank_key,
-        current.c.removed_revision.is_(None),
-        current.c.identity == entries.c.identity,
-        current.c.id == entries.c.id,
-        current.c.digest == entries.c.digest,
-        current.c.quarantined == entries.c.quarantined,
-    )
-    return select(entries.c.version).where(
-        entries.c.bank_key == bank_key, live_at(revision), ~exists().where(equal)
-    )
+    # Not by an index of the bank, which would read all of it.
+    return and_(table.bank_key + literal_column("0") == bank_key, or_(added, removed))

@@ -9,9 +9,16 @@ from sqlalchemy import ColumnElement, and_, func, literal, select
 from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import NO_FILTER, EntryFilter, Overlap
 from featsvc.banks.sql.identity import has_external_id
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, entry_signals, has_signal, is_live
+from featsvc.banks.sql.schema import (
+    LABEL_SEPARATOR,
+    entries,
+    entry_signals,
+    has_signal,
+    is_live,
+    live_entries,
+)
 from featsvc.banks.sql.vector_models import check_dimensions
-from featsvc.banks.sql.view import StoreView, check_revision, live_at
+from featsvc.banks.sql.view import StoreView, change_of, check_revision, live_at
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.distance import ScannedDistance
@@ -59,14 +66,15 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
     revision = check_revision(entry_filter.revision, view.head.revision, "revision")
     conditions = [table.bank_key == bank_key]
     if entry_filter.show_withdrawn:
+        until = change_of(revision)
         newer = entries.alias("newer")
         superseded = select(newer.c.version).where(
             newer.c.bank_key == bank_key,
             newer.c.id == table.id,
             newer.c.version > table.version,
-            newer.c.added_revision <= revision,
+            newer.c.added_change <= until,
         )
-        conditions += [table.added_revision <= revision, ~superseded.exists()]
+        conditions += [table.added_change <= until, ~superseded.exists()]
     elif entry_filter.revision:
         conditions.append(live_at(revision))
     else:
@@ -169,10 +177,8 @@ def overlap(view: StoreView, bank_id: str, other_id: str, *, after: int, limit: 
         .join(right_signals, equal)
         .join(right, right.c.version == right_signals.c.version)
         .where(
-            left.c.bank_key == view.bank_key(bank_id),
-            left.c.removed_revision.is_(None),
-            right.c.bank_key == view.bank_key(other_id),
-            right.c.removed_revision.is_(None),
+            live_entries(view.bank_key(bank_id), left),
+            live_entries(view.bank_key(other_id), right),
         )
         .group_by(left.c.id, left.c.version)
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from featsvc.banks.records import Bank, BankSettings, ChangeContext
 from featsvc.banks.results import WithdrawResult
@@ -14,10 +14,13 @@ from featsvc.banks.sql.changes import (
     IdempotentCall,
     PendingRevision,
     check_etag,
+    find_answer,
+    keep_answer,
     run_once,
 )
 from featsvc.banks.sql.database import Database
-from featsvc.banks.sql.schema import banks, entries, is_live_bank
+from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
+from featsvc.banks.sql.schema import banks, entries, is_live_bank, live_entries, planned_removals
 from featsvc.banks.sql.stored import bank_of, bank_row
 from featsvc.errors import AlreadyExists, InvalidInput
 
@@ -93,12 +96,43 @@ def update_settings(
         return run_once(connection, call, Bank, change)
 
 
+class _WithdrawAll(ChangePlan):
+    """Removes every live entry of a bank."""
+
+    def __init__(self, connection: Connection, bank_key: int) -> None:
+        super().__init__(connection, bank_key)
+        self._removals = 0
+
+    @property
+    def numbers(self) -> int:
+        return 0
+
+    @property
+    def counts(self) -> EntryCounts:
+        return EntryCounts(withdrawn=self._removals)
+
+    def plan(self, *conditions: ColumnElement[bool]) -> None:
+        live = select(entries.c.version).where(live_entries(self.bank_key), *conditions)
+        self.connection.execute(insert(planned_removals).from_select(["version"], live))
+        planned = select(func.count()).select_from(planned_removals)
+        self._removals = self.connection.scalar(planned) or 0
+        analyze(self.connection, planned_removals.name)
+
+    def add_versions(
+        self, pending: PendingRevision, first: int, last: int, *, touched: bool
+    ) -> None:
+        """Add none."""
+
+
 def delete_bank(
     database: Database, bank_id: str, context: ChangeContext, *, etag: str, force: bool
 ) -> WithdrawResult:
     """See `BankStore.delete_bank`."""
+    call = IdempotentCall(context, "delete", bank_id)
 
-    def change() -> WithdrawResult:
+    def begin() -> PendingRevision | WithdrawResult:
+        if answer := find_answer(connection, call, WithdrawResult):
+            return answer
         row = bank_row(connection, bank_id)
         check_etag(row, etag)
         if row.entry_count and not force:
@@ -106,18 +140,27 @@ def delete_bank(
                 "force",
                 f"bank {bank_id!r} holds {row.entry_count} entries; set force to withdraw them",
             )
-        pending = PendingRevision.begin(connection, bank_id, "delete", context)
-        withdrawn = pending.remove(connection, entries.c.bank_key == row.key)
-        signals = pending.signals_removed(connection, row.key)
-        pending.record(connection, EntryCounts(withdrawn=withdrawn))
-        connection.execute(
-            update(banks).where(banks.c.key == row.key).values(removed_revision=pending.number)
-        )
-        return WithdrawResult(withdrawn, sum(signals.values()), pending.number)
+        return PendingRevision.begin(connection, bank_id, "delete", context)
 
-    with database.write() as connection:
-        call = IdempotentCall(context, "delete", bank_id)
-        return run_once(connection, call, WithdrawResult, change)
+    def record(pending: PendingRevision) -> WithdrawResult:
+        pending.record(connection, changes.counts, changes.grown)
+        connection.execute(
+            update(banks)
+            .where(banks.c.key == changes.bank_key)
+            .values(removed_revision=pending.number)
+        )
+        signals = -sum(changes.grown.values())
+        answer = WithdrawResult(changes.counts.withdrawn, signals, pending.number)
+        keep_answer(connection, call, answer)
+        return answer
+
+    with database.session() as connection, planning_tables(connection):
+        with database.read_on(connection):
+            if answer := find_answer(connection, call, WithdrawResult):
+                return answer
+            changes = _WithdrawAll(connection, bank_row(connection, bank_id).key)
+            changes.plan()
+        return apply_change(database, changes, begin, record)
 
 
 def _columns(settings: BankSettings) -> dict[str, str | bool]:

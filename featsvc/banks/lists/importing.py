@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from featsvc.banks.lists import joining, merging, staging
+from featsvc.banks.lists import joining, merging, staging, withdrawing
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import ChangeContext
 from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
@@ -16,7 +16,9 @@ from featsvc.banks.sql.changes import (
     keep_answer,
 )
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.large_changes import apply_change, planning_tables
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.vector_models import check_vectors
 
 
 def import_list(
@@ -32,52 +34,97 @@ def import_list(
         bank_row(connection, bank_id)
         if answer := find_answer(connection, call, ImportResult):
             return answer
-    with database.roomy_session() as connection, staging.staging_table(connection):
-        with connection.begin():
+    with (
+        database.roomy_session() as connection,
+        staging.staging_table(connection),
+        planning_tables(connection),
+    ):
+        with database.read_on(connection):
             staged = staging.stage(connection, file, options)
             summary = staged.summary
             if refused := summary.bad_rows > 0 and not options.skip_bad:
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
             duplicates = joining.join_same_entries(connection, staged)
-        summary = replace(summary, duplicate_rows=duplicates)
-        with database.exclusive(connection, dry_run=options.dry_run):
-            # The first call may have finished while this retry read the file.
-            if answer := find_answer(connection, call, ImportResult):
-                return answer
-            result = _apply(connection, bank_id, file, options, context, summary)
-            file.check_complete()
-            keep_answer(connection, call, result)
-            return result
+            summary = replace(summary, duplicate_rows=duplicates)
+        importing = _Import(database, bank_id, file, options, call)
+        with database.read_on(connection):
+            importing.plan(connection, staged, summary)
+        if options.dry_run:
+            return importing.result(0)
+        return apply_change(database, importing.changes, importing.begin, importing.record)
 
 
-def _apply(
-    connection: Connection,
-    bank_id: str,
-    file: ListFile,
-    options: ImportOptions,
-    context: ChangeContext,
-    summary: ImportSummary,
-) -> ImportResult:
-    bank = bank_row(connection, bank_id)
-    check_etag(bank, options.etag)
-    elsewhere, safe = merging.count_elsewhere(connection, bank.key)
-    pending = replace(
-        PendingRevision.begin(connection, bank_id, "import", context),
-        file_name=file.name,
-        file_sha256=file.sha256,
-    )
-    counts, unchanged = merging.merge(connection, pending, bank.key, replace=options.replace)
-    summary = replace(
-        summary,
-        new_entries=counts.new,
-        changed_entries=counts.changed,
-        unchanged_entries=unchanged,
-        withdrawn_entries=counts.withdrawn,
-        in_other_banks=elsewhere,
-        in_safe_lists=safe,
-    )
-    revision = 0
-    if counts.total and not options.dry_run:
-        pending.record(connection, counts)
-        revision = pending.number
-    return ImportResult(summary, revision, False, file.format, file.sha256)
+class _Import:
+    """One import: its plan, its checks under the writers' lock, its answer."""
+
+    def __init__(
+        self,
+        database: Database,
+        bank_id: str,
+        file: ListFile,
+        options: ImportOptions,
+        call: IdempotentCall,
+    ) -> None:
+        self._database = database
+        self._bank_id = bank_id
+        self._file = file
+        self._options = options
+        self._call = call
+
+    def plan(
+        self, connection: Connection, staged: staging.StagedRows, summary: ImportSummary
+    ) -> None:
+        bank = bank_row(connection, self._bank_id)
+        check_etag(bank, self._options.etag)
+        stager, source = staged.stager, self._options.source
+        sources = stager.sources | {source} if source else stager.sources or {""}
+        self.changes = merging.ImportPlan(
+            connection,
+            bank.key,
+            replaced=sorted(sources) if self._options.replace else (),
+            withdrawals=stager.any_withdrawn,
+        )
+        self.changes.plan()
+        check_vectors(connection, self._bank_id, self.changes.growth(), store=False)
+        elsewhere, safe = merging.count_elsewhere(connection, bank.key)
+        unknown = withdrawing.count_unknown(connection, bank.key) if stager.any_withdrawn else 0
+        self._summary = replace(
+            summary,
+            in_other_banks=elsewhere,
+            in_safe_lists=safe,
+            unknown_withdrawals=unknown,
+        )
+
+    def begin(self) -> PendingRevision | ImportResult:
+        connection = self.changes.connection
+        # The first call may have finished while this retry read the file.
+        if answer := find_answer(connection, self._call, ImportResult):
+            return answer
+        check_etag(bank_row(connection, self._bank_id), self._options.etag)
+        return replace(
+            PendingRevision.begin(connection, self._bank_id, "import", self._call.context),
+            file_name=self._file.name,
+            file_sha256=self._file.sha256,
+        )
+
+    def record(self, pending: PendingRevision) -> ImportResult:
+        connection, counts = self.changes.connection, self.changes.counts
+        if counts.versions:
+            check_vectors(connection, pending.bank_id, self.changes.grown, store=True)
+        if counts.total:
+            pending.record(connection, counts, self.changes.grown)
+        result = self.result(pending.number if counts.total else 0)
+        self._file.check_complete()
+        keep_answer(connection, self._call, result)
+        return result
+
+    def result(self, revision: int) -> ImportResult:
+        counts = self.changes.counts
+        summary = replace(
+            self._summary,
+            new_entries=counts.new,
+            changed_entries=counts.changed,
+            unchanged_entries=self.changes.unchanged,
+            withdrawn_entries=counts.withdrawn,
+        )
+        return ImportResult(summary, revision, False, self._file.format, self._file.sha256)

@@ -3,15 +3,15 @@
 from array import array
 
 import numpy as np
-from sqlalchemy import Connection, and_, delete, exists, func, select, text
+from sqlalchemy import Connection, delete, func, select, text
 
+from featsvc.banks.lists import withdrawing
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.stager import MAX_HASHES, StagedRow, Stager
 from featsvc.banks.lists.staging import StagedRows, write
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_LABELS, EntrySignal, Opinion
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
-    WITHDRAWN,
     import_details,
     import_rows,
     row_number,
@@ -32,14 +32,14 @@ def join_same_entries(connection: Connection, staged: StagedRows) -> int:
     duplicates = _repeated(staged.stager.signals)
     if duplicates is None:
         duplicates = _count_duplicates(connection)
+    if staged.stager.any_withdrawn:
+        withdrawing.cancel_earlier_rows(connection)
     if _repeated(staged.stager.identities) == 0:
         return duplicates
     table = import_rows.c
     connection.execute(text("CREATE INDEX import_rows_identity ON import_rows (identity)"))
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE import_rows"))
-    if staged.stager.any_withdrawn:
-        _apply_withdrawals(connection)
     # IN, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory once for each row.
     nth = func.row_number().over(partition_by=(table.identity, table.digest), order_by=table.row)
     equal = select(row_number.label("number"), nth.label("nth")).where(row_ordinal == 0).subquery()
@@ -62,7 +62,7 @@ def _repeated(hashes: "array[int]") -> int | None:
 
 def _count_duplicates(connection: Connection) -> int:
     table = import_rows.c
-    signals = select(table.value).where(table.details != WITHDRAWN)
+    signals = select(table.value)
     distinct = signals.distinct().subquery()
     staged = signals.subquery()
     total, different = connection.execute(
@@ -74,24 +74,12 @@ def _count_duplicates(connection: Connection) -> int:
     return int(total - different)
 
 
-def _apply_withdrawals(connection: Connection) -> None:
-    """Delete staged rows that a later withdrawal cancels, and withdrawals before later rows."""
-    table, other = import_rows.c, import_rows.alias("other")
-    withdrawn = select(table.identity).where(table.details == WITHDRAWN).scalar_subquery()
-    later = and_(other.c.identity == table.identity, other.c.row > table.row)
-    withdrawn_later = exists().where(later, other.c.details == WITHDRAWN)
-    connection.execute(delete(import_rows).where(table.identity.in_(withdrawn), withdrawn_later))
-    # The remaining rows of such an entry come after its withdrawal.
-    added_later = exists().where(later, other.c.details != WITHDRAWN)
-    connection.execute(delete(import_rows).where(table.details == WITHDRAWN, added_later))
-
-
 def _next_split_identities(connection: Connection, last: str) -> list[str]:
     """Return the next identities above `last` that have several rows."""
     table = import_rows.c
     identities = connection.scalars(
         select(table.identity)
-        .where(table.identity > last, row_ordinal == 0, table.details != WITHDRAWN)
+        .where(table.identity > last, row_ordinal == 0)
         .group_by(table.identity)
         .having(func.count() > 1)
         .order_by(table.identity)

@@ -1,12 +1,13 @@
-"""Last step of an import, under the writers' lock: staged rows become versions of entries."""
+"""What an import will do: its staged rows are compared with the live entries of the bank."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    SelectBase,
     and_,
     case,
     exists,
@@ -14,13 +15,14 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    text,
     update,
 )
 
-from featsvc.banks.sql.changes import EntryCounts, PendingRevision
+from featsvc.banks.lists import withdrawing
+from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
+from featsvc.banks.sql.large_changes import ChangePlan, analyze
 from featsvc.banks.sql.schema import (
-    WITHDRAWN,
+    ROW_ORDINALS,
     banks,
     entries,
     entry_signals,
@@ -30,156 +32,182 @@ from featsvc.banks.sql.schema import (
     is_live,
     is_live_bank,
     live_entries,
+    planned_removals,
     row_number,
     row_ordinal,
+    touched_identities,
 )
-from featsvc.banks.sql.vector_models import check_vectors
 
-_HASH_INDEXES = tuple(
-    index
-    for index in (*entries.indexes, *entry_signals.indexes)
-    if index.name in ("entries_live", "entry_signals_value")
-)
-_REBUILD_VERSIONS = 20_000
-_REBUILD_SHARE = 0.25
+_is_first = row_ordinal == 0
 
 
-def merge(
-    connection: Connection, pending: PendingRevision, bank_key: int, *, replace: bool
-) -> tuple[EntryCounts, int]:
-    """Apply the staged rows; with `replace`, withdraw all other entries.
+class ImportPlan(ChangePlan):
+    """The staged rows become versions of entries: new ones, and new versions of live ones.
 
-    Returns the counts of what changed, and the number of staged entries that are unchanged.
+    With `replaced` sources, the live entries of these sources that no row holds are withdrawn.
     """
-    analyze(connection, "import_rows, import_details")
-    live = live_entries(bank_key)
-    withdrawn = 0
-    if connection.scalar(select(exists().where(live))):
-        if replace:
-            # The next statements search the rows for the identity of each entry of the bank.
-            connection.execute(
-                text("CREATE INDEX IF NOT EXISTS import_rows_identity ON import_rows (identity)")
-            )
-        _find_live_versions(connection, live)
-        withdrawn = pending.remove(connection, _is_withdrawn(live, replace=replace))
-    staged = import_rows.c
-    first = and_(row_ordinal == 0, staged.details != WITHDRAWN)
-    new, unchanged, total, last = connection.execute(
-        select(
-            _count(staged.old_version.is_(None)),
-            _count(staged.unchanged),
-            func.count(),
-            func.coalesce(func.max(row_number), 0),
-        ).where(first)
-    ).one()
-    changed = total - new - unchanged
-    if changed:
-        old = select(staged.old_version).where(
-            first, staged.old_version.is_not(None), ~staged.unchanged
+
+    def __init__(
+        self,
+        connection: Connection,
+        bank_key: int,
+        *,
+        replaced: Sequence[str] = (),
+        withdrawals: bool = False,
+    ) -> None:
+        super().__init__(connection, bank_key)
+        self._replaced = tuple(replaced)
+        self._withdrawals = withdrawals
+        self._numbers = 0
+        self._counts = EntryCounts()
+        self.unchanged = 0
+        """Staged entries that are live with equal values."""
+
+    @property
+    def numbers(self) -> int:
+        return self._numbers
+
+    @property
+    def counts(self) -> EntryCounts:
+        return self._counts
+
+    def plan(self, *conditions: ColumnElement[bool]) -> None:
+        connection = self.connection
+        if not conditions:
+            analyze(connection, import_rows.name, import_details.name)
+        live = and_(live_entries(self.bank_key), *conditions)
+        if conditions:
+            self._forget_touched()
+        if connection.scalar(select(exists().where(live))):
+            self._find_live_versions(live)
+            self._plan_removals(live)
+        self._count()
+
+    def _forget_touched(self) -> None:
+        touched = select(touched_identities.c.identity)
+        nothing = dict.fromkeys(("old_version", "old_id", "old_quarantined", "old_create_time"))
+        self.connection.execute(
+            update(import_rows)
+            .where(import_rows.c.identity.in_(touched))
+            .values(**nothing, unchanged=False)
         )
-        pending.remove(connection, entries.c.version.in_(old))
-    if new or changed:
-        with _sorted_indexes(connection, new + changed, stored=pending.first_version):
-            _insert_versions(connection, pending, bank_key)
-        check_vectors(connection, pending)
-    return EntryCounts(new, changed, withdrawn, last + 1 if new or changed else 0), unchanged
 
+    def _find_live_versions(self, live: ColumnElement[bool]) -> None:
+        staged = import_rows.c
+        # A look-up for each row, whatever the database believes about the size of the bank.
+        same = select(entries.c.version).where(live, entries.c.identity == staged.identity)
+        self.connection.execute(
+            update(import_rows).values(old_version=same.correlate(import_rows).scalar_subquery())
+        )
+        self.connection.execute(
+            update(import_rows)
+            .values(
+                old_id=entries.c.id,
+                old_quarantined=entries.c.quarantined,
+                old_create_time=entries.c.create_time,
+                unchanged=entries.c.digest == staged.digest,
+            )
+            .where(staged.old_version.is_not(None), entries.c.version == staged.old_version)
+        )
 
-def analyze(connection: Connection, tables: str) -> None:
-    """Count rows on PostgreSQL, which otherwise plans by a guess until its daemon does that.
+    def _plan_removals(self, live: ColumnElement[bool]) -> None:
+        staged = import_rows.c
+        held = select(staged.old_version).where(_is_first, staged.old_version.is_not(None))
+        self._remove_later(held.where(~staged.unchanged))
+        if self._replaced:
+            of_sources = select(entries.c.version).where(live, entries.c.source.in_(self._replaced))
+            # EXCEPT, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory for each row.
+            self._remove_later(of_sources.except_(held))
+        if self._withdrawals:
+            hit = withdrawing.hit_versions(self.bank_key, live)
+            known = select(planned_removals.c.version)
+            self._remove_later(hit.except_(held, known))
 
-    Temporary tables, which the daemon never sees, would have 1,850 rows by the guess: enough to
-    read a whole bank for a single entry.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"ANALYZE {tables}"))
+    def _remove_later(self, versions: SelectBase) -> None:
+        self.connection.execute(insert(planned_removals).from_select(["version"], versions))
+
+    def _count(self) -> None:
+        connection, staged = self.connection, import_rows.c
+        new, self.unchanged, total, last = connection.execute(
+            select(
+                _count(staged.old_version.is_(None)),
+                _count(staged.unchanged),
+                func.count(),
+                func.coalesce(func.max(row_number), 0),
+            ).where(_is_first)
+        ).one()
+        removed = connection.scalar(select(func.count()).select_from(planned_removals)) or 0
+        changed = total - new - self.unchanged
+        self._numbers = last + 1 if new or changed else 0
+        self._counts = EntryCounts(new, changed, removed - changed, self._numbers)
+        analyze(connection, planned_removals.name)
+
+    def growth(self) -> Counter[str]:
+        """Return by how many the plan grows the signals of each algorithm."""
+        staged, details = import_rows.c, import_details.c
+        added = (
+            select(details.algorithm, func.count())
+            .select_from(import_rows.join(import_details, staged.details == details.key))
+            .where(~staged.unchanged)
+            .group_by(details.algorithm)
+        )
+        grown = Counter({name: count for name, count in self.connection.execute(added)})
+        removed = entry_signals.c.version.in_(select(planned_removals.c.version))
+        grown.subtract(count_signals(self.connection, entry_signals, removed))
+        return grown
+
+    def add_versions(
+        self, pending: PendingRevision, first: int, last: int, *, touched: bool
+    ) -> None:
+        staged, details = import_rows.c, import_details.c
+        version = literal(pending.first_version) + row_number
+        source = import_rows.join(import_details, staged.details == details.key)
+        entry: dict[str, ColumnElement[Any]] = {
+            "version": version,
+            "id": func.coalesce(staged.old_id, version),
+            "bank_key": literal(self.bank_key),
+            "identity": staged.identity,
+            "digest": staged.digest,
+            "external_id": staged.external_id,
+            "labels": details.labels,
+            "source": details.source,
+            "opinion": details.opinion,
+            "note": details.note,
+            "expire_time": details.expire_time,
+            "quarantined": func.coalesce(staged.old_quarantined, literal(False)),
+            "create_time": func.coalesce(staged.old_create_time, literal(pending.now_us)),
+            "added_change": literal(pending.change),
+        }
+        signal: dict[str, ColumnElement[Any]] = {
+            "version": version,
+            "ordinal": row_ordinal,
+            "algorithm": details.algorithm,
+            "value": staged.value,
+            "variant": details.variant,
+            "quality": details.quality,
+            "algorithm_version": details.algorithm_version,
+        }
+        changed = (
+            select()
+            .select_from(source)
+            .where(
+                staged.row >= first * ROW_ORDINALS,
+                staged.row < last * ROW_ORDINALS,
+                ~staged.unchanged,
+            )
+            .order_by(staged.row)
+        )
+        if touched:
+            changed = changed.where(staged.identity.in_(select(touched_identities.c.identity)))
+        connection = self.connection
+        rows = changed.where(_is_first).with_only_columns(*entry.values())
+        connection.execute(insert(entries).from_select(list(entry), rows))
+        signals = changed.with_only_columns(*signal.values())
+        connection.execute(insert(entry_signals).from_select(list(signal), signals))
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-
-def _find_live_versions(connection: Connection, live: ColumnElement[bool]) -> None:
-    connection.execute(
-        update(import_rows)
-        .values(
-            old_version=entries.c.version,
-            old_id=entries.c.id,
-            old_quarantined=entries.c.quarantined,
-            old_create_time=entries.c.create_time,
-            unchanged=entries.c.digest == import_rows.c.digest,
-        )
-        .where(live, entries.c.identity == import_rows.c.identity)
-    )
-
-
-def _is_withdrawn(live: ColumnElement[bool], *, replace: bool) -> ColumnElement[bool]:
-    """Select entries that the staged rows withdraw; with `replace`, all that they do not hold."""
-    staged = import_rows.c
-    if replace:
-        held = exists().where(staged.identity == entries.c.identity, staged.details != WITHDRAWN)
-        return and_(live, ~held)
-    # Not `live` as well, which these versions are: SQLite would look for them in the whole bank.
-    versions = select(staged.old_version).where(
-        staged.details == WITHDRAWN, staged.old_version.is_not(None)
-    )
-    return entries.c.version.in_(versions)
-
-
-@contextmanager
-def _sorted_indexes(connection: Connection, versions: int, *, stored: int) -> Iterator[None]:
-    """Rebuild the indexes of hashes around a large insert: sort once instead of for each row.
-
-    Hashes have no order, so each row would change another page of the index, on disk once the
-    index exceeds the cache. Only on SQLite, where readers can read meanwhile.
-    """
-    worth_it = versions >= max(_REBUILD_VERSIONS, stored * _REBUILD_SHARE)
-    rebuilt = _HASH_INDEXES if worth_it and connection.dialect.name == "sqlite" else ()
-    for index in rebuilt:
-        index.drop(connection)
-    yield
-    for index in rebuilt:
-        index.create(connection)
-    if worth_it:
-        analyze(connection, "entries, entry_signals")
-
-
-def _insert_versions(connection: Connection, pending: PendingRevision, bank_key: int) -> None:
-    staged = import_rows.c
-    version = literal(pending.first_version) + row_number
-    # The join leaves out withdrawals, which have no details.
-    details = import_details.c
-    source = import_rows.join(import_details, staged.details == details.key)
-    entry: dict[str, ColumnElement[Any]] = {
-        "version": version,
-        "id": func.coalesce(staged.old_id, version),
-        "bank_key": literal(bank_key),
-        "identity": staged.identity,
-        "digest": staged.digest,
-        "external_id": staged.external_id,
-        "labels": details.labels,
-        "source": details.source,
-        "opinion": details.opinion,
-        "note": details.note,
-        "expire_time": details.expire_time,
-        "quarantined": func.coalesce(staged.old_quarantined, literal(False)),
-        "create_time": func.coalesce(staged.old_create_time, literal(pending.now_us)),
-        "added_revision": literal(pending.number),
-    }
-    signal: dict[str, ColumnElement[Any]] = {
-        "version": version,
-        "ordinal": row_ordinal,
-        "algorithm": details.algorithm,
-        "value": staged.value,
-        "variant": details.variant,
-        "quality": details.quality,
-        "algorithm_version": details.algorithm_version,
-    }
-    changed = select().select_from(source).where(~staged.unchanged).order_by(staged.row)
-    first = changed.where(row_ordinal == 0).with_only_columns(*entry.values())
-    connection.execute(insert(entries).from_select(list(entry), first))
-    signals = changed.with_only_columns(*signal.values())
-    connection.execute(insert(entry_signals).from_select(list(signal), signals))
 
 
 def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from featsvc.banks.records import (
     stored_version,
 )
 from featsvc.banks.results import ImportOptions
-from featsvc.banks.sql.identity import identity_of
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS, WITHDRAWN
+from featsvc.banks.sql.identity import external_identity, identity_of
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS
 from featsvc.banks.sql.times import to_us
 from featsvc.errors import InvalidInput
 from featsvc.signals.variants import VARIANTS
@@ -26,6 +26,19 @@ MAX_HASHES = 2**23
 StagedRow = tuple[int, str, bytes, str, int, bytes]
 STAGED_COLUMNS = ("row", "identity", "digest", "external_id", "details", "value")
 """Columns of a `StagedRow`, a plain tuple: the driver needs one, and a list has millions."""
+
+
+class WithdrawalRow(NamedTuple):
+    """A row of `import_withdrawals`."""
+
+    row: int
+    line: int
+    identity: str
+    external_id: str
+    source: str
+    algorithm: str
+    algorithm_version: int
+    value: bytes
 
 
 _row_fields = attrgetter("labels", "source", "opinion", "note", "expire_time")
@@ -65,10 +78,14 @@ class Stager:
         self._options = options
         self._known: dict[object, _Details] = {}
         self._last: object = None
-        self._last_details = _Details(hashlib.blake2b(), WITHDRAWN)
-        self._next_key = WITHDRAWN + 1
+        self._last_details = _Details(hashlib.blake2b(), 0)
+        self._next_key = 1
         self.details: list[DetailsRow] = []
         """Rows that are not written yet."""
+        self.withdrawals: list[WithdrawalRow] = []
+        """Rows that are not written yet."""
+        self.sources: set[str] = set()
+        """Of the rows, as far as they are prepared; "" for rows without one."""
         self.identities = array("q")
         self.signals = array("q")
         self.any_withdrawn = False
@@ -77,13 +94,13 @@ class Stager:
     def rows(self, number: int, row: ImportRow) -> list[StagedRow]:
         """Return the rows of the `number`-th row of the list, one for each signal."""
         signals, external_id = row.signals, row.external_id
+        key = number * ROW_ORDINALS
         source = row.source or self._options.source
+        if row.withdrawn:
+            self._withdraw(key, row, source)
+            return []
         identity = identity_of(external_id, source, signals)
         self.identities.append(hash(identity))
-        key = number * ROW_ORDINALS
-        if row.withdrawn:
-            self.any_withdrawn = True
-            return [(key, identity, b"", external_id, WITHDRAWN, b"")]
         if len(signals) > 1:
             return self._several(key, identity, row)
         value = signals[0].value
@@ -92,6 +109,18 @@ class Stager:
         digest = details.digest.copy()
         digest.update(external_id.encode() + value)
         return [(key, identity, digest.digest(), external_id, details.key, value)]
+
+    def _withdraw(self, key: int, row: ImportRow, source: str) -> None:
+        self.any_withdrawn = True
+        identity = external_identity(row.external_id, source) if row.external_id else ""
+        signals = [
+            (s.algorithm, stored_version(s.algorithm, s.version, field="signals"), s.value)
+            for s in row.signals
+        ]
+        self.withdrawals += (
+            WithdrawalRow(key + ordinal, row.line, identity, row.external_id, source, *signal)
+            for ordinal, signal in enumerate(signals or [("", 0, b"")])
+        )
 
     def _several(self, key: int, identity: str, row: ImportRow) -> list[StagedRow]:
         staged = []
@@ -141,6 +170,7 @@ class Stager:
         if len(self._known) >= _DETAILS_KEPT:
             self._known.clear()
         digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
+        self.sources.add(source)
         details = self._known[shared] = _Details(digest, self._next_key)
         self.details.append(
             DetailsRow(

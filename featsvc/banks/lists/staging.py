@@ -1,8 +1,8 @@
 """First step of an import: write the rows of a file into temporary tables.
 
 Nothing is locked while the file is read and parsed, which takes as long as its sender needs.
-`merging` then holds the writers' lock for a few statements. A dry run does the same and is rolled
-back.
+`merging` then plans what will change, and only that is written under the writers' lock. A dry run
+ends with the plan.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Table
 
 from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.lists.list_file import ListFile
-from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager
+from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager, WithdrawalRow
 from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
-from featsvc.banks.sql.schema import import_details, import_rows
+from featsvc.banks.sql.schema import import_details, import_rows, import_withdrawals
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 from featsvc.signals.distance import HAMMING
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 250
 _STATEMENT_ROWS = 50
 _HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
+_TABLES = (import_rows, import_details, import_withdrawals)
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 
@@ -39,7 +40,7 @@ _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 def staging_table(connection: Connection) -> Iterator[None]:
     """Create the temporary tables, and drop them at the end."""
     with connection.begin():
-        for table in (import_rows, import_details):
+        for table in _TABLES:
             table.drop(connection, checkfirst=True)
             table.create(connection)
     try:
@@ -48,8 +49,8 @@ def staging_table(connection: Connection) -> Iterator[None]:
         # A dead connection takes its temporary tables with it.
         if not connection.invalidated and not connection.closed:
             with connection.begin():
-                import_rows.drop(connection)
-                import_details.drop(connection)
+                for table in _TABLES:
+                    table.drop(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,11 @@ def _low_information(values: Sequence[bytes]) -> int:
 
 
 def write(connection: Connection, stager: Stager, batch: list[StagedRow]) -> None:
-    """Write staged rows and the new details that they refer to."""
+    """Write staged rows, the new details that they refer to, and withdrawn rows."""
     _insert(connection, import_details, DetailsRow._fields, stager.details)
     stager.details.clear()
+    _insert(connection, import_withdrawals, WithdrawalRow._fields, stager.withdrawals)
+    stager.withdrawals.clear()
     _insert(connection, import_rows, STAGED_COLUMNS, batch)
 
 

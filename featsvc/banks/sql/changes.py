@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -28,12 +28,13 @@ from featsvc.banks.sql.schema import (
     entry_signals,
     head,
     is_live,
+    pending_change,
     requests,
     revisions,
 )
 from featsvc.banks.sql.stored import StoredRow, bank_of, bank_row
 from featsvc.banks.sql.times import now_us
-from featsvc.errors import Conflict, InvalidInput
+from featsvc.errors import Conflict, InvalidInput, Unavailable
 
 T = TypeVar("T")
 
@@ -61,9 +62,13 @@ NO_ENTRIES = EntryCounts()
 
 @dataclass(frozen=True, slots=True)
 class PendingRevision:
-    """The revision that a writer is about to commit; `begin` it under the writers' lock."""
+    """The revision that a writer is about to commit; `begin` it under the writers' lock.
+
+    Its rows carry `change`. They are nobody's until `record` makes that the newest change.
+    """
 
     number: int
+    change: int
     now_us: int
     first_version: int
     bank_id: str
@@ -79,16 +84,29 @@ class PendingRevision:
         row = connection.execute(select(head)).one()
         # Never before the last revision, even if the clock was set back: readers order by time.
         now = max(now_us(), row.commit_time)
-        return cls(row.revision + 1, now, row.next_version, bank_id, action, context)
+        return cls(
+            row.revision + 1, row.change + 1, now, row.next_version, bank_id, action, context
+        )
 
     def remove(self, connection: Connection, condition: ColumnElement[bool]) -> int:
         """End the live versions that meet the condition; return their number."""
         return connection.execute(
-            update(entries).where(is_live, condition).values(removed_revision=self.number)
+            update(entries).where(is_live, condition).values(removed_change=self.change)
         ).rowcount
 
-    def record(self, connection: Connection, counts: EntryCounts = NO_ENTRIES) -> None:
-        """Write the log, the bank's counts and the head: the last step of a change."""
+    def record(
+        self,
+        connection: Connection,
+        counts: EntryCounts = NO_ENTRIES,
+        signals: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write the log, the bank's counts and the head: the last step of a change.
+
+        `signals` is by how many the signals of each algorithm grew; without it they are counted.
+        Raises Unavailable if the change does not fit below one that is being written.
+        """
+        next_version = self.first_version + counts.versions
+        self._check_room(connection, next_version)
         connection.execute(
             insert(revisions).values(
                 revision=self.number,
@@ -104,46 +122,71 @@ class PendingRevision:
                 withdrawn_entries=counts.withdrawn,
                 changed_entries=counts.changed,
                 first_version=self.first_version,
+                change=self.change,
             )
         )
         if counts.total:
-            self._update_bank(connection, counts)
+            self._update_bank(connection, counts, signals)
         connection.execute(
             update(head).values(
                 revision=self.number,
                 commit_time=self.now_us,
-                next_version=self.first_version + counts.versions,
+                change=self.change,
+                next_version=next_version,
             )
         )
 
-    def _update_bank(self, connection: Connection, counts: EntryCounts) -> None:
+    def _check_room(self, connection: Connection, next_version: int) -> None:
+        above = connection.execute(
+            select(pending_change).where(pending_change.c.change > self.change)
+        ).first()
+        if above is not None and (
+            self.change + 1 >= above.change or next_version > above.first_version
+        ):
+            raise Unavailable(
+                "bank store: a large change is being written, and too much changed meanwhile; "
+                "try again when it is done",
+                reason="BANK_STORE_UNAVAILABLE",
+            )
+
+    def _update_bank(
+        self, connection: Connection, counts: EntryCounts, signals: Mapping[str, int] | None
+    ) -> None:
         bank = bank_row(connection, self.bank_id)
-        signals = Counter(json.loads(bank.signal_counts))
-        if counts.versions:
-            added = entry_signals.c.version >= self.first_version
-            signals.update(_count_signals(connection, entry_signals, added))
-        if counts.changed or counts.withdrawn:
-            signals.subtract(self.signals_removed(connection, bank.key))
+        total = Counter(json.loads(bank.signal_counts))
+        if signals is None:
+            if counts.versions:
+                total.update(self._signals_added(connection, counts.versions))
+            if counts.changed or counts.withdrawn:
+                total.subtract(self.signals_removed(connection, bank.key))
+        else:
+            total.update(signals)
         connection.execute(
             update(banks)
             .where(banks.c.key == bank.key)
             .values(
                 entry_count=bank.entry_count + counts.new - counts.withdrawn,
-                signal_counts=json.dumps({k: n for k, n in sorted(signals.items()) if n}),
+                signal_counts=json.dumps({k: n for k, n in sorted(total.items()) if n}),
                 revision=self.number,
                 update_time=self.now_us,
             )
         )
 
+    def _signals_added(self, connection: Connection, versions: int) -> dict[str, int]:
+        version = entry_signals.c.version
+        added = and_(version >= self.first_version, version < self.first_version + versions)
+        return count_signals(connection, entry_signals, added)
+
     def signals_removed(self, connection: Connection, bank_key: int) -> dict[str, int]:
         """Count the signals of the versions that this revision removed, by algorithm."""
-        removed = and_(entries.c.removed_revision == self.number, entries.c.bank_key == bank_key)
-        return _count_signals(connection, entry_signals.join(entries), removed)
+        removed = and_(entries.c.removed_change == self.change, entries.c.bank_key == bank_key)
+        return count_signals(connection, entry_signals.join(entries), removed)
 
 
-def _count_signals(
+def count_signals(
     connection: Connection, source: FromClause, condition: ColumnElement[bool]
 ) -> dict[str, int]:
+    """Count the signals that meet the condition, by algorithm."""
     rows = connection.execute(
         select(entry_signals.c.algorithm, func.count().label("signals"))
         .select_from(source)

@@ -4,12 +4,15 @@ This module hides most differences between the two. A database that does not ans
 `Unavailable`; callers raise the errors of wrong requests.
 """
 
+import fcntl
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event, select, text
+from sqlalchemy import Connection, RootTransaction, create_engine, event, select, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -22,8 +25,12 @@ _BUSY_TIMEOUT_MS = 30_000
 _POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
-# Any constant will do that no other program locks: it serialises migrations only.
+# Any constants will do that no other program locks: they serialise migrations and large changes.
 _SCHEMA_LOCK = 7_022_881_203
+_TURN_LOCK = 7_022_881_204
+_TURN_STEP_S = 0.05
+_PAUSE_STEP_S = 0.002
+_MAX_PAUSE_S = 1.0
 _EMPTIED = (
     "its tables are gone; finish restoring the database, or restart the service to begin with none"
 )
@@ -100,15 +107,104 @@ class Database:
     @contextmanager
     def exclusive(self, connection: Connection, *, dry_run: bool = False) -> Iterator[None]:
         """A `write` transaction on a connection of `session`."""
-        connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        with connection.begin() as transaction:
-            if not self.is_sqlite:
-                connection.execute(select(schema.head).with_for_update())
-            self._check_schema(connection)
+        with self._begin_write(connection) as transaction:
+            self.lock_head(connection)
             yield
             self._check_file()
             if dry_run:
                 transaction.rollback()
+
+    @contextmanager
+    def read_on(self, connection: Connection) -> Iterator[None]:
+        """A transaction on a connection of `session` that writes temporary tables only."""
+        with connection.execution_options(sqlite_begin="BEGIN").begin():
+            self._check_schema(connection)
+            yield
+
+    def _begin_write(self, connection: Connection) -> RootTransaction:
+        connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        with self._waiting():
+            transaction = connection.begin()
+        try:
+            self._check_schema(connection)
+        except BaseException:
+            transaction.rollback()
+            raise
+        return transaction
+
+    def lock_head(self, connection: Connection) -> None:
+        """Take the writers' lock, which a transaction on SQLite has from its start."""
+        if not self.is_sqlite:
+            connection.execute(select(schema.head).with_for_update())
+
+    @contextmanager
+    def piecewise(self, connection: Connection) -> Iterator[Callable[[], bool]]:
+        """An `exclusive` transaction for a large change; commits at the end.
+
+        It yields a function to call between two pieces, which lets waiting writers go first and
+        returns whether it has committed. On PostgreSQL it always commits: from then on the
+        transaction does not hold the writers' lock (`lock_head` takes it again).
+        """
+        transaction = self._begin_write(connection)
+
+        def pause() -> bool:
+            nonlocal transaction
+            if self.is_sqlite and not self._writers_wait():
+                return False
+            self._check_file()
+            transaction.commit()
+            end = time.monotonic() + _MAX_PAUSE_S
+            while self.is_sqlite and self._writers_wait() and time.monotonic() < end:
+                time.sleep(_PAUSE_STEP_S)
+            transaction = self._begin_write(connection)
+            return True
+
+        try:
+            self.lock_head(connection)
+            yield pause
+            self._check_file()
+            transaction.commit()
+        except BaseException:
+            if transaction.is_active:
+                transaction.rollback()
+            raise
+
+    @contextmanager
+    def turn(self, connection: Connection) -> Iterator[None]:
+        """Wait for the turn to make a large change: one at a time, whatever process makes it."""
+        if self._path is None:
+            with connection.begin():
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _TURN_LOCK})
+            try:
+                yield
+            finally:
+                # The end of a connection releases its locks too.
+                if not connection.invalidated and not connection.closed:
+                    with connection.begin():
+                        connection.execute(
+                            text("SELECT pg_advisory_unlock(:key)"), {"key": _TURN_LOCK}
+                        )
+            return
+        with _opened(self._path, "turn") as file:
+            while not _locks(file, fcntl.LOCK_EX):
+                time.sleep(_TURN_STEP_S)
+            yield
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Let a large change on SQLite know that this thread waits for the lock."""
+        if self._path is None:
+            yield
+            return
+        with _opened(self._path, "waiting") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def _writers_wait(self) -> bool:
+        """Return whether any process waits for SQLite's lock."""
+        assert self._path is not None  # noqa: S101 (for mypy: only called on SQLite)
+        with _opened(self._path, "waiting") as file:
+            return not _locks(file, fcntl.LOCK_EX)
 
     def _check_file(self) -> None:
         """Raises Unavailable if the SQLite file was moved away or replaced.
@@ -167,6 +263,10 @@ class Database:
                 _make_folder(self._path.parent)
                 if self._was_ready and _size(self._path) < _HEADER_BYTES:
                     raise _unavailable(_EMPTIED)
+                if _is_cut_off(self._path):
+                    raise _unavailable(
+                        f"{self._path.name} is shorter than its header says; finish copying it"
+                    )
             with self._connect(write=False) as connection, connection.begin():
                 revision = migrations.current(connection)
             if self._was_ready and not revision:
@@ -227,8 +327,45 @@ def _lacks_table(exc: sa.SQLAlchemyError) -> bool:
     return state == _UNDEFINED_TABLE or str(original).startswith("no such table")
 
 
+@contextmanager
+def _opened(path: Path, purpose: str) -> Iterator[int]:
+    """Open the file next to a database whose lock serves a purpose; its content is empty."""
+    file = os.open(path.with_name(f"{path.name}-{purpose}"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _locks(file: int, operation: int) -> bool:
+    """Take a lock of a file if nobody has one that forbids it."""
+    try:
+        fcntl.flock(file, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Return whether a copy of a file is not complete: SQLite would open it without its end.
+
+    Layout of the header: https://www.sqlite.org/fileformat2.html#the_database_header
+    """
+    size = _size(path)
+    log = path.with_name(f"{path.name}-wal")
+    # After a crash the end of the file may still be in the write-ahead log.
+    if size < _HEADER_BYTES or _size(log):
+        return False
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    page_bytes = int.from_bytes(header[16:18])
+    changes, pages = int.from_bytes(header[24:28]), int.from_bytes(header[28:32])
+    valid_for = int.from_bytes(header[92:96])
+    return changes == valid_for and size < pages * (65_536 if page_bytes == 1 else page_bytes)
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

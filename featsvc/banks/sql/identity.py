@@ -1,7 +1,7 @@
 """Identities: what makes two rows the same entry of a bank, and queries by external id."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Select, String, and_, column, literal, or_, select, values
 
@@ -19,10 +19,27 @@ def identity_of(external_id: str, source: str, signals: Sequence[EntrySignal]) -
     """Return the `identity` of an entry; `schema` describes its form."""
     if external_id:
         return external_identity(external_id, source)
-    first = signals[0]
-    if len(first.value) > _MAX_WHOLE_BYTES:
-        return f"s{first.algorithm}:{hashlib.blake2b(first.value, digest_size=32).hexdigest()}"
-    return f"s{first.algorithm}:{first.value.hex()}"
+    return signals_identity([(s.algorithm, s.value) for s in signals], source)
+
+
+def signals_identity(signals: Iterable[tuple[str, bytes]], source: str) -> str:
+    """Return the identity of an entry without an external id: that of its set of signals.
+
+    `signals` are algorithms and values, in any order. A value of another variant is no other
+    signal.
+    """
+    names = sorted({_signal_name(algorithm, value) for algorithm, value in signals})
+    if len(names) == 1:
+        identity = f"s{names[0]}"
+    else:
+        identity = f"s+{hashlib.blake2b(' '.join(names).encode(), digest_size=32).hexdigest()}"
+    return f"{identity}{_BEFORE_SOURCE}{source}" if source else identity
+
+
+def _signal_name(algorithm: str, value: bytes) -> str:
+    if len(value) > _MAX_WHOLE_BYTES:
+        return f"{algorithm}:{hashlib.blake2b(value, digest_size=32).hexdigest()}"
+    return f"{algorithm}:{value.hex()}"
 
 
 def external_identity(external_id: str, source: str) -> str:

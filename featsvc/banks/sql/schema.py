@@ -1,16 +1,22 @@
 """The tables, the same on SQLite and PostgreSQL.
 
-    head            one row: newest revision, its commit time, next free version number.
+    head            one row: newest revision, its commit time and change, next free version number.
                     Every writer locks it first, so revisions are gapless and commit in order.
+    pending_change  at most one row: the large change that is being written in pieces
     banks           settings and live counts; a deleted bank stays, with a removed_revision
-    entries         one row per VERSION of an entry: live at revision r where
-                    added_revision <= r < removed_revision (NULL: still live)
+    entries         one row per VERSION of an entry: live after change c where
+                    added_change <= c < removed_change (NULL: still live)
     entry_signals   the signals of each version, each with the version of its algorithm: values of
                     different ones do not compare
     vector_models   the length of the vectors of each model
-    revisions       the log: who, when, why, from which file
+    revisions       the log: who, when, why, from which file; and its change
     requests        the answer to each request id, which a retry gets again
     match_counts    how often an entry matched, per mode and day
+
+Each revision is one change. Change numbers ascend with revisions, with gaps: a large change takes
+its number and its version numbers ahead of others, writes its rows in pieces, and becomes a
+revision when `head.change` reaches its number. Until then its rows are of the future: nobody sees
+what it adds, and what it removes is live (`sql/long_changes.py`, ADR 23).
 
 Version numbers grow with revisions: the versions added after revision r start at `first_version`
 of revision r + 1. `migrations/` upgrades older databases to this schema; a test compares both.
@@ -18,11 +24,11 @@ of revision r + 1. `migrations/` upgrades older databases to this schema; a test
 Times are microseconds since 1970 UTC, labels are one string joined by U+001F, thresholds and other
 small structures are JSON text: both databases compare and index these alike.
 
-`entries.identity` decides whether two imported rows are the same entry of a bank. With an external
-id it is `x` + external id, followed by U+001F + source if there is a source; without, it is `s` +
-`algorithm:hex` of the first signal. In the external id U+001E is escaped as U+001E `0` and U+001F
-as U+001E `1`, so the sources of an id are one range. `entries.digest` covers all that a curator
-can set in an entry: one comparison shows whether it is unchanged.
+`entries.identity` decides whether two imported rows are the same entry of a bank: `x` + external
+id, else `s` + `algorithm:hex` of its one signal, or `s+` + a digest of its set of signals; followed
+by U+001F + source if there is a source. In the external id U+001E is escaped as U+001E `0` and
+U+001F as U+001E `1`, so the sources of an id are one range. `entries.digest` covers all that a
+curator can set in an entry: one comparison shows whether it is unchanged.
 """
 
 from typing import Any
@@ -46,6 +52,8 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    or_,
+    select,
     text,
     type_coerce,
 )
@@ -77,6 +85,15 @@ head = Table(
     Column("revision", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("next_version", BigInteger, nullable=False),
+    Column("change", BigInteger, nullable=False, server_default=text("0")),
+)
+
+pending_change = Table(
+    "pending_change",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("change", BigInteger, nullable=False),
+    Column("first_version", BigInteger, nullable=False),
 )
 
 banks = Table(
@@ -117,22 +134,33 @@ entries = Table(
     Column("expire_time", BigInteger, nullable=True),
     Column("quarantined", Boolean, nullable=False),
     Column("create_time", BigInteger, nullable=False),
-    Column("added_revision", BigInteger, nullable=False),
-    Column("removed_revision", BigInteger, nullable=True),
-    Index(
-        "entries_live", "bank_key", "identity", unique=True, **_partial("removed_revision IS NULL")
-    ),
+    Column("added_change", BigInteger, nullable=False),
+    Column("removed_change", BigInteger, nullable=True),
+    # Of all versions: at most one of an identity is live after any change.
+    Index("entries_identity", "bank_key", "identity"),
     Index("entries_bank", "bank_key", "id"),
-    Index("entries_removed", "removed_revision", **_partial("removed_revision IS NOT NULL")),
+    Index("entries_removed", "removed_change", **_partial("removed_change IS NOT NULL")),
 )
 
 is_live_bank = banks.c.removed_revision.is_(None)
-is_live = entries.c.removed_revision.is_(None)
 
 
-def live_entries(bank_key: int) -> ColumnElement[bool]:
+def live_after(change: ColumnElement[int], table: FromClause = entries) -> ColumnElement[bool]:
+    """Select the versions that are live after a change."""
+    return and_(
+        table.c.added_change <= change,
+        or_(table.c.removed_change.is_(None), table.c.removed_change > change),
+    )
+
+
+newest_change = select(head.c.change).scalar_subquery()
+"""The change of the newest revision: a writer's own change until it is recorded is a later one."""
+is_live = live_after(newest_change)
+
+
+def live_entries(bank_key: int, table: FromClause = entries) -> ColumnElement[bool]:
     """Select the live entries of a bank."""
-    return and_(entries.c.bank_key == bank_key, is_live)
+    return and_(table.c.bank_key == bank_key, live_after(newest_change, table))
 
 
 entry_signals = Table(
@@ -198,7 +226,9 @@ revisions = Table(
     Column("withdrawn_entries", BigInteger, nullable=False),
     Column("changed_entries", BigInteger, nullable=False),
     Column("first_version", BigInteger, nullable=False),
+    Column("change", BigInteger, nullable=False, server_default=text("0")),
     Index("revisions_bank", "bank_id", "revision"),
+    Index("revisions_change", "change", unique=True),
 )
 
 requests = Table(
@@ -224,14 +254,14 @@ match_counts = Table(
     sqlite_with_rowid=False,
 )
 
-# Temporary tables of an importing connection: one row for each signal of the imported file.
-# `row` is the entry's number in the file times ROW_ORDINALS plus the signal's ordinal; an entry's
-# fields are read from its first row only. Fewer values in a row make imports faster, so values
-# that most rows of a list share are in `import_details`. A withdrawal is one row with the details
-# WITHDRAWN, a key that is not in `import_details`. The `old_` columns are filled from the live
-# version of the same identity, if there is one.
+# Temporary tables of a writing connection.
+#
+# `import_rows` has one row for each signal of the imported file. `row` is the entry's number in the
+# file times ROW_ORDINALS plus the signal's ordinal; an entry's fields are read from its first row
+# only. Fewer values in a row make imports faster, so values that most rows of a list share are in
+# `import_details`. The `old_` columns are filled from the live version of the same identity, if
+# there is one. `import_withdrawals` has one row for each signal, or the id, of a withdrawn row.
 ROW_ORDINALS = 256
-WITHDRAWN = 0
 _temporary = MetaData()
 import_rows = Table(
     "import_rows",
@@ -264,5 +294,46 @@ import_details = Table(
     Column("algorithm_version", Integer, nullable=False),
     prefixes=["TEMPORARY"],
 )
+import_withdrawals = Table(
+    "import_withdrawals",
+    _temporary,
+    Column("row", _Key, primary_key=True, autoincrement=False),
+    Column("line", BigInteger, nullable=False),
+    # Of the external id; "" for a row that names signals only.
+    Column("identity", _Identity, nullable=False),
+    Column("external_id", String, nullable=False),
+    Column("source", String, nullable=False),
+    # "" for a row that names an external id only.
+    Column("algorithm", _Algorithm, nullable=False),
+    Column("algorithm_version", Integer, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    # Whether an earlier row of the file is of such an entry.
+    Column("cancels", Boolean, nullable=False, server_default=false()),
+    prefixes=["TEMPORARY"],
+)
 row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
 row_ordinal = type_coerce(import_rows.c.row.op("%")(literal_column(str(ROW_ORDINALS))), BigInteger)
+
+# What a change is about to do: the versions that it removes, and those that it copies. The copy of
+# `old` gets the change's first version plus `number`, and replaces `replaced`, if it is not NULL.
+planned_removals = Table(
+    "planned_removals",
+    _temporary,
+    Column("version", _Key, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+)
+planned_copies = Table(
+    "planned_copies",
+    _temporary,
+    Column("number", _Key, primary_key=True, autoincrement=False),
+    Column("old", BigInteger, nullable=False),
+    Column("replaced", BigInteger, nullable=True),
+    prefixes=["TEMPORARY"],
+)
+# Identities that others have changed since a change was planned.
+touched_identities = Table(
+    "touched_identities",
+    _temporary,
+    Column("identity", _Identity, primary_key=True),
+    prefixes=["TEMPORARY"],
+)

@@ -1,7 +1,7 @@
 """Rows of the tables, and the records made from them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -32,8 +32,8 @@ class EntryRow(NamedTuple):
     expire_time: int | None
     quarantined: bool
     create_time: int
-    added_revision: int
-    removed_revision: int | None
+    added_change: int
+    removed_change: int | None
     bank_id: str
     algorithm: str
     value: bytes
@@ -99,8 +99,11 @@ def bank_of(row: StoredRow) -> Bank:
     )
 
 
-def entry_of(rows: Iterable[EntryRow]) -> Entry:
-    """Make one version of an entry from its rows, one for each signal."""
+def entry_of(rows: Iterable[EntryRow], revision_of_change: Callable[[int], int]) -> Entry:
+    """Make one version of an entry from its rows, one for each signal.
+
+    `revision_of_change` returns 0 for a change that is not a revision yet.
+    """
     rows = list(rows)
     row = rows[0]
     return Entry(
@@ -116,8 +119,8 @@ def entry_of(rows: Iterable[EntryRow]) -> Entry:
         opinion=Opinion(row.opinion),
         note=row.note,
         expire_time=None if row.expire_time is None else from_us(row.expire_time),
-        added_revision=row.added_revision,
-        removed_revision=row.removed_revision,
+        added_revision=revision_of_change(row.added_change),
+        removed_revision=revision_of_change(row.removed_change or 0) or None,
         quarantined=row.quarantined,
         create_time=from_us(row.create_time),
     )

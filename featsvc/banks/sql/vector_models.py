@@ -6,25 +6,27 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, insert, select
 
-from featsvc.banks.sql.changes import PendingRevision
 from featsvc.banks.sql.schema import import_details, import_rows, vector_models
 from featsvc.banks.sql.stored import bank_row
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import Kind, get_algorithm
 
 
-def check_vectors(connection: Connection, pending: PendingRevision) -> None:
-    """Check the staged rows after their merge, and store the length of each new model.
+def check_vectors(
+    connection: Connection, bank_id: str, grown: Mapping[str, int], *, store: bool
+) -> None:
+    """Check the staged vectors, and `store` the length of each new model.
 
-    Raises InvalidInput if vectors of a model differ in length from each other or from what the
-    store holds or ever held, or if the bank would hold two versions of a model.
+    `grown` is by how many the change has grown the bank's signals of each algorithm. Raises
+    InvalidInput if vectors of a model differ in length from each other or from what the store holds
+    or ever held, or if the bank would hold two versions of a model.
     """
     staged = connection.scalars(select(import_details.c.algorithm).distinct())
     names = [name for name in staged if get_algorithm(name).kind is Kind.VECTOR]
     if not names:
         return
-    _check_lengths(connection, names)
-    _check_versions(connection, pending, names)
+    _check_lengths(connection, names, store=store)
+    _check_versions(connection, bank_id, grown, names)
 
 
 def check_dimensions(connection: Connection, model: str, size: int, *, field: str) -> None:
@@ -38,7 +40,7 @@ def check_dimensions(connection: Connection, model: str, size: int, *, field: st
         )
 
 
-def _check_lengths(connection: Connection, names: Iterable[str]) -> None:
+def _check_lengths(connection: Connection, names: Iterable[str], *, store: bool) -> None:
     size = func.length(import_rows.c.value)
     details = import_details.c
     rows = connection.execute(
@@ -58,14 +60,15 @@ def _check_lengths(connection: Connection, names: Iterable[str]) -> None:
                     f"vectors of {model} have {dimensions} dimensions in this store, one "
                     f"of these has {other}; give another model another name or version",
                 )
-        if model not in stored:
+        if store and model not in stored:
             connection.execute(insert(vector_models).values(model=model, dimensions=dimensions))
 
 
-def _check_versions(connection: Connection, pending: PendingRevision, names: Iterable[str]) -> None:
-    bank = bank_row(connection, pending.bank_id)
-    live = Counter(json.loads(bank.signal_counts))
-    live.subtract(pending.signals_removed(connection, bank.key))
+def _check_versions(
+    connection: Connection, bank_id: str, grown: Mapping[str, int], names: Iterable[str]
+) -> None:
+    live = Counter(json.loads(bank_row(connection, bank_id).signal_counts))
+    live.update(grown)
     present = {name for name, count in live.items() if count > 0} | set(names)
     for name in names:
         model = get_algorithm(name)

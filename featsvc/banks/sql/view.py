@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
     type_coerce,
@@ -31,7 +32,9 @@ from featsvc.banks.sql.schema import (
     head,
     is_live,
     is_live_bank,
+    live_after,
     live_entries,
+    newest_change,
     revisions,
     vector_models,
 )
@@ -70,6 +73,8 @@ class StoreView:
         self.connection = connection
         # The first read fixes the state that a deferred transaction sees.
         self.head = read_head(connection)
+        self._revisions: dict[int, int] = {}
+        """Change -> revision, 0 for none."""
 
     def banks(self) -> tuple[Bank, ...]:
         """Return all banks, by id."""
@@ -110,7 +115,9 @@ class StoreView:
     def entry(self, bank_id: str, entry_id: int) -> Entry:
         """Return the newest version of an entry, live or withdrawn. Raises NotFound."""
         newest = select(func.max(entries.c.version)).where(
-            entries.c.id == entry_id, entries.c.bank_key == self.bank_key(bank_id)
+            entries.c.id == entry_id,
+            entries.c.bank_key == self.bank_key(bank_id),
+            entries.c.added_change <= newest_change,
         )
         versions = list(self.entries_where(entries.c.version == newest.scalar_subquery()))
         if not versions:
@@ -150,10 +157,13 @@ class StoreView:
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
         """Return the versions that were live at `revision` and no longer are."""
         first = first_version_after(self.connection, revision)
+        removed = entries.c.removed_change
         return tuple(
             self.connection.scalars(
                 select(entries.c.version).where(
-                    entries.c.removed_revision > revision, entries.c.version < first
+                    removed > change_of(revision),
+                    removed <= newest_change,
+                    entries.c.version < first,
                 )
             )
         )
@@ -222,7 +232,14 @@ class StoreView:
         )
         rows = self.connection.execute(query, execution_options=_STREAMED)
         for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
-            yield VersionedEntry(version, entry_of(signals))
+            yield VersionedEntry(version, entry_of(signals, self._revision_of))
+
+    def _revision_of(self, change: int) -> int:
+        """Return the revision of a change, 0 if it is not a revision yet."""
+        if change not in self._revisions:
+            found = select(revisions.c.revision).where(revisions.c.change == change)
+            self._revisions[change] = self.connection.scalar(found) or 0
+        return self._revisions[change]
 
     def _signals(self, condition: ColumnElement[bool]) -> Iterator[SignalRow]:
         query = (
@@ -252,12 +269,16 @@ class StoreView:
             yield from map(signal_row, batch)
 
 
+def change_of(revision: int) -> ColumnElement[int]:
+    """Return the change of a revision, 0 for the empty store."""
+    if not revision:
+        return literal_column("0")
+    return select(revisions.c.change).where(revisions.c.revision == revision).scalar_subquery()
+
+
 def live_at(revision: int, table: FromClause = entries) -> ColumnElement[bool]:
     """Select the versions that were live at a revision."""
-    return and_(
-        table.c.added_revision <= revision,
-        or_(table.c.removed_revision.is_(None), table.c.removed_revision > revision),
-    )
+    return live_after(change_of(revision), table)
 
 
 def first_version_after(connection: Connection, revision: int) -> int:

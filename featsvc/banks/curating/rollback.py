@@ -1,0 +1,131 @@
+"""Rollbacks: the entries of an earlier revision become those of a new one.
+
+What differs is found from the versions that were added or removed since, never by reading the bank:
+undoing a small change of a large bank is a small change.
+"""
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
+
+from featsvc.banks.curating.history import changed_pairs
+from featsvc.banks.records import ChangeContext
+from featsvc.banks.results import RollbackResult
+from featsvc.banks.sql import copying
+from featsvc.banks.sql.changes import (
+    EntryCounts,
+    IdempotentCall,
+    PendingRevision,
+    check_etag,
+    find_answer,
+    keep_answer,
+)
+from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
+from featsvc.banks.sql.schema import (
+    entries,
+    planned_copies,
+    planned_removals,
+    touched_identities,
+)
+from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.view import check_revision, read_head
+from featsvc.errors import InvalidInput
+
+
+class RollbackPlan(ChangePlan):
+    """Removes what differs from the revision, and copies what was live at it."""
+
+    def __init__(self, connection: Connection, bank_key: int, revision: int) -> None:
+        super().__init__(connection, bank_key)
+        self._revision = revision
+        self._numbers = 0
+        self._counts = EntryCounts()
+
+    @property
+    def numbers(self) -> int:
+        return self._numbers
+
+    @property
+    def counts(self) -> EntryCounts:
+        return self._counts
+
+    def plan(self, *conditions: ColumnElement[bool]) -> None:
+        connection = self.connection
+        newest = read_head(connection).revision
+        changed = changed_pairs(
+            connection, self.bank_key, self._revision, newest, entries.c.id
+        ).where(*conditions)
+        if conditions:
+            planned = planned_copies.c.old
+            touched = select(entries.c.version).where(*conditions)
+            connection.execute(delete(planned_copies).where(planned.in_(touched)))
+        pairs = changed.subquery()
+        connection.execute(
+            insert(planned_removals).from_select(
+                ["version"], select(pairs.c.new).where(pairs.c.new.is_not(None))
+            )
+        )
+        restored = select(pairs.c.old, pairs.c.new).where(pairs.c.old.is_not(None))
+        self._numbers += copying.plan_copies(connection, restored, first=self._numbers)
+        analyze(connection, planned_removals.name)
+        self._count()
+
+    def _count(self) -> None:
+        removed = select(func.count()).select_from(planned_removals)
+        copies = planned_copies.c
+        withdrawn, copied, replaced = self.connection.execute(
+            select(removed.scalar_subquery(), func.count(), func.count(copies.replaced))
+        ).one()
+        self._counts = EntryCounts(copied - replaced, replaced, withdrawn - replaced, self._numbers)
+
+    def add_versions(
+        self, pending: PendingRevision, first: int, last: int, *, touched: bool
+    ) -> None:
+        number = planned_copies.c.number
+        condition = and_(number >= first, number < last)
+        if touched:
+            identities = select(touched_identities.c.identity)
+            condition = and_(condition, entries.c.identity.in_(identities))
+        copying.copy_versions(self.connection, pending, condition)
+
+
+def rollback(
+    database: Database,
+    bank_id: str,
+    revision: int,
+    context: ChangeContext,
+    *,
+    etag: str,
+    dry_run: bool,
+) -> RollbackResult:
+    """See `BankStore.rollback_bank`."""
+    call = IdempotentCall(context, "rollback", bank_id, (revision, dry_run))
+
+    def begin() -> PendingRevision | RollbackResult:
+        if answer := find_answer(connection, call, RollbackResult):
+            return answer
+        check_etag(bank_row(connection, bank_id), etag)
+        return PendingRevision.begin(connection, bank_id, "rollback", context)
+
+    def record(pending: PendingRevision) -> RollbackResult:
+        if changes.counts.total:
+            pending.record(connection, changes.counts, changes.grown)
+        answer = result(pending.number if changes.counts.total else 0)
+        keep_answer(connection, call, answer)
+        return answer
+
+    def result(number: int) -> RollbackResult:
+        counts = changes.counts
+        return RollbackResult(number, counts.new + counts.changed, counts.withdrawn)
+
+    with database.roomy_session() as connection, planning_tables(connection):
+        with database.read_on(connection):
+            bank = bank_row(connection, bank_id)
+            check_etag(bank, etag)
+            check_revision(revision, read_head(connection).revision, "revision")
+            if revision < 1:
+                raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
+            changes = RollbackPlan(connection, bank.key, revision)
+            changes.plan()
+        if dry_run:
+            return result(0)
+        return apply_change(database, changes, begin, record)

@@ -1,0 +1,80 @@
+"""Copies of versions: a live entry is never modified, a changed copy replaces it."""
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    SelectBase,
+    and_,
+    func,
+    insert,
+    literal,
+    select,
+)
+
+from featsvc.banks.sql.changes import PendingRevision
+from featsvc.banks.sql.large_changes import COUNTED, analyze
+from featsvc.banks.sql.schema import entries, entry_signals, planned_copies
+
+_NOT_COPIED = frozenset({"version", "quarantined", "added_change", "removed_change"})
+
+
+def plan_copies(connection: Connection, pairs: SelectBase, *, first: int = 0) -> int:
+    """Plan copies from pairs of versions, the old one and the live one that its copy replaces.
+
+    Numbers them from `first` on; returns how many there are.
+    """
+    old, replaced = pairs.subquery().c
+    number = func.row_number().over(order_by=old) + literal(first - 1)
+    planned = connection.execute(
+        insert(planned_copies).from_select(
+            ["number", "old", "replaced"], select(number, old, replaced)
+        ),
+        execution_options=COUNTED,
+    ).rowcount
+    analyze(connection, planned_copies.name)
+    return planned
+
+
+def copy_versions(
+    connection: Connection,
+    pending: PendingRevision,
+    condition: ColumnElement[bool] | None = None,
+    *,
+    quarantined: bool | None = None,
+) -> None:
+    """Copy the planned versions that meet the condition, as the change's first version + number.
+
+    `quarantined` replaces the flag of the copies.
+    """
+    version = literal(pending.first_version) + planned_copies.c.number
+    source = planned_copies.join(entries, entries.c.version == planned_copies.c.old)
+    chosen = and_(True, *(() if condition is None else (condition,)))
+    columns: dict[str, Any] = {
+        "version": version,
+        "quarantined": entries.c.quarantined if quarantined is None else literal(quarantined),
+        "added_change": literal(pending.change),
+        **{c.name: c for c in entries.c if c.name not in _NOT_COPIED},
+    }
+    connection.execute(
+        insert(entries).from_select(
+            list(columns),
+            select(*columns.values())
+            .select_from(source)
+            .where(chosen)
+            .order_by(planned_copies.c.number),
+        )
+    )
+    signals = {c.name: c for c in entry_signals.c if c.name != "version"}
+    connection.execute(
+        insert(entry_signals).from_select(
+            ["version", *signals],
+            select(version, *signals.values())
+            .select_from(
+                source.join(entry_signals, entry_signals.c.version == planned_copies.c.old)
+            )
+            .where(chosen)
+            .order_by(planned_copies.c.number, entry_signals.c.ordinal),
+        )
+    )

@@ -1,0 +1,336 @@
+"""Changes of any size: small ones in one transaction, large ones in pieces that one step publishes.
+
+SQLite has one writer, and PostgreSQL's writers take turns at the head: a change of a million
+entries would keep everybody waiting. So what a change is about to do is first planned in temporary
+tables, without a lock. A small plan is then applied under the writers' lock. A large one takes a
+change number and version numbers far ahead of everybody else's, and writes its rows in pieces: rows
+of the future, which no reader sees. Between two pieces, writers who wait go first. At the end,
+under the lock, it plans again what others have changed in its bank meanwhile, and one update of
+`head` publishes it all. ADR 23 has the reasons.
+
+A large change that fails removes its rows in pieces; those of one that was killed are removed
+before the next large change starts.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    insert,
+    literal_column,
+    select,
+    text,
+    union,
+    update,
+)
+
+from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
+from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.schema import (
+    entries,
+    entry_signals,
+    head,
+    is_live,
+    newest_change,
+    pending_change,
+    planned_copies,
+    planned_removals,
+    touched_identities,
+)
+
+T = TypeVar("T")
+
+LARGE_VERSIONS = 5_000
+"""Versions that a change may add and remove in one transaction: a tenth of a second."""
+PIECE_VERSIONS = 5_000
+_AHEAD = 1_000_000
+"""Changes, and versions, that others can make while a large change is being written."""
+COUNTED = {"preserve_rowcount": True}
+"""Options of an INSERT whose rows are counted."""
+_TABLES = (planned_removals, planned_copies, touched_identities)
+
+
+def analyze(connection: Connection, *tables: str) -> None:
+    """Count rows on PostgreSQL, which otherwise plans by a guess until its daemon does that.
+
+    Temporary tables, which the daemon never sees, would have 1,850 rows by the guess: enough to
+    read a whole bank for a single entry.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"ANALYZE {', '.join(tables)}"))
+
+
+class ChangePlan(ABC):
+    """What a change of a bank's entries will do; `planned_removals` has the versions it removes.
+
+    A subclass fills that table, and writes the versions that it adds: version numbers are the
+    change's first one plus a number below `numbers`. It compares with the state after `base`, and
+    again, for the touched identities only, with what is live when it is published.
+    """
+
+    def __init__(self, connection: Connection, bank_key: int) -> None:
+        self.connection = connection
+        self.bank_key = bank_key
+        newest = connection.execute(select(head)).one()
+        self._base, self._next_version = newest.change, newest.next_version
+        self._grown: Counter[str] = Counter()
+
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """Version numbers that the change may use up."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> EntryCounts:
+        """What the change does, as planned."""
+
+    @abstractmethod
+    def plan(self, *conditions: ColumnElement[bool]) -> None:
+        """Plan all identities, or again those of `touched_identities`.
+
+        The conditions select the touched entries. What was planned for them is already removed from
+        `planned_removals`.
+        """
+
+    @abstractmethod
+    def add_versions(
+        self, pending: PendingRevision, first: int, last: int, *, touched: bool
+    ) -> None:
+        """Write the versions of the numbers from `first` up to, not including, `last`.
+
+        With `touched` only those of `touched_identities`.
+        """
+
+    def write(self, pending: PendingRevision, pause: Callable[[], None]) -> None:
+        """Write the whole change in pieces, with a pause between two of them."""
+        last = 0
+        while versions := self._next_removals(last):
+            self._remove(pending, entries.c.version.in_(versions))
+            last = max(versions)
+            pause()
+        for first in range(0, self.numbers, PIECE_VERSIONS):
+            self._add(pending, first, min(first + PIECE_VERSIONS, self.numbers), touched=False)
+            pause()
+
+    @property
+    def grown(self) -> Counter[str]:
+        """By how many the written change has grown the signals of each algorithm."""
+        return self._grown
+
+    def revise(self, pending: PendingRevision, *, written: bool) -> None:
+        """Plan again what others have changed since the plan, and write it if `written`."""
+        if not self._find_touched():
+            return
+        touched = self._is_touched()
+        if written:
+            self._take_back(pending, touched)
+        connection = self.connection
+        of_touched = select(entries.c.version).where(touched)
+        connection.execute(
+            delete(planned_removals).where(planned_removals.c.version.in_(of_touched))
+        )
+        self.plan(touched)
+        if written:
+            planned = select(planned_removals.c.version)
+            self._remove(pending, and_(touched, entries.c.version.in_(planned)))
+            self._add(pending, 0, self.numbers, touched=True)
+
+    def _next_removals(self, last: int) -> list[int]:
+        table = planned_removals.c
+        page = select(table.version).where(table.version > last).order_by(table.version)
+        return list(self.connection.scalars(page.limit(PIECE_VERSIONS)))
+
+    def _remove(self, pending: PendingRevision, condition: ColumnElement[bool]) -> None:
+        signals = entry_signals.join(entries)
+        removed = count_signals(self.connection, signals, and_(is_live, condition))
+        self._grown.subtract(removed)
+        pending.remove(self.connection, condition)
+
+    def _add(self, pending: PendingRevision, first: int, last: int, *, touched: bool) -> None:
+        self.add_versions(pending, first, last, touched=touched)
+        version = entry_signals.c.version
+        added = and_(
+            version >= pending.first_version + first, version < pending.first_version + last
+        )
+        source = entry_signals.join(entries) if touched else entry_signals
+        if touched:
+            added = and_(added, self._is_touched())
+        self._grown.update(count_signals(self.connection, source, added))
+
+    def _find_touched(self) -> bool:
+        """Collect the identities of the bank that others have changed; return if there are any."""
+        table = entries.c
+        # Not by an index of the bank, which would read all of it.
+        of_bank = table.bank_key + literal_column("0") == self.bank_key
+        added = and_(
+            table.version >= self._next_version,
+            table.added_change > self._base,
+            table.added_change <= newest_change,
+        )
+        removed = and_(table.removed_change > self._base, table.removed_change <= newest_change)
+        changed = (
+            select(table.identity).where(of_bank, condition) for condition in (added, removed)
+        )
+        connection = self.connection
+        connection.execute(delete(touched_identities))
+        found = connection.execute(
+            insert(touched_identities).from_select(["identity"], union(*changed)),
+            execution_options=COUNTED,
+        ).rowcount
+        analyze(connection, touched_identities.name)
+        return found > 0
+
+    def _is_touched(self) -> ColumnElement[bool]:
+        return and_(
+            entries.c.bank_key == self.bank_key,
+            entries.c.identity.in_(select(touched_identities.c.identity)),
+        )
+
+    def _take_back(self, pending: PendingRevision, touched: ColumnElement[bool]) -> None:
+        """Undo what was written for the touched identities."""
+        connection, table = self.connection, entries.c
+        signals = entry_signals.join(entries)
+        marked = and_(touched, table.removed_change == pending.change)
+        self._grown.update(count_signals(connection, signals, marked))
+        connection.execute(update(entries).where(marked).values(removed_change=None))
+        written = and_(touched, table.added_change == pending.change)
+        self._grown.subtract(count_signals(connection, signals, written))
+        _delete_versions(connection, list(connection.scalars(select(table.version).where(written))))
+
+
+@contextmanager
+def planning_tables(connection: Connection) -> Iterator[None]:
+    """Create the temporary tables of a plan, and drop them at the end."""
+    with connection.begin():
+        for table in _TABLES:
+            table.drop(connection, checkfirst=True)
+            table.create(connection)
+    try:
+        yield
+    finally:
+        # A dead connection takes its temporary tables with it.
+        if not connection.invalidated and not connection.closed:
+            with connection.begin():
+                for table in _TABLES:
+                    table.drop(connection)
+
+
+def apply_change(
+    database: Database,
+    plan: ChangePlan,
+    begin: Callable[[], PendingRevision | T],
+    record: Callable[[PendingRevision], T],
+) -> T:
+    """Apply a plan as one revision, and return its answer.
+
+    Under the writers' lock `begin` checks whether the change may still be made, and returns its
+    revision, or the answer of a call that has already made it. `record` then checks and records
+    the change; it returns the answer. Both may raise: nothing has changed then.
+    """
+    connection, counts = plan.connection, plan.counts
+    if counts.total <= LARGE_VERSIONS:
+        with database.exclusive(connection):
+            pending = begin()
+            if not isinstance(pending, PendingRevision):
+                return pending
+            plan.revise(pending, written=False)
+            plan.write(pending, _no_pause)
+            return record(pending)
+    with database.turn(connection):
+        _discard_pending(database, connection)
+        committed = False
+        try:
+            with database.piecewise(connection) as pause:
+
+                def pause_and_note() -> None:
+                    nonlocal committed
+                    committed = pause() or committed
+
+                first = begin()
+                if not isinstance(first, PendingRevision):
+                    return first
+                ahead = _reserve(connection, first)
+                pause_and_note()
+                plan.write(ahead, pause_and_note)
+                database.lock_head(connection)
+                newest = begin()
+                if not isinstance(newest, PendingRevision):
+                    raise _AnsweredMeanwhileError(newest)
+                pending = replace(newest, change=ahead.change, first_version=ahead.first_version)
+                plan.revise(pending, written=True)
+                answer = record(pending)
+                connection.execute(delete(pending_change))
+            with database.read_on(connection):
+                analyze(connection, entries.name, entry_signals.name)
+            return answer
+        except BaseException as exc:
+            if committed:
+                _discard_pending(database, connection)
+            if isinstance(exc, _AnsweredMeanwhileError):
+                return cast("T", exc.answer)
+            raise
+
+
+class _AnsweredMeanwhileError(Exception):
+    """Another call with the same request id made the change first."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _no_pause() -> None:
+    """Go on at once: a small change is one transaction."""
+
+
+def _reserve(connection: Connection, pending: PendingRevision) -> PendingRevision:
+    """Take change and version numbers ahead of everybody else's."""
+    ahead = replace(
+        pending,
+        change=pending.change + _AHEAD,
+        first_version=pending.first_version + _AHEAD,
+    )
+    connection.execute(
+        insert(pending_change).values(id=1, change=ahead.change, first_version=ahead.first_version)
+    )
+    return ahead
+
+
+def _discard_pending(database: Database, connection: Connection) -> None:
+    """Remove, in pieces, what a large change wrote that failed or was killed."""
+    with database.read_on(connection):
+        found = connection.execute(select(pending_change)).first()
+    if found is None:
+        return
+    added = select(entries.c.version).where(
+        entries.c.version >= found.first_version, entries.c.added_change == found.change
+    )
+    marked = select(entries.c.version).where(entries.c.removed_change == found.change)
+    last = False
+    while not last:
+        with database.exclusive(connection):
+            versions = list(connection.scalars(added.limit(PIECE_VERSIONS)))
+            _delete_versions(connection, versions)
+            kept = list(connection.scalars(marked.limit(PIECE_VERSIONS)))
+            connection.execute(
+                update(entries).where(entries.c.version.in_(kept)).values(removed_change=None)
+            )
+            last = not versions and not kept
+            if last:
+                connection.execute(delete(pending_change))
+
+
+def _delete_versions(connection: Connection, versions: list[int]) -> None:
+    for start in range(0, len(versions), PIECE_VERSIONS):
+        piece = versions[start : start + PIECE_VERSIONS]
+        connection.execute(delete(entry_signals).where(entry_signals.c.version.in_(piece)))
+        connection.execute(delete(entries).where(entries.c.version.in_(piece)))
