@@ -50,8 +50,10 @@ TESTED_THROUGH = {
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
+    "banks/sql/copying banks/sql/large_changes "
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
+    "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "client/test_methods.py": "client/asynchronous client/blocking",
     "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history cli/bank_lists "

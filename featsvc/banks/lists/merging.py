@@ -151,7 +151,7 @@ class ImportPlan(ChangePlan):
             .where(~staged.unchanged)
             .group_by(details.algorithm)
         )
-        grown = Counter({name: count for name, count in self.connection.execute(added)})
+        grown = Counter(dict(map(tuple, self.connection.execute(added))))
         removed = entry_signals.c.version.in_(select(planned_removals.c.version))
         grown.subtract(count_signals(self.connection, entry_signals, removed))
         return grown
