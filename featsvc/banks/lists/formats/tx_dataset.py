@@ -1,0 +1,96 @@
+"""The CSV that Meta's `tx dataset --print-signals --csv` writes. The header names the columns.
+
+    collab,signal_type,signal_str,category,tags
+
+Each row is an entry: `collab` is its source, `category` its opinion (POSITIVE_CLASS,
+NEGATIVE_CLASS; INVESTIGATION_SEED leaves it open), and `tags` its labels, separated by blanks. An
+`external_id` may be added. Other columns, categories and kinds of signals are counted as left out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from featsvc.banks.lists.formats import csv_rows
+from featsvc.banks.lists.formats.rows import (
+    ImportRow,
+    LeftOut,
+    bad_row,
+    check_row,
+    kept_labels,
+    kept_signals,
+)
+from featsvc.banks.records import Opinion
+from featsvc.banks.results import BadRow
+from featsvc.errors import InvalidInput
+
+_COLUMNS = ("signal_type", "signal_str", "collab", "category", "tags", "external_id")
+_REQUIRED = frozenset(_COLUMNS[:2])
+_OPINIONS = {
+    "": Opinion.UNSPECIFIED,
+    "investigation_seed": Opinion.UNSPECIFIED,
+    "positive_class": Opinion.POSITIVE,
+    "negative_class": Opinion.NEGATIVE,
+}
+
+
+def is_header(line: str) -> bool:
+    return set(csv_rows.header_names(line)) >= _REQUIRED
+
+
+def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow | LeftOut]:
+    """Raises InvalidInput for a header without the required columns, or with one of them twice."""
+    left_out: list[LeftOut] = []
+    for row in csv_rows.table_rows(chunks, lambda line, names: _parser(line, names, left_out)):
+        yield from left_out
+        left_out.clear()
+        if row is not None:
+            yield row
+
+
+def _parser(
+    line: int, header: Sequence[str], left_out: list[LeftOut]
+) -> Callable[[int, Sequence[str]], ImportRow | BadRow | None]:
+    columns = [name.strip().lower() for name in header]
+    for name in _COLUMNS:
+        if columns.count(name) > 1 or (name in _REQUIRED and name not in columns):
+            raise InvalidInput(
+                f"line {line}: the column {name} must occur once, not {columns.count(name)} times",
+                field="header",
+            )
+
+    def parse(number: int, fields: Sequence[str]) -> ImportRow | BadRow | None:
+        if len(fields) != len(columns):
+            return csv_rows.odd_row(number, fields, len(columns))
+        try:
+            row = _parse(number, dict(zip(columns, fields, strict=True)), left_out)
+        except InvalidInput as exc:
+            left_out.clear()
+            return bad_row(number, exc.field, str(exc), ",".join(fields))
+        if row is not None:
+            unknown = [n for n, f in zip(columns, fields, strict=True) if f and n not in _COLUMNS]
+            left_out.extend(LeftOut(f'column "{name}"') for name in unknown)
+        return row
+
+    return parse
+
+
+def _parse(line: int, cells: dict[str, str], left_out: list[LeftOut]) -> ImportRow | None:
+    """Return the row, None if nothing of it is kept. Raises InvalidInput."""
+    signals = kept_signals(cells["signal_type"], cells["signal_str"], left_out, field="signal_str")
+    if not signals:
+        return None
+    category = cells.get("category", "").strip()
+    opinion = _OPINIONS.get(category.lower())
+    if opinion is None:
+        left_out.append(LeftOut(f'opinion "{category}"'))
+        opinion = Opinion.UNSPECIFIED
+    labels = kept_labels(cells.get("tags", "").split(), left_out)
+    row = ImportRow(
+        line,
+        signals,
+        cells.get("external_id", "").strip(),
+        labels,
+        cells.get("collab", "").strip(),
+        opinion,
+    )
+    check_row(row)
+    return row
