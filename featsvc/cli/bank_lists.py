@@ -246,7 +246,9 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         count = getattr(result.summary, name)
         if count or name == "rows":
             click.echo(f"{count:>12,} {what}")
-    for kind, count in sorted(result.summary.left_out.items(), key=lambda item: -item[1]):
+    for kind, count in sorted(
+        result.summary.left_out.items(), key=lambda item: (-item[1], item[0])
+    ):
         click.echo(f"{count:>12,} {_of_kind(kind, count)}: not kept")
     if dry_run:
         click.echo("dry run: nothing was changed")

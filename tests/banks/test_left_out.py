@@ -79,10 +79,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_records, "PIECE_BYTES", 1)
 
 
-laws = settings(
-    max_examples=int(os.environ.get("TEST_LISTS", "150")),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXAMPLES = int(os.environ.get("TEST_LISTS", "150"))
+"""Documents of each law."""
+laws = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # The oracle's own tables
@@ -181,7 +180,7 @@ class Maker:
         if kind in STORED:
             return name, self.one("QUJD", "/v2/entries/1", "https://example.com/tmk?x=1")
         if kind in ("raw_text", "text"):
-            return name, self.one("a text of a few words that people send", "Ein Text", "!?")
+            return name, self.one("a text of a few words that people send", "One text", "!?")
         return name, self.one("!?", "https://example.com", "d41d8cd98f00b204e9800998ecf8427e")
 
     def stopncii(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ NEGATIVE_CLASS; INVESTIGATION_SEED leaves it open), and `tags` its labels, separ
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from featsvc.banks.lists.formats import csv_rows
 from featsvc.banks.lists.formats.rows import (
@@ -57,6 +59,8 @@ def _parser(
                 field="header",
             )
 
+    others = [index for index, name in enumerate(columns) if name not in _COLUMNS]
+
     def parse(number: int, fields: Sequence[str]) -> ImportRow | BadRow | None:
         if len(fields) != len(columns):
             return csv_rows.odd_row(number, fields, len(columns))
@@ -65,9 +69,8 @@ def _parser(
         except InvalidInput as exc:
             left_out.clear()
             return bad_row(number, exc.field, str(exc), ",".join(fields))
-        if row is not None:
-            unknown = [n for n, f in zip(columns, fields, strict=True) if f and n not in _COLUMNS]
-            left_out.extend(LeftOut(f'column "{name}"') for name in unknown)
+        if row is not None and others:
+            left_out.extend(LeftOut(f'column "{columns[i]}"') for i in others if fields[i])
         return row
 
     return parse
@@ -78,19 +81,32 @@ def _parse(line: int, cells: dict[str, str], left_out: list[LeftOut]) -> ImportR
     signals = kept_signals(cells["signal_type"], cells["signal_str"], left_out, field="signal_str")
     if not signals:
         return None
-    category = cells.get("category", "").strip()
-    opinion = _OPINIONS.get(category.lower())
-    if opinion is None:
-        left_out.append(LeftOut(f'opinion "{category}"'))
-        opinion = Opinion.UNSPECIFIED
-    labels = kept_labels(cells.get("tags", "").split(), left_out)
-    row = ImportRow(
-        line,
-        signals,
-        cells.get("external_id", "").strip(),
-        labels,
-        cells.get("collab", "").strip(),
-        opinion,
-    )
-    check_row(row)
+    shared = _shared(cells.get("collab", ""), cells.get("category", ""), cells.get("tags", ""))
+    left_out += shared.left_out
+    external_id = cells.get("external_id", "").strip()
+    row = ImportRow(line, signals, external_id, shared.labels, shared.source, shared.opinion)
+    if external_id:
+        check_row(row)
     return row
+
+
+class _Shared(NamedTuple):
+    """What the cells that many rows share say."""
+
+    labels: tuple[str, ...]
+    source: str
+    opinion: Opinion
+    left_out: tuple[LeftOut, ...]
+
+
+@lru_cache(maxsize=1024)
+def _shared(collab: str, category: str, tags: str) -> _Shared:
+    """Raises InvalidInput."""
+    left_out: list[LeftOut] = []
+    labels = kept_labels(tags.split(), left_out)
+    opinion = _OPINIONS.get(category.strip().lower())
+    if opinion is None:
+        left_out.append(LeftOut(f'opinion "{category.strip()}"'))
+        opinion = Opinion.UNSPECIFIED
+    check_row(ImportRow(0, (), labels=labels, source=collab.strip()))
+    return _Shared(labels, collab.strip(), opinion, tuple(left_out))
