@@ -478,17 +478,16 @@ def xml_page(maker: Maker, has_more: bool) -> ElementTree.Element:
 def xml_text(maker: Maker, page: ElementTree.Element) -> str:
     """Write a page with the namespace as default or with a prefix, maybe after a declaration."""
     short = maker.one(True, False)
-    text = str(ElementTree.tostring(page, "unicode", short_empty_elements=short))
+    text = ElementTree.tostring(page, "unicode", short_empty_elements=short)
     if maker.one(True, False):
         text = re.sub(r"<(/?)(?=\w)", r"<\1h:", text).replace(
             "<h:queryResult", f'<h:queryResult xmlns:h="{NAMESPACE}"', 1
         )
     else:
         text = text.replace("<queryResult", f'<queryResult xmlns="{NAMESPACE}"', 1)
-    return (
-        maker.one('<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n', "<!-- -->", "")
-        + text
-    )
+    declaration = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+    start: str = maker.one(declaration, "<!-- -->", "")
+    return start + text
 
 
 def xml_document(maker: Maker) -> tuple[bytes, Read]:

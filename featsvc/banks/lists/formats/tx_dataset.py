@@ -26,6 +26,7 @@ from featsvc.errors import InvalidInput
 
 _COLUMNS = ("signal_type", "signal_str", "collab", "category", "tags", "external_id")
 _REQUIRED = frozenset(_COLUMNS[:2])
+_CACHED_CHARS = 512
 _OPINIONS = {
     "": Opinion.UNSPECIFIED,
     "investigation_seed": Opinion.UNSPECIFIED,
@@ -81,7 +82,9 @@ def _parse(line: int, cells: dict[str, str], left_out: list[LeftOut]) -> ImportR
     signals = kept_signals(cells["signal_type"], cells["signal_str"], left_out, field="signal_str")
     if not signals:
         return None
-    shared = _shared(cells.get("collab", ""), cells.get("category", ""), cells.get("tags", ""))
+    shared_cells = cells.get("collab", ""), cells.get("category", ""), cells.get("tags", "")
+    # Long cells are rarely shared, and the cache outlives the list.
+    shared = (_known if sum(map(len, shared_cells)) <= _CACHED_CHARS else _shared)(*shared_cells)
     left_out += shared.left_out
     external_id = cells.get("external_id", "").strip()
     row = ImportRow(line, signals, external_id, shared.labels, shared.source, shared.opinion)
@@ -99,7 +102,6 @@ class _Shared(NamedTuple):
     left_out: tuple[LeftOut, ...]
 
 
-@lru_cache(maxsize=1024)
 def _shared(collab: str, category: str, tags: str) -> _Shared:
     """Raises InvalidInput."""
     left_out: list[LeftOut] = []
@@ -110,3 +112,6 @@ def _shared(collab: str, category: str, tags: str) -> _Shared:
         opinion = Opinion.UNSPECIFIED
     check_row(ImportRow(0, (), labels=labels, source=collab.strip()))
     return _Shared(labels, collab.strip(), opinion, tuple(left_out))
+
+
+_known = lru_cache(maxsize=1024)(_shared)
