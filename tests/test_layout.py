@@ -19,6 +19,7 @@ BEHAVIOURS = {
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_kill.py": "an import is whole or absent after any kill",
+    "banks/test_left_out.py": "what lists of exchanges hold is kept or counted, nothing is refused",
     "banks/test_query_plans.py": "changes of single entries walk no bank",
     "banks/test_text_lists.py": "lists of texts, in all formats",
     "banks/test_vectors.py": "vectors, from lists to searches",
@@ -56,7 +57,7 @@ TESTED_THROUGH = {
     "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "client/test_methods.py": "client/asynchronous client/blocking",
-    "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history cli/bank_lists "
+    "cli/test_promises.py": "cli/bank cli/bank_entries cli/bank_history "
     "cli/bank_tuning cli/curating cli/hash cli/match cli/output cli/remote",
     "config/test_matrix.py": "config/keys",
     "embedding/test_learned.py": "embedding/onnx_outputs",

@@ -4,7 +4,7 @@ Results of changes are stored as JSON for retries: their field names are part of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class ImportSummary:
     `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
     `unknown_withdrawals` counts withdrawn rows that name no live entry of their source.
     `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
-    them, find exact copies only.
+    them, find exact copies only. `left_out` counts what the file holds that is not kept, by kind.
     """
 
     rows: int = 0
@@ -59,6 +59,7 @@ class ImportSummary:
     unmatchable_signals: int = 0
     unstable_signals: int = 0
     unknown_withdrawals: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
     bad: tuple[BadRow, ...] = ()
 
 

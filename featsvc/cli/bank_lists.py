@@ -246,6 +246,10 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         count = getattr(result.summary, name)
         if count or name == "rows":
             click.echo(f"{count:>12,} {what}")
+    for kind, count in sorted(
+        result.summary.left_out.items(), key=lambda item: (-item[1], item[0])
+    ):
+        click.echo(f"{count:>12,} {_of_kind(kind, count)}: not kept")
     if dry_run:
         click.echo("dry run: nothing was changed")
     elif not result.revision:
@@ -256,6 +260,16 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
         if not result.served:
             click.echo("the service does not search this revision yet, but will soon", err=True)
+
+
+def _of_kind(kind: str, count: int) -> str:
+    """Return a kind of `left_out` for a count: `3 urls`, but `3 url_md5`, a name of the list's."""
+    if kind == "other kinds":
+        return "others" if count > 1 else "other"
+    first, blank, rest = kind.partition(" ")
+    if count == 1 or not (first.isascii() and first.isalpha() and first.islower()):
+        return kind
+    return f"{first}{'es' if first.endswith('s') else 's'}{blank}{rest}"
 
 
 @click.command()

@@ -295,10 +295,11 @@ def test_one_line_of_200_mb_is_one_bad_row() -> None:
 
 
 def test_bad_records_of_a_feed_name_their_field() -> None:
-    content = sample("stopncii.json").replace(b'"ImagePDQ"', b'"ImageFoo"', 1)
-    content = content.replace(b'"Withdrawn",\n', b'"Lost",\n').replace(b"1a1cf05f", b"zzzcf05f")
+    content = sample("stopncii.json").replace(b'"ImagePDQ"', b"7", 1)
+    content = content.replace(b'"signalType": "VideoMD5"', b'"x": 1').replace(b"1a1cf", b"zzzcf")
     bad = [row for row in list_file(content) if isinstance(row, BadRow)]
-    assert [row.column for row in bad] == ["signalType", "hashValue", "hashStatus"]
+    assert [row.column for row in bad] == ["signalType", "hashValue", "signalType"]
+    assert [row.reason[-10:] for row in bad] == ["(record 1)", "(record 2)", "(record 5)"]
     assert all(row.line > 1 and len(row.row) <= 256 for row in bad)
 
 

@@ -197,10 +197,10 @@ class BankServiceServicer:
         repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
         the summary counts them, and `revision` is 0.
 
-        Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF), ABORTED (CONFLICT),
-        RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already). After an
-        error nothing was imported. Retry without a request id: safe, the same file changes nothing the
-        second time (with an etag: ABORTED).
+        Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF; PARTIAL_LIST),
+        ABORTED (CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports
+        already). After an error nothing was imported. Retry without a request id: safe, the same file
+        changes nothing the second time (with an etag: ABORTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

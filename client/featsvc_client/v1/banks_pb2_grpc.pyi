@@ -78,10 +78,10 @@ class BankServiceStub:
     repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
     the summary counts them, and `revision` is 0.
 
-    Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF), ABORTED (CONFLICT),
-    RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already). After an
-    error nothing was imported. Retry without a request id: safe, the same file changes nothing the
-    second time (with an etag: ABORTED).
+    Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF; PARTIAL_LIST),
+    ABORTED (CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports
+    already). After an error nothing was imported. Retry without a request id: safe, the same file
+    changes nothing the second time (with an etag: ABORTED).
     """
     AddEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]
     """Adds entries, or changes those of the same external id and source; all of them or none. A picture
@@ -194,10 +194,10 @@ class BankServiceAsyncStub(BankServiceStub):
     repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
     the summary counts them, and `revision` is 0.
 
-    Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF), ABORTED (CONFLICT),
-    RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already). After an
-    error nothing was imported. Retry without a request id: safe, the same file changes nothing the
-    second time (with an etag: ABORTED).
+    Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF; PARTIAL_LIST),
+    ABORTED (CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports
+    already). After an error nothing was imported. Retry without a request id: safe, the same file
+    changes nothing the second time (with an etag: ABORTED).
     """
     AddEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]  # type: ignore[assignment]
     """Adds entries, or changes those of the same external id and source; all of them or none. A picture
@@ -343,10 +343,10 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
         the summary counts them, and `revision` is 0.
 
-        Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF), ABORTED (CONFLICT),
-        RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports already). After an
-        error nothing was imported. Retry without a request id: safe, the same file changes nothing the
-        second time (with an etag: ABORTED).
+        Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF; PARTIAL_LIST),
+        ABORTED (CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports
+        already). After an error nothing was imported. Retry without a request id: safe, the same file
+        changes nothing the second time (with an etag: ABORTED).
         """
 
     @_abc_1.abstractmethod

@@ -19,6 +19,7 @@ from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
 from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.vector_models import check_vectors
+from featsvc.errors import InvalidInput
 
 
 def import_list(
@@ -42,6 +43,8 @@ def import_list(
         with database.read_on(connection):
             staged = staging.stage(connection, file, options)
             summary = staged.summary
+            if options.replace and file.has_more:
+                raise _partial_list()
             if refused := summary.bad_rows > 0 and not options.skip_bad:
                 return ImportResult(summary, 0, refused, file.format, file.sha256)
             duplicates = joining.join_same_entries(connection, staged)
@@ -52,6 +55,16 @@ def import_list(
         if options.dry_run:
             return importing.result(0)
         return apply_change(database, importing.changes, importing.begin, importing.record)
+
+
+def _partial_list() -> InvalidInput:
+    return InvalidInput(
+        "file: the last page says that more pages follow, and replace would withdraw what they "
+        "hold; nothing was changed. Fetch the other pages, concatenate all of them and import that "
+        "file, or import without replace",
+        reason="PARTIAL_LIST",
+        field="file",
+    )
 
 
 class _Import:

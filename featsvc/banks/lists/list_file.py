@@ -9,10 +9,11 @@ from pathlib import PurePath
 
 from featsvc.banks.lists import formats
 from featsvc.banks.lists.formats.compression import decompressed
-from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.formats.rows import OTHER_KINDS, ImportRow, LeftOut, PageEnd
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, shown
 
+MAX_KINDS = 50
 _NAME_CHARS = 255
 MAX_REJECTED_WAITING = 20_000
 """Bad rows kept until the reader takes them; with more the import waits."""
@@ -22,9 +23,12 @@ _REJECTED_WAIT_S = 0.02
 class ListFile:
     """Iterates once over the rows of a hash list that arrives in pieces.
 
-    Another thread may read `bytes_read` and `rows_read` for progress; `sha256` and `rows_read` are
-    final after the iteration. `format` is empty until it is detected. Raises InvalidInput if the
-    format is unknown or cannot be detected, or if the file was truncated.
+    Another thread may read `bytes_read` and `rows_read` for progress; `sha256`, `rows_read`,
+    `left_out` and `has_more` are final after the iteration. `left_out` counts by kind what the file
+    holds that is not kept, `MAX_KINDS` of them by name; `has_more` is what the last page of a feed
+    says. A record of which nothing is kept is no row. `format` is empty until it is detected.
+    Raises InvalidInput if the format is unknown or cannot be detected, or if the file was
+    truncated.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class ListFile:
         self.format = format
         self.bytes_read = 0
         self.rows_read = 0
+        self.left_out: dict[str, int] = {}
+        self.has_more = False
         self._rejected: deque[BadRow] = deque()
         self._keep_rejected = keep_rejected
         self._digest = hashlib.sha256()
@@ -68,8 +74,22 @@ class ListFile:
         if not self.format:
             self.format = formats.detect(bytes(head[: formats.HEAD_BYTES]))
         rows = formats.get_format(self.format).read(chain((bytes(head),), chunks))
-        for self.rows_read, row in enumerate(rows, 1):
-            yield row
+        for row in rows:
+            if isinstance(row, LeftOut):
+                self._count(row)
+            elif isinstance(row, PageEnd):
+                self.has_more = row.has_more
+            else:
+                self.rows_read += 1
+                yield row
+
+    def _count(self, left_out: LeftOut) -> None:
+        """Count what is not kept. Names of kinds are the list's own, so they may be anything."""
+        words = "".join(c if c.isprintable() else " " for c in left_out.kind[:_NAME_CHARS]).split()
+        kind = shown(" ".join(words)) or "unnamed"
+        if kind not in self.left_out and len(self.left_out) >= MAX_KINDS:
+            kind = OTHER_KINDS
+        self.left_out[kind] = self.left_out.get(kind, 0) + left_out.number
 
     def reject(self, row: BadRow) -> None:
         """Keep a bad row for `take_rejected`; wait while too many are kept."""

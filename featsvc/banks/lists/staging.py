@@ -93,6 +93,7 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         low_information=low_information,
         unmatchable_signals=unmatchable,
         unstable_signals=unstable,
+        left_out=dict(file.left_out),
     )
     return StagedRows(summary, stager)
 

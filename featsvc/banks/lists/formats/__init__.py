@@ -1,9 +1,13 @@
-"""Formats of hash lists: readers turn bytes into `ImportRow` and `BadRow`, in constant memory.
+"""Formats of hash lists: readers turn bytes into rows, in constant memory.
+
+They yield an `ImportRow` or `BadRow` for each row, a `LeftOut` for what they do not keep, and those
+of feeds a `PageEnd`.
 
 `FORMATS` is the table of all formats, in the order of detection; some can be written too.
 CONTRIBUTING.md says how to add one.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,14 +21,15 @@ from featsvc.banks.lists.formats import (
     json_rows,
     ncmec_xml,
     pdq_text,
+    tx_dataset,
     tx_local,
 )
-from featsvc.banks.lists.formats.rows import ImportRow
+from featsvc.banks.lists.formats.rows import ImportRow, LeftOut, PageEnd
 from featsvc.banks.records import Entry
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
 
-Reader: TypeAlias = Callable[[Iterable[bytes]], Iterator[ImportRow | BadRow]]
+Reader: TypeAlias = Callable[[Iterable[bytes]], Iterator[ImportRow | BadRow | LeftOut | PageEnd]]
 Writer: TypeAlias = Callable[[Entry], Iterable[bytes]]
 """Turns an entry into lines with their line ends."""
 
@@ -37,12 +42,14 @@ class FileHead:
     lines: tuple[str, ...]
 
     def opens(self, sign: str) -> bool:
-        """Whether the text begins with `<` (XML) or `{` (JSON), or with neither for ""."""
-        return self.text.startswith(sign) if sign else not self.text.startswith(("<", "{"))
+        """Whether the text begins with `<` (XML) or `{` (JSON: or `[`), or with none for ""."""
+        signs = {"<": "<", "{": "{["}
+        first = self.text[:1]
+        return first in signs[sign] if sign else first not in "<{["
 
     def has(self, *keys: str) -> bool:
         """Whether all these JSON keys occur."""
-        return all(f'"{key}"' in self.text for key in keys)
+        return all(re.search(rf'"{key}"\s*:', self.text) for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +102,8 @@ _TABLE = (
     ),
     Format(
         name="tx-dataset",
-        read=csv_rows.read,
-        detects=lambda head: csv_rows.is_tx_header(head.lines[0]),
+        read=tx_dataset.read,
+        detects=lambda head: tx_dataset.is_header(head.lines[0]),
     ),
     Format(
         name="tx",
@@ -122,21 +129,21 @@ _TABLE = (
         name="stopncii",
         read=feeds.read_stopncii,
         opens="{",
-        detects=lambda head: head.has("hashRecords"),
+        detects=lambda head: head.has("hashRecords") or head.has("hashValue", "signalType"),
     ),
     Format(
         name="tat",
         read=feeds.read_tat,
         opens="{",
         detects=lambda head: (
-            head.has("results", "hash_digest") or head.has("results", "checkpoint")
+            head.has("hash_digest", "algorithm") or head.has("results", "checkpoint")
         ),
     ),
     Format(
         name="threat-updates",
         read=feeds.read_threat_updates,
         opens="{",
-        detects=lambda head: head.has("data", "indicator") or head.has("data", "paging"),
+        detects=lambda head: head.has("indicator", "type") or head.has("data", "paging"),
     ),
 )
 

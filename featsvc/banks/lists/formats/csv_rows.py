@@ -1,21 +1,20 @@
-"""Our CSV, and the CSV of `tx dataset`. The header names the columns, in any order.
+"""Our CSV. The header names the columns, in any order.
 
     algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
-    signal_type,signal_str,collab,category,tags
 
-`algorithm` and `signal` (`signal_type` and `signal_str`) are required. `signal` is hex, the text of
-an algorithm that is only stored, or for `raw_text` the text to be hashed. Labels are separated by
-`;` (tags by blanks). `opinion` is positive, negative, disputed or empty; `expire_time` is ISO 8601
-(UTC if it has no offset); `withdrawn` is true, false or empty. Quoting is that of RFC 4180; a
-quoted field may span lines, and a row has the number of the line it begins on.
+`algorithm` and `signal` are required. `signal` is hex, the text of an algorithm that is only
+stored, or for `raw_text` the text to be hashed. Labels are separated by `;`. `opinion` is positive,
+negative, disputed or empty; `expire_time` is ISO 8601 (UTC if it has no offset); `withdrawn` is
+true, false or empty. Quoting is that of RFC 4180; a quoted field may span lines, and a row has the
+number of the line it begins on.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from featsvc.banks.lists.formats.lines import Lines
 from featsvc.banks.lists.formats.rows import (
@@ -38,6 +37,8 @@ from featsvc.banks.records import (
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
 
+T = TypeVar("T")
+
 
 class Cells(NamedTuple):
     """The cells of a written row, in the order of the columns."""
@@ -58,15 +59,6 @@ class Cells(NamedTuple):
 REQUIRED = ("algorithm", "signal")
 COLUMNS = Cells._fields
 HEADER = (",".join(COLUMNS) + "\n").encode()
-# Columns of tx -> ours.
-_TX_COLUMNS = {
-    "signal_type": "algorithm",
-    "signal_str": "signal",
-    "collab": "source",
-    "category": "opinion",
-    "tags": "labels",
-}
-_TX_OPINIONS = {"positive_class": "positive", "negative_class": "negative"}
 _FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
 _CACHED_CELLS = 10_000
 _QUALITY_DIGITS = len(str(MAX_QUALITY))
@@ -75,35 +67,41 @@ MAX_OPEN_BYTES = 64 * 1024
 
 
 def is_header(line: str) -> bool:
-    return all(name in _names(line) for name in REQUIRED)
+    return set(REQUIRED) <= set(header_names(line))
 
 
-def is_tx_header(line: str) -> bool:
-    return {"signal_type", "signal_str"} <= set(_names(line))
-
-
-def _names(line: str) -> list[str]:
+def header_names(line: str) -> list[str]:
     return [name.strip().strip('"').lower() for name in line.split(",")]
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Raises InvalidInput for an unknown header: no row could be trusted."""
+    return table_rows(chunks, lambda line, fields: _Parser(_columns(line, fields)).parse)
+
+
+def table_rows(
+    chunks: Iterable[bytes], parser_of: Callable[[int, list[str]], Callable[[int, list[str]], T]]
+) -> Iterator[T | BadRow]:
+    """Parse the rows of a table by what `parser_of` makes of the number and fields of its header.
+
+    Raises InvalidInput for a header that is not CSV.
+    """
     lines = Lines(chunks)
-    parser = None
+    parse = None
     for text in lines:
         line, fields, error = lines.number, text.split(","), ""
         if '"' in text:
             fields, error = _quoted(text, lines)
-        if error and parser is None:
+        if error and parse is None:
             raise InvalidInput(f"line {line}: {error}", field="header")
         if error:
             yield bad_row(line, "", error, "")
         elif not fields[0] and not "".join(fields).strip():
             pass
-        elif parser is None:
-            parser = _Parser(_columns(line, fields), tx="signal_type" in _names(fields[0]))
+        elif parse is None:
+            parse = parser_of(line, fields)
         else:
-            yield parser.parse(line, fields)
+            yield parse(line, fields)
         if lines.bad:
             yield from lines.take_bad()
     yield from lines.take_bad()
@@ -137,8 +135,6 @@ class _RowTooLong(Exception):
 
 def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in header)
-    if "signal_type" in names:
-        names = tuple(_TX_COLUMNS.get(name, name) for name in names)
     for name in names:
         if name not in COLUMNS:
             raise InvalidInput(
@@ -157,9 +153,8 @@ def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
 class _Parser:
     """Parses the fields of rows. Cells that many rows share are parsed once."""
 
-    def __init__(self, columns: tuple[str, ...], *, tx: bool) -> None:
+    def __init__(self, columns: tuple[str, ...]) -> None:
         self._columns = columns
-        self._tx = tx
         index = {name: i for i, name in enumerate(columns)}
         self._algorithm, self._signal = index["algorithm"], index["signal"]
         self._external_id = index.get("external_id", -1)
@@ -171,8 +166,7 @@ class _Parser:
 
     def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
         if len(fields) != len(self._columns):
-            reason = f"the row has {len(fields)} fields, the header has {len(self._columns)}"
-            return bad_row(line, "", reason, ",".join(fields))
+            return odd_row(line, fields, len(self._columns))
         try:
             name = fields[self._algorithm]
             algorithm = self._algorithms.get(name)
@@ -193,7 +187,7 @@ class _Parser:
         if len(self._known) >= _CACHED_CELLS:
             self._known.clear()
         cells = dict(zip(self._columns, fields, strict=True))
-        shared = self._known[key] = _parse_shared(cells, tx=self._tx)
+        shared = self._known[key] = _parse_shared(cells)
         return shared
 
 
@@ -206,12 +200,14 @@ class _SharedCells(NamedTuple):
     """The fields of an `ImportRow` from `labels` on."""
 
 
-def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
+def odd_row(line: int, fields: Sequence[str], columns: int) -> BadRow:
+    reason = f"the row has {len(fields)} fields, the header has {columns}"
+    return bad_row(line, "", reason, ",".join(fields))
+
+
+def _parse_shared(cells: dict[str, str]) -> _SharedCells:
     """Raises InvalidInput."""
     opinion = cells.get("opinion", "").strip().lower()
-    labels = cells.get("labels", "")
-    if tx:
-        opinion, labels = _TX_OPINIONS.get(opinion, opinion), ";".join(labels.split())
     expires = cells.get("expire_time", "").strip()
     flag = cells.get("withdrawn", "").strip().lower()
     if flag not in _FLAGS:
@@ -221,7 +217,7 @@ def _parse_shared(cells: dict[str, str], *, tx: bool) -> _SharedCells:
     row = ImportRow(
         0,
         (),
-        labels=clean_labels(labels.split(";")),
+        labels=clean_labels(cells.get("labels", "").split(";")),
         source=cells.get("source", "").strip(),
         opinion=parse_opinion(opinion),
         note=cells.get("note", "").strip(),

@@ -1,11 +1,13 @@
 """The row that every format is read into, and what is common to parsing all formats."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from featsvc.banks.records import (
     MAX_EXTERNAL_ID_BYTES,
+    MAX_LABELS,
     MAX_NOTE_BYTES,
     MAX_SOURCE_BYTES,
     EntrySignal,
@@ -16,7 +18,8 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
-from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
+from featsvc.signals.algorithms import ALGORITHMS, find_algorithm, get_algorithm
+from featsvc.signals.distance import MAX_STORED_CHARS, OPAQUE
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 
 ROW_CHARS = 256
@@ -50,6 +53,22 @@ class ImportRow(NamedTuple):
         return f"ImportRow({shown})"
 
 
+class LeftOut(NamedTuple):
+    """What a record holds that is not kept: so many of a kind, in words that a curator reads.
+
+    The first word of a kind is singular: `url`, `fingerprint by reference`.
+    """
+
+    kind: str
+    number: int = 1
+
+
+class PageEnd(NamedTuple):
+    """The end of a page of a feed, and whether it says that more pages follow."""
+
+    has_more: bool
+
+
 def check_row(row: ImportRow) -> None:
     """Raises InvalidInput, its `field` naming the column."""
     check_text("external_id", row.external_id, MAX_EXTERNAL_ID_BYTES)
@@ -62,6 +81,8 @@ def check_row(row: ImportRow) -> None:
         utc_time(row.expire_time, field="expire_time")
 
 
+BY_REFERENCE = "fingerprint by reference"
+OTHER_KINDS = "other kinds"
 RAW_TEXT = "raw_text"
 """A text itself instead of its hash (ThreatExchange's TEXT_STRING): it is hashed, and not kept."""
 _FOREIGN_NAMES = {
@@ -77,6 +98,11 @@ _FOREIGN_NAMES = {
     RAW_TEXT: ("text_string",),
 }
 """Names of signal types in exchanged lists, for each of our names."""
+_URLS = frozenset({"url", "uri", "raw_uri", "unclickable_url"})
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_ADDRESS_CHARS = 96
+"""Base64 of the shortest fingerprint that is only stored, PhotoDNA, is 192 characters long."""
 _OUR_NAMES = {foreign: ours for ours, names in _FOREIGN_NAMES.items() for foreign in names}
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
 """Digits of algorithms whose hex is whole bytes: a shortcut for most values."""
@@ -96,6 +122,36 @@ def algorithm_of(name: str, *, field: str = "algorithm") -> str:
 def listed_algorithm(name: str, *, field: str = "algorithm") -> str:
     """Like `algorithm_of`, but also accept RAW_TEXT. Raises UnknownAlgorithm."""
     return RAW_TEXT if our_name(name) == RAW_TEXT else algorithm_of(name, field=field)
+
+
+def kept_signals(
+    name: str, text: str, left_out: list[LeftOut], *, field: str = "signal"
+) -> tuple[EntrySignal, ...]:
+    """Parse a signal of a feed. What is not kept is added to `left_out`, and gives no signal.
+
+    That is an unknown kind, an address instead of a value, and a value that is too long to store.
+    Raises InvalidInput for a bad value of a known kind.
+    """
+    kind = our_name(name)
+    algorithm = find_algorithm(kind)
+    if kind != RAW_TEXT and algorithm is None:
+        left_out.append(LeftOut("url" if kind in _URLS else kind))
+        return ()
+    if algorithm is not None and algorithm.distance is OPAQUE:
+        if _is_address(text.strip()):
+            left_out.append(LeftOut(BY_REFERENCE))
+            return ()
+        if len(text) > MAX_STORED_CHARS:
+            left_out.append(LeftOut(f"{kind} of more than {MAX_STORED_CHARS:,} characters"))
+            return ()
+    return parse_listed_signals(kind, text, field=field)
+
+
+def _is_address(text: str) -> bool:
+    """Whether a value is a URL or an absolute path. Base64 may begin with a slash too."""
+    return _URL.match(text) is not None or (
+        text.startswith("/") and not (len(text) > _ADDRESS_CHARS and _BASE64.fullmatch(text))
+    )
 
 
 def parse_listed_signals(
@@ -145,6 +201,23 @@ def parse_listed_signal(
 def clean_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Strip labels; drop empty ones and repetitions."""
     return tuple(dict.fromkeys(stripped for label in labels if (stripped := label.strip())))
+
+
+def kept_labels(labels: Iterable[str], left_out: list[LeftOut]) -> tuple[str, ...]:
+    """Like `clean_labels`; labels that an entry cannot have are added to `left_out`."""
+    cleaned = clean_labels(labels)
+    kept = tuple(filter(_is_label, cleaned))[:MAX_LABELS]
+    if len(kept) < len(cleaned):
+        left_out.append(LeftOut("label", len(cleaned) - len(kept)))
+    return kept
+
+
+def _is_label(text: str) -> bool:
+    try:
+        check_labels((text,))
+    except InvalidInput:
+        return False
+    return True
 
 
 def bad_row(line: int, column: str, reason: str, row: str) -> BadRow:
