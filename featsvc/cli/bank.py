@@ -28,6 +28,7 @@ from featsvc.cli.listing import limit_option
 from featsvc.cli.messages import message_json
 from featsvc.cli.output import Command
 from featsvc.cli.remote import remote_command
+from featsvc.cli.words import echo
 
 
 def _settings_options(command: Command) -> Command:
@@ -130,6 +131,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
     for each in banks:
         each["safe"] = "yes" if each["safe"] else ""
     output.table(columns, ([each[key] for key in keys] for each in banks))
+    listing.print_count("bank")
     listing.print_cut()
 
 
@@ -198,7 +200,7 @@ def delete(
         output.json_line({"bank": bank_id, **message_json(deleted)})
     else:
         withdrawn = count_entries(deleted.withdrawn_entries)
-        click.echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
+        echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
 
 
 for _command in (

@@ -1,6 +1,6 @@
 """`featsvc bank entries, find, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -23,9 +23,10 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.inputs import parse_signal
-from featsvc.cli.listing import Listing, limit_option, read_pages
+from featsvc.cli.listing import Listing, limit_option, read_pages_of_each
 from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import describe_algorithm, remote_command
+from featsvc.cli.words import counted, echo
 
 _labels_option = click.option(
     "--label", "labels", multiple=True, help="Only entries with this label. Repeatable."
@@ -68,7 +69,7 @@ def entries(
         listing.print_json(message_json)
         return
     show_entries(listing)
-    click.echo(f"{listing.shown:,} of {count_entries(listing.total or 0)}")
+    listing.print_count("entry")
     listing.print_cut()
 
 
@@ -104,16 +105,19 @@ def find(
     if not (signal or external_id or labels):
         raise click.UsageError("nothing to find: give --signal, --external-id or --label")
     near = parse_signal(signal, "--signal") if signal else None
-    if near and distance is None:
-        distance = describe_algorithm(client, near.algorithm).default_threshold
-    banks = map(bank_name, bank_ids) if bank_ids else [b.name for b in list_banks(client)]
+    algorithm = ""
+    if near:
+        described = describe_algorithm(client, near.algorithm)
+        algorithm = described.name
+        distance = described.default_threshold if distance is None else distance
+    banks = map(bank_name, bank_ids) if bank_ids else _holding(client, algorithm)
     requests = [
         banks_pb2.ListEntriesRequest(
             parent=bank, external_id=external_id, labels=labels, near=near, max_distance=distance
         )
         for bank in banks
     ]
-    found = _find(client, requests)
+    found = _find(client, requests, near is not None)
     if near:
         # Pages are in the order of ids: the nearest may be on the last one.
         found = iter(sorted(found, key=lambda pair: pair[1] or 0))
@@ -124,13 +128,12 @@ def find(
     rows = list(listing)
     show_entries(
         [entry for entry, _ in rows],
-        "bank, distance" if near else "bank",
-        [
-            entry.name.split("/")[1] + ("" if apart is None else f", {apart}")
-            for entry, apart in rows
-        ],
+        {
+            "bank": [entry.name.split("/")[1] for entry, _ in rows],
+            "distance": [apart for _, apart in rows],
+        },
     )
-    click.echo(f"{len(rows):,} found")
+    listing.print_count("entry")
     listing.print_cut()
 
 
@@ -138,10 +141,22 @@ _Found = tuple[banks_pb2.Entry, float | None]
 """An entry, and its distance if one was asked for."""
 
 
-def _find(client: Client, requests: Iterable[banks_pb2.ListEntriesRequest]) -> Iterator[_Found]:
-    for request in requests:
-        for page in read_pages(client.banks.ListEntries, request):
-            distances = map(number, page.distances) if request.HasField("near") else ()
+def _holding(client: Client, algorithm: str) -> list[str]:
+    """Return the names of the banks that hold signals of the algorithm, or any entry for ""."""
+    banks = list(list_banks(client))
+    return [
+        bank.name
+        for bank in banks
+        if len(banks) == 1 or (bank.signal_counts[algorithm] if algorithm else bank.entry_count)
+    ]
+
+
+def _find(
+    client: Client, requests: Sequence[banks_pb2.ListEntriesRequest], near: bool
+) -> Iterator[_Found]:
+    for pages in read_pages_of_each(client.banks.ListEntries, requests):
+        for page in pages:
+            distances = map(number, page.distances) if near else ()
             yield from zip(page.entries, chain(distances, repeat(None)), strict=False)
 
 
@@ -192,7 +207,7 @@ def withdraw(
     if not dry_run:
         confirm(
             f"This withdraws {count_entries(done.withdrawn_entries)} "
-            f"({output.counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
+            f"({counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
             yes,
         )
         request.dry_run = False
@@ -201,7 +216,7 @@ def withdraw(
         output.json_line({"bank": bank_id, **message_json(done), "dry_run": dry_run})
         return
     verb = "would be withdrawn" if dry_run else f"withdrawn, revision {done.revision}"
-    click.echo(f"{count_entries(done.withdrawn_entries)} {verb}")
+    echo(f"{count_entries(done.withdrawn_entries)} {verb}")
 
 
 @click.command()
@@ -236,4 +251,4 @@ def quarantine(
         output.json_line({"bank": bank_id, **message_json(done)})
         return
     verb = "released" if release else "quarantined"
-    click.echo(f"{count_entries(done.changed_entries)} {verb}")
+    echo(f"{count_entries(done.changed_entries)} {verb}")
