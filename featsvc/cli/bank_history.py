@@ -100,7 +100,7 @@ def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_js
     changes = list(listing)
     kinds = [enum_name(change, "kind").lower() for change in changes]
     show_entries([change.entry for change in changes], {"change": kinds})
-    listing.print_count("changed entry")
+    listing.print_count("change")
     listing.print_cut()
 
 

@@ -93,8 +93,8 @@ def table(
     )
     shown = [i for i in range(len(columns)) if any(row[i] not in ("", None) for row in cells)]
     texts = {i: [_cell(row[i], one_line) for row in cells] for i in shown}
-    kept = _kept_whole(texts)
-    for index, text in texts.items():
+    kept = _kept_whole(texts, one_line)
+    for index in shown:
         numeric = any(isinstance(row[index], int | float) for row in cells)
         drawn.add_column(
             columns[index],
@@ -107,12 +107,12 @@ def table(
     _print(drawn, wide=wide)
 
 
-def _kept_whole(texts: Mapping[int, Sequence[Text]]) -> set[int]:
-    """Return the narrowest columns of single words, up to half of a terminal's width."""
+def _kept_whole(texts: Mapping[int, Sequence[Text]], one_line: bool) -> set[int]:
+    """Return the narrowest columns that cannot wrap, up to half of a terminal's width."""
     words = {
         index: max(text.cell_len for text in column)
         for index, column in texts.items()
-        if not any(" " in text.plain for text in column)
+        if one_line or not any(" " in text.plain for text in column)
     }
     kept: set[int] = set()
     room = Console().width // 2
