@@ -91,7 +91,7 @@ def bank() -> None:
     """Curate banks: lists of known content."""
 
 
-@bank.command()
+@bank.command(epilog="Example: featsvc bank create partner-a --mode shadow")
 @bank_argument
 @_settings_options
 @reason_option
@@ -143,7 +143,9 @@ def show(client: Client, bank_id: str, as_json: bool) -> None:
     show_bank(get_bank(client, bank_id), as_json)
 
 
-@bank.command("set")
+@bank.command(
+    "set", epilog='Example: featsvc bank set partner-a --mode enforce --reason "a quiet week"'
+)
 @bank_argument
 @_settings_options
 @click.option("--etag", default="", help="Refuse if the settings have changed since this etag.")
@@ -179,7 +181,7 @@ def set_(
     show_bank(client.banks.UpdateBank(request), as_json)
 
 
-@bank.command()
+@bank.command(epilog='Example: featsvc bank delete partner-a --reason "the contract ended"')
 @bank_argument
 @yes_option
 @reason_option

@@ -36,13 +36,15 @@ _MAX_REQUEST_ENTRIES = 1000
 _LOG_PAGE = 100
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank add partner-a picture.jpg --label urgent")
 @bank_argument
 @click.argument("things", nargs=-1, metavar="[ALGORITHM:HEX|FILE]...")
 @text_options(multiple=True)
-@click.option("--external-id", default="", help="Id at the source. Default: the file's name.")
-@click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
-@click.option("--source", default="", help="Where the content comes from.")
+@click.option(
+    "--external-id", metavar="ID", default="", help="The source's id. Default: the file's name."
+)
+@click.option("--label", "labels", metavar="LABEL", multiple=True, help="A label. Repeatable.")
+@click.option("--source", metavar="NAME", default="", help="Where the content comes from.")
 @click.option(
     "--opinion",
     type=click.Choice(["positive", "negative", "disputed"]),
@@ -55,7 +57,12 @@ _LOG_PAGE = 100
     show_default=True,
     help="Store crops and tilts of a picture too, to find cut copies.",
 )
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When the entry stops matching.")
+@click.option(
+    "--expires",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="When the entry stops matching.",
+)
 @click.option(
     "--vector",
     "models",

@@ -29,15 +29,19 @@ from featsvc.cli.remote import describe_algorithm, remote_command
 from featsvc.cli.words import counted, echo
 
 _labels_option = click.option(
-    "--label", "labels", multiple=True, help="Only entries with this label. Repeatable."
+    "--label",
+    "labels",
+    metavar="LABEL",
+    multiple=True,
+    help="Only entries with this label. Repeatable.",
 )
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank entries partner-a --label urgent")
 @bank_argument
 @_labels_option
-@click.option("--source", default="", help="Only entries from this source.")
-@click.option("--external-id", default="", help="Only entries with this external id.")
+@click.option("--source", metavar="NAME", default="", help="Only entries from this source.")
+@click.option("--external-id", metavar="ID", default="", help="Only entries with this external id.")
 @revision_option
 @click.option("--withdrawn", is_flag=True, help="Include withdrawn entries.")
 @limit_option()
@@ -73,7 +77,7 @@ def entries(
     listing.print_cut()
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank find --external-id case-12")
 @click.option(
     "--bank", "-b", "bank_ids", multiple=True, metavar="BANK", help="Only this bank. Repeatable."
 )
@@ -84,7 +88,7 @@ def entries(
     metavar="N",
     help="Largest distance to --signal. Default: the algorithm's threshold.",
 )
-@click.option("--external-id", default="", help="Only entries with this external id.")
+@click.option("--external-id", metavar="ID", default="", help="Only entries with this external id.")
 @_labels_option
 @limit_option()
 @remote_command
@@ -160,19 +164,23 @@ def _find(
             yield from zip(page.entries, chain(distances, repeat(None)), strict=False)
 
 
-@click.command()
+@click.command(
+    epilog='Example: featsvc bank withdraw partner-a --external-id case-12 --reason "not ours"'
+)
 @bank_argument
 @click.option(
-    "--entry", "entry_ids", multiple=True, metavar="ID", help="Id of an entry. Repeatable."
+    "--entry", "entry_ids", multiple=True, metavar="ID", help="Number of an entry. Repeatable."
 )
 @click.option(
     "--external-id",
     "external_ids",
     multiple=True,
     metavar="ID",
-    help="Id at the source. Repeatable.",
+    help="The source's id. Repeatable.",
 )
-@click.option("--source", help='Only entries from this source; "" for those without one.')
+@click.option(
+    "--source", metavar="NAME", help='Only entries from this source; "" for those without one.'
+)
 @dry_run_option
 @yes_option
 @reason_option
@@ -219,7 +227,7 @@ def withdraw(
     echo(f"{count_entries(done.withdrawn_entries)} {verb}")
 
 
-@click.command()
+@click.command(epilog='Example: featsvc bank quarantine partner-a 23 --reason "a black frame"')
 @bank_argument
 @click.argument("entry_ids", nargs=-1, required=True, metavar="ENTRY...")
 @click.option("--release", is_flag=True, help="Let the entries match again.")
@@ -235,7 +243,7 @@ def quarantine(
 ) -> None:
     """Keep entries from matching without withdrawing them.
 
-    ENTRY is an entry id, as `featsvc bank entries` prints it.
+    ENTRY is the number of an entry, as `featsvc bank entries` and `noisy` print it.
     """
     fields: dict[str, Any] = {
         "parent": bank_name(bank_id),

@@ -22,13 +22,13 @@ from featsvc.cli.remote import remote_command
 from featsvc.cli.words import echo
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank log partner-a --limit 20")
 @click.argument("bank_id", metavar="[BANK]", required=False, default="-")
 @click.option("--wide", is_flag=True, help="Print whole lines, however wide the terminal is.")
 @limit_option()
 @remote_command
 def log(client: Client, bank_id: str, wide: bool, limit: int, as_json: bool) -> None:
-    """Print the log of changes, newest first.
+    """List the changes, newest first.
 
     Each line says who changed what, when, why, and from which file; "+15 -2 ~1" are the numbers of
     entries that were added, withdrawn and changed.
@@ -77,14 +77,14 @@ def _details(revision: banks_pb2.Revision) -> str:
     return "; ".join(filter(None, (revision.reason, revision.file_name, file)))
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank diff partner-a 2 4")
 @bank_argument
 @click.argument("older", type=click.IntRange(min=0), metavar="R1")
 @click.argument("newer", type=click.IntRange(min=0), metavar="[R2]", required=False, default=0)
 @limit_option()
 @remote_command
 def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_json: bool) -> None:
-    """Print which entries changed between two revisions.
+    """List the entries that changed between two revisions.
 
     R1 and R2 are revisions. R2 is the current one by default.
     """
@@ -104,7 +104,7 @@ def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_js
     listing.print_cut()
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank rollback partner-a 3 --dry-run")
 @bank_argument
 @click.argument("revision", type=click.IntRange(min=1))
 @dry_run_option

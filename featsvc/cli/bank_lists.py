@@ -51,16 +51,22 @@ _NOTES = {
 """Fields of ImportSummary: what they count, and what is to be known of it."""
 
 
-@click.command("import")
+@click.command("import", epilog="Example: featsvc bank import list.csv --bank partner-a --dry-run")
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
 @click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Import into BANK.")
 @click.option(
-    "--format", "file_format", default="", help="Of the list. Default: detected from the content."
+    "--format",
+    "file_format",
+    metavar="NAME",
+    default="",
+    help="Format of the list. Default: detected from the content.",
 )
-@click.option("--source", default="", help="Where the list comes from.")
-@click.option("--label", "labels", multiple=True, help="A label for every entry. Repeatable.")
+@click.option("--source", metavar="NAME", default="", help="Where the list comes from.")
+@click.option(
+    "--label", "labels", metavar="LABEL", multiple=True, help="A label for every entry. Repeatable."
+)
 @dry_run_option
 @click.option("--skip-bad", is_flag=True, help="Import the good rows even if some are bad.")
 @click.option("--replace", is_flag=True, help="Withdraw entries that the file does not hold.")
@@ -270,7 +276,9 @@ def _changes(summary: banks_pb2.ImportSummary) -> str:
     return ", ".join(parts) or counted(0, "entry")
 
 
-@click.command()
+@click.command(
+    epilog="Example: featsvc bank export partner-a --format jsonl --output partner-a.jsonl"
+)
 @bank_argument
 @click.option(
     "--format",

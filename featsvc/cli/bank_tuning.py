@@ -37,7 +37,9 @@ class _Sample(NamedTuple):
     bad: bool
 
 
-@click.command()
+@click.command(
+    epilog="Example: featsvc bank evaluate partner-a --sample samples --plot thresholds.png"
+)
 @bank_argument
 @click.option(
     "--sample",
@@ -59,6 +61,7 @@ class _Sample(NamedTuple):
 @click.option(
     "--algorithm",
     "algorithm_name",
+    metavar="NAME",
     default="pdq",
     show_default=True,
     help="Algorithm of the signals.",
@@ -252,9 +255,11 @@ def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
         if not good:
             echo("there are no good samples: put ordinary pictures into good/")
         return
-    row = next(row for row in result.thresholds if row.threshold == suggested)
+    row = next((row for row in result.thresholds if row.threshold == suggested), None)
+    if row is None:
+        return
     echo(
-        f"threshold {suggested:g} matches {row.false_match_rate:.2%} of the good samples "
+        f"threshold {suggested:g} would match {row.false_match_rate:.2%} of the good samples "
         f"(at most {row.false_match_rate_high:.2%} at 95 % confidence; the limit is {rate:.2%})"
     )
     if rate and row.false_match_rate_high > rate:
@@ -269,7 +274,7 @@ def _samples_for(rate: float) -> int:
     return math.ceil(1.96**2 * (1 - rate) / rate)
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank noisy partner-a --days 30")
 @bank_argument
 @click.option(
     "--days",
@@ -306,7 +311,7 @@ def noisy(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Print how often entries matched.
+    """List the entries that matched, and how often.
 
     Marks entries that match far more often than the others as NOISY.
     """
@@ -358,7 +363,7 @@ def _match_counts(
     return pages[0], sorted(counts, key=lambda count: -count.total)
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank overlap partner-a known-good")
 @click.argument("bank_id", metavar="A")
 @click.argument("other_id", metavar="B")
 @limit_option(20)
