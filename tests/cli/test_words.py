@@ -59,7 +59,7 @@ def test_a_character_without_a_shape_is_named() -> None:
 def test_json_is_the_same_value_without_such_characters(text: str) -> None:
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output.click, "echo", lines.append)
+        patch.setattr("featsvc.cli.output.click.echo", lines.append)
         output.json_line({"a": text, text: [text]})
     (line,) = lines
     assert not shapeless(line)
