@@ -28,6 +28,7 @@ from featsvc.cli.listing import limit_option
 from featsvc.cli.messages import message_json
 from featsvc.cli.output import Command
 from featsvc.cli.remote import remote_command
+from featsvc.cli.words import echo
 
 
 def _settings_options(command: Command) -> Command:
@@ -90,7 +91,7 @@ def bank() -> None:
     """Curate banks: lists of known content."""
 
 
-@bank.command()
+@bank.command(epilog="Example: featsvc bank create partner-a --mode shadow")
 @bank_argument
 @_settings_options
 @reason_option
@@ -130,6 +131,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
     for each in banks:
         each["safe"] = "yes" if each["safe"] else ""
     output.table(columns, ([each[key] for key in keys] for each in banks))
+    listing.print_count("bank")
     listing.print_cut()
 
 
@@ -141,7 +143,9 @@ def show(client: Client, bank_id: str, as_json: bool) -> None:
     show_bank(get_bank(client, bank_id), as_json)
 
 
-@bank.command("set")
+@bank.command(
+    "set", epilog='Example: featsvc bank set partner-a --mode enforce --reason "a quiet week"'
+)
 @bank_argument
 @_settings_options
 @click.option("--etag", default="", help="Refuse if the settings have changed since this etag.")
@@ -177,7 +181,7 @@ def set_(
     show_bank(client.banks.UpdateBank(request), as_json)
 
 
-@bank.command()
+@bank.command(epilog='Example: featsvc bank delete partner-a --reason "the contract ended"')
 @bank_argument
 @yes_option
 @reason_option
@@ -198,7 +202,7 @@ def delete(
         output.json_line({"bank": bank_id, **message_json(deleted)})
     else:
         withdrawn = count_entries(deleted.withdrawn_entries)
-        click.echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
+        echo(f"deleted, {withdrawn} withdrawn, revision {deleted.revision}")
 
 
 for _command in (

@@ -1,6 +1,7 @@
 """`featsvc bank add`: signals, pictures and texts become entries."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,20 +27,24 @@ from featsvc.cli.inputs import (
     read_text,
     text_options,
 )
+from featsvc.cli.listing import call_each
 from featsvc.cli.messages import last_part, message_json
 from featsvc.cli.remote import remote_command
+from featsvc.cli.words import counted, echo
 
 _MAX_REQUEST_ENTRIES = 1000
 _LOG_PAGE = 100
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank add partner-a picture.jpg --label urgent")
 @bank_argument
 @click.argument("things", nargs=-1, metavar="[ALGORITHM:HEX|FILE]...")
 @text_options(multiple=True)
-@click.option("--external-id", default="", help="Id at the source. Default: the file's name.")
-@click.option("--label", "labels", multiple=True, help="A label. Repeatable.")
-@click.option("--source", default="", help="Where the content comes from.")
+@click.option(
+    "--external-id", metavar="ID", default="", help="The source's id. Default: the file's name."
+)
+@click.option("--label", "labels", metavar="LABEL", multiple=True, help="A label. Repeatable.")
+@click.option("--source", metavar="NAME", default="", help="Where the content comes from.")
 @click.option(
     "--opinion",
     type=click.Choice(["positive", "negative", "disputed"]),
@@ -52,7 +57,12 @@ _LOG_PAGE = 100
     show_default=True,
     help="Store crops and tilts of a picture too, to find cut copies.",
 )
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="When the entry stops matching.")
+@click.option(
+    "--expires",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="When the entry stops matching.",
+)
 @click.option(
     "--vector",
     "models",
@@ -112,13 +122,11 @@ def add(
         output.json_lines(map(message_json, added))
         return
     show_entries(added)
-    click.echo(f"{count_entries(len(added))} in {bank_id}")
+    echo(f"{count_entries(len(added))} in {bank_id}")
     for entry in added:
         if {s.algorithm for s in entry.signals} == {"text_sha256"}:
             name = entry.external_id or last_part(entry.name)
-            click.echo(
-                f"{name}: too short to be found in another text, or when it is edited", err=True
-            )
+            echo(f"{name}: too short to be found in another text, or when it is edited", err=True)
 
 
 _Addition = tuple[banks_pb2.Entry, types_pb2.Content]
@@ -145,7 +153,9 @@ def _additions(
             entry.signals.add(algorithm=signal.algorithm, value=signal.value)
             yield entry, types_pb2.Content()
         else:
-            raise click.ClickException(f"{thing}: neither a file nor ALGORITHM:HEX")
+            raise click.ClickException(
+                f"{thing}: neither a file nor ALGORITHM:HEX, such as pdq:f8f8f0..."
+            )
     for text in texts:
         yield banks_pb2.Entry(), types_pb2.Content(text=text)
     for path in text_files:
@@ -177,7 +187,7 @@ def _warn_of_unstable(
     """Name the pictures whose PDQ finds no copy that was saved anew."""
     for index, entry in enumerate(request.entries):
         if index in added.unstable_contents:
-            click.echo(
+            echo(
                 f"{entry.external_id or f'picture {index + 1}'}: its pdq is UNSTABLE, as of "
                 "pictures that are their own mirror image or have few shades: it finds exact "
                 "copies, but no copy that was saved anew",
@@ -187,29 +197,35 @@ def _warn_of_unstable(
 
 def _warn_of_replaced(client: Client, added: banks_pb2.AddEntriesResponse) -> None:
     """Name the entries that held other signals before: what had those no longer matches."""
-    changed = [entry for entry in added.entries if entry.added_revision == added.revision]
-    if not changed:
+    written = [entry for entry in added.entries if entry.added_revision == added.revision]
+    if not written:
         return
-    bank = changed[0].name.rpartition("/entries/")[0]
+    bank = written[0].name.rpartition("/entries/")[0]
     log = banks_pb2.ListRevisionsRequest(parent=bank, page_size=_LOG_PAGE)
-    for revision in client.banks.ListRevisions(log).revisions:
-        if revision.revision == added.revision and not revision.changed_entries:
-            return
-    for entry in changed:
-        before = banks_pb2.ListEntriesRequest(
+    found = [r for r in client.banks.ListRevisions(log).revisions if r.revision == added.revision]
+    if found and not found[0].changed_entries:
+        return
+    # A new entry is as old as its revision.
+    began = found[0].commit_time.ToNanoseconds() if found else sys.maxsize
+    changed = [e for e in written if e.external_id and e.create_time.ToNanoseconds() < began]
+    before = [
+        banks_pb2.ListEntriesRequest(
             parent=bank, external_id=entry.external_id, revision=added.revision - 1
         )
-        held = client.banks.ListEntries(before).entries if entry.external_id else ()
+        for entry in changed
+    ]
+    for entry, held in zip(changed, call_each(client.banks.ListEntries, before), strict=True):
         lost = {
             (signal.algorithm, signal.value)
-            for old in held
+            for old in held.entries
             if old.name == entry.name
             for signal in old.signals
         } - {(signal.algorithm, signal.value) for signal in entry.signals}
         if lost:
-            click.echo(
+            no_longer = "no longer matches" if len(lost) == 1 else "no longer match"
+            echo(
                 f"{entry.external_id}: replaced the entry of this name; "
-                f"{output.counted(len(lost), 'signal')} of it no longer match. If it is other "
+                f"{counted(len(lost), 'signal')} of it {no_longer}. If it is other "
                 "content, add it with its own --external-id, and the earlier content again",
                 err=True,
             )

@@ -1,6 +1,6 @@
 """`featsvc bank entries, find, withdraw, quarantine`: single entries."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -23,20 +23,25 @@ from featsvc.cli.curating import (
     yes_option,
 )
 from featsvc.cli.inputs import parse_signal
-from featsvc.cli.listing import Listing, limit_option, read_pages
+from featsvc.cli.listing import Listing, limit_option, read_pages_of_each
 from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import describe_algorithm, remote_command
+from featsvc.cli.words import counted, echo
 
 _labels_option = click.option(
-    "--label", "labels", multiple=True, help="Only entries with this label. Repeatable."
+    "--label",
+    "labels",
+    metavar="LABEL",
+    multiple=True,
+    help="Only entries with this label. Repeatable.",
 )
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank entries partner-a --label urgent")
 @bank_argument
 @_labels_option
-@click.option("--source", default="", help="Only entries from this source.")
-@click.option("--external-id", default="", help="Only entries with this external id.")
+@click.option("--source", metavar="NAME", default="", help="Only entries from this source.")
+@click.option("--external-id", metavar="ID", default="", help="Only entries with this external id.")
 @revision_option
 @click.option("--withdrawn", is_flag=True, help="Include withdrawn entries.")
 @limit_option()
@@ -68,11 +73,11 @@ def entries(
         listing.print_json(message_json)
         return
     show_entries(listing)
-    click.echo(f"{listing.shown:,} of {count_entries(listing.total or 0)}")
+    listing.print_count("entry")
     listing.print_cut()
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank find --external-id case-12")
 @click.option(
     "--bank", "-b", "bank_ids", multiple=True, metavar="BANK", help="Only this bank. Repeatable."
 )
@@ -83,7 +88,7 @@ def entries(
     metavar="N",
     help="Largest distance to --signal. Default: the algorithm's threshold.",
 )
-@click.option("--external-id", default="", help="Only entries with this external id.")
+@click.option("--external-id", metavar="ID", default="", help="Only entries with this external id.")
 @_labels_option
 @limit_option()
 @remote_command
@@ -104,16 +109,19 @@ def find(
     if not (signal or external_id or labels):
         raise click.UsageError("nothing to find: give --signal, --external-id or --label")
     near = parse_signal(signal, "--signal") if signal else None
-    if near and distance is None:
-        distance = describe_algorithm(client, near.algorithm).default_threshold
-    banks = map(bank_name, bank_ids) if bank_ids else [b.name for b in list_banks(client)]
+    algorithm = ""
+    if near:
+        described = describe_algorithm(client, near.algorithm)
+        algorithm = described.name
+        distance = described.default_threshold if distance is None else distance
+    banks = map(bank_name, bank_ids) if bank_ids else _holding(client, algorithm)
     requests = [
         banks_pb2.ListEntriesRequest(
             parent=bank, external_id=external_id, labels=labels, near=near, max_distance=distance
         )
         for bank in banks
     ]
-    found = _find(client, requests)
+    found = _find(client, requests, near is not None)
     if near:
         # Pages are in the order of ids: the nearest may be on the last one.
         found = iter(sorted(found, key=lambda pair: pair[1] or 0))
@@ -124,13 +132,12 @@ def find(
     rows = list(listing)
     show_entries(
         [entry for entry, _ in rows],
-        "bank, distance" if near else "bank",
-        [
-            entry.name.split("/")[1] + ("" if apart is None else f", {apart}")
-            for entry, apart in rows
-        ],
+        {
+            "bank": [entry.name.split("/")[1] for entry, _ in rows],
+            "distance": [apart for _, apart in rows],
+        },
     )
-    click.echo(f"{len(rows):,} found")
+    listing.print_count("entry")
     listing.print_cut()
 
 
@@ -138,26 +145,42 @@ _Found = tuple[banks_pb2.Entry, float | None]
 """An entry, and its distance if one was asked for."""
 
 
-def _find(client: Client, requests: Iterable[banks_pb2.ListEntriesRequest]) -> Iterator[_Found]:
-    for request in requests:
-        for page in read_pages(client.banks.ListEntries, request):
-            distances = map(number, page.distances) if request.HasField("near") else ()
+def _holding(client: Client, algorithm: str) -> list[str]:
+    """Return the names of the banks that hold signals of the algorithm, or any entry for ""."""
+    banks = list(list_banks(client))
+    return [
+        bank.name
+        for bank in banks
+        if len(banks) == 1 or (bank.signal_counts[algorithm] if algorithm else bank.entry_count)
+    ]
+
+
+def _find(
+    client: Client, requests: Sequence[banks_pb2.ListEntriesRequest], near: bool
+) -> Iterator[_Found]:
+    for pages in read_pages_of_each(client.banks.ListEntries, requests):
+        for page in pages:
+            distances = map(number, page.distances) if near else ()
             yield from zip(page.entries, chain(distances, repeat(None)), strict=False)
 
 
-@click.command()
+@click.command(
+    epilog='Example: featsvc bank withdraw partner-a --external-id case-12 --reason "not ours"'
+)
 @bank_argument
 @click.option(
-    "--entry", "entry_ids", multiple=True, metavar="ID", help="Id of an entry. Repeatable."
+    "--entry", "entry_ids", multiple=True, metavar="ID", help="Number of an entry. Repeatable."
 )
 @click.option(
     "--external-id",
     "external_ids",
     multiple=True,
     metavar="ID",
-    help="Id at the source. Repeatable.",
+    help="The source's id. Repeatable.",
 )
-@click.option("--source", help='Only entries from this source; "" for those without one.')
+@click.option(
+    "--source", metavar="NAME", help='Only entries from this source; "" for those without one.'
+)
 @dry_run_option
 @yes_option
 @reason_option
@@ -192,7 +215,7 @@ def withdraw(
     if not dry_run:
         confirm(
             f"This withdraws {count_entries(done.withdrawn_entries)} "
-            f"({output.counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
+            f"({counted(done.withdrawn_signals, 'signal')}) of {bank_id}.",
             yes,
         )
         request.dry_run = False
@@ -201,10 +224,10 @@ def withdraw(
         output.json_line({"bank": bank_id, **message_json(done), "dry_run": dry_run})
         return
     verb = "would be withdrawn" if dry_run else f"withdrawn, revision {done.revision}"
-    click.echo(f"{count_entries(done.withdrawn_entries)} {verb}")
+    echo(f"{count_entries(done.withdrawn_entries)} {verb}")
 
 
-@click.command()
+@click.command(epilog='Example: featsvc bank quarantine partner-a 23 --reason "a black frame"')
 @bank_argument
 @click.argument("entry_ids", nargs=-1, required=True, metavar="ENTRY...")
 @click.option("--release", is_flag=True, help="Let the entries match again.")
@@ -220,7 +243,7 @@ def quarantine(
 ) -> None:
     """Keep entries from matching without withdrawing them.
 
-    ENTRY is an entry id, as `featsvc bank entries` prints it.
+    ENTRY is the number of an entry, as `featsvc bank entries` and `noisy` print it.
     """
     fields: dict[str, Any] = {
         "parent": bank_name(bank_id),
@@ -236,4 +259,4 @@ def quarantine(
         output.json_line({"bank": bank_id, **message_json(done)})
         return
     verb = "released" if release else "quarantined"
-    click.echo(f"{count_entries(done.changed_entries)} {verb}")
+    echo(f"{count_entries(done.changed_entries)} {verb}")

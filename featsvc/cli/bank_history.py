@@ -19,16 +19,19 @@ from featsvc.cli.curating import (
 from featsvc.cli.listing import Listing, limit_option
 from featsvc.cli.messages import enum_name, last_part, message_json
 from featsvc.cli.remote import remote_command
+from featsvc.cli.words import echo
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank log partner-a --limit 20")
 @click.argument("bank_id", metavar="[BANK]", required=False, default="-")
+@click.option("--wide", is_flag=True, help="Print whole lines, however wide the terminal is.")
 @limit_option()
 @remote_command
-def log(client: Client, bank_id: str, limit: int, as_json: bool) -> None:
-    """Print the log of changes, newest first.
+def log(client: Client, bank_id: str, wide: bool, limit: int, as_json: bool) -> None:
+    """List the changes, newest first.
 
-    Each line says who changed what, when, why, and from which file.
+    Each line says who changed what, when, why, and from which file; "+15 -2 ~1" are the numbers of
+    entries that were added, withdrawn and changed.
     """
     request = banks_pb2.ListRevisionsRequest(parent=bank_name(bank_id))
     listing: Listing[banks_pb2.Revision] = Listing.paged(
@@ -37,38 +40,51 @@ def log(client: Client, bank_id: str, limit: int, as_json: bool) -> None:
     if as_json:
         listing.print_json(message_json)
         return
+    every_bank = bank_id == "-"
     output.table(
-        (
-            *("revision", "when (UTC)", "who", "bank", "what"),
-            *("added", "changed", "withdrawn", "file", "why"),
-        ),
+        ("revision", "when (UTC)", "who", "bank", "what", "entries", "details"),
         (
             (
                 r.revision,
-                r.commit_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+                r.commit_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
                 r.actor,
-                last_part(r.bank),
+                last_part(r.bank) if every_bank else "",
                 r.action,
-                r.added_entries,
-                r.changed_entries,
-                r.withdrawn_entries,
-                f"{r.file_name} {r.file_sha256[:12]}" if r.file_sha256 else "",
-                r.reason,
+                _counts(r),
+                _details(r),
             )
             for r in listing
         ),
+        one_line=True,
+        wide=wide,
     )
     listing.print_cut()
 
 
-@click.command()
+def _counts(revision: banks_pb2.Revision) -> str:
+    """Return `+15 -20 ~3` for entries that were added, withdrawn and changed."""
+    counts = (
+        ("+", revision.added_entries),
+        ("-", revision.withdrawn_entries),
+        ("~", revision.changed_entries),
+    )
+    return " ".join(f"{sign}{count}" for sign, count in counts if count)
+
+
+def _details(revision: banks_pb2.Revision) -> str:
+    """Return why, and the file with its SHA-256, which is the first to be cut."""
+    file = f"SHA-256 {revision.file_sha256}" if revision.file_sha256 else ""
+    return "; ".join(filter(None, (revision.reason, revision.file_name, file)))
+
+
+@click.command(epilog="Example: featsvc bank diff partner-a 2 4")
 @bank_argument
 @click.argument("older", type=click.IntRange(min=0), metavar="R1")
 @click.argument("newer", type=click.IntRange(min=0), metavar="[R2]", required=False, default=0)
 @limit_option()
 @remote_command
 def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_json: bool) -> None:
-    """Print which entries changed between two revisions.
+    """List the entries that changed between two revisions.
 
     R1 and R2 are revisions. R2 is the current one by default.
     """
@@ -82,13 +98,13 @@ def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_js
         listing.print_json(message_json)
         return
     changes = list(listing)
-    kinds = (enum_name(change, "kind").lower() for change in changes)
-    show_entries([change.entry for change in changes], "change", kinds)
-    click.echo(f"{len(changes):,} of {output.counted(listing.total or 0, 'change')}")
+    kinds = [enum_name(change, "kind").lower() for change in changes]
+    show_entries([change.entry for change in changes], {"change": kinds})
+    listing.print_count("change")
     listing.print_cut()
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank rollback partner-a 3 --dry-run")
 @bank_argument
 @click.argument("revision", type=click.IntRange(min=1))
 @dry_run_option
@@ -128,8 +144,11 @@ def rollback(
     if as_json:
         output.json_line({"bank": bank_id, **message_json(done), "dry_run": dry_run})
         return
+    if not (done.restored_entries or done.withdrawn_entries):
+        echo(f"the entries are those of revision {revision} already; nothing was changed")
+        return
     would = "would be " if dry_run else ""
-    click.echo(
+    echo(
         f"{count_entries(done.restored_entries)} {would}restored, "
         f"{done.withdrawn_entries:,} {would}withdrawn"
         + (f", revision {done.revision}" if done.revision else "; nothing was changed")

@@ -28,38 +28,46 @@ from featsvc.cli.curating import (
 from featsvc.cli.inputs import STDIN, printable
 from featsvc.cli.messages import message_json
 from featsvc.cli.remote import remote_command, with_client
+from featsvc.cli.words import counted, echo
 
 _CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20
 _MIN_RATE_ROWS = 10_000
 """A rate of fewer rows says nothing."""
-_COUNTS = {
-    "rows": "rows",
-    "new_entries": "new entries",
-    "changed_entries": "changed entries",
-    "unchanged_entries": "unchanged entries",
-    "withdrawn_entries": "withdrawn entries",
-    "duplicate_rows": "rows with a signal that an earlier row has",
-    "bad_rows": "bad rows, not imported",
-    "in_other_banks": "entries that another bank holds too",
-    "in_safe_lists": "entries that a SAFE list holds",
-    "low_information": "signals of low information (plain pictures): expect false matches",
-    "unmatchable_signals": "signals that are stored but never matched",
-    "unstable_signals": "unstable signals: they find exact copies of a picture only",
+_CHANGES = ("new", "changed", "unchanged", "withdrawn")
+"""The beginnings of the fields of ImportSummary that count entries by what became of them."""
+_NOTES = {
+    "duplicate_rows": ("row", "with a signal that an earlier row has"),
+    "bad_rows": ("bad row", "not imported"),
+    "unknown_withdrawals": ("withdrawn row", "naming no live entry of its source"),
+    "in_other_banks": ("entry", "also in another bank"),
+    "in_safe_lists": ("entry", "also in a SAFE list"),
+    "low_information": (
+        "signal",
+        "of low information (plain pictures): expect false matches",
+    ),
+    "unmatchable_signals": ("signal", "stored but never matched"),
+    "unstable_signals": ("unstable signal", "finding exact copies of a picture only"),
 }
-"""Fields of ImportSummary, and what they count."""
+"""Fields of ImportSummary: what they count, and what is to be known of it."""
 
 
-@click.command("import")
+@click.command("import", epilog="Example: featsvc bank import list.csv --bank partner-a --dry-run")
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
 @click.option("--bank", "-b", "bank_id", required=True, metavar="BANK", help="Import into BANK.")
 @click.option(
-    "--format", "file_format", default="", help="Of the list. Default: detected from the content."
+    "--format",
+    "file_format",
+    metavar="NAME",
+    default="",
+    help="Format of the list. Default: detected from the content.",
 )
-@click.option("--source", default="", help="Where the list comes from.")
-@click.option("--label", "labels", multiple=True, help="A label for every entry. Repeatable.")
+@click.option("--source", metavar="NAME", default="", help="Where the list comes from.")
+@click.option(
+    "--label", "labels", metavar="LABEL", multiple=True, help="A label for every entry. Repeatable."
+)
 @dry_run_option
 @click.option("--skip-bad", is_flag=True, help="Import the good rows even if some are bad.")
 @click.option("--replace", is_flag=True, help="Withdraw entries that the file does not hold.")
@@ -138,12 +146,10 @@ def import_file(
     elif not refused:
         _print_import(result, seconds, dry_run)
     if rejected.count and rejected.path:
-        click.echo(
-            f"{output.counted(rejected.count, 'bad row')} written to {rejected.path}", err=True
-        )
+        echo(f"{counted(rejected.count, 'bad row')} written to {rejected.path}", err=True)
     if refused:
         raise click.ClickException(
-            f"{output.counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
+            f"{counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
             "pass --skip-bad"
         )
 
@@ -172,9 +178,9 @@ class _RejectedRows:
             if self.count <= self._most_shown:
                 column = f" {bad.column}" if bad.column else ""
                 reason = bad.reason.removeprefix(f"{bad.column}: ")
-                click.echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
+                echo(f"{self._file}:{bad.line}{column}: {reason}", err=True)
             elif self.count == self._most_shown + 1:
-                click.echo("...", err=True)
+                echo("...", err=True)
         if rows and self.path is not None:
             with self._writing(), self.path.open("a", encoding="utf-8") as out:
                 for bad in rows:
@@ -186,7 +192,7 @@ class _RejectedRows:
         try:
             yield
         except OSError as exc:
-            click.echo(f"{self.path}: cannot be written: {exc.strerror}", err=True)
+            echo(f"{self.path}: cannot be written: {exc.strerror}", err=True)
             self.path = None
 
 
@@ -200,8 +206,11 @@ def _import(
     message = banks_pb2.ImportEntriesResponse()
     seconds = 0.0
     verb = "checking" if options.dry_run else "importing"
+    name = "standard input" if str(file) == STDIN else file.name
     with output.progress() as bar:
-        task = bar.add_task(f"{verb} {file.name}", total=options.file_bytes or None, rate="")
+        task = bar.add_task(
+            output.task_name(f"{verb} {name}"), total=options.file_bytes or None, rate=""
+        )
         started = time.monotonic()
         for message in client.banks.ImportEntries(_requests(options, file)):
             elapsed = time.monotonic() - started
@@ -209,7 +218,8 @@ def _import(
                 rejected.take(message.bad)
             if message.HasField("summary") and not seconds:
                 seconds = elapsed
-            _advance(bar, task, message, elapsed, options.file_bytes)
+            if not (message.HasField("summary") and options.dry_run):
+                _advance(bar, task, message, elapsed, options.file_bytes)
     return message, seconds
 
 
@@ -231,35 +241,33 @@ def _advance(
     seconds: float,
     file_bytes: int,
 ) -> None:
-    rate = f"{message.rows_read:,} rows, {message.rows_read / max(seconds, 0.001):,.0f}/s"
+    rate = f"{counted(message.rows_read, 'row')}, {message.rows_read / max(seconds, 0.001):,.0f}/s"
     bar.update(task, completed=message.bytes_read, rate=rate)
     if message.HasField("summary"):
-        bar.update(task, description="committed, waiting until it is served", rate="")
+        bar.update(task, description="committed, waiting until it is searched", rate="")
     elif file_bytes and message.bytes_read == file_bytes:
         # A task without a total is drawn as a bar that only moves.
         bar.tasks[0].total = None
-        bar.update(task, description="saving", rate=f"{message.rows_read:,} rows")
+        bar.update(task, description="saving", rate=counted(message.rows_read, "row"))
 
 
 def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_run: bool) -> None:
-    for name, what in _COUNTS.items():
-        count = getattr(result.summary, name)
-        if count or name == "rows":
-            click.echo(f"{count:>12,} {what}")
-    for kind, count in sorted(
-        result.summary.left_out.items(), key=lambda item: (-item[1], item[0])
-    ):
-        click.echo(f"{count:>12,} {_of_kind(kind, count)}: not kept")
+    summary = result.summary
+    rate = f" ({summary.rows / seconds:,.0f} rows/s)" if summary.rows >= _MIN_RATE_ROWS else ""
+    echo(f"{counted(summary.rows, 'row')} in {seconds:.1f} s{rate}: {_changes(summary)}")
+    for name, (what, remark) in _NOTES.items():
+        if count := getattr(summary, name):
+            echo(f"  {counted(count, what)} {remark}")
+    for kind, count in sorted(summary.left_out.items(), key=lambda item: (-item[1], item[0])):
+        echo(f"  {count:,} {_of_kind(kind, count)}: not kept")
     if dry_run:
-        click.echo("dry run: nothing was changed")
+        echo("dry run: nothing was changed")
     elif not result.revision:
-        click.echo("nothing to change")
+        echo("nothing to change")
     else:
-        rows = result.summary.rows
-        rate = f" ({rows / seconds:,.0f} rows/s)" if rows >= _MIN_RATE_ROWS else ""
-        click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
+        echo(f"committed as revision {result.revision}")
         if not result.served:
-            click.echo("the service does not search this revision yet, but will soon", err=True)
+            echo("the service does not search this revision yet, but will soon", err=True)
 
 
 def _of_kind(kind: str, count: int) -> str:
@@ -272,7 +280,18 @@ def _of_kind(kind: str, count: int) -> str:
     return f"{first}{'es' if first.endswith('s') else 's'}{blank}{rest}"
 
 
-@click.command()
+def _changes(summary: banks_pb2.ImportSummary) -> str:
+    """Return `998 new entries, 2 changed`."""
+    parts: list[str] = []
+    for kind in _CHANGES:
+        if count := getattr(summary, f"{kind}_entries"):
+            parts.append(f"{count:,} {kind}" if parts else counted(count, f"{kind} entry"))
+    return ", ".join(parts) or counted(0, "entry")
+
+
+@click.command(
+    epilog="Example: featsvc bank export partner-a --format jsonl --output partner-a.jsonl"
+)
 @bank_argument
 @click.option(
     "--format",
@@ -310,9 +329,11 @@ def export(
     try:
         with partial.open("wb") as out:
             _write(answers, out.write)
+            size = out.tell()
         partial.replace(out_file)
     finally:
         partial.unlink(missing_ok=True)
+    echo(f"{bank_id} written to {out_file}: {counted(size, 'byte')}", err=True)
 
 
 def _write(
@@ -321,6 +342,6 @@ def _write(
     for answer in answers:
         if answer.dropped_fields:
             fields = ", ".join(answer.dropped_fields)
-            click.echo(f"left out, since the format has no place for it: {fields}", err=True)
+            echo(f"left out, since the format has no place for it: {fields}", err=True)
         if answer.chunk:
             write(answer.chunk)

@@ -7,7 +7,7 @@ import click
 import numpy as np
 from featsvc_client.v1 import banks_pb2, hashing_pb2
 
-from featsvc.cli import output
+from featsvc.cli.words import counted
 
 try:
     import matplotlib
@@ -132,7 +132,7 @@ def _histograms(axes: Axes, result: banks_pb2.EvaluateBankResponse) -> None:
         shares, _ = np.histogram(
             np.arange(len(histogram)), bins=edges, weights=np.asarray(histogram) / total
         )
-        label = f"{name}: {output.counted(total, 'sample')}"
+        label = f"{name}: {counted(total, 'sample')}"
         distances = edges * result.step
         axes.stairs(shares, distances, fill=True, color=colour, alpha=0.55, label=label)
         axes.stairs(shares, distances, color=colour, linewidth=1)

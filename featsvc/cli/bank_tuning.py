@@ -20,8 +20,9 @@ from featsvc.cli.curating import (
 )
 from featsvc.cli.inputs import parse_signal, read_file, read_text
 from featsvc.cli.listing import MAX_PAGE_ROWS, Listing, limit_option, read_pages
-from featsvc.cli.messages import last_part, message_json
+from featsvc.cli.messages import last_part, message_json, number
 from featsvc.cli.remote import describe_algorithm, remote_command
+from featsvc.cli.words import counted, echo
 from featsvc.errors import shown
 
 _GOOD = frozenset({"good", "known-good", "negative"})
@@ -36,7 +37,9 @@ class _Sample(NamedTuple):
     bad: bool
 
 
-@click.command()
+@click.command(
+    epilog="Example: featsvc bank evaluate partner-a --sample samples --plot thresholds.png"
+)
 @bank_argument
 @click.option(
     "--sample",
@@ -58,6 +61,7 @@ class _Sample(NamedTuple):
 @click.option(
     "--algorithm",
     "algorithm_name",
+    metavar="NAME",
     default="pdq",
     show_default=True,
     help="Algorithm of the signals.",
@@ -141,14 +145,17 @@ def _samples(path: Path, *, bad: bool) -> Iterator[_Sample]:
     except UnicodeDecodeError:
         yield _Sample(str(path), "", bad)
         return
-    for number, line in enumerate(lines, 1):
+    for line_number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         signal, _, kind = line.partition(",")
         kind = kind.strip().lower()
         if kind not in _GOOD | _BAD:
-            raise click.ClickException(f"{path}:{number}: {shown(kind)!r} is neither good nor bad")
-        yield _Sample(f"{path}:{number}", signal.strip(), bad and kind not in _GOOD)
+            raise click.ClickException(
+                f"{path}:{line_number}: {shown(kind)!r} is neither good nor bad: write HASH, "
+                "HASH,good or HASH,bad"
+            )
+        yield _Sample(f"{path}:{line_number}", signal.strip(), bad and kind not in _GOOD)
 
 
 def _requests(
@@ -171,7 +178,7 @@ def _requests(
                 else:
                     message.content.data = read_file(Path(sample.name))
             except click.ClickException as exc:
-                click.echo(exc.message, err=True)
+                echo(exc.message, err=True)
                 continue
             yield banks_pb2.EvaluateBankRequest(sample=message)
 
@@ -210,14 +217,14 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
             rows.append(row)
         rates = (row.recall, row.false_match_rate)
     output.table(
-        ("threshold", "bad found", "95 % interval", "good matched", "95 % interval", ""),
+        ("threshold", "bad found", "95 % range", "good matched", "95 % range", ""),
         (
             (
                 f"{row.threshold:g}",
                 f"{row.recall:.1%}",
-                f"{row.recall_low:.1%} to {row.recall_high:.1%}",
+                f"{100 * row.recall_low:.1f}-{row.recall_high:.1%}",
                 f"{row.false_match_rate:.2%}",
-                f"{row.false_match_rate_low:.2%} to {row.false_match_rate_high:.2%}",
+                f"{100 * row.false_match_rate_low:.2f}-{row.false_match_rate_high:.2%}",
                 _marks(row.threshold, result),
             )
             for row in rows
@@ -225,38 +232,39 @@ def _print_evaluation(result: banks_pb2.EvaluateBankResponse, rate: float) -> No
     )
     _print_suggestion(result, rate)
     if result.noisy_entries:
-        click.echo("entries that match good samples:")
+        echo("entries that match good samples:")
         show_entries(
             [noisy.entry for noisy in result.noisy_entries],
-            "matches",
-            [noisy.matches for noisy in result.noisy_entries],
+            {"matches": [noisy.matches for noisy in result.noisy_entries]},
         )
         if (more := result.noisy_entry_count - len(result.noisy_entries)) > 0:
-            click.echo(f"{more:,} more; use --limit N, or --limit 0 for 1,000")
+            echo(f"{more:,} more; use --limit N, or --limit 0 for 1,000")
     for count, what in (
         (result.unreadable_samples, "could not be read"),
         (result.low_quality_samples, "had too little structure to be hashed well"),
     ):
         if count:
-            click.echo(f"left out {output.counted(count, 'sample')} that {what}", err=True)
+            echo(f"left out {counted(count, 'sample')} that {what}", err=True)
 
 
 def _print_suggestion(result: banks_pb2.EvaluateBankResponse, rate: float) -> None:
     suggested = _suggested(result)
     good = sum(result.negative_histogram)
     if suggested is None:
-        click.echo(f"no threshold is known to match at most {rate:.2%} of good content")
+        echo(f"no threshold is known to match at most {rate:.2%} of good content")
         if not good:
-            click.echo("there are no good samples: put ordinary pictures into good/")
+            echo("there are no good samples: put ordinary pictures into good/")
         return
-    row = next(row for row in result.thresholds if row.threshold == suggested)
-    click.echo(
-        f"threshold {suggested:g} matches {row.false_match_rate:.2%} of the good samples "
+    row = next((row for row in result.thresholds if row.threshold == suggested), None)
+    if row is None:
+        return
+    echo(
+        f"threshold {suggested:g} would match {row.false_match_rate:.2%} of the good samples "
         f"(at most {row.false_match_rate_high:.2%} at 95 % confidence; the limit is {rate:.2%})"
     )
     if rate and row.false_match_rate_high > rate:
-        click.echo(
-            f"{good:,} good samples are too few to be sure of {rate:.2%}: it takes about "
+        echo(
+            f"too few good samples, {good:,}, to be sure of {rate:.2%}: it takes about "
             f"{max(good + 1, _samples_for(rate)):,}"
         )
 
@@ -266,7 +274,7 @@ def _samples_for(rate: float) -> int:
     return math.ceil(1.96**2 * (1 - rate) / rate)
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank noisy partner-a --days 30")
 @bank_argument
 @click.option(
     "--days",
@@ -303,7 +311,7 @@ def noisy(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Print how often entries matched.
+    """List the entries that matched, and how often.
 
     Marks entries that match far more often than the others as NOISY.
     """
@@ -315,17 +323,20 @@ def noisy(
         listing.print_json(lambda row: {**message_json(row), "noisy": row.total >= noisy_from})
         return
     shown_counts = list(listing)
-    modes = ", ".join(f"{number:,} in {mode}" for mode, number in sorted(found.matches.items()))
-    click.echo(f"matches in {days} days: {modes or 'none'}")
+    modes = ", ".join(f"{matches:,} in {mode}" for mode, matches in sorted(found.matches.items()))
+    none = "none yet; uploads that match are counted"
+    echo(f"matches in {counted(days, 'day')}: {modes or none}")
     if found.matched_entries:
-        click.echo(
+        echo(
             f"{count_entries(found.matched_entries)} matched; half of them at most "
-            f"{found.median_matches:g} times"
+            f"{counted(number(found.median_matches) or 0, 'time')}"
         )
         show_entries(
             [count.entry for count in shown_counts],
-            "matches",
-            [f"{c.total:,}{' NOISY' if c.total >= noisy_from else ''}" for c in shown_counts],
+            {
+                "matches": [count.total for count in shown_counts],
+                "": ["NOISY" if count.total >= noisy_from else "" for count in shown_counts],
+            },
         )
         listing.print_cut()
     noisy_ids = [
@@ -334,7 +345,7 @@ def noisy(
         if count.total >= noisy_from and not count.entry.quarantined
     ]
     if noisy_ids:
-        click.echo(f"to silence them: featsvc bank quarantine {bank_id} {' '.join(noisy_ids)}")
+        echo(f"to silence them: featsvc bank quarantine {bank_id} {' '.join(noisy_ids)}")
 
 
 def _match_counts(
@@ -352,7 +363,7 @@ def _match_counts(
     return pages[0], sorted(counts, key=lambda count: -count.total)
 
 
-@click.command()
+@click.command(epilog="Example: featsvc bank overlap partner-a known-good")
 @click.argument("bank_id", metavar="A")
 @click.argument("other_id", metavar="B")
 @limit_option(20)
@@ -372,13 +383,13 @@ def overlap(client: Client, bank_id: str, other_id: str, limit: int, as_json: bo
         _print_overlap_json({"bank": bank_id, "other": other_id}, found, pairs)
         return
     share = found.shared_entries / found.entries if found.entries else 0
-    click.echo(
-        f"{found.shared_entries:,} of {found.entries:,} entries of {bank_id} ({share:.1%}) are "
-        f"in {other_id}, which has {found.other_entries:,}"
+    echo(
+        f"{other_id} ({count_entries(found.other_entries)}) holds {found.shared_entries:,} of the "
+        f"{count_entries(found.entries)} of {bank_id} ({share:.1%})"
     )
     if shown_pairs := list(pairs):
         others = [f"{last_part(p.other.name)} {p.other.external_id}" for p in shown_pairs]
-        show_entries([p.entry for p in shown_pairs], f"in {other_id}", others)
+        show_entries([p.entry for p in shown_pairs], {f"in {other_id}": others})
         pairs.print_cut()
 
 

@@ -20,6 +20,7 @@ from featsvc.addresses import shown_database_url
 from featsvc.banks.store import BankStore
 from featsvc.cli.doctor import CheckSkipped
 from featsvc.cli.start_report import read_holdings, served_models, shown_redis, warnings
+from featsvc.cli.words import counted
 from featsvc.config import DEFAULTS, Config, Configured, read_config
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing
@@ -45,7 +46,7 @@ def kernels() -> str:
 def _installation() -> str:
     version = metadata.version("featsvc")
     return (
-        f"{version} on Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{version} on Python {platform.python_version()}, {counted(os.cpu_count() or 1, 'core')}, "
         f"{sys.platform} {platform.machine()}"
     )
 

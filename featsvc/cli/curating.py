@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 from featsvc_client import Client
@@ -11,6 +11,7 @@ from featsvc_client.v1 import banks_pb2
 from featsvc.cli import output
 from featsvc.cli.listing import Listing
 from featsvc.cli.messages import last_part, message_json
+from featsvc.cli.words import counted, echo
 
 bank_argument = click.argument("bank_id", metavar="BANK")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
@@ -38,21 +39,21 @@ reason_option = click.option(
 
 def confirm(change: str, yes: bool) -> None:
     """Print a change, and ask for confirmation unless `yes`. Raises ClickException."""
-    click.echo(change, err=True)
+    echo(change, err=True)
     if yes:
         return
     try:
         agreed = click.confirm("Continue?", err=True)
     except click.Abort:
         agreed = False
-        click.echo(err=True)
+        echo(err=True)
     if not agreed:
         raise click.ClickException("nothing was changed; answer y, or pass --yes")
 
 
 def count_entries(number: int) -> str:
     """Return `1 entry` or `1,234 entries`."""
-    return output.counted(number, "entry", "entries")
+    return counted(number, "entry")
 
 
 def bank_name(bank_id: str) -> str:
@@ -83,25 +84,27 @@ def show_bank(bank: banks_pb2.Bank, as_json: bool) -> None:
     if as_json:
         output.json_line(values)
         return
-    for name, value in values.items():
-        shown = value
-        if isinstance(value, dict):
-            shown = ", ".join(f"{key} {each}" for key, each in value.items())
-        elif isinstance(value, list):
-            shown = ", ".join(value) or "none"
-        click.echo(f"{name:<12} {'' if shown is None else shown}")
+    output.fields((name.replace("_", " "), _setting(value)) for name, value in values.items())
+
+
+def _setting(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def show_entries(
-    entries: Iterable[banks_pb2.Entry], column: str = "", values: Iterable[object] = ()
+    entries: Iterable[banks_pb2.Entry], left: Mapping[str, Sequence[object]] | None = None
 ) -> None:
-    """Print a table of entries. `column` names a further column at the left, `values` fill it."""
-    left = iter(values)
+    """Print a table of entries. `left` has further columns by name, a value for each entry."""
+    further = left or {}
     output.table(
-        (*([column] if column else []), "entry", "external id", "signals", "labels", "source", ""),
+        (*further, "entry", "external id", "signals", "labels", "source", "state"),
         (
             (
-                *([next(left)] if column else []),
+                *(values[row] for values in further.values()),
                 last_part(entry.name),
                 entry.external_id,
                 _signals_text(entry),
@@ -109,22 +112,22 @@ def show_entries(
                 entry.source,
                 _state(entry),
             )
-            for entry in entries
+            for row, entry in enumerate(entries)
         ),
     )
 
 
-def _signals_text(entry: banks_pb2.Entry) -> str:
-    """Return one signal per line; variants are only counted."""
+def _signals_text(entry: banks_pb2.Entry) -> tuple[str, ...]:
+    """Return one signal for each line; variants are only counted."""
     originals = [s for s in entry.signals if s.variant == "original"]
     # Lists of entries leave out the value of a `text` signal.
     lines = [
         f"{s.algorithm}:{output.shorten(s.value)}" if s.value else s.algorithm for s in originals
     ]
-    lines += [f"{v.model}: {len(v.values)} dimensions" for v in entry.vectors]
-    if len(originals) < len(entry.signals):
-        lines.append(f"and {len(entry.signals) - len(originals)} variants")
-    return "\n".join(lines)
+    lines += [f"{v.model}: {counted(len(v.values), 'dimension')}" for v in entry.vectors]
+    if variants := len(entry.signals) - len(originals):
+        lines.append(f"and {counted(variants, 'variant')}")
+    return tuple(lines)
 
 
 def _state(entry: banks_pb2.Entry) -> str:

@@ -28,6 +28,7 @@ from featsvc.cli.kernels import prepare_kernels
 from featsvc.cli.match import variants_text
 from featsvc.cli.messages import message_json, number
 from featsvc.cli.remote import connect
+from featsvc.cli.words import counted, echo
 
 BANK = "demo-photographs"
 PHOTOGRAPHS = Path(__file__).with_name("photographs")
@@ -121,13 +122,13 @@ def demo(save_dir: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="featsvc-demo-") as folder:
         started = time.monotonic()
         with _service(Path(folder)) as address, connect(address) as client:
-            click.echo(f"serving on {address} after {time.monotonic() - started:.1f} s")
+            echo(f"serving on {address} after {time.monotonic() - started:.1f} s")
             revision = _build_bank(client)
-            click.echo(f"bank {BANK}: {len(KNOWN)} photographs, revision {revision}")
+            echo(f"bank {BANK}: {counted(len(KNOWN), 'photograph')}, revision {revision}")
             wrong = _screen_all(client, uploads)
     if wrong:
         raise click.ClickException("wrong results: " + "; ".join(wrong))
-    click.echo("every copy was found, nothing unrelated matched")
+    echo("every copy was found, nothing unrelated matched")
 
 
 def _save(uploads: list[Upload], folder: Path) -> None:
@@ -140,7 +141,7 @@ def _save(uploads: list[Upload], folder: Path) -> None:
             (folder / name).write_bytes(content)
     except OSError as exc:
         raise click.ClickException(f"cannot save the pictures: {exc}") from exc
-    click.echo(f"{len(pictures)} pictures saved in {folder}")
+    echo(f"{counted(len(pictures), 'picture')} saved in {folder}")
 
 
 @contextmanager

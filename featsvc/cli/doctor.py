@@ -11,6 +11,7 @@ from featsvc_client.v1 import matching_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from featsvc.cli.remote import check_server, connect
+from featsvc.cli.words import counted, echo
 from featsvc.errors import FeatsvcError
 
 _INDENT = "\n" + " " * 21
@@ -62,7 +63,8 @@ def doctor(kernels: bool, portable: bool, server: str | None, config_file: Path 
         except (FeatsvcError, click.ClickException, OSError) as exc:
             failed += 1
             mark, text = "FAIL", str(exc)
-        click.echo(f"{mark:<5} {name:<14} {text}".replace("\n  ", _INDENT))
+        for line in f"{mark:<5} {name:<14} {text}".replace("\n  ", _INDENT).split("\n"):
+            echo(line)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -105,8 +107,8 @@ def _warnings(client: Client) -> Iterator[str]:
         return
     for cause in index.set_aside:
         yield (
-            f"{cause.signals} signals of {cause.algorithm} are not searched: {cause.reason}, such "
-            f"as {', '.join(cause.entries)}"
+            f"not searched: {counted(cause.signals, 'signal')} of {cause.algorithm}: "
+            f"{cause.reason}, such as {', '.join(cause.entries)}"
         )
     if not any(algorithm.entries for algorithm in index.algorithms):
         yield "nothing can match: no bank holds an entry"

@@ -19,6 +19,7 @@ from featsvc.cli.match import print_features
 from featsvc.cli.messages import enum_name, feature_row, message_json
 from featsvc.cli.output import json_option
 from featsvc.cli.remote import remote_command
+from featsvc.cli.words import counted, echo
 from featsvc.errors import ConfigInvalid, InvalidInput
 
 _BATCH_EVENTS = 500
@@ -63,8 +64,9 @@ def validate(file: Path, as_json: bool) -> None:
     if as_json:
         output.json_line({"file": str(file), "valid": True, **counts})
     else:
-        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-        click.echo(f"{file}: valid: {shown}")
+        nouns = ("feature", "derived feature", "set")
+        shown = ", ".join(map(counted, counts.values(), nouns))
+        echo(f"{file}: valid: {shown}")
 
 
 @features.command()
@@ -93,16 +95,19 @@ def ingest(client: Client, file: TextIO, skip_bad: bool, as_json: bool) -> None:
                 status = enum_name(result, "status")
                 counts[status] += 1
                 if result.reason:
-                    click.echo(f"{file.name}:{line}: {status}: {result.reason}", err=True)
+                    echo(f"{file.name}:{line}: {status}: {result.reason}", err=True)
             bar.update(task, advance=len(batch))
     if as_json:
         output.json_line({status.lower(): count for status, count in sorted(counts.items())})
     else:
         shown = ", ".join(f"{n:,} {status.lower()}" for status, n in sorted(counts.items()))
-        click.echo(shown or "no events")
+        echo(shown or "no events")
     bad = sum(counts[status] for status in ("BAD", "REJECTED", "INCOMPLETE"))
     if bad:
-        raise click.ClickException(f"{bad} events were not applied; their lines are above")
+        verb = "was" if bad == 1 else "were"
+        raise click.ClickException(
+            f"{counted(bad, 'event')} {verb} not applied; see the lines above"
+        )
 
 
 @features.command()
@@ -208,7 +213,7 @@ def _events(
                     f"{file.name}:{number}: {exc}; correct it and run again (earlier events may "
                     "have been sent), or pass --skip-bad"
                 ) from exc
-            click.echo(f"{file.name}:{number}: {exc}", err=True)
+            echo(f"{file.name}:{number}: {exc}", err=True)
             counts["BAD"] += 1
 
 

@@ -9,6 +9,7 @@ import click
 from featsvc_client.v1 import types_pb2
 
 from featsvc.cli.output import Command
+from featsvc.cli.words import counted
 from featsvc.errors import FeatsvcError, shown
 from featsvc.signals.text_views import MAX_TEXT_BYTES, decode_text
 
@@ -45,7 +46,7 @@ def read_file(path: Path, max_bytes: int = MAX_REQUEST_BYTES) -> bytes:
     except OSError as exc:
         raise click.ClickException(f"{path}: cannot be read: {exc.strerror}") from exc
     if len(content) > max_bytes:
-        raise click.ClickException(f"{path}: larger than {max_bytes:,} bytes")
+        raise click.ClickException(f"{path}: larger than {counted(max_bytes, 'byte')}")
     return content
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from featsvc.cli.words import echo
+
 _HASHING = (
     *("colour", "framing", "minhash", "near_copies", "pdq"),
     *("jarosz", "png", "resample", "samples", "segments", "tilting", "tlsh", "vp8l", "wavelet"),
@@ -29,15 +31,15 @@ def prepare_kernels(command: str, *, portable: bool = False) -> None:
     if not missing:
         return
     if lacking := compiling.unusable_baseline(missing):
-        click.echo(
+        echo(
             "the compiled kernels of this installation need instructions that this CPU lacks: "
             f"{', '.join(lacking)}",
             err=True,
         )
     when = "once" if compiling.can_cache(missing, portable=portable) else "for this run only"
-    click.echo(f"compiling kernels {when}, about {compiling.estimate_s(missing):.0f} s", err=True)
+    echo(f"compiling kernels {when}, about {compiling.estimate_s(missing):.0f} s", err=True)
     if when != "once":
-        click.echo("no cache folder is writable; set NUMBA_CACHE_DIR to one", err=True)
+        echo("no cache folder is writable; set NUMBA_CACHE_DIR to one", err=True)
     with _shown() as on_progress:
         compiling.compile_modules(missing, on_progress, portable=portable)
     if portable and compiling.find_missing(missing, portable=True):
@@ -61,6 +63,6 @@ def _shown() -> Iterator[Callable[[float], None]]:
             if not sys.stderr.isatty() and int(share * _LINES) > said:
                 said = int(share * _LINES)
                 elapsed_s = time.monotonic() - start
-                click.echo(f"compiled {share:.0%} of the kernels in {elapsed_s:.0f} s", err=True)
+                echo(f"compiled {share:.0%} of the kernels in {elapsed_s:.0f} s", err=True)
 
         yield show

@@ -5,17 +5,23 @@ are left out, the last line is `{"truncated": true, "shown": 100, "total": 250, 
 0"}`; `total` is null where the server does not count. No row has the key `truncated`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 import click
 
 from featsvc.cli import output
 from featsvc.cli.output import Command
+from featsvc.cli.words import counted, echo
 
 MAX_PAGE_ROWS = 1000
 """The largest page that a server returns."""
 _ALL = "--limit 0"
+_CALLS_AT_ONCE = 8
+_CALLS_AHEAD = 64
+"""Calls that are made before the answer to the first is needed."""
 
 T = TypeVar("T")
 
@@ -88,11 +94,42 @@ class Listing(Generic[T]):
                 {"truncated": True, "shown": self.shown, "total": self.total, "next": _ALL}
             )
 
+    def print_count(self, singular: str) -> None:
+        """Print how many rows are shown: `0 entries`, `1 entry` or `20 of 1,234 entries`."""
+        total = self.total if self.more and self.total is not None else self.shown
+        of = f"{self.shown:,} of " if self.shown < total else ""
+        echo(f"{of}{counted(total, singular)}")
+
     def print_cut(self) -> None:
         """Say for people how many rows there are besides those that were printed."""
         if self.more:
             count = "" if self.total is None else f"{self.total - self.shown:,} "
-            click.echo(f"{count}more; use --limit N, or {_ALL} for all")
+            echo(f"{count}more; use --limit N, or {_ALL} for all")
+
+
+def call_each(call: Callable[[Any], Any], requests: Iterable[Any]) -> Iterator[Any]:
+    """Yield the answers to requests in their order; some are under way at the same time."""
+    waiting = iter(requests)
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        while some := list(islice(waiting, _CALLS_AHEAD)):
+            yield from pool.map(call, some)
+
+
+def read_pages_of_each(
+    call: Callable[[Any], Any], requests: Sequence[Any]
+) -> Iterator[Iterator[Any]]:
+    """Yield the pages of each of many list calls."""
+    for request in requests:
+        request.page_size = MAX_PAGE_ROWS
+    for request, first in zip(requests, call_each(call, requests), strict=True):
+        yield chain([first], _further_pages(call, request, first))
+
+
+def _further_pages(call: Callable[[Any], Any], request: Any, page: Any) -> Iterator[Any]:
+    while page.next_page_token:
+        request.page_token = page.next_page_token
+        page = call(request)
+        yield page
 
 
 def read_pages(
@@ -103,9 +140,6 @@ def read_pages(
     For a limit above 0 the first page asks for one row more, which shows whether there are others.
     """
     setattr(request, size, min(MAX_PAGE_ROWS, limit + 1 if limit else MAX_PAGE_ROWS))
-    while True:
-        page = call(request)
-        yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+    first = call(request)
+    yield first
+    yield from _further_pages(call, request, first)

@@ -1,5 +1,8 @@
 """Hashes of files of this machine, printed for `featsvc hash` and `featsvc compare`."""
 
+import os
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import click
 
 from featsvc.cli import output
 from featsvc.cli.inputs import printable
+from featsvc.cli.words import counted, echo
 from featsvc.config import load_config
 from featsvc.hashing.files import FileHashes, hash_file, hash_files, list_files
 from featsvc.hashing.variants import make_entry, make_original
@@ -58,15 +62,14 @@ def print_hashes(
     for_bank: bool,
     as_json: bool,
 ) -> None:
-    """Hash files and folders and print each as soon as it is hashed, or a table.
+    """Hash files and folders and print each as soon as it is hashed.
 
     `for_bank`: with the variants of an entry, and pictures that do not decode are errors, as for
     `bank add`. Raises ClickException if a file cannot be hashed, or only by its bytes.
     """
     folders = [path for path in paths if path.is_dir()]
     failed = partial = done = 0
-    rows: list[tuple[object, ...]] = []
-    with output.progress(count=True) as bar:
+    with output.progress(count=True, shown=not _lines_are_seen(as_json)) as bar:
         task = bar.add_task("hashing", total=None, rate="")
         for result in hash_files(
             list_files(paths),
@@ -83,28 +86,32 @@ def print_hashes(
             hashes = result.hashes
             if hashes is None:
                 failed += 1
-                click.echo(f"{result.path}: {result.error}", err=True)
+                echo(f"{result.path}: {result.error}", err=True)
                 continue
             partial += hashes.outcome in BROKEN
             if as_json:
                 output.json_line(_as_json(result.path, folders, hashes))
             else:
-                rows += _rows(result.path, hashes)
+                _print_hashes(result.path, hashes)
             if _needs_reason(hashes, as_text):
-                click.echo(f"{result.path}: {hashes.reason}", err=True)
-    if rows:
-        output.table(("file", "content", "algorithm", "quality", "signal"), rows)
+                echo(f"{result.path}: {hashes.reason}", err=True)
+    if as_json and not bar.disable:
+        echo(f"hashed {counted(done - failed, 'file')}", err=True)
     _raise_if_incomplete(failed, partial, done)
+
+
+def _lines_are_seen(as_json: bool) -> bool:
+    """Whether lines go to a pipe or a terminal, where a bar would be in their way."""
+    return sys.stdout.isatty() or (as_json and stat.S_ISFIFO(os.fstat(1).st_mode))
 
 
 def _raise_if_incomplete(failed: int, partial: int, done: int) -> None:
     problems = []
+    files = counted(done, "file")
     if failed:
-        problems.append(f"{failed} of {done} files could not be hashed")
+        problems.append(f"{failed:,} of {files} could not be hashed")
     if partial:
-        problems.append(
-            f"{partial} of {done} files did not decode, so not all hashes were computed"
-        )
+        problems.append(f"{partial:,} of {files} did not decode, so not all hashes were computed")
     if problems:
         raise click.ClickException("; ".join(problems))
 
@@ -157,7 +164,7 @@ def print_distances(
         if each.outcome in BROKEN
     ]
     if broken:
-        raise click.ClickException("\n".join(broken))
+        raise click.ClickException("; ".join(broken))
 
 
 def _row(name: str, apart: float | None, verdict: str) -> dict[str, object]:
@@ -226,20 +233,20 @@ def _name(path: Path, folders: Sequence[Path]) -> Path | str:
     return path.name
 
 
-def _rows(path: Path, hashes: ContentHashes) -> list[tuple[object, ...]]:
+def _print_hashes(path: Path, hashes: ContentHashes) -> None:
+    """Print what a file is, and a line for each signal: on most terminals it has room."""
     media = hashes.media
     kind = "not a picture"
     if media is not None:
         kind = f"{media.media_type} {media.width}x{media.height}" if media.width else "text"
     if hashes.outcome in BROKEN:
         kind = f"{kind if media else 'picture'}: {hashes.outcome.name}"
-    blank = ("", "")
-    return [
+    echo(f"{path}: {kind}")
+    output.fields(
         (
-            *((str(path), kind) if i == 0 else blank),
             s.algorithm.name,
-            s.quality,
+            "" if s.quality is None else f"q{s.quality}",
             output.shorten(s.text),
         )
-        for i, s in enumerate(hashes.signals)
-    ]
+        for s in hashes.signals
+    )

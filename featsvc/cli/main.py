@@ -1,12 +1,14 @@
 """The tree of commands. A command is imported when it is called, so that `--help` is quick."""
 
 import importlib
+import io
 import os
 import sys
 
 import click
 from click.shell_completion import CompletionItem
 
+from featsvc.cli.words import echo
 from featsvc.errors import FeatsvcError
 
 # Command -> (module, attribute, help). With the help here, a list of commands imports nothing.
@@ -63,15 +65,22 @@ def main() -> None:
         # Returns the code of a click Exit, or None.
         sys.exit(cli(standalone_mode=False))
     except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as exc:
-        exc.show()
+        shown = io.StringIO()
+        exc.show(shown)
+        _echo_lines(shown.getvalue().rstrip("\n"))
         sys.exit(exc.exit_code)
     except FeatsvcError as exc:
-        click.echo(f"Error: {exc}", err=True)
+        _echo_lines(f"Error: {exc}")
         sys.exit(1)
     except BrokenPipeError:
         # `featsvc ... | head` has closed the pipe.
         sys.stderr.close()
         sys.exit(141)
+
+
+def _echo_lines(text: str) -> None:
+    for line in text.split("\n"):
+        echo(line, err=True)

@@ -20,6 +20,7 @@ from featsvc.cli.inputs import (
 from featsvc.cli.messages import enum_name, feature_row, last_part, message_json, number
 from featsvc.cli.output import Command
 from featsvc.cli.remote import describe_algorithm, remote_command
+from featsvc.cli.words import counted, echo
 
 # The server has the real limit; this one keeps a wrong file from filling memory.
 _MAX_FILE_BYTES = 2**28
@@ -106,15 +107,17 @@ def match(
         signal=parse_signal(signal, "--signal") if signal is not None else None,
         options=_options(banks, **options),
     )
+    described: _Described = {}
     if max_distance is not None:
         if file is None and signal is None:
             raise click.UsageError("--max-distance is for a file or a signal: a text has no bits")
-        for name in _loosened(client, request):
+        described = _describe(client, request)
+        for name in _loosened(request, described):
             request.options.thresholds.add(algorithm=name, threshold=max_distance)
     response = client.matching.Match(request)
     _warn_if_behind(client, response.watermark.revision)
     if max_distance is not None:
-        _warn_of_other_thresholds(client, request, response)
+        _warn_of_other_thresholds(request, response, described)
     if as_json:
         more = _next(response.truncated, request.options)
         values = {**message_json(response), **more}
@@ -128,34 +131,50 @@ def match(
     _fail_if_broken(file, response.outcome)
 
 
-def _loosened(client: Client, request: matching_pb2.MatchRequest) -> list[str]:
-    """Return the algorithms whose threshold --max-distance replaces."""
+_Described = dict[str, hashing_pb2.Algorithm]
+"""Algorithms by name, as the server describes them."""
+
+
+def _describe(client: Client, request: matching_pb2.MatchRequest) -> _Described:
+    """Return what a request may search: its signal's algorithm, or those of files and of banks."""
     if request.HasField("signal"):
-        return [describe_algorithm(client, request.signal.algorithm).name]
+        described = describe_algorithm(client, request.signal.algorithm)
+        return {described.name: described}
+    default = hashing_pb2.ListAlgorithmsRequest()
+    known = {each.name: each for each in client.hashing.ListAlgorithms(default).algorithms}
     # A file is also hashed by what the banks hold, such as another size of a hash.
     status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
-    default = hashing_pb2.ListAlgorithmsRequest()
-    held = [describe_algorithm(client, index.algorithm) for index in status.algorithms]
-    known = [*client.hashing.ListAlgorithms(default).algorithms, *held]
+    if others := [i.algorithm for i in status.algorithms if i.algorithm not in known]:
+        held = hashing_pb2.ListAlgorithmsRequest(algorithms=others)
+        known |= {each.name: each for each in client.hashing.ListAlgorithms(held).algorithms}
+    return known
+
+
+def _loosened(request: matching_pb2.MatchRequest, described: _Described) -> list[str]:
+    """Return the algorithms whose threshold --max-distance replaces."""
+    if request.HasField("signal"):
+        return list(described)
     in_bits = hashing_pb2.Algorithm.DISTANCE_HAMMING
-    return sorted({each.name for each in known if each.matched and each.distance == in_bits})
+    known = described.values()
+    return sorted(each.name for each in known if each.matched and each.distance == in_bits)
 
 
 def _warn_of_other_thresholds(
-    client: Client, request: matching_pb2.MatchRequest, response: matching_pb2.MatchResponse
+    request: matching_pb2.MatchRequest, response: matching_pb2.MatchResponse, described: _Described
 ) -> None:
     """Name the searched algorithms that --max-distance did not reach, except those of equality."""
     loosened = {threshold.algorithm for threshold in request.options.thresholds}
+    equality = hashing_pb2.Algorithm.DISTANCE_EQUALITY
     others = [
         each.algorithm
         for each in response.searched.algorithms
         if each.bank_count
         and each.algorithm not in loosened
-        and describe_algorithm(client, each.algorithm).distance
-        != hashing_pb2.Algorithm.DISTANCE_EQUALITY
+        # One that a bank holds only since the request is not known.
+        and (each.algorithm not in described or described[each.algorithm].distance != equality)
     ]
     if others:
-        click.echo(
+        echo(
             f"--max-distance counts bits: {', '.join(others)} matched by the banks' thresholds",
             err=True,
         )
@@ -209,7 +228,7 @@ def screen(
         _print_outcome("features", values["features_outcome"], response.features_outcome_reason)
         print_features(f"account {account}", response.features, 0)
         timings = message_json(response.timings)
-        click.echo("  ".join(f"{name.removesuffix('_us')} {us} us" for name, us in timings.items()))
+        echo("  ".join(f"{name.removesuffix('_us')} {us} us" for name, us in timings.items()))
     _fail_if_broken(file, response.content_outcome)
 
 
@@ -247,7 +266,7 @@ def _warn_if_behind(client: Client, revision: int) -> None:
     """Print a warning if a change is committed that the answer does not include."""
     status = client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest())
     if status.committed_revision > revision:
-        click.echo(
+        echo(
             f"the answer is of revision {revision}; revision {status.committed_revision} is "
             "committed but not searched yet: try again in a moment",
             err=True,
@@ -256,7 +275,7 @@ def _warn_if_behind(client: Client, revision: int) -> None:
 
 def _print_outcome(part: str, outcome: str, reason: str) -> None:
     if outcome not in ("OK", "UNSPECIFIED"):
-        click.echo(f"{part}: {outcome}: {reason}")
+        echo(f"{part}: {outcome}: {reason}")
 
 
 def _fail_if_broken(file: Path | None, outcome: int) -> None:
@@ -268,8 +287,7 @@ def _fail_if_broken(file: Path | None, outcome: int) -> None:
 def _print_searched(searched: types_pb2.Searched) -> None:
     """Print what was searched, in one line."""
     parts = [
-        f"{of.algorithm} in {output.counted(of.entries, 'entry', 'entries')} of "
-        f"{output.counted(of.bank_count, 'bank', 'banks')}"
+        f"{of.algorithm} in {counted(of.entries, 'entry')} of {counted(of.bank_count, 'bank')}"
         for of in searched.algorithms
         if of.bank_count
     ]
@@ -281,7 +299,7 @@ def _print_searched(searched: types_pb2.Searched) -> None:
         names = ", ".join(map(last_part, searched.safe_lists))
         parts.append(f"safe lists: {names}{f' and {more} more' if more else ''}")
     if parts:
-        click.echo(f"searched {'; '.join(parts)}")
+        echo(f"searched {'; '.join(parts)}")
 
 
 def _next(truncated: bool, options: types_pb2.MatchOptions) -> dict[str, str | None]:
@@ -293,18 +311,18 @@ def _next(truncated: bool, options: types_pb2.MatchOptions) -> dict[str, str | N
 def _print_cut(truncated: bool, options: types_pb2.MatchOptions) -> None:
     if truncated:
         way = _next(truncated, options)["next"] or "--bank to search one bank at a time"
-        click.echo(f"more matches were left out; use {way}")
+        echo(f"more matches were left out; use {way}")
 
 
 def _print_matches(outcome: str, matches: Sequence[types_pb2.Match], revision: int) -> None:
     if not matches:
         if outcome == "NOT_SEARCHED":
-            click.echo(f"not searched, at bank revision {revision}: this does not mean no match")
+            echo(f"not searched, at bank revision {revision}: this does not mean no match")
             return
         limit = "" if outcome == "OK" else ", but not everything could be searched"
-        click.echo(f"no match at bank revision {revision}{limit}")
+        echo(f"no match at bank revision {revision}{limit}")
         return
-    count = output.counted(len(matches), "match", "matches")
+    count = counted(len(matches), "match")
     output.table(
         ("bank", "mode", "external id", "algorithm", "distance", "threshold", "variant", "labels"),
         (

@@ -13,6 +13,7 @@ from featsvc_client.v1 import hashing_pb2
 
 from featsvc.addresses import check_target
 from featsvc.cli.output import json_option
+from featsvc.cli.words import visible
 
 
 def check_server(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -76,7 +77,9 @@ def connect(server: str) -> Iterator[Client]:
         try:
             yield client
         except ServiceError as exc:
-            raise click.ClickException(str(exc)) from exc
+            # The word for docs/errors.md comes last.
+            word = f" ({exc.reason})" if exc.reason else ""
+            raise click.ClickException(f"{visible(exc.message)}{word}") from exc
 
 
 def describe_algorithm(client: Client, name: str) -> hashing_pb2.Algorithm:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from featsvc.cli.kernels import prepare_kernels
+from featsvc.cli.words import visible
 from featsvc.config import Config, load_config
 from featsvc.errors import FeatsvcError
 
@@ -104,4 +105,4 @@ def _print(text: str) -> None:
     """
     if sys.stdout is not None:  # None where the service was started without one
         with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), text.encode())
+            os.write(sys.stdout.fileno(), visible(text, keep="\n").encode())

@@ -15,6 +15,7 @@ from featsvc.accounts import load_definitions
 from featsvc.addresses import parse_redis_url, shown_database_url, split_address
 from featsvc.banks.records import Bank, BankMode
 from featsvc.banks.store import BankStore
+from featsvc.cli.words import counted
 from featsvc.config import Config
 from featsvc.embedding import CLASSICAL, read_models
 from featsvc.errors import FeatsvcError
@@ -39,9 +40,12 @@ class Holdings:
     def summary(self) -> str:
         """Return the number of banks by mode, of entries and of signals."""
         modes = Counter(bank.mode for bank in self.banks)
-        counted = ", ".join(f"{modes[mode]} {mode.value}" for mode in BankMode)
+        by_mode = ", ".join(f"{modes[mode]} {mode.value}" for mode in BankMode)
         signals = sum(bank.signal_count for bank in self.banks)
-        return f"{len(self.banks)} banks ({counted}), {self.entries:,} entries, {signals:,} signals"
+        return (
+            f"{counted(len(self.banks), 'bank')} ({by_mode}), {counted(self.entries, 'entry')}, "
+            f"{counted(signals, 'signal')}"
+        )
 
 
 def read_holdings(store: BankStore) -> Holdings:
@@ -108,13 +112,13 @@ def _not_searched(bank: Bank, served: Collection[str]) -> Iterator[str]:
             continue
         if algorithm is None:
             yield (
-                f"bank {bank.id}: {count:,} signals of {name[:80]!r} are not searched: this "
+                f"bank {bank.id}: not searched: {counted(count, 'signal')} of {name[:80]!r}: this "
                 "version has no such algorithm. Upgrade, or withdraw their entries"
             )
         elif algorithm.kind is Kind.VECTOR and name not in served:
             yield (
-                f"bank {bank.id}: {count:,} vectors of {name} are not searched for content: no "
-                "such model is served. Declare it in embed.models_file"
+                f"bank {bank.id}: not searched for content: {counted(count, 'vector')} of {name}: "
+                "no such model is served. Declare it in embed.models_file"
             )
 
 

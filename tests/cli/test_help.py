@@ -1,6 +1,7 @@
 """Every command and flag is documented: in --help, and every command in the README or docs/."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,3 +55,19 @@ def test_curating_loads_no_kernels() -> None:
     """Its commands are run by hand, one after another, and only talk to a server."""
     check = "import featsvc.cli.bank, featsvc.cli.match, sys; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name.startswith("featsvc bank ")])
+def test_an_example_is_a_call_of_its_command(name: str) -> None:
+    """All but those that are clear without one; each has options and arguments that there are."""
+    command = COMMANDS[name]
+    if not command.epilog:
+        assert name in ("featsvc bank list", "featsvc bank show")
+        return
+    words = shlex.split(command.epilog.removeprefix("Example: "))
+    assert " ".join(words[:3]) == name
+    context = click.Context(command)
+    parsed, rest, _ = command.make_parser(context).parse_args(words[3:])
+    assert not rest
+    required = {p.name for p in command.params if p.required and p.name != "file"}
+    assert required <= parsed.keys()

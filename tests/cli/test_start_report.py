@@ -141,7 +141,7 @@ def test_vectors_of_a_model_that_is_not_served(tmp_path: Path) -> None:
     holdings = read_holdings(store)
     store.close()
     (line,) = warnings(config, holdings, [])
-    assert line.startswith("bank b: 1 vectors of clip@2 are not searched for content")
+    assert line.startswith("bank b: not searched for content: 1 vector of clip@2: ")
     assert list(warnings(config, holdings, ["clip@2"])) == []
 
 

@@ -296,7 +296,7 @@ def test_signals_that_are_not_searched_are_said(data_dir: Path) -> None:
         assert metric("featsvc_set_aside_signals", port) == 1
         doctor = featsvc("doctor", "--server", service.address)
         assert doctor.returncode == 0
-        assert f"pdq are not searched: WRONG_LENGTH, such as {told.entries[0]}" in doctor.stdout
+        assert f"of pdq: WRONG_LENGTH, such as {told.entries[0]}" in doctor.stdout
         path.rename(data_dir / "away.db")
 
         def failure_told() -> str:

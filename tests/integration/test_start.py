@@ -55,7 +55,7 @@ def test_a_start_says_what_is_served(data_dir: Path, workers: int) -> None:
         f"embedded Valkey in {data_dir}/valkey",
         "windowed and",
         f"sqlite:///{data_dir}/banks.db",
-        "1 banks (1 enforce, 0 shadow, 0 off), 2 entries, 2 signals",
+        "1 bank (1 enforce, 0 shadow, 0 off), 2 entries, 2 signals",
     ):
         assert text in block
 

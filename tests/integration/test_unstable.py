@@ -157,7 +157,7 @@ def test_curators_are_told(server: Running, bank: str, tmp_path: Path) -> None:
     preview = featsvc(
         *("bank", "import", "-", "--bank", bank, "--dry-run"), server=server.address, stdin=hashed
     )
-    assert "1 unstable signals" in " ".join(preview.stdout.split())
+    assert "1 unstable signal" in " ".join(preview.stdout.split())
     plain = io.StringIO(
         hashed.replace(', "outcome": "UNSTABLE"', "").replace(',"outcome":"UNSTABLE"', "")
     )

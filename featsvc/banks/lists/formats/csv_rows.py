@@ -6,7 +6,8 @@
 stored, or for `raw_text` the text to be hashed. Labels are separated by `;`. `opinion` is positive,
 negative, disputed or empty; `expire_time` is ISO 8601 (UTC if it has no offset); `withdrawn` is
 true, false or empty. Quoting is that of RFC 4180; a quoted field may span lines, and a row has the
-number of the line it begins on.
+number of the line it begins on. `spreadsheet` says how a cell is written that a spreadsheet would
+run.
 """
 
 import csv
@@ -26,6 +27,7 @@ from featsvc.banks.lists.formats.rows import (
     parse_listed_signals,
     parse_time,
 )
+from featsvc.banks.lists.formats.spreadsheet import format_cell, parse_cell
 from featsvc.banks.records import (
     MAX_EXTERNAL_ID_BYTES,
     MAX_QUALITY,
@@ -174,10 +176,13 @@ class _Parser:
                 algorithm = self._algorithms[name] = listed_algorithm(name)
             key = self._key(fields)
             shared = self._known.get(key) or self._remember(key, fields)
+            value = fields[self._signal]
+            if value[:1] == "'":  # rare: this saves a call for each row
+                value = parse_cell(value)
             signals = parse_listed_signals(
-                algorithm, fields[self._signal], variant=shared.variant, quality=shared.quality
+                algorithm, value, variant=shared.variant, quality=shared.quality
             )
-            external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
+            external_id = parse_cell(fields[self._external_id]) if self._external_id >= 0 else ""
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
         except InvalidInput as exc:
             return bad_row(line, exc.field, str(exc), ",".join(fields))
@@ -208,19 +213,20 @@ def odd_row(line: int, fields: Sequence[str], columns: int) -> BadRow:
 def _parse_shared(cells: dict[str, str]) -> _SharedCells:
     """Raises InvalidInput."""
     opinion = cells.get("opinion", "").strip().lower()
+    labels = parse_cell(cells.get("labels", ""))
     expires = cells.get("expire_time", "").strip()
     flag = cells.get("withdrawn", "").strip().lower()
     if flag not in _FLAGS:
         raise InvalidInput.at("withdrawn", f"must be true or false, not {shown(flag)!r}")
-    variant = check_variant(cells.get("variant", "").strip() or "original")
+    variant = check_variant(parse_cell(cells.get("variant", "")) or "original")
     quality = parse_quality(cells.get("quality", "").strip())
     row = ImportRow(
         0,
         (),
-        labels=clean_labels(cells.get("labels", "").split(";")),
-        source=cells.get("source", "").strip(),
+        labels=clean_labels(labels.split(";")),
+        source=parse_cell(cells.get("source", "")),
         opinion=parse_opinion(opinion),
-        note=cells.get("note", "").strip(),
+        note=parse_cell(cells.get("note", "")),
         expire_time=parse_time(expires, field="expire_time") if expires else None,
         withdrawn=_FLAGS[flag],
     )
@@ -254,21 +260,23 @@ def parse_opinion(text: str) -> Opinion:
 def write(entry: Entry) -> Iterable[bytes]:
     """Write a row for each signal; `HEADER` comes before all rows."""
     text = io.StringIO()
-    labels = ";".join(entry.labels)
+    labels = format_cell(";".join(entry.labels))
+    external_id, source, note = map(format_cell, (entry.external_id, entry.source, entry.note))
     expires = "" if entry.expire_time is None else entry.expire_time.isoformat()
-    csv.writer(text, lineterminator="\n").writerows(
+    # With these line ends a cell with a carriage return is quoted, too.
+    csv.writer(text, lineterminator="\r\n").writerows(
         Cells(
             algorithm=s.algorithm,
-            signal=s.text,
-            external_id=entry.external_id,
+            signal=format_cell(s.text),
+            external_id=external_id,
             labels=labels,
-            source=entry.source,
+            source=source,
             opinion=entry.opinion.value,
-            note=entry.note,
+            note=note,
             expire_time=expires,
-            variant="" if s.variant == "original" else s.variant,
+            variant="" if s.variant == "original" else format_cell(s.variant),
             quality="" if s.quality is None else str(s.quality),
         )
         for s in entry.signals
     )
-    yield text.getvalue().encode()
+    yield text.getvalue().replace("\r\n", "\n").encode()
