@@ -14,6 +14,7 @@ from featsvc_client.v1 import banks_pb2
 from rich.progress import Progress, TaskID
 
 from featsvc.cli import output
+from featsvc.cli.bank_changes import describe_fields
 from featsvc.cli.curating import (
     bank_argument,
     bank_name,
@@ -46,6 +47,7 @@ _COUNTS = {
     "low_information": "signals of low information (plain pictures): expect false matches",
     "unmatchable_signals": "signals that are stored but never matched",
     "unstable_signals": "unstable signals: they find exact copies of a picture only",
+    "expired_entries": "entries that have expired already: they match nothing",
 }
 """Fields of ImportSummary, and what they count."""
 
@@ -117,7 +119,7 @@ def import_file(
             confirm(
                 f"This withdraws {count_entries(summary.withdrawn_entries)} of {bank_id} not in "
                 f"{file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
-                "changed.",
+                f"changed{_in_brackets(describe_fields(summary.changed_fields))}.",
                 yes,
             )
     result, seconds = _import(client, options, file, rejected)
@@ -146,6 +148,10 @@ def import_file(
             f"{output.counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
             "pass --skip-bad"
         )
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 class _RejectedRows:
@@ -246,6 +252,8 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         count = getattr(result.summary, name)
         if count or name == "rows":
             click.echo(f"{count:>12,} {what}")
+        if count and name == "changed_entries":
+            click.echo(f"{'':>12} {describe_fields(result.summary.changed_fields)}")
     if dry_run:
         click.echo("dry run: nothing was changed")
     elif not result.revision:
