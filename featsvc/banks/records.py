@@ -152,7 +152,7 @@ class Bank(BankSettings):
     """A curated list: its settings and the counts of its live entries.
 
     `revision` is the last revision that changed the bank or its entries. `etag` identifies the
-    current state of settings and entries.
+    current state of settings and entries. `expired_entries` is counted by the store's methods only.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Bank(BankSettings):
     entry_count: int
     signal_counts: Mapping[str, int]
     """Algorithm -> live signals."""
+    expired_entries: int = 0
 
     @property
     def signal_count(self) -> int:
@@ -268,6 +269,33 @@ class StoreHead:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting that differs, as text; `old` or `new` is None where there is no bank.
+
+    `name` is that of the field in `BankSettings`; a threshold is `thresholds[ALGORITHM]`, and
+    `default` where the algorithm's own applies.
+    """
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsDifference:
+    """Settings that differ, by name; `unknown` if older versions did not keep what they were."""
+
+    changes: tuple[SettingChange, ...] = ()
+    unknown: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+
+SAME_SETTINGS = SettingsDifference()
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """One line of the log. `bank_id` is empty if the change concerned no single bank."""
 
@@ -282,3 +310,4 @@ class Revision:
     added_entries: int
     withdrawn_entries: int
     changed_entries: int
+    settings: SettingsDifference = SAME_SETTINGS

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from featsvc.banks.records import (
     MAX_SOURCE_BYTES,
+    SAME_SETTINGS,
     Bank,
     BankMode,
     Entry,
     EntrySignal,
     Revision,
+    SettingsDifference,
     check_labels,
     check_text,
 )
@@ -44,6 +46,8 @@ class ImportSummary:
     `unknown_withdrawals` counts withdrawn rows that name no live entry of their source.
     `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
     them, find exact copies only. `left_out` counts what the file holds that is not kept, by kind.
+    `changed_fields` counts the changed entries that differ in each field, `expired_entries` the
+    entries of the file that have expired already.
     """
 
     rows: int = 0
@@ -61,6 +65,8 @@ class ImportSummary:
     unknown_withdrawals: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     bad: tuple[BadRow, ...] = ()
+    changed_fields: Mapping[str, int] = field(default_factory=dict)
+    expired_entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,8 @@ class EntryFilter:
 
     `near` selects entries with a signal of its algorithm within `max_distance` (inclusive).
     `revision` selects the state of the bank at that revision; 0 is the current state.
-    `show_withdrawn` includes withdrawn entries.
+    `show_withdrawn` includes withdrawn entries. `expired` selects those that have expired by now,
+    or all others; None selects both.
     """
 
     external_id: str = ""
@@ -130,6 +137,7 @@ class EntryFilter:
     max_distance: float = 0
     revision: int = 0
     show_withdrawn: bool = False
+    expired: bool | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -154,17 +162,25 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """A difference: the entry at the later revision, or at the earlier one if withdrawn."""
+    """A difference: the entry at the second revision, or at the first if it is withdrawn.
+
+    One that is changed has the entry at the first revision as `older`, and the fields that differ.
+    """
 
     kind: ChangeKind
     entry: Entry
+    older: Entry | None = None
+    changed_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DiffPage:
+    """`settings` are on the first page only."""
+
     changes: tuple[EntryChange, ...]
     next_page_token: str
     total_changes: int
+    settings: SettingsDifference = SAME_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +213,7 @@ class RollbackResult:
     revision: int
     restored_entries: int
     withdrawn_entries: int
+    settings: SettingsDifference = SAME_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import (
     NO_CONTEXT,
+    SAME_SETTINGS,
     Bank,
     BankSettings,
     ChangeContext,
@@ -43,7 +44,13 @@ from featsvc.banks.results import (
     WithdrawResult,
 )
 from featsvc.banks.sql.database import Database
-from featsvc.banks.sql.pages import check_page_size, cut_page, decode_number, decode_token
+from featsvc.banks.sql.pages import (
+    check_page_size,
+    cut_page,
+    decode_counted,
+    decode_number,
+    decode_token,
+)
 from featsvc.banks.sql.view import StoreView, check_revision, read_head
 
 _ABOVE_ALL_REVISIONS = 2**62
@@ -116,14 +123,14 @@ class BankStore:
     def get_bank(self, bank_id: str) -> Bank:
         """Raises NotFound."""
         with self.view() as view:
-            return view.bank(bank_id)
+            return view.counted_bank(bank_id)
 
     def list_banks(self, *, page_size: int = 0, page_token: str = "") -> BankPage:
         """List banks by id. Raises InvalidInput for the page size or token."""
         size = check_page_size(page_size)
         after = decode_token(page_token)
         with self.view() as view:
-            banks = view.bank_page(after=after, limit=size + 1)
+            banks = view.with_expired(view.bank_page(after=after, limit=size + 1))
         return BankPage(*cut_page(banks, size, attrgetter("id")))
 
     def get_entry(self, bank_id: str, entry_id: int) -> Entry:
@@ -257,20 +264,25 @@ class BankStore:
         page_size: int = 0,
         page_token: str = "",
     ) -> DiffPage:
-        """List the differences of a bank's entries between two revisions.
+        """List the differences of a bank's entries and settings between two revisions.
 
-        `from_revision` 0 is the empty store, `to_revision` 0 the newest revision. Raises NotFound
-        for the bank, InvalidInput for a future revision.
+        `from_revision` 0 is the empty store, `to_revision` 0 the newest revision; either may be
+        the earlier one. Raises NotFound for the bank, InvalidInput for a future revision.
         """
         size = check_page_size(page_size)
-        after = decode_token(page_token)
+        total, after = decode_counted(page_token)
         with self.view() as view:
             newest = view.head.revision
-            older = from_revision and check_revision(from_revision, newest, "from_revision")
-            newer = check_revision(to_revision, newest, "to_revision")
-            rows, total = history.diff(view, bank_id, older, newer, after=after, limit=size + 1)
-        page, token = cut_page(rows, size, attrgetter("identity"))
-        return DiffPage(tuple(row.change for row in page), token, total)
+            first = from_revision and check_revision(from_revision, newest, "from_revision")
+            second = check_revision(to_revision, newest, "to_revision")
+            rows, total = history.diff(
+                view, bank_id, (first, second), after=after, limit=size + 1, total=total
+            )
+            settings_differ = SAME_SETTINGS
+            if not page_token:
+                settings_differ = view.settings_difference(bank_id, first, second)
+        page, token = cut_page(rows, size, lambda row: f"{total} {row.identity}")
+        return DiffPage(tuple(row.change for row in page), token, total, settings_differ)
 
     def rollback_bank(
         self,
@@ -281,9 +293,10 @@ class BankStore:
         etag: str = "",
         dry_run: bool = False,
     ) -> RollbackResult:
-        """Restore the entries of an earlier revision as a new revision; settings stay.
+        """Restore the entries and settings of an earlier revision as a new revision.
 
-        Raises NotFound, InvalidInput for the revision, Conflict for the etag.
+        Settings that older versions did not keep stay, which the result says. Raises NotFound,
+        InvalidInput for the revision, Conflict for the etag.
         """
         return rollback.rollback(
             self._database, bank_id, revision, context, etag=etag, dry_run=dry_run

@@ -44,6 +44,11 @@ _labels_option = click.option(
 @click.option("--external-id", metavar="ID", default="", help="Only entries with this external id.")
 @revision_option
 @click.option("--withdrawn", is_flag=True, help="Include withdrawn entries.")
+@click.option(
+    "--expired/--not-expired",
+    default=None,
+    help="Only entries that have expired and match no longer, or only the others.",
+)
 @limit_option()
 @remote_command
 def entries(
@@ -54,6 +59,7 @@ def entries(
     external_id: str,
     revision: int,
     withdrawn: bool,
+    expired: bool | None,
     limit: int,
     as_json: bool,
 ) -> None:
@@ -65,6 +71,7 @@ def entries(
         external_id=external_id,
         revision=revision,
         show_withdrawn=withdrawn,
+        expired=expired,
     )
     listing: Listing[banks_pb2.Entry] = Listing.paged(
         client.banks.ListEntries, request, "entries", limit, total="total_entries"

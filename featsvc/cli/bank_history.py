@@ -5,6 +5,7 @@ from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
+from featsvc.cli.bank_changes import describe_settings
 from featsvc.cli.curating import (
     bank_argument,
     bank_name,
@@ -30,8 +31,8 @@ from featsvc.cli.words import echo
 def log(client: Client, bank_id: str, wide: bool, limit: int, as_json: bool) -> None:
     """List the changes, newest first.
 
-    Each line says who changed what, when, why, and from which file; "+15 -2 ~1" are the numbers of
-    entries that were added, withdrawn and changed.
+    Each line says who changed what, when, why, and from which file; of settings their old and new
+    values. "+15 -2 ~1" are the numbers of entries that were added, withdrawn and changed.
     """
     request = banks_pb2.ListRevisionsRequest(parent=bank_name(bank_id))
     listing: Listing[banks_pb2.Revision] = Listing.paged(
@@ -72,36 +73,74 @@ def _counts(revision: banks_pb2.Revision) -> str:
 
 
 def _details(revision: banks_pb2.Revision) -> str:
-    """Return why, and the file with its SHA-256, which is the first to be cut."""
+    """Return the settings that changed, why, and the file; its SHA-256 is the first to be cut."""
     file = f"SHA-256 {revision.file_sha256}" if revision.file_sha256 else ""
-    return "; ".join(filter(None, (revision.reason, revision.file_name, file)))
+    return "; ".join(
+        filter(None, (describe_settings(revision), revision.reason, revision.file_name, file))
+    )
 
 
 @click.command(epilog="Example: featsvc bank diff partner-a 2 4")
 @bank_argument
 @click.argument("older", type=click.IntRange(min=0), metavar="R1")
 @click.argument("newer", type=click.IntRange(min=0), metavar="[R2]", required=False, default=0)
+@click.option("--settings", "settings_only", is_flag=True, help="Print the settings only.")
 @limit_option()
 @remote_command
-def diff(client: Client, bank_id: str, older: int, newer: int, limit: int, as_json: bool) -> None:
-    """List the entries that changed between two revisions.
+def diff(
+    client: Client,
+    bank_id: str,
+    older: int,
+    newer: int,
+    settings_only: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the entries and settings that changed between two revisions.
 
-    R1 and R2 are revisions. R2 is the current one by default.
+    R1 and R2 are revisions. R2 is the current one by default. If R1 is the later one, the changes
+    are those that lead back. With --json entries and, by --settings, settings are printed apart.
     """
     request = banks_pb2.DiffRevisionsRequest(
         parent=bank_name(bank_id), from_revision=older, to_revision=newer
     )
+    if settings_only:
+        request.page_size = 1
+        page = client.banks.DiffRevisions(request)
+        if as_json:
+            values = message_json(page)
+            keys = ("setting_changes", "settings_unknown")
+            output.json_line({"bank": bank_id, **{key: values[key] for key in keys}})
+        else:
+            echo(describe_settings(page) or "no setting differs")
+        return
+    first = banks_pb2.DiffRevisionsResponse()
+
+    def read(page_request: banks_pb2.DiffRevisionsRequest) -> banks_pb2.DiffRevisionsResponse:
+        page = client.banks.DiffRevisions(page_request)
+        if not page_request.page_token:
+            first.CopyFrom(page)
+        return page
+
     listing: Listing[banks_pb2.DiffRevisionsResponse.Change] = Listing.paged(
-        client.banks.DiffRevisions, request, "changes", limit, total="total_changes"
+        read, request, "changes", limit, total="total_changes"
     )
     if as_json:
         listing.print_json(message_json)
         return
     changes = list(listing)
-    kinds = [enum_name(change, "kind").lower() for change in changes]
+    if settings := describe_settings(first):
+        echo(settings)
+    kinds = [_kind(change) for change in changes]
     show_entries([change.entry for change in changes], {"change": kinds})
     listing.print_count("change")
     listing.print_cut()
+
+
+def _kind(change: banks_pb2.DiffRevisionsResponse.Change) -> str:
+    fields = ", ".join(change.changed_fields)
+    kind = enum_name(change, "kind").lower()
+    return f"{kind}: {fields}" if fields else kind
 
 
 @click.command(epilog="Example: featsvc bank rollback partner-a 3 --dry-run")
@@ -120,9 +159,10 @@ def rollback(
     context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
-    """Restore the entries of an earlier revision.
+    """Restore the entries and settings of an earlier revision.
 
-    This makes a new revision, so that a rollback can be rolled back. Settings stay.
+    This makes a new revision, so that a rollback can be rolled back. Settings from before their
+    history was kept stay as they are.
     """
     current = get_bank(client, bank_id)
     request = banks_pb2.RollbackBankRequest(
@@ -133,10 +173,11 @@ def rollback(
         context=context,
     )
     done = client.banks.RollbackBank(request)
-    if not dry_run and (done.restored_entries or done.withdrawn_entries):
+    if not dry_run and (done.restored_entries or done.withdrawn_entries or done.setting_changes):
+        settings = f" Settings: {describe_settings(done)}." if done.setting_changes else ""
         confirm(
             f"This restores {count_entries(done.restored_entries)} of {bank_id} from revision "
-            f"{revision}, and withdraws {done.withdrawn_entries:,}.",
+            f"{revision}, and withdraws {done.withdrawn_entries:,}.{settings}",
             yes,
         )
         request.dry_run = False
@@ -153,3 +194,7 @@ def rollback(
         f"{done.withdrawn_entries:,} {would}withdrawn"
         + (f", revision {done.revision}" if done.revision else "; nothing was changed")
     )
+    if done.setting_changes:
+        echo(f"settings {would}restored: {describe_settings(done)}")
+    if done.settings_unknown:
+        echo(f"the settings of revision {revision} are not recorded: they stay", err=True)

@@ -14,6 +14,7 @@ from featsvc_client.v1 import banks_pb2
 from rich.progress import Progress, TaskID
 
 from featsvc.cli import output
+from featsvc.cli.bank_changes import describe_fields
 from featsvc.cli.curating import (
     bank_argument,
     bank_name,
@@ -37,6 +38,7 @@ _MIN_RATE_ROWS = 10_000
 _CHANGES = ("new", "changed", "unchanged", "withdrawn")
 """The beginnings of the fields of ImportSummary that count entries by what became of them."""
 _NOTES = {
+    "expired_entries": ("entry", "expired already: matching nothing"),
     "duplicate_rows": ("row", "with a signal that an earlier row has"),
     "bad_rows": ("bad row", "not imported"),
     "unknown_withdrawals": ("withdrawn row", "naming no live entry of its source"),
@@ -125,7 +127,7 @@ def import_file(
             confirm(
                 f"This withdraws {count_entries(summary.withdrawn_entries)} of {bank_id} not in "
                 f"{file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
-                "changed.",
+                f"changed{_in_brackets(describe_fields(summary.changed_fields))}.",
                 yes,
             )
     result, seconds = _import(client, options, file, rejected)
@@ -152,6 +154,10 @@ def import_file(
             f"{counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
             "pass --skip-bad"
         )
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 class _RejectedRows:
@@ -255,6 +261,8 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
     summary = result.summary
     rate = f" ({summary.rows / seconds:,.0f} rows/s)" if summary.rows >= _MIN_RATE_ROWS else ""
     echo(f"{counted(summary.rows, 'row')} in {seconds:.1f} s{rate}: {_changes(summary)}")
+    if summary.changed_entries:
+        echo(f"  {describe_fields(summary.changed_fields)}")
     for name, (what, remark) in _NOTES.items():
         if count := getattr(summary, name):
             echo(f"  {counted(count, what)} {remark}")

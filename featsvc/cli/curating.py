@@ -1,7 +1,9 @@
 """Shared by the bank commands: options, confirmation, names, tables of entries."""
 
 import getpass
+import math
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import click
@@ -133,4 +135,6 @@ def _signals_text(entry: banks_pb2.Entry) -> tuple[str, ...]:
 def _state(entry: banks_pb2.Entry) -> str:
     if entry.removed_revision:
         return f"withdrawn at {entry.removed_revision}"
-    return "quarantined" if entry.quarantined else ""
+    expires_s = entry.expire_time.seconds if entry.HasField("expire_time") else math.inf
+    states = {"quarantined": entry.quarantined, "expired": expires_s <= time.time()}
+    return ", ".join(state for state, holds in states.items() if holds)

@@ -21,6 +21,7 @@ _KEYS = {
     "Bank.name": "bank",
     "Bank.query_variants": "variants",
     "Bank.entry_count": "entries",
+    "Bank.expired_entries": "expired",
     "Bank.signal_counts": "signals",
     "DeleteBankResponse.withdrawn_entries": "withdrawn",
     "DiffRevisionsResponse.Change.kind": "change",

@@ -241,6 +241,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             changes=[convert.change_message(c) for c in page.changes],
             next_page_token=page.next_page_token,
             total_changes=page.total_changes,
+            setting_changes=convert.setting_change_messages(page.settings),
+            settings_unknown=page.settings.unknown,
         )
 
     async def RollbackBank(
@@ -258,6 +260,8 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             revision=result.revision,
             restored_entries=result.restored_entries,
             withdrawn_entries=result.withdrawn_entries,
+            setting_changes=convert.setting_change_messages(result.settings),
+            settings_unknown=result.settings.unknown,
         )
 
     async def ImportEntries(

@@ -411,6 +411,6 @@ def test_an_export_names_the_dropped_fields(store: BankStore) -> None:
     full_bank(store, "jsonl")
     assert store.export_entries("b", "csv").dropped_fields == ("grouped signals",)
     dropped = set(store.export_entries("b", "pdq-text").dropped_fields)
-    assert {"other algorithms", "note", "quality", "variant"} <= dropped
+    assert {"algorithms other than pdq", "note", "quality", "variant"} <= dropped
     with pytest.raises(InvalidInput, match="jsonl"):
         store.export_entries("b", "xml")

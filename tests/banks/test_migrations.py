@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from featsvc.banks.records import SAME_SETTINGS, BankMode, SettingChange, SettingsDifference
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
@@ -210,3 +211,72 @@ def test_identities_are_ordered_by_bytes(store_url: str) -> None:
         (stored,) = [c["type"].collation for c in columns if c["name"] == "identity"]  # type: ignore[attr-defined]
         declared = schema.entries.c.identity.type.dialect_impl(view.connection.dialect)
         assert stored == declared.collation == "C"  # type: ignore[attr-defined]
+
+
+BANKS_OF_0004 = {
+    # id: settings_revision, revisions of the log, mode, removed_revision
+    "kept": (1, {1: "create", 4: "add"}, "shadow", None),
+    "changed": (5, {2: "create", 5: "update"}, "off", None),
+    "gone": (3, {3: "create", 6: "delete"}, "enforce", 6),
+}
+
+
+def test_settings_from_before_their_history_are_unknown(store_url: str) -> None:
+    """Their last change is where the history begins; what came before is not made up."""
+    _make_banks_of_0004(store_url)
+    store = BankStore(store_url)
+    kept, changed = store.get_bank("kept"), store.get_bank("changed")
+    assert (kept.mode, changed.mode) == (BankMode.SHADOW, BankMode.OFF)
+    log = {line.revision: line for line in store.list_revisions().revisions}
+    assert {n for n, line in log.items() if line.settings.unknown} == {2, 5}
+    shadow = SettingChange("mode", None, "shadow"), SettingChange("thresholds[pdq]", None, "20")
+    assert {n: line.settings.changes for n, line in log.items() if line.settings} == {
+        1: shadow,
+        3: (SettingChange("mode", None, "enforce"), SettingChange("thresholds[pdq]", None, "20")),
+    }
+    assert store.diff_revisions("kept", 0, 1).settings == SettingsDifference(shadow)
+    assert store.diff_revisions("kept", 1).settings == SAME_SETTINGS
+    for first, second in ((2, 5), (5, 2), (4, 0)):
+        assert store.diff_revisions("changed", first, second).settings.unknown
+    assert store.diff_revisions("changed", 5).settings == SAME_SETTINGS
+    assert store.diff_revisions("changed", 1, 5).settings.changes[0].new == "off"
+    # What is not known stays, and the answer says so; known settings are restored.
+    store.update_bank("changed", {"mode": BankMode.ENFORCE})
+    stays = store.rollback_bank("changed", 2)
+    assert (stays.revision, stays.settings) == (0, SettingsDifference(unknown=True))
+    assert store.get_bank("changed").mode is BankMode.ENFORCE
+    back = store.rollback_bank("changed", 5)
+    assert back.settings == SettingsDifference((SettingChange("mode", "enforce", "off"),))
+    assert store.get_bank("changed").mode is BankMode.OFF
+    store.create_bank("gone")
+    assert store.diff_revisions("gone", 3, 6).settings == SAME_SETTINGS
+    store.close()
+
+
+def _make_banks_of_0004(url: str) -> None:
+    engine = engine_of(url)
+    with engine.begin() as connection:
+        command.upgrade(config_of(connection), "0004")
+        connection.execute(sa.text("UPDATE head SET revision = 6, next_version = 1"))
+        for key, (bank_id, bank) in enumerate(BANKS_OF_0004.items(), 1):
+            settings_revision, lines, mode, removed = bank
+            settings = ("", "", mode, False, '{"pdq": 20}', "[]", "auto")
+            times = max(lines), 1, 1
+            insert(
+                connection,
+                "banks",
+                key,
+                bank_id,
+                *settings,
+                settings_revision,
+                *times,
+                0,
+                "{}",
+                removed,
+            )
+            for number, action in lines.items():
+                log_line = (bank_id, action, "", "", "", "", "", 0, 0, 0)
+                insert(connection, "revisions", number, number, *log_line, 1)
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT setval('banks_key_seq', 3)"))
+    engine.dispose()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -77,3 +78,17 @@ def test_plans_that_walk_are_noticed(large: BankStore) -> None:
     with walking(large) as found:
         large.import_entries("b", list_file(hex_list(range(5))), ImportOptions(replace=True))
     assert any(statement.startswith("UPDATE") for statement in found)
+
+
+@pytest.mark.slow
+def test_settings_and_expired_entries_are_read_without_walking(large: BankStore) -> None:
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    large.add_entries("b", [entry(ENTRIES + 1, expire_time=past)])
+    revision = large.head().revision
+    with walking(large) as found:
+        assert large.get_bank("b").expired_entries == 1
+        assert [each.expired_entries for each in large.list_banks().banks] == [1]
+        large.update_bank("b", {"description": "new"})
+        assert large.list_revisions("b").revisions[0].settings
+    assert not found, "\n\n".join(f"{s}\n{plan}" for s, plan in found.items())
+    assert large.diff_revisions("b", revision).settings

@@ -24,7 +24,7 @@ def test_what_is_not_kept_is_counted_in_words(
     for count, words in ((1, one), (1_234, several)):
         result.summary.left_out[kind] = count
         _print_import(result, seconds=1, dry_run=True)
-        assert f"{count:>12,} {words}: not kept\n" in capsys.readouterr().out
+        assert f"  {count:,} {words}: not kept\n" in capsys.readouterr().out
 
 
 def test_the_largest_count_is_first(capsys: pytest.CaptureFixture[str]) -> None:

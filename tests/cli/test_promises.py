@@ -63,6 +63,7 @@ REMOTE = {
     "bank quarantine --release": "bank quarantine b1 7 --release",
     "bank log": "bank log",
     "bank diff": "bank diff b1 1 2",
+    "bank diff --settings": "bank diff b1 1 2 --settings",
     "bank rollback": "bank rollback b1 1 --yes",
     "bank evaluate": "bank evaluate b1 --sample samples.txt",
     "bank noisy": "bank noisy b1",

@@ -93,7 +93,7 @@ def hostile(message: Message) -> Message:
 
 WITHOUT_TEXTS = {
     "features ingest",
-    *("bank delete", "bank withdraw", "bank rollback", "bank quarantine"),
+    *("bank delete", "bank withdraw", "bank quarantine"),
     "bank quarantine --release",
 }
 """Commands that print numbers, and what the user named."""

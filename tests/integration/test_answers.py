@@ -49,6 +49,9 @@ ELSEWHERE = {
     "SetAsideSignals.algorithm", "SetAsideSignals.reason", "SetAsideSignals.signals",
     "SetAsideSignals.entries", "GetIndexStatusResponse.failure",
     "SearchedAlgorithm.set_aside_signals",
+    # tests/banks/test_migrations.py: of stores of older versions
+    "Revision.settings_unknown", "DiffRevisionsResponse.settings_unknown",
+    "RollbackBankResponse.settings_unknown",
 }  # fmt: skip
 
 COFFEE = photograph("coffee.png").read_bytes()
@@ -180,6 +183,8 @@ def fill_banks(client: Client, record: Record) -> None:
     changed = LIST.replace("one,x", "one,y") + f"md5,{2:032x},safe,,true\n"
     read_list(client, record, "banks/known", changed)
     read_list(client, record, "banks/known", HASHED, "hashes")
+    expired = f"algorithm,signal,external_id,expire_time\nmd5,{9:032x},old,2020-01-01\n"
+    read_list(client, record, "banks/known", expired)
 
 
 def read_list(
@@ -323,9 +328,10 @@ def curate(client: Client, record: Record) -> None:
     banks = client.banks
     record.see(banks.GetBank(banks_pb2.GetBankRequest(name="banks/known")))
     record.see(banks.ListBanks(banks_pb2.ListBanksRequest(page_size=1)))
-    update = banks_pb2.UpdateBankRequest(bank=banks_pb2.Bank(name="banks/other", description="d"))
-    update.update_mask.paths.append("description")
-    record.see(banks.UpdateBank(update))
+    for name in ("banks/other", "banks/known"):
+        update = banks_pb2.UpdateBankRequest(bank=banks_pb2.Bank(name=name, description="d"))
+        update.update_mask.paths.append("description")
+        record.see(banks.UpdateBank(update))
     near = banks_pb2.ListEntriesRequest(parent="banks/known", page_size=1, max_distance=256)
     near.near.algorithm, near.near.value = "pdq", f"{3:064x}"
     record.see(banks.ListEntries(near))
@@ -364,6 +370,8 @@ def curate(client: Client, record: Record) -> None:
     record.see(
         banks.DiffRevisions(banks_pb2.DiffRevisionsRequest(parent="banks/known", page_size=1))
     )
+    between = banks_pb2.DiffRevisionsRequest(parent="banks/known", from_revision=7, to_revision=8)
+    record.see(banks.DiffRevisions(between))
     restore = banks_pb2.RollbackBankRequest(name="banks/known", revision=4)
     record.see(banks.RollbackBank(restore))
     gone = banks_pb2.DeleteBankRequest(name="banks/other", force=True)

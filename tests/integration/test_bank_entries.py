@@ -99,15 +99,26 @@ def test_banks_are_compared_diffed_and_rolled_back(client: Client) -> None:
     assert entry_of_first.signals == entry_of_other.signals
     before = client.banks.GetBank(banks_pb2.GetBankRequest(name=first)).revision
     client.banks.AddEntries(banks_pb2.AddEntriesRequest(parent=first, entries=[entry(9)]))
+    update = banks_pb2.UpdateBankRequest(
+        bank=banks_pb2.Bank(name=first, mode=types_pb2.BANK_MODE_SHADOW)
+    )
+    update.update_mask.paths.append("mode")
+    client.banks.UpdateBank(update)
     diff = client.banks.DiffRevisions(
         banks_pb2.DiffRevisionsRequest(parent=first, from_revision=before)
     )
     ((kind, signals),) = [(c.kind, [s.value for s in c.entry.signals]) for c in diff.changes]
     assert (kind, signals) == (banks_pb2.DiffRevisionsResponse.Change.KIND_ADDED, [value(9)])
+    to_shadow = banks_pb2.SettingChange(name="mode", old="enforce", new="shadow")
+    assert list(diff.setting_changes) == [to_shadow]
     result = client.banks.RollbackBank(banks_pb2.RollbackBankRequest(name=first, revision=before))
     assert (result.withdrawn_entries, result.restored_entries) == (1, 0)
-    assert client.banks.GetBank(banks_pb2.GetBankRequest(name=first)).entry_count == 2
+    to_enforce = banks_pb2.SettingChange(name="mode", old="shadow", new="enforce")
+    assert list(result.setting_changes) == [to_enforce]
+    restored = client.banks.GetBank(banks_pb2.GetBankRequest(name=first))
+    assert (restored.entry_count, restored.mode) == (2, types_pb2.BANK_MODE_ENFORCE)
     log = client.banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/-", page_size=1))
     assert [(r.bank, r.revision, r.action) for r in log.revisions] == [
         (first, result.revision, "rollback")
     ]
+    assert list(log.revisions[0].setting_changes) == [to_enforce]

@@ -24,7 +24,7 @@ OPINION_NEGATIVE: Opinion
 OPINION_DISPUTED: Opinion
 
 class Bank(_message.Message):
-    __slots__ = ("name", "display_name", "description", "mode", "safe", "thresholds", "query_variants", "engine", "entry_count", "signal_count", "signal_counts", "revision", "create_time", "update_time", "etag")
+    __slots__ = ("name", "display_name", "description", "mode", "safe", "thresholds", "query_variants", "engine", "entry_count", "signal_count", "signal_counts", "revision", "create_time", "update_time", "etag", "expired_entries")
     class ThresholdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class Bank(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     description: str
@@ -69,7 +70,8 @@ class Bank(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., mode: _Optional[_Union[_types_pb2.BankMode, str]] = ..., safe: _Optional[bool] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., query_variants: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., entry_count: _Optional[int] = ..., signal_count: _Optional[int] = ..., signal_counts: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    expired_entries: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., mode: _Optional[_Union[_types_pb2.BankMode, str]] = ..., safe: _Optional[bool] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., query_variants: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., entry_count: _Optional[int] = ..., signal_count: _Optional[int] = ..., signal_counts: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., expired_entries: _Optional[int] = ...) -> None: ...
 
 class EntrySignal(_message.Message):
     __slots__ = ("algorithm", "value", "variant", "quality", "algorithm_version", "frame", "time_us")
@@ -254,8 +256,15 @@ class BadRow(_message.Message):
     def __init__(self, line: _Optional[int] = ..., column: _Optional[str] = ..., reason: _Optional[str] = ..., row: _Optional[str] = ...) -> None: ...
 
 class ImportSummary(_message.Message):
-    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "unknown_withdrawals", "left_out")
+    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "unknown_withdrawals", "left_out", "changed_fields", "expired_entries")
     class LeftOutEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ChangedFieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +286,8 @@ class ImportSummary(_message.Message):
     UNSTABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     rows: int
     new_entries: int
     changed_entries: int
@@ -292,7 +303,9 @@ class ImportSummary(_message.Message):
     unstable_signals: int
     unknown_withdrawals: int
     left_out: _containers.ScalarMap[str, int]
-    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    changed_fields: _containers.ScalarMap[str, int]
+    expired_entries: int
+    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
     __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served")
@@ -373,7 +386,7 @@ class GetEntryRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token", "external_id", "labels", "near", "max_distance", "source", "revision", "show_withdrawn")
+    __slots__ = ("parent", "page_size", "page_token", "external_id", "labels", "near", "max_distance", "source", "revision", "show_withdrawn", "expired")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -384,6 +397,7 @@ class ListEntriesRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SHOW_WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
@@ -394,7 +408,8 @@ class ListEntriesRequest(_message.Message):
     source: str
     revision: int
     show_withdrawn: bool
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., external_id: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., near: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., max_distance: _Optional[float] = ..., source: _Optional[str] = ..., revision: _Optional[int] = ..., show_withdrawn: _Optional[bool] = ...) -> None: ...
+    expired: bool
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., external_id: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., near: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., max_distance: _Optional[float] = ..., source: _Optional[str] = ..., revision: _Optional[int] = ..., show_withdrawn: _Optional[bool] = ..., expired: _Optional[bool] = ...) -> None: ...
 
 class ListEntriesResponse(_message.Message):
     __slots__ = ("entries", "distances", "next_page_token", "total_entries")
@@ -426,8 +441,18 @@ class ExportEntriesResponse(_message.Message):
     dropped_fields: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, chunk: _Optional[bytes] = ..., dropped_fields: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class SettingChange(_message.Message):
+    __slots__ = ("name", "old", "new")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OLD_FIELD_NUMBER: _ClassVar[int]
+    NEW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    old: str
+    new: str
+    def __init__(self, name: _Optional[str] = ..., old: _Optional[str] = ..., new: _Optional[str] = ...) -> None: ...
+
 class Revision(_message.Message):
-    __slots__ = ("revision", "commit_time", "bank", "action", "actor", "reason", "file_name", "file_sha256", "added_entries", "withdrawn_entries", "changed_entries")
+    __slots__ = ("revision", "commit_time", "bank", "action", "actor", "reason", "file_name", "file_sha256", "added_entries", "withdrawn_entries", "changed_entries", "setting_changes", "settings_unknown")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     COMMIT_TIME_FIELD_NUMBER: _ClassVar[int]
     BANK_FIELD_NUMBER: _ClassVar[int]
@@ -439,6 +464,8 @@ class Revision(_message.Message):
     ADDED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CHANGED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SETTING_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     revision: int
     commit_time: _timestamp_pb2.Timestamp
     bank: str
@@ -450,7 +477,9 @@ class Revision(_message.Message):
     added_entries: int
     withdrawn_entries: int
     changed_entries: int
-    def __init__(self, revision: _Optional[int] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bank: _Optional[str] = ..., action: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., file_name: _Optional[str] = ..., file_sha256: _Optional[str] = ..., added_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ...) -> None: ...
+    setting_changes: _containers.RepeatedCompositeFieldContainer[SettingChange]
+    settings_unknown: bool
+    def __init__(self, revision: _Optional[int] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bank: _Optional[str] = ..., action: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., file_name: _Optional[str] = ..., file_sha256: _Optional[str] = ..., added_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., setting_changes: _Optional[_Iterable[_Union[SettingChange, _Mapping]]] = ..., settings_unknown: _Optional[bool] = ...) -> None: ...
 
 class ListRevisionsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token")
@@ -485,9 +514,9 @@ class DiffRevisionsRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., from_revision: _Optional[int] = ..., to_revision: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class DiffRevisionsResponse(_message.Message):
-    __slots__ = ("changes", "next_page_token", "total_changes")
+    __slots__ = ("changes", "next_page_token", "total_changes", "setting_changes", "settings_unknown")
     class Change(_message.Message):
-        __slots__ = ("kind", "entry")
+        __slots__ = ("kind", "entry", "changed_fields", "older")
         class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
             __slots__ = ()
             KIND_UNSPECIFIED: _ClassVar[DiffRevisionsResponse.Change.Kind]
@@ -500,16 +529,24 @@ class DiffRevisionsResponse(_message.Message):
         KIND_CHANGED: DiffRevisionsResponse.Change.Kind
         KIND_FIELD_NUMBER: _ClassVar[int]
         ENTRY_FIELD_NUMBER: _ClassVar[int]
+        CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+        OLDER_FIELD_NUMBER: _ClassVar[int]
         kind: DiffRevisionsResponse.Change.Kind
         entry: Entry
-        def __init__(self, kind: _Optional[_Union[DiffRevisionsResponse.Change.Kind, str]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
+        changed_fields: _containers.RepeatedScalarFieldContainer[str]
+        older: Entry
+        def __init__(self, kind: _Optional[_Union[DiffRevisionsResponse.Change.Kind, str]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., changed_fields: _Optional[_Iterable[str]] = ..., older: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    SETTING_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[DiffRevisionsResponse.Change]
     next_page_token: str
     total_changes: int
-    def __init__(self, changes: _Optional[_Iterable[_Union[DiffRevisionsResponse.Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_changes: _Optional[int] = ...) -> None: ...
+    setting_changes: _containers.RepeatedCompositeFieldContainer[SettingChange]
+    settings_unknown: bool
+    def __init__(self, changes: _Optional[_Iterable[_Union[DiffRevisionsResponse.Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_changes: _Optional[int] = ..., setting_changes: _Optional[_Iterable[_Union[SettingChange, _Mapping]]] = ..., settings_unknown: _Optional[bool] = ...) -> None: ...
 
 class RollbackBankRequest(_message.Message):
     __slots__ = ("name", "revision", "dry_run", "etag", "context")
@@ -526,14 +563,18 @@ class RollbackBankRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ..., dry_run: _Optional[bool] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
 
 class RollbackBankResponse(_message.Message):
-    __slots__ = ("revision", "restored_entries", "withdrawn_entries")
+    __slots__ = ("revision", "restored_entries", "withdrawn_entries", "setting_changes", "settings_unknown")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     RESTORED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SETTING_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     revision: int
     restored_entries: int
     withdrawn_entries: int
-    def __init__(self, revision: _Optional[int] = ..., restored_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
+    setting_changes: _containers.RepeatedCompositeFieldContainer[SettingChange]
+    settings_unknown: bool
+    def __init__(self, revision: _Optional[int] = ..., restored_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., setting_changes: _Optional[_Iterable[_Union[SettingChange, _Mapping]]] = ..., settings_unknown: _Optional[bool] = ...) -> None: ...
 
 class EvaluateOptions(_message.Message):
     __slots__ = ("name", "algorithm", "max_false_match_rate", "max_noisy_entries")

@@ -263,14 +263,15 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DiffRevisions(self, request, context):
-        """Lists the entries of a bank that differ between two revisions.
+        """Lists the entries and settings of a bank that differ between two revisions, in either order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackBank(self, request, context):
-        """Restores the entries of an earlier revision, as a new revision. Settings stay.
+        """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
+        are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
         Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
         safe without an etag, if nobody else changes the bank.

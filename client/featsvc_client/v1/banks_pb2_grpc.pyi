@@ -115,9 +115,10 @@ class BankServiceStub:
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_banks_pb2.ListRevisionsRequest, _banks_pb2.ListRevisionsResponse]
     """Lists changes from the log, newest first; also those of a deleted bank."""
     DiffRevisions: _grpc.UnaryUnaryMultiCallable[_banks_pb2.DiffRevisionsRequest, _banks_pb2.DiffRevisionsResponse]
-    """Lists the entries of a bank that differ between two revisions."""
+    """Lists the entries and settings of a bank that differ between two revisions, in either order."""
     RollbackBank: _grpc.UnaryUnaryMultiCallable[_banks_pb2.RollbackBankRequest, _banks_pb2.RollbackBankResponse]
-    """Restores the entries of an earlier revision, as a new revision. Settings stay.
+    """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
+    are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
     Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
     safe without an etag, if nobody else changes the bank.
@@ -231,9 +232,10 @@ class BankServiceAsyncStub(BankServiceStub):
     ListRevisions: _aio.UnaryUnaryMultiCallable[_banks_pb2.ListRevisionsRequest, _banks_pb2.ListRevisionsResponse]  # type: ignore[assignment]
     """Lists changes from the log, newest first; also those of a deleted bank."""
     DiffRevisions: _aio.UnaryUnaryMultiCallable[_banks_pb2.DiffRevisionsRequest, _banks_pb2.DiffRevisionsResponse]  # type: ignore[assignment]
-    """Lists the entries of a bank that differ between two revisions."""
+    """Lists the entries and settings of a bank that differ between two revisions, in either order."""
     RollbackBank: _aio.UnaryUnaryMultiCallable[_banks_pb2.RollbackBankRequest, _banks_pb2.RollbackBankResponse]  # type: ignore[assignment]
-    """Restores the entries of an earlier revision, as a new revision. Settings stay.
+    """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
+    are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
     Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
     safe without an etag, if nobody else changes the bank.
@@ -422,7 +424,7 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.DiffRevisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.DiffRevisionsResponse, _abc.Awaitable[_banks_pb2.DiffRevisionsResponse]]:
-        """Lists the entries of a bank that differ between two revisions."""
+        """Lists the entries and settings of a bank that differ between two revisions, in either order."""
 
     @_abc_1.abstractmethod
     def RollbackBank(
@@ -430,7 +432,8 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.RollbackBankRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.RollbackBankResponse, _abc.Awaitable[_banks_pb2.RollbackBankResponse]]:
-        """Restores the entries of an earlier revision, as a new revision. Settings stay.
+        """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
+        are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
         Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
         safe without an etag, if nobody else changes the bank.

@@ -1,5 +1,6 @@
 """Differences between two revisions."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -14,9 +15,12 @@ from sqlalchemy import (
     select,
 )
 
+from featsvc.banks.records import Entry
 from featsvc.banks.results import ChangeKind, EntryChange
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.sql.view import StoreView, change_of, first_version_after, live_at
+
+_PLAIN_FIELDS = ("source", "opinion", "note", "expire_time", "quarantined")
 
 
 class IdentityChange(NamedTuple):
@@ -25,27 +29,54 @@ class IdentityChange(NamedTuple):
 
 
 def diff(
-    view: StoreView, bank_id: str, older: int, newer: int, *, after: str, limit: int
+    view: StoreView,
+    bank_id: str,
+    revisions: tuple[int, int],
+    *,
+    after: str,
+    limit: int,
+    total: int | None,
 ) -> tuple[list[IdentityChange], int]:
     """Return at most `limit` changes of identities above `after`, in order, and the total number.
 
     Entries are compared by identity: one that was withdrawn and added again alike did not change.
+    The changes lead from the first of the revisions to the second, which may be the older one.
+    They are counted only if `total` is None.
     """
+    older, newer = sorted(revisions)
     table = entries.c
     pairs = changed_pairs(view.connection, view.bank_key(bank_id), older, newer)
-    total = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
+    if total is None:
+        total = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
     page = view.connection.execute(
         pairs.where(table.identity > after).order_by(table.identity).limit(limit)
     ).all()
-    versions = table.version.in_([row.new or row.old for row in page])
-    by_version = dict(view.versioned(versions))
+    versions = table.version.in_([v for row in page for v in (row.old, row.new) if v])
+    entry_of = dict(view.versioned(versions)).get
     changes = []
     for row in page:
-        kind = ChangeKind.CHANGED if row.old and row.new else ChangeKind.ADDED
-        kind = kind if row.new else ChangeKind.WITHDRAWN
-        change = EntryChange(kind, by_version[row.new or row.old])
-        changes.append(IdentityChange(row.identity, change))
+        pair = (row.old, row.new) if revisions[0] == older else (row.new, row.old)
+        changes.append(IdentityChange(row.identity, _change(*map(entry_of, pair))))
     return changes, total
+
+
+def _change(before: Entry | None, after: Entry | None) -> EntryChange:
+    if before is None:
+        assert after is not None  # noqa: S101 (for mypy: a change has a version)
+        return EntryChange(ChangeKind.ADDED, after)
+    if after is None:
+        return EntryChange(ChangeKind.WITHDRAWN, before)
+    return EntryChange(ChangeKind.CHANGED, after, before, changed_fields(before, after))
+
+
+def changed_fields(before: Entry, after: Entry) -> tuple[str, ...]:
+    """Return the names of the fields in which two versions differ; orders do not count."""
+    differ = {
+        "signals": Counter(before.signals) != Counter(after.signals),
+        "labels": {*before.labels} != {*after.labels},
+        **{name: getattr(before, name) != getattr(after, name) for name in _PLAIN_FIELDS},
+    }
+    return tuple(name for name, different in differ.items() if different)
 
 
 def changed_pairs(

@@ -1,4 +1,4 @@
-"""Rollbacks: the entries of an earlier revision become those of a new one.
+"""Rollbacks: the entries and settings of an earlier revision become those of a new one.
 
 What differs is found from the versions that were added or removed since, never by reading the bank:
 undoing a small change of a large bank is a small change.
@@ -7,7 +7,8 @@ undoing a small change of a large bank is a small change.
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from featsvc.banks.curating.history import changed_pairs
-from featsvc.banks.records import ChangeContext
+from featsvc.banks.curating.settings import find_restored, restore_settings
+from featsvc.banks.records import ChangeContext, SettingsDifference
 from featsvc.banks.results import RollbackResult
 from featsvc.banks.sql import copying
 from featsvc.banks.sql.changes import (
@@ -107,25 +108,28 @@ def rollback(
         return PendingRevision.begin(connection, bank_id, "rollback", context)
 
     def record(pending: PendingRevision) -> RollbackResult:
-        if changes.counts.total:
+        restored = restore_settings(connection, pending, bank_row(connection, bank_id), revision)
+        if differs := changes.counts.total > 0 or bool(restored):
             pending.record(connection, changes.counts, changes.grown)
-        answer = result(pending.number if changes.counts.total else 0)
+        answer = result(pending.number if differs else 0, restored)
         keep_answer(connection, call, answer)
         return answer
 
-    def result(number: int) -> RollbackResult:
+    def result(number: int, settings: SettingsDifference) -> RollbackResult:
         counts = changes.counts
-        return RollbackResult(number, counts.new + counts.changed, counts.withdrawn)
+        return RollbackResult(number, counts.new + counts.changed, counts.withdrawn, settings)
 
     with database.roomy_session() as connection, planning_tables(connection):
         with database.read_on(connection):
             bank = bank_row(connection, bank_id)
             check_etag(bank, etag)
-            check_revision(revision, read_head(connection).revision, "revision")
+            newest = read_head(connection).revision
+            check_revision(revision, newest, "revision")
             if revision < 1:
                 raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
             changes = RollbackPlan(connection, bank.key, revision)
             changes.plan()
+            settings = find_restored(connection, bank, revision, newest)
         if dry_run:
-            return result(0)
+            return result(0, settings)
         return apply_change(database, changes, begin, record)

@@ -13,10 +13,12 @@ from featsvc.banks.sql.schema import (
     LABEL_SEPARATOR,
     entries,
     entry_signals,
+    has_expired,
     has_signal,
     is_live,
     live_entries,
 )
+from featsvc.banks.sql.times import now_us
 from featsvc.banks.sql.vector_models import check_dimensions
 from featsvc.banks.sql.view import StoreView, change_of, check_revision, live_at
 from featsvc.errors import InvalidInput
@@ -81,6 +83,9 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
         conditions.append(is_live)
     if entry_filter.external_id:
         conditions.append(has_external_id(entry_filter.external_id, entry_filter.source or None))
+    if entry_filter.expired is not None:
+        expired = has_expired(now_us())
+        conditions.append(expired if entry_filter.expired else ~expired)
     if entry_filter.source:
         conditions.append(table.source == entry_filter.source)
     framed = literal(LABEL_SEPARATOR) + table.labels + literal(LABEL_SEPARATOR)

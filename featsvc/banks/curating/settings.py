@@ -1,4 +1,4 @@
-"""Banks: create, update, delete."""
+"""Banks: create, update, delete, and restore the settings of an earlier revision."""
 
 import json
 from collections.abc import Mapping
@@ -7,8 +7,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from featsvc.banks.records import Bank, BankSettings, ChangeContext
+from featsvc.banks.records import (
+    Bank,
+    BankSettings,
+    ChangeContext,
+    SettingsDifference,
+)
 from featsvc.banks.results import WithdrawResult
+from featsvc.banks.sql.bank_settings import (
+    SETTING_COLUMNS,
+    difference,
+    keep_settings,
+    settings_at,
+    write_settings,
+)
 from featsvc.banks.sql.changes import (
     EntryCounts,
     IdempotentCall,
@@ -21,7 +33,8 @@ from featsvc.banks.sql.changes import (
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
 from featsvc.banks.sql.schema import banks, entries, is_live_bank, live_entries, planned_removals
-from featsvc.banks.sql.stored import bank_of, bank_row
+from featsvc.banks.sql.stored import StoredRow, bank_of, bank_row, settings_of
+from featsvc.banks.sql.view import StoreView
 from featsvc.errors import AlreadyExists, InvalidInput
 
 SETTINGS = tuple(field.name for field in fields(BankSettings))
@@ -39,10 +52,11 @@ def create(
                 f"bank_id: bank {bank_id!r} exists already; choose another id or update the bank"
             )
         pending = PendingRevision.begin(connection, bank_id, "create", context)
+        values = _columns(settings)
         connection.execute(
             insert(banks).values(
                 id=bank_id,
-                **_columns(settings),
+                **values,
                 settings_revision=pending.number,
                 revision=pending.number,
                 create_time=pending.now_us,
@@ -51,8 +65,10 @@ def create(
                 signal_counts="{}",
             )
         )
+        bank = bank_row(connection, bank_id)
+        keep_settings(connection, bank.key, pending.number, values)
         pending.record(connection)
-        return bank_of(bank_row(connection, bank_id))
+        return bank_of(bank)
 
     with database.write() as connection:
         call = IdempotentCall(context, "create", bank_id, settings)
@@ -72,28 +88,45 @@ def update_settings(
     def change() -> Bank:
         row = bank_row(connection, bank_id)
         check_etag(row, etag, settings_only=True)
-        bank = bank_of(row)
-        current = BankSettings(**{name: getattr(bank, name) for name in SETTINGS})
+        current = settings_of(row)
         settings = replace(current, **changes)
-        if settings == current:
-            return bank
-        pending = PendingRevision.begin(connection, bank_id, "update", context)
-        connection.execute(
-            update(banks)
-            .where(banks.c.key == row.key)
-            .values(
-                **_columns(settings),
-                settings_revision=pending.number,
-                revision=pending.number,
-                update_time=pending.now_us,
-            )
-        )
-        pending.record(connection)
-        return bank_of(bank_row(connection, bank_id))
+        if settings != current:
+            pending = PendingRevision.begin(connection, bank_id, "update", context)
+            values = _columns(settings)
+            write_settings(connection, row.key, pending.number, pending.now_us, values)
+            pending.record(connection)
+        return StoreView(connection).counted_bank(bank_id)
 
     with database.write() as connection:
         call = IdempotentCall(context, "update", bank_id, sorted(changes.items()))
         return run_once(connection, call, Bank, change)
+
+
+def find_restored(
+    connection: Connection, bank: StoredRow, revision: int, newest: int
+) -> SettingsDifference:
+    """Return what changes in a bank's settings if those of an earlier revision are restored.
+
+    They stay if they are not known, which the answer says, or if there was no bank. Raises
+    InvalidInput for settings that this build does not have.
+    """
+    restored = settings_at(connection, bank.key, revision)
+    if restored is None:
+        return SettingsDifference(unknown=difference(connection, bank, revision, newest).unknown)
+    settings_of(restored)
+    return difference(connection, bank, newest, revision)
+
+
+def restore_settings(
+    connection: Connection, pending: PendingRevision, bank: StoredRow, revision: int
+) -> SettingsDifference:
+    """Give a bank the settings of an earlier revision; returns and raises as `find_restored`."""
+    changes = find_restored(connection, bank, revision, pending.number - 1)
+    restored = settings_at(connection, bank.key, revision)
+    if changes and restored is not None:
+        values = {name: getattr(restored, name) for name in SETTING_COLUMNS}
+        write_settings(connection, bank.key, pending.number, pending.now_us, values)
+    return changes
 
 
 class _WithdrawAll(ChangePlan):

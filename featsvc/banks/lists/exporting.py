@@ -7,16 +7,18 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from featsvc.banks.lists.formats import Writer, get_written_format
 from featsvc.banks.sql.database import Database
-from featsvc.banks.sql.schema import entries, entry_signals
+from featsvc.banks.sql.schema import entries, entry_signals, has_expired
+from featsvc.banks.sql.times import now_us
 from featsvc.banks.sql.view import StoreView, check_revision, live_at
 from featsvc.signals.algorithms import get_algorithm
 
 _CHUNK_BYTES = 256 * 1024
+EXPIRED_ENTRIES = "expired entries"
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`dropped_fields`: fields that some entry has and the format cannot carry."""
+    """`dropped_fields`: what some entry has and the format cannot carry, and EXPIRED_ENTRIES."""
 
     dropped_fields: tuple[str, ...]
     chunks: Iterator[bytes]
@@ -29,8 +31,15 @@ def export(database: Database, bank_id: str, format_name: str, revision: int) ->
         view = StoreView(connection)
         revision = check_revision(revision, view.head.revision, "revision")
         live = and_(entries.c.bank_key == view.bank_key(bank_id), live_at(revision))
-        dropped = tuple(name for name in file_format.drops if _present(connection, live, name))
-    return Export(dropped, _chunks(database, live, file_format.header, write))
+        dropped = []
+        if "expire_time" in file_format.drops:
+            # Imported again they would never expire.
+            expired = has_expired(now_us())
+            if connection.scalar(select(exists().where(live, expired))):
+                dropped.append(EXPIRED_ENTRIES)
+            live = and_(live, ~expired)
+        dropped += [name for name in file_format.drops if _present(connection, live, name)]
+    return Export(tuple(dropped), _chunks(database, live, file_format.header, write))
 
 
 def _chunks(
@@ -67,7 +76,7 @@ def _present(connection: Connection, live: ColumnElement[bool], name: str) -> bo
         return _other_versions(connection, with_signals)
     count = select(func.count()).where(entry_signals.c.version == entries.c.version)
     conditions = {
-        "other algorithms": and_(with_signals, entry_signals.c.algorithm != "pdq"),
+        "algorithms other than pdq": and_(with_signals, entry_signals.c.algorithm != "pdq"),
         "variant": and_(with_signals, entry_signals.c.variant != "original"),
         "quality": and_(with_signals, entry_signals.c.quality.is_not(None)),
         "quarantined": and_(live, entries.c.quarantined),

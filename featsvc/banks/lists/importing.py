@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from featsvc.banks.lists import joining, merging, staging, withdrawing
+from featsvc.banks.lists import field_changes, joining, merging, staging, withdrawing
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import ChangeContext
 from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
@@ -101,8 +101,11 @@ class _Import:
         check_vectors(connection, self._bank_id, self.changes.growth(), store=False)
         elsewhere, safe = merging.count_elsewhere(connection, bank.key)
         unknown = withdrawing.count_unknown(connection, bank.key) if stager.any_withdrawn else 0
+        changed = self.changes.counts.changed
         self._summary = replace(
             summary,
+            changed_fields=field_changes.count_changed_fields(connection) if changed else {},
+            expired_entries=field_changes.count_expired(connection),
             in_other_banks=elsewhere,
             in_safe_lists=safe,
             unknown_withdrawals=unknown,

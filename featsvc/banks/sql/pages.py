@@ -53,5 +53,18 @@ def decode_number(token: str) -> int:
     return number
 
 
+def decode_counted(token: str) -> tuple[int | None, str]:
+    """Return the number and the text of a key `NUMBER TEXT`, None and "" for an empty token.
+
+    A list that counts all its rows does so for its first page, and carries the number in its
+    tokens. Raises InvalidInput.
+    """
+    number, _, text = decode_token(token).partition(" ")
+    counted = parse_number(number)
+    if token and counted is None:
+        raise _bad_token()
+    return counted, text
+
+
 def _bad_token() -> InvalidInput:
     return InvalidInput.at("page_token", "not a token of this server; start again without one")

@@ -6,6 +6,7 @@
     banks           settings and live counts; a deleted bank stays, with a removed_revision
     entries         one row per VERSION of an entry: live after change c where
                     added_change <= c < removed_change (NULL: still live)
+    bank_settings   the settings of a bank from a revision on; the newest are those of `banks`
     entry_signals   the signals of each version, each with the version of its algorithm: values of
                     different ones do not compare
     vector_models   the length of the vectors of each model
@@ -118,6 +119,22 @@ banks = Table(
     Index("banks_live", "id", unique=True, **_partial("removed_revision IS NULL")),
 )
 
+# A bank from a time before this table has its settings from the last change of that time on.
+bank_settings = Table(
+    "bank_settings",
+    metadata,
+    Column("revision", _Key, primary_key=True, autoincrement=False),
+    Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
+    Column("display_name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("safe", Boolean, nullable=False),
+    Column("thresholds", String, nullable=False),
+    Column("query_variants", String, nullable=False),
+    Column("engine", String(16), nullable=False),
+    Index("bank_settings_bank", "bank_key", "revision"),
+)
+
 entries = Table(
     "entries",
     metadata,
@@ -140,6 +157,7 @@ entries = Table(
     Index("entries_identity", "bank_key", "identity"),
     Index("entries_bank", "bank_key", "id"),
     Index("entries_removed", "removed_change", **_partial("removed_change IS NOT NULL")),
+    Index("entries_expiring", "bank_key", "expire_time", **_partial("expire_time IS NOT NULL")),
 )
 
 is_live_bank = banks.c.removed_revision.is_(None)
@@ -161,6 +179,11 @@ is_live = live_after(newest_change)
 def live_entries(bank_key: int, table: FromClause = entries) -> ColumnElement[bool]:
     """Select the live entries of a bank."""
     return and_(table.c.bank_key == bank_key, live_after(newest_change, table))
+
+
+def has_expired(now_us: int) -> ColumnElement[bool]:
+    """Select the entries that have expired at a time: they match nothing."""
+    return and_(entries.c.expire_time.is_not(None), entries.c.expire_time <= now_us)
 
 
 entry_signals = Table(

@@ -4,11 +4,19 @@ import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
-from featsvc.banks.records import Bank, BankMode, Entry, EntrySignal, Opinion, Revision
+from featsvc.banks.records import (
+    Bank,
+    BankMode,
+    BankSettings,
+    Entry,
+    EntrySignal,
+    Opinion,
+    Revision,
+)
 from featsvc.banks.sql.schema import LABEL_SEPARATOR, banks, is_live_bank
 from featsvc.banks.sql.times import from_us
 from featsvc.errors import NotFound, shown
@@ -80,16 +88,27 @@ def bank_row(connection: Connection, bank_id: str) -> StoredRow:
     return row
 
 
+def _settings(row: StoredRow) -> dict[str, Any]:
+    return {
+        "display_name": row.display_name,
+        "description": row.description,
+        "mode": BankMode(row.mode),
+        "safe": row.safe,
+        "thresholds": MappingProxyType(json.loads(row.thresholds)),
+        "query_variants": tuple(json.loads(row.query_variants)),
+        "engine": row.engine,
+    }
+
+
+def settings_of(row: StoredRow) -> BankSettings:
+    """Raises InvalidInput for a setting that this build does not have."""
+    return BankSettings(**_settings(row))
+
+
 def bank_of(row: StoredRow) -> Bank:
     return Bank(
         id=row.id,
-        display_name=row.display_name,
-        description=row.description,
-        mode=BankMode(row.mode),
-        safe=row.safe,
-        thresholds=MappingProxyType(json.loads(row.thresholds)),
-        query_variants=tuple(json.loads(row.query_variants)),
-        engine=row.engine,
+        **_settings(row),
         etag=f"{row.settings_revision:x}-{row.revision:x}",
         revision=row.revision,
         create_time=from_us(row.create_time),

@@ -1,7 +1,7 @@
 """Reads of the bank store, all at one revision."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -24,11 +24,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from featsvc.banks.records import Bank, Entry, Opinion, Revision, StoreHead
+from featsvc.banks.records import Bank, Entry, Opinion, Revision, SettingsDifference, StoreHead
+from featsvc.banks.sql.bank_settings import difference, with_setting_changes
 from featsvc.banks.sql.schema import (
     banks,
     entries,
     entry_signals,
+    has_expired,
     head,
     is_live,
     is_live_bank,
@@ -47,7 +49,7 @@ from featsvc.banks.sql.stored import (
     revision_of,
     signal_row,
 )
-from featsvc.banks.sql.times import from_us
+from featsvc.banks.sql.times import from_us, now_us
 from featsvc.errors import InvalidInput, NotFound, shown
 from featsvc.signals.algorithms import get_algorithm
 
@@ -89,6 +91,27 @@ class StoreView:
         """Raises NotFound."""
         return bank_of(bank_row(self.connection, bank_id))
 
+    def counted_bank(self, bank_id: str) -> Bank:
+        """Return a bank with its `expired_entries`. Raises NotFound."""
+        (bank,) = self.with_expired([self.bank(bank_id)])
+        return bank
+
+    def with_expired(self, found: Sequence[Bank]) -> tuple[Bank, ...]:
+        """Return the banks with the number of their live entries that have expired."""
+        rows = self.connection.execute(
+            select(banks.c.id, func.count().label("expired"))
+            .join_from(banks, entries)
+            .where(is_live_bank, banks.c.id.in_([bank.id for bank in found]))
+            .where(is_live, has_expired(now_us()))
+            .group_by(banks.c.id)
+        )
+        expired = {row.id: row.expired for row in rows}
+        return tuple(replace(bank, expired_entries=expired.get(bank.id, 0)) for bank in found)
+
+    def settings_difference(self, bank_id: str, first: int, second: int) -> SettingsDifference:
+        """Return the settings of a bank that differ between two revisions. Raises NotFound."""
+        return difference(self.connection, bank_row(self.connection, bank_id), first, second)
+
     def matchable_entries(self, bank: Bank) -> ColumnElement[bool]:
         """Select live entries that are neither quarantined nor, unless in a safe list, negative.
 
@@ -102,10 +125,7 @@ class StoreView:
 
     def holds_matchable(self, bank: Bank) -> bool:
         """Return whether a search of the bank can match any of its entries."""
-        expired = entries.c.expire_time <= time.time_ns() // 1000
-        found = exists().where(
-            self.matchable_entries(bank), or_(entries.c.expire_time.is_(None), ~expired)
-        )
+        found = exists().where(self.matchable_entries(bank), ~has_expired(now_us()))
         return bool(self.connection.execute(select(found)).scalar())
 
     def bank_key(self, bank_id: str) -> int:
@@ -191,7 +211,8 @@ class StoreView:
         if bank_id:
             page = page.where(revisions.c.bank_id == bank_id)
         page = page.order_by(revisions.c.revision.desc()).limit(limit)
-        return tuple(revision_of(row) for row in self.connection.execute(page))
+        lines = [revision_of(row) for row in self.connection.execute(page)]
+        return with_setting_changes(self.connection, lines)
 
     def signals_where(
         self, algorithm: str, condition: ColumnElement[bool]

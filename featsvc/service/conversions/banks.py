@@ -21,6 +21,7 @@ from featsvc.banks.records import (
     EntrySignal,
     Opinion,
     Revision,
+    SettingsDifference,
     check_variant,
     parse_number,
 )
@@ -110,6 +111,7 @@ def bank_message(bank: Bank) -> pb.Bank:
         create_time=timestamp(bank.create_time),
         update_time=timestamp(bank.update_time),
         etag=bank.etag,
+        expired_entries=bank.expired_entries,
     )
 
 
@@ -183,6 +185,7 @@ def entry_filter(message: pb.ListEntriesRequest) -> EntryFilter:
         max_distance=message.max_distance,
         revision=message.revision,
         show_withdrawn=message.show_withdrawn,
+        expired=message.expired if message.HasField("expired") else None,
     )
 
 
@@ -275,12 +278,21 @@ def revision_message(revision: Revision) -> pb.Revision:
         added_entries=revision.added_entries,
         withdrawn_entries=revision.withdrawn_entries,
         changed_entries=revision.changed_entries,
+        setting_changes=setting_change_messages(revision.settings),
+        settings_unknown=revision.settings.unknown,
     )
+
+
+def setting_change_messages(settings: SettingsDifference) -> list[pb.SettingChange]:
+    return [pb.SettingChange(name=c.name, old=c.old, new=c.new) for c in settings.changes]
 
 
 def change_message(change: EntryChange) -> pb.DiffRevisionsResponse.Change:
     return pb.DiffRevisionsResponse.Change(
-        kind=_CHANGE[change.kind], entry=entry_message(change.entry)
+        kind=_CHANGE[change.kind],
+        entry=entry_message(change.entry),
+        changed_fields=change.changed_fields,
+        older=None if change.older is None else entry_message(change.older),
     )
 
 

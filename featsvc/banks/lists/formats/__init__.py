@@ -117,7 +117,7 @@ _TABLE = (
         read=pdq_text.read,
         detects=lambda head: any(map(pdq_text.is_row, head.lines)),
         write=pdq_text.write,
-        drops=("other algorithms", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals"),
+        drops=("algorithms other than pdq", *_ENTRY_FIELDS, *_SIGNAL_FIELDS, "grouped signals"),
     ),
     Format(
         name="ncmec-xml",
