@@ -163,6 +163,8 @@ class Bank(BankSettings):
     entry_count: int
     signal_counts: Mapping[str, int]
     """Algorithm -> live signals."""
+    import_map: Mapping[str, str] = field(default_factory=dict)
+    """Our columns -> those of the tables that are imported into the bank, as last given."""
 
     @property
     def signal_count(self) -> int:

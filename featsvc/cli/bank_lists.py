@@ -58,6 +58,24 @@ _COUNTS = {
 @click.option(
     "--format", "file_format", default="", help="Of the list. Default: detected from the content."
 )
+@click.option(
+    "--algorithm", default="", help="Of bare hashes, such as sha256. Default: by their length."
+)
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="OURS=THEIRS,...",
+    help="Columns of a table, as in algorithm=type,signal=value. The bank remembers them; '' makes "
+    "it forget.",
+)
+@click.option(
+    "--ignore-column",
+    "ignored_columns",
+    multiple=True,
+    metavar="NAME",
+    help="A column that is not read. Repeatable.",
+)
 @click.option("--source", default="", help="Where the list comes from.")
 @click.option("--label", "labels", multiple=True, help="A label for every entry. Repeatable.")
 @dry_run_option
@@ -71,6 +89,9 @@ def import_file(
     file: Path,
     bank_id: str,
     file_format: str,
+    algorithm: str,
+    maps: tuple[str, ...],
+    ignored_columns: tuple[str, ...],
     source: str,
     labels: tuple[str, ...],
     dry_run: bool,
@@ -104,6 +125,9 @@ def import_file(
         file_name="" if piped else printable(file.name),
         file_bytes=0 if piped else file.stat().st_size,
         context=context,
+        algorithm=algorithm,
+        column_map=_column_map(maps),
+        ignored_columns=ignored_columns,
     )
     rejected = _RejectedRows(file)
     if replace and not (dry_run or yes):
@@ -146,6 +170,22 @@ def import_file(
             f"{output.counted(bad_rows, 'bad row')}, so nothing was imported; correct the file, or "
             "pass --skip-bad"
         )
+
+
+def _column_map(maps: Sequence[str]) -> dict[str, str]:
+    """Parse the values of --map; an empty one makes the bank forget its map."""
+    if maps == ("",):
+        return {"": ""}
+    columns: dict[str, str] = {}
+    for pair in (pair for text in maps for pair in text.split(",")):
+        ours, sign, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and sign and theirs):
+            raise click.UsageError(
+                f"--map: {pair!r} is not OURS=THEIRS, as in --map algorithm=type,signal=value"
+            )
+        if columns.setdefault(ours, theirs) != theirs:
+            raise click.UsageError(f"--map: {ours} is given twice")
+    return columns
 
 
 class _RejectedRows:
@@ -246,6 +286,7 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         count = getattr(result.summary, name)
         if count or name == "rows":
             click.echo(f"{count:>12,} {what}")
+    _print_columns(result)
     if dry_run:
         click.echo("dry run: nothing was changed")
     elif not result.revision:
@@ -256,6 +297,16 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
         click.echo(f"committed as revision {result.revision} after {seconds:.1f} s{rate}")
         if not result.served:
             click.echo("the service does not search this revision yet, but will soon", err=True)
+
+
+def _print_columns(result: banks_pb2.ImportEntriesResponse) -> None:
+    """Print how the columns of a table were read, as far as the list did not say it itself."""
+    if result.column_map:
+        columns = ", ".join(f"{ours} = {theirs}" for ours, theirs in result.column_map.items())
+        remembered = ", as remembered from an earlier import" if result.map_remembered else ""
+        click.echo(f"columns: {columns}{remembered}")
+    if result.unread_columns:
+        click.echo(f"columns not read: {', '.join(result.unread_columns)}")
 
 
 @click.command()

@@ -5,7 +5,7 @@ Nothing is locked while the file is read and parsed, which takes as long as its 
 ends with the plan.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from sqlalchemy import Connection, Table
 
-from featsvc.banks.lists.formats.rows import ImportRow, bad_row
+from featsvc.banks.lists.formats.rows import ImportRow, LeftOut, bad_row
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager, WithdrawalRow
 from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
@@ -65,11 +65,17 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
     """Write the good rows of a file into the staging tables."""
     bad_count = low_information = unmatchable = unstable = 0
     bad: list[BadRow] = []
+    left_out: Counter[str] = Counter()
+    rows = 0
     stager = Stager(options)
     numbered = enumerate(file, 1)
     while chunk := list(islice(numbered, _BATCH_ROWS)):
         batch: list[StagedRow] = []
         for number, read in chunk:
+            if isinstance(read, LeftOut):
+                left_out[read.kind] += read.count
+                continue
+            rows += 1
             row: ImportRow | BadRow | list[StagedRow] = read
             if isinstance(read, ImportRow) and (not bad_count or options.skip_bad):
                 row = _staged(stager, number, read)
@@ -82,17 +88,18 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
                 unstable += read.unstable_signals if isinstance(read, ImportRow) else 0
         del bad[MAX_BAD_ROWS_KEPT:]
         stager.trim()
-        low, never = _count_weak(row for _, row in chunk if not isinstance(row, BadRow))
+        low, never = _count_weak(row for _, row in chunk if isinstance(row, ImportRow))
         low_information += low
         unmatchable += never
         write(connection, stager, batch)
     summary = ImportSummary(
-        rows=file.rows_read,
+        rows=rows,
         bad_rows=bad_count,
         bad=tuple(bad),
         low_information=low_information,
         unmatchable_signals=unmatchable,
         unstable_signals=unstable,
+        left_out=dict(left_out),
     )
     return StagedRows(summary, stager)
 

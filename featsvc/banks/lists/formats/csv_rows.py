@@ -1,23 +1,46 @@
-"""Our CSV, and the CSV of `tx dataset`. The header names the columns, in any order.
+"""Tables of text: our CSV, that of `tx dataset`, and those of others. The header names the columns.
 
     algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
+    external_id;md5;sha1;pdq
     signal_type,signal_str,collab,category,tags
 
-`algorithm` and `signal` (`signal_type` and `signal_str`) are required. `signal` is hex, the text of
-an algorithm that is only stored, or for `raw_text` the text to be hashed. Labels are separated by
-`;` (tags by blanks). `opinion` is positive, negative, disputed or empty; `expire_time` is ISO 8601
-(UTC if it has no offset); `withdrawn` is true, false or empty. Quoting is that of RFC 4180; a
+`columns` says which names are known, `dialect` which delimiters. `signal` is hex, the text of an
+algorithm that is only stored, or for `raw_text` the text to be hashed. Labels are separated by `;`
+(tags of `tx` by blanks). `opinion` is positive, negative, disputed or empty; `expire_time` is ISO
+8601 (UTC if it has no offset); `withdrawn` is true, false or empty. Quoting is that of RFC 4180; a
 quoted field may span lines, and a row has the number of the line it begins on.
+
+Lines that begin with `#` are comments, before the header and after it, except for rows whose first
+cell may begin so: that of a column of free text.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from featsvc.banks.lists.formats.bare_hashes import AmbiguousHash, algorithm_of_digits
+from featsvc.banks.lists.formats.columns import (
+    COLUMNS,
+    REQUIRED,
+    UNNAMED,
+    UNREAD,
+    Columns,
+    columns_of,
+    looks_like_header,
+    plain,
+)
+from featsvc.banks.lists.formats.dialect import (
+    COMMENT,
+    declared_delimiter,
+    delimiter_of,
+    likely_delimiter,
+    split,
+)
 from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import (
     ImportRow,
     bad_row,
@@ -37,6 +60,9 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
+from featsvc.signals.algorithms import ALGORITHMS, Kind
+
+T = TypeVar("T")
 
 
 class Cells(NamedTuple):
@@ -55,9 +81,7 @@ class Cells(NamedTuple):
     withdrawn: str = ""
 
 
-REQUIRED = ("algorithm", "signal")
-COLUMNS = Cells._fields
-HEADER = (",".join(COLUMNS) + "\n").encode()
+HEADER = (",".join(Cells._fields) + "\n").encode()
 # Columns of tx -> ours.
 _TX_COLUMNS = {
     "signal_type": "algorithm",
@@ -74,45 +98,129 @@ MAX_OPEN_BYTES = 64 * 1024
 """Limit of a row that spans lines: an open quote must not swallow the list."""
 
 
-def is_header(line: str) -> bool:
-    return all(name in _names(line) for name in REQUIRED)
+_OF_PICTURES = frozenset(a.name for a in ALGORITHMS.values() if a.kind is Kind.PICTURE)
+"""Algorithms that have a quality."""
+_FREE_TEXT = frozenset({"external_id", "labels", "source", "note", UNREAD})
+"""Columns whose cells may begin with `#`."""
+
+
+def is_header(lines: Sequence[str], reading: Reading) -> bool:
+    """Return whether the first of these lines that is no comment names columns of signals.
+
+    If the sender told which columns are which, it must: the reader says what is missing.
+    """
+    told = {"column_map", "ignored_columns"}.intersection(reading.options)
+    return bool(told) or _header(lines, reading) is not None
 
 
 def is_tx_header(line: str) -> bool:
-    return {"signal_type", "signal_str"} <= set(_names(line))
+    return {"signal_type", "signal_str"} <= {plain(name) for name in line.split(",")}
 
 
-def _names(line: str) -> list[str]:
-    return [name.strip().strip('"').lower() for name in line.split(",")]
+def _header(lines: Iterable[str], reading: Reading) -> tuple[str, str] | None:
+    """Return the header and its delimiter, None if there is none."""
+    declared = ""
+    for line in lines:
+        if line.startswith(COMMENT) or not line.strip():
+            continue
+        if not declared and (declared := declared_delimiter(line)):
+            continue
+        found = declared or delimiter_of(line, lambda cells: looks_like_header(cells, reading))
+        if not found and looks_like_header([line], reading):
+            found = ","
+        fits = found and looks_like_header(split(line, found), reading)
+        return (line, found) if fits else None
+    return None
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
+def read(chunks: Iterable[bytes], reading: Reading | None = None) -> Iterator[ImportRow | BadRow]:
     """Raises InvalidInput for an unknown header: no row could be trusted."""
+    told = reading or Reading()
+    return table_rows(
+        chunks,
+        lambda line, fields, delimiter: _parser(fields, told, line, delimiter).parse,
+        lambda header: _delimiter(header, told),
+    )
+
+
+def table_rows(
+    chunks: Iterable[bytes],
+    parser_of: Callable[[int, list[str], str], Callable[[int, list[str]], T | None]],
+    choose_delimiter: Callable[[str], str] = lambda _: ",",
+) -> Iterator[T | BadRow]:
+    """Parse the rows of a table by what `parser_of` makes of its header.
+
+    It gets the line, the fields and the delimiter, which `choose_delimiter` chooses by the header.
+    Rows that are parsed to None are left out. Raises InvalidInput for a header that is not CSV.
+    """
     lines = Lines(chunks)
-    parser = None
+    header = _read_header(lines, choose_delimiter)
+    yield from lines.take_bad()
+    if header is None:
+        return
+    parse, delimiter = parser_of(*header), header[-1]
     for text in lines:
-        line, fields, error = lines.number, text.split(","), ""
+        line, fields, error = lines.number, text.split(delimiter), ""
         if '"' in text:
-            fields, error = _quoted(text, lines)
-        if error and parser is None:
-            raise InvalidInput(f"line {line}: {error}", field="header")
+            fields, error = _quoted(text, lines, delimiter)
         if error:
             yield bad_row(line, "", error, "")
-        elif not fields[0] and not "".join(fields).strip():
-            pass
-        elif parser is None:
-            parser = _Parser(_columns(line, fields), tx="signal_type" in _names(fields[0]))
-        else:
-            yield parser.parse(line, fields)
+        elif fields[0] or "".join(fields).strip():
+            row = parse(line, fields)
+            if row is not None:
+                yield row
         if lines.bad:
             yield from lines.take_bad()
     yield from lines.take_bad()
 
 
-def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
+def _read_header(
+    lines: Lines, choose_delimiter: Callable[[str], str]
+) -> tuple[int, list[str], str] | None:
+    """Return line, fields and delimiter of the header, None for a list without one."""
+    declared = ""
+    for text in lines:
+        if not text or text.isspace() or text.startswith(COMMENT):
+            continue
+        if not declared and (declared := declared_delimiter(text)):
+            continue
+        delimiter = declared or choose_delimiter(text)
+        line, fields, error = lines.number, text.split(delimiter), ""
+        if '"' in text:
+            fields, error = _quoted(text, lines, delimiter)
+        if error:
+            raise InvalidInput(f"line {line}: {error}", field="header")
+        if any(map(str.strip, fields)):
+            return line, fields, delimiter
+    return None
+
+
+def _delimiter(header: str, reading: Reading) -> str:
+    found = delimiter_of(header, lambda cells: looks_like_header(cells, reading))
+    return found or likely_delimiter(header) or ","
+
+
+def _parser(fields: Sequence[str], reading: Reading, line: int, delimiter: str) -> "_Parser":
+    """Raises InvalidInput for an unknown header."""
+    names = [plain(name) for name in fields]
+    if "signal_type" in names and "signal_str" in names and not reading.column_map:
+        names = [_TX_COLUMNS.get(name, name) for name in names]
+        return _Parser(columns_of(names, reading, line), reading, delimiter, tx=True)
+    columns = columns_of(fields, reading, line)
+    kind = _WideParser if columns.wide else _Parser
+    return kind(columns, reading, delimiter)
+
+
+def _quoted(text: str, lines: Lines, delimiter: str) -> tuple[list[str], str]:
     """Return the fields of a row with quotes, which may span lines, or [] and the error."""
+    rows = csv.reader(
+        _capped(text, lines),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=f'{delimiter} "' in text,
+    )
     try:
-        return next(csv.reader(_capped(text, lines), strict=True)), ""
+        return next(rows), ""
     except (csv.Error, _RowTooLong) as exc:
         # The lines that an open quote swallowed are lost; the next line is a new row.
         return [], f"not CSV: {exc}"
@@ -135,49 +243,41 @@ class _RowTooLong(Exception):
         )
 
 
-def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in header)
-    if "signal_type" in names:
-        names = tuple(_TX_COLUMNS.get(name, name) for name in names)
-    for name in names:
-        if name not in COLUMNS:
-            raise InvalidInput(
-                f"line {line}: unknown column {shown(name)!r}; known are {', '.join(COLUMNS)}",
-                field="header",
-            )
-    for name in (*REQUIRED, *names):
-        if names.count(name) != 1:
-            raise InvalidInput(
-                f"line {line}: the column {name} must occur once, not {names.count(name)} times",
-                field="header",
-            )
-    return names
-
-
 class _Parser:
     """Parses the fields of rows. Cells that many rows share are parsed once."""
 
-    def __init__(self, columns: tuple[str, ...], *, tx: bool) -> None:
-        self._columns = columns
+    def __init__(
+        self, columns: Columns, reading: Reading, delimiter: str, *, tx: bool = False
+    ) -> None:
+        self._columns = columns.names
+        self._delimiter = delimiter
         self._tx = tx
-        index = {name: i for i, name in enumerate(columns)}
-        self._algorithm, self._signal = index["algorithm"], index["signal"]
-        self._external_id = index.get("external_id", -1)
-        shared = [index[name] for name in columns if name not in (*REQUIRED, "external_id")]
-        # The key of `_known`: a text or a tuple of texts; any column serves if there are no others.
-        self._key = itemgetter(*(shared or [self._algorithm]))
+        self._given = listed_algorithm(reading.algorithm) if reading.algorithm else ""
+        self._algorithm, self._signal = columns.index("algorithm"), columns.index("signal")
+        if self._algorithm >= 0 and self._given:
+            raise InvalidInput.at(
+                "algorithm", "the list has a column that names it; leave the option out"
+            )
+        self._external_id = columns.index("external_id")
+        self._unnamed = tuple(i for i, n in enumerate(columns.names) if n == UNNAMED)
+        shared = [i for i, n in enumerate(columns.names) if n in COLUMNS[len(REQUIRED) + 1 :]]
+        # The key of `_known`: a text or a tuple of texts; nothing if no column is shared.
+        self._key = itemgetter(*shared) if shared else _no_key
         self._known: dict[object, _SharedCells] = {}
         self._algorithms: dict[str, str] = {}
 
-    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
-        if len(fields) != len(self._columns):
-            reason = f"the row has {len(fields)} fields, the header has {len(self._columns)}"
-            return bad_row(line, "", reason, ",".join(fields))
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow | None:
+        """Return None for a comment."""
         try:
-            name = fields[self._algorithm]
-            algorithm = self._algorithms.get(name)
-            if algorithm is None:
-                algorithm = self._algorithms[name] = listed_algorithm(name)
+            if len(fields) != len(self._columns) or self._unnamed:
+                fields = self._repaired(fields)
+            if self._algorithm >= 0:
+                name = fields[self._algorithm]
+                algorithm = self._algorithms.get(name)
+                if algorithm is None:
+                    algorithm = self._algorithms[name] = listed_algorithm(name)
+            else:
+                algorithm = self._given or algorithm_of_digits(fields[self._signal])
             key = self._key(fields)
             shared = self._known.get(key) or self._remember(key, fields)
             signals = parse_listed_signals(
@@ -185,9 +285,33 @@ class _Parser:
             )
             external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except AmbiguousHash:
+            raise
         except InvalidInput as exc:
-            return bad_row(line, exc.field, str(exc), ",".join(fields))
+            return self._bad(line, fields, exc)
         return ImportRow(line, signals, external_id, *shared.fields)
+
+    def _bad(self, line: int, fields: Sequence[str], exc: InvalidInput) -> BadRow | None:
+        if fields[0].startswith(COMMENT) and self._columns[0] not in _FREE_TEXT:
+            return None
+        return bad_row(line, exc.field, str(exc), self._delimiter.join(fields))
+
+    def _repaired(self, fields: list[str]) -> list[str]:
+        """Return as many fields as there are columns. Raises InvalidInput.
+
+        Fields beyond them, and those of columns without a name, must be blank.
+        """
+        columns = len(self._columns)
+        named = max(i for i, name in enumerate(self._columns) if name != UNNAMED) + 1
+        if len(fields) < named or any(field.strip() for field in fields[columns:]):
+            raise InvalidInput(f"the row has {len(fields)} fields, the header has {columns}")
+        fields = fields[:columns] + [""] * (columns - len(fields))
+        for i in self._unnamed:
+            if fields[i].strip():
+                raise InvalidInput(
+                    f"field {i + 1} has a value, but its column has no name in the header"
+                )
+        return fields
 
     def _remember(self, key: object, fields: Sequence[str]) -> "_SharedCells":
         if len(self._known) >= _CACHED_CELLS:
@@ -195,6 +319,55 @@ class _Parser:
         cells = dict(zip(self._columns, fields, strict=True))
         shared = self._known[key] = _parse_shared(cells, tx=self._tx)
         return shared
+
+
+def _no_key(_: object) -> object:
+    return None
+
+
+class _WideParser(_Parser):
+    """Parses rows with a column for each algorithm."""
+
+    def __init__(self, columns: Columns, reading: Reading, delimiter: str) -> None:
+        super().__init__(columns, reading, delimiter)
+        if self._given:
+            raise InvalidInput.at(
+                "algorithm", "the columns of the list are named for it; leave the option out"
+            )
+        self._signals = [
+            (i, name)
+            for i, name in enumerate(columns.names)
+            if name not in (*COLUMNS, UNREAD, UNNAMED)
+        ]
+
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow | None:
+        try:
+            if len(fields) != len(self._columns) or self._unnamed:
+                fields = self._repaired(fields)
+            key = self._key(fields)
+            shared = self._known.get(key) or self._remember(key, fields)
+            signals = tuple(
+                signal
+                for i, name in self._signals
+                if fields[i].strip()
+                for signal in parse_listed_signals(
+                    name,
+                    fields[i],
+                    field=name,
+                    variant=shared.variant,
+                    quality=shared.quality if name in _OF_PICTURES else None,
+                )
+            )
+            external_id = fields[self._external_id].strip() if self._external_id >= 0 else ""
+            withdrawal = shared.fields[-2] and external_id
+            if not signals and not withdrawal:
+                raise InvalidInput("the row has no signal: all of these columns are empty")
+            check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except AmbiguousHash:
+            raise
+        except InvalidInput as exc:
+            return self._bad(line, fields, exc)
+        return ImportRow(line, signals, external_id, *shared.fields)
 
 
 class _SharedCells(NamedTuple):

@@ -39,6 +39,10 @@ def decode_record(decoder: msgspec.json.Decoder[T], record: bytes | str) -> T:
     except msgspec.DecodeError as exc:
         _, _, column = str(exc).partition("`$.")
         raise InvalidInput(f"not a record: {exc}", field=column.rstrip("`")) from None
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(
+            f"not a record: 0x{exc.object[exc.start]:02x} in one of its texts is not UTF-8"
+        ) from None
 
 
 class _Scanner:

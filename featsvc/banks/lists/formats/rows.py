@@ -1,5 +1,7 @@
 """The row that every format is read into, and what is common to parsing all formats."""
 
+import base64
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,7 +17,7 @@ from featsvc.banks.records import (
     check_variant,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput, shown
+from featsvc.errors import InvalidInput, InvalidSignal, shown
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
 
@@ -62,6 +64,13 @@ def check_row(row: ImportRow) -> None:
         utc_time(row.expire_time, field="expire_time")
 
 
+class LeftOut(NamedTuple):
+    """Something that a list holds and a bank does not keep; `kind` is a noun: `url`."""
+
+    kind: str
+    count: int = 1  # type: ignore[assignment]  # no method of it is called
+
+
 RAW_TEXT = "raw_text"
 """A text itself instead of its hash (ThreatExchange's TEXT_STRING): it is hashed, and not kept."""
 _FOREIGN_NAMES = {
@@ -78,6 +87,8 @@ _FOREIGN_NAMES = {
 }
 """Names of signal types in exchanged lists, for each of our names."""
 _OUR_NAMES = {foreign: ours for ours, names in _FOREIGN_NAMES.items() for foreign in names}
+_HEX = re.compile("[0-9a-fA-F]*")
+_BASE64 = re.compile("[0-9A-Za-z+/]*|[0-9A-Za-z_-]*")
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
 """Digits of algorithms whose hex is whole bytes: a shortcut for most values."""
 
@@ -138,8 +149,35 @@ def parse_listed_signal(
         if len(value) * 2 == len(text):
             return EntrySignal(algorithm, value, variant, quality)
     kind = get_algorithm(algorithm)
-    value = kind.distance.parse_listed(kind, text, field=field)
+    try:
+        value = kind.distance.parse_listed(kind, text, field=field)
+    except InvalidSignal:
+        other = _other_spelling(text.strip(), kind.bits)
+        if other is None:
+            raise
+        value = other
     return EntrySignal(algorithm, value, variant, quality)
+
+
+def _other_spelling(text: str, bits: int) -> bytes | None:
+    """Parse `0x` and hex, or base64 of exactly so many bits; None for anything else."""
+    if not bits or bits % 8:
+        return None
+    if text[:2] in ("0x", "0X"):
+        digits = text[2:]
+        is_hex = len(digits) * 4 == bits and _HEX.fullmatch(digits)
+        return bytes.fromhex(digits) if is_hex else None
+    encoded = text.rstrip("=")
+    if len(encoded) != -(-bits // 6) or not _BASE64.fullmatch(encoded):
+        return None
+    value = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=_altchars(encoded))
+    # The bits that fill the last letter must be zero: only one text is a value.
+    whole = base64.b64encode(value, _altchars(encoded)).rstrip(b"=")
+    return value if len(value) * 8 == bits and whole == encoded.encode() else None
+
+
+def _altchars(encoded: str) -> bytes:
+    return b"-_" if "-" in encoded or "_" in encoded else b"+/"
 
 
 def clean_labels(labels: Iterable[str]) -> tuple[str, ...]:
