@@ -55,7 +55,11 @@ def import_list(client: Client, bank: str, path: Path) -> banks_pb2.ImportEntrie
 
     def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
         options = banks_pb2.ImportOptions(
-            parent=f"banks/{bank}", file_name=path.name, file_bytes=path.stat().st_size
+            parent=f"banks/{bank}",
+            file_name=path.name,
+            file_bytes=path.stat().st_size,
+            # Random hashes prove nothing, so the format of bare ones must be named.
+            format=path.name,
         )
         yield banks_pb2.ImportEntriesRequest(options=options)
         with path.open("rb") as file:

@@ -75,7 +75,7 @@ def bench_live_visible(compare: Compare, served: tuple[BankStore, Follower, Path
     def wait_s() -> float:
         # At a random moment between two polls.
         time.sleep(random.uniform(0, 0.1))
-        content = b"%064x\n" % next(numbers)
+        content = b"%064x,\n" % next(numbers)
         revision = store.import_entries("b", list_file(content)).revision
         committed = time.perf_counter()
         while follower.snapshot.revision < revision:

@@ -87,7 +87,7 @@ def visible(service: Running, store: BankStore) -> list[float]:
     with each_worker(service.address) as stubs, progress("changes", CHANGES) as step:
         for number in range(CHANGES):
             time.sleep(0.03 + 0.1 * (number * 0.618 % 1))
-            file = list_file(b"%064x\n" % (number + 1))
+            file = list_file(b"%064x,\n" % (number + 1))
             revision = store.import_entries("small", file, ImportOptions(replace=True)).revision
             committed = time.perf_counter()
             left = list(stubs)

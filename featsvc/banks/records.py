@@ -164,6 +164,8 @@ class Bank(BankSettings):
     signal_counts: Mapping[str, int]
     """Algorithm -> live signals."""
     expired_entries: int = 0
+    import_map: Mapping[str, str] = field(default_factory=dict)
+    """Our columns -> those of the tables that are imported into the bank, as last given."""
 
     @property
     def signal_count(self) -> int:

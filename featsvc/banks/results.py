@@ -4,7 +4,7 @@ Results of changes are stored as JSON for retries: their field names are part of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import NamedTuple
 
@@ -75,7 +75,9 @@ class ImportOptions:
 
     Rows without a source get `source`; it and the external id identify a row's entry, also in a
     withdrawal. All rows get `labels`. With `replace` the entries of the list's sources that it does
-    not hold are withdrawn. With an `etag` the bank must still be in that state.
+    not hold are withdrawn. With an `etag` the bank must still be in that state. `algorithm` is that
+    of bare hashes. `column_map` maps our columns to those of a table; it is remembered with the
+    bank, and {"": ""} forgets it. `ignored_columns` of a table are not read.
     """
 
     source: str = ""
@@ -84,10 +86,24 @@ class ImportOptions:
     skip_bad: bool = False
     replace: bool = False
     etag: str = ""
+    algorithm: str = ""
+    column_map: Mapping[str, str] = field(default_factory=dict)
+    ignored_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_text("source", self.source, MAX_SOURCE_BYTES)
+
+    def __repr__(self) -> str:
+        # Retries are identified by it: at their defaults, later fields read as before they were.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        later = ("algorithm", "column_map", "ignored_columns")
+        shown = (f"{k}={v!r}" for k, v in values.items() if v or k not in later)
+        return f"ImportOptions({', '.join(shown)})"
+
+    @property
+    def forgets_map(self) -> bool:
+        return dict(self.column_map) == {"": ""}
 
 
 DEFAULT_IMPORT = ImportOptions()
@@ -95,13 +111,21 @@ DEFAULT_IMPORT = ImportOptions()
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """`revision` is 0 if nothing changed; `refused`: bad rows prevented the import."""
+    """`revision` is 0 if nothing changed; `refused`: bad rows prevented the import.
+
+    `column_map` is the map that was used, our columns -> the list's; `map_remembered`: it was that
+    of an earlier import. `unread_columns` are columns of the list that say nothing about entries,
+    and those that were ignored.
+    """
 
     summary: ImportSummary
     revision: int
     refused: bool
     format: str
     sha256: str
+    column_map: Mapping[str, str] = field(default_factory=dict)
+    map_remembered: bool = False
+    unread_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from featsvc.cli.curating import (
 from featsvc.cli.inputs import STDIN, printable
 from featsvc.cli.messages import message_json
 from featsvc.cli.remote import remote_command, with_client
-from featsvc.cli.words import counted, echo
+from featsvc.cli.words import counted, echo, plural
 
 _CHUNK_BYTES = 2**18
 _SHOWN_BAD_ROWS = 20
@@ -70,6 +70,27 @@ _NOTES = {
 @click.option(
     "--label", "labels", metavar="LABEL", multiple=True, help="A label for every entry. Repeatable."
 )
+@click.option(
+    "--algorithm",
+    metavar="NAME",
+    default="",
+    help="Algorithm of bare hashes, such as sha256. Default: by their length.",
+)
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="OURS=THEIRS,...",
+    help="Columns of a table, as in algorithm=type,signal=value. The bank remembers them; '' makes "
+    "it forget.",
+)
+@click.option(
+    "--ignore-column",
+    "ignored_columns",
+    multiple=True,
+    metavar="NAME",
+    help="A column that is not read. Repeatable.",
+)
 @dry_run_option
 @click.option("--skip-bad", is_flag=True, help="Import the good rows even if some are bad.")
 @click.option("--replace", is_flag=True, help="Withdraw entries that the file does not hold.")
@@ -81,6 +102,9 @@ def import_file(
     file: Path,
     bank_id: str,
     file_format: str,
+    algorithm: str,
+    maps: tuple[str, ...],
+    ignored_columns: tuple[str, ...],
     source: str,
     labels: tuple[str, ...],
     dry_run: bool,
@@ -114,6 +138,9 @@ def import_file(
         file_name="" if piped else printable(file.name),
         file_bytes=0 if piped else file.stat().st_size,
         context=context,
+        algorithm=algorithm,
+        column_map=_column_map(maps),
+        ignored_columns=ignored_columns,
     )
     rejected = _RejectedRows(file)
     if replace and not (dry_run or yes):
@@ -158,6 +185,22 @@ def import_file(
 
 def _in_brackets(text: str) -> str:
     return f" ({text})" if text else ""
+
+
+def _column_map(maps: Sequence[str]) -> dict[str, str]:
+    """Parse the values of --map; an empty one makes the bank forget its map."""
+    if maps == ("",):
+        return {"": ""}
+    columns: dict[str, str] = {}
+    for pair in (pair for text in maps for pair in text.split(",")):
+        ours, sign, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and sign and theirs):
+            raise click.UsageError(
+                f"--map: {pair!r} is not OURS=THEIRS, as in --map algorithm=type,signal=value"
+            )
+        if columns.setdefault(ours, theirs) != theirs:
+            raise click.UsageError(f"--map: {ours} is given twice")
+    return columns
 
 
 class _RejectedRows:
@@ -268,6 +311,7 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
             echo(f"  {counted(count, what)} {remark}")
     for kind, count in sorted(summary.left_out.items(), key=lambda item: (-item[1], item[0])):
         echo(f"  {count:,} {_of_kind(kind, count)}: not kept")
+    _print_columns(result)
     if dry_run:
         echo("dry run: nothing was changed")
     elif not result.revision:
@@ -283,9 +327,8 @@ def _of_kind(kind: str, count: int) -> str:
     if kind == "other kinds":
         return "others" if count > 1 else "other"
     first, blank, rest = kind.partition(" ")
-    if count == 1 or not (first.isascii() and first.isalpha() and first.islower()):
-        return kind
-    return f"{first}{'es' if first.endswith('s') else 's'}{blank}{rest}"
+    is_noun = first.isascii() and first.isalpha() and first.islower()
+    return f"{plural(first)}{blank}{rest}" if is_noun and count > 1 else kind
 
 
 def _changes(summary: banks_pb2.ImportSummary) -> str:
@@ -295,6 +338,16 @@ def _changes(summary: banks_pb2.ImportSummary) -> str:
         if count := getattr(summary, f"{kind}_entries"):
             parts.append(f"{count:,} {kind}" if parts else counted(count, f"{kind} entry"))
     return ", ".join(parts) or counted(0, "entry")
+
+
+def _print_columns(result: banks_pb2.ImportEntriesResponse) -> None:
+    """Print how the columns of a table were read, as far as the list did not say it itself."""
+    if result.column_map:
+        columns = ", ".join(f"{ours} = {theirs}" for ours, theirs in result.column_map.items())
+        remembered = ", as remembered from an earlier import" if result.map_remembered else ""
+        echo(f"  columns: {columns}{remembered}")
+    if result.unread_columns:
+        echo(f"  columns not read: {', '.join(result.unread_columns)}")
 
 
 @click.command(

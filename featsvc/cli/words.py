@@ -40,10 +40,10 @@ def echo(text: object = "", *, err: bool = False) -> None:
 
 def counted(number: float, singular: str) -> str:
     """Return `1 entry` or `1,234 entries`: every count that people read."""
-    return f"{number:,} {singular if number == 1 else _plural(singular)}"
+    return f"{number:,} {singular if number == 1 else plural(singular)}"
 
 
-def _plural(singular: str) -> str:
+def plural(singular: str) -> str:
     """Return the plural of a regular noun."""
     if singular.endswith("y") and singular[-2] not in "aeiou":
         return f"{singular[:-1]}ies"

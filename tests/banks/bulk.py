@@ -30,7 +30,9 @@ def main(rows: int, folder: Path) -> None:
     store = BankStore(f"sqlite:///{folder / 'bulk.db'}")
     store.create_bank("b")
     started, cpu = time.perf_counter(), time.process_time()
-    result = store.import_entries("b", ListFile(pdq_lines(rows), name="bulk.txt"))
+    result = store.import_entries(
+        "b", ListFile(pdq_lines(rows), name="bulk.txt", format="pdq-text")
+    )
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(  # noqa: T201

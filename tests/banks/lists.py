@@ -23,14 +23,19 @@ def sample(name: str) -> bytes:
 
 
 def hex_list(values: Iterable[int]) -> bytes:
-    """Return PDQ text with a hash for each number."""
-    return b"".join(b"%064x\n" % value for value in values)
+    """Return PDQ text with a hash for each number.
+
+    The comma says that it is PDQ: bare hashes of 64 digits may be SHA-256.
+    """
+    return b"".join(b"%064x,\n" % value for value in values)
 
 
-def list_file(content: bytes | str, *, name: str = "list.txt", chunk_bytes: int = 1000) -> ListFile:
+def list_file(
+    content: bytes | str, *, name: str = "list.txt", chunk_bytes: int = 1000, format_name: str = ""
+) -> ListFile:
     data = content.encode() if isinstance(content, str) else content
     pieces = [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
-    return ListFile(pieces, name=name)
+    return ListFile(pieces, name=name, format=format_name)
 
 
 def exported(store: BankStore, bank: str, format_name: str, revision: int = 0) -> bytes:
@@ -66,14 +71,14 @@ def follow(view: StoreView, followed: dict[int, SignalRow], since: int) -> list[
     return added
 
 
-def rows_of(content: bytes | str) -> list[ImportRow | BadRow]:
+def rows_of(content: bytes | str, format_name: str = "") -> list[ImportRow | BadRow]:
     """Read all rows of a list."""
-    return list(list_file(content))
+    return list(list_file(content, format_name=format_name))
 
 
-def only_row(content: bytes | str) -> ImportRow:
+def only_row(content: bytes | str, format_name: str = "") -> ImportRow:
     """Read the one row of a list, a good one."""
-    (row,) = rows_of(content)
+    (row,) = rows_of(content, format_name)
     assert isinstance(row, ImportRow), row
     return row
 

@@ -73,7 +73,7 @@ def test_an_open_quote_is_one_bad_row() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["algorithm,signal,labls", "algorithm,signal,note,note", "algorithm,signal,"],
+    ["algorithm,signal,labls", "algorithm,signal,note,note", "algorithm,signal,status"],
 )
 def test_csv_with_a_wrong_header_is_refused(header: str) -> None:
     with pytest.raises(InvalidInput, match="line 1"):

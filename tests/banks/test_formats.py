@@ -100,6 +100,10 @@ def test_tx_samples() -> None:
     assert [r.signals[0].algorithm for r in local] == ["pdq", "pdq", "pdq", "md5"]
 
 
+def _uuid(number: int) -> str:
+    return f"5f0c1d2e-0000-4000-8000-{number:012d}"
+
+
 SAMPLES = {
     "ours.csv": ("csv", {"case-1", "case-2", "case-3", ""}, 5),
     "ours.jsonl": ("jsonl", {"case-1", "case-2", ""}, 4),
@@ -110,6 +114,21 @@ SAMPLES = {
     "threat_updates.json": ("threat-updates", {"900001", "900003"}, 2),
     "tx_dataset.csv": ("tx-dataset", {""}, 3),
     "tx_local_file.txt": ("tx", {""}, 4),
+    "hashes_bare.txt": ("hash-text", {"", "dir/d.jpg"}, 4),
+    "checksums.txt": (
+        "checksums",
+        {"a.jpg", "dir/b b.jpg", "one\nline.jpg", "d (1).jpg", "f.jpg", ""},
+        6,
+    ),
+    "wide.csv": ("csv", {"1", "2", "3"}, 5),
+    "misp.json": ("misp", {_uuid(1), _uuid(2), _uuid(10)}, 4),
+    "misp.csv": ("misp-csv", {_uuid(1), _uuid(2), _uuid(10)}, 4),
+    "stix.json": (
+        "stix",
+        {f"file--{_uuid(2)}", f"indicator--{_uuid(3)}", f"indicator--{_uuid(6)}"},
+        6,
+    ),
+    "vics.json": ("vics", {""}, 4),
     "pdq_hex.txt": ("pdq-text", {"", "path/with, comma.jpg"}, 4),
 }
 
@@ -205,7 +224,7 @@ def test_signals_that_never_match_are_kept_and_counted(bank: BankStore) -> None:
 
 def test_signals_of_plain_pictures_are_counted(bank: BankStore) -> None:
     plain = ["00" * 32, "f0" * 32, "ff" * 32, f"{2**200 * 7:064x}"]
-    content = "\n".join([*plain, f"{HASH[:63]}0"])
+    content = ",\n".join([*plain, f"{HASH[:63]}0"])
     good = sample("pdq_hex.txt").decode()
     assert bank.import_entries("b", list_file(good)).summary.low_information == 0
     assert bank.import_entries("b", list_file(content)).summary.low_information == 4
@@ -291,6 +310,7 @@ def test_one_line_of_200_mb_is_one_bad_row() -> None:
 
     rows = list(ListFile(chunks(), format="pdq-text"))
     assert [type(row) for row in rows] == [ImportRow, BadRow, ImportRow]
+    assert isinstance(rows[2], ImportRow)
     assert rows[2].line == 3
 
 

@@ -34,7 +34,7 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 def import_list(url: str, path: Path) -> None:
     store = BankStore(url)
-    store.import_entries("b", ListFile(chunks(path), name=path.name))
+    store.import_entries("b", ListFile(chunks(path), name=path.name, format="pdq-text"))
     store.close()
 
 
@@ -97,7 +97,9 @@ def test_a_killed_import_leaves_all_or_nothing(
             process.kill()  # SIGKILL; does nothing if the process has ended
             process.join()
             landed += check(store)
-            result = store.import_entries("b", ListFile(chunks(path), name=path.name))
+            result = store.import_entries(
+                "b", ListFile(chunks(path), name=path.name, format="pdq-text")
+            )
             assert result.summary.new_entries in (0, ROWS)
             assert check(store)
             log = store.list_revisions().revisions

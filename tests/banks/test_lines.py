@@ -20,7 +20,7 @@ from tests.banks.lists import HASH, rows_of
 )
 def test_hostile_lines_are_bad_rows(line: bytes, reason: str) -> None:
     content = HASH.encode() + b"\n" + line + b"\n" + HASH.encode() + b",last\n"
-    rows = rows_of(content)
+    rows = rows_of(content, "pdq-text")
     assert isinstance(rows[1], BadRow)
     assert (rows[1].line, reason in rows[1].reason) == (2, True)
     assert isinstance(rows[2], ImportRow)

@@ -26,7 +26,7 @@ def test_unknown_format_name_is_refused() -> None:
 
 
 def test_detects_a_list_whose_first_row_is_broken() -> None:
-    rows = rows_of(f"{HASH[:-1]}\n{HASH}\n")
+    rows = rows_of(f"{HASH[:-1]}\n{HASH},\n")
     assert [type(row) for row in rows] == [BadRow, ImportRow]
 
 

@@ -9,7 +9,7 @@ from tests.banks.lists import HASH, only_row, rows_of, sample
 
 @pytest.mark.parametrize("content", [HASH, HASH.upper(), f"  {HASH}  \r\n", f"\ufeff{HASH}\n\n \n"])
 def test_pdq_text_may_have_upper_case_blanks_bom_and_crlf(content: str) -> None:
-    row = only_row(content)
+    row = only_row(content, "pdq-text")
     assert row.signals == (EntrySignal("pdq", bytes.fromhex(HASH)),)
 
 

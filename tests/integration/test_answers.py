@@ -7,7 +7,7 @@ forgotten by a servicer or a conversion. A field that is added to an answer need
 import importlib.util
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -185,13 +185,23 @@ def fill_banks(client: Client, record: Record) -> None:
     read_list(client, record, "banks/known", HASHED, "hashes")
     expired = f"algorithm,signal,external_id,expire_time\nmd5,{9:032x},old,2020-01-01\n"
     read_list(client, record, "banks/known", expired)
+    read_list(client, record, "banks/known", f"MD5 (a) = {3:032x}\nSHA512 (a) = {3:0128x}\n", "")
+    columns = {"algorithm": "kind", "signal": "fp"}
+    read_list(client, record, "banks/known", f"kind,fp,size\nmd5,{4:032x},1\n", "", columns)
+    read_list(client, record, "banks/known", f"kind,fp,size\nmd5,{5:032x},1\n", "")
+    record.see(client.banks.GetBank(banks_pb2.GetBankRequest(name="banks/known")))
 
 
 def read_list(
-    client: Client, record: Record, parent: str, text: str, file_format: str = "csv"
+    client: Client,
+    record: Record,
+    parent: str,
+    text: str,
+    file_format: str = "csv",
+    column_map: Mapping[str, str] | None = None,
 ) -> None:
     options = banks_pb2.ImportOptions(
-        parent=parent, file_name="list", skip_bad=True, format=file_format,
+        parent=parent, file_name="list", skip_bad=True, format=file_format, column_map=column_map,
         context=banks_pb2.ChangeContext(actor="a", reason="r"),
     )  # fmt: skip
     requests = (

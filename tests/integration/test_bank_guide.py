@@ -35,6 +35,8 @@ def folder(tmp_path: Path, server: Running) -> Path:
     rows = [f"pdq,{i * 0x1234567 + 2**255:064x},p{i},x\n" for i in range(20)]
     (tmp_path / "partner-a.csv").write_text(header + "".join(rows))
     (tmp_path / "partner-a-full.csv").write_text(header + "".join(rows[5:]))
+    (tmp_path / "sha256-list.txt").write_text(f"{7:064x}\n{8:064x}\n")
+    (tmp_path / "delivery.csv").write_text(f"kind;fingerprint\nmd5;{9:032x}\n")
     (tmp_path / "picture.jpg").write_bytes(photograph("rocket.jpg").read_bytes())
     (tmp_path / "copy.jpg").write_bytes(edited("rocket.jpg"))
     for kind in ("bad", "good"):

@@ -43,7 +43,7 @@ def services(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lis
 def import_rows(client: Client, bank: str, numbers: range) -> banks_pb2.ImportEntriesResponse:
     options = banks_pb2.ImportOptions(parent=f"banks/{bank}", file_name="list.txt")
     requests = [banks_pb2.ImportEntriesRequest(options=options)]
-    lines = b"".join(b"%064x\n" % number for number in numbers)
+    lines = b"".join(b"%064x,\n" % number for number in numbers)
     requests.append(banks_pb2.ImportEntriesRequest(chunk=lines))
     *_, last = client.banks.ImportEntries(iter(requests), timeout=PATIENCE_S)
     assert isinstance(last, banks_pb2.ImportEntriesResponse)

@@ -61,10 +61,10 @@ def test_a_retried_import_gets_the_answer_of_the_first(client: Client) -> None:
     options = banks_pb2.ImportOptions(
         parent=name("service-retry"), context=banks_pb2.ChangeContext(request_id="service-retry-1")
     )
-    first = import_chunks(client, options, [b"%064x\n" % 1])[-1]
+    first = import_chunks(client, options, [b"%064x,\n" % 1])[-1]
     client.banks.DeleteBank(banks_pb2.DeleteBankRequest(name=name("service-retry"), force=True))
     create(client, "service-retry")
-    again = import_chunks(client, options, [b"%064x\n" % 1])[-1]
+    again = import_chunks(client, options, [b"%064x,\n" % 1])[-1]
     assert again.summary == first.summary
     assert again.revision == first.revision
     bank = client.banks.GetBank(banks_pb2.GetBankRequest(name=name("service-retry")))
@@ -74,7 +74,7 @@ def test_a_retried_import_gets_the_answer_of_the_first(client: Client) -> None:
 def test_every_bad_row_is_streamed(client: Client) -> None:
     create(client, "service-bad")
     options = banks_pb2.ImportOptions(parent=name("service-bad"), format="pdq-text")
-    answers = import_chunks(client, options, [b"nonsense\n" * 2500, b"%064x\n" % 1])
+    answers = import_chunks(client, options, [b"nonsense\n" * 2500, b"%064x,\n" % 1])
     bad = [row for answer in answers for row in answer.bad]
     assert [row.line for row in bad] == list(range(1, 2501))
     assert max(len(answer.bad) for answer in answers) <= 1000
@@ -92,7 +92,7 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
 
         def requests() -> Iterator[banks_pb2.ImportEntriesRequest]:
             yield banks_pb2.ImportEntriesRequest(options=options)
-            yield banks_pb2.ImportEntriesRequest(chunk=b"%064x\n" % 1 + b"%064x\n" % 2)
+            yield banks_pb2.ImportEntriesRequest(chunk=b"%064x,\n" % 1 + b"%064x,\n" % 2)
             done.wait(PATIENCE_S)
 
         call = other.banks.ImportEntries(requests())
@@ -106,21 +106,21 @@ def test_an_import_whose_sender_goes_away_leaves_nothing(client: Client, file_by
     assert [line.action for line in log] == ["create"]
 
 
-@pytest.mark.parametrize("file_bytes", [64, 66])
+@pytest.mark.parametrize("file_bytes", [65, 67])
 def test_a_file_of_another_size_than_announced_is_refused(client: Client, file_bytes: int) -> None:
     bank = f"service-size-{file_bytes}"
     create(client, bank)
     options = banks_pb2.ImportOptions(parent=name(bank), file_bytes=file_bytes)
     with pytest.raises(grpc.RpcError) as caught:
-        import_chunks(client, options, [b"%064x\n" % 1])
+        import_chunks(client, options, [b"%064x,\n" % 1])
     error = explain(caught.value)
     assert (error.code(), error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILE_BROKE_OFF")
-    assert f"65 of {file_bytes}" in error.message
+    assert f"66 of {file_bytes}" in error.message
 
 
 def test_an_export_equals_the_import(client: Client) -> None:
     create(client, "service-export")
-    options = banks_pb2.ImportOptions(parent=name("service-export"))
+    options = banks_pb2.ImportOptions(parent=name("service-export"), format="pdq-text")
     lines = b"".join(b"%064x\n" % (n << 100) for n in range(20_000))
     import_chunks(client, options, [lines[i : i + 2**20] for i in range(0, len(lines), 2**20)])
     request = banks_pb2.ExportEntriesRequest(parent=name("service-export"), format="pdq-text")
@@ -289,7 +289,7 @@ def test_pages_hold_every_row_once(client: Client) -> None:
     create(client, "service-pages")
     parent = name("service-pages")
     options = banks_pb2.ImportOptions(parent=parent)
-    import_chunks(client, options, [b"".join(b"%064x\n" % n for n in range(250))])
+    import_chunks(client, options, [b"".join(b"%064x,\n" % n for n in range(250))])
 
     def walk(call: Any, request: Any, field: str) -> list[int]:
         sizes = []
@@ -318,11 +318,11 @@ def test_pages_hold_every_row_once(client: Client) -> None:
 
 def test_an_import_with_an_old_etag_is_refused(client: Client) -> None:
     created = create(client, "service-etag")
-    lines = [b"%064x\n" % 1]
+    lines = [b"%064x,\n" % 1]
     import_chunks(client, banks_pb2.ImportOptions(parent=created.name, etag=created.etag), lines)
     options = banks_pb2.ImportOptions(parent=created.name, etag=created.etag, replace=True)
     with pytest.raises(grpc.RpcError) as caught:
-        import_chunks(client, options, [b"%064x\n" % 2])
+        import_chunks(client, options, [b"%064x,\n" % 2])
     assert explain(caught.value).code() is grpc.StatusCode.ABORTED
     assert client.banks.GetBank(banks_pb2.GetBankRequest(name=created.name)).entry_count == 1
 
@@ -330,6 +330,6 @@ def test_an_import_with_an_old_etag_is_refused(client: Client) -> None:
 def test_the_result_is_sent_at_the_commit_and_again_when_served(client: Client) -> None:
     create(client, "service-served")
     options = banks_pb2.ImportOptions(parent=name("service-served"))
-    *_, committed, served = import_chunks(client, options, [b"%064x\n" % 1])
+    *_, committed, served = import_chunks(client, options, [b"%064x,\n" % 1])
     assert (committed.revision, committed.summary.new_entries) == (served.revision, 1)
     assert (committed.served, served.served) == (False, True)

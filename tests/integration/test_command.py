@@ -25,7 +25,10 @@ def new_bank(server: Running, bank: str, *rows: str, tmp_path: Path) -> None:
     file = tmp_path / f"{bank}.txt"
     file.write_text("\n".join(rows) + "\n")
     assert featsvc("bank", "create", bank, server=server.address).returncode == 0
-    result = featsvc("bank", "import", str(file), "--bank", bank, server=server.address)
+    result = featsvc(
+        *("bank", "import", str(file), "--bank", bank, "--format", "pdq-text"),
+        server=server.address,
+    )
     assert result.returncode == 0, result.stderr
 
 

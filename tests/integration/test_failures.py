@@ -269,7 +269,7 @@ def test_signals_that_are_not_searched_are_said(data_dir: Path) -> None:
     path = data_dir / "banks.db"
     store = BankStore(f"sqlite:///{path}")
     store.create_bank("b")
-    store.import_entries("b", list_file(f"{1:064x}\n{2:064x}\n"))
+    store.import_entries("b", list_file(f"{1:064x},\n{2:064x},\n"))
     damaged, whole = sorted(ids(store))
     store.close()
     with sqlite3.connect(path) as raw:

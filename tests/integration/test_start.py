@@ -21,7 +21,7 @@ def filled_store(data_dir: Path, mode: str = "enforce") -> None:
     data_dir.mkdir(exist_ok=True)
     store = BankStore(f"sqlite:///{data_dir / 'banks.db'}")
     store.create_bank("known")
-    store.import_entries("known", list_file(f"{1:064x}\n{2:064x}\n"))
+    store.import_entries("known", list_file(f"{1:064x},\n{2:064x},\n"))
     store.close()
     if mode != "enforce":
         with sqlite3.connect(data_dir / "banks.db") as raw:

@@ -70,7 +70,7 @@ def by_query(hits: RawHits) -> list[list[tuple[int, float]]]:
 
 def list_of(numbers: Iterable[int]) -> bytes:
     """Return a PDQ text list of these numbers."""
-    return b"".join(value(n).hex().encode() + b"\n" for n in numbers)
+    return b"".join(value(n).hex().encode() + b",\n" for n in numbers)
 
 
 def list_of_both(numbers: Iterable[int]) -> bytes:

@@ -24,7 +24,7 @@ OPINION_NEGATIVE: Opinion
 OPINION_DISPUTED: Opinion
 
 class Bank(_message.Message):
-    __slots__ = ("name", "display_name", "description", "mode", "safe", "thresholds", "query_variants", "engine", "entry_count", "signal_count", "signal_counts", "revision", "create_time", "update_time", "etag", "expired_entries")
+    __slots__ = ("name", "display_name", "description", "mode", "safe", "thresholds", "query_variants", "engine", "entry_count", "signal_count", "signal_counts", "revision", "create_time", "update_time", "etag", "expired_entries", "import_map")
     class ThresholdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,13 @@ class Bank(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ImportMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +62,7 @@ class Bank(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_MAP_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     description: str
@@ -71,7 +79,8 @@ class Bank(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     etag: str
     expired_entries: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., mode: _Optional[_Union[_types_pb2.BankMode, str]] = ..., safe: _Optional[bool] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., query_variants: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., entry_count: _Optional[int] = ..., signal_count: _Optional[int] = ..., signal_counts: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., expired_entries: _Optional[int] = ...) -> None: ...
+    import_map: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., mode: _Optional[_Union[_types_pb2.BankMode, str]] = ..., safe: _Optional[bool] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., query_variants: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., entry_count: _Optional[int] = ..., signal_count: _Optional[int] = ..., signal_counts: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., expired_entries: _Optional[int] = ..., import_map: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class EntrySignal(_message.Message):
     __slots__ = ("algorithm", "value", "variant", "quality", "algorithm_version", "frame", "time_us")
@@ -210,7 +219,14 @@ class DeleteBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class ImportOptions(_message.Message):
-    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "etag", "context")
+    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "etag", "context", "algorithm", "column_map", "ignored_columns")
+    class ColumnMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +238,9 @@ class ImportOptions(_message.Message):
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_MAP_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     format: str
     source: str
@@ -233,7 +252,10 @@ class ImportOptions(_message.Message):
     file_bytes: int
     etag: str
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    algorithm: str
+    column_map: _containers.ScalarMap[str, str]
+    ignored_columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., algorithm: _Optional[str] = ..., column_map: _Optional[_Mapping[str, str]] = ..., ignored_columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportEntriesRequest(_message.Message):
     __slots__ = ("options", "chunk")
@@ -308,7 +330,14 @@ class ImportSummary(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served")
+    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served", "column_map", "map_remembered", "unread_columns")
+    class ColumnMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     ROWS_READ_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -317,6 +346,9 @@ class ImportEntriesResponse(_message.Message):
     SHA256_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_MAP_FIELD_NUMBER: _ClassVar[int]
+    MAP_REMEMBERED_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     rows_read: int
     summary: ImportSummary
@@ -325,7 +357,10 @@ class ImportEntriesResponse(_message.Message):
     sha256: str
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
     served: bool
-    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ...) -> None: ...
+    column_map: _containers.ScalarMap[str, str]
+    map_remembered: bool
+    unread_columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ..., column_map: _Optional[_Mapping[str, str]] = ..., map_remembered: _Optional[bool] = ..., unread_columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
     __slots__ = ("parent", "entries", "contents", "entry_variants", "vector_models", "context")

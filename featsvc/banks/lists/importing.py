@@ -1,12 +1,16 @@
 """Imports: read the whole list, then apply it as one revision, or not at all."""
 
+import json
 from dataclasses import replace
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from featsvc.banks.lists import field_changes, joining, merging, staging, withdrawing
+from featsvc.banks.lists.formats.columns import check_map
+from featsvc.banks.lists.formats.reading import Reading
+from featsvc.banks.lists.formats.rows import listed_algorithm
 from featsvc.banks.lists.list_file import ListFile
-from featsvc.banks.records import ChangeContext
+from featsvc.banks.records import Bank, ChangeContext
 from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
 from featsvc.banks.sql.changes import (
     IdempotentCall,
@@ -17,7 +21,8 @@ from featsvc.banks.sql.changes import (
 )
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
-from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.schema import banks
+from featsvc.banks.sql.stored import bank_of, bank_row
 from featsvc.banks.sql.vector_models import check_vectors
 from featsvc.errors import InvalidInput
 
@@ -32,9 +37,10 @@ def import_list(
     """See `BankStore.import_entries`."""
     call = IdempotentCall(context, "import", bank_id, (file.name, options))
     with database.read() as connection:
-        bank_row(connection, bank_id)
+        bank = bank_of(bank_row(connection, bank_id))
         if answer := find_answer(connection, call, ImportResult):
             return answer
+    file.reading = _reading(bank, options)
     with (
         database.roomy_session() as connection,
         staging.staging_table(connection),
@@ -46,7 +52,7 @@ def import_list(
             if options.replace and file.has_more:
                 raise _partial_list()
             if refused := summary.bad_rows > 0 and not options.skip_bad:
-                return ImportResult(summary, 0, refused, file.format, file.sha256)
+                return _result(file, summary, 0, refused=refused)
             duplicates = joining.join_same_entries(connection, staged)
             summary = replace(summary, duplicate_rows=duplicates)
         importing = _Import(database, bank_id, file, options, call)
@@ -129,6 +135,7 @@ class _Import:
             check_vectors(connection, pending.bank_id, self.changes.grown, store=True)
         if counts.total:
             pending.record(connection, counts, self.changes.grown)
+        self._remember_map(connection)
         result = self.result(pending.number if counts.total else 0)
         self._file.check_complete()
         keep_answer(connection, self._call, result)
@@ -143,4 +150,42 @@ class _Import:
             unchanged_entries=self.changes.unchanged,
             withdrawn_entries=counts.withdrawn,
         )
-        return ImportResult(summary, revision, False, self._file.format, self._file.sha256)
+        return _result(self._file, summary, revision, refused=False)
+
+    def _remember_map(self, connection: Connection) -> None:
+        given = self._options.column_map
+        if given:
+            kept = "{}" if self._options.forgets_map else json.dumps(dict(given))
+            key = bank_row(connection, self._bank_id).key
+            connection.execute(update(banks).where(banks.c.key == key).values(import_map=kept))
+
+
+def _reading(bank: Bank, options: ImportOptions) -> Reading:
+    """Return how to read a list for a bank. Raises InvalidInput, UnknownAlgorithm."""
+    if options.algorithm:
+        listed_algorithm(options.algorithm)
+    given = {} if options.forgets_map else options.column_map
+    check_map(given)
+    remembered = not options.column_map
+    return Reading(
+        algorithm=options.algorithm,
+        column_map=bank.import_map if remembered else given,
+        remembered=remembered,
+        ignored_columns=options.ignored_columns,
+    )
+
+
+def _result(
+    file: ListFile, summary: ImportSummary, revision: int, *, refused: bool
+) -> ImportResult:
+    reading = file.reading
+    return ImportResult(
+        summary,
+        revision,
+        refused,
+        file.format,
+        file.sha256,
+        column_map=reading.used_map,
+        map_remembered=reading.remembered and bool(reading.used_map),
+        unread_columns=reading.unread_columns,
+    )

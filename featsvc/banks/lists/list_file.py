@@ -9,6 +9,9 @@ from pathlib import PurePath
 
 from featsvc.banks.lists import formats
 from featsvc.banks.lists.formats.compression import decompressed
+from featsvc.banks.lists.formats.encoding import HEAD_BYTES, text_bytes
+from featsvc.banks.lists.formats.foreign import refuse_foreign
+from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import OTHER_KINDS, ImportRow, LeftOut, PageEnd
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
@@ -46,6 +49,8 @@ class ListFile:
         no bad row is lost, and another thread must call `take_rejected`."""
         self.name = PurePath(name.replace("\\", "/")).name[:_NAME_CHARS]
         self.format = format
+        self.reading = Reading()
+        """How to read the list; to be set before the iteration."""
         self.bytes_read = 0
         self.rows_read = 0
         self.left_out: dict[str, int] = {}
@@ -65,15 +70,14 @@ class ListFile:
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[ImportRow | BadRow]:
-        chunks = decompressed(self._counted())
-        head = bytearray()
-        for chunk in chunks:
-            head += chunk
-            if len(head) >= formats.HEAD_BYTES:
-                break
+        raw = decompressed(self._counted())
+        start = _head(raw)
+        refuse_foreign(start)
+        chunks = text_bytes(chain((start,), raw))
+        head = _head(chunks)
         if not self.format:
-            self.format = formats.detect(bytes(head[: formats.HEAD_BYTES]))
-        rows = formats.get_format(self.format).read(chain((bytes(head),), chunks))
+            self.format = formats.detect(head[:HEAD_BYTES], self.reading)
+        rows = formats.get_format(self.format).rows(chain((head,), chunks), self.reading)
         for row in rows:
             if isinstance(row, LeftOut):
                 self._count(row)
@@ -123,3 +127,13 @@ class ListFile:
                 reason="FILE_BROKE_OFF",
                 field="file",
             )
+
+
+def _head(chunks: Iterable[bytes]) -> bytes:
+    """Return the first pieces, of HEAD_BYTES or more together."""
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= HEAD_BYTES:
+            break
+    return bytes(head)

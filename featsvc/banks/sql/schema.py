@@ -116,6 +116,7 @@ banks = Table(
     Column("entry_count", BigInteger, nullable=False),
     Column("signal_counts", String, nullable=False),
     Column("removed_revision", BigInteger, nullable=True),
+    Column("import_map", String, nullable=False, server_default=text("'{}'")),
     Index("banks_live", "id", unique=True, **_partial("removed_revision IS NULL")),
 )
 

@@ -115,6 +115,7 @@ def bank_of(row: StoredRow) -> Bank:
         update_time=from_us(row.update_time),
         entry_count=row.entry_count,
         signal_counts=MappingProxyType(json.loads(row.signal_counts)),
+        import_map=MappingProxyType(json.loads(row.import_map)),
     )
 
 

@@ -20,6 +20,9 @@ def import_options(message: pb.ImportOptions) -> ImportOptions:
         skip_bad=message.skip_bad,
         replace=message.replace,
         etag=message.etag,
+        algorithm=message.algorithm,
+        column_map=dict(message.column_map),
+        ignored_columns=tuple(message.ignored_columns),
     )
 
 
@@ -35,6 +38,9 @@ def import_result(result: ImportResult) -> pb.ImportEntriesResponse:
         format=result.format,
         sha256=result.sha256,
         summary=pb.ImportSummary(**asdict(summary)),
+        column_map=result.column_map,
+        map_remembered=result.map_remembered,
+        unread_columns=result.unread_columns,
     )
 
 

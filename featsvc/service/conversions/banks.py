@@ -107,6 +107,7 @@ def bank_message(bank: Bank) -> pb.Bank:
         entry_count=bank.entry_count,
         signal_count=bank.signal_count,
         signal_counts=bank.signal_counts,
+        import_map=bank.import_map,
         revision=bank.revision,
         create_time=timestamp(bank.create_time),
         update_time=timestamp(bank.update_time),

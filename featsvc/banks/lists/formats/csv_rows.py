@@ -1,13 +1,17 @@
-"""Our CSV. The header names the columns, in any order.
+"""Tables of text: our CSV, and those of others. The header names the columns, in any order.
 
     algorithm,signal,external_id,labels,source,opinion,note,expire_time,variant,quality,withdrawn
+    external_id;md5;sha1;pdq
 
-`algorithm` and `signal` are required. `signal` is hex, the text of an algorithm that is only
-stored, or for `raw_text` the text to be hashed. Labels are separated by `;`. `opinion` is positive,
-negative, disputed or empty; `expire_time` is ISO 8601 (UTC if it has no offset); `withdrawn` is
-true, false or empty. Quoting is that of RFC 4180; a quoted field may span lines, and a row has the
-number of the line it begins on. `spreadsheet` says how a cell is written that a spreadsheet would
-run.
+`columns` says which names are known, `dialect` which delimiters. `signal` is hex, the text of an
+algorithm that is only stored, or for `raw_text` the text to be hashed. Labels are separated by `;`.
+`opinion` is positive, negative, disputed or empty; `expire_time` is ISO 8601 (UTC if it has no
+offset); `withdrawn` is true, false or empty. Quoting is that of RFC 4180; a quoted field may span
+lines, and a row has the number of the line it begins on. `spreadsheet` says how a cell is written
+that a spreadsheet would run.
+
+Lines that begin with `#` are comments, before the header and after it, except for rows whose first
+cell may begin so: that of a column of free text.
 """
 
 import csv
@@ -17,7 +21,24 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
+from featsvc.banks.lists.formats.bare_hashes import AmbiguousHash, algorithm_of_digits
+from featsvc.banks.lists.formats.columns import (
+    COLUMNS,
+    REQUIRED,
+    UNNAMED,
+    UNREAD,
+    Columns,
+    columns_of,
+    looks_like_header,
+)
+from featsvc.banks.lists.formats.dialect import (
+    COMMENT,
+    choose_delimiter,
+    declared_delimiter,
+    has_header,
+)
 from featsvc.banks.lists.formats.lines import Lines
+from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import (
     ImportRow,
     bad_row,
@@ -38,6 +59,7 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
+from featsvc.signals.algorithms import ALGORITHMS, Kind
 
 T = TypeVar("T")
 
@@ -58,9 +80,7 @@ class Cells(NamedTuple):
     withdrawn: str = ""
 
 
-REQUIRED = ("algorithm", "signal")
-COLUMNS = Cells._fields
-HEADER = (",".join(COLUMNS) + "\n").encode()
+HEADER = (",".join(Cells._fields) + "\n").encode()
 _FLAGS = {"": False, "false": False, "0": False, "no": False, "true": True, "1": True, "yes": True}
 _CACHED_CELLS = 10_000
 _QUALITY_DIGITS = len(str(MAX_QUALITY))
@@ -68,51 +88,101 @@ MAX_OPEN_BYTES = 64 * 1024
 """Limit of a row that spans lines: an open quote must not swallow the list."""
 
 
-def is_header(line: str) -> bool:
-    return set(REQUIRED) <= set(header_names(line))
+_OF_PICTURES = frozenset(a.name for a in ALGORITHMS.values() if a.kind is Kind.PICTURE)
+"""Algorithms that have a quality."""
+_FREE_TEXT = frozenset({"external_id", "labels", "source", "note", UNREAD})
+"""Columns whose cells may begin with `#`."""
 
 
-def header_names(line: str) -> list[str]:
-    return [name.strip().strip('"').lower() for name in line.split(",")]
+def is_header(lines: Sequence[str], reading: Reading) -> bool:
+    """Return whether the first of these lines that is no comment names columns of signals.
+
+    If the sender told which columns are which, it must: the reader says what is missing.
+    """
+    told = {"column_map", "ignored_columns"}.intersection(reading.options)
+    return bool(told) or has_header(lines, lambda cells: looks_like_header(cells, reading))
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
+def read(chunks: Iterable[bytes], reading: Reading | None = None) -> Iterator[ImportRow | BadRow]:
     """Raises InvalidInput for an unknown header: no row could be trusted."""
-    return table_rows(chunks, lambda line, fields: _Parser(_columns(line, fields)).parse)
+    told = reading or Reading()
+    return table_rows(
+        chunks,
+        lambda line, fields, delimiter: _parser(fields, told, line, delimiter).parse,
+        lambda cells: looks_like_header(cells, told),
+    )
 
 
 def table_rows(
-    chunks: Iterable[bytes], parser_of: Callable[[int, list[str]], Callable[[int, list[str]], T]]
+    chunks: Iterable[bytes],
+    parser_of: Callable[[int, list[str], str], Callable[[int, list[str]], T | None]],
+    has_meaning: Callable[[Sequence[str]], bool],
 ) -> Iterator[T | BadRow]:
-    """Parse the rows of a table by what `parser_of` makes of the number and fields of its header.
+    """Parse the rows of a table by what `parser_of` makes of its header.
 
-    Raises InvalidInput for a header that is not CSV.
+    It gets the line, the fields and the delimiter, which divides the header into cells that
+    `has_meaning` knows. Rows that are parsed to None are left out. Raises InvalidInput for a header
+    that is not CSV.
     """
     lines = Lines(chunks)
-    parse = None
+    header = _read_header(lines, has_meaning)
+    yield from lines.take_bad()
+    if header is None:
+        return
+    parse, delimiter = parser_of(*header), header[-1]
     for text in lines:
-        line, fields, error = lines.number, text.split(","), ""
+        line, fields, error = lines.number, text.split(delimiter), ""
         if '"' in text:
-            fields, error = _quoted(text, lines)
-        if error and parse is None:
-            raise InvalidInput(f"line {line}: {error}", field="header")
+            fields, error = _quoted(text, lines, delimiter)
         if error:
             yield bad_row(line, "", error, "")
-        elif not fields[0] and not "".join(fields).strip():
-            pass
-        elif parse is None:
-            parse = parser_of(line, fields)
-        else:
-            yield parse(line, fields)
+        elif fields[0] or "".join(fields).strip():
+            row = parse(line, fields)
+            if row is not None:
+                yield row
         if lines.bad:
             yield from lines.take_bad()
     yield from lines.take_bad()
 
 
-def _quoted(text: str, lines: Lines) -> tuple[list[str], str]:
+def _read_header(
+    lines: Lines, has_meaning: Callable[[Sequence[str]], bool]
+) -> tuple[int, list[str], str] | None:
+    """Return line, fields and delimiter of the header, None for a list without one."""
+    declared = ""
+    for text in lines:
+        if not text or text.isspace() or text.startswith(COMMENT):
+            continue
+        if not declared and (declared := declared_delimiter(text)):
+            continue
+        delimiter = declared or choose_delimiter(text, has_meaning)
+        line, fields, error = lines.number, text.split(delimiter), ""
+        if '"' in text:
+            fields, error = _quoted(text, lines, delimiter)
+        if error:
+            raise InvalidInput(f"line {line}: {error}", field="header")
+        if any(map(str.strip, fields)):
+            return line, fields, delimiter
+    return None
+
+
+def _parser(fields: Sequence[str], reading: Reading, line: int, delimiter: str) -> "_Parser":
+    """Raises InvalidInput for an unknown header."""
+    columns = columns_of(fields, reading, line)
+    kind = _WideParser if columns.wide else _Parser
+    return kind(columns, reading, delimiter)
+
+
+def _quoted(text: str, lines: Lines, delimiter: str) -> tuple[list[str], str]:
     """Return the fields of a row with quotes, which may span lines, or [] and the error."""
+    rows = csv.reader(
+        _capped(text, lines),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=f'{delimiter} "' in text,
+    )
     try:
-        return next(csv.reader(_capped(text, lines), strict=True)), ""
+        return next(rows), ""
     except (csv.Error, _RowTooLong) as exc:
         # The lines that an open quote swallowed are lost; the next line is a new row.
         return [], f"not CSV: {exc}"
@@ -135,45 +205,38 @@ class _RowTooLong(Exception):
         )
 
 
-def _columns(line: int, header: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in header)
-    for name in names:
-        if name not in COLUMNS:
-            raise InvalidInput(
-                f"line {line}: unknown column {shown(name)!r}; known are {', '.join(COLUMNS)}",
-                field="header",
-            )
-    for name in (*REQUIRED, *names):
-        if names.count(name) != 1:
-            raise InvalidInput(
-                f"line {line}: the column {name} must occur once, not {names.count(name)} times",
-                field="header",
-            )
-    return names
-
-
 class _Parser:
     """Parses the fields of rows. Cells that many rows share are parsed once."""
 
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self._columns = columns
-        index = {name: i for i, name in enumerate(columns)}
-        self._algorithm, self._signal = index["algorithm"], index["signal"]
-        self._external_id = index.get("external_id", -1)
-        shared = [index[name] for name in columns if name not in (*REQUIRED, "external_id")]
-        # The key of `_known`: a text or a tuple of texts; any column serves if there are no others.
-        self._key = itemgetter(*(shared or [self._algorithm]))
+    def __init__(self, columns: Columns, reading: Reading, delimiter: str) -> None:
+        self._columns = columns.names
+        self._delimiter = delimiter
+        self._given = listed_algorithm(reading.algorithm) if reading.algorithm else ""
+        self._algorithm, self._signal = columns.index("algorithm"), columns.index("signal")
+        if self._algorithm >= 0 and self._given:
+            raise InvalidInput.at(
+                "algorithm", "the list has a column that names it; leave the option out"
+            )
+        self._external_id = columns.index("external_id")
+        self._unnamed = tuple(i for i, n in enumerate(columns.names) if n == UNNAMED)
+        shared = [i for i, n in enumerate(columns.names) if n in COLUMNS[len(REQUIRED) + 1 :]]
+        # The key of `_known`: a text or a tuple of texts; nothing if no column is shared.
+        self._key = itemgetter(*shared) if shared else _no_key
         self._known: dict[object, _SharedCells] = {}
         self._algorithms: dict[str, str] = {}
 
-    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow:
-        if len(fields) != len(self._columns):
-            return odd_row(line, fields, len(self._columns))
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow | None:
+        """Return None for a comment."""
         try:
-            name = fields[self._algorithm]
-            algorithm = self._algorithms.get(name)
-            if algorithm is None:
-                algorithm = self._algorithms[name] = listed_algorithm(name)
+            if len(fields) != len(self._columns) or self._unnamed:
+                fields = self._repaired(fields)
+            if self._algorithm >= 0:
+                name = fields[self._algorithm]
+                algorithm = self._algorithms.get(name)
+                if algorithm is None:
+                    algorithm = self._algorithms[name] = listed_algorithm(name)
+            else:
+                algorithm = self._given or algorithm_of_digits(fields[self._signal])
             key = self._key(fields)
             shared = self._known.get(key) or self._remember(key, fields)
             value = fields[self._signal]
@@ -184,9 +247,33 @@ class _Parser:
             )
             external_id = parse_cell(fields[self._external_id]) if self._external_id >= 0 else ""
             check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except AmbiguousHash:
+            raise
         except InvalidInput as exc:
-            return bad_row(line, exc.field, str(exc), ",".join(fields))
+            return self._bad(line, fields, exc)
         return ImportRow(line, signals, external_id, *shared.fields)
+
+    def _bad(self, line: int, fields: Sequence[str], exc: InvalidInput) -> BadRow | None:
+        if fields[0].startswith(COMMENT) and self._columns[0] not in _FREE_TEXT:
+            return None
+        return bad_row(line, exc.field, str(exc), self._delimiter.join(fields))
+
+    def _repaired(self, fields: list[str]) -> list[str]:
+        """Return as many fields as there are columns. Raises InvalidInput.
+
+        Fields beyond them, and those of columns without a name, must be blank.
+        """
+        columns = len(self._columns)
+        named = max(i for i, name in enumerate(self._columns) if name != UNNAMED) + 1
+        if len(fields) < named or any(field.strip() for field in fields[columns:]):
+            raise InvalidInput(_odd(fields, columns))
+        fields = fields[:columns] + [""] * (columns - len(fields))
+        for i in self._unnamed:
+            if fields[i].strip():
+                raise InvalidInput(
+                    f"field {i + 1} has a value, but its column has no name in the header"
+                )
+        return fields
 
     def _remember(self, key: object, fields: Sequence[str]) -> "_SharedCells":
         if len(self._known) >= _CACHED_CELLS:
@@ -194,6 +281,55 @@ class _Parser:
         cells = dict(zip(self._columns, fields, strict=True))
         shared = self._known[key] = _parse_shared(cells)
         return shared
+
+
+def _no_key(_: object) -> object:
+    return None
+
+
+class _WideParser(_Parser):
+    """Parses rows with a column for each algorithm."""
+
+    def __init__(self, columns: Columns, reading: Reading, delimiter: str) -> None:
+        super().__init__(columns, reading, delimiter)
+        if self._given:
+            raise InvalidInput.at(
+                "algorithm", "the columns of the list are named for it; leave the option out"
+            )
+        self._signals = [
+            (i, name)
+            for i, name in enumerate(columns.names)
+            if name not in (*COLUMNS, UNREAD, UNNAMED)
+        ]
+
+    def parse(self, line: int, fields: list[str]) -> ImportRow | BadRow | None:
+        try:
+            if len(fields) != len(self._columns) or self._unnamed:
+                fields = self._repaired(fields)
+            key = self._key(fields)
+            shared = self._known.get(key) or self._remember(key, fields)
+            signals = tuple(
+                signal
+                for i, name in self._signals
+                if fields[i].strip()
+                for signal in parse_listed_signals(
+                    name,
+                    parse_cell(fields[i]),
+                    field=name,
+                    variant=shared.variant,
+                    quality=shared.quality if name in _OF_PICTURES else None,
+                )
+            )
+            external_id = parse_cell(fields[self._external_id]) if self._external_id >= 0 else ""
+            withdrawal = shared.fields[-2] and external_id
+            if not signals and not withdrawal:
+                raise InvalidInput("the row has no signal: all of these columns are empty")
+            check_text("external_id", external_id, MAX_EXTERNAL_ID_BYTES)
+        except AmbiguousHash:
+            raise
+        except InvalidInput as exc:
+            return self._bad(line, fields, exc)
+        return ImportRow(line, signals, external_id, *shared.fields)
 
 
 class _SharedCells(NamedTuple):
@@ -205,9 +341,12 @@ class _SharedCells(NamedTuple):
     """The fields of an `ImportRow` from `labels` on."""
 
 
-def odd_row(line: int, fields: Sequence[str], columns: int) -> BadRow:
-    reason = f"the row has {len(fields)} fields, the header has {columns}"
-    return bad_row(line, "", reason, ",".join(fields))
+def odd_row(line: int, fields: Sequence[str], columns: int, delimiter: str) -> BadRow:
+    return bad_row(line, "", _odd(fields, columns), delimiter.join(fields))
+
+
+def _odd(fields: Sequence[str], columns: int) -> str:
+    return f"the row has {len(fields)} fields, the header has {columns}"
 
 
 def _parse_shared(cells: dict[str, str]) -> _SharedCells:

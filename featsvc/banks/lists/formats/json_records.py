@@ -66,9 +66,13 @@ def decode_record(decoder: msgspec.json.Decoder[T], record: bytes | str) -> T:
     """Raises InvalidInput, its `field` naming the column."""
     try:
         return decoder.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except msgspec.DecodeError as exc:
         _, _, column = str(exc).partition("`$.")
         raise InvalidInput(f"not a record: {exc}", field=column.rstrip("`")) from None
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(
+            f"not a record: 0x{exc.object[exc.start]:02x} in one of its texts is not UTF-8"
+        ) from None
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

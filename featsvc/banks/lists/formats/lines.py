@@ -1,10 +1,13 @@
 """Lines of text from bytes in pieces of any size, in constant memory."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from featsvc.banks.lists.formats.rows import ImportRow, bad_row
+from featsvc.banks.lists.formats.rows import bad_row
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
+
+T = TypeVar("T")
 
 MAX_LINE_BYTES = 4 * 2**20
 """Enough for an entry of sixteen vectors of 4,096 dimensions, or of sixteen parts of a text."""
@@ -69,11 +72,17 @@ class Lines:
         if len(piece) > MAX_LINE_BYTES:
             return self._reject(piece, f"the line is longer than {MAX_LINE_BYTES} bytes")
         try:
-            text = piece.decode("utf-8")
+            # Some writers pad lines to one length.
+            text = piece.rstrip(b"\0\r").decode("utf-8")
         except UnicodeDecodeError as exc:
-            return self._reject(piece, f"byte {exc.start + 1} of the line is not UTF-8")
+            return self._reject(
+                piece,
+                f"byte {exc.start + 1} of the line is not UTF-8 (0x{piece[exc.start]:02x}): the "
+                "list may be Windows-1252 or Latin-1; save it as CSV UTF-8, or convert it with "
+                "iconv -f WINDOWS-1252 -t UTF-8",
+            )
         if "\0" in text:
-            return self._reject(piece, "the line holds a NUL character")
+            return self._reject(piece, "the line holds a NUL character; is it binary?")
         return text.removesuffix("\r")
 
     def _reject(self, piece: bytes, reason: str) -> str:
@@ -82,9 +91,7 @@ class Lines:
         return ""
 
 
-def read_lines(
-    chunks: Iterable[bytes], parse: Callable[[int, str], ImportRow]
-) -> Iterator[ImportRow | BadRow]:
+def read_lines(chunks: Iterable[bytes], parse: Callable[[int, str], T]) -> Iterator[T | BadRow]:
     """Parse every line that is not blank, given its number; InvalidInput makes it a bad row."""
     lines = Lines(chunks)
     for line in lines:

@@ -16,6 +16,10 @@ def is_row(line: str) -> bool:
     return _ROW.match(line) is not None
 
 
+def has_path(line: str) -> bool:
+    return is_row(line) and "," in line
+
+
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow]:
     """Read a row from each line that is not blank."""
     return read_lines(chunks, _parse)

@@ -1,5 +1,6 @@
 """The row that every format is read into, and what is common to parsing all formats."""
 
+import base64
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from featsvc.banks.records import (
     check_variant,
 )
 from featsvc.banks.results import BadRow
-from featsvc.errors import InvalidInput, shown
+from featsvc.errors import InvalidInput, InvalidSignal, shown
 from featsvc.signals.algorithms import ALGORITHMS, find_algorithm, get_algorithm
 from featsvc.signals.distance import MAX_STORED_CHARS, OPAQUE
 from featsvc.signals.text import STORED_ALGORITHMS, hash_text
@@ -104,6 +105,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _ADDRESS_CHARS = 96
 """Base64 of the shortest fingerprint that is only stored, PhotoDNA, is 192 characters long."""
 _OUR_NAMES = {foreign: ours for ours, names in _FOREIGN_NAMES.items() for foreign in names}
+_HEX = re.compile("[0-9a-fA-F]*")
+_BASE64_LETTERS = re.compile("[0-9A-Za-z+/]*|[0-9A-Za-z_-]*")
 _HEX_DIGITS = {a.name: a.hex_digits for a in ALGORITHMS.values() if a.bits and a.bits % 8 == 0}
 """Digits of algorithms whose hex is whole bytes: a shortcut for most values."""
 
@@ -194,8 +197,35 @@ def parse_listed_signal(
         if len(value) * 2 == len(text):
             return EntrySignal(algorithm, value, variant, quality)
     kind = get_algorithm(algorithm)
-    value = kind.distance.parse_listed(kind, text, field=field)
+    try:
+        value = kind.distance.parse_listed(kind, text, field=field)
+    except InvalidSignal:
+        other = _other_spelling(text.strip(), kind.bits)
+        if other is None:
+            raise
+        value = other
     return EntrySignal(algorithm, value, variant, quality)
+
+
+def _other_spelling(text: str, bits: int) -> bytes | None:
+    """Parse `0x` and hex, or base64 of exactly so many bits; None for anything else."""
+    if not bits or bits % 8:
+        return None
+    if text[:2] in ("0x", "0X"):
+        digits = text[2:]
+        is_hex = len(digits) * 4 == bits and _HEX.fullmatch(digits)
+        return bytes.fromhex(digits) if is_hex else None
+    encoded = text.rstrip("=")
+    if len(encoded) != -(-bits // 6) or not _BASE64_LETTERS.fullmatch(encoded):
+        return None
+    value = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=_altchars(encoded))
+    # The bits that fill the last letter must be zero: only one text is a value.
+    whole = base64.b64encode(value, _altchars(encoded)).rstrip(b"=")
+    return value if len(value) * 8 == bits and whole == encoded.encode() else None
+
+
+def _altchars(encoded: str) -> bytes:
+    return b"-_" if "-" in encoded or "_" in encoded else b"+/"
 
 
 def clean_labels(labels: Iterable[str]) -> tuple[str, ...]:

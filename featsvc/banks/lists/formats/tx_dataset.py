@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from featsvc.banks.lists.formats import csv_rows
+from featsvc.banks.lists.formats.dialect import has_header
 from featsvc.banks.lists.formats.rows import (
     ImportRow,
     LeftOut,
@@ -35,24 +36,31 @@ _OPINIONS = {
 }
 
 
-def is_header(line: str) -> bool:
-    return set(csv_rows.header_names(line)) >= _REQUIRED
+def is_header(lines: Sequence[str]) -> bool:
+    return has_header(lines, _has_meaning)
+
+
+def _has_meaning(header: Sequence[str]) -> bool:
+    return set(_names(header)) >= _REQUIRED
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    return [name.strip().lower() for name in header]
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow | LeftOut]:
     """Raises InvalidInput for a header without the required columns, or with one of them twice."""
-    left_out: list[LeftOut] = []
-    for row in csv_rows.table_rows(chunks, lambda line, names: _parser(line, names, left_out)):
-        yield from left_out
-        left_out.clear()
-        if row is not None:
-            yield row
+    for rows in csv_rows.table_rows(chunks, _parser, _has_meaning):
+        if isinstance(rows, BadRow):
+            yield rows
+        else:
+            yield from rows
 
 
 def _parser(
-    line: int, header: Sequence[str], left_out: list[LeftOut]
-) -> Callable[[int, Sequence[str]], ImportRow | BadRow | None]:
-    columns = [name.strip().lower() for name in header]
+    line: int, header: Sequence[str], delimiter: str
+) -> Callable[[int, Sequence[str]], Sequence[ImportRow | BadRow | LeftOut]]:
+    columns = _names(header)
     for name in _COLUMNS:
         if columns.count(name) > 1 or (name in _REQUIRED and name not in columns):
             raise InvalidInput(
@@ -62,17 +70,18 @@ def _parser(
 
     others = [index for index, name in enumerate(columns) if name not in _COLUMNS]
 
-    def parse(number: int, fields: Sequence[str]) -> ImportRow | BadRow | None:
+    def parse(number: int, fields: Sequence[str]) -> Sequence[ImportRow | BadRow | LeftOut]:
         if len(fields) != len(columns):
-            return csv_rows.odd_row(number, fields, len(columns))
+            return (csv_rows.odd_row(number, fields, len(columns), delimiter),)
+        left_out: list[LeftOut] = []
         try:
             row = _parse(number, dict(zip(columns, fields, strict=True)), left_out)
         except InvalidInput as exc:
-            left_out.clear()
-            return bad_row(number, exc.field, str(exc), ",".join(fields))
-        if row is not None and others:
-            left_out.extend(LeftOut(f'column "{columns[i]}"') for i in others if fields[i])
-        return row
+            return (bad_row(number, exc.field, str(exc), delimiter.join(fields)),)
+        if row is None:
+            return left_out
+        left_out.extend(LeftOut(f'column "{columns[i]}"') for i in others if fields[i])
+        return (*left_out, row)
 
     return parse
 
