@@ -18,6 +18,7 @@ BEHAVIOURS = {
     "accounts/test_oracle.py": "all values against an independent implementation",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
+    "banks/test_interrupted_calls.py": "callers that leave: every method of BankService",
     "banks/test_kill.py": "an import is whole or absent after any kill",
     "banks/test_query_plans.py": "changes of single entries walk no bank",
     "banks/test_text_lists.py": "lists of texts, in all formats",
@@ -48,6 +49,8 @@ TESTED_THROUGH = {
     "accounts/test_store.py": "accounts/ingest accounts/layout accounts/plan "
     "accounts/read accounts/table",
     "banks/test_formats.py": "banks/lists/exporting",
+    "banks/test_interrupted_calls.py": "service/store_calls",
+    "banks/test_interruption.py": "banks/sql/stopping",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
