@@ -10,6 +10,7 @@ in reverse order.
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -82,6 +83,8 @@ async def _workers(config: Config, redis_url: str) -> AsyncIterator[str]:
             for worker in workers:
                 await worker.start()
             await asyncio.gather(*(worker.ready() for worker in workers))
+            # Python would collect all modules before it exits, which takes a second or two.
+            gc.freeze()
             yield address
         finally:
             await asyncio.gather(*(worker.stop(timeout_s) for worker in workers))

@@ -19,6 +19,7 @@ BEHAVIOURS = {
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_expired.py": "expired entries, from lists to exports",
+    "banks/test_interrupted_calls.py": "callers that leave: every method of BankService",
     "banks/test_kill.py": "an import is whole or absent after any kill",
     "banks/test_left_out.py": "what lists of exchanges hold is kept or counted, nothing is refused",
     "banks/test_query_plans.py": "changes of single entries walk no bank",
@@ -51,6 +52,8 @@ TESTED_THROUGH = {
     "accounts/read accounts/table",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",
+    "banks/test_interrupted_calls.py": "service/store_calls",
+    "banks/test_interruption.py": "banks/sql/stopping",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
     "banks/sql/copying banks/sql/large_changes "

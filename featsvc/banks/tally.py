@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
+from featsvc.banks.interruption import Interruption
 from featsvc.banks.results import MatchKey
 from featsvc.banks.store import BankStore
 from featsvc.errors import FeatsvcError
@@ -15,6 +16,8 @@ from featsvc.errors import FeatsvcError
 INTERVAL_S = 2.0
 MAX_KEYS = 100_000
 """Entries counted while the store is away; matches of further entries are lost."""
+
+_STOP_TIMEOUT_S = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -28,15 +31,20 @@ class MatchTally:
         self._counts: Counter[MatchKey] = Counter()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="match-tally", daemon=True)
+        self._interruption = Interruption()
+        self._thread = threading.Thread(
+            target=self._interruption.run, args=(self._run,), name="match-tally", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, if the store answers, and end the thread."""
+        """Write what is left, if the store answers soon, and end the thread."""
         self._stopping.set()
         if self._thread.is_alive():
+            self._thread.join(_STOP_TIMEOUT_S)
+            self._interruption.cancel()
             self._thread.join()
 
     def add(self, keys: Iterable[MatchKey]) -> None:

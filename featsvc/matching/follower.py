@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from featsvc.banks.interruption import Interruption
 from featsvc.banks.records import Revision, StoreHead
 from featsvc.banks.sql.times import to_us
 from featsvc.banks.sql.view import StoreView
@@ -89,16 +90,20 @@ class Follower:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._swapped = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="bank-follower", daemon=True)
+        self._interruption = Interruption()
+        self._thread = threading.Thread(
+            target=self._interruption.run, args=(self._run,), name="bank-follower", daemon=True
+        )
 
     def start(self) -> None:
         """Load the first snapshot and start the thread. Raises Unavailable if the store is away."""
-        self._poll()
+        self._interruption.run(self._poll)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread and every `wait_for`. The last snapshot stays available."""
         self._stopping.set()
+        self._interruption.cancel()
         self._wake.set()
         with self._swapped:
             self._swapped.notify_all()
@@ -159,6 +164,8 @@ class Follower:
             try:
                 self._poll()
             except Exception as exc:
+                if self._stopping.is_set():
+                    return
                 # Even a bug must not end the thread: the next change may load.
                 last, failure = failure, str(exc) or type(exc).__name__
                 if self._store_state is not None:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from featsvc.banks.interruption import Interruption
 from featsvc.banks.sql.times import to_us
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
@@ -69,6 +70,8 @@ class Indexer:
                     self.build_if_outdated()
                     collect(self.folder)
                 except Exception as exc:
+                    if stopping.is_set():
+                        return
                     # A build reads the whole store: what fails again must not do that all the time.
                     wait_s = min(2 * wait_s, _MAX_RETRY_S)
                     last, failure = failure, str(exc) or type(exc).__name__
@@ -164,9 +167,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    interruption = Interruption()
+
+    def cancel_build() -> None:
+        stopping.wait()
+        interruption.cancel()
+
+    threading.Thread(target=cancel_build, daemon=True).start()
     store = BankStore(os.environ["FEATSVC_BANKS_URL"])
+    indexer = Indexer(store, options.segments, compact_entries=options.compact_entries)
     try:
-        Indexer(store, options.segments, compact_entries=options.compact_entries).run(stopping)
+        interruption.run(partial(indexer.run, stopping))
     except FeatsvcError as exc:
         _log.error("%s", exc)
         sys.exit(1)

@@ -1,6 +1,5 @@
 """EvaluateBank of `BankServicer`: collects samples and evaluates a bank with them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from featsvc_client.v1 import banks_pb2 as pb
@@ -14,13 +13,17 @@ from featsvc.service.bank_lists import read_opening
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions.banks import bank_id
 from featsvc.service.conversions.signals import content, query_signal
+from featsvc.service.store_calls import StoreCalls
 from featsvc.signals.signal import Signal
 
 DEFAULT_FALSE_MATCH_RATE = 0.001
 
 
 async def evaluate_bank(
-    runtime: Runtime, store: BankStore, requests: AsyncIterator[pb.EvaluateBankRequest]
+    runtime: Runtime,
+    store: BankStore,
+    calls: StoreCalls,
+    requests: AsyncIterator[pb.EvaluateBankRequest],
 ) -> pb.EvaluateBankResponse:
     """Read options, then samples. Raises InvalidInput for another order or too many samples."""
     options = (await read_opening(requests)).options
@@ -48,7 +51,7 @@ async def evaluate_bank(
                 view, bank, algorithm, samples, rate, max_noisy=options.max_noisy_entries
             )
 
-    return convert.evaluation_message(await asyncio.to_thread(run), unreadable, low_quality)
+    return convert.evaluation_message(await calls.run(run), unreadable, low_quality)
 
 
 async def _sample_signal(runtime: Runtime, sample: pb.Sample, algorithm: str) -> Signal | None:

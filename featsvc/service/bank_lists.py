@@ -5,22 +5,24 @@ which is its flow control; the thread of an export passes one piece at a time to
 """
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import aclosing, closing
 from functools import partial
 from typing import Any, TypeVar
 
 from featsvc_client.v1 import banks_pb2 as pb
 
 from featsvc import errors
+from featsvc.banks.interruption import is_cancelled, stopped_by
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.results import ImportResult
 from featsvc.banks.store import BankStore
 from featsvc.matching.follower import Follower
 from featsvc.service.conversions import bank_lists as convert
 from featsvc.service.conversions import banks as convert_banks
+from featsvc.service.store_calls import StoreCall, StoreCalls
 
 T = TypeVar("T")
 Opening = TypeVar("Opening", pb.ImportEntriesRequest, pb.EvaluateBankRequest)
@@ -29,6 +31,8 @@ MAX_STREAMS = 8
 PROGRESS_INTERVAL_S = 0.2
 MAX_CHUNK_BYTES = 2**20
 SERVE_TIMEOUT_S = 30.0
+_SERVE_SLICE_S = 0.2
+_CHUNKS_WAITING = 4
 _BAD_ROWS_A_MESSAGE = 1000
 _CANCEL_DELAY_S = 0.05
 
@@ -36,11 +40,12 @@ _CANCEL_DELAY_S = 0.05
 class ListStreams:
     """Imports and exports of one worker, on separate threads."""
 
-    def __init__(self, store: BankStore, follower: Follower) -> None:
+    def __init__(self, store: BankStore, follower: Follower, calls: StoreCalls) -> None:
         self._store = store
         self._follower = follower
+        self._calls = calls
         # A list that arrives slowly must not hold the threads of short calls.
-        self._threads = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="bank-list")
+        self._lists = StoreCalls(MAX_STREAMS, "bank-list")
         self._streams = 0
 
     async def import_entries(
@@ -48,13 +53,12 @@ class ListStreams:
     ) -> AsyncGenerator[pb.ImportEntriesResponse, None]:
         """Yield progress, then the result, and the result again once it is served."""
         options = (await read_opening(requests)).options
-        gone = threading.Event()
         file = ListFile(
             _chunks(requests),
             name=options.file_name,
             format=options.format,
             size_bytes=options.file_bytes,
-            sender_gone=gone.is_set,
+            sender_gone=is_cancelled,
             keep_rejected=True,
         )
         job = partial(
@@ -66,12 +70,10 @@ class ListStreams:
         )
         importing = self._submit(job)
         try:
-            async for answer in self._progress(file, importing):
+            async for answer in self._progress(file, importing.result):
                 yield answer
-        except (asyncio.CancelledError, GeneratorExit):
-            gone.set()
-            importing.add_done_callback(_forget)
-            raise
+        finally:
+            await importing.end()
 
     async def _progress(
         self, file: ListFile, importing: "asyncio.Future[ImportResult]"
@@ -95,14 +97,15 @@ class ListStreams:
     ) -> AsyncGenerator[pb.ExportEntriesResponse, None]:
         """Yield the dropped fields, then the list in pieces."""
         bank_id = convert_banks.bank_id(request.parent, "parent")
-        export = await asyncio.to_thread(
+        export = await self._calls.run(
             self._store.export_entries, bank_id, request.format or "csv", request.revision
         )
         yield pb.ExportEntriesResponse(dropped_fields=export.dropped_fields)
-        async for chunk in self._from_thread(export.chunks):
-            yield pb.ExportEntriesResponse(chunk=chunk)
+        async with aclosing(self._from_thread(export.chunks)) as chunks:
+            async for chunk in chunks:
+                yield pb.ExportEntriesResponse(chunk=chunk)
 
-    def _submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
+    def _submit(self, job: Callable[[], T]) -> StoreCall[T]:
         """Run a job on a thread. Raises Overloaded if all threads for lists are in use."""
         if self._streams >= MAX_STREAMS:
             raise errors.Overloaded(
@@ -110,35 +113,36 @@ class ListStreams:
                 retry_after_ms=5000,
             )
         self._streams += 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, job)
-        running.add_done_callback(self._ended)
+        running = self._lists.start(job)
+        running.result.add_done_callback(self._ended)
         return running
 
     def _ended(self, _: "asyncio.Future[Any]") -> None:
         self._streams -= 1
 
-    async def _from_thread(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    async def _from_thread(
+        self, chunks: Generator[bytes, None, None]
+    ) -> AsyncGenerator[bytes, None]:
         """Yield pieces that one thread produces: a database connection must stay on its thread."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=4)
+        produced: asyncio.Queue[bytes | None] = asyncio.Queue()
+        room = asyncio.Semaphore(_CHUNKS_WAITING)
 
         def produce() -> None:
-            try:
+            with closing(chunks):
                 for chunk in chunks:
-                    asyncio.run_coroutine_threadsafe(queue.put(chunk), loop).result()
-            finally:
-                asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
+                    _wait_for(asyncio.run_coroutine_threadsafe(room.acquire(), loop))
+                    loop.call_soon_threadsafe(produced.put_nowait, chunk)
 
         producing = self._submit(produce)
+        producing.result.add_done_callback(lambda _: produced.put_nowait(None))
         try:
-            while (chunk := await queue.get()) is not None:
+            while (chunk := await produced.get()) is not None:
+                room.release()
                 yield chunk
-            await producing
+            await producing.result
         finally:
-            # If the client is gone: empty the queue, so that the thread can end.
-            while not producing.done():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(queue.get(), 0.05)
+            await producing.end()
 
 
 async def read_opening(requests: AsyncIterator[Opening]) -> Opening:
@@ -159,12 +163,6 @@ def _take_bad_rows(file: ListFile) -> list[pb.BadRow]:
     return convert.bad_rows(file.take_rejected(_BAD_ROWS_A_MESSAGE))
 
 
-def _forget(importing: "asyncio.Future[ImportResult]") -> None:
-    """Retrieve the error of an abandoned import, which says only that its file was truncated."""
-    if not importing.cancelled():
-        importing.exception()
-
-
 def _message(
     file: ListFile, result: ImportResult | None, bad: list[pb.BadRow]
 ) -> pb.ImportEntriesResponse:
@@ -173,6 +171,12 @@ def _message(
     message.rows_read = file.rows_read
     message.bad.extend(bad)
     return message
+
+
+def _wait_for(fetching: "Future[T]") -> T:
+    """Wait on the thread of a store's call for the event loop. Raises TimedOut."""
+    with stopped_by(fetching.cancel):
+        return fetching.result()
 
 
 def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]:
@@ -199,7 +203,7 @@ def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]
     def pieces() -> Iterator[bytes]:
         # Fetch the next piece while this one is parsed.
         fetching = asyncio.run_coroutine_threadsafe(fetch(), loop)
-        while (chunk := fetching.result()) is not None:
+        while (chunk := _wait_for(fetching)) is not None:
             fetching = asyncio.run_coroutine_threadsafe(fetch(), loop)
             yield chunk
 
@@ -208,9 +212,16 @@ def _chunks(requests: AsyncIterator[pb.ImportEntriesRequest]) -> Iterator[bytes]
 
 async def serve(follower: Follower, revision: int) -> bool:
     """Wait until this worker serves a revision; return whether it does. 0 is served at once."""
-    if revision:
+    deadline = time.monotonic() + SERVE_TIMEOUT_S
+    while revision:
         try:
-            await asyncio.to_thread(follower.wait_for, revision, SERVE_TIMEOUT_S)
-        except (errors.TimedOut, errors.Unavailable):
+            # In slices, since a thread cannot be taken away from a caller that leaves.
+            await asyncio.to_thread(follower.wait_for, revision, _SERVE_SLICE_S)
+        except errors.TimedOut:
+            if time.monotonic() > deadline:
+                return False
+        except errors.Unavailable:
             return False
+        else:
+            break
     return True

@@ -4,7 +4,6 @@ The store is synchronous, so each call runs on a thread. A worker serves a chang
 the call, so that a curator can try the change at once.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -24,12 +23,15 @@ from featsvc.service.conversions import bank_lists as convert_lists
 from featsvc.service.conversions import banks as convert
 from featsvc.service.conversions.signals import content as convert_content
 from featsvc.service.conversions.signals import vector_models
+from featsvc.service.store_calls import StoreCalls
 from featsvc.signals.signal import Signal
 from featsvc.signals.variants import ORIGINAL
 
 Context = aio.ServicerContext[Any, Any]
 
 DEFAULT_DAYS = 7
+MAX_CALLS = 12
+"""Calls of a worker's store at a time, besides imports and exports."""
 
 
 class _Revised(Protocol):
@@ -49,11 +51,12 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     def __init__(self, runtime: Runtime, store: BankStore) -> None:
         self._runtime = runtime
         self._store = store
-        self._lists = ListStreams(store, runtime.follower)
+        self._calls = StoreCalls(MAX_CALLS, "bank-call")
+        self._lists = ListStreams(store, runtime.follower, self._calls)
 
     async def _change(self, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Make a change of the store, and wait until this worker serves its revision."""
-        result = await asyncio.to_thread(change, *args, **kwargs)
+        result = await self._calls.run(change, *args, **kwargs)
         await serve(self._runtime.follower, result.revision)
         return result
 
@@ -67,13 +70,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         return convert.bank_message(bank)
 
     async def GetBank(self, request: pb.GetBankRequest, context: Context) -> pb.Bank:
-        bank = await asyncio.to_thread(self._store.get_bank, convert.bank_id(request.name))
+        bank = await self._calls.run(self._store.get_bank, convert.bank_id(request.name))
         return convert.bank_message(bank)
 
     async def ListBanks(
         self, request: pb.ListBanksRequest, context: Context
     ) -> pb.ListBanksResponse:
-        page = await asyncio.to_thread(
+        page = await self._calls.run(
             self._store.list_banks, page_size=request.page_size, page_token=request.page_token
         )
         return pb.ListBanksResponse(
@@ -191,13 +194,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         )
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Context) -> pb.Entry:
-        entry = await asyncio.to_thread(self._store.get_entry, *convert.entry_id(request.name))
+        entry = await self._calls.run(self._store.get_entry, *convert.entry_id(request.name))
         return convert.entry_message(entry, whole=True)
 
     async def ListEntries(
         self, request: pb.ListEntriesRequest, context: Context
     ) -> pb.ListEntriesResponse:
-        page = await asyncio.to_thread(
+        page = await self._calls.run(
             self._store.list_entries,
             convert.bank_id(request.parent, "parent"),
             convert.entry_filter(request),
@@ -215,7 +218,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         self, request: pb.ListRevisionsRequest, context: Context
     ) -> pb.ListRevisionsResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        page = await asyncio.to_thread(
+        page = await self._calls.run(
             self._store.list_revisions,
             "" if bank_id == "-" else bank_id,
             page_size=request.page_size,
@@ -229,7 +232,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def DiffRevisions(
         self, request: pb.DiffRevisionsRequest, context: Context
     ) -> pb.DiffRevisionsResponse:
-        page = await asyncio.to_thread(
+        page = await self._calls.run(
             self._store.diff_revisions,
             convert.bank_id(request.parent, "parent"),
             request.from_revision,
@@ -281,12 +284,12 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def EvaluateBank(
         self, request_iterator: AsyncIterator[pb.EvaluateBankRequest], context: Context
     ) -> pb.EvaluateBankResponse:
-        return await evaluate_bank(self._runtime, self._store, request_iterator)
+        return await evaluate_bank(self._runtime, self._store, self._calls, request_iterator)
 
     async def CompareBanks(
         self, request: pb.CompareBanksRequest, context: Context
     ) -> pb.CompareBanksResponse:
-        overlap = await asyncio.to_thread(
+        overlap = await self._calls.run(
             self._store.overlap,
             convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
@@ -300,7 +303,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     ) -> pb.ListMatchCountsResponse:
         bank, days = convert.bank_id(request.parent, "parent"), request.days or DEFAULT_DAYS
         if request.page_size or request.page_token:
-            counts = await asyncio.to_thread(
+            counts = await self._calls.run(
                 self._store.match_count_page,
                 bank,
                 days=days,
@@ -308,7 +311,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
                 page_token=request.page_token,
             )
         else:
-            counts = await asyncio.to_thread(
+            counts = await self._calls.run(
                 self._store.match_counts, bank, days=days, max_entries=request.max_entries
             )
         return convert_lists.match_counts_message(counts)

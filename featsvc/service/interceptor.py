@@ -178,8 +178,12 @@ class RequestInterceptor(aio.ServerInterceptor):
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             async with _Call(self, name, context) as call:
                 check()
-                async for message in behaviour(receive(call, request), context):
-                    yield message
+                # Closed here, not some time later: a call is in flight until its work has ended.
+                async with contextlib.aclosing(
+                    behaviour(receive(call, request), context)
+                ) as answers:
+                    async for message in answers:
+                        yield message
 
         guarded: Any = stream if handler.response_streaming else respond
         return make(

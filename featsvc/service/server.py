@@ -22,6 +22,7 @@ _MESSAGE_OVERHEAD_BYTES = 2**20
 # gRPC answers a message that is over its own limit with RESOURCE_EXHAUSTED and no details, as if a
 # retry helped. So that limit is higher than ours, and bounds the memory that a message takes.
 _TRANSPORT_FACTOR = 2
+_CANCEL_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Server:
         started = time.monotonic()
         await self._interceptor.wait_idle(grace_period_s)
         await self._server.stop(max(0.0, grace_period_s - (time.monotonic() - started)))
+        # Cancelled calls interrupt what they run, before the stores close.
+        await self._interceptor.wait_idle(_CANCEL_TIMEOUT_S)
 
     async def _set_health(self, status: int) -> None:
         for name in self._names:

@@ -1,18 +1,26 @@
 """Measures: every distance with thresholds has one, and it equals the distance in steps."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featsvc.banks.interruption import Interruption
 from featsvc.banks.tuning.measures import MEASURES, Values, measure_of
+from featsvc.errors import TimedOut
 from featsvc.signals.algorithms import ALGORITHMS, Algorithm
 from featsvc.signals.distance import CONTAINMENT, EQUALITY
 from tests.signals.values import values_of
 
 MEASURED = [k for k in ALGORITHMS.values() if k.matched and k.distance is not EQUALITY]
+
+
+MANY = 300
+"""More queries than a block of a search."""
 
 
 def stacked(kind: Algorithm, values: list[bytes]) -> Values:
@@ -46,3 +54,32 @@ def test_a_measure_is_the_distance_in_steps(kind: Algorithm, data: st.DataObject
     radius = kind.default_threshold
     within = [rows.tolist() for rows in measure.within(samples, entries, radius)]
     assert within == [[i for i, d in enumerate(row) if d <= radius] for row in distances]
+
+
+@pytest.mark.parametrize("kind", MEASURED, ids=[kind.name for kind in MEASURED])
+@settings(max_examples=3)
+@given(data=st.data())
+def test_many_queries_are_measured_like_each_alone_until_cancelled(
+    kind: Algorithm, data: st.DataObject
+) -> None:
+    measure = measure_of(kind)
+    assert measure is not None
+    values = data.draw(st.lists(values_of(kind), min_size=1, max_size=5))
+    entries, radius = stacked(kind, values), kind.default_threshold
+    many = stacked(kind, [values[i % len(values)] for i in range(MANY)])
+    assert measure.nearest(many, entries).tolist() == [0] * MANY
+    within = [rows.tolist() for rows in measure.within(many, entries, radius)]
+    alone = [rows.tolist() for rows in measure.within(entries, entries, radius)]
+    assert within == [alone[i % len(values)] for i in range(MANY)]
+    for search in (
+        lambda: measure.nearest(many, entries),
+        lambda: list(measure.within(many, entries, radius)),
+    ):
+        interruption = Interruption()
+        with pytest.raises(TimedOut):
+            interruption.run(partial(_cancel_and_run, interruption, search))
+
+
+def _cancel_and_run(interruption: Interruption, search: Callable[[], object]) -> None:
+    interruption.cancel()
+    search()

@@ -12,6 +12,7 @@ from featsvc.banks.store import BankStore
 from featsvc.errors import Overloaded
 from featsvc.matching.follower import Follower
 from featsvc.service.bank_lists import MAX_STREAMS, ListStreams
+from featsvc.service.store_calls import StoreCalls
 
 LINE = b"0f" * 32 + b"\n"
 
@@ -24,7 +25,7 @@ def test_a_worker_runs_a_limited_number_of_lists(tmp_path: Path) -> None:
         store.create_bank(f"b{number}")
 
     async def main() -> None:
-        streams = ListStreams(store, follower)
+        streams = ListStreams(store, follower, StoreCalls(1, "call"))
         release = asyncio.Event()
 
         async def requests(number: int) -> AsyncIterator[banks_pb2.ImportEntriesRequest]:

@@ -1,6 +1,6 @@
 """Exports of a bank as a list, streamed by entry id."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
@@ -21,7 +21,7 @@ class Export:
     """`dropped_fields`: what some entry has and the format cannot carry, and EXPIRED_ENTRIES."""
 
     dropped_fields: tuple[str, ...]
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]
 
 
 def export(database: Database, bank_id: str, format_name: str, revision: int) -> Export:
@@ -44,7 +44,7 @@ def export(database: Database, bank_id: str, format_name: str, revision: int) ->
 
 def _chunks(
     database: Database, live: ColumnElement[bool], header: bytes, write: Writer
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     buffer = bytearray(header)
     with database.read() as connection:
         for entry in StoreView(connection).entries_where(live, by_id=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import PurePath
 
+from featsvc.banks.interruption import check
 from featsvc.banks.lists import formats
 from featsvc.banks.lists.formats.compression import decompressed
 from featsvc.banks.lists.formats.encoding import HEAD_BYTES, text_bytes
@@ -100,6 +101,7 @@ class ListFile:
         if not self._keep_rejected:
             return
         while len(self._rejected) >= MAX_REJECTED_WAITING:
+            check()
             if self._sender_gone():
                 self.check_complete()
             time.sleep(_REJECTED_WAIT_S)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from sqlalchemy import Connection, Table
 
+from featsvc.banks.interruption import check
 from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager, WithdrawalRow
@@ -68,6 +69,7 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
     stager = Stager(options)
     numbered = enumerate(file, 1)
     while chunk := list(islice(numbered, _BATCH_ROWS)):
+        check()
         batch: list[StagedRow] = []
         for number, read in chunk:
             row: ImportRow | BadRow | list[StagedRow] = read

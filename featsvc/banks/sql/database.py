@@ -18,10 +18,19 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from featsvc.addresses import parse_database_url
+from featsvc.banks.interruption import check
 from featsvc.banks.sql import migrations, schema
+from featsvc.banks.sql.stopping import interruptible
 from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
 
+MAX_CONNECTIONS = 22
+"""One for each thread of a worker: 12 calls, 8 imports and exports, the follower, the counts."""
 _BUSY_TIMEOUT_MS = 30_000
+_POOLED_CONNECTIONS = 5
+_POOL_TIMEOUT_S = 30
+# Waits for a lock or a connection are cut, to look whether the caller still waits.
+_SLICE_MS = 100
+_SQLITE_BUSY = 5
 _POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
@@ -56,8 +65,14 @@ class Database:
             else {k: v for k, v in _POSTGRESQL_DEFAULTS.items() if k not in parsed.query}
         )
         self._engine = create_engine(
-            parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, pool_timeout=30
+            parsed,
+            connect_args=arguments,
+            pool_pre_ping=not self.is_sqlite,
+            pool_size=_POOLED_CONNECTIONS,
+            max_overflow=MAX_CONNECTIONS - _POOLED_CONNECTIONS,
+            pool_timeout=_SLICE_MS / 1000,
         )
+        event.listen(self._engine, "before_cursor_execute", _check_call)
         if self.is_sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -187,6 +202,7 @@ class Database:
             return
         with _opened(self._path, "turn") as file:
             while not _locks(file, fcntl.LOCK_EX):
+                check()
                 time.sleep(_TURN_STEP_S)
             yield
 
@@ -239,14 +255,29 @@ class Database:
         self._ready = False  # the next call upgrades it
         raise _unavailable(f"a backup with the older schema {revision} was restored; try again")
 
-    def _connect(self, *, write: bool) -> Connection:
+    @contextmanager
+    def _connect(self, *, write: bool) -> Iterator[Connection]:
+        """Raises TimedOut if the call of this thread is cancelled, by whatever it waits for."""
         self._check_file()
-        connection = self._engine.connect()
-        if self.is_sqlite:
-            begin = "BEGIN IMMEDIATE" if write else "BEGIN"
-            return connection.execution_options(sqlite_begin=begin)
-        level = "READ COMMITTED" if write else "REPEATABLE READ"
-        return connection.execution_options(isolation_level=level, postgresql_readonly=not write)
+        with self._checked_out() as connection, interruptible(connection):
+            if self.is_sqlite:
+                begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+                yield connection.execution_options(sqlite_begin=begin)
+            else:
+                level = "READ COMMITTED" if write else "REPEATABLE READ"
+                yield connection.execution_options(
+                    isolation_level=level, postgresql_readonly=not write
+                )
+
+    def _checked_out(self) -> Connection:
+        deadline = time.monotonic() + _POOL_TIMEOUT_S
+        while True:
+            check()
+            try:
+                return self._engine.connect()
+            except sa.TimeoutError as exc:
+                if time.monotonic() > deadline:
+                    raise _unavailable("all connections are in use; try again") from exc
 
     def _ensure_schema(self) -> None:
         """Migrate to this build's schema, one process at a time; refuse a newer schema.
@@ -406,4 +437,30 @@ def _pragma(connection: Connection, pragma: str) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options()["sqlite_begin"])
+    begin = connection.get_execution_options()["sqlite_begin"]
+    if begin == "BEGIN":
+        connection.exec_driver_sql(begin)
+        return
+    # SQLite's own wait for the writers' lock cannot be interrupted.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    _pragma(connection, f"busy_timeout={_SLICE_MS}")
+    try:
+        while not _begins(connection, begin, last_try=time.monotonic() > deadline):
+            pass
+    finally:
+        _pragma(connection, f"busy_timeout={_BUSY_TIMEOUT_MS}")
+
+
+def _begins(connection: Connection, begin: str, *, last_try: bool) -> bool:
+    """Begin a transaction; return False if another one holds the lock."""
+    try:
+        connection.exec_driver_sql(begin)
+    except sa.OperationalError as exc:
+        if last_try or getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF != _SQLITE_BUSY:
+            raise
+        return False
+    return True
+
+
+def _check_call(*_: object) -> None:
+    check()

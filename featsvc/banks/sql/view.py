@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
     Integer,
+    Row,
     Select,
     and_,
     exists,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from featsvc.banks.interruption import check
 from featsvc.banks.records import Bank, Entry, Opinion, Revision, SettingsDifference, StoreHead
 from featsvc.banks.sql.bank_settings import difference, with_setting_changes
 from featsvc.banks.sql.schema import (
@@ -222,7 +224,7 @@ class StoreView:
         query = select(entries.c.version, signals.value).join(entry_signals)
         comparable = signals.algorithm_version == get_algorithm(algorithm).version
         query = query.where(condition, signals.algorithm == algorithm, comparable)
-        for batch in self.connection.execute(query, execution_options=_STREAMED).partitions():
+        for batch in self._batches(query):
             yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
     def entries_where(
@@ -251,7 +253,7 @@ class StoreView:
             .where(condition)
             .order_by(*order, entry_signals.c.ordinal)
         )
-        rows = self.connection.execute(query, execution_options=_STREAMED)
+        rows = chain.from_iterable(self._batches(query))
         for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
             yield VersionedEntry(version, entry_of(signals, self._revision_of))
 
@@ -285,9 +287,14 @@ class StoreView:
             .where(condition)
             .order_by(entries.c.version, entry_signals.c.ordinal)
         )
-        rows = self.connection.execute(query, execution_options=_STREAMED)
-        for batch in rows.partitions():
+        for batch in self._batches(query):
             yield from map(signal_row, batch)
+
+    def _batches(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+        with self.connection.execute(query, execution_options=_STREAMED) as rows:
+            for batch in rows.partitions():
+                check()
+                yield batch
 
 
 def change_of(revision: int) -> ColumnElement[int]:

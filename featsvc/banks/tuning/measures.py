@@ -14,6 +14,7 @@ import numpy as np
 from featsvc_kernels import tlsh as tlsh_kernels
 from numpy.typing import NDArray
 
+from featsvc.banks.interruption import check
 from featsvc.signals.algorithms import Algorithm
 from featsvc.signals.bits import to_words
 from featsvc.signals.distance import CONTAINMENT, COSINE, HAMMING, TLSH, Distance
@@ -61,15 +62,21 @@ class _Hamming:
         self.shown = min(bits, _MAX_BITS_SHOWN)
 
     def nearest(self, queries: Values, values: Values) -> NDArray[np.int64]:
-        distances, _ = _indexed(values).search(queries, 1)
-        nearest: NDArray[np.int64] = distances[:, 0].astype(np.int64)
+        index = _indexed(values)
+        nearest = np.empty(len(queries), np.int64)
+        for first in _first_rows(queries):
+            distances, _ = index.search(queries[first : first + _BLOCK_QUERIES], 1)
+            nearest[first : first + _BLOCK_QUERIES] = distances[:, 0]
         return nearest
 
     def within(self, queries: Values, values: Values, threshold: float) -> Iterator[Rows]:
         # FAISS returns distances below its radius, not equal to it.
-        limits, _, rows = _indexed(values).range_search(queries, int(threshold) + 1)
-        for first, after in pairwise(limits):
-            yield rows[first:after]
+        index = _indexed(values)
+        for start in _first_rows(queries):
+            block = queries[start : start + _BLOCK_QUERIES]
+            limits, _, rows = index.range_search(block, int(threshold) + 1)
+            for first, after in pairwise(limits):
+                yield rows[first:after]
 
 
 def _indexed(values: Values) -> Any:
@@ -107,8 +114,15 @@ def _products(
     queries: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the inner products of a block of queries, and the row of its first query."""
-    for first in range(0, len(queries), _BLOCK_QUERIES):
+    for first in _first_rows(queries):
         yield first, queries[first : first + _BLOCK_QUERIES] @ vectors.T
+
+
+def _first_rows(queries: Values) -> Iterator[int]:
+    """Yield the first row of each block of queries, between which a call can be cancelled."""
+    for first in range(0, len(queries), _BLOCK_QUERIES):
+        check()
+        yield first
 
 
 class _Tlsh:
@@ -132,6 +146,7 @@ def _scanned(
     ends, rows = np.empty(1, np.int64), np.empty(len(digests), np.int64)
     distances = np.empty(len(digests), np.int64)
     for query in to_words(queries):
+        check()
         tlsh_kernels.scan_tlsh(digests, query[None], radius, 0, ends, rows, distances)
         yield rows[: ends[0]].copy(), distances[: ends[0]]
 
@@ -158,6 +173,7 @@ def _searched(
     grams = [grams_of(np.frombuffer(value, np.uint8)) for value in values]
     index = TextIndex.build(np.concatenate(grams), np.cumsum([len(g) for g in grams]))
     for query in queries:
+        check()
         yield index.search(grams_of(np.frombuffer(query, np.uint8)), radius)
 
 
