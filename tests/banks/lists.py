@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Entry
@@ -11,8 +13,10 @@ from featsvc.banks.sql.schema import is_live
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
+from tests.photographs import SHARED
 
 SAMPLES = Path(__file__).parent / "samples"
+_CASES = SHARED.parent / "cases" / "lists"
 
 HASH = "0123456789abcdef" * 4
 
@@ -20,6 +24,14 @@ HASH = "0123456789abcdef" * 4
 def sample(name: str) -> bytes:
     """Return a list in the form of an exchange; its hashes are made up."""
     return (SAMPLES / name).read_bytes()
+
+
+def case(name: str) -> bytes:
+    """Return a list of the cases that failed; skip the test where they are absent."""
+    path = _CASES / name
+    if not path.exists():
+        pytest.skip("the cases (../shared/cases) are not here")
+    return path.read_bytes()
 
 
 def hex_list(values: Iterable[int]) -> bytes:

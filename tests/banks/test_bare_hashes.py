@@ -12,7 +12,7 @@ from featsvc.banks.lists.formats.bare_hashes import is_pdq
 from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.errors import InvalidInput
-from tests.banks.lists import HASH, list_file, rows_of
+from tests.banks.lists import HASH, case, list_file, rows_of
 
 
 def _sha256(count: int, seed: int = 0) -> list[str]:
@@ -34,6 +34,18 @@ def test_64_digits_are_a_question() -> None:
         with pytest.raises(InvalidInput, match="--algorithm pdq or --algorithm sha256") as caught:
             detect(_text(hashes))
         assert caught.value.field == "algorithm"
+
+
+def test_the_list_of_sha256_that_was_taken_for_pdq() -> None:
+    content = case("18_sha256_plain.txt")
+    with pytest.raises(InvalidInput, match="may be PDQ or SHA-256") as caught:
+        rows_of(content)
+    assert caught.value.field == "algorithm"
+    file = list_file(content)
+    file.reading = Reading(algorithm="sha256")
+    rows = [row for row in file if isinstance(row, ImportRow)]
+    assert [row.signals[0].text for row in rows] == content.decode().split()
+    assert {row.signals[0].algorithm for row in rows} == {"sha256"}
 
 
 @given(st.integers(30, 300), st.integers(0, 9), st.integers(0, 10**6))

@@ -18,7 +18,7 @@ SHA1 = "cd" * 20
 def read(content: str, **given: object) -> tuple[list[ImportRow | BadRow], Reading]:
     file = list_file(content)
     file.reading = Reading(**given)  # type: ignore[arg-type]
-    return list(file), file.reading  # type: ignore[arg-type]
+    return list(file), file.reading
 
 
 def refused(content: str, **given: object) -> str:

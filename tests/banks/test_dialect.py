@@ -19,7 +19,7 @@ from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
-from tests.banks.lists import HASH, SAMPLES, only_bad, only_row, rows_of, sample
+from tests.banks.lists import HASH, SAMPLES, case, list_file, only_bad, only_row, rows_of, sample
 from tests.banks.test_formats import SAMPLES as NAMED
 
 COLUMNS = ("algorithm", "signal", "external_id", "labels", "note")
@@ -135,6 +135,46 @@ def test_every_dialect_reads_as_our_own(
     assert [type(row) for row in ours] == [ImportRow] * len(rows)
     theirs = _read(_compressed(dialect.write(rows), packed), size)
     assert _without_lines(theirs) == ours
+
+
+_E1 = "f162eb9daab170c0567fe3632d9a5548c5612982dd5e374a7424ebbc8a835c95"
+_E2 = "98e1bb293f8d1c9d0e49a42cf1b4627a06dbc36ac2c36498dd4f9664239679bb"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("01_utf16le_bom.csv", [(_E1, "e1", ("x",)), (_E2, "e2", ("y",))]),
+        ("03_semicolon.csv", [(_E1, "e1", ("x",)), (_E2, "e2", ("y",))]),
+        ("12_0x.csv", [(_E1, "e1", ()), (_E2, "e2", ())]),
+        ("20_comments.csv", [(_E1, "", ())]),
+        ("43_trailing_comma.csv", [(_E1, "e1", ())]),
+    ],
+)
+def test_the_tables_that_failed(
+    name: str, expected: list[tuple[str, str, tuple[str, ...]]]
+) -> None:
+    rows = rows_of(case(name))
+    assert expected == [
+        (row.signals[0].text, row.external_id, row.labels)
+        for row in rows
+        if isinstance(row, ImportRow) and row.signals[0].algorithm == "pdq"
+    ]
+    assert len(rows) == len(expected)
+
+
+@pytest.mark.parametrize("name", ["tx_dataset.csv", "misp.csv"])
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("declared", [False, True])
+def test_tables_of_others_read_in_every_dialect(name: str, delimiter: str, declared: bool) -> None:
+    text = io.StringIO()
+    if declared:
+        text.write(f"sep={delimiter}\n")
+    table = csv.reader(io.StringIO(sample(name).decode()))
+    csv.writer(text, delimiter=delimiter).writerows(table)
+    file, ours = list_file(text.getvalue()), list_file(sample(name))
+    assert _without_lines(list(file)) == _without_lines(list(ours))
+    assert (file.format, file.left_out) == (NAMED[name][0], ours.left_out)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -11,10 +11,8 @@ from featsvc.banks.records import Opinion
 from featsvc.banks.results import BadRow, ImportOptions, ImportResult, ImportSummary
 from featsvc.banks.store import BankStore
 from featsvc.errors import InvalidInput
-from tests.banks.lists import HASH, hex_list, list_file, live, only_bad, only_row, sample
-from tests.photographs import SHARED
+from tests.banks.lists import HASH, case, hex_list, list_file, live, only_bad, only_row, sample
 
-CASES = SHARED.parent / "cases" / "lists"
 MD5 = "0123456789abcdef" * 2
 
 
@@ -28,13 +26,6 @@ def pdq(**fields: Any) -> dict[str, Any]:
 
 def feedback(*values: str) -> list[dict[str, Any]]:
     return [{"source": "x", "feedbackValue": value, "tags": []} for value in values]
-
-
-def case(name: str) -> bytes:
-    path = CASES / name
-    if not path.exists():
-        pytest.skip("the cases (../shared/cases) are not here")
-    return path.read_bytes()
 
 
 # The cases, as reported

@@ -50,16 +50,16 @@ def _names(header: Sequence[str]) -> list[str]:
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow | LeftOut]:
     """Raises InvalidInput for a header without the required columns, or with one of them twice."""
-    for rows in csv_rows.table_rows(chunks, _parser, _has_meaning):
-        if isinstance(rows, BadRow):
-            yield rows
+    for row in csv_rows.table_rows(chunks, _parser, _has_meaning):
+        if isinstance(row, list):
+            yield from row
         else:
-            yield from rows
+            yield row
 
 
 def _parser(
     line: int, header: Sequence[str], delimiter: str
-) -> Callable[[int, Sequence[str]], Sequence[ImportRow | BadRow | LeftOut]]:
+) -> Callable[[int, Sequence[str]], ImportRow | BadRow | list[ImportRow | LeftOut]]:
     columns = _names(header)
     for name in _COLUMNS:
         if columns.count(name) > 1 or (name in _REQUIRED and name not in columns):
@@ -70,18 +70,19 @@ def _parser(
 
     others = [index for index, name in enumerate(columns) if name not in _COLUMNS]
 
-    def parse(number: int, fields: Sequence[str]) -> Sequence[ImportRow | BadRow | LeftOut]:
+    def parse(number: int, fields: Sequence[str]) -> ImportRow | BadRow | list[ImportRow | LeftOut]:
         if len(fields) != len(columns):
-            return (csv_rows.odd_row(number, fields, len(columns), delimiter),)
+            return csv_rows.odd_row(number, fields, len(columns), delimiter)
         left_out: list[LeftOut] = []
         try:
             row = _parse(number, dict(zip(columns, fields, strict=True)), left_out)
         except InvalidInput as exc:
-            return (bad_row(number, exc.field, str(exc), delimiter.join(fields)),)
-        if row is None:
-            return left_out
-        left_out.extend(LeftOut(f'column "{columns[i]}"') for i in others if fields[i])
-        return (*left_out, row)
+            return bad_row(number, exc.field, str(exc), delimiter.join(fields))
+        if row is not None and others:
+            left_out.extend(LeftOut(f'column "{columns[i]}"') for i in others if fields[i])
+        if row is not None and not left_out:
+            return row
+        return [*left_out] if row is None else [*left_out, row]
 
     return parse
 
