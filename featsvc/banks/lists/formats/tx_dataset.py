@@ -9,7 +9,7 @@ NEGATIVE_CLASS; INVESTIGATION_SEED leaves it open), and `tags` its labels, separ
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from featsvc.banks.lists.formats import csv_rows
 from featsvc.banks.lists.formats.dialect import has_header
@@ -25,6 +25,7 @@ from featsvc.banks.records import Opinion
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput
 
+_Parsed: TypeAlias = ImportRow | BadRow | list[ImportRow | LeftOut]
 _COLUMNS = ("signal_type", "signal_str", "collab", "category", "tags", "external_id")
 _REQUIRED = frozenset(_COLUMNS[:2])
 _CACHED_CHARS = 512
@@ -50,7 +51,8 @@ def _names(header: Sequence[str]) -> list[str]:
 
 def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow | LeftOut]:
     """Raises InvalidInput for a header without the required columns, or with one of them twice."""
-    for row in csv_rows.table_rows(chunks, _parser, _has_meaning):
+    rows: Iterator[_Parsed | BadRow] = csv_rows.table_rows(chunks, _parser, _has_meaning)
+    for row in rows:
         if isinstance(row, list):
             yield from row
         else:
@@ -59,7 +61,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[ImportRow | BadRow | LeftOut]:
 
 def _parser(
     line: int, header: Sequence[str], delimiter: str
-) -> Callable[[int, Sequence[str]], ImportRow | BadRow | list[ImportRow | LeftOut]]:
+) -> Callable[[int, Sequence[str]], _Parsed]:
     columns = _names(header)
     for name in _COLUMNS:
         if columns.count(name) > 1 or (name in _REQUIRED and name not in columns):
@@ -70,7 +72,7 @@ def _parser(
 
     others = [index for index, name in enumerate(columns) if name not in _COLUMNS]
 
-    def parse(number: int, fields: Sequence[str]) -> ImportRow | BadRow | list[ImportRow | LeftOut]:
+    def parse(number: int, fields: Sequence[str]) -> _Parsed:
         if len(fields) != len(columns):
             return csv_rows.odd_row(number, fields, len(columns), delimiter)
         left_out: list[LeftOut] = []
