@@ -136,10 +136,10 @@ def test_a_store_that_cannot_be_read_is_stale_by_its_data(tmp_path: Path) -> Non
     follower.start()
     with sqlite3.connect(path) as raw:
         raw.execute("ALTER TABLE entry_signals RENAME TO away")
-        raw.execute("UPDATE head SET revision = 2, commit_time = commit_time + 1")
+        raw.execute("UPDATE head SET revision = 2, change = 2, commit_time = commit_time + 1")
         raw.execute(
-            "INSERT INTO revisions "
-            "SELECT 2, commit_time, '', '', '', '', '', '', '', 0, 0, 0, 1 FROM head"
+            "INSERT INTO revisions SELECT 2, commit_time, '', '', '', '', '', '', '', 0, 0, 0, 1, 2"
+            " FROM head"
         )
     raw.close()
     until(lambda: follower.status().committed_revision is None)
