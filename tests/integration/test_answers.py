@@ -185,6 +185,8 @@ def fill_banks(client: Client, record: Record) -> None:
     read_list(client, record, "banks/known", HASHED, "hashes")
     expired = f"algorithm,signal,external_id,expire_time\nmd5,{9:032x},old,2020-01-01\n"
     read_list(client, record, "banks/known", expired)
+    unknown = f"algorithm,signal,withdrawn\nmd5,{8:032x},true\n"
+    read_list(client, record, "banks/known", unknown)
     read_list(client, record, "banks/known", f"MD5 (a) = {3:032x}\nSHA512 (a) = {3:0128x}\n", "")
     columns = {"algorithm": "kind", "signal": "fp"}
     read_list(client, record, "banks/known", f"kind,fp,size\nmd5,{4:032x},1\n", "", columns)
