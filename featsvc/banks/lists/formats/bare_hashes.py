@@ -42,7 +42,7 @@ def algorithm_of_digits(text: str) -> str:
     """Return the algorithm of a bare hash. Raises InvalidInput, also for 64 digits."""
     digits = digits_of(text)
     if len(digits) == AMBIGUOUS_DIGITS:
-        raise AmbiguousHash
+        raise AmbiguousHash(WHICH, field="algorithm")
     if not digits:
         raise InvalidInput.at(
             "signal", "neither MD5 (32 hex digits) nor SHA-1 (40); name the algorithm"
@@ -52,9 +52,6 @@ def algorithm_of_digits(text: str) -> str:
 
 class AmbiguousHash(InvalidInput):
     """64 hex digits, and nothing says of which algorithm: no row of the list can be trusted."""
-
-    def __init__(self) -> None:
-        super().__init__(WHICH, field="algorithm")
 
 
 def is_pdq(hashes: Iterable[str]) -> bool:
