@@ -59,6 +59,7 @@ TESTED_THROUGH = {
     "banks/sql/copying banks/sql/large_changes "
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
+    "banks/test_decisions.py": "banks/curating/deciding",
     "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "client/test_methods.py": "client/asynchronous client/blocking",
