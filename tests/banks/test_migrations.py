@@ -230,7 +230,7 @@ def test_quarantines_become_decisions_as_far_back_as_versions_go(store_url: str)
             sa.text("UPDATE head SET revision = 3, change = 3, next_version = 5, commit_time = 3")
         )
         insert(connection, "pending_change", 1, 1_000_003, 1_000_000)
-        insert_bank(connection, "b", 1, 3, 1, 1, 2, '{"pdq": 2}', None)
+        insert_bank(connection, "b", 1, 3, 1, 1, 2, '{"pdq": 2}', None, "{}")
         for number in (1, 2, 3):
             log_line = ("b", "add", "", "", "", "", "", 0, 0, 0, max(1, 2 * number - 3), number)
             insert(connection, "revisions", number, number, *log_line)
