@@ -5,7 +5,7 @@ Times are timezone-aware `datetime`s in UTC. A revision is a positive integer; 0
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
@@ -83,16 +83,16 @@ def check_variant(name: str, *, field: str = "variant") -> str:
     return name
 
 
-def check_labels(labels: tuple[str, ...]) -> None:
+def check_labels(labels: tuple[str, ...], *, field: str = "labels") -> None:
     """Raises InvalidInput for too many labels, or one that is empty, too long or malformed."""
     if len(labels) > MAX_LABELS:
-        raise InvalidInput.at("labels", f"must be at most {MAX_LABELS}, not {len(labels)}")
+        raise InvalidInput.at(field, f"must be at most {MAX_LABELS}, not {len(labels)}")
     for label in labels:
         if not label:
-            raise InvalidInput.at("labels", "a label must not be empty")
+            raise InvalidInput.at(field, "a label must not be empty")
         if _CONTROL.search(label):
-            raise InvalidInput.at("labels", f"{label!r} must not hold a control character")
-        check_text("labels", label, MAX_LABEL_BYTES)
+            raise InvalidInput.at(field, f"{label!r} must not hold a control character")
+        check_text(field, label, MAX_LABEL_BYTES)
 
 
 class BankMode(Enum):
@@ -219,6 +219,22 @@ def initial_version(algorithm: str) -> int:
     return int(algorithm.partition("@")[2] or 1)
 
 
+LISTED_FIELDS = ("labels", "note", "opinion", "expire_time")
+"""Fields of an entry that its list sets and a curator may decide otherwise."""
+DECIDED_FIELDS = ("withdrawn", "quarantined", *LISTED_FIELDS)
+"""Fields of an entry that a curator may decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedValues:
+    """What the list says of the fields that a curator has decided; others have their default."""
+
+    labels: tuple[str, ...] = ()
+    note: str = ""
+    opinion: Opinion = Opinion.UNSPECIFIED
+    expire_time: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One piece of known content.
@@ -240,6 +256,46 @@ class Entry:
     removed_revision: int | None
     quarantined: bool
     create_time: datetime
+    decided_fields: tuple[str, ...] = ()
+    """Those of DECIDED_FIELDS that a curator has decided."""
+    listed: ListedValues | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryEdit:
+    """What to decide about entries. Raises InvalidInput, naming the field.
+
+    `reset` takes back what was decided about some of DECIDED_FIELDS, before the rest applies. None
+    leaves a field as it is.
+    """
+
+    withdrawn: bool = False
+    quarantined: bool = False
+    add_labels: tuple[str, ...] = ()
+    remove_labels: tuple[str, ...] = ()
+    note: str | None = None
+    opinion: Opinion | None = None
+    expire_time: datetime | None = None
+    never_expires: bool = False
+    reset: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field_name, labels in (
+            ("add_labels", self.add_labels),
+            ("remove_labels", self.remove_labels),
+        ):
+            check_labels(labels, field=field_name)
+        if both := set(self.add_labels) & set(self.remove_labels):
+            raise InvalidInput.at("remove_labels", f"also adds {min(both)!r}; choose one")
+        check_text("note", self.note or "", MAX_NOTE_BYTES)
+        if self.never_expires and self.expire_time is not None:
+            raise InvalidInput.at("never_expires", "contradicts expire_time; choose one")
+        for name in self.reset:
+            if name not in DECIDED_FIELDS:
+                names = ", ".join(DECIDED_FIELDS)
+                raise InvalidInput.at("reset", f"must name some of {names}, not {name[:80]!r}")
+        if all(getattr(self, f.name) in (None, False, ()) for f in fields(self)):
+            raise InvalidInput.at("edit", "changes nothing; set or reset a field")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class ImportSummary:
     entry of another bank, `in_safe_lists` those for which that bank is a safe list.
     `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
     `unknown_withdrawals` counts withdrawn rows that name no live entry of their source.
+    `kept_withdrawn` counts entries of the file that stay withdrawn, because a curator decided that:
+    they are neither new, changed nor unchanged.
     `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
     them, find exact copies only. `left_out` counts what the file holds that is not kept, by kind.
     `changed_fields` counts the changed entries that differ in each field, `expired_entries` the
@@ -64,6 +66,7 @@ class ImportSummary:
     unstable_signals: int = 0
     unknown_withdrawals: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    kept_withdrawn: int = 0
     bad: tuple[BadRow, ...] = ()
     changed_fields: Mapping[str, int] = field(default_factory=dict)
     expired_entries: int = 0
@@ -152,6 +155,8 @@ class EntryFilter:
     `revision` selects the state of the bank at that revision; 0 is the current state.
     `show_withdrawn` includes withdrawn entries. `expired` selects those that have expired by now,
     or all others; None selects both.
+    `decided` selects those that a curator has decided
+    something about, including withdrawn ones; now only.
     """
 
     external_id: str = ""
@@ -162,6 +167,7 @@ class EntryFilter:
     revision: int = 0
     show_withdrawn: bool = False
     expired: bool | None = None
+    decided: bool = False
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -223,10 +229,19 @@ class WithdrawResult:
 
 
 @dataclass(frozen=True, slots=True)
-class QuarantineResult:
-    """`entries`: the number of entries that changed; `revision` is 0 if none did."""
+class EditResult:
+    """`entries`: those about which something else is decided now; `revision` is 0 if none."""
 
     entries: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """`entries` are live again; `unlisted` ones are not, as their list withdrew them meanwhile."""
+
+    entries: int
+    unlisted: int
     revision: int
 
 

@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter
 
-from featsvc.banks.curating import counting, editing, history, rollback, searching, settings
+from featsvc.banks.curating import (
+    counting,
+    deciding,
+    editing,
+    history,
+    rollback,
+    searching,
+    settings,
+)
 from featsvc.banks.lists import exporting, importing
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
@@ -22,6 +30,7 @@ from featsvc.banks.records import (
     BankSettings,
     ChangeContext,
     Entry,
+    EntryEdit,
     StoreHead,
     check_bank_id,
 )
@@ -32,13 +41,14 @@ from featsvc.banks.results import (
     BankMatches,
     BankPage,
     DiffPage,
+    EditResult,
     EntryFilter,
     EntryPage,
     ImportOptions,
     ImportResult,
     MatchKey,
     Overlap,
-    QuarantineResult,
+    RestoreResult,
     RevisionPage,
     RollbackResult,
     WithdrawResult,
@@ -53,6 +63,8 @@ from featsvc.banks.sql.pages import (
 )
 from featsvc.banks.sql.view import StoreView, check_revision, read_head
 
+QUARANTINE = EntryEdit(quarantined=True)
+RELEASE = EntryEdit(reset=("quarantined",))
 _ABOVE_ALL_REVISIONS = 2**62
 
 
@@ -212,10 +224,13 @@ class BankStore:
         context: ChangeContext = NO_CONTEXT,
         *,
         source: str | None = None,
+        until_listed: bool = False,
         dry_run: bool = False,
     ) -> WithdrawResult:
         """Withdraw all the entries or none; an external id names its entries of every source.
 
+        They stay withdrawn whatever is imported, until `restore_entries`, `add_entries` or a
+        rollback; with `until_listed` only until a list has them.
         With a `source` only entries from it are withdrawn ("": entries without a source). Raises
         NotFound for a bank, or for an entry that is not live or is from another source.
         """
@@ -226,8 +241,32 @@ class BankStore:
             external_ids,
             context,
             source=source,
+            until_listed=until_listed,
             dry_run=dry_run,
         )
+
+    def restore_entries(
+        self, bank_id: str, entry_ids: Sequence[int], context: ChangeContext = NO_CONTEXT
+    ) -> RestoreResult:
+        """Take withdrawals back: entries that their list still has are live, as it last said.
+
+        Live entries stay as they are. Raises NotFound for any other.
+        """
+        return deciding.restore(self._database, bank_id, entry_ids, context)
+
+    def edit_entries(
+        self,
+        bank_id: str,
+        entry_ids: Sequence[int],
+        edit: EntryEdit,
+        context: ChangeContext = NO_CONTEXT,
+    ) -> EditResult:
+        """Decide about all the entries or none; that wins over what their list says.
+
+        Raises NotFound for an entry that is neither live nor withdrawn by a curator. If the edit
+        only takes back, an entry that its list has withdrawn may be named too.
+        """
+        return deciding.edit(self._database, bank_id, entry_ids, edit, context)
 
     def quarantine_entries(
         self,
@@ -236,9 +275,10 @@ class BankStore:
         context: ChangeContext = NO_CONTEXT,
         *,
         release: bool = False,
-    ) -> QuarantineResult:
+    ) -> EditResult:
         """Keep entries from matching, or `release` them. Raises NotFound."""
-        return editing.quarantine(self._database, bank_id, entry_ids, context, release=release)
+        action, edit = ("release", RELEASE) if release else ("quarantine", QUARANTINE)
+        return deciding.edit(self._database, bank_id, entry_ids, edit, context, action=action)
 
     def list_revisions(
         self, bank_id: str = "", *, page_size: int = 0, page_token: str = ""
@@ -293,7 +333,7 @@ class BankStore:
         etag: str = "",
         dry_run: bool = False,
     ) -> RollbackResult:
-        """Restore the entries and settings of an earlier revision as a new revision.
+        """Restore entries, decisions and settings of an earlier revision as a new revision.
 
         Settings that older versions did not keep stay, which the result says. Raises NotFound,
         InvalidInput for the revision, Conflict for the etag.

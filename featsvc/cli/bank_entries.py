@@ -188,6 +188,11 @@ def _find(
 @click.option(
     "--source", metavar="NAME", help='Only entries from this source; "" for those without one.'
 )
+@click.option(
+    "--until-listed",
+    is_flag=True,
+    help="Only until a list has them again. Default: imports keep them withdrawn.",
+)
 @dry_run_option
 @yes_option
 @reason_option
@@ -198,6 +203,7 @@ def withdraw(
     entry_ids: tuple[str, ...],
     external_ids: tuple[str, ...],
     source: str | None,
+    until_listed: bool,
     dry_run: bool,
     yes: bool,
     context: banks_pb2.ChangeContext,
@@ -205,8 +211,8 @@ def withdraw(
 ) -> None:
     """Withdraw entries: they no longer match.
 
-    Their history stays. An external id withdraws the entries of every source, unless --source is
-    given.
+    Their history stays. Imports keep them withdrawn until `featsvc bank restore`, `add` or
+    `rollback`. An external id withdraws the entries of every source, unless --source is given.
     """
     if not (entry_ids or external_ids):
         raise click.UsageError("nothing to withdraw: give --entry or --external-id")
@@ -216,6 +222,7 @@ def withdraw(
         external_ids=external_ids,
         source=source,
         dry_run=True,
+        until_listed=until_listed,
         context=context,
     )
     done = client.banks.WithdrawEntries(request)

@@ -41,6 +41,7 @@ _NOTES = {
     "expired_entries": ("entry", "expired already: matching nothing"),
     "duplicate_rows": ("row", "with a signal that an earlier row has"),
     "bad_rows": ("bad row", "not imported"),
+    "kept_withdrawn": ("entry", "kept withdrawn by local decision"),
     "unknown_withdrawals": ("withdrawn row", "naming no live entry of its source"),
     "in_other_banks": ("entry", "also in another bank"),
     "in_safe_lists": ("entry", "also in a SAFE list"),

@@ -112,7 +112,7 @@ def show_entries(
                 _signals_text(entry),
                 ", ".join(entry.labels),
                 entry.source,
-                _state(entry),
+                state_of(entry),
             )
             for row, entry in enumerate(entries)
         ),
@@ -132,9 +132,15 @@ def _signals_text(entry: banks_pb2.Entry) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _state(entry: banks_pb2.Entry) -> str:
+def state_of(entry: banks_pb2.Entry) -> str:
+    """Return what is special about an entry: withdrawn, in quarantine, edited."""
     if entry.removed_revision:
         return f"withdrawn at {entry.removed_revision}"
     expires_s = entry.expire_time.seconds if entry.HasField("expire_time") else math.inf
-    states = {"quarantined": entry.quarantined, "expired": expires_s <= time.time()}
+    edited = set(entry.decided_fields) - {"quarantined", "withdrawn"}
+    states = {
+        "quarantined": entry.quarantined,
+        "expired": expires_s <= time.time(),
+        "edited": bool(edited),
+    }
     return ", ".join(state for state, holds in states.items() if holds)

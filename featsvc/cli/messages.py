@@ -66,6 +66,7 @@ _VALUES: Mapping[str, Callable[[Any], object]] = {
     "DiffRevisionsResponse.Change.kind": str.lower,
     "Entry.name": lambda name: {"bank": name.split("/")[1], "entry_id": last_part(name)},
     "Entry.opinion": lambda name: "" if name == "UNSPECIFIED" else name.lower(),
+    "ListedValues.opinion": lambda name: "" if name == "UNSPECIFIED" else name.lower(),
     "Entry.removed_revision": lambda revision: revision or None,
     "EntryVector.values": len,
     "Match.bank": last_part,

@@ -13,7 +13,7 @@ from featsvc_client.v1 import banks_pb2_grpc
 from grpc import aio
 
 from featsvc import errors
-from featsvc.banks.results import QuarantineResult
+from featsvc.banks.results import EditResult
 from featsvc.banks.store import BankStore
 from featsvc.hashing.variants import make_entry, make_original
 from featsvc.requests import Runtime, describe_entry
@@ -157,6 +157,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.context(request.context),
             dry_run=request.dry_run,
             source=request.source if request.HasField("source") else None,
+            until_listed=request.until_listed,
         )
         return pb.WithdrawEntriesResponse(
             withdrawn_entries=result.entries,
@@ -183,7 +184,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         request: pb.QuarantineEntriesRequest | pb.ReleaseEntriesRequest,
         *,
         release: bool,
-    ) -> QuarantineResult:
+    ) -> EditResult:
         bank_id = convert.bank_id(request.parent, "parent")
         return await self._change(
             self._store.quarantine_entries,
@@ -192,6 +193,35 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.context(request.context),
             release=release,
         )
+
+    async def RestoreEntries(
+        self, request: pb.RestoreEntriesRequest, context: Context
+    ) -> pb.RestoreEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        result = await self._change(
+            self._store.restore_entries,
+            bank_id,
+            convert.entry_ids(bank_id, request.names),
+            convert.context(request.context),
+        )
+        return pb.RestoreEntriesResponse(
+            restored_entries=result.entries,
+            unlisted_entries=result.unlisted,
+            revision=result.revision,
+        )
+
+    async def EditEntries(
+        self, request: pb.EditEntriesRequest, context: Context
+    ) -> pb.EditEntriesResponse:
+        bank_id = convert.bank_id(request.parent, "parent")
+        result = await self._change(
+            self._store.edit_entries,
+            bank_id,
+            convert.entry_ids(bank_id, request.names),
+            convert.entry_edit(request),
+            convert.context(request.context),
+        )
+        return pb.EditEntriesResponse(edited_entries=result.entries, revision=result.revision)
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Context) -> pb.Entry:
         entry = await self._calls.run(self._store.get_entry, *convert.entry_id(request.name))

@@ -174,6 +174,14 @@ def changes(entry: str) -> dict[str, Call]:
             "ReleaseEntries",
             pb.ReleaseEntriesRequest(parent=BANK, names=[entry], context=context()),
         ),
+        "EditEntries": unary(
+            "EditEntries",
+            pb.EditEntriesRequest(parent=BANK, names=[entry], note="n", context=context()),
+        ),
+        "RestoreEntries": unary(
+            "RestoreEntries",
+            pb.RestoreEntriesRequest(parent=BANK, names=[entry], context=context()),
+        ),
         "RollbackBank": unary(
             "RollbackBank", pb.RollbackBankRequest(name=BANK, revision=3, context=context())
         ),

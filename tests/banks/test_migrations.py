@@ -20,7 +20,7 @@ from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
-from tests.banks.lists import SAMPLES, hex_list, list_file, live
+from tests.banks.lists import HASH, SAMPLES, hex_list, list_file, live
 from tests.banks.record_store import LIST, read
 
 
@@ -211,6 +211,51 @@ def test_identities_are_ordered_by_bytes(store_url: str) -> None:
         (stored,) = [c["type"].collation for c in columns if c["name"] == "identity"]  # type: ignore[attr-defined]
         declared = schema.entries.c.identity.type.dialect_impl(view.connection.dialect)
         assert stored == declared.collation == "C"  # type: ignore[attr-defined]
+
+
+def test_quarantines_become_decisions_as_far_back_as_versions_go(store_url: str) -> None:
+    """Version 2 is in quarantine from revision 3 on, version 1 at revision 2 only."""
+    rows = [
+        # version, id, external id, quarantined, added, removed
+        (1, 1, "a", True, 2, 3),
+        (2, 2, "b", False, 2, 3),
+        (3, 1, "a", False, 3, None),
+        (4, 2, "b", True, 3, None),
+        (1_000_000, 5, "future", True, 1_000_003, None),
+    ]
+    engine = engine_of(store_url)
+    with engine.begin() as connection:
+        command.upgrade(config_of(connection), "0007")
+        connection.execute(
+            sa.text("UPDATE head SET revision = 3, change = 3, next_version = 5, commit_time = 3")
+        )
+        insert(connection, "pending_change", 1, 1_000_003, 1_000_000)
+        insert_bank(connection, "b", 1, 3, 1, 1, 2, '{"pdq": 2}', None, "{}")
+        for number in (1, 2, 3):
+            log_line = ("b", "add", "", "", "", "", "", 0, 0, 0, max(1, 2 * number - 3), number)
+            insert(connection, "revisions", number, number, *log_line)
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT setval('banks_key_seq', 1)"))
+        for version, entry_id, name, quarantined, added, removed in rows:
+            value = bytes([entry_id])
+            fields = name, "", "", "", "", None, quarantined
+            key = version, entry_id, 1, f"x{name}", value
+            insert(connection, "entries", *key, *fields, 4, added, removed)
+            insert(connection, "entry_signals", version, 0, "pdq", value * 32, "original", None, 1)
+    engine.dispose()
+
+    def quarantined() -> dict[str, tuple[str, ...]]:
+        return {e.external_id: e.decided_fields for e in live(store).values()}
+
+    store = BankStore(store_url)
+    assert quarantined() == {"a": (), "b": ("quarantined",)}
+    store.rollback_bank("b", 2)
+    assert quarantined() == {"a": ("quarantined",), "b": ()}
+    row = "algorithm,signal,external_id,withdrawn\npdq,{0},a,{1}\n"
+    store.import_entries("b", list_file(row.format(HASH, "true")))
+    store.import_entries("b", list_file(row.format(HASH, "")))
+    assert quarantined() == {"a": ("quarantined",), "b": ()}
+    store.close()
 
 
 BANKS_OF_0004 = {

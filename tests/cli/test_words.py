@@ -95,6 +95,7 @@ WITHOUT_TEXTS = {
     "features ingest",
     *("bank delete", "bank withdraw", "bank quarantine"),
     "bank quarantine --release",
+    *("bank edit", "bank restore"),
 }
 """Commands that print numbers, and what the user named."""
 

@@ -122,3 +122,66 @@ def test_banks_are_compared_diffed_and_rolled_back(client: Client) -> None:
         (first, result.revision, "rollback")
     ]
     assert list(log.revisions[0].setting_changes) == [to_enforce]
+
+
+def test_decisions_outlive_imports_until_they_are_taken_back(
+    server: Running, client: Client
+) -> None:
+    name = bank(client, "entries-decided")
+    rows = f"algorithm,signal,external_id,note\npdq,{value(1)},a,n\npdq,{value(2)},b,n\n"
+
+    def import_list() -> banks_pb2.ImportSummary:
+        options = banks_pb2.ImportOptions(parent=name, source="feed")
+        requests = [
+            banks_pb2.ImportEntriesRequest(options=options),
+            banks_pb2.ImportEntriesRequest(chunk=rows.encode()),
+        ]
+        *_, last = client.banks.ImportEntries(iter(requests))
+        return last.summary
+
+    def decided() -> dict[str, list[str]]:
+        request = banks_pb2.ListEntriesRequest(parent=name, decided=True)
+        entries = client.banks.ListEntries(request).entries
+        return {entry.external_id: list(entry.decided_fields) for entry in entries}
+
+    import_list()
+    first, second = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent=name)).entries
+    edit = banks_pb2.EditEntriesRequest(
+        parent=name,
+        names=[first.name],
+        note="mine",
+        opinion=banks_pb2.OPINION_DISPUTED,
+        never_expires=True,
+        add_labels=["x"],
+    )
+    assert client.banks.EditEntries(edit).edited_entries == 1
+    withdraw = banks_pb2.WithdrawEntriesRequest(parent=name, names=[second.name])
+    assert client.banks.WithdrawEntries(withdraw).withdrawn_entries == 1
+    summary = import_list()
+    assert (summary.unchanged_entries, summary.kept_withdrawn) == (1, 1)
+    assert decided() == {"a": ["labels", "note", "opinion", "expire_time"], "b": ["withdrawn"]}
+    shown = client.banks.GetEntry(banks_pb2.GetEntryRequest(name=first.name))
+    assert (shown.note, shown.listed.note) == ("mine", "n")
+    assert (shown.opinion, shown.listed.opinion) == (
+        banks_pb2.OPINION_DISPUTED,
+        banks_pb2.OPINION_UNSPECIFIED,
+    )
+    query = matching_pb2.MatchRequest(
+        signal=types_pb2.Signal(algorithm="pdq", value=value(2)),
+        options=types_pb2.MatchOptions(banks=[name]),
+    )
+    assert {m.external_id for m in client.matching.Match(query).matches} == {"a"}
+    restore = banks_pb2.RestoreEntriesRequest(parent=name, names=[second.name])
+    restored = client.banks.RestoreEntries(restore)
+    assert (restored.restored_entries, restored.unlisted_entries) == (1, 0)
+    assert {m.external_id for m in client.matching.Match(query).matches} == {"a", "b"}
+    edit.Clear()
+    edit.parent = name
+    edit.names.append(first.name)
+    edit.reset.extend(["labels", "note", "opinion", "expire_time"])
+    assert client.banks.EditEntries(edit).revision > restored.revision
+    assert decided() == {}
+    edit.reset.append("signals")
+    with pytest.raises(grpc.RpcError) as caught:
+        client.banks.EditEntries(edit)
+    assert explain(caught.value).code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -117,7 +117,7 @@ class EntryVector(_message.Message):
     def __init__(self, model: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., variant: _Optional[str] = ..., quality: _Optional[int] = ..., frame: _Optional[int] = ..., time_us: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("name", "external_id", "signals", "vectors", "labels", "source", "opinion", "note", "expire_time", "added_revision", "removed_revision", "create_time", "quarantined")
+    __slots__ = ("name", "external_id", "signals", "vectors", "labels", "source", "opinion", "note", "expire_time", "added_revision", "removed_revision", "create_time", "quarantined", "decided_fields", "listed")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_ID_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,8 @@ class Entry(_message.Message):
     REMOVED_REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     external_id: str
     signals: _containers.RepeatedCompositeFieldContainer[EntrySignal]
@@ -144,7 +146,21 @@ class Entry(_message.Message):
     removed_revision: int
     create_time: _timestamp_pb2.Timestamp
     quarantined: bool
-    def __init__(self, name: _Optional[str] = ..., external_id: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[EntrySignal, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[EntryVector, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., opinion: _Optional[_Union[Opinion, str]] = ..., note: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., added_revision: _Optional[int] = ..., removed_revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., quarantined: _Optional[bool] = ...) -> None: ...
+    decided_fields: _containers.RepeatedScalarFieldContainer[str]
+    listed: ListedValues
+    def __init__(self, name: _Optional[str] = ..., external_id: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[EntrySignal, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[EntryVector, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., opinion: _Optional[_Union[Opinion, str]] = ..., note: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., added_revision: _Optional[int] = ..., removed_revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., quarantined: _Optional[bool] = ..., decided_fields: _Optional[_Iterable[str]] = ..., listed: _Optional[_Union[ListedValues, _Mapping]] = ...) -> None: ...
+
+class ListedValues(_message.Message):
+    __slots__ = ("labels", "note", "opinion", "expire_time")
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    OPINION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    note: str
+    opinion: Opinion
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, labels: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ..., opinion: _Optional[_Union[Opinion, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ChangeContext(_message.Message):
     __slots__ = ("actor", "reason", "request_id")
@@ -278,7 +294,7 @@ class BadRow(_message.Message):
     def __init__(self, line: _Optional[int] = ..., column: _Optional[str] = ..., reason: _Optional[str] = ..., row: _Optional[str] = ...) -> None: ...
 
 class ImportSummary(_message.Message):
-    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "unknown_withdrawals", "left_out", "changed_fields", "expired_entries")
+    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "kept_withdrawn", "unknown_withdrawals", "left_out", "changed_fields", "expired_entries")
     class LeftOutEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +322,7 @@ class ImportSummary(_message.Message):
     UNMATCHABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
     UNSTABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
@@ -323,11 +340,12 @@ class ImportSummary(_message.Message):
     unmatchable_signals: int
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
     unstable_signals: int
+    kept_withdrawn: int
     unknown_withdrawals: int
     left_out: _containers.ScalarMap[str, int]
     changed_fields: _containers.ScalarMap[str, int]
     expired_entries: int
-    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ...) -> None: ...
+    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., kept_withdrawn: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
     __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served", "column_map", "map_remembered", "unread_columns")
@@ -389,20 +407,22 @@ class AddEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., revision: _Optional[int] = ..., unstable_contents: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class WithdrawEntriesRequest(_message.Message):
-    __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context")
+    __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context", "until_listed")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_LISTED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     names: _containers.RepeatedScalarFieldContainer[str]
     external_ids: _containers.RepeatedScalarFieldContainer[str]
     source: str
     dry_run: bool
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    until_listed: bool
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., until_listed: _Optional[bool] = ...) -> None: ...
 
 class WithdrawEntriesResponse(_message.Message):
     __slots__ = ("withdrawn_entries", "withdrawn_signals", "revision")
@@ -421,7 +441,7 @@ class GetEntryRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token", "external_id", "labels", "near", "max_distance", "source", "revision", "show_withdrawn", "expired")
+    __slots__ = ("parent", "page_size", "page_token", "external_id", "labels", "near", "max_distance", "source", "revision", "show_withdrawn", "expired", "decided")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +453,7 @@ class ListEntriesRequest(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SHOW_WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
@@ -444,7 +465,8 @@ class ListEntriesRequest(_message.Message):
     revision: int
     show_withdrawn: bool
     expired: bool
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., external_id: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., near: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., max_distance: _Optional[float] = ..., source: _Optional[str] = ..., revision: _Optional[int] = ..., show_withdrawn: _Optional[bool] = ..., expired: _Optional[bool] = ...) -> None: ...
+    decided: bool
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., external_id: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., near: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ..., max_distance: _Optional[float] = ..., source: _Optional[str] = ..., revision: _Optional[int] = ..., show_withdrawn: _Optional[bool] = ..., expired: _Optional[bool] = ..., decided: _Optional[bool] = ...) -> None: ...
 
 class ListEntriesResponse(_message.Message):
     __slots__ = ("entries", "distances", "next_page_token", "total_entries")
@@ -757,6 +779,58 @@ class ReleaseEntriesResponse(_message.Message):
     changed_entries: int
     revision: int
     def __init__(self, changed_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class RestoreEntriesRequest(_message.Message):
+    __slots__ = ("parent", "names", "context")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+
+class RestoreEntriesResponse(_message.Message):
+    __slots__ = ("restored_entries", "unlisted_entries", "revision")
+    RESTORED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    UNLISTED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    restored_entries: int
+    unlisted_entries: int
+    revision: int
+    def __init__(self, restored_entries: _Optional[int] = ..., unlisted_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class EditEntriesRequest(_message.Message):
+    __slots__ = ("parent", "names", "add_labels", "remove_labels", "note", "opinion", "expire_time", "never_expires", "reset", "context")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    ADD_LABELS_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    OPINION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    NEVER_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    add_labels: _containers.RepeatedScalarFieldContainer[str]
+    remove_labels: _containers.RepeatedScalarFieldContainer[str]
+    note: str
+    opinion: Opinion
+    expire_time: _timestamp_pb2.Timestamp
+    never_expires: bool
+    reset: _containers.RepeatedScalarFieldContainer[str]
+    context: ChangeContext
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., add_labels: _Optional[_Iterable[str]] = ..., remove_labels: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ..., opinion: _Optional[_Union[Opinion, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., never_expires: _Optional[bool] = ..., reset: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+
+class EditEntriesResponse(_message.Message):
+    __slots__ = ("edited_entries", "revision")
+    EDITED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    edited_entries: int
+    revision: int
+    def __init__(self, edited_entries: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListMatchCountsRequest(_message.Message):
     __slots__ = ("parent", "days", "max_entries", "page_size", "page_token")

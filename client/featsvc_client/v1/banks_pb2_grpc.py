@@ -122,6 +122,16 @@ class BankServiceStub:
                 request_serializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesResponse.FromString,
                 **_REGISTERED)
+        self.RestoreEntries = channel.unary_unary(
+                '/featsvc.v1.BankService/RestoreEntries',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.RestoreEntriesRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.RestoreEntriesResponse.FromString,
+                **_REGISTERED)
+        self.EditEntries = channel.unary_unary(
+                '/featsvc.v1.BankService/EditEntries',
+                request_serializer=featsvc_dot_v1_dot_banks__pb2.EditEntriesRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_banks__pb2.EditEntriesResponse.FromString,
+                **_REGISTERED)
         self.ListMatchCounts = channel.unary_unary(
                 '/featsvc.v1.BankService/ListMatchCounts',
                 request_serializer=featsvc_dot_v1_dot_banks__pb2.ListMatchCountsRequest.SerializeToString,
@@ -207,7 +217,8 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddEntries(self, request, context):
-        """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+        """Adds entries, or changes those of the same external id and source; all of them or none. It takes
+        withdrawals of them back. What EditEntries decided about them still wins. A picture
         that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
         added as signals.
 
@@ -220,7 +231,8 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawEntries(self, request, context):
-        """Withdraws entries, all of them or none: they no longer match, and their history stays.
+        """Withdraws entries, all of them or none: they no longer match, and their history stays. Imports
+        keep them withdrawn until RestoreEntries, AddEntries or RollbackBank; see `until_listed`.
 
         Errors: NOT_FOUND (an entry is not live). Retry without a request id: NOT_FOUND.
         """
@@ -270,8 +282,8 @@ class BankServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollbackBank(self, request, context):
-        """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
-        are not known (see `RollbackBankResponse.settings_unknown`) stay.
+        """Restores the entries of an earlier revision, what was decided about them, and the settings, as a
+        new revision. Settings that are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
         Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
         safe without an etag, if nobody else changes the bank.
@@ -312,6 +324,28 @@ class BankServiceServicer:
         """Lets quarantined entries match again.
 
         Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreEntries(self, request, context):
+        """Takes withdrawals back, all of them or none: entries that their list still has are live again, as
+        the list last said. Live entries stay as they are.
+
+        Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call). Retry without a request id:
+        safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditEntries(self, request, context):
+        """Decides fields of single entries, all of them or none. A decision wins over what lists say, also
+        those imported later, until `reset` takes it back. Entries added by AddEntries are changed alike.
+
+        Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call), INVALID_ARGUMENT (nothing to
+        change). Retry without a request id: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -416,6 +450,16 @@ def add_BankServiceServicer_to_server(servicer, server):
                     servicer.ReleaseEntries,
                     request_deserializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_banks__pb2.ReleaseEntriesResponse.SerializeToString,
+            ),
+            'RestoreEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreEntries,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.RestoreEntriesRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.RestoreEntriesResponse.SerializeToString,
+            ),
+            'EditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditEntries,
+                    request_deserializer=featsvc_dot_v1_dot_banks__pb2.EditEntriesRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_banks__pb2.EditEntriesResponse.SerializeToString,
             ),
             'ListMatchCounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMatchCounts,

@@ -84,7 +84,8 @@ class BankServiceStub:
     changes nothing the second time (with an etag: ABORTED).
     """
     AddEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]
-    """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+    """Adds entries, or changes those of the same external id and source; all of them or none. It takes
+    withdrawals of them back. What EditEntries decided about them still wins. A picture
     that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
     added as signals.
 
@@ -93,7 +94,8 @@ class BankServiceStub:
     (TIMED_OUT). Retry without a request id: safe, equal entries change nothing.
     """
     WithdrawEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.WithdrawEntriesRequest, _banks_pb2.WithdrawEntriesResponse]
-    """Withdraws entries, all of them or none: they no longer match, and their history stays.
+    """Withdraws entries, all of them or none: they no longer match, and their history stays. Imports
+    keep them withdrawn until RestoreEntries, AddEntries or RollbackBank; see `until_listed`.
 
     Errors: NOT_FOUND (an entry is not live). Retry without a request id: NOT_FOUND.
     """
@@ -117,8 +119,8 @@ class BankServiceStub:
     DiffRevisions: _grpc.UnaryUnaryMultiCallable[_banks_pb2.DiffRevisionsRequest, _banks_pb2.DiffRevisionsResponse]
     """Lists the entries and settings of a bank that differ between two revisions, in either order."""
     RollbackBank: _grpc.UnaryUnaryMultiCallable[_banks_pb2.RollbackBankRequest, _banks_pb2.RollbackBankResponse]
-    """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
-    are not known (see `RollbackBankResponse.settings_unknown`) stay.
+    """Restores the entries of an earlier revision, what was decided about them, and the settings, as a
+    new revision. Settings that are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
     Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
     safe without an etag, if nobody else changes the bank.
@@ -143,6 +145,20 @@ class BankServiceStub:
     """Lets quarantined entries match again.
 
     Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
+    """
+    RestoreEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.RestoreEntriesRequest, _banks_pb2.RestoreEntriesResponse]
+    """Takes withdrawals back, all of them or none: entries that their list still has are live again, as
+    the list last said. Live entries stay as they are.
+
+    Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call). Retry without a request id:
+    safe.
+    """
+    EditEntries: _grpc.UnaryUnaryMultiCallable[_banks_pb2.EditEntriesRequest, _banks_pb2.EditEntriesResponse]
+    """Decides fields of single entries, all of them or none. A decision wins over what lists say, also
+    those imported later, until `reset` takes it back. Entries added by AddEntries are changed alike.
+
+    Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call), INVALID_ARGUMENT (nothing to
+    change). Retry without a request id: safe.
     """
     ListMatchCounts: _grpc.UnaryUnaryMultiCallable[_banks_pb2.ListMatchCountsRequest, _banks_pb2.ListMatchCountsResponse]
     """Returns how often the entries of a bank matched, to judge a list in SHADOW."""
@@ -201,7 +217,8 @@ class BankServiceAsyncStub(BankServiceStub):
     changes nothing the second time (with an etag: ABORTED).
     """
     AddEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.AddEntriesRequest, _banks_pb2.AddEntriesResponse]  # type: ignore[assignment]
-    """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+    """Adds entries, or changes those of the same external id and source; all of them or none. It takes
+    withdrawals of them back. What EditEntries decided about them still wins. A picture
     that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
     added as signals.
 
@@ -210,7 +227,8 @@ class BankServiceAsyncStub(BankServiceStub):
     (TIMED_OUT). Retry without a request id: safe, equal entries change nothing.
     """
     WithdrawEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.WithdrawEntriesRequest, _banks_pb2.WithdrawEntriesResponse]  # type: ignore[assignment]
-    """Withdraws entries, all of them or none: they no longer match, and their history stays.
+    """Withdraws entries, all of them or none: they no longer match, and their history stays. Imports
+    keep them withdrawn until RestoreEntries, AddEntries or RollbackBank; see `until_listed`.
 
     Errors: NOT_FOUND (an entry is not live). Retry without a request id: NOT_FOUND.
     """
@@ -234,8 +252,8 @@ class BankServiceAsyncStub(BankServiceStub):
     DiffRevisions: _aio.UnaryUnaryMultiCallable[_banks_pb2.DiffRevisionsRequest, _banks_pb2.DiffRevisionsResponse]  # type: ignore[assignment]
     """Lists the entries and settings of a bank that differ between two revisions, in either order."""
     RollbackBank: _aio.UnaryUnaryMultiCallable[_banks_pb2.RollbackBankRequest, _banks_pb2.RollbackBankResponse]  # type: ignore[assignment]
-    """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
-    are not known (see `RollbackBankResponse.settings_unknown`) stay.
+    """Restores the entries of an earlier revision, what was decided about them, and the settings, as a
+    new revision. Settings that are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
     Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
     safe without an etag, if nobody else changes the bank.
@@ -260,6 +278,20 @@ class BankServiceAsyncStub(BankServiceStub):
     """Lets quarantined entries match again.
 
     Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
+    """
+    RestoreEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.RestoreEntriesRequest, _banks_pb2.RestoreEntriesResponse]  # type: ignore[assignment]
+    """Takes withdrawals back, all of them or none: entries that their list still has are live again, as
+    the list last said. Live entries stay as they are.
+
+    Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call). Retry without a request id:
+    safe.
+    """
+    EditEntries: _aio.UnaryUnaryMultiCallable[_banks_pb2.EditEntriesRequest, _banks_pb2.EditEntriesResponse]  # type: ignore[assignment]
+    """Decides fields of single entries, all of them or none. A decision wins over what lists say, also
+    those imported later, until `reset` takes it back. Entries added by AddEntries are changed alike.
+
+    Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call), INVALID_ARGUMENT (nothing to
+    change). Retry without a request id: safe.
     """
     ListMatchCounts: _aio.UnaryUnaryMultiCallable[_banks_pb2.ListMatchCountsRequest, _banks_pb2.ListMatchCountsResponse]  # type: ignore[assignment]
     """Returns how often the entries of a bank matched, to judge a list in SHADOW."""
@@ -357,7 +389,8 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.AddEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.AddEntriesResponse, _abc.Awaitable[_banks_pb2.AddEntriesResponse]]:
-        """Adds entries, or changes those of the same external id and source; all of them or none. A picture
+        """Adds entries, or changes those of the same external id and source; all of them or none. It takes
+        withdrawals of them back. What EditEntries decided about them still wins. A picture
         that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
         added as signals.
 
@@ -372,7 +405,8 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.WithdrawEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.WithdrawEntriesResponse, _abc.Awaitable[_banks_pb2.WithdrawEntriesResponse]]:
-        """Withdraws entries, all of them or none: they no longer match, and their history stays.
+        """Withdraws entries, all of them or none: they no longer match, and their history stays. Imports
+        keep them withdrawn until RestoreEntries, AddEntries or RollbackBank; see `until_listed`.
 
         Errors: NOT_FOUND (an entry is not live). Retry without a request id: NOT_FOUND.
         """
@@ -432,8 +466,8 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _banks_pb2.RollbackBankRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_banks_pb2.RollbackBankResponse, _abc.Awaitable[_banks_pb2.RollbackBankResponse]]:
-        """Restores the entries and the settings of an earlier revision, as a new revision. Settings that
-        are not known (see `RollbackBankResponse.settings_unknown`) stay.
+        """Restores the entries of an earlier revision, what was decided about them, and the settings, as a
+        new revision. Settings that are not known (see `RollbackBankResponse.settings_unknown`) stay.
 
         Errors: ABORTED (CONFLICT: the bank changed after `etag` was read). Retry without a request id:
         safe without an etag, if nobody else changes the bank.
@@ -482,6 +516,32 @@ class BankServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets quarantined entries match again.
 
         Errors: NOT_FOUND (an entry is not live). Retry without a request id: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreEntries(
+        self,
+        request: _banks_pb2.RestoreEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_banks_pb2.RestoreEntriesResponse, _abc.Awaitable[_banks_pb2.RestoreEntriesResponse]]:
+        """Takes withdrawals back, all of them or none: entries that their list still has are live again, as
+        the list last said. Live entries stay as they are.
+
+        Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call). Retry without a request id:
+        safe.
+        """
+
+    @_abc_1.abstractmethod
+    def EditEntries(
+        self,
+        request: _banks_pb2.EditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_banks_pb2.EditEntriesResponse, _abc.Awaitable[_banks_pb2.EditEntriesResponse]]:
+        """Decides fields of single entries, all of them or none. A decision wins over what lists say, also
+        those imported later, until `reset` takes it back. Entries added by AddEntries are changed alike.
+
+        Errors: NOT_FOUND (an entry is neither live nor withdrawn by a call), INVALID_ARGUMENT (nothing to
+        change). Retry without a request id: safe.
         """
 
     @_abc_1.abstractmethod

@@ -1,15 +1,22 @@
-"""Changes of single entries: add, withdraw, quarantine."""
+"""Changes of single entries: add and withdraw."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection, Select, and_, select
 
+from featsvc.banks.curating.deciding import RESTORE, check_number, decide
 from featsvc.banks.lists import joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
-from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_SIGNALS, ChangeContext, stored_version
-from featsvc.banks.results import AddResult, QuarantineResult, WithdrawResult
-from featsvc.banks.sql import copying
+from featsvc.banks.records import (
+    MAX_ENTRY_SIGNALS,
+    MAX_SIGNALS,
+    ChangeContext,
+    EntryEdit,
+    stored_version,
+)
+from featsvc.banks.results import AddResult, WithdrawResult
 from featsvc.banks.sql.changes import (
     EntryCounts,
     IdempotentCall,
@@ -19,24 +26,23 @@ from featsvc.banks.sql.changes import (
     run_once,
 )
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.decisions import find_decisions, write_decisions
 from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
-from featsvc.banks.sql.schema import entries, import_rows, live_entries, planned_copies
+from featsvc.banks.sql.schema import entries, import_rows, live_entries
 from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.vector_models import check_vectors
 from featsvc.banks.sql.view import StoreView
-from featsvc.errors import InvalidInput, NotFound, shown
+from featsvc.errors import DataCorrupt, InvalidInput, NotFound, shown
 
 Id = TypeVar("Id", int, str)
-
-MAX_ENTRIES_A_CALL = 1000
 
 
 def add(
     database: Database, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext
 ) -> AddResult:
     """See `BankStore.add_entries`."""
-    _check_number(len(rows), "entries")
+    check_number(len(rows), "entries")
     for row in rows:
         check_row(row)
         _check_signals(row, f"entries[{row.line}].signals")
@@ -53,6 +59,7 @@ def add(
         if counts.versions:
             check_vectors(connection, bank_id, changes.grown, store=True)
         if counts.total:
+            _take_back_withdrawals(connection, pending, changes.bank_key)
             pending.record(connection, counts, changes.grown)
         identities = select(import_rows.c.identity)
         added = StoreView(connection).entries_where(
@@ -71,9 +78,18 @@ def add(
             if answer := find_answer(connection, call, AddResult):
                 return answer
             joining.join_same_entries(connection, staging.stage_rows(connection, rows))
-            changes = merging.ImportPlan(connection, bank_row(connection, bank_id).key)
+            key = bank_row(connection, bank_id).key
+            changes = merging.ImportPlan(connection, key, restores=True)
             changes.plan()
         return apply_change(database, changes, begin, record)
+
+
+def _take_back_withdrawals(connection: Connection, pending: PendingRevision, bank_key: int) -> None:
+    """Decide that the staged entries are not withdrawn; the plan has made them live."""
+    withdrawn = select(import_rows.c.identity).where(import_rows.c.decided_withdrawn)
+    found = find_decisions(connection, bank_key, connection.scalars(withdrawn.distinct()))
+    restored = {identity: decision.edited(RESTORE) for identity, decision in found.items()}
+    write_decisions(connection, pending, bank_key, restored)
 
 
 def _check_signals(row: ImportRow, field: str) -> None:
@@ -97,13 +113,16 @@ def withdraw(
     context: ChangeContext,
     *,
     source: str | None,
+    until_listed: bool,
     dry_run: bool,
 ) -> WithdrawResult:
     """See `BankStore.withdraw_entries`."""
-    _check_number(len(entry_ids) + len(external_ids), "names")
+    check_number(len(entry_ids) + len(external_ids), "names")
     arguments: tuple[object, ...] = tuple(entry_ids), tuple(external_ids), dry_run
     if source is not None:
         arguments = *arguments, source
+    if until_listed:
+        arguments = *arguments, "until listed"
 
     def change() -> WithdrawResult:
         bank = bank_row(connection, bank_id)
@@ -112,9 +131,12 @@ def withdraw(
             query = live_of_external_ids(bank.key, external_ids, source)
             versions |= _find(connection, query, external_ids, "external_ids", source)
         pending = PendingRevision.begin(connection, bank_id, "withdraw", context)
-        pending.remove(connection, entries.c.version.in_(versions))
-        signals = pending.signals_removed(connection, bank.key)
-        pending.record(connection, EntryCounts(withdrawn=len(versions)))
+        if until_listed:
+            pending.remove(connection, entries.c.version.in_(versions))
+            signals = pending.signals_removed(connection, bank.key)
+            pending.record(connection, EntryCounts(withdrawn=len(versions)))
+        else:
+            signals = _decide_withdrawn(connection, pending, bank.key, versions)
         revision = 0 if dry_run else pending.number
         return WithdrawResult(len(versions), sum(signals.values()), revision)
 
@@ -123,39 +145,17 @@ def withdraw(
         return run_once(connection, call, WithdrawResult, change)
 
 
-def quarantine(
-    database: Database,
-    bank_id: str,
-    entry_ids: Sequence[int],
-    context: ChangeContext,
-    *,
-    release: bool,
-) -> QuarantineResult:
-    """See `BankStore.quarantine_entries`."""
-    _check_number(len(entry_ids), "names")
-
-    def change() -> QuarantineResult:
-        bank = bank_row(connection, bank_id)
-        versions = _live_versions(connection, bank.key, entry_ids)
-        differ = select(entries.c.version, entries.c.version.label("replaced")).where(
-            entries.c.version.in_(versions), entries.c.quarantined == release
-        )
-        action = "release" if release else "quarantine"
-        pending = PendingRevision.begin(connection, bank_id, action, context)
-        copied = copying.plan_copies(connection, differ)
-        pending.remove(connection, entries.c.version.in_(select(planned_copies.c.old)))
-        copying.copy_versions(connection, pending, quarantined=not release)
-        if copied:
-            pending.record(connection, EntryCounts(changed=copied, versions=copied))
-        return QuarantineResult(copied, pending.number if copied else 0)
-
-    with (
-        database.session() as connection,
-        planning_tables(connection),
-        database.exclusive(connection),
-    ):
-        call = IdempotentCall(context, "quarantine", bank_id, (tuple(entry_ids), release))
-        return run_once(connection, call, QuarantineResult, change)
+def _decide_withdrawn(
+    connection: Connection, pending: PendingRevision, bank_key: int, versions: Collection[int]
+) -> Counter[str]:
+    """Withdraw entries and record it; return how many live signals of each algorithm that takes."""
+    named = select(entries.c.identity).where(entries.c.version.in_(versions))
+    identities = list(connection.scalars(named))
+    decided = decide(connection, pending, bank_key, identities, EntryEdit(withdrawn=True))
+    if decided is None:
+        raise DataCorrupt("bank store: a live entry is withdrawn by a decision")
+    pending.record(connection, decided.counts, decided.grown)
+    return Counter({name: -number for name, number in decided.grown.items()})
 
 
 def _live_versions(
@@ -187,8 +187,3 @@ def _find(
             field=field,
         )
     return {row.version for row in rows}
-
-
-def _check_number(number: int, field: str) -> None:
-    if not 1 <= number <= MAX_ENTRIES_A_CALL:
-        raise InvalidInput.at(field, f"must be 1 to {MAX_ENTRIES_A_CALL}, not {number}")

@@ -1,24 +1,28 @@
 """Differences between two revisions."""
 
 from collections import Counter
+from functools import reduce
 from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    String,
     and_,
     case,
+    cast,
     func,
     literal_column,
     or_,
     select,
+    true,
 )
 
 from featsvc.banks.records import Entry
 from featsvc.banks.results import ChangeKind, EntryChange
-from featsvc.banks.sql.schema import entries
-from featsvc.banks.sql.view import StoreView, change_of, first_version_after, live_at
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries
+from featsvc.banks.sql.view import StoreView, change_of, first_version_after, listed_at
 
 _PLAIN_FIELDS = ("source", "opinion", "note", "expire_time", "quarantined")
 
@@ -76,20 +80,33 @@ def changed_fields(before: Entry, after: Entry) -> tuple[str, ...]:
         "labels": {*before.labels} != {*after.labels},
         **{name: getattr(before, name) != getattr(after, name) for name in _PLAIN_FIELDS},
     }
-    return tuple(name for name, different in differ.items() if different)
+    fields = tuple(name for name, different in differ.items() if different)
+    # A decision hides what the list changed, or says what the list says already.
+    return fields if fields or before.listed == after.listed else ("listed",)
 
 
 def changed_pairs(
-    connection: Connection, bank_key: int, older: int, newer: int, *differing: ColumnElement[int]
+    connection: Connection,
+    bank_key: int,
+    older: int,
+    newer: int,
+    *differing: ColumnElement[int],
+    withheld: bool = False,
 ) -> Select[tuple[str, int | None, int | None]]:
     """Select the identities of a bank that differ between two revisions.
 
-    `old` and `new` are their versions that were live at each, NULL for none. Entries also differ
-    in what each of `differing` says about them.
+    `old` and `new` are their versions that were live at each, NULL for none; with `withheld` also
+    those that were withheld. Entries also differ in what each of `differing` says about them.
     """
-    was = live_at(older)
+    was = listed_at(older)
     table = entries.c
-    compared = (table.digest, case((table.quarantined, 1), else_=0), *differing)
+    flags = table.quarantined, table.withheld
+    compared = (
+        table.digest,
+        *(case((flag, 1), else_=0) for flag in flags),
+        _decided_values(),
+        *differing,
+    )
     differs = (func.count(column.distinct()) > 1 for column in compared)
     return (
         select(
@@ -97,10 +114,21 @@ def changed_pairs(
             func.max(case((was, table.version))).label("old"),
             func.max(case((~was, table.version))).label("new"),
         )
-        .where(_touched(connection, bank_key, older, newer))
+        .where(
+            _touched(connection, bank_key, older, newer), true() if withheld else ~table.withheld
+        )
         .group_by(table.identity)
         .having(or_(func.count() == 1, *differs))
     )
+
+
+def _decided_values() -> ColumnElement[str]:
+    """Return the values that decisions set, as one text; "" for an entry without any."""
+    table = entries.c
+    expires = func.coalesce(cast(table.expire_time, String), "")
+    values = (table.listed, table.labels, table.opinion, expires, table.note)
+    text = reduce(lambda left, right: left + LABEL_SEPARATOR + right, values)
+    return func.coalesce(text, "")
 
 
 def _touched(connection: Connection, bank_key: int, older: int, newer: int) -> ColumnElement[bool]:

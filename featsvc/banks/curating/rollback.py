@@ -1,10 +1,12 @@
-"""Rollbacks: the entries and settings of an earlier revision become those of a new one.
+"""Rollbacks: entries, decisions and settings of an earlier revision become those of a new one.
 
 What differs is found from the versions that were added or removed since, never by reading the bank:
 undoing a small change of a large bank is a small change.
 """
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, select
 
 from featsvc.banks.curating.history import changed_pairs
 from featsvc.banks.curating.settings import find_restored, restore_settings
@@ -20,6 +22,7 @@ from featsvc.banks.sql.changes import (
     keep_answer,
 )
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.decisions import restore_decisions
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
 from featsvc.banks.sql.schema import (
     entries,
@@ -28,7 +31,7 @@ from featsvc.banks.sql.schema import (
     touched_identities,
 )
 from featsvc.banks.sql.stored import bank_row
-from featsvc.banks.sql.view import check_revision, read_head
+from featsvc.banks.sql.view import change_of, check_revision, read_head
 from featsvc.errors import InvalidInput
 
 
@@ -53,7 +56,7 @@ class RollbackPlan(ChangePlan):
         connection = self.connection
         newest = read_head(connection).revision
         changed = changed_pairs(
-            connection, self.bank_key, self._revision, newest, entries.c.id
+            connection, self.bank_key, self._revision, newest, entries.c.id, withheld=True
         ).where(*conditions)
         if conditions:
             planned = planned_copies.c.old
@@ -77,6 +80,33 @@ class RollbackPlan(ChangePlan):
             select(removed.scalar_subquery(), func.count(), func.count(copies.replaced))
         ).one()
         self._counts = EntryCounts(copied - replaced, replaced, withdrawn - replaced, self._numbers)
+        if self.any_decisions:
+            self._count_unseen()
+
+    def _count_unseen(self) -> None:
+        """Count again what is seen: versions that are not withheld."""
+        copies, old, replaced = planned_copies.c, entries.alias("old"), entries.alias("replaced")
+        was_seen, is_seen = ~old.c.withheld, ~replaced.c.withheld
+        seen = case((was_seen, 1), else_=0)
+        changed = case((and_(was_seen, is_seen), 1), else_=0)
+        copied, copied_seen, changed_seen = self.connection.execute(
+            select(
+                func.count(),
+                func.coalesce(func.sum(seen), 0),
+                func.coalesce(func.sum(changed), 0),
+            ).select_from(
+                planned_copies.join(old, old.c.version == copies.old).outerjoin(
+                    replaced, replaced.c.version == copies.replaced
+                )
+            )
+        ).one()
+        self._counts = EntryCounts(
+            copied_seen - changed_seen,
+            changed_seen,
+            self.count_removals(withheld=False) - changed_seen,
+            self._numbers,
+            self.count_removals(withheld=True) + copied - copied_seen,
+        )
 
     def add_versions(
         self, pending: PendingRevision, first: int, last: int, *, touched: bool
@@ -109,8 +139,10 @@ def rollback(
 
     def record(pending: PendingRevision) -> RollbackResult:
         restored = restore_settings(connection, pending, bank_row(connection, bank_id), revision)
-        if differs := changes.counts.total > 0 or bool(restored):
-            pending.record(connection, changes.counts, changes.grown)
+        decided = restore_decisions(connection, pending, changes.bank_key, change)
+        counts = replace(changes.counts, unseen=changes.counts.unseen + decided)
+        if differs := counts.total > 0 or bool(restored):
+            pending.record(connection, counts, changes.grown)
         answer = result(pending.number if differs else 0, restored)
         keep_answer(connection, call, answer)
         return answer
@@ -127,6 +159,7 @@ def rollback(
             check_revision(revision, newest, "revision")
             if revision < 1:
                 raise InvalidInput.at("revision", f"must be at least 1, not {revision}")
+            change = connection.scalar(select(change_of(revision))) or 0
             changes = RollbackPlan(connection, bank.key, revision)
             changes.plan()
             settings = find_restored(connection, bank, revision, newest)

@@ -1,6 +1,7 @@
 """Searches of a bank's entries, and the overlap of two banks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +9,23 @@ from sqlalchemy import ColumnElement, and_, func, literal, select
 
 from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import NO_FILTER, EntryFilter, Overlap
+from featsvc.banks.sql.decisions import find_decisions
 from featsvc.banks.sql.identity import has_external_id
 from featsvc.banks.sql.schema import (
     LABEL_SEPARATOR,
+    decisions,
     entries,
     entry_signals,
     has_expired,
     has_signal,
     is_live,
+    live_decisions,
     live_entries,
+    newest_change,
 )
 from featsvc.banks.sql.times import now_us
 from featsvc.banks.sql.vector_models import check_dimensions
-from featsvc.banks.sql.view import StoreView, change_of, check_revision, live_at
+from featsvc.banks.sql.view import StoreView, VersionedEntry, change_of, check_revision, live_at
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.distance import ScannedDistance
@@ -52,6 +57,8 @@ def find(
         versions = list(view.connection.scalars(select(entries.c.version).where(condition)))
         condition = entries.c.version.in_(versions)
     page = view.version_page(condition, after=after, limit=limit)
+    if entry_filter.decided:
+        page = _with_decisions(view, view.bank_key(bank_id), page)
     if near is not None:
         total = len(distances)
     elif entry_filter == NO_FILTER:
@@ -67,7 +74,9 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
     table = entries.c
     revision = check_revision(entry_filter.revision, view.head.revision, "revision")
     conditions = [table.bank_key == bank_key]
-    if entry_filter.show_withdrawn:
+    if entry_filter.decided:
+        conditions.append(_newest_decided(bank_key))
+    elif entry_filter.show_withdrawn:
         until = change_of(revision)
         newer = entries.alias("newer")
         superseded = select(newer.c.version).where(
@@ -95,6 +104,42 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
         position = func.instr if view.connection.dialect.name == "sqlite" else func.strpos
         conditions.append(position(framed, framed_label) > 0)
     return and_(*conditions)
+
+
+def _newest_decided(bank_key: int) -> ColumnElement[bool]:
+    """Select the newest version, live or not, of each identity with a decision."""
+    table = entries.c
+    newest = (
+        select(func.max(table.version))
+        .join(decisions, decisions.c.identity == table.identity)
+        .where(
+            live_decisions(bank_key),
+            table.bank_key == bank_key,
+            table.added_change <= newest_change,
+        )
+        .group_by(table.identity)
+    )
+    return table.version.in_(newest)
+
+
+def _with_decisions(
+    view: StoreView, bank_key: int, page: list[VersionedEntry]
+) -> list[VersionedEntry]:
+    """Name the fields that are decided now, also of entries that their list has withdrawn."""
+    versions = entries.c.version.in_([row.version for row in page])
+    identities = dict(
+        map(
+            tuple,
+            view.connection.execute(select(entries.c.version, entries.c.identity).where(versions)),
+        )
+    )
+    decided = find_decisions(view.connection, bank_key, identities.values())
+    return [
+        row._replace(
+            entry=replace(row.entry, decided_fields=decided[identities[row.version]].fields)
+        )
+        for row in page
+    ]
 
 
 def _is_equality(signal: EntrySignal, max_distance: float) -> bool:

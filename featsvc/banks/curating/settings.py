@@ -32,7 +32,7 @@ from featsvc.banks.sql.changes import (
 )
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
-from featsvc.banks.sql.schema import banks, entries, is_live_bank, live_entries, planned_removals
+from featsvc.banks.sql.schema import banks, entries, is_live_bank, listed_entries, planned_removals
 from featsvc.banks.sql.stored import StoredRow, bank_of, bank_row, settings_of
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import AlreadyExists, InvalidInput
@@ -130,11 +130,11 @@ def restore_settings(
 
 
 class _WithdrawAll(ChangePlan):
-    """Removes every live entry of a bank."""
+    """Removes every entry of a bank, withheld ones too."""
 
     def __init__(self, connection: Connection, bank_key: int) -> None:
         super().__init__(connection, bank_key)
-        self._removals = 0
+        self._counts = EntryCounts()
 
     @property
     def numbers(self) -> int:
@@ -142,13 +142,17 @@ class _WithdrawAll(ChangePlan):
 
     @property
     def counts(self) -> EntryCounts:
-        return EntryCounts(withdrawn=self._removals)
+        return self._counts
 
     def plan(self, *conditions: ColumnElement[bool]) -> None:
-        live = select(entries.c.version).where(live_entries(self.bank_key), *conditions)
-        self.connection.execute(insert(planned_removals).from_select(["version"], live))
+        listed = select(entries.c.version).where(listed_entries(self.bank_key), *conditions)
+        self.connection.execute(insert(planned_removals).from_select(["version"], listed))
         planned = select(func.count()).select_from(planned_removals)
-        self._removals = self.connection.scalar(planned) or 0
+        removals = self.connection.scalar(planned) or 0
+        unseen = 0
+        if self.any_decisions:
+            unseen = self.count_removals(withheld=True)
+        self._counts = EntryCounts(withdrawn=removals - unseen, unseen=unseen)
         analyze(self.connection, planned_removals.name)
 
     def add_versions(

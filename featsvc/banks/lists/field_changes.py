@@ -27,7 +27,9 @@ from featsvc.banks.sql.times import now_us
 
 _staged, _details = import_rows.c, import_details.c
 _listed = import_rows.join(import_details, _details.key == _staged.details)
-_changed = and_(_staged.old_version.is_not(None), ~_staged.unchanged)
+_changed = and_(
+    _staged.old_version.is_not(None), ~_staged.unchanged, _staged.decided_withdrawn.is_(None)
+)
 _PLAIN_FIELDS = ("source", "opinion", "note", "expire_time")
 _SIGNAL_FIELDS = ("algorithm", "variant", "quality", "algorithm_version")
 _FIELDS = ("signals", "labels", *_PLAIN_FIELDS)
@@ -36,7 +38,8 @@ _FIELDS = ("signals", "labels", *_PLAIN_FIELDS)
 def count_changed_fields(connection: Connection) -> Mapping[str, int]:
     """Count the changed entries that differ in each field, after `merging` found their versions.
 
-    Reads each changed entry and its signals a few times; leaves out fields that do not differ.
+    A field that a curator has decided stays as it is, whatever the list says. Reads each changed
+    entry and its signals a few times; leaves out fields that do not differ.
     """
     counts = {
         "signals": _count_signals(connection),
@@ -66,7 +69,9 @@ def _pairs(*columns: ColumnElement[Any]) -> Select[Any]:
 
 
 def _differs(name: str) -> ColumnElement[bool]:
-    return entries.c[name].is_distinct_from(_details[name])
+    # In JSON a quote within a text is escaped: only a key looks like this.
+    decided = func.coalesce(entries.c.listed, "").contains(f'"{name}":', autoescape=True)
+    return and_(~decided, entries.c[name].is_distinct_from(_details[name]))
 
 
 def _count_labels(connection: Connection) -> int:

@@ -148,6 +148,7 @@ class _Import:
             new_entries=counts.new,
             changed_entries=counts.changed,
             unchanged_entries=self.changes.unchanged,
+            kept_withdrawn=self.changes.kept_withdrawn,
             withdrawn_entries=counts.withdrawn,
         )
         return _result(self._file, summary, revision, refused=False)

@@ -2,28 +2,34 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     SelectBase,
     and_,
+    bindparam,
     case,
     exists,
+    false,
     func,
     insert,
     literal,
     select,
+    true,
     update,
 )
 
 from featsvc.banks.lists import withdrawing
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
+from featsvc.banks.sql.decisions import Values, decode
 from featsvc.banks.sql.large_changes import ChangePlan, analyze
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
     banks,
+    decisions,
     entries,
     entry_signals,
     has_signal,
@@ -31,7 +37,8 @@ from featsvc.banks.sql.schema import (
     import_rows,
     is_live,
     is_live_bank,
-    live_entries,
+    listed_entries,
+    live_decisions,
     planned_removals,
     row_number,
     row_ordinal,
@@ -39,12 +46,22 @@ from featsvc.banks.sql.schema import (
 )
 
 _is_first = row_ordinal == 0
+_is_touched = import_rows.c.identity.in_(select(touched_identities.c.identity))
+
+
+class _Overlay(NamedTuple):
+    """The effective columns of the version that a staged row becomes."""
+
+    number: int
+    columns: dict[str, Any]
 
 
 class ImportPlan(ChangePlan):
     """The staged rows become versions of entries: new ones, and new versions of live ones.
 
     With `replaced` sources, the live entries of these sources that no row holds are withdrawn.
+    Decisions of curators win over the rows, but with `restores` a row makes its entry live although
+    a curator has withdrawn it.
     """
 
     def __init__(
@@ -54,14 +71,19 @@ class ImportPlan(ChangePlan):
         *,
         replaced: Sequence[str] = (),
         withdrawals: bool = False,
+        restores: bool = False,
     ) -> None:
         super().__init__(connection, bank_key)
+        self._restores = restores
+        self._overlays: list[_Overlay] = []
         self._replaced = tuple(replaced)
         self._withdrawals = withdrawals
         self._numbers = 0
         self._counts = EntryCounts()
         self.unchanged = 0
-        """Staged entries that are live with equal values."""
+        """Staged entries that are live, and whose list said the same before."""
+        self.kept_withdrawn = 0
+        """Staged entries that are not live, because a curator has withdrawn them."""
 
     @property
     def numbers(self) -> int:
@@ -75,51 +97,92 @@ class ImportPlan(ChangePlan):
         connection = self.connection
         if not conditions:
             analyze(connection, import_rows.name, import_details.name)
-        live = and_(live_entries(self.bank_key), *conditions)
+        listed = and_(listed_entries(self.bank_key), *conditions)
         if conditions:
             self._forget_touched()
-        if connection.scalar(select(exists().where(live))):
-            self._find_live_versions(live)
-            self._plan_removals(live)
+        if self.any_decisions:
+            self._find_withdrawn()
+        if connection.scalar(select(exists().where(listed))):
+            rows = _is_touched if conditions else true()
+            self._find_listed_versions(listed, rows)
+            self._plan_removals(listed, rows)
+        self._overlays = self._find_overlays() if self.any_decisions else []
         self._count()
 
     def _forget_touched(self) -> None:
-        touched = select(touched_identities.c.identity)
-        nothing = dict.fromkeys(("old_version", "old_id", "old_quarantined", "old_create_time"))
+        names = ("old_version", "old_id", "old_create_time", "decided_withdrawn")
+        nothing = dict.fromkeys(names)
         self.connection.execute(
-            update(import_rows)
-            .where(import_rows.c.identity.in_(touched))
-            .values(**nothing, unchanged=False)
+            update(import_rows).where(_is_touched).values(**nothing, unchanged=False)
         )
 
-    def _find_live_versions(self, live: ColumnElement[bool]) -> None:
+    def _find_withdrawn(self) -> None:
+        withdrawn = select(decisions.c.identity).where(
+            live_decisions(self.bank_key), decisions.c.withdrawn
+        )
+        self.connection.execute(
+            update(import_rows)
+            .where(import_rows.c.identity.in_(withdrawn))
+            .values(decided_withdrawn=True)
+        )
+
+    def _find_overlays(self) -> list["_Overlay"]:
+        """Return what decisions make of the staged entries that become new versions."""
+        details, decided = import_details.c, decisions.c
+        rows = self.connection.execute(
+            select(
+                row_number.label("number"),
+                decided.decided,
+                *(details[name] for name in Values._fields),
+            )
+            .select_from(import_rows)
+            .join(import_details, import_rows.c.details == details.key)
+            .join(decisions, decided.identity == import_rows.c.identity)
+            .where(_is_first, ~import_rows.c.unchanged, live_decisions(self.bank_key))
+        )
+        overlays = []
+        for number, stored, *listed in rows:
+            decision = decode(stored)
+            if self._restores:
+                decision = replace(decision, withdrawn=False)
+            overlays.append(_Overlay(number, decision.effective(Values(*listed))))
+        return overlays
+
+    def _find_listed_versions(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
         staged = import_rows.c
         # A look-up for each row, whatever the database believes about the size of the bank.
-        same = select(entries.c.version).where(live, entries.c.identity == staged.identity)
+        same = select(entries.c.version).where(listed, entries.c.identity == staged.identity)
         self.connection.execute(
-            update(import_rows).values(old_version=same.correlate(import_rows).scalar_subquery())
+            update(import_rows)
+            .values(old_version=same.correlate(import_rows).scalar_subquery())
+            .where(rows)
         )
         self.connection.execute(
             update(import_rows)
             .values(
                 old_id=entries.c.id,
-                old_quarantined=entries.c.quarantined,
                 old_create_time=entries.c.create_time,
-                unchanged=entries.c.digest == staged.digest,
+                unchanged=self._is_unchanged(),
             )
-            .where(staged.old_version.is_not(None), entries.c.version == staged.old_version)
+            .where(rows, staged.old_version.is_not(None), entries.c.version == staged.old_version)
         )
 
-    def _plan_removals(self, live: ColumnElement[bool]) -> None:
+    def _is_unchanged(self) -> ColumnElement[bool]:
+        same = entries.c.digest == import_rows.c.digest
+        return and_(same, ~entries.c.withheld) if self._restores else same
+
+    def _plan_removals(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
         staged = import_rows.c
         held = select(staged.old_version).where(_is_first, staged.old_version.is_not(None))
-        self._remove_later(held.where(~staged.unchanged))
+        self._remove_later(held.where(rows, ~staged.unchanged))
         if self._replaced:
-            of_sources = select(entries.c.version).where(live, entries.c.source.in_(self._replaced))
+            of_sources = select(entries.c.version).where(
+                listed, entries.c.source.in_(self._replaced)
+            )
             # EXCEPT, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory for each row.
             self._remove_later(of_sources.except_(held))
         if self._withdrawals:
-            hit = withdrawing.hit_versions(self.bank_key, live)
+            hit = withdrawing.hit_versions(self.bank_key, listed)
             known = select(planned_removals.c.version)
             self._remove_later(hit.except_(held, known))
 
@@ -128,19 +191,45 @@ class ImportPlan(ChangePlan):
 
     def _count(self) -> None:
         connection, staged = self.connection, import_rows.c
-        new, self.unchanged, total, last = connection.execute(
+        new, same, total, last, kept, kept_same = connection.execute(
             select(
                 _count(staged.old_version.is_(None)),
                 _count(staged.unchanged),
                 func.count(),
                 func.coalesce(func.max(row_number), 0),
+                _count(staged.decided_withdrawn),
+                _count(and_(staged.decided_withdrawn, staged.unchanged)),
             ).where(_is_first)
         ).one()
         removed = connection.scalar(select(func.count()).select_from(planned_removals)) or 0
-        changed = total - new - self.unchanged
+        changed = total - new - same
         self._numbers = last + 1 if new or changed else 0
+        self.unchanged = same
         self._counts = EntryCounts(new, changed, removed - changed, self._numbers)
+        if self.any_decisions:
+            self._count_unseen(kept, kept_same)
         analyze(connection, planned_removals.name)
+
+    def _count_unseen(self, kept: int, kept_same: int) -> None:
+        """Correct the counts, in which withheld versions are like all others."""
+        staged = import_rows.c
+        withdrawn = and_(_is_first, staged.decided_withdrawn)
+        relisted = select(func.count()).where(withdrawn, staged.old_version.is_(None))
+        returned = self.connection.scalar(relisted) or 0
+        counts, rewritten = self._counts, kept - kept_same - returned
+        new, changed = counts.new, counts.changed - rewritten
+        unlisted = self.count_removals(withheld=True) - rewritten
+        if self._restores:
+            new += rewritten
+            unseen = unlisted
+        else:
+            new -= returned
+            self.unchanged -= kept_same
+            self.kept_withdrawn = kept
+            unseen = unlisted + rewritten + returned
+        self._counts = EntryCounts(
+            new, changed, counts.withdrawn - unlisted, counts.versions, unseen
+        )
 
     def growth(self) -> Counter[str]:
         """Return by how many the plan grows the signals of each algorithm."""
@@ -174,7 +263,7 @@ class ImportPlan(ChangePlan):
             "opinion": details.opinion,
             "note": details.note,
             "expire_time": details.expire_time,
-            "quarantined": func.coalesce(staged.old_quarantined, literal(False)),
+            "quarantined": false(),
             "create_time": func.coalesce(staged.old_create_time, literal(pending.now_us)),
             "added_change": literal(pending.change),
         }
@@ -204,6 +293,17 @@ class ImportPlan(ChangePlan):
         connection.execute(insert(entries).from_select(list(entry), rows))
         signals = changed.with_only_columns(*signal.values())
         connection.execute(insert(entry_signals).from_select(list(signal), signals))
+        overlays = [
+            overlay.columns | {"new": pending.first_version + overlay.number}
+            for overlay in self._overlays
+            if first <= overlay.number < last
+        ]
+        if overlays:
+            # Still nobody's: the values of the list become the effective ones.
+            own = and_(
+                entries.c.version == bindparam("new"), entries.c.added_change == pending.change
+            )
+            connection.execute(update(entries).where(own), overlays)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:

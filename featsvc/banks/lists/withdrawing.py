@@ -33,7 +33,7 @@ from featsvc.banks.sql.schema import (
     import_details,
     import_rows,
     import_withdrawals,
-    live_entries,
+    listed_entries,
     row_number,
 )
 
@@ -64,13 +64,13 @@ def count_unknown(connection: Connection, bank_key: int) -> int:
 
 def _by_id(bank_key: int) -> FromClause:
     named = and_(_row.identity != "", entries.c.identity == _row.identity)
-    return import_withdrawals.join(entries, and_(named, live_entries(bank_key)))
+    return import_withdrawals.join(entries, and_(named, listed_entries(bank_key)))
 
 
 def _by_signal(bank_key: int) -> FromClause:
     same = has_signal(entry_signals, _row.algorithm, _row.algorithm_version, _row.value)
     named = entries.alias("named")
-    by_id = exists().where(named.c.identity == _row.identity, live_entries(bank_key, named))
+    by_id = exists().where(named.c.identity == _row.identity, listed_entries(bank_key, named))
     without_id = or_(_row.identity == "", ~by_id)
     return import_withdrawals.join(
         entry_signals, and_(_row.algorithm != "", without_id, same)
@@ -79,7 +79,7 @@ def _by_signal(bank_key: int) -> FromClause:
         and_(
             entries.c.version == entry_signals.c.version,
             entries.c.source == _row.source,
-            live_entries(bank_key),
+            listed_entries(bank_key),
         ),
     )
 

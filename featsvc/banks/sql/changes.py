@@ -27,7 +27,7 @@ from featsvc.banks.sql.schema import (
     entries,
     entry_signals,
     head,
-    is_live,
+    is_listed,
     pending_change,
     requests,
     revisions,
@@ -44,17 +44,21 @@ REQUESTS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class EntryCounts:
-    """Entries that a change added, changed and withdrew, and the version numbers it used up."""
+    """Entries that a change added, changed and withdrew, and the version numbers it used up.
+
+    `unseen` counts what else it changed: withheld versions and decisions.
+    """
 
     new: int = 0
     changed: int = 0
     withdrawn: int = 0
     versions: int = 0
+    unseen: int = 0
 
     @property
     def total(self) -> int:
-        """Number of entries that the change touched."""
-        return self.new + self.changed + self.withdrawn
+        """Number of entries that the change touched, seen and unseen."""
+        return self.new + self.changed + self.withdrawn + self.unseen
 
 
 NO_ENTRIES = EntryCounts()
@@ -89,9 +93,9 @@ class PendingRevision:
         )
 
     def remove(self, connection: Connection, condition: ColumnElement[bool]) -> int:
-        """End the live versions that meet the condition; return their number."""
+        """End the listed versions that meet the condition; return their number."""
         return connection.execute(
-            update(entries).where(is_live, condition).values(removed_change=self.change)
+            update(entries).where(is_listed, condition).values(removed_change=self.change)
         ).rowcount
 
     def record(
@@ -179,7 +183,9 @@ class PendingRevision:
 
     def signals_removed(self, connection: Connection, bank_key: int) -> dict[str, int]:
         """Count the signals of the versions that this revision removed, by algorithm."""
-        removed = and_(entries.c.removed_change == self.change, entries.c.bank_key == bank_key)
+        table = entries.c
+        of_bank = and_(table.bank_key == bank_key, ~table.withheld)
+        removed = and_(table.removed_change == self.change, of_bank)
         return count_signals(connection, entry_signals.join(entries), removed)
 
 

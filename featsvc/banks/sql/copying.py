@@ -6,7 +6,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     SelectBase,
-    and_,
     func,
     insert,
     literal,
@@ -17,7 +16,7 @@ from featsvc.banks.sql.changes import PendingRevision
 from featsvc.banks.sql.large_changes import COUNTED, analyze
 from featsvc.banks.sql.schema import entries, entry_signals, planned_copies
 
-_NOT_COPIED = frozenset({"version", "quarantined", "added_change", "removed_change"})
+_NOT_COPIED = frozenset({"version", "added_change", "removed_change"})
 
 
 def plan_copies(connection: Connection, pairs: SelectBase, *, first: int = 0) -> int:
@@ -40,20 +39,13 @@ def plan_copies(connection: Connection, pairs: SelectBase, *, first: int = 0) ->
 def copy_versions(
     connection: Connection,
     pending: PendingRevision,
-    condition: ColumnElement[bool] | None = None,
-    *,
-    quarantined: bool | None = None,
+    condition: ColumnElement[bool],
 ) -> None:
-    """Copy the planned versions that meet the condition, as the change's first version + number.
-
-    `quarantined` replaces the flag of the copies.
-    """
+    """Copy the planned versions that meet the condition, as the change's first version + number."""
     version = literal(pending.first_version) + planned_copies.c.number
     source = planned_copies.join(entries, entries.c.version == planned_copies.c.old)
-    chosen = and_(True, *(() if condition is None else (condition,)))
     columns: dict[str, Any] = {
         "version": version,
-        "quarantined": entries.c.quarantined if quarantined is None else literal(quarantined),
         "added_change": literal(pending.change),
         **{c.name: c for c in entries.c if c.name not in _NOT_COPIED},
     }
@@ -62,7 +54,7 @@ def copy_versions(
             list(columns),
             select(*columns.values())
             .select_from(source)
-            .where(chosen)
+            .where(condition)
             .order_by(planned_copies.c.number),
         )
     )
@@ -74,7 +66,7 @@ def copy_versions(
             .select_from(
                 source.join(entry_signals, entry_signals.c.version == planned_copies.c.old)
             )
-            .where(chosen)
+            .where(condition)
             .order_by(planned_copies.c.number, entry_signals.c.ordinal),
         )
     )

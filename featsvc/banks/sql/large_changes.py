@@ -24,6 +24,7 @@ from sqlalchemy import (
     Connection,
     and_,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -34,7 +35,9 @@ from sqlalchemy import (
 
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.decisions import has_decisions
 from featsvc.banks.sql.schema import (
+    decisions,
     entries,
     entry_signals,
     head,
@@ -82,6 +85,8 @@ class ChangePlan(ABC):
         newest = connection.execute(select(head)).one()
         self._base, self._next_version = newest.change, newest.next_version
         self._grown: Counter[str] = Counter()
+        self.any_decisions = has_decisions(connection, bank_key)
+        """Whether versions of the bank may be withheld."""
 
     @property
     @abstractmethod
@@ -130,6 +135,7 @@ class ChangePlan(ABC):
         """Plan again what others have changed since the plan, and write it if `written`."""
         if not self._find_touched():
             return
+        self.any_decisions = has_decisions(self.connection, self.bank_key)
         touched = self._is_touched()
         if written:
             self._take_back(pending, touched)
@@ -143,6 +149,13 @@ class ChangePlan(ABC):
             planned = select(planned_removals.c.version)
             self._remove(pending, and_(touched, entries.c.version.in_(planned)))
             self._add(pending, 0, self.numbers, touched=True)
+
+    def count_removals(self, *, withheld: bool) -> int:
+        """Count the planned removals that are withheld, or those that are not."""
+        removed = planned_removals.join(entries, entries.c.version == planned_removals.c.version)
+        query = select(func.count()).select_from(removed)
+        seen = entries.c.withheld if withheld else ~entries.c.withheld
+        return self.connection.scalar(query.where(seen)) or 0
 
     def _next_removals(self, last: int) -> list[int]:
         table = planned_removals.c
@@ -161,7 +174,10 @@ class ChangePlan(ABC):
         added = and_(
             version >= pending.first_version + first, version < pending.first_version + last
         )
-        source = entry_signals.join(entries) if touched else entry_signals
+        with_entries = touched or self.any_decisions
+        source = entry_signals.join(entries) if with_entries else entry_signals
+        if with_entries:
+            added = and_(added, ~entries.c.withheld)
         if touched:
             added = and_(added, self._is_touched())
         self._grown.update(count_signals(self.connection, source, added))
@@ -177,9 +193,14 @@ class ChangePlan(ABC):
             table.added_change <= newest_change,
         )
         removed = and_(table.removed_change > self._base, table.removed_change <= newest_change)
-        changed = (
+        changed = [
             select(table.identity).where(of_bank, condition) for condition in (added, removed)
-        )
+        ]
+        decided = decisions.c
+        for changes in (decided.added_change, decided.removed_change):
+            since = and_(changes > self._base, changes <= newest_change)
+            of_bank = decided.bank_key + literal_column("0") == self.bank_key
+            changed.append(select(decided.identity).where(of_bank, since))
         connection = self.connection
         connection.execute(delete(touched_identities))
         found = connection.execute(
@@ -200,10 +221,11 @@ class ChangePlan(ABC):
         connection, table = self.connection, entries.c
         signals = entry_signals.join(entries)
         marked = and_(touched, table.removed_change == pending.change)
-        self._grown.update(count_signals(connection, signals, marked))
+        seen = ~table.withheld
+        self._grown.update(count_signals(connection, signals, and_(marked, seen)))
         connection.execute(update(entries).where(marked).values(removed_change=None))
         written = and_(touched, table.added_change == pending.change)
-        self._grown.subtract(count_signals(connection, signals, written))
+        self._grown.subtract(count_signals(connection, signals, and_(written, seen)))
         _delete_versions(connection, list(connection.scalars(select(table.version).where(written))))
 
 

@@ -9,6 +9,8 @@
     bank_settings   the settings of a bank from a revision on; the newest are those of `banks`
     entry_signals   the signals of each version, each with the version of its algorithm: values of
                     different ones do not compare
+    decisions       what curators decided about single entries, one row per VERSION, live as
+                    those of `entries`; it outlives that the list withdraws the entry
     vector_models   the length of the vectors of each model
     revisions       the log: who, when, why, from which file; and its change
     requests        the answer to each request id, which a retry gets again
@@ -29,7 +31,13 @@ small structures are JSON text: both databases compare and index these alike.
 id, else `s` + `algorithm:hex` of its one signal, or `s+` + a digest of its set of signals; followed
 by U+001F + source if there is a source. In the external id U+001E is escaped as U+001E `0` and
 U+001F as U+001E `1`, so the sources of an id are one range. `entries.digest` covers all that a
-curator can set in an entry: one comparison shows whether it is unchanged.
+list can say of an entry: one comparison shows whether it is unchanged.
+
+The other columns of `entries` have the effective values: what the list says, and over it what a
+curator decided (`sql/decisions.py`). `listed` keeps, as JSON, what the list says of the decided
+ones, NULL if there are none. A version whose entry a curator withdrew is `withheld`: lists find and
+change it like any other, nobody else sees it. So versions are *listed* after a change, and *live*
+if they are not withheld either.
 """
 
 from typing import Any
@@ -154,6 +162,8 @@ entries = Table(
     Column("create_time", BigInteger, nullable=False),
     Column("added_change", BigInteger, nullable=False),
     Column("removed_change", BigInteger, nullable=True),
+    Column("withheld", Boolean, nullable=False, server_default=false()),
+    Column("listed", String, nullable=True),
     # Of all versions: at most one of an identity is live after any change.
     Index("entries_identity", "bank_key", "identity"),
     Index("entries_bank", "bank_key", "id"),
@@ -164,17 +174,38 @@ entries = Table(
 is_live_bank = banks.c.removed_revision.is_(None)
 
 
-def live_after(change: ColumnElement[int], table: FromClause = entries) -> ColumnElement[bool]:
-    """Select the versions that are live after a change."""
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("bank_key", _Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
+    Column("identity", _Identity, primary_key=True),
+    Column("added_change", BigInteger, primary_key=True, autoincrement=False),
+    Column("removed_change", BigInteger, nullable=True),
+    Column("withdrawn", Boolean, nullable=False),
+    # The whole decision, as JSON.
+    Column("decided", String, nullable=False),
+    Index("decisions_added", "added_change"),
+    Index("decisions_removed", "removed_change", **_partial("removed_change IS NOT NULL")),
+)
+
+
+def listed_after(change: ColumnElement[int], table: FromClause = entries) -> ColumnElement[bool]:
+    """Select the versions, of entries or decisions, that hold after a change."""
     return and_(
         table.c.added_change <= change,
         or_(table.c.removed_change.is_(None), table.c.removed_change > change),
     )
 
 
+def live_after(change: ColumnElement[int], table: FromClause = entries) -> ColumnElement[bool]:
+    """Select the versions that are live after a change: listed, and not withheld."""
+    return and_(listed_after(change, table), ~table.c.withheld)
+
+
 newest_change = select(head.c.change).scalar_subquery()
 """The change of the newest revision: a writer's own change until it is recorded is a later one."""
 is_live = live_after(newest_change)
+is_listed = listed_after(newest_change)
 
 
 def live_entries(bank_key: int, table: FromClause = entries) -> ColumnElement[bool]:
@@ -185,6 +216,16 @@ def live_entries(bank_key: int, table: FromClause = entries) -> ColumnElement[bo
 def has_expired(now_us: int) -> ColumnElement[bool]:
     """Select the entries that have expired at a time: they match nothing."""
     return and_(entries.c.expire_time.is_not(None), entries.c.expire_time <= now_us)
+
+
+def listed_entries(bank_key: int, table: FromClause = entries) -> ColumnElement[bool]:
+    """Select the entries that a bank lists: live ones, and those that a curator withdrew."""
+    return and_(table.c.bank_key == bank_key, listed_after(newest_change, table))
+
+
+def live_decisions(bank_key: int) -> ColumnElement[bool]:
+    """Select the decisions about entries of a bank that hold now."""
+    return and_(decisions.c.bank_key == bank_key, listed_after(newest_change, decisions))
 
 
 entry_signals = Table(
@@ -298,7 +339,8 @@ import_rows = Table(
     Column("value", LargeBinary, nullable=False),
     Column("old_version", BigInteger, nullable=True),
     Column("old_id", BigInteger, nullable=True),
-    Column("old_quarantined", Boolean, nullable=True),
+    # Whether a curator decided that the entry is withdrawn.
+    Column("decided_withdrawn", Boolean, nullable=True),
     Column("old_create_time", BigInteger, nullable=True),
     Column("unchanged", Boolean, nullable=False, server_default=false()),
     prefixes=["TEMPORARY"],

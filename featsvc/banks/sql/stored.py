@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, select
 
 from featsvc.banks.records import (
+    DECIDED_FIELDS,
     Bank,
     BankMode,
     BankSettings,
     Entry,
     EntrySignal,
+    ListedValues,
     Opinion,
     Revision,
 )
@@ -42,6 +44,8 @@ class EntryRow(NamedTuple):
     create_time: int
     added_change: int
     removed_change: int | None
+    withheld: bool
+    listed: str | None
     bank_id: str
     algorithm: str
     value: bytes
@@ -126,6 +130,10 @@ def entry_of(rows: Iterable[EntryRow], revision_of_change: Callable[[int], int])
     """
     rows = list(rows)
     row = rows[0]
+    removed = row.added_change if row.withheld else row.removed_change or 0
+    said = {} if row.listed is None else json.loads(row.listed)
+    flags = {"withdrawn": row.withheld, "quarantined": row.quarantined}
+    decided = {name for name, is_set in flags.items() if is_set} | said.keys()
     return Entry(
         id=row.id,
         bank_id=row.bank_id,
@@ -140,9 +148,21 @@ def entry_of(rows: Iterable[EntryRow], revision_of_change: Callable[[int], int])
         note=row.note,
         expire_time=None if row.expire_time is None else from_us(row.expire_time),
         added_revision=revision_of_change(row.added_change),
-        removed_revision=revision_of_change(row.removed_change or 0) or None,
+        removed_revision=revision_of_change(removed) or None,
         quarantined=row.quarantined,
         create_time=from_us(row.create_time),
+        decided_fields=tuple(name for name in DECIDED_FIELDS if name in decided),
+        listed=_listed_of(said) if said else None,
+    )
+
+
+def _listed_of(stored: dict[str, Any]) -> ListedValues:
+    expires = stored.get("expire_time")
+    return ListedValues(
+        labels=split_stored_labels(stored.get("labels", "")),
+        note=stored.get("note", ""),
+        opinion=Opinion(stored.get("opinion", "")),
+        expire_time=None if expires is None else from_us(expires),
     )
 
 

@@ -29,6 +29,12 @@ def check_vectors(
     _check_versions(connection, bank_id, grown, names)
 
 
+def check_grown_vectors(connection: Connection, bank_id: str, grown: Mapping[str, int]) -> None:
+    """Raises InvalidInput if entries that live again would give a bank two versions of a model."""
+    vectors = [n for n, more in grown.items() if more > 0 and get_algorithm(n).kind is Kind.VECTOR]
+    _check_versions(connection, bank_id, grown, vectors)
+
+
 def check_dimensions(connection: Connection, model: str, size: int, *, field: str) -> None:
     """Raises InvalidInput if `size` bytes is not the length of the model's vectors in the store."""
     dimensions = connection.scalar(

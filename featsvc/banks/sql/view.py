@@ -36,6 +36,7 @@ from featsvc.banks.sql.schema import (
     head,
     is_live,
     is_live_bank,
+    listed_after,
     live_after,
     live_entries,
     newest_change,
@@ -186,6 +187,7 @@ class StoreView:
                     removed > change_of(revision),
                     removed <= newest_change,
                     entries.c.version < first,
+                    ~entries.c.withheld,
                 )
             )
         )
@@ -307,6 +309,11 @@ def change_of(revision: int) -> ColumnElement[int]:
 def live_at(revision: int, table: FromClause = entries) -> ColumnElement[bool]:
     """Select the versions that were live at a revision."""
     return live_after(change_of(revision), table)
+
+
+def listed_at(revision: int) -> ColumnElement[bool]:
+    """Select the versions that were listed at a revision, live or withheld."""
+    return listed_after(change_of(revision))
 
 
 def first_version_after(connection: Connection, revision: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 
 import numpy as np
 from featsvc_client.v1 import banks_pb2 as pb
@@ -18,7 +18,9 @@ from featsvc.banks.records import (
     BankSettings,
     ChangeContext,
     Entry,
+    EntryEdit,
     EntrySignal,
+    ListedValues,
     Opinion,
     Revision,
     SettingsDifference,
@@ -151,7 +153,44 @@ def entry_message(entry: Entry, *, whole: bool = False) -> pb.Entry:
         removed_revision=entry.removed_revision,
         create_time=timestamp(entry.create_time),
         quarantined=entry.quarantined,
+        decided_fields=entry.decided_fields,
+        listed=None if entry.listed is None else _listed_message(entry.listed),
     )
+
+
+def _listed_message(listed: ListedValues) -> pb.ListedValues:
+    return pb.ListedValues(
+        labels=listed.labels,
+        note=listed.note,
+        opinion=OPINION[listed.opinion],
+        expire_time=timestamp(listed.expire_time),
+    )
+
+
+def entry_edit(message: pb.EditEntriesRequest) -> EntryEdit:
+    """Raises InvalidInput, naming the field."""
+    opinion = None
+    if message.HasField("opinion"):
+        opinion = choose(_OPINION_OF, message.opinion, "opinion")
+    return EntryEdit(
+        add_labels=tuple(dict.fromkeys(message.add_labels)),
+        remove_labels=tuple(dict.fromkeys(message.remove_labels)),
+        note=message.note.strip() if message.HasField("note") else None,
+        opinion=opinion,
+        expire_time=_expiry(message, "expire_time"),
+        never_expires=message.never_expires,
+        reset=tuple(message.reset),
+    )
+
+
+def _expiry(message: pb.Entry | pb.EditEntriesRequest, where: str) -> datetime | None:
+    """Raises InvalidInput for a time that is not within the years 1 to 9999."""
+    if not message.HasField("expire_time"):
+        return None
+    try:
+        return message.expire_time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidInput.at(where, "is not within the years 1 to 9999") from None
 
 
 def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
@@ -187,6 +226,7 @@ def entry_filter(message: pb.ListEntriesRequest) -> EntryFilter:
         revision=message.revision,
         show_withdrawn=message.show_withdrawn,
         expired=message.expired if message.HasField("expired") else None,
+        decided=message.decided,
     )
 
 
@@ -196,14 +236,6 @@ def new_entry(index: int, message: pb.Entry, hashed: Sequence[Signal]) -> Import
     signals = [_hash(s, f"{where}.signals[{i}]") for i, s in enumerate(message.signals)]
     signals += [_vector(v, f"{where}.vectors[{i}]") for i, v in enumerate(message.vectors)]
     signals += [EntrySignal(s.algorithm.name, s.value, s.variant, s.quality) for s in hashed]
-    expires = None
-    if message.HasField("expire_time"):
-        try:
-            expires = message.expire_time.ToDatetime(UTC)
-        except (ValueError, OverflowError):
-            raise errors.InvalidInput.at(
-                f"{where}.expire_time", "is not within the years 1 to 9999"
-            ) from None
     return ImportRow(
         index,
         tuple(dict.fromkeys(signals)),
@@ -212,7 +244,7 @@ def new_entry(index: int, message: pb.Entry, hashed: Sequence[Signal]) -> Import
         message.source.strip(),
         choose(_OPINION_OF, message.opinion, f"{where}.opinion"),
         message.note.strip(),
-        expires,
+        _expiry(message, f"{where}.expire_time"),
     )
 
 
