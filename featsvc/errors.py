@@ -11,6 +11,7 @@
     ├── NotFound                no such bank, entry or revision
     ├── AlreadyExists           the bank id is taken
     ├── Conflict                changed by another caller, or not allowed in this state
+    ├── Refused                 it would do more harm than the caller has allowed by an option
     ├── Overloaded              the queue is full; retry later
     ├── Unavailable             a store or the service cannot be reached; retry later
     ├── TimedOut                the time limit passed before the work was done
@@ -99,6 +100,12 @@ class AlreadyExists(FeatsvcError):
 
 class Conflict(FeatsvcError):
     reason = "CONFLICT"
+
+
+class Refused(FeatsvcError):
+    """A change that may be a mistake; the message names the option that allows it."""
+
+    reason = "REFUSED"
 
 
 class Overloaded(FeatsvcError):

@@ -20,8 +20,12 @@ from featsvc.banks.records import (
     check_labels,
     check_text,
 )
+from featsvc.errors import InvalidInput
 
 MAX_BAD_ROWS_KEPT = 1000
+MAX_NAMED = 1000
+"""Withdrawn entries, and rows that withdraw nothing, that a result names; it counts all."""
+MAX_SOURCES_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,39 @@ class BadRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawnEntry:
+    """An entry that is withdrawn; `line` of an import names it, 0 if none does."""
+
+    id: int
+    bank_id: str
+    external_id: str
+    source: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownWithdrawal:
+    """A row that withdraws what the bank does not hold.
+
+    It names an external id, or a signal, in the form of lists; `algorithm` is empty without one,
+    `value` for the grams of a text.
+    """
+
+    line: int
+    external_id: str
+    algorithm: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an import would be refused."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportSummary:
     """Counts of what an import did, or would do in a dry run.
 
@@ -43,9 +80,12 @@ class ImportSummary:
     or by `replace`. `in_other_banks` counts entries of the file that share a signal with a live
     entry of another bank, `in_safe_lists` those for which that bank is a safe list.
     `low_information` signals (all zeros, a repeated pattern) are near much unrelated content.
-    `unknown_withdrawals` counts withdrawn rows that name no live entry of their source.
-    `kept_withdrawn` counts entries of the file that stay withdrawn, because a curator decided that:
-    they are neither new, changed nor unchanged.
+    `unknown_withdrawals` counts withdrawn rows that name no live entry of their source; `unknown`
+    and `withdrawn` name the first of these and of the withdrawn entries. `bank_entries` were live
+    before. `signals` counts those of the good rows by algorithm, `source_count` their sources, of
+    which "" is that of rows without one. `refusals` of a dry run say why the import would be
+    refused. `kept_withdrawn` counts entries of the file that stay withdrawn, because a curator
+    decided that: they are neither new, changed nor unchanged.
     `unmatchable_signals` are stored, but never compared. `unstable_signals`, as the list marks
     them, find exact copies only. `left_out` counts what the file holds that is not kept, by kind.
     `changed_fields` counts the changed entries that differ in each field, `expired_entries` the
@@ -70,17 +110,25 @@ class ImportSummary:
     bad: tuple[BadRow, ...] = ()
     changed_fields: Mapping[str, int] = field(default_factory=dict)
     expired_entries: int = 0
+    bank_entries: int = 0
+    withdrawn: tuple[WithdrawnEntry, ...] = ()
+    unknown: tuple[UnknownWithdrawal, ...] = ()
+    signals: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    source_count: int = 0
+    refusals: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import a list. Raises InvalidInput for labels or a source.
+    """How to import a list. Raises InvalidInput for labels, a source, or replacing with bad rows.
 
     Rows without a source get `source`; it and the external id identify a row's entry, also in a
     withdrawal. All rows get `labels`. With `replace` the entries of the list's sources that it does
     not hold are withdrawn. With an `etag` the bank must still be in that state. `algorithm` is that
     of bare hashes. `column_map` maps our columns to those of a table; it is remembered with the
-    bank, and {"": ""} forgets it. `ignored_columns` of a table are not read.
+    bank, and {"": ""} forgets it. `ignored_columns` of a table are not read. `allow_withdrawn`
+    and `allow_replaced` are explained in `lists/brakes.py`.
     """
 
     source: str = ""
@@ -92,16 +140,29 @@ class ImportOptions:
     algorithm: str = ""
     column_map: Mapping[str, str] = field(default_factory=dict)
     ignored_columns: tuple[str, ...] = ()
+    allow_withdrawn: int | None = None
+    allow_replaced: bool = False
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_text("source", self.source, MAX_SOURCE_BYTES)
+        if self.replace and self.skip_bad:
+            raise InvalidInput.at(
+                "options.skip_bad",
+                "must not be set with replace, which would withdraw the entry of a bad row; "
+                "correct the file",
+            )
 
     def __repr__(self) -> str:
         # Retries are identified by it: at their defaults, later fields read as before they were.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        later = ("algorithm", "column_map", "ignored_columns")
-        shown = (f"{k}={v!r}" for k, v in values.items() if v or k not in later)
+        later = ("algorithm", "column_map", "ignored_columns", "allow_replaced")
+        shown = (
+            f"{name}={value!r}"
+            for name, value in values.items()
+            if not (name in later and not value)
+            and not (name == "allow_withdrawn" and value is None)
+        )
         return f"ImportOptions({', '.join(shown)})"
 
     @property
@@ -221,11 +282,12 @@ class AddResult:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawResult:
-    """`revision` is 0 for a dry run."""
+    """`revision` is 0 for a dry run. `withdrawn` names the first of the entries, by id."""
 
     entries: int
     signals: int
     revision: int
+    withdrawn: tuple[WithdrawnEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ request id happens once. Any method raises `Unavailable` while the database is a
 again when it is back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter
@@ -31,6 +31,7 @@ from featsvc.banks.records import (
     ChangeContext,
     Entry,
     EntryEdit,
+    EntrySignal,
     StoreHead,
     check_bank_id,
 )
@@ -198,23 +199,35 @@ class BankStore:
         file: ListFile,
         options: ImportOptions = DEFAULT_IMPORT,
         context: ChangeContext = NO_CONTEXT,
+        *,
+        on_planned: Callable[[ImportResult], None] | None = None,
     ) -> ImportResult:
         """Read the whole file, then apply it as one revision, or not at all.
 
+        Before it applies, `on_planned` gets what the file holds and what will change, unless others
+        change the same entries meanwhile.
+
         Bad rows prevent the import unless `options.skip_bad` is set; the result says so. Raises
-        NotFound for the bank, Conflict for the etag, InvalidInput for a file that cannot be read.
-        Errors of the file's chunks are passed on; nothing is applied then.
+        NotFound for the bank, Conflict for the etag, InvalidInput for a file that cannot be read,
+        Refused for what `lists/brakes.py` holds back. Errors of the file's chunks are passed on;
+        nothing is applied then.
         """
-        return importing.import_list(self._database, bank_id, file, options, context)
+        return importing.import_list(self._database, bank_id, file, options, context, on_planned)
 
     def add_entries(
-        self, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext = NO_CONTEXT
+        self,
+        bank_id: str,
+        rows: Sequence[ImportRow],
+        context: ChangeContext = NO_CONTEXT,
+        *,
+        allow_replaced: bool = False,
     ) -> AddResult:
-        """Add entries, or change those with the same external id and source (or signal).
+        """Add entries, or change those with the same external id and source (or signals).
 
-        Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index.
+        Raises NotFound for the bank, InvalidInput for an entry; a row's `line` is its index. Raises
+        Refused for other content of the external id of a live entry, unless `allow_replaced`.
         """
-        return editing.add(self._database, bank_id, rows, context)
+        return editing.add(self._database, bank_id, rows, context, allow_replaced=allow_replaced)
 
     def withdraw_entries(
         self,
@@ -223,6 +236,7 @@ class BankStore:
         external_ids: Sequence[str] = (),
         context: ChangeContext = NO_CONTEXT,
         *,
+        signals: Sequence[EntrySignal] = (),
         source: str | None = None,
         until_listed: bool = False,
         dry_run: bool = False,
@@ -231,14 +245,14 @@ class BankStore:
 
         They stay withdrawn whatever is imported, until `restore_entries`, `add_entries` or a
         rollback; with `until_listed` only until a list has them.
-        With a `source` only entries from it are withdrawn ("": entries without a source). Raises
-        NotFound for a bank, or for an entry that is not live or is from another source.
+        A signal names every entry that has it. With a `source` only entries from it are withdrawn
+        ("": entries without a source). Raises NotFound for a bank, or for an entry that is not live
+        or is from another source, InvalidSignal for a version of a signal.
         """
         return editing.withdraw(
             self._database,
             bank_id,
-            entry_ids,
-            external_ids,
+            editing.NamedEntries(entry_ids, external_ids, signals),
             context,
             source=source,
             until_listed=until_listed,

@@ -70,6 +70,11 @@ _LOG_PAGE = 100
     metavar="MODEL@VERSION",
     help="Store this model's vector of each picture too. Repeatable.",
 )
+@click.option(
+    "--allow-replaced",
+    is_flag=True,
+    help="Let other content replace an entry of the same external id.",
+)
 @reason_option
 @remote_command
 def add(
@@ -86,6 +91,7 @@ def add(
     variants: bool,
     expires: datetime | None,
     models: tuple[str, ...],
+    allow_replaced: bool,
     context: banks_pb2.ChangeContext,
     as_json: bool,
 ) -> None:
@@ -99,6 +105,7 @@ def add(
         raise click.UsageError("nothing to add: give a signal, a file, --text or --text-file")
     if external_id and count > 1:
         raise click.UsageError("--external-id is for one entry: give one signal, file or text")
+    _check_names([*(thing for thing in things if os.path.isfile(thing)), *text_file])
     template = banks_pb2.Entry(
         external_id=external_id,
         labels=labels,
@@ -114,6 +121,7 @@ def add(
         request.entry_variants = variants
         request.vector_models.extend(models)
         request.context.CopyFrom(context)
+        request.allow_replaced = allow_replaced
         answer = client.banks.AddEntries(request)
         _warn_of_replaced(client, answer)
         _warn_of_unstable(request, answer)
@@ -127,6 +135,18 @@ def add(
         if {s.algorithm for s in entry.signals} == {"text_sha256"}:
             name = entry.external_id or last_part(entry.name)
             echo(f"{name}: too short to be found in another text, or when it is edited", err=True)
+
+
+def _check_names(paths: Iterable[str]) -> None:
+    """Raise ClickException for two files of one name, whose signals would become one entry."""
+    known: dict[str, str] = {}
+    for path in paths:
+        first = known.setdefault(Path(path).name, path)
+        if path != STDIN and os.path.realpath(path) != os.path.realpath(first):
+            raise click.ClickException(
+                f"{printable(first)} and {printable(path)} have the same name, which would be the "
+                "external id of both; nothing was added. Add each by itself with --external-id"
+            )
 
 
 _Addition = tuple[banks_pb2.Entry, types_pb2.Content]

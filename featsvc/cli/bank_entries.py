@@ -22,6 +22,7 @@ from featsvc.cli.curating import (
     show_entries,
     yes_option,
 )
+from featsvc.cli.import_report import print_withdrawn
 from featsvc.cli.inputs import parse_signal
 from featsvc.cli.listing import Listing, limit_option, read_pages_of_each
 from featsvc.cli.messages import message_json, number
@@ -186,6 +187,13 @@ def _find(
     help="The source's id. Repeatable.",
 )
 @click.option(
+    "--signal",
+    "signals",
+    multiple=True,
+    metavar="ALGORITHM:HEX",
+    help="Every entry that has exactly this signal. Repeatable.",
+)
+@click.option(
     "--source", metavar="NAME", help='Only entries from this source; "" for those without one.'
 )
 @click.option(
@@ -202,6 +210,7 @@ def withdraw(
     bank_id: str,
     entry_ids: tuple[str, ...],
     external_ids: tuple[str, ...],
+    signals: tuple[str, ...],
     source: str | None,
     until_listed: bool,
     dry_run: bool,
@@ -212,20 +221,24 @@ def withdraw(
     """Withdraw entries: they no longer match.
 
     Their history stays. Imports keep them withdrawn until `featsvc bank restore`, `add` or
-    `rollback`. An external id withdraws the entries of every source, unless --source is given.
+    `rollback`. An external id or a signal withdraws the entries of every source, unless
+    --source is given.
     """
-    if not (entry_ids or external_ids):
-        raise click.UsageError("nothing to withdraw: give --entry or --external-id")
+    if not (entry_ids or external_ids or signals):
+        raise click.UsageError("nothing to withdraw: give --entry, --external-id or --signal")
     request = banks_pb2.WithdrawEntriesRequest(
         parent=bank_name(bank_id),
         names=entry_names(bank_id, entry_ids),
         external_ids=external_ids,
+        signals=[parse_signal(signal, "--signal") for signal in signals],
         source=source,
         dry_run=True,
         until_listed=until_listed,
         context=context,
     )
     done = client.banks.WithdrawEntries(request)
+    if not as_json:
+        print_withdrawn(done.withdrawn, done.withdrawn_entries)
     if not dry_run:
         confirm(
             f"This withdraws {count_entries(done.withdrawn_entries)} "

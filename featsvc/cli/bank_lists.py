@@ -19,13 +19,13 @@ from featsvc.cli.curating import (
     bank_argument,
     bank_name,
     confirm,
-    count_entries,
     dry_run_option,
     get_bank,
     reason_option,
     revision_option,
     yes_option,
 )
+from featsvc.cli.import_report import describe_share, print_found, print_withdrawals
 from featsvc.cli.inputs import STDIN, printable
 from featsvc.cli.messages import message_json
 from featsvc.cli.remote import remote_command, with_client
@@ -95,6 +95,18 @@ _NOTES = {
 @dry_run_option
 @click.option("--skip-bad", is_flag=True, help="Import the good rows even if some are bad.")
 @click.option("--replace", is_flag=True, help="Withdraw entries that the file does not hold.")
+@click.option(
+    "--allow-withdraw",
+    "allow_withdrawn",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Withdraw up to N entries. Default: 10 % of the bank's, or 100 if that is more.",
+)
+@click.option(
+    "--allow-replaced",
+    is_flag=True,
+    help="Let rows with other signals replace entries of the same external id.",
+)
 @yes_option
 @reason_option
 @remote_command
@@ -111,6 +123,8 @@ def import_file(
     dry_run: bool,
     skip_bad: bool,
     replace: bool,
+    allow_withdrawn: int | None,
+    allow_replaced: bool,
     yes: bool,
     context: banks_pb2.ChangeContext,
     as_json: bool,
@@ -121,9 +135,14 @@ def import_file(
 
     Bad rows are written to FILE.rejected.jsonl and the first are printed, those of standard input
     all. If there are any, nothing is imported and the exit code is 1, unless --skip-bad is given.
-    With --replace the command prints the change and asks for confirmation.
+    With --replace the command prints the change and asks for confirmation. Neither --yes nor the
+    confirmation allows to withdraw more entries than --allow-withdraw does.
     """
     piped = str(file) == STDIN
+    if replace and skip_bad:
+        raise click.UsageError(
+            "--replace with --skip-bad would withdraw the entries of bad rows: correct the file"
+        )
     if piped and replace:
         raise click.UsageError(
             "--replace needs a file: a pipe that breaks off looks like a list with fewer entries"
@@ -142,6 +161,8 @@ def import_file(
         algorithm=algorithm,
         column_map=_column_map(maps),
         ignored_columns=ignored_columns,
+        allow_withdrawn=allow_withdrawn,
+        allow_replaced=allow_replaced,
     )
     rejected = _RejectedRows(file)
     if replace and not (dry_run or yes):
@@ -151,14 +172,15 @@ def import_file(
         # The import refuses if the bank is no longer the one that the preview saw.
         options.etag = get_bank(client, bank_id).etag
         summary = _import(client, preview, file, None)[0].summary
-        if summary.withdrawn_entries:
+        # If it would be refused, the import below says so.
+        if summary.withdrawn_entries and not summary.refusals:
             confirm(
-                f"This withdraws {count_entries(summary.withdrawn_entries)} of {bank_id} not in "
-                f"{file.name}; {summary.new_entries:,} are new, {summary.changed_entries:,} "
+                f"This withdraws {describe_share(summary)} of {bank_id}; "
+                f"{summary.new_entries:,} are new, {summary.changed_entries:,} "
                 f"changed{_in_brackets(describe_fields(summary.changed_fields))}.",
                 yes,
             )
-    result, seconds = _import(client, options, file, rejected)
+    result, seconds = _import(client, options, file, rejected, quiet=as_json)
     bad_rows = result.summary.bad_rows
     refused = bool(bad_rows) and not skip_bad
     if as_json:
@@ -251,8 +273,14 @@ def _import(
     options: banks_pb2.ImportOptions,
     file: Path,
     rejected: _RejectedRows | None,
+    *,
+    quiet: bool = True,
 ) -> tuple[banks_pb2.ImportEntriesResponse, float]:
-    """Return the last message, and the seconds until the import was acknowledged."""
+    """Return the last message, and the seconds until the import was acknowledged.
+
+    Print what the import found before it commits, unless `quiet`.
+    """
+    found = quiet
     message = banks_pb2.ImportEntriesResponse()
     seconds = 0.0
     verb = "checking" if options.dry_run else "importing"
@@ -266,6 +294,10 @@ def _import(
             elapsed = time.monotonic() - started
             if rejected is not None:
                 rejected.take(message.bad)
+            for name in ("planned", "summary"):
+                if message.HasField(name) and not found:
+                    print_found(message.format, getattr(message, name))
+                    found = True
             if message.HasField("summary") and not seconds:
                 seconds = elapsed
             if not (message.HasField("summary") and options.dry_run):
@@ -313,6 +345,7 @@ def _print_import(result: banks_pb2.ImportEntriesResponse, seconds: float, dry_r
     for kind, count in sorted(summary.left_out.items(), key=lambda item: (-item[1], item[0])):
         echo(f"  {count:,} {_of_kind(kind, count)}: not kept")
     _print_columns(result)
+    print_withdrawals(summary)
     if dry_run:
         echo("dry run: nothing was changed")
     elif not result.revision:

@@ -65,6 +65,8 @@ _VALUES: Mapping[str, Callable[[Any], object]] = {
     "Bank.name": last_part,
     "DiffRevisionsResponse.Change.kind": str.lower,
     "Entry.name": lambda name: {"bank": name.split("/")[1], "entry_id": last_part(name)},
+    "WithdrawnEntry.line": lambda line: line or None,
+    "WithdrawnEntry.name": lambda name: {"bank": name.split("/")[1], "entry_id": last_part(name)},
     "Entry.opinion": lambda name: "" if name == "UNSPECIFIED" else name.lower(),
     "ListedValues.opinion": lambda name: "" if name == "UNSPECIFIED" else name.lower(),
     "Entry.removed_revision": lambda revision: revision or None,
@@ -93,13 +95,20 @@ _MERGED = frozenset(
         "ScreenResponse.features",
         "ScreenResponse.media",
         "ScreenResponse.watermark",
+        "WithdrawnEntry.name",
     }
 )
 """Fields whose object has no key: its own keys join those of the message around it."""
 
-_LEFT_OUT = frozenset({"CompareBanksResponse.next_page_token", "ImportEntriesResponse.bad"})
+_LEFT_OUT = frozenset(
+    {
+        "CompareBanksResponse.next_page_token",
+        "ImportEntriesResponse.bad",
+        "ImportEntriesResponse.planned",
+    }
+)
 """The command follows the pages itself. Bad rows are in FILE.rejected.jsonl, the first in
-`summary`."""
+`summary`, which the last response has instead of the plan."""
 
 
 class _Field(NamedTuple):

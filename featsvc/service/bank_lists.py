@@ -51,7 +51,7 @@ class ListStreams:
     async def import_entries(
         self, requests: AsyncIterator[pb.ImportEntriesRequest]
     ) -> AsyncGenerator[pb.ImportEntriesResponse, None]:
-        """Yield progress, then the result, and the result again once it is served."""
+        """Yield progress, the plan, the result, and the result again once it is served."""
         options = (await read_opening(requests)).options
         file = ListFile(
             _chunks(requests),
@@ -61,32 +61,37 @@ class ListStreams:
             sender_gone=is_cancelled,
             keep_rejected=True,
         )
+        plan = _Plan()
         job = partial(
             self._store.import_entries,
             convert_banks.bank_id(options.parent, "options.parent"),
             file,
             convert.import_options(options),
             convert_banks.context(options.context),
+            on_planned=plan.announce,
         )
         importing = self._submit(job)
         try:
-            async for answer in self._progress(file, importing.result):
+            async for answer in self._progress(file, importing.result, plan):
                 yield answer
         finally:
             await importing.end()
 
     async def _progress(
-        self, file: ListFile, importing: "asyncio.Future[ImportResult]"
+        self, file: ListFile, importing: "asyncio.Future[ImportResult]", plan: "_Plan"
     ) -> AsyncIterator[pb.ImportEntriesResponse]:
         """Yield progress until the import ends, its result, and the result again once served."""
         result = None
         while result is None:
-            result = await _wait_for_result(importing)
+            result = await _wait_for_result(importing, plan)
             bad = _take_bad_rows(file)
             while len(bad) == _BAD_ROWS_A_MESSAGE:
                 yield _message(file, None, bad)
                 bad = _take_bad_rows(file)
             yield _message(file, result, bad)
+            if plan.is_due:
+                yield plan.message(file)
+                plan.sent.set_result(None)
         # A long list is committed long before it is served.
         last = _message(file, result, [])
         last.served = await serve(self._follower, result.revision)
@@ -153,10 +158,40 @@ async def read_opening(requests: AsyncIterator[Opening]) -> Opening:
     return opening
 
 
-async def _wait_for_result(importing: "asyncio.Future[ImportResult]") -> ImportResult | None:
-    """Return the result, or None if there is none after one interval of progress."""
-    done, _ = await asyncio.wait({importing}, timeout=PROGRESS_INTERVAL_S)
-    return importing.result() if done else None
+class _Plan:
+    """What an import is about to do, on its way from the thread of the import to the caller.
+
+    The thread waits until it is sent: it changes nothing before.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.made: asyncio.Future[ImportResult] = self._loop.create_future()
+        self.sent: Future[None] = Future()
+
+    def announce(self, plan: ImportResult) -> None:
+        """Wait, on the thread of the import, until the plan is sent. Raises TimedOut."""
+        self._loop.call_soon_threadsafe(self.made.set_result, plan)
+        _wait_for(self.sent)
+
+    @property
+    def is_due(self) -> bool:
+        return self.made.done() and not self.sent.done()
+
+    def message(self, file: ListFile) -> pb.ImportEntriesResponse:
+        message = convert.planned_import(self.made.result())
+        message.bytes_read = file.bytes_read
+        message.rows_read = file.rows_read
+        return message
+
+
+async def _wait_for_result(
+    importing: "asyncio.Future[ImportResult]", plan: _Plan
+) -> ImportResult | None:
+    """Return the result, or None if there is none after one interval of progress, or a plan."""
+    awaited = {importing} if plan.sent.done() else {importing, plan.made}
+    await asyncio.wait(awaited, timeout=PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+    return importing.result() if importing.done() else None
 
 
 def _take_bad_rows(file: ListFile) -> list[pb.BadRow]:

@@ -133,7 +133,11 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             for index, entry in enumerate(request.entries)
         ]
         added = await self._change(
-            self._store.add_entries, bank_id, rows, convert.context(request.context)
+            self._store.add_entries,
+            bank_id,
+            rows,
+            convert.context(request.context),
+            allow_replaced=request.allow_replaced,
         )
         return pb.AddEntriesResponse(
             entries=[convert.entry_message(e) for e in added.entries],
@@ -155,6 +159,10 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             convert.entry_ids(bank_id, request.names),
             list(request.external_ids),
             convert.context(request.context),
+            signals=[
+                convert.listed_signal(signal, f"signals[{index}]")
+                for index, signal in enumerate(request.signals)
+            ],
             dry_run=request.dry_run,
             source=request.source if request.HasField("source") else None,
             until_listed=request.until_listed,
@@ -163,6 +171,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
             withdrawn_entries=result.entries,
             withdrawn_signals=result.signals,
             revision=result.revision,
+            withdrawn=convert_lists.withdrawn_messages(result.withdrawn),
         )
 
     async def QuarantineEntries(

@@ -43,7 +43,7 @@ def test_adding_an_external_id_again_changes_its_entry(bank: BankStore) -> None:
     again = bank.add_entries("b", [row(100, "a", labels=("x",))])
     assert again.revision == 0
     assert again.entries == added.entries[:1]
-    changed = bank.add_entries("b", [row(102, "a")])
+    changed = bank.add_entries("b", [row(102, "a")], allow_replaced=True)
     assert changed.entries[0].id == added.entries[0].id
     assert bank.get_bank("b").entry_count == 7
 
@@ -157,7 +157,7 @@ def test_rollback_restores_the_exact_set_as_a_new_revision(bank: BankStore) -> N
     before, revision = exported(bank, "b", "jsonl"), bank.head().revision
     entries_before = {e.id: e.signals for e in live(bank).values()}
     replacement = list_file("algorithm,signal,external_id\npdq," + "ab" * 32 + ",a\n")
-    bank.import_entries("b", replacement, ImportOptions(replace=True))
+    bank.import_entries("b", replacement, ImportOptions(replace=True, allow_replaced=True))
     bank.add_entries("b", [row(3)])
     bank.quarantine_entries("b", ids(bank)[:1])
     assert exported(bank, "b", "jsonl") != before

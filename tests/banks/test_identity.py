@@ -34,7 +34,8 @@ def bank(store: BankStore) -> BankStore:
 
 def import_rows(store: BankStore, *rows: str, source: str = "", replace: bool = False) -> object:
     file = list_file(HEADER + "\n".join(rows) + "\n")
-    return store.import_entries("b", file, ImportOptions(source=source, replace=replace)).summary
+    options = ImportOptions(source=source, replace=replace, allow_replaced=True)
+    return store.import_entries("b", file, options).summary
 
 
 def live_ids(store: BankStore) -> set[tuple[str, str]]:
@@ -112,7 +113,8 @@ def test_added_entries_change_those_of_their_source(bank: BankStore) -> None:
     before = {e.source: e.id for e in live(bank).values() if e.external_id == "2819"}
     signals = (EntrySignal("pdq", b"\x07" * 32),)
     row = ImportRow(0, signals, external_id="2819", source="partner")
-    added = bank.add_entries("b", [row, row._replace(line=1, source="other")])
+    rows = [row, row._replace(line=1, source="other")]
+    added = bank.add_entries("b", rows, allow_replaced=True)
     ids = {entry.source: entry.id for entry in added.entries}
     assert ids["partner"] == before["partner"]
     assert ids["other"] not in before.values()

@@ -69,15 +69,19 @@ def test_changes_of_single_entries_walk_no_bank(large: BankStore) -> None:
         large.import_entries("b", list_file(csv))
         large.quarantine_entries("b", [first], release=False)
         large.withdraw_entries("b", [first])
+        large.add_entries("b", [entry(ENTRIES + 3, external_id="x")], allow_replaced=True)
         large.withdraw_entries("b", [], external_ids=["x"])
+        large.add_entries("b", [entry(ENTRIES + 3, external_id="x")])
+        large.withdraw_entries("b", signals=entry(ENTRIES + 3).signals)
     assert not found, "\n\n".join(f"{s}\n{plan}" for s, plan in found.items())
     assert len(ids(large)) == ENTRIES + 3 - 3
 
 
 def test_plans_that_walk_are_noticed(large: BankStore) -> None:
     with walking(large) as found:
-        large.import_entries("b", list_file(hex_list(range(5))), ImportOptions(replace=True))
-    assert any(statement.startswith("UPDATE") for statement in found)
+        options = ImportOptions(replace=True, allow_withdrawn=ENTRIES)
+        large.import_entries("b", list_file(hex_list(range(5))), options)
+    assert any(statement.startswith("INSERT INTO planned_removals") for statement in found)
 
 
 @pytest.mark.slow

@@ -175,7 +175,8 @@ def test_rows_of_one_external_id_are_one_entry(bank: BankStore) -> None:
 def test_a_changed_row_is_a_new_version_of_the_same_entry(bank: BankStore) -> None:
     import_text(bank, CSV + f"pdq,{'11' * 32},img,a,\n")
     (before,) = live(bank).values()
-    result = import_text(bank, CSV + f"pdq,{'22' * 32},img,b,\n")
+    options = ImportOptions(allow_replaced=True)
+    result = import_text(bank, CSV + f"pdq,{'22' * 32},img,b,\n", options)
     (after,) = live(bank).values()
     assert result.summary.changed_entries == 1
     assert (after.id, after.create_time) == (before.id, before.create_time)

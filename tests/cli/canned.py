@@ -29,6 +29,7 @@ NAMES = {
     "Match.bank": "banks/b1",
     "Match.entry": "banks/b1/entries/7",
     "Revision.bank": "banks/b1",
+    "WithdrawnEntry.name": "banks/b1/entries/7",
 }
 RECORDED_VALUES = {"featsvc.v1.Outcome": 7}
 """How many values an enum that grew had when promises.json was recorded: others would move."""

@@ -35,8 +35,13 @@ PRINTED = (
     screening_pb2.ScreenResponse,
 )
 """What commands turn into JSON; the messages within them are found by `printed`."""
-ELSEWHERE = {"ImportEntriesResponse.bad", "CompareBanksResponse.next_page_token"}
-"""Rows that are printed and written to FILE.rejected.jsonl as they arrive; pages that are read."""
+ELSEWHERE = {
+    "CompareBanksResponse.next_page_token",
+    "ImportEntriesResponse.bad",
+    "ImportEntriesResponse.planned",
+}
+"""Rows that are printed and written to FILE.rejected.jsonl as they arrive; pages that are read; and
+what an import prints before it commits, which `summary` repeats."""
 
 
 def printed() -> Iterator[Any]:

@@ -93,7 +93,7 @@ def hostile(message: Message) -> Message:
 
 WITHOUT_TEXTS = {
     "features ingest",
-    *("bank delete", "bank withdraw", "bank quarantine"),
+    *("bank delete", "bank quarantine"),
     "bank quarantine --release",
     *("bank edit", "bank restore"),
 }

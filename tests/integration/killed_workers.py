@@ -93,7 +93,9 @@ def main(folder: Path, kills: int) -> None:
             low, high = sorted(rng.sample(_NUMBERS, 2))
             numbers = set(range(low, high))
             file = list_file(list_of(numbers))
-            revision = store.import_entries("b", file, ImportOptions(replace=True)).revision
+            revision = store.import_entries(
+                "b", file, ImportOptions(replace=True, allow_withdrawn=10**9)
+            ).revision
             time.sleep(rng.uniform(0, 0.6))
             if rng.random() < 0.4:
                 assert indexer.poll() is None, "the indexer ended by itself"

@@ -53,7 +53,7 @@ def write_forever(url: str, seed: int) -> None:
     store = BankStore(url)
     while True:
         numbers = rng.sample(range(1, 5000), rng.randrange(1, 800))
-        options = ImportOptions(replace=rng.random() < 0.3)
+        options = ImportOptions(replace=rng.random() < 0.3, allow_withdrawn=10**9)
         store.import_entries("b", list_file(hex_list(numbers)), options)
         if rng.random() < 0.2:
             store.rollback_bank("b", rng.randint(1, store.head().revision))

@@ -52,7 +52,7 @@ def main(folder: Path, kills: int) -> None:
         low, high = sorted(rng.sample(_NUMBERS, 2))
         expected = set(range(low, high))
         file = list_file(list_of_both(expected), name="b.jsonl")
-        store.import_entries("b", file, ImportOptions(replace=True))
+        store.import_entries("b", file, ImportOptions(replace=True, allow_withdrawn=10**9))
         # A child must not share a connection.
         store.close()
         children = []

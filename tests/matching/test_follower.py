@@ -96,7 +96,11 @@ def test_a_snapshot_equals_the_store_at_its_revision(
     bank = f"b{store.head().revision}"
     store.create_bank(bank)
     for numbers, replace in imports:
-        store.import_entries(bank, list_file(hex_list(numbers)), ImportOptions(replace=replace))
+        store.import_entries(
+            bank,
+            list_file(hex_list(numbers)),
+            ImportOptions(replace=replace, allow_withdrawn=10**9),
+        )
         head = store.head()
         snapshot = follower.wait_for(head.revision, PATIENCE_S)
         assert (snapshot.revision, snapshot.commit_time) == (head.revision, head.commit_time)

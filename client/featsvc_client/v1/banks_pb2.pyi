@@ -235,7 +235,7 @@ class DeleteBankResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ...) -> None: ...
 
 class ImportOptions(_message.Message):
-    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "etag", "context", "algorithm", "column_map", "ignored_columns")
+    __slots__ = ("parent", "format", "source", "labels", "dry_run", "skip_bad", "replace", "file_name", "file_bytes", "etag", "context", "algorithm", "column_map", "ignored_columns", "allow_withdrawn", "allow_replaced")
     class ColumnMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +257,8 @@ class ImportOptions(_message.Message):
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     COLUMN_MAP_FIELD_NUMBER: _ClassVar[int]
     IGNORED_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_REPLACED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     format: str
     source: str
@@ -271,7 +273,9 @@ class ImportOptions(_message.Message):
     algorithm: str
     column_map: _containers.ScalarMap[str, str]
     ignored_columns: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., algorithm: _Optional[str] = ..., column_map: _Optional[_Mapping[str, str]] = ..., ignored_columns: _Optional[_Iterable[str]] = ...) -> None: ...
+    allow_withdrawn: int
+    allow_replaced: bool
+    def __init__(self, parent: _Optional[str] = ..., format: _Optional[str] = ..., source: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., skip_bad: _Optional[bool] = ..., replace: _Optional[bool] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., etag: _Optional[str] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., algorithm: _Optional[str] = ..., column_map: _Optional[_Mapping[str, str]] = ..., ignored_columns: _Optional[_Iterable[str]] = ..., allow_withdrawn: _Optional[int] = ..., allow_replaced: _Optional[bool] = ...) -> None: ...
 
 class ImportEntriesRequest(_message.Message):
     __slots__ = ("options", "chunk")
@@ -293,8 +297,38 @@ class BadRow(_message.Message):
     row: str
     def __init__(self, line: _Optional[int] = ..., column: _Optional[str] = ..., reason: _Optional[str] = ..., row: _Optional[str] = ...) -> None: ...
 
+class WithdrawnEntry(_message.Message):
+    __slots__ = ("name", "external_id", "source", "line")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    external_id: str
+    source: str
+    line: int
+    def __init__(self, name: _Optional[str] = ..., external_id: _Optional[str] = ..., source: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
+
+class UnknownWithdrawal(_message.Message):
+    __slots__ = ("line", "external_id", "signal")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    line: int
+    external_id: str
+    signal: _types_pb2.Signal
+    def __init__(self, line: _Optional[int] = ..., external_id: _Optional[str] = ..., signal: _Optional[_Union[_types_pb2.Signal, _Mapping]] = ...) -> None: ...
+
+class ImportRefusal(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
 class ImportSummary(_message.Message):
-    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "kept_withdrawn", "unknown_withdrawals", "left_out", "changed_fields", "expired_entries")
+    __slots__ = ("rows", "new_entries", "changed_entries", "unchanged_entries", "withdrawn_entries", "duplicate_rows", "bad_rows", "in_other_banks", "in_safe_lists", "low_information", "unmatchable_signals", "bad", "unstable_signals", "kept_withdrawn", "left_out", "changed_fields", "expired_entries", "bank_entries", "unknown_withdrawals", "withdrawn", "unknown", "signals", "sources", "source_count", "refusals")
     class LeftOutEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -303,6 +337,13 @@ class ImportSummary(_message.Message):
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     class ChangedFieldsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class SignalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -323,10 +364,17 @@ class ImportSummary(_message.Message):
     BAD_FIELD_NUMBER: _ClassVar[int]
     UNSTABLE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     KEPT_WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
-    UNKNOWN_WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BANK_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
     rows: int
     new_entries: int
     changed_entries: int
@@ -341,14 +389,21 @@ class ImportSummary(_message.Message):
     bad: _containers.RepeatedCompositeFieldContainer[BadRow]
     unstable_signals: int
     kept_withdrawn: int
-    unknown_withdrawals: int
     left_out: _containers.ScalarMap[str, int]
     changed_fields: _containers.ScalarMap[str, int]
     expired_entries: int
-    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., kept_withdrawn: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ...) -> None: ...
+    bank_entries: int
+    unknown_withdrawals: int
+    withdrawn: _containers.RepeatedCompositeFieldContainer[WithdrawnEntry]
+    unknown: _containers.RepeatedCompositeFieldContainer[UnknownWithdrawal]
+    signals: _containers.ScalarMap[str, int]
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    source_count: int
+    refusals: _containers.RepeatedCompositeFieldContainer[ImportRefusal]
+    def __init__(self, rows: _Optional[int] = ..., new_entries: _Optional[int] = ..., changed_entries: _Optional[int] = ..., unchanged_entries: _Optional[int] = ..., withdrawn_entries: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., bad_rows: _Optional[int] = ..., in_other_banks: _Optional[int] = ..., in_safe_lists: _Optional[int] = ..., low_information: _Optional[int] = ..., unmatchable_signals: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., unstable_signals: _Optional[int] = ..., kept_withdrawn: _Optional[int] = ..., left_out: _Optional[_Mapping[str, int]] = ..., changed_fields: _Optional[_Mapping[str, int]] = ..., expired_entries: _Optional[int] = ..., bank_entries: _Optional[int] = ..., unknown_withdrawals: _Optional[int] = ..., withdrawn: _Optional[_Iterable[_Union[WithdrawnEntry, _Mapping]]] = ..., unknown: _Optional[_Iterable[_Union[UnknownWithdrawal, _Mapping]]] = ..., signals: _Optional[_Mapping[str, int]] = ..., sources: _Optional[_Iterable[str]] = ..., source_count: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[ImportRefusal, _Mapping]]] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served", "column_map", "map_remembered", "unread_columns")
+    __slots__ = ("bytes_read", "rows_read", "summary", "revision", "format", "sha256", "bad", "served", "column_map", "map_remembered", "unread_columns", "planned")
     class ColumnMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -367,6 +422,7 @@ class ImportEntriesResponse(_message.Message):
     COLUMN_MAP_FIELD_NUMBER: _ClassVar[int]
     MAP_REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     UNREAD_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    PLANNED_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     rows_read: int
     summary: ImportSummary
@@ -378,23 +434,26 @@ class ImportEntriesResponse(_message.Message):
     column_map: _containers.ScalarMap[str, str]
     map_remembered: bool
     unread_columns: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ..., column_map: _Optional[_Mapping[str, str]] = ..., map_remembered: _Optional[bool] = ..., unread_columns: _Optional[_Iterable[str]] = ...) -> None: ...
+    planned: ImportSummary
+    def __init__(self, bytes_read: _Optional[int] = ..., rows_read: _Optional[int] = ..., summary: _Optional[_Union[ImportSummary, _Mapping]] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., sha256: _Optional[str] = ..., bad: _Optional[_Iterable[_Union[BadRow, _Mapping]]] = ..., served: _Optional[bool] = ..., column_map: _Optional[_Mapping[str, str]] = ..., map_remembered: _Optional[bool] = ..., unread_columns: _Optional[_Iterable[str]] = ..., planned: _Optional[_Union[ImportSummary, _Mapping]] = ...) -> None: ...
 
 class AddEntriesRequest(_message.Message):
-    __slots__ = ("parent", "entries", "contents", "entry_variants", "vector_models", "context")
+    __slots__ = ("parent", "entries", "contents", "entry_variants", "vector_models", "context", "allow_replaced")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
     ENTRY_VARIANTS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_MODELS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_REPLACED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     contents: _containers.RepeatedCompositeFieldContainer[_types_pb2.Content]
     entry_variants: bool
     vector_models: _containers.RepeatedScalarFieldContainer[str]
     context: ChangeContext
-    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., vector_models: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ...) -> None: ...
+    allow_replaced: bool
+    def __init__(self, parent: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., contents: _Optional[_Iterable[_Union[_types_pb2.Content, _Mapping]]] = ..., entry_variants: _Optional[bool] = ..., vector_models: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., allow_replaced: _Optional[bool] = ...) -> None: ...
 
 class AddEntriesResponse(_message.Message):
     __slots__ = ("entries", "revision", "unstable_contents")
@@ -407,13 +466,14 @@ class AddEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., revision: _Optional[int] = ..., unstable_contents: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class WithdrawEntriesRequest(_message.Message):
-    __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context", "until_listed")
+    __slots__ = ("parent", "names", "external_ids", "source", "dry_run", "context", "signals", "until_listed")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     UNTIL_LISTED_FIELD_NUMBER: _ClassVar[int]
     parent: str
     names: _containers.RepeatedScalarFieldContainer[str]
@@ -421,18 +481,21 @@ class WithdrawEntriesRequest(_message.Message):
     source: str
     dry_run: bool
     context: ChangeContext
+    signals: _containers.RepeatedCompositeFieldContainer[_types_pb2.Signal]
     until_listed: bool
-    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., until_listed: _Optional[bool] = ...) -> None: ...
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., dry_run: _Optional[bool] = ..., context: _Optional[_Union[ChangeContext, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[_types_pb2.Signal, _Mapping]]] = ..., until_listed: _Optional[bool] = ...) -> None: ...
 
 class WithdrawEntriesResponse(_message.Message):
-    __slots__ = ("withdrawn_entries", "withdrawn_signals", "revision")
+    __slots__ = ("withdrawn_entries", "withdrawn_signals", "revision", "withdrawn")
     WITHDRAWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_SIGNALS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     withdrawn_entries: int
     withdrawn_signals: int
     revision: int
-    def __init__(self, withdrawn_entries: _Optional[int] = ..., withdrawn_signals: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    withdrawn: _containers.RepeatedCompositeFieldContainer[WithdrawnEntry]
+    def __init__(self, withdrawn_entries: _Optional[int] = ..., withdrawn_signals: _Optional[int] = ..., revision: _Optional[int] = ..., withdrawn: _Optional[_Iterable[_Union[WithdrawnEntry, _Mapping]]] = ...) -> None: ...
 
 class GetEntryRequest(_message.Message):
     __slots__ = ("name",)

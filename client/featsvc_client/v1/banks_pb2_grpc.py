@@ -205,7 +205,12 @@ class BankServiceServicer:
 
         Responses report progress. The first one with a summary acknowledges the import; the last one
         repeats it once this worker serves the revision. Bad rows are not an error: without `skip_bad`
-        the summary counts them, and `revision` is 0.
+        the summary counts them, and `revision` is 0. Before anything changes, one response has what the
+        import found and will do, as `planned`.
+
+        Two refusals guard what the bank holds; a dry run has them in `ImportSummary.refusals` instead.
+        FAILED_PRECONDITION (TOO_MANY_WITHDRAWN, EMPTY_LIST): see `ImportOptions.allow_withdrawn`.
+        FAILED_PRECONDITION (WOULD_REPLACE): see `ImportOptions.allow_replaced`.
 
         Errors: INVALID_ARGUMENT (an unknown or undetected format; FILE_BROKE_OFF; PARTIAL_LIST),
         ABORTED (CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: this worker runs eight imports and exports
@@ -221,6 +226,8 @@ class BankServiceServicer:
         withdrawals of them back. What EditEntries decided about them still wins. A picture
         that cannot be decoded is an error: its entry would find no edited copy. Its byte hashes can be
         added as signals.
+
+        FAILED_PRECONDITION (WOULD_REPLACE): see `AddEntriesRequest.allow_replaced`.
 
         Errors: INVALID_ARGUMENT (INVALID_SIGNAL, UNKNOWN_ALGORITHM, CONTENT_EMPTY, MEDIA_CORRUPT,
         MEDIA_TOO_LARGE, TEXT_TOO_LONG), RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED

@@ -1,22 +1,33 @@
 """Changes of single entries: add and withdraw."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import (
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    and_,
+    column,
+    select,
+    values,
+)
 
 from featsvc.banks.curating.deciding import RESTORE, check_number, decide
-from featsvc.banks.lists import joining, merging, staging
+from featsvc.banks.lists import brakes, joining, merging, staging
 from featsvc.banks.lists.formats.rows import ImportRow, check_row
 from featsvc.banks.records import (
     MAX_ENTRY_SIGNALS,
     MAX_SIGNALS,
     ChangeContext,
     EntryEdit,
+    EntrySignal,
     stored_version,
 )
-from featsvc.banks.results import AddResult, WithdrawResult
+from featsvc.banks.results import MAX_NAMED, AddResult, WithdrawnEntry, WithdrawResult
 from featsvc.banks.sql.changes import (
     EntryCounts,
     IdempotentCall,
@@ -29,17 +40,29 @@ from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.decisions import find_decisions, write_decisions
 from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
-from featsvc.banks.sql.schema import entries, import_rows, live_entries
+from featsvc.banks.sql.schema import (
+    entries,
+    entry_signals,
+    has_signal,
+    import_rows,
+    live_entries,
+)
 from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.vector_models import check_vectors
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import DataCorrupt, InvalidInput, NotFound, shown
+from featsvc.signals.signal import format_value
 
 Id = TypeVar("Id", int, str)
 
 
 def add(
-    database: Database, bank_id: str, rows: Sequence[ImportRow], context: ChangeContext
+    database: Database,
+    bank_id: str,
+    rows: Sequence[ImportRow],
+    context: ChangeContext,
+    *,
+    allow_replaced: bool,
 ) -> AddResult:
     """See `BankStore.add_entries`."""
     check_number(len(rows), "entries")
@@ -47,7 +70,8 @@ def add(
         check_row(row)
         _check_signals(row, f"entries[{row.line}].signals")
 
-    call = IdempotentCall(context, "add", bank_id, tuple(rows))
+    arguments = (*rows, *["allow_replaced"] * allow_replaced)
+    call = IdempotentCall(context, "add", bank_id, arguments)
 
     def begin() -> PendingRevision | AddResult:
         if answer := find_answer(connection, call, AddResult):
@@ -58,6 +82,7 @@ def add(
         counts = changes.counts
         if counts.versions:
             check_vectors(connection, bank_id, changes.grown, store=True)
+        brakes.check_replaced(connection, counts, allow_replaced)
         if counts.total:
             _take_back_withdrawals(connection, pending, changes.bank_key)
             pending.record(connection, counts, changes.grown)
@@ -105,11 +130,18 @@ def _check_signals(row: ImportRow, field: str) -> None:
         )
 
 
+class NamedEntries(NamedTuple):
+    """Entries to withdraw: by id, by external id, and by any of their signals."""
+
+    ids: Sequence[int]
+    external_ids: Sequence[str]
+    signals: Sequence[EntrySignal]
+
+
 def withdraw(
     database: Database,
     bank_id: str,
-    entry_ids: Sequence[int],
-    external_ids: Sequence[str],
+    named: NamedEntries,
     context: ChangeContext,
     *,
     source: str | None,
@@ -117,32 +149,36 @@ def withdraw(
     dry_run: bool,
 ) -> WithdrawResult:
     """See `BankStore.withdraw_entries`."""
-    check_number(len(entry_ids) + len(external_ids), "names")
+    entry_ids, external_ids, signals = named
+    check_number(len(entry_ids) + len(external_ids) + len(signals), "names")
     arguments: tuple[object, ...] = tuple(entry_ids), tuple(external_ids), dry_run
-    if source is not None:
-        arguments = *arguments, source
-    if until_listed:
-        arguments = *arguments, "until listed"
+    later = (source is not None, source), (until_listed, "until listed"), (signals, tuple(signals))
+    arguments = *arguments, *_given(later)
 
     def change() -> WithdrawResult:
         bank = bank_row(connection, bank_id)
         versions = _live_versions(connection, bank.key, entry_ids, source)
-        if external_ids:
-            query = live_of_external_ids(bank.key, external_ids, source)
-            versions |= _find(connection, query, external_ids, "external_ids", source)
+        versions |= _versions_of(connection, bank.key, external_ids, source)
+        versions |= _versions_with(connection, bank.key, signals, source)
+        withdrawn = _named(connection, bank_id, versions)
         pending = PendingRevision.begin(connection, bank_id, "withdraw", context)
         if until_listed:
             pending.remove(connection, entries.c.version.in_(versions))
-            signals = pending.signals_removed(connection, bank.key)
+            removed: Mapping[str, int] = pending.signals_removed(connection, bank.key)
             pending.record(connection, EntryCounts(withdrawn=len(versions)))
         else:
-            signals = _decide_withdrawn(connection, pending, bank.key, versions)
+            removed = _decide_withdrawn(connection, pending, bank.key, versions)
         revision = 0 if dry_run else pending.number
-        return WithdrawResult(len(versions), sum(signals.values()), revision)
+        return WithdrawResult(len(versions), sum(removed.values()), revision, withdrawn)
 
     with database.write(dry_run=dry_run) as connection:
         call = IdempotentCall(context, "withdraw", bank_id, arguments)
         return run_once(connection, call, WithdrawResult, change)
+
+
+def _given(later: Iterable[tuple[object, object]]) -> list[object]:
+    """Return the values that are given: a call without any reads as before there were any."""
+    return [value for given, value in later if given]
 
 
 def _decide_withdrawn(
@@ -170,6 +206,69 @@ def _live_versions(
     return _find(connection, query, ids, "names", source)
 
 
+def _versions_of(
+    connection: Connection, bank_key: int, external_ids: Sequence[str], source: str | None
+) -> set[int]:
+    """Return the live versions with an external id. Raises NotFound."""
+    if not external_ids:
+        return set()
+    query = live_of_external_ids(bank_key, external_ids, source)
+    return _find(connection, query, external_ids, "external_ids", source)
+
+
+def _versions_with(
+    connection: Connection,
+    bank_key: int,
+    signals: Sequence[EntrySignal],
+    source: str | None,
+) -> set[int]:
+    """Return the live versions that have any of the signals.
+
+    Raises NotFound for one of none, InvalidSignal for one of another version.
+    """
+    if not signals:
+        return set()
+    named = [
+        (s.algorithm, stored_version(s.algorithm, s.version, field="signals"), s.value)
+        for s in signals
+    ]
+    columns = column("algorithm", String), column("version", Integer), column("value", LargeBinary)
+    # A join: for a condition of many signals SQLite would rather read the whole bank.
+    wanted = values(*columns, name="signals").data(named).cte("wanted")
+    same = has_signal(entry_signals, wanted.c.algorithm, wanted.c.version, wanted.c.value)
+    query = (
+        select(*wanted.c, entries.c.version.label("entry"))
+        .join_from(wanted, entry_signals, same)
+        .join(entries, entries.c.version == entry_signals.c.version)
+        .where(live_entries(bank_key))
+    )
+    if source is not None:
+        query = query.where(entries.c.source == source)
+    rows = connection.execute(query).all()
+    found = {(row.algorithm, row.version, row.value) for row in rows}
+    for algorithm, _, value in (signal for signal in named if signal not in found):
+        text = shown(f"{algorithm}:{format_value(algorithm, value)}")
+        raise NotFound(
+            f"signals: no live entry with {text} in this bank{_origin(source)}; search the banks "
+            "for it",
+            field="signals",
+        )
+    return {row.entry for row in rows}
+
+
+def _named(connection: Connection, bank_id: str, versions: set[int]) -> tuple[WithdrawnEntry, ...]:
+    columns = entries.c.id, entries.c.external_id, entries.c.source
+    first = select(*columns).where(entries.c.version.in_(versions)).order_by(entries.c.id)
+    rows = connection.execute(first.limit(MAX_NAMED))
+    return tuple(WithdrawnEntry(row.id, bank_id, row.external_id, row.source) for row in rows)
+
+
+def _origin(source: str | None) -> str:
+    if source is None:
+        return ""
+    return f" from the source {shown(source)!r}" if source else " without a source"
+
+
 def _find(
     connection: Connection,
     query: Select[tuple[Id, int]],
@@ -180,10 +279,9 @@ def _find(
     """Run a query of ids and versions; return the versions. Raises NotFound for a missing id."""
     rows = connection.execute(query).all()
     if missing := set(ids) - {row[0] for row in rows}:
-        origin = f" from the source {shown(source)!r}" if source else " without a source"
         raise NotFound(
-            f"{field}: no live entry {min(missing)!r:.66} in this bank"
-            f"{'' if source is None else origin}; list its entries",
+            f"{field}: no live entry {min(missing)!r:.66} in this bank{_origin(source)}; list its "
+            "entries",
             field=field,
         )
     return {row.version for row in rows}

@@ -1,17 +1,25 @@
 """Imports: read the whole list, then apply it as one revision, or not at all."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 from sqlalchemy import Connection, update
 
-from featsvc.banks.lists import field_changes, joining, merging, staging, withdrawing
+from featsvc.banks.lists import brakes, field_changes, joining, merging, staging, withdrawing
 from featsvc.banks.lists.formats.columns import check_map
 from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import listed_algorithm
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.records import Bank, ChangeContext
-from featsvc.banks.results import ImportOptions, ImportResult, ImportSummary
+from featsvc.banks.results import (
+    ImportOptions,
+    ImportResult,
+    ImportSummary,
+    Refusal,
+    UnknownWithdrawal,
+    WithdrawnEntry,
+)
 from featsvc.banks.sql.changes import (
     IdempotentCall,
     PendingRevision,
@@ -33,6 +41,7 @@ def import_list(
     file: ListFile,
     options: ImportOptions,
     context: ChangeContext,
+    on_planned: Callable[[ImportResult], None] | None = None,
 ) -> ImportResult:
     """See `BankStore.import_entries`."""
     call = IdempotentCall(context, "import", bank_id, (file.name, options))
@@ -60,6 +69,8 @@ def import_list(
             importing.plan(connection, staged, summary)
         if options.dry_run:
             return importing.result(0)
+        if on_planned is not None:
+            on_planned(importing.result(0))
         return apply_change(database, importing.changes, importing.begin, importing.record)
 
 
@@ -106,7 +117,6 @@ class _Import:
         self.changes.plan()
         check_vectors(connection, self._bank_id, self.changes.growth(), store=False)
         elsewhere, safe = merging.count_elsewhere(connection, bank.key)
-        unknown = withdrawing.count_unknown(connection, bank.key) if stager.any_withdrawn else 0
         changed = self.changes.counts.changed
         self._summary = replace(
             summary,
@@ -114,8 +124,8 @@ class _Import:
             expired_entries=field_changes.count_expired(connection),
             in_other_banks=elsewhere,
             in_safe_lists=safe,
-            unknown_withdrawals=unknown,
         )
+        self._account(connection)
 
     def begin(self) -> PendingRevision | ImportResult:
         connection = self.changes.connection
@@ -131,6 +141,8 @@ class _Import:
 
     def record(self, pending: PendingRevision) -> ImportResult:
         connection, counts = self.changes.connection, self.changes.counts
+        if self.changes.revised:
+            self._account(connection)
         if counts.versions:
             check_vectors(connection, pending.bank_id, self.changes.grown, store=True)
         if counts.total:
@@ -141,17 +153,42 @@ class _Import:
         keep_answer(connection, self._call, result)
         return result
 
-    def result(self, revision: int) -> ImportResult:
-        counts = self.changes.counts
+    def _account(self, connection: Connection) -> None:
+        """Sum up what the plan does. Raises Refused, unless for a dry run."""
+        counts, options = self.changes.counts, self._options
+        bank = bank_row(connection, self._bank_id)
         summary = replace(
             self._summary,
+            bank_entries=bank.entry_count,
             new_entries=counts.new,
             changed_entries=counts.changed,
             unchanged_entries=self.changes.unchanged,
             kept_withdrawn=self.changes.kept_withdrawn,
             withdrawn_entries=counts.withdrawn,
         )
-        return _result(self._file, summary, revision, refused=False)
+        refused = brakes.withdrawal_refusals(summary, options)
+        if counts.changed and not options.allow_replaced:
+            refused += brakes.replacement_refusals(connection, "options.allow_replaced")
+        if refused and not options.dry_run:
+            raise refused[0]
+        by_rows = self.changes.by_rows
+        withdrawn: tuple[WithdrawnEntry, ...] = ()
+        unknown: tuple[UnknownWithdrawal, ...] = ()
+        if counts.withdrawn:
+            versions = self.changes.withdrawn_versions()
+            withdrawn = withdrawing.name_withdrawn(connection, bank, versions, by_rows=by_rows)
+        if unknown_count := withdrawing.count_unknown(connection, bank.key) if by_rows else 0:
+            unknown = withdrawing.name_unknown(connection, bank.key)
+        self._summary = replace(
+            summary,
+            withdrawn=withdrawn,
+            unknown_withdrawals=unknown_count,
+            unknown=unknown,
+            refusals=tuple(Refusal(each.reason, str(each)) for each in refused),
+        )
+
+    def result(self, revision: int) -> ImportResult:
+        return _result(self._file, self._summary, revision, refused=False)
 
     def _remember_map(self, connection: Connection) -> None:
         given = self._options.column_map

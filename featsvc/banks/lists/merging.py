@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
+    Select,
     SelectBase,
     and_,
     bindparam,
@@ -77,7 +79,10 @@ class ImportPlan(ChangePlan):
         self._restores = restores
         self._overlays: list[_Overlay] = []
         self._replaced = tuple(replaced)
-        self._withdrawals = withdrawals
+        self.by_rows = withdrawals
+        """Whether rows withdraw entries."""
+        self.revised = False
+        """Whether others have changed the bank since the first plan."""
         self._numbers = 0
         self._counts = EntryCounts()
         self.unchanged = 0
@@ -99,6 +104,7 @@ class ImportPlan(ChangePlan):
             analyze(connection, import_rows.name, import_details.name)
         listed = and_(listed_entries(self.bank_key), *conditions)
         if conditions:
+            self.revised = True
             self._forget_touched()
         if self.any_decisions:
             self._find_withdrawn()
@@ -172,8 +178,7 @@ class ImportPlan(ChangePlan):
         return and_(same, ~entries.c.withheld) if self._restores else same
 
     def _plan_removals(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
-        staged = import_rows.c
-        held = select(staged.old_version).where(_is_first, staged.old_version.is_not(None))
+        staged, held = import_rows.c, self._held
         self._remove_later(held.where(rows, ~staged.unchanged))
         if self._replaced:
             of_sources = select(entries.c.version).where(
@@ -181,10 +186,24 @@ class ImportPlan(ChangePlan):
             )
             # EXCEPT, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory for each row.
             self._remove_later(of_sources.except_(held))
-        if self._withdrawals:
+        if self.by_rows:
             hit = withdrawing.hit_versions(self.bank_key, listed)
             known = select(planned_removals.c.version)
             self._remove_later(hit.except_(held, known))
+
+    @property
+    def _held(self) -> Select[tuple[int | None]]:
+        """The listed versions of the staged entries."""
+        staged = import_rows.c
+        return select(staged.old_version).where(_is_first, staged.old_version.is_not(None))
+
+    def withdrawn_versions(self) -> CompoundSelect[tuple[int]]:
+        """Select the live versions that the plan removes and no other replaces."""
+        removed = select(planned_removals.c.version)
+        if self.any_decisions:
+            live = entries.c.version == planned_removals.c.version, ~entries.c.withheld
+            removed = removed.join(entries, and_(*live))
+        return removed.except_(self._held)
 
     def _remove_later(self, versions: SelectBase) -> None:
         self.connection.execute(insert(planned_removals).from_select(["version"], versions))

@@ -86,6 +86,8 @@ class Stager:
         """Rows that are not written yet."""
         self.sources: set[str] = set()
         """Of the rows, as far as they are prepared; "" for rows without one."""
+        self.withdrawn_sources: set[str] = set()
+        """Of the rows that withdraw."""
         self.identities = array("q")
         self.signals = array("q")
         self.any_withdrawn = False
@@ -112,6 +114,7 @@ class Stager:
 
     def _withdraw(self, key: int, row: ImportRow, source: str) -> None:
         self.any_withdrawn = True
+        self.withdrawn_sources.add(source)
         identity = external_identity(row.external_id, source) if row.external_id else ""
         signals = [
             (s.algorithm, stored_version(s.algorithm, s.version, field="signals"), s.value)

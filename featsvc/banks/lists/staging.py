@@ -5,7 +5,7 @@ Nothing is locked while the file is read and parsed, which takes as long as its 
 ends with the plan.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ from featsvc.banks.interruption import check
 from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager, WithdrawalRow
-from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
+from featsvc.banks.results import (
+    MAX_BAD_ROWS_KEPT,
+    MAX_SOURCES_NAMED,
+    BadRow,
+    ImportOptions,
+    ImportSummary,
+)
 from featsvc.banks.sql.schema import import_details, import_rows, import_withdrawals
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
@@ -64,7 +70,8 @@ class StagedRows:
 
 def stage(connection: Connection, file: ListFile, options: ImportOptions) -> StagedRows:
     """Write the good rows of a file into the staging tables."""
-    bad_count = low_information = unmatchable = unstable = 0
+    bad_count = low_information = unstable = 0
+    signals: Counter[str] = Counter()
     bad: list[BadRow] = []
     stager = Stager(options)
     numbered = enumerate(file, 1)
@@ -84,18 +91,21 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
                 unstable += read.unstable_signals if isinstance(read, ImportRow) else 0
         del bad[MAX_BAD_ROWS_KEPT:]
         stager.trim()
-        low, never = _count_weak(row for _, row in chunk if not isinstance(row, BadRow))
-        low_information += low
-        unmatchable += never
+        good = (row for _, row in chunk if not isinstance(row, BadRow))
+        low_information += _count_signals(good, signals)
         write(connection, stager, batch)
+    sources = sorted(stager.sources | stager.withdrawn_sources)
     summary = ImportSummary(
         rows=file.rows_read,
         bad_rows=bad_count,
         bad=tuple(bad),
         low_information=low_information,
-        unmatchable_signals=unmatchable,
+        unmatchable_signals=sum(signals[name] for name in _NEVER_MATCHED),
         unstable_signals=unstable,
         left_out=dict(file.left_out),
+        signals=dict(signals),
+        sources=tuple(sources[:MAX_SOURCES_NAMED]),
+        source_count=len(sources),
     )
     return StagedRows(summary, stager)
 
@@ -117,18 +127,18 @@ def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:
     return StagedRows(ImportSummary(rows=len(batch)), stager)
 
 
-def _count_weak(rows: Iterable[ImportRow]) -> tuple[int, int]:
-    """Count the signals of low information, and the signals that are never matched."""
+def _count_signals(rows: Iterable[ImportRow], signals: Counter[str]) -> int:
+    """Count the signals by algorithm; return how many are of low information."""
     hamming: dict[str, list[bytes]] = defaultdict(list)
-    never = 0
     for row in rows:
         for signal in row.signals:
             algorithm = signal.algorithm
             if algorithm in _HAMMING:
                 hamming[algorithm].append(signal.value)
-            elif algorithm in _NEVER_MATCHED:
-                never += 1
-    return sum(map(_low_information, hamming.values())), never
+            else:
+                signals[algorithm] += 1
+    signals.update({algorithm: len(values) for algorithm, values in hamming.items()})
+    return sum(map(_low_information, hamming.values()))
 
 
 def _low_information(values: Sequence[bytes]) -> int:

@@ -8,9 +8,11 @@ rows of the file likewise.
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     Select,
+    SelectBase,
     and_,
     delete,
     exists,
@@ -21,9 +23,11 @@ from sqlalchemy import (
     text,
     type_coerce,
     union,
+    union_all,
     update,
 )
 
+from featsvc.banks.results import MAX_NAMED, UnknownWithdrawal, WithdrawnEntry
 from featsvc.banks.sql.large_changes import analyze
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
@@ -36,6 +40,9 @@ from featsvc.banks.sql.schema import (
     listed_entries,
     row_number,
 )
+from featsvc.banks.sql.stored import StoredRow
+from featsvc.signals.algorithms import get_algorithm
+from featsvc.signals.signal import format_value
 
 _row = import_withdrawals.c
 _number = type_coerce(_row.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
@@ -52,14 +59,67 @@ def hit_versions(bank_key: int, condition: ColumnElement[bool] | None = None) ->
 
 def count_unknown(connection: Connection, bank_key: int) -> int:
     """Count the withdrawn rows that name neither a live entry nor an earlier row of the file."""
-    known = union(
+    unknown = _unknown_numbers(bank_key).subquery()
+    return connection.scalar(select(func.count()).select_from(unknown)) or 0
+
+
+def name_unknown(connection: Connection, bank_key: int) -> tuple[UnknownWithdrawal, ...]:
+    """Return the first rows that `count_unknown` counts, by line."""
+    unknown = _unknown_numbers(bank_key).subquery()
+    page = select(unknown.c.number).order_by(unknown.c.number).limit(MAX_NAMED)
+    first = [number * ROW_ORDINALS for number in connection.scalars(page)]
+    rows = select(import_withdrawals).where(_row.row.in_(first)).order_by(_row.row)
+    return tuple(_unknown_withdrawal(row) for row in connection.execute(rows))
+
+
+def _unknown_withdrawal(row: StoredRow) -> UnknownWithdrawal:
+    value = ""
+    if row.algorithm and get_algorithm(row.algorithm).distance.shown:
+        value = format_value(row.algorithm, row.value)
+    return UnknownWithdrawal(row.line, row.external_id, row.algorithm, value)
+
+
+def _unknown_numbers(bank_key: int) -> CompoundSelect[int]:
+    return select(_number.label("number")).except_(
         select(_number).select_from(_by_id(bank_key)),
         select(_number).select_from(_by_signal(bank_key)),
         select(_number).where(_row.cancels),
+    )
+
+
+def name_withdrawn(
+    connection: Connection, bank: StoredRow, versions: SelectBase, *, by_rows: bool
+) -> tuple[WithdrawnEntry, ...]:
+    """Return the first of the withdrawn live versions: those that rows name, then the others."""
+    lines = _lines(connection, bank.key, versions) if by_rows else {}
+    chosen = list(lines)
+    if len(chosen) < MAX_NAMED:
+        removed = versions.subquery().c.version
+        page = select(removed).order_by(removed).limit(MAX_NAMED)
+        chosen += [version for version in connection.scalars(page) if version not in lines]
+    named = {
+        row.version: WithdrawnEntry(
+            row.id, bank.id, row.external_id, row.source, lines.get(row.version, 0)
+        )
+        for row in connection.execute(select(entries).where(entries.c.version.in_(chosen)))
+    }
+    return tuple(named[version] for version in chosen[:MAX_NAMED])
+
+
+def _lines(connection: Connection, bank_key: int, versions: SelectBase) -> dict[int, int]:
+    """Return the first of the versions that rows name, and the first line that names each."""
+    hits = union_all(
+        *(
+            select(entries.c.version, _row.line, _row.row)
+            .select_from(pairs)
+            .where(entries.c.version.in_(versions))
+            for pairs in (_by_id(bank_key), _by_signal(bank_key))
+        )
     ).subquery()
-    rows = select(func.count(_number.distinct())).select_from(import_withdrawals)
-    found = connection.scalar(select(func.count()).select_from(known)) or 0
-    return (connection.scalar(rows) or 0) - found
+    first = func.min(hits.c.row)
+    page = select(hits.c.version, func.min(hits.c.line).label("line")).group_by(hits.c.version)
+    rows = connection.execute(page.order_by(first, hits.c.version).limit(MAX_NAMED))
+    return {row.version: row.line for row in rows}
 
 
 def _by_id(bank_key: int) -> FromClause:

@@ -4,9 +4,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from featsvc_client.v1 import banks_pb2 as pb
+from featsvc_client.v1 import types_pb2
 
 from featsvc.banks.records import BankMode
-from featsvc.banks.results import BadRow, BankMatches, ImportOptions, ImportResult, Overlap
+from featsvc.banks.results import (
+    BadRow,
+    BankMatches,
+    ImportOptions,
+    ImportResult,
+    ImportSummary,
+    Overlap,
+    UnknownWithdrawal,
+    WithdrawnEntry,
+)
 from featsvc.banks.tuning.evaluation import Evaluation, Rate, ThresholdEffect
 from featsvc.service.conversions.banks import entry_message
 
@@ -23,6 +33,8 @@ def import_options(message: pb.ImportOptions) -> ImportOptions:
         algorithm=message.algorithm,
         column_map=dict(message.column_map),
         ignored_columns=tuple(message.ignored_columns),
+        allow_withdrawn=message.allow_withdrawn if message.HasField("allow_withdrawn") else None,
+        allow_replaced=message.allow_replaced,
     )
 
 
@@ -31,17 +43,46 @@ def bad_rows(rows: Iterable[BadRow]) -> list[pb.BadRow]:
 
 
 def import_result(result: ImportResult) -> pb.ImportEntriesResponse:
-    summary = result.summary
     return pb.ImportEntriesResponse(
-        rows_read=summary.rows,
+        rows_read=result.summary.rows,
         revision=result.revision,
         format=result.format,
         sha256=result.sha256,
-        summary=pb.ImportSummary(**asdict(summary)),
+        summary=_summary_message(result.summary),
         column_map=result.column_map,
         map_remembered=result.map_remembered,
         unread_columns=result.unread_columns,
     )
+
+
+def planned_import(plan: ImportResult) -> pb.ImportEntriesResponse:
+    """Return the response that an import sends before it changes anything."""
+    return pb.ImportEntriesResponse(format=plan.format, planned=_summary_message(plan.summary))
+
+
+def _summary_message(summary: ImportSummary) -> pb.ImportSummary:
+    fields = asdict(summary) | {
+        "withdrawn": withdrawn_messages(summary.withdrawn),
+        "unknown": [_unknown_message(row) for row in summary.unknown],
+    }
+    return pb.ImportSummary(**fields)
+
+
+def withdrawn_messages(entries: Iterable[WithdrawnEntry]) -> list[pb.WithdrawnEntry]:
+    return [
+        pb.WithdrawnEntry(
+            name=f"banks/{entry.bank_id}/entries/{entry.id}",
+            external_id=entry.external_id,
+            source=entry.source,
+            line=entry.line,
+        )
+        for entry in entries
+    ]
+
+
+def _unknown_message(row: UnknownWithdrawal) -> pb.UnknownWithdrawal:
+    signal = types_pb2.Signal(algorithm=row.algorithm, value=row.value) if row.algorithm else None
+    return pb.UnknownWithdrawal(line=row.line, external_id=row.external_id, signal=signal)
 
 
 def overlap_message(overlap: Overlap) -> pb.CompareBanksResponse:

@@ -210,13 +210,16 @@ def setting_changes(message: pb.UpdateBankRequest) -> dict[str, object]:
     return {path: getattr(given, path) for path in paths}
 
 
+def listed_signal(message: types_pb2.Signal, field: str) -> EntrySignal:
+    """Return a signal as entries have it. Raises InvalidInput, InvalidSignal, UnknownAlgorithm."""
+    algorithm = algorithm_of(message.algorithm, field=f"{field}.algorithm")
+    check_version(get_algorithm(algorithm), message.algorithm_version, field)
+    return parse_listed_signal(algorithm, message.value, field=f"{field}.value")
+
+
 def entry_filter(message: pb.ListEntriesRequest) -> EntryFilter:
     """Raises InvalidInput, InvalidSignal, UnknownAlgorithm."""
-    near = None
-    if message.HasField("near"):
-        algorithm = algorithm_of(message.near.algorithm, field="near.algorithm")
-        near = parse_listed_signal(algorithm, message.near.value, field="near.value")
-        check_version(get_algorithm(algorithm), message.near.algorithm_version, "near")
+    near = listed_signal(message.near, "near") if message.HasField("near") else None
     return EntryFilter(
         external_id=message.external_id,
         labels=tuple(message.labels),
