@@ -20,7 +20,12 @@ from featsvc.banks.lists.formats.rows import ImportRow, bad_row
 from featsvc.banks.lists.list_file import ListFile
 from featsvc.banks.lists.stager import STAGED_COLUMNS, DetailsRow, StagedRow, Stager, WithdrawalRow
 from featsvc.banks.results import MAX_BAD_ROWS_KEPT, BadRow, ImportOptions, ImportSummary
-from featsvc.banks.sql.schema import import_details, import_rows, import_withdrawals
+from featsvc.banks.sql.schema import (
+    cancelled_identities,
+    import_details,
+    import_rows,
+    import_withdrawals,
+)
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 from featsvc.signals.distance import HAMMING
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 250
 _STATEMENT_ROWS = 50
 _HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
-_TABLES = (import_rows, import_details, import_withdrawals)
+_TABLES = (import_rows, import_details, import_withdrawals, cancelled_identities)
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 
