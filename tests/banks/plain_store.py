@@ -58,6 +58,9 @@ class PlainStore:
         self.base = base
         self.banks: dict[str, PlainBank] = {}
         self.states: list[dict[str, PlainBank]] = [{}]
+        self._quarantines: dict[str, frozenset[Identity]] = {}
+        """By bank: a quarantine holds while a list does not have the entry."""
+        self._quarantined_at: list[dict[str, frozenset[Identity]]] = [{}]
         self.log: list[tuple[str, Counts]] = []
         self.born: dict[str, int] = {}
         """Revision of each bank's creation."""
@@ -74,11 +77,13 @@ class PlainStore:
         return self.states[revision - self.base].get(bank, {})
 
     def create(self, bank: str) -> None:
+        self._quarantines[bank] = frozenset()
         self._commit(bank, {}, Counts())
         self.born[bank] = self.revision
 
     def delete(self, bank: str) -> None:
         count = len(self.banks.pop(bank))
+        del self._quarantines[bank]
         self._log(bank, Counts(withdrawn=count))
 
     def add(self, bank: str, rows: Sequence[Row]) -> Counts:
@@ -101,7 +106,8 @@ class PlainStore:
         for identity, entry in staged.items():
             old = before.get(identity)
             if old is None:
-                after[identity] = entry._replace(id=self._new_id())
+                held = identity in self._quarantines[bank]
+                after[identity] = entry._replace(id=self._new_id(), quarantined=held)
             else:
                 after[identity] = entry._replace(id=old.id, quarantined=old.quarantined)
         return self._commit_if_changed(bank, after)
@@ -114,21 +120,30 @@ class PlainStore:
         self._commit(bank, after, counts)
 
     def quarantine(self, bank: str, identities: Iterable[Identity], *, release: bool) -> None:
-        after = dict(self.banks[bank])
-        for identity in identities:
+        after, chosen = dict(self.banks[bank]), frozenset(identities)
+        for identity in chosen:
             after[identity] = after[identity]._replace(quarantined=not release)
+        held = self._quarantines[bank]
+        self._quarantines[bank] = held - chosen if release else held | chosen
         self._commit_if_changed(bank, after)
 
     def rollback(self, bank: str, revision: int) -> Counts:
-        return self._commit_if_changed(bank, self.at(revision, bank))
+        before = self._quarantines[bank]
+        if revision < self.born[bank]:
+            self._quarantines[bank] = frozenset()
+        else:
+            self._quarantines[bank] = self._quarantined_at[revision - self.base][bank]
+        return self._commit_if_changed(
+            bank, self.at(revision, bank), also=before != self._quarantines[bank]
+        )
 
     def _new_id(self) -> int:
         self._next_id += 1
         return self._next_id
 
-    def _commit_if_changed(self, bank: str, after: PlainBank) -> Counts:
+    def _commit_if_changed(self, bank: str, after: PlainBank, *, also: bool = False) -> Counts:
         counts = difference(self.banks[bank], after)
-        if any(counts):
+        if any(counts) or also:
             self._commit(bank, after, counts)
         return counts
 
@@ -139,6 +154,7 @@ class PlainStore:
     def _log(self, bank: str, counts: Counts) -> None:
         self.log.append((bank, counts))
         self.states.append(dict(self.banks))
+        self._quarantined_at.append(dict(self._quarantines))
 
 
 def difference(before: PlainBank, after: PlainBank) -> Counts:

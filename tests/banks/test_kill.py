@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from featsvc.banks.sql.schema import entries, entry_signals, live_entries, pendi
 from featsvc.banks.store import BankStore
 from tests.banks.databases import DATABASES, PostgresServer
 from tests.banks.lists import hex_list, list_file
+from tests.patience import PATIENCE_S
 
 KILLS = int(os.environ.get("TEST_KILLS", "4"))
 ROWS = int(os.environ.get("TEST_KILL_ROWS", "20000"))
@@ -132,10 +134,14 @@ ENTRIES = 2_000
 LISTS = (range(ENTRIES), range(ENTRIES // 2, ENTRIES + ENTRIES // 2))
 
 
-def change_all(url: str, action: str, target: int, revisions: tuple[int, int]) -> None:
-    """Make the bank hold one of the two lists, in small pieces."""
+def change_all(
+    url: str, action: str, target: int, revisions: tuple[int, int], begun: Event
+) -> None:
+    """Make the bank hold one of the two lists, in small pieces; say when it begins."""
     large_changes.LARGE_VERSIONS, large_changes.PIECE_VERSIONS = 0, 100
     store = BankStore(url)
+    store.head()
+    begun.set()
     if action == "rollback":
         store.rollback_bank("b", revisions[target])
     else:
@@ -193,20 +199,19 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
     revisions, added = (3, 4), 0
     current, landed, pieces, duration = 1, 0, 0, 0.0
     for number in range(KILLS + 1):
-        target = 1 - current
-        process = context.Process(target=change_all, args=(store_url, action, target, revisions))
+        target, begun = 1 - current, context.Event()
+        process = context.Process(
+            target=change_all, args=(store_url, action, target, revisions, begun)
+        )
         with Others(store, added) as others:
-            begun = time.monotonic()
             process.start()
+            assert begun.wait(PATIENCE_S)
+            started = time.monotonic()
             if number:
-                time.sleep(rng.uniform(0, duration * 1.05))
+                time.sleep(rng.uniform(0, duration))
                 process.kill()
             process.join()
-            duration = duration or time.monotonic() - begun
-        now = held(store)
-        assert now in ({*LISTS[0]}, {*LISTS[1]})
-        landed += now == {*LISTS[target]}
-        current = target if now == {*LISTS[target]} else current
+            duration = duration or time.monotonic() - started
         added = others.added
         assert store.get_bank("others").entry_count == added
         with store.view() as view:
@@ -214,7 +219,9 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
     print(  # noqa: T201 (for pytest -s)
         f"{KILLS} kills of a {action}: {pieces} left pieces, {landed - 1} came after the commit"
     )
-    last = context.Process(target=change_all, args=(store_url, action, 1 - current, revisions))
+    last = context.Process(
+        target=change_all, args=(store_url, action, 1 - current, revisions, context.Event())
+    )
     last.start()
     last.join()
     assert held(store) == {*LISTS[1 - current]}
