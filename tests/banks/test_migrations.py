@@ -244,17 +244,17 @@ def test_quarantines_become_decisions_as_far_back_as_versions_go(store_url: str)
             insert(connection, "entry_signals", version, 0, "pdq", value * 32, "original", None, 1)
     engine.dispose()
 
-    def quarantined() -> dict[str, tuple[str, ...]]:
+    def decided() -> dict[str, tuple[str, ...]]:
         return {e.external_id: e.decided_fields for e in live(store).values()}
 
     store = BankStore(store_url)
-    assert quarantined() == {"a": (), "b": ("quarantined",)}
+    assert decided() == {"a": (), "b": ("quarantined",)}
     store.rollback_bank("b", 2)
-    assert quarantined() == {"a": ("quarantined",), "b": ()}
+    assert decided() == {"a": ("quarantined",), "b": ()}
     row = "algorithm,signal,external_id,withdrawn\npdq,{0},a,{1}\n"
     store.import_entries("b", list_file(row.format(HASH, "true")))
     store.import_entries("b", list_file(row.format(HASH, "")))
-    assert quarantined() == {"a": ("quarantined",), "b": ()}
+    assert decided() == {"a": ("quarantined",), "b": ()}
     store.close()
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from featsvc.banks.records import Entry
 from featsvc.banks.results import ChangeKind, EntryChange
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, next_version
 from featsvc.banks.sql.view import StoreView, change_of, first_version_after, listed_at
 
 _PLAIN_FIELDS = ("source", "opinion", "note", "expire_time", "quarantined")
@@ -137,6 +137,7 @@ def _touched(connection: Connection, bank_key: int, older: int, newer: int) -> C
     since, until = change_of(older), change_of(newer)
     added = and_(
         table.version >= first_version_after(connection, older),
+        table.version < next_version,
         table.added_change <= until,
         or_(table.removed_change.is_(None), table.removed_change > until),
     )

@@ -6,7 +6,7 @@ undoing a small change of a large bank is a small change.
 
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, select, text
 
 from featsvc.banks.curating.history import changed_pairs
 from featsvc.banks.curating.settings import find_restored, restore_settings
@@ -73,6 +73,10 @@ class RollbackPlan(ChangePlan):
         analyze(connection, planned_removals.name)
         self._count()
 
+    def prepare(self) -> None:
+        index = "planned_copies_old ON planned_copies (old)"
+        self.connection.execute(text(f"CREATE INDEX IF NOT EXISTS {index}"))
+
     def _count(self) -> None:
         removed = select(func.count()).select_from(planned_removals)
         copies = planned_copies.c
@@ -114,8 +118,11 @@ class RollbackPlan(ChangePlan):
         number = planned_copies.c.number
         condition = and_(number >= first, number < last)
         if touched:
-            identities = select(touched_identities.c.identity)
-            condition = and_(condition, entries.c.identity.in_(identities))
+            identity = entries.c.identity.in_(select(touched_identities.c.identity))
+            of_touched = select(entries.c.version).where(
+                entries.c.bank_key == self.bank_key, identity
+            )
+            condition = and_(condition, planned_copies.c.old.in_(of_touched))
         copying.copy_versions(self.connection, pending, condition)
 
 

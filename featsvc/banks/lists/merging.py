@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     true,
     update,
 )
@@ -37,6 +38,7 @@ from featsvc.banks.sql.schema import (
     has_signal,
     import_details,
     import_rows,
+    import_withdrawals,
     is_live,
     is_live_bank,
     listed_entries,
@@ -47,6 +49,7 @@ from featsvc.banks.sql.schema import (
     touched_identities,
 )
 
+_COUNTED = ("new", "same", "total", "kept", "kept_same")
 _is_first = row_ordinal == 0
 _is_touched = import_rows.c.identity.in_(select(touched_identities.c.identity))
 
@@ -85,6 +88,7 @@ class ImportPlan(ChangePlan):
         """Whether others have changed the bank since the first plan."""
         self._numbers = 0
         self._counts = EntryCounts()
+        self._counted: Counter[str] = Counter()
         self.unchanged = 0
         """Staged entries that are live, and whose list said the same before."""
         self.kept_withdrawn = 0
@@ -103,17 +107,35 @@ class ImportPlan(ChangePlan):
         if not conditions:
             analyze(connection, import_rows.name, import_details.name)
         listed = and_(listed_entries(self.bank_key), *conditions)
+        rows = _is_touched if conditions else true()
         if conditions:
             self.revised = True
+            self._counted.subtract(self._count_rows(_is_touched))
             self._forget_touched()
         if self.any_decisions:
             self._find_withdrawn()
         if connection.scalar(select(exists().where(listed))):
-            rows = _is_touched if conditions else true()
             self._find_listed_versions(listed, rows)
             self._plan_removals(listed, rows)
         self._overlays = self._find_overlays() if self.any_decisions else []
-        self._count()
+        # What is decided of other rows may have changed, too.
+        if self.any_decisions:
+            self._counted.clear()
+            rows = true()
+        self._count(rows)
+
+    def prepare(self) -> None:
+        tables = [(import_rows, "identity")]
+        if self.by_rows:
+            tables += [(import_withdrawals, "identity"), (import_withdrawals, "value")]
+        for table, name in tables:
+            index = f"{table.name}_{name} ON {table.name} ({name})"
+            self.connection.execute(text(f"CREATE INDEX IF NOT EXISTS {index}"))
+            analyze(self.connection, table.name)
+
+    def touch_others(self) -> None:
+        if self.by_rows:
+            withdrawing.touch_hit_by_signal(self.connection, self.bank_key)
 
     def _forget_touched(self) -> None:
         names = ("old_version", "old_id", "old_create_time", "decided_withdrawn")
@@ -208,26 +230,32 @@ class ImportPlan(ChangePlan):
     def _remove_later(self, versions: SelectBase) -> None:
         self.connection.execute(insert(planned_removals).from_select(["version"], versions))
 
-    def _count(self) -> None:
-        connection, staged = self.connection, import_rows.c
-        new, same, total, last, kept, kept_same = connection.execute(
-            select(
-                _count(staged.old_version.is_(None)),
-                _count(staged.unchanged),
-                func.count(),
-                func.coalesce(func.max(row_number), 0),
-                _count(staged.decided_withdrawn),
-                _count(and_(staged.decided_withdrawn, staged.unchanged)),
-            ).where(_is_first)
-        ).one()
+    def _count(self, rows: ColumnElement[bool]) -> None:
+        """Count the plan; only these rows are not counted yet."""
+        connection = self.connection
+        self._counted.update(self._count_rows(rows))
+        new, same, total, kept, kept_same = (self._counted[name] for name in _COUNTED)
         removed = connection.scalar(select(func.count()).select_from(planned_removals)) or 0
         changed = total - new - same
-        self._numbers = last + 1 if new or changed else 0
+        last = connection.scalar(select(func.max(import_rows.c.row))) if new or changed else None
+        self._numbers = 0 if last is None else last // ROW_ORDINALS + 1
         self.unchanged = same
         self._counts = EntryCounts(new, changed, removed - changed, self._numbers)
         if self.any_decisions:
             self._count_unseen(kept, kept_same)
         analyze(connection, planned_removals.name)
+
+    def _count_rows(self, rows: ColumnElement[bool]) -> dict[str, int]:
+        staged = import_rows.c
+        counted = (
+            _count(staged.old_version.is_(None)),
+            _count(staged.unchanged),
+            func.count(),
+            _count(staged.decided_withdrawn),
+            _count(and_(staged.decided_withdrawn, staged.unchanged)),
+        )
+        values = self.connection.execute(select(*counted).where(_is_first, rows)).one()
+        return dict(zip(_COUNTED, values, strict=True))
 
     def _count_unseen(self, kept: int, kept_same: int) -> None:
         """Correct the counts, in which withheld versions are like all others."""
@@ -306,7 +334,7 @@ class ImportPlan(ChangePlan):
             .order_by(staged.row)
         )
         if touched:
-            changed = changed.where(staged.identity.in_(select(touched_identities.c.identity)))
+            changed = changed.where(_is_touched)
         connection = self.connection
         rows = changed.where(_is_first).with_only_columns(*entry.values())
         connection.execute(insert(entries).from_select(list(entry), rows))

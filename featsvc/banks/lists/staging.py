@@ -26,7 +26,12 @@ from featsvc.banks.results import (
     ImportOptions,
     ImportSummary,
 )
-from featsvc.banks.sql.schema import import_details, import_rows, import_withdrawals
+from featsvc.banks.sql.schema import (
+    cancelled_identities,
+    import_details,
+    import_rows,
+    import_withdrawals,
+)
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
 from featsvc.signals.distance import HAMMING
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 250
 _STATEMENT_ROWS = 50
 _HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
-_TABLES = (import_rows, import_details, import_withdrawals)
+_TABLES = (import_rows, import_details, import_withdrawals, cancelled_identities)
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 

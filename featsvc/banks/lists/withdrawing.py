@@ -1,8 +1,9 @@
 """Withdrawn rows of a list: which entries they name.
 
-A row that has an external id names the live entry of that id and source. One without, or whose id
-names none, names every live entry of its source that has any of its signals. It cancels earlier
-rows of the file likewise.
+A row that has an external id names the entry of that id and source. One without, or whose id names
+neither a live entry nor an earlier row, names every live entry of its source that has any of its
+signals. What earlier rows of the file say about an entry is cancelled: by id, or without an id by
+any signal.
 """
 
 from sqlalchemy import (
@@ -17,8 +18,8 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     literal_column,
-    or_,
     select,
     text,
     type_coerce,
@@ -31,6 +32,7 @@ from featsvc.banks.results import MAX_NAMED, UnknownWithdrawal, WithdrawnEntry
 from featsvc.banks.sql.large_changes import analyze
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
+    cancelled_identities,
     entries,
     entry_signals,
     has_signal,
@@ -38,7 +40,7 @@ from featsvc.banks.sql.schema import (
     import_rows,
     import_withdrawals,
     listed_entries,
-    row_number,
+    touched_identities,
 )
 from featsvc.banks.sql.stored import StoredRow
 from featsvc.signals.algorithms import get_algorithm
@@ -50,11 +52,25 @@ _number = type_coerce(_row.row.op("/")(literal_column(str(ROW_ORDINALS))), BigIn
 
 def hit_versions(bank_key: int, condition: ColumnElement[bool] | None = None) -> Select[tuple[int]]:
     """Select the live versions of a bank that withdrawn rows name and that meet the condition."""
-    hits = select(entries.c.version).select_from(_by_id(bank_key))
-    by_signal = select(entries.c.version).select_from(_by_signal(bank_key))
+    cancelled = entries.c.identity == cancelled_identities.c.identity
+    hits = [
+        *_named(bank_key),
+        cancelled_identities.join(entries, and_(cancelled, listed_entries(bank_key))),
+    ]
+    found = [select(entries.c.version).select_from(hit) for hit in hits]
     if condition is not None:
-        hits, by_signal = hits.where(condition), by_signal.where(condition)
-    return select(union(hits, by_signal).subquery().c.version)
+        found = [query.where(condition) for query in found]
+    return select(union(*found).subquery().c.version)
+
+
+def touch_hit_by_signal(connection: Connection, bank_key: int) -> None:
+    """Touch what rows hit by a signal whose id others have added or withdrawn."""
+    touched = touched_identities.c.identity
+    names_touched = and_(_row.algorithm != "", _row.identity.in_(select(touched)))
+    hit = select(entries.c.identity).select_from(_by_signal(bank_key, names_touched))
+    connection.execute(
+        insert(touched_identities).from_select(["identity"], hit.except_(select(touched)))
+    )
 
 
 def count_unknown(connection: Connection, bank_key: int) -> int:
@@ -81,8 +97,7 @@ def _unknown_withdrawal(row: StoredRow) -> UnknownWithdrawal:
 
 def _unknown_numbers(bank_key: int) -> CompoundSelect[int]:
     return select(_number.label("number")).except_(
-        select(_number).select_from(_by_id(bank_key)),
-        select(_number).select_from(_by_signal(bank_key)),
+        *(select(_number).select_from(hit) for hit in _named(bank_key)),
         select(_number).where(_row.cancels),
     )
 
@@ -113,7 +128,7 @@ def _lines(connection: Connection, bank_key: int, versions: SelectBase) -> dict[
             select(entries.c.version, _row.line, _row.row)
             .select_from(pairs)
             .where(entries.c.version.in_(versions))
-            for pairs in (_by_id(bank_key), _by_signal(bank_key))
+            for pairs in _named(bank_key)
         )
     ).subquery()
     first = func.min(hits.c.row)
@@ -122,19 +137,28 @@ def _lines(connection: Connection, bank_key: int, versions: SelectBase) -> dict[
     return {row.version: row.line for row in rows}
 
 
-def _by_id(bank_key: int) -> FromClause:
+def _named(bank_key: int) -> tuple[FromClause, ...]:
+    """Return the pairs of withdrawn rows and the live entries that they name.
+
+    By id, by signal without an id, and by signal if the id names none. A join for each: for one
+    with an OR PostgreSQL reads whole tables.
+    """
     named = and_(_row.identity != "", entries.c.identity == _row.identity)
-    return import_withdrawals.join(entries, and_(named, listed_entries(bank_key)))
+    by_id = import_withdrawals.join(entries, and_(named, listed_entries(bank_key)))
+    other = entries.alias("named")
+    is_named = exists().where(other.c.identity == _row.identity, listed_entries(bank_key, other))
+    names_none = and_(_row.identity != "", ~_row.cancels, ~is_named)
+    has_value = _row.algorithm != ""
+    return (
+        by_id,
+        _by_signal(bank_key, and_(has_value, _row.identity == "")),
+        _by_signal(bank_key, and_(has_value, names_none)),
+    )
 
 
-def _by_signal(bank_key: int) -> FromClause:
+def _by_signal(bank_key: int, condition: ColumnElement[bool]) -> FromClause:
     same = has_signal(entry_signals, _row.algorithm, _row.algorithm_version, _row.value)
-    named = entries.alias("named")
-    by_id = exists().where(named.c.identity == _row.identity, listed_entries(bank_key, named))
-    without_id = or_(_row.identity == "", ~by_id)
-    return import_withdrawals.join(
-        entry_signals, and_(_row.algorithm != "", without_id, same)
-    ).join(
+    return import_withdrawals.join(entry_signals, and_(condition, same)).join(
         entries,
         and_(
             entries.c.version == entry_signals.c.version,
@@ -169,5 +193,31 @@ def cancel_earlier_rows(connection: Connection) -> None:
         .where(_row.row.in_(union(*(select(_row.row).select_from(pairs) for pairs in named))))
         .values(cancels=True)
     )
-    cancelled = union(*(select(row_number).select_from(pairs) for pairs in named))
-    connection.execute(delete(import_rows).where(row_number.in_(cancelled)))
+    # Not only the rows that have the signal: the entry is gone, until a later row adds it again.
+    pairs = union_all(
+        *(
+            select(staged.identity, staged.row.label("earlier"), _row.row).select_from(pair)
+            for pair in named
+        )
+    ).subquery()
+    first = select(pairs.c.identity, func.min(pairs.c.row).label("row")).group_by(
+        pairs.c.identity, pairs.c.earlier
+    )
+    ends = first.subquery()
+    connection.execute(
+        insert(cancelled_identities).from_select(
+            ["identity", "row"],
+            select(ends.c.identity, func.max(ends.c.row)).group_by(ends.c.identity),
+        )
+    )
+    analyze(connection, cancelled_identities.name)
+    cancelled = cancelled_identities.c
+    connection.execute(
+        delete(import_rows).where(
+            staged.row.in_(
+                select(staged.row).where(
+                    staged.identity == cancelled.identity, staged.row < cancelled.row
+                )
+            )
+        )
+    )

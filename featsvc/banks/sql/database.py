@@ -123,7 +123,7 @@ class Database:
     def exclusive(self, connection: Connection, *, dry_run: bool = False) -> Iterator[None]:
         """A `write` transaction on a connection of `session`."""
         with self._begin_write(connection) as transaction:
-            self.lock_head(connection)
+            lock_head(connection)
             yield
             self._check_file()
             if dry_run:
@@ -147,27 +147,25 @@ class Database:
             raise
         return transaction
 
-    def lock_head(self, connection: Connection) -> None:
-        """Take the writers' lock, which a transaction on SQLite has from its start."""
-        if not self.is_sqlite:
-            connection.execute(select(schema.head).with_for_update())
-
     @contextmanager
-    def piecewise(self, connection: Connection) -> Iterator[Callable[[], bool]]:
+    def piecewise(self, connection: Connection) -> Iterator[Callable[..., bool]]:
         """An `exclusive` transaction for a large change; commits at the end.
 
         It yields a function to call between two pieces, which lets waiting writers go first and
         returns whether it has committed. On PostgreSQL it always commits: from then on the
-        transaction does not hold the writers' lock (`lock_head` takes it again).
+        transaction does not hold the writers' lock (`lock_head` takes it again). Its argument, if
+        it has one, is called without a transaction: then it commits on SQLite, too.
         """
         transaction = self._begin_write(connection)
 
-        def pause() -> bool:
+        def pause(unlocked: Callable[[], None] | None = None) -> bool:
             nonlocal transaction
-            if self.is_sqlite and not self._writers_wait():
+            if unlocked is None and self.is_sqlite and not self._writers_wait():
                 return False
             self._check_file()
             transaction.commit()
+            if unlocked is not None:
+                unlocked()
             end = time.monotonic() + _MAX_PAUSE_S
             while self.is_sqlite and self._writers_wait() and time.monotonic() < end:
                 time.sleep(_PAUSE_STEP_S)
@@ -175,7 +173,7 @@ class Database:
             return True
 
         try:
-            self.lock_head(connection)
+            lock_head(connection)
             yield pause
             self._check_file()
             transaction.commit()
@@ -321,6 +319,11 @@ class Database:
                 migrations.upgrade(connection)
             if self.is_sqlite:
                 _pragma(connection, "foreign_keys=ON")
+
+
+def lock_head(connection: Connection) -> None:
+    """Take the writers' lock. A transaction that writes on SQLite has it from its start."""
+    connection.execute(select(schema.head).with_for_update())
 
 
 @contextmanager

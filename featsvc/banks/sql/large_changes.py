@@ -34,20 +34,22 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
-from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.database import Database, lock_head
 from featsvc.banks.sql.decisions import has_decisions
 from featsvc.banks.sql.schema import (
     decisions,
     entries,
     entry_signals,
     head,
-    is_live,
     newest_change,
+    next_version,
     pending_change,
     planned_copies,
     planned_removals,
     touched_identities,
 )
+from featsvc.banks.sql.stored import bank_row
+from featsvc.errors import Conflict
 
 T = TypeVar("T")
 
@@ -82,11 +84,11 @@ class ChangePlan(ABC):
     def __init__(self, connection: Connection, bank_key: int) -> None:
         self.connection = connection
         self.bank_key = bank_key
-        newest = connection.execute(select(head)).one()
-        self._base, self._next_version = newest.change, newest.next_version
         self._grown: Counter[str] = Counter()
         self.any_decisions = has_decisions(connection, bank_key)
         """Whether versions of the bank may be withheld."""
+        self._is_prepared = False
+        self._compare_with_newest()
 
     @property
     @abstractmethod
@@ -115,10 +117,21 @@ class ChangePlan(ABC):
         With `touched` only those of `touched_identities`.
         """
 
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to prepare)
+        """Create what makes `plan` of a few touched identities quick: indexes of temporary tables.
+
+        It is called without a lock, once others have changed the bank.
+        """
+
+    def touch_others(self) -> None:  # noqa: B027
+        """Add to `touched_identities` those that are planned otherwise because of them."""
+
     def write(self, pending: PendingRevision, pause: Callable[[], None]) -> None:
         """Write the whole change in pieces, with a pause between two of them."""
         last = 0
         while versions := self._next_removals(last):
+            # Rows that others also remove: in turns, or PostgreSQL would find deadlocks.
+            lock_head(self.connection)
             self._remove(pending, entries.c.version.in_(versions))
             last = max(versions)
             pause()
@@ -131,14 +144,33 @@ class ChangePlan(ABC):
         """By how many the written change has grown the signals of each algorithm."""
         return self._grown
 
-    def revise(self, pending: PendingRevision, *, written: bool) -> None:
-        """Plan again what others have changed since the plan, and write it if `written`."""
+    def is_current(self) -> bool:
+        """Return whether others have changed so little since the plan that `revise` is quick."""
+        touched = self._find_touched()
+        return not touched or (self._is_prepared and touched <= LARGE_VERSIONS)
+
+    def prepare_revision(self) -> None:
+        """Make `revise` quick."""
+        if not self._is_prepared:
+            self.prepare()
+            self._is_prepared = True
+
+    def catch_up(self) -> None:
+        """Plan again what others have changed, without a lock, before anything is written."""
+        if self._find_touched():
+            self.revise(None)
+        self._compare_with_newest()
+
+    def revise(self, written: PendingRevision | None) -> None:
+        """Plan again what others have changed since the plan, and write it if the plan is."""
         if not self._find_touched():
             return
         self.any_decisions = has_decisions(self.connection, self.bank_key)
+        self.prepare_revision()
+        self.touch_others()
         touched = self._is_touched()
         if written:
-            self._take_back(pending, touched)
+            self._take_back(written, touched)
         connection = self.connection
         of_touched = select(entries.c.version).where(touched)
         connection.execute(
@@ -147,8 +179,12 @@ class ChangePlan(ABC):
         self.plan(touched)
         if written:
             planned = select(planned_removals.c.version)
-            self._remove(pending, and_(touched, entries.c.version.in_(planned)))
-            self._add(pending, 0, self.numbers, touched=True)
+            self._remove(written, and_(touched, entries.c.version.in_(planned)))
+            self._add(written, 0, self.numbers, touched=True)
+
+    def _compare_with_newest(self) -> None:
+        newest = self.connection.execute(select(head)).one()
+        self._base, self._next_version = newest.change, newest.next_version
 
     def count_removals(self, *, withheld: bool) -> int:
         """Count the planned removals that are withheld, or those that are not."""
@@ -163,9 +199,10 @@ class ChangePlan(ABC):
         return list(self.connection.scalars(page.limit(PIECE_VERSIONS)))
 
     def _remove(self, pending: PendingRevision, condition: ColumnElement[bool]) -> None:
+        # Also of those that others have removed since the plan: `_take_back` counts alike.
         signals = entry_signals.join(entries)
-        removed = count_signals(self.connection, signals, and_(is_live, condition))
-        self._grown.subtract(removed)
+        seen = and_(condition, ~entries.c.withheld)
+        self._grown.subtract(count_signals(self.connection, signals, seen))
         pending.remove(self.connection, condition)
 
     def _add(self, pending: PendingRevision, first: int, last: int, *, touched: bool) -> None:
@@ -182,13 +219,15 @@ class ChangePlan(ABC):
             added = and_(added, self._is_touched())
         self._grown.update(count_signals(self.connection, source, added))
 
-    def _find_touched(self) -> bool:
-        """Collect the identities of the bank that others have changed; return if there are any."""
+    def _find_touched(self) -> int:
+        """Collect the identities of the bank that others have changed; return their number."""
         table = entries.c
         # Not by an index of the bank, which would read all of it.
         of_bank = table.bank_key + literal_column("0") == self.bank_key
         added = and_(
             table.version >= self._next_version,
+            # Those of a change that is being written are above; there may be a million.
+            table.version < next_version,
             table.added_change > self._base,
             table.added_change <= newest_change,
         )
@@ -208,7 +247,7 @@ class ChangePlan(ABC):
             execution_options=COUNTED,
         ).rowcount
         analyze(connection, touched_identities.name)
-        return found > 0
+        return found
 
     def _is_touched(self) -> ColumnElement[bool]:
         return and_(
@@ -220,9 +259,10 @@ class ChangePlan(ABC):
         """Undo what was written for the touched identities."""
         connection, table = self.connection, entries.c
         signals = entry_signals.join(entries)
-        marked = and_(touched, table.removed_change == pending.change)
+        planned = table.version.in_(select(planned_removals.c.version))
         seen = ~table.withheld
-        self._grown.update(count_signals(connection, signals, and_(marked, seen)))
+        self._grown.update(count_signals(connection, signals, and_(touched, planned, seen)))
+        marked = and_(touched, table.removed_change == pending.change)
         connection.execute(update(entries).where(marked).values(removed_change=None))
         written = and_(touched, table.added_change == pending.change)
         self._grown.subtract(count_signals(connection, signals, and_(written, seen)))
@@ -256,19 +296,36 @@ def apply_change(
 
     Under the writers' lock `begin` checks whether the change may still be made, and returns its
     revision, or the answer of a call that has already made it. `record` then checks and records
-    the change; it returns the answer. Both may raise: nothing has changed then.
+    the change; it returns the answer. Both may raise: nothing has changed then. Raises Conflict if
+    the bank was deleted, and another one has its id.
     """
-    connection, counts = plan.connection, plan.counts
-    if counts.total <= LARGE_VERSIONS:
+    connection = plan.connection
+    while plan.counts.total <= LARGE_VERSIONS:
         with database.exclusive(connection):
             pending = begin()
             if not isinstance(pending, PendingRevision):
                 return pending
-            plan.revise(pending, written=False)
-            plan.write(pending, _no_pause)
-            return record(pending)
+            check_same_bank(connection, pending.bank_id, plan.bank_key)
+            if plan.is_current():
+                plan.revise(None)
+                plan.write(pending, _no_pause)
+                return record(pending)
+        with database.read_on(connection):
+            plan.catch_up()
+    return _apply_in_pieces(database, plan, begin, record)
+
+
+def _apply_in_pieces(
+    database: Database,
+    plan: ChangePlan,
+    begin: Callable[[], PendingRevision | T],
+    record: Callable[[PendingRevision], T],
+) -> T:
+    connection = plan.connection
     with database.turn(connection):
         _discard_pending(database, connection)
+        with database.read_on(connection):
+            plan.catch_up()
         committed = False
         try:
             with database.piecewise(connection) as pause:
@@ -277,18 +334,29 @@ def apply_change(
                     nonlocal committed
                     committed = pause() or committed
 
+                def prepare() -> None:
+                    nonlocal committed
+                    committed = True
+                    with database.read_on(connection):
+                        plan.prepare_revision()
+
                 first = begin()
                 if not isinstance(first, PendingRevision):
                     return first
+                check_same_bank(connection, first.bank_id, plan.bank_key)
                 ahead = _reserve(connection, first)
                 pause_and_note()
                 plan.write(ahead, pause_and_note)
-                database.lock_head(connection)
+                lock_head(connection)
+                if not plan.is_current():
+                    pause(prepare)
+                    lock_head(connection)
                 newest = begin()
                 if not isinstance(newest, PendingRevision):
                     raise _AnsweredMeanwhileError(newest)
+                check_same_bank(connection, newest.bank_id, plan.bank_key)
                 pending = replace(newest, change=ahead.change, first_version=ahead.first_version)
-                plan.revise(pending, written=True)
+                plan.revise(pending)
                 answer = record(pending)
                 connection.execute(delete(pending_change))
             with database.read_on(connection):
@@ -308,6 +376,15 @@ class _AnsweredMeanwhileError(Exception):
     def __init__(self, answer: object) -> None:
         super().__init__()
         self.answer = answer
+
+
+def check_same_bank(connection: Connection, bank_id: str, bank_key: int) -> None:
+    """Raises NotFound, or Conflict for another bank of that id."""
+    if bank_row(connection, bank_id).key != bank_key:
+        raise Conflict(
+            f"bank {bank_id!r} was deleted and created again while the change was prepared; "
+            "look at it, then decide again"
+        )
 
 
 def _no_pause() -> None:

@@ -19,7 +19,7 @@
 Each revision is one change. Change numbers ascend with revisions, with gaps: a large change takes
 its number and its version numbers ahead of others, writes its rows in pieces, and becomes a
 revision when `head.change` reaches its number. Until then its rows are of the future: nobody sees
-what it adds, and what it removes is live (`sql/long_changes.py`, ADR 23).
+what it adds, and what it removes is live (`sql/large_changes.py`, ADR 23).
 
 Version numbers grow with revisions: the versions added after revision r start at `first_version`
 of revision r + 1. `migrations/` upgrades older databases to this schema; a test compares both.
@@ -204,6 +204,8 @@ def live_after(change: ColumnElement[int], table: FromClause = entries) -> Colum
 
 newest_change = select(head.c.change).scalar_subquery()
 """The change of the newest revision: a writer's own change until it is recorded is a later one."""
+next_version = select(head.c.next_version).scalar_subquery()
+"""Lies above the versions of all revisions, and below those of a change that is being written."""
 is_live = live_after(newest_change)
 is_listed = listed_after(newest_change)
 
@@ -375,6 +377,14 @@ import_withdrawals = Table(
     Column("value", LargeBinary, nullable=False),
     # Whether an earlier row of the file is of such an entry.
     Column("cancels", Boolean, nullable=False, server_default=false()),
+    prefixes=["TEMPORARY"],
+)
+# Entries of earlier rows that a withdrawn row of the file names, and the last such row.
+cancelled_identities = Table(
+    "cancelled_identities",
+    _temporary,
+    Column("identity", _Identity, primary_key=True),
+    Column("row", _Key, nullable=False),
     prefixes=["TEMPORARY"],
 )
 row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)

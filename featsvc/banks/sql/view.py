@@ -40,6 +40,7 @@ from featsvc.banks.sql.schema import (
     live_after,
     live_entries,
     newest_change,
+    next_version,
     revisions,
     vector_models,
 )
@@ -175,7 +176,9 @@ class StoreView:
     def signals_added_since(self, revision: int) -> Iterator[SignalRow]:
         """Stream the signals of live versions that were added after `revision`, by version."""
         first = first_version_after(self.connection, revision)
-        return self._signals(and_(entries.c.version >= first, is_live))
+        # Those of a change that is being written are above; there may be a million.
+        added = and_(entries.c.version >= first, entries.c.version < next_version)
+        return self._signals(and_(added, is_live))
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
         """Return the versions that were live at `revision` and no longer are."""
