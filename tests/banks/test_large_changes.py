@@ -214,7 +214,7 @@ class Stores:
         """Return a state with an empty bank for each that does not exist."""
         return {name: state.get(name, {}) for name in self.names}
 
-    def found(self, view: StoreView, condition: Any) -> dict[str, PlainBank]:
+    def found(self, view: StoreView, condition: Any) -> Mapping[str, PlainBank]:
         ours = entries.c.bank_key.in_(select(banks.c.key).where(banks.c.id.in_(self.names)))
         found: dict[str, dict[Identity, PlainEntry]] = {name: {} for name in self.names}
         for entry in view.entries_where(ours & condition):
