@@ -37,8 +37,8 @@ def chunks(hashes: Sequence[bytes]) -> Iterator[bytes]:
 def import_hashes(
     store: BankStore, hashes: Sequence[bytes], *, replace: bool = False, dry_run: bool = False
 ) -> None:
-    options = ImportOptions(replace=replace, dry_run=dry_run)
-    store.import_entries("b", ListFile(chunks(hashes), name="list.txt"), options)
+    options = ImportOptions(replace=replace, dry_run=dry_run, allow_withdrawn=len(hashes))
+    store.import_entries("b", ListFile(chunks(hashes), name="list.txt", format="pdq-text"), options)
 
 
 def withdraw_one_by_one(url: str, end: Connection) -> None:
@@ -49,7 +49,7 @@ def withdraw_one_by_one(url: str, end: Connection) -> None:
         waits: list[float] = []
         while not waits or not end.poll(EVERY_S):
             lines = b"%064x\n" % next(numbers)
-            store.import_entries("urgent", ListFile([lines], name="one.txt"))
+            store.import_entries("urgent", ListFile([lines], name="one.txt", format="pdq-text"))
             newest = store.list_entries("urgent").entries[-1].id
             started = time.perf_counter()
             store.withdraw_entries("urgent", [newest])

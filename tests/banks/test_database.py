@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from featsvc.banks.sql import migrations
+from featsvc.banks.sql.database import Database
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt, Unavailable
 from tests.banks.lists import hex_list, list_file, live
@@ -151,3 +152,15 @@ def test_a_half_copied_file_is_never_served(tmp_path: Path, cut: int) -> None:
         with suppress(Unavailable, DataCorrupt):  # once for the connection to the half file
             store.head()
         assert live(store) == expected
+
+
+def test_a_change_that_is_committed_waits_for_no_lock_again(tmp_path: Path) -> None:
+    database, other = (Database(f"sqlite:///{tmp_path / 'banks.db'}") for _ in range(2))
+    with database.session() as connection:
+        with database.exclusive(connection):
+            pass
+        # As at the end of temporary tables. Waiting, it would fail: the lock is held.
+        with other.write(), connection.begin():
+            connection.execute(sa.text("CREATE TEMPORARY TABLE t (x)"))
+    database.close()
+    other.close()

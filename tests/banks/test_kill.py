@@ -131,6 +131,7 @@ def check(store: BankStore) -> bool:
 
 
 ENTRIES = 2_000
+ALL = ImportOptions(replace=True, allow_withdrawn=ENTRIES)
 LISTS = (range(ENTRIES), range(ENTRIES // 2, ENTRIES + ENTRIES // 2))
 
 
@@ -146,7 +147,7 @@ def change_all(
         store.rollback_bank("b", revisions[target])
     else:
         content = list_file(hex_list(LISTS[target]), chunk_bytes=1 << 16)
-        store.import_entries("b", content, ImportOptions(replace=True))
+        store.import_entries("b", content, ALL)
     store.close()
 
 
@@ -195,7 +196,7 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
     for bank in ("b", "others"):
         store.create_bank(bank)
     for numbers in LISTS:
-        store.import_entries("b", list_file(hex_list(numbers)), ImportOptions(replace=True))
+        store.import_entries("b", list_file(hex_list(numbers)), ALL)
     revisions, added = (3, 4), 0
     current, landed, pieces, duration = 1, 0, 0, 0.0
     for number in range(KILLS + 1):
@@ -212,6 +213,10 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
                 process.kill()
             process.join()
             duration = duration or time.monotonic() - started
+        now = held(store)
+        assert now in ({*LISTS[0]}, {*LISTS[1]})
+        landed += now == {*LISTS[target]}
+        current = target if now == {*LISTS[target]} else current
         added = others.added
         assert store.get_bank("others").entry_count == added
         with store.view() as view:
@@ -219,11 +224,13 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
     print(  # noqa: T201 (for pytest -s)
         f"{KILLS} kills of a {action}: {pieces} left pieces, {landed - 1} came after the commit"
     )
+    begun = context.Event()  # kept: a child opens it by name
     last = context.Process(
-        target=change_all, args=(store_url, action, 1 - current, revisions, context.Event())
+        target=change_all, args=(store_url, action, 1 - current, revisions, begun)
     )
     last.start()
     last.join()
+    assert last.exitcode == 0
     assert held(store) == {*LISTS[1 - current]}
     with store.view() as view:
         assert view.connection.execute(select(pending_change)).first() is None

@@ -147,7 +147,8 @@ class Stores:
         if op.kind == "add":
             added = [import_row(i, row) for i, row in enumerate(op.rows)]
             return lambda: both(
-                lambda: store.add_entries(name, added), lambda: model.add(name, op.rows)
+                lambda: store.add_entries(name, added, allow_replaced=True),
+                lambda: model.add(name, op.rows),
             )
         if op.kind == "delete":
             return lambda: both(

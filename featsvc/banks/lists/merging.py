@@ -200,8 +200,8 @@ class ImportPlan(ChangePlan):
         return and_(same, ~entries.c.withheld) if self._restores else same
 
     def _plan_removals(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
-        staged, held = import_rows.c, self._held
-        self._remove_later(held.where(rows, ~staged.unchanged))
+        held = self._held.where(rows)
+        self._remove_later(held.where(~import_rows.c.unchanged))
         if self._replaced:
             of_sources = select(entries.c.version).where(
                 listed, entries.c.source.in_(self._replaced)

@@ -138,8 +138,13 @@ class Database:
 
     def _begin_write(self, connection: Connection) -> RootTransaction:
         connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        with self._waiting():
-            transaction = connection.begin()
+        try:
+            with self._waiting():
+                transaction = connection.begin()
+        finally:
+            # The options are the connection's: what follows, such as the end of temporary tables,
+            # would wait for the lock again, and its change is committed.
+            connection.execution_options(sqlite_begin="BEGIN")
         try:
             self._check_schema(connection)
         except BaseException:
