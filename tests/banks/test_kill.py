@@ -139,7 +139,8 @@ def change_all(
     url: str, action: str, target: int, revisions: tuple[int, int], begun: Event
 ) -> None:
     """Make the bank hold one of the two lists, in small pieces; say when it begins."""
-    large_changes.LARGE_VERSIONS, large_changes.PIECE_VERSIONS = 0, 100
+    large_changes.LARGE_VERSIONS = 0
+    large_changes.PIECE_VERSIONS = large_changes.PIECE_REMOVALS = 100
     store = BankStore(url)
     store.head()
     begun.set()

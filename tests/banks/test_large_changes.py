@@ -139,7 +139,7 @@ class Stores:
             self.check_result(result, modelled())
 
         if op.kind == "import":
-            options = ImportOptions(source=op.source, replace=op.flag)
+            options = ImportOptions(source=op.source, replace=op.flag, allow_withdrawn=1000)
             return lambda: both(
                 lambda: store.import_entries(name, list_file(jsonl(op.rows)), options),
                 lambda: model.import_rows(name, op.rows, source=op.source, replace=op.flag),
@@ -342,6 +342,7 @@ def large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     if is_large:
         monkeypatch.setattr(large_changes, "LARGE_VERSIONS", 0)
         monkeypatch.setattr(large_changes, "PIECE_VERSIONS", 2)
+        monkeypatch.setattr(large_changes, "PIECE_REMOVALS", 2)
     return is_large
 
 

@@ -235,6 +235,7 @@ class ImportPlan(ChangePlan):
         connection = self.connection
         self._counted.update(self._count_rows(rows))
         new, same, total, kept, kept_same = (self._counted[name] for name in _COUNTED)
+        analyze(connection, planned_removals.name)
         removed = connection.scalar(select(func.count()).select_from(planned_removals)) or 0
         changed = total - new - same
         last = connection.scalar(select(func.max(import_rows.c.row))) if new or changed else None
@@ -243,7 +244,6 @@ class ImportPlan(ChangePlan):
         self._counts = EntryCounts(new, changed, removed - changed, self._numbers)
         if self.any_decisions:
             self._count_unseen(kept, kept_same)
-        analyze(connection, planned_removals.name)
 
     def _count_rows(self, rows: ColumnElement[bool]) -> dict[str, int]:
         staged = import_rows.c

@@ -23,6 +23,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    case,
     delete,
     func,
     insert,
@@ -55,7 +56,10 @@ T = TypeVar("T")
 
 LARGE_VERSIONS = 5_000
 """Versions that a change may add and remove in one transaction: a tenth of a second."""
-PIECE_VERSIONS = 5_000
+PIECE_VERSIONS = 2_000
+"""Versions that a large change adds between two pauses."""
+PIECE_REMOVALS = 1_000
+"""Fewer: on PostgreSQL they are what a large change does under the lock."""
 _AHEAD = 1_000_000
 """Changes, and versions, that others can make while a large change is being written."""
 COUNTED = {"preserve_rowcount": True}
@@ -130,9 +134,11 @@ class ChangePlan(ABC):
         """Write the whole change in pieces, with a pause between two of them."""
         last = 0
         while versions := self._next_removals(last):
+            condition = entries.c.version.in_(versions)
+            self._uncount_removed(condition)
             # Rows that others also remove: in turns, or PostgreSQL would find deadlocks.
             lock_head(self.connection)
-            self._remove(pending, entries.c.version.in_(versions))
+            pending.remove(self.connection, condition)
             last = max(versions)
             pause()
         for first in range(0, self.numbers, PIECE_VERSIONS):
@@ -179,7 +185,9 @@ class ChangePlan(ABC):
         self.plan(touched)
         if written:
             planned = select(planned_removals.c.version)
-            self._remove(written, and_(touched, entries.c.version.in_(planned)))
+            removed = and_(touched, entries.c.version.in_(planned))
+            self._uncount_removed(removed)
+            written.remove(connection, removed)
             self._add(written, 0, self.numbers, touched=True)
 
     def _compare_with_newest(self) -> None:
@@ -189,21 +197,20 @@ class ChangePlan(ABC):
     def count_removals(self, *, withheld: bool) -> int:
         """Count the planned removals that are withheld, or those that are not."""
         removed = planned_removals.join(entries, entries.c.version == planned_removals.c.version)
-        query = select(func.count()).select_from(removed)
-        seen = entries.c.withheld if withheld else ~entries.c.withheld
-        return self.connection.scalar(query.where(seen)) or 0
+        # Not a condition, which PostgreSQL may look for in the whole table.
+        counted = case((entries.c.withheld == withheld, 1))
+        return self.connection.scalar(select(func.count(counted)).select_from(removed)) or 0
 
     def _next_removals(self, last: int) -> list[int]:
         table = planned_removals.c
         page = select(table.version).where(table.version > last).order_by(table.version)
-        return list(self.connection.scalars(page.limit(PIECE_VERSIONS)))
+        return list(self.connection.scalars(page.limit(PIECE_REMOVALS)))
 
-    def _remove(self, pending: PendingRevision, condition: ColumnElement[bool]) -> None:
+    def _uncount_removed(self, condition: ColumnElement[bool]) -> None:
         # Also of those that others have removed since the plan: `_take_back` counts alike.
         signals = entry_signals.join(entries)
         seen = and_(condition, ~entries.c.withheld)
         self._grown.subtract(count_signals(self.connection, signals, seen))
-        pending.remove(self.connection, condition)
 
     def _add(self, pending: PendingRevision, first: int, last: int, *, touched: bool) -> None:
         self.add_versions(pending, first, last, touched=touched)
