@@ -139,7 +139,9 @@ class Stores:
             self.check_result(result, modelled())
 
         if op.kind == "import":
-            options = ImportOptions(source=op.source, replace=op.flag, allow_withdrawn=1000)
+            options = ImportOptions(
+                source=op.source, replace=op.flag, allow_withdrawn=1000, allow_replaced=True
+            )
             return lambda: both(
                 lambda: store.import_entries(name, list_file(jsonl(op.rows)), options),
                 lambda: model.import_rows(name, op.rows, source=op.source, replace=op.flag),
