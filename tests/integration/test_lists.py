@@ -50,6 +50,9 @@ def served(folder: Path) -> Iterator[Running]:
         store.create_bank("other")
         store.import_entries("b", list_file(hex_list(range(ROWS))))
         store.import_entries("other", list_file(hex_list(range(ROWS, -1, -1))))
+        others = of_bank(store, "other")
+        for some in (others[:1000], others[1000:]):
+            store.quarantine_entries("other", some)
         # Ids by matches differ from ids by number; some matched entries are gone.
         matched = of_bank(store, "b")
         shown = {MatchKey("b", e, BankMode.SHADOW): e * 7919 % 1000 + 1 for e in matched}
@@ -80,9 +83,10 @@ LISTS = {
     "bank entries b": ROWS,
     "bank find --bank equal --signal md5:" + ONE_MD5: MANY_EQUAL,
     "bank find --bank b --bank other --signal pdq:" + "0" * 64 + " --distance 256": 2 * ROWS + 1,
+    "bank decisions other": ROWS + 1,
     "bank diff b 0": ROWS,
     "bank list": ROWS + 3,
-    "bank log": ROWS + 6,
+    "bank log": ROWS + 8,
     "bank noisy b": ROWS,
     "features list": ROWS,
 }
