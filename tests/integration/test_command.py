@@ -227,10 +227,18 @@ def test_a_file_that_replaces_an_entry_is_named(server: Running, tmp_path: Path)
     bank, file = "command-replaced", tmp_path / "1.jpg"
     assert featsvc("bank", "create", bank, server=server.address).returncode == 0
     adding = ("bank", "add", bank, str(file))
-    for name, told in (("coffee.png", False), ("coffee.png", False), ("rocket.jpg", True)):
-        file.write_bytes(photograph(name).read_bytes())
+    for _ in range(2):
+        file.write_bytes(photograph("coffee.png").read_bytes())
         result = featsvc(*adding, server=server.address)
-        assert ("1.jpg: replaced the entry of this name" in result.stderr) == told, name
+        assert (result.returncode, "replaced" in result.stderr) == (0, False)
+    file.write_bytes(photograph("rocket.jpg").read_bytes())
+    refused = featsvc(*adding, server=server.address)
+    assert refused.returncode == 1
+    assert "'1.jpg'" in refused.stderr
+    assert "--allow-replaced" in refused.stderr
+    result = featsvc(*adding, "--allow-replaced", server=server.address)
+    assert result.returncode == 0
+    assert "1.jpg: replaced the entry of this name" in result.stderr
 
 
 def copies() -> dict[str, Image.Image]:
