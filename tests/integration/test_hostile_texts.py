@@ -90,7 +90,7 @@ def test_a_file_of_such_a_name(served: Running, tmp_path: Path) -> None:
     file = tmp_path / f"a{HOSTILE.replace('/', '')}.csv"
     file.write_text("algorithm,signal\nmd5,zz\n")
     shown = featsvc("bank", "import", str(file), "--bank", "b", server=served.address)
-    assert (shown.returncode, shown.stdout) == (1, "")
+    assert (shown.returncode, shown.stdout) == (1, "csv: 1 row: no signal; source: none\n")
     assert not shapeless(shown.stderr)
     assert "\\x1b[31m" in shown.stderr
     assert len(shown.stderr.splitlines()) == 3
