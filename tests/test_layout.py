@@ -50,13 +50,14 @@ TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
     "accounts/test_store.py": "accounts/ingest accounts/layout accounts/plan "
     "accounts/read accounts/table",
+    "banks/test_database.py": "banks/sql/failures banks/sql/sqlite_file",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",
     "banks/test_interrupted_calls.py": "service/store_calls",
     "banks/test_interruption.py": "banks/sql/stopping",
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
-    "banks/sql/copying banks/sql/large_changes "
+    "banks/sql/copying "
     "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_identity.py": "banks/lists/withdrawing",

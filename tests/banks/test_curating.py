@@ -1,6 +1,7 @@
 """Changes by curators and their reversal: add, withdraw, quarantine, update, diff, rollback."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeVar
 
 import pytest
@@ -16,6 +17,7 @@ from featsvc.banks.results import (
     MatchKey,
     Overlap,
 )
+from featsvc.banks.sql import database
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
@@ -340,3 +342,22 @@ def read(page_at: Callable[[str], P]) -> list[P]:
     while pages[-1].next_page_token:
         pages.append(page_at(pages[-1].next_page_token))
     return pages
+
+
+def test_dry_runs_take_no_lock(
+    bank: BankStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 100)
+    revision = bank.head().revision
+    first, *others = ids(bank)
+    bank.withdraw_entries("b", [first])
+    with closing(BankStore(store_url)) as writer, writer._database.write():
+        assert bank.withdraw_entries("b", others, dry_run=True).signals == len(others)
+        assert bank.rollback_bank("b", revision, dry_run=True).restored_entries == 1
+        for replace in (False, True):
+            options = ImportOptions(dry_run=True, replace=replace)
+            summary = bank.import_entries("b", list_file(hex_list([5, 9])), options).summary
+            withdrawn = len(others) - 1 if replace else 0
+            assert (summary.new_entries, summary.withdrawn_entries) == (1, withdrawn)
+    assert bank.head().revision == revision + 1
+    assert ids(bank) == others

@@ -373,7 +373,7 @@ class Interference:
     """Lets others make changes whenever a change holds no lock, and ends it at one of its pauses.
 
     On SQLite a change pauses for those that wait; nobody waits in a single thread, so each pause
-    is told that somebody does.
+    is made as if one waited.
     """
 
     def __init__(self, stores: Stores, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from featsvc.banks.sql.changes import (
     EntryCounts,
     IdempotentCall,
     PendingRevision,
+    count_signals,
     find_answer,
     keep_answer,
     run_once,
@@ -155,24 +156,36 @@ def withdraw(
     later = (source is not None, source), (until_listed, "until listed"), (signals, tuple(signals))
     arguments = *arguments, *_given(later)
 
+    call = IdempotentCall(context, "withdraw", bank_id, arguments)
+
+    def find() -> tuple[int, set[int]]:
+        key = bank_row(connection, bank_id).key
+        versions = _live_versions(connection, key, entry_ids, source)
+        versions |= _versions_of(connection, key, external_ids, source)
+        return key, versions | _versions_with(connection, key, signals, source)
+
     def change() -> WithdrawResult:
-        bank = bank_row(connection, bank_id)
-        versions = _live_versions(connection, bank.key, entry_ids, source)
-        versions |= _versions_of(connection, bank.key, external_ids, source)
-        versions |= _versions_with(connection, bank.key, signals, source)
+        key, versions = find()
         withdrawn = _named(connection, bank_id, versions)
         pending = PendingRevision.begin(connection, bank_id, "withdraw", context)
         if until_listed:
             pending.remove(connection, entries.c.version.in_(versions))
-            removed: Mapping[str, int] = pending.signals_removed(connection, bank.key)
+            removed: Mapping[str, int] = pending.signals_removed(connection, key)
             pending.record(connection, EntryCounts(withdrawn=len(versions)))
         else:
-            removed = _decide_withdrawn(connection, pending, bank.key, versions)
-        revision = 0 if dry_run else pending.number
-        return WithdrawResult(len(versions), sum(removed.values()), revision, withdrawn)
+            removed = _decide_withdrawn(connection, pending, key, versions)
+        return WithdrawResult(len(versions), sum(removed.values()), pending.number, withdrawn)
 
-    with database.write(dry_run=dry_run) as connection:
-        call = IdempotentCall(context, "withdraw", bank_id, arguments)
+    if dry_run:
+        with database.read() as connection:
+            if answer := find_answer(connection, call, WithdrawResult):
+                return answer
+            _, versions = find()
+            taken = entry_signals.c.version.in_(versions)
+            removed = count_signals(connection, entry_signals, taken)
+            withdrawn = _named(connection, bank_id, versions)
+            return WithdrawResult(len(versions), sum(removed.values()), 0, withdrawn)
+    with database.write() as connection:
         return run_once(connection, call, WithdrawResult, change)
 
 

@@ -5,7 +5,6 @@ This module hides most differences between the two. A database that does not ans
 """
 
 import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +19,17 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from featsvc.addresses import parse_database_url
 from featsvc.banks.interruption import check
 from featsvc.banks.sql import migrations, schema
+from featsvc.banks.sql.failures import EMPTIED, guarded, unavailable
+from featsvc.banks.sql.sqlite_file import (
+    file_id,
+    is_cut_off,
+    is_empty,
+    locks,
+    make_folder,
+    opened_beside,
+)
 from featsvc.banks.sql.stopping import interruptible
-from featsvc.errors import ConfigInvalid, DataCorrupt, Unavailable
+from featsvc.errors import ConfigInvalid
 
 MAX_CONNECTIONS = 22
 """One for each thread of a worker: 12 calls, 8 imports and exports, the follower, the counts."""
@@ -40,11 +48,6 @@ _TURN_LOCK = 7_022_881_204
 _TURN_STEP_S = 0.05
 _PAUSE_STEP_S = 0.002
 _MAX_PAUSE_S = 1.0
-_EMPTIED = (
-    "its tables are gone; finish restoring the database, or restart the service to begin with none"
-)
-_UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
-_HEADER_BYTES = 100  # SQLite takes a shorter file for an empty one, and would write to it
 
 
 class Database:
@@ -88,7 +91,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction in which every statement sees the same committed state."""
         self._ensure_schema()
-        with _guarded(), self._connect(write=False) as connection, connection.begin():
+        with guarded(), self._connect(write=False) as connection, connection.begin():
             self._check_schema(connection)
             yield connection
 
@@ -96,7 +99,7 @@ class Database:
     def session(self) -> Iterator[Connection]:
         """A connection without a transaction, for staging rows before they are written."""
         self._ensure_schema()
-        with _guarded(), self._connect(write=True) as connection:
+        with guarded(), self._connect(write=True) as connection:
             # Rows are staged in temporary tables, which need no lock.
             yield connection.execution_options(sqlite_begin="BEGIN")
 
@@ -114,20 +117,18 @@ class Database:
                     _pragma(connection, "shrink_memory")
 
     @contextmanager
-    def write(self, *, dry_run: bool = False) -> Iterator[Connection]:
-        """A transaction that holds the writers' lock; commits at the end, unless for a dry run."""
-        with self.session() as connection, self.exclusive(connection, dry_run=dry_run):
+    def write(self) -> Iterator[Connection]:
+        """A transaction that holds the writers' lock; commits at the end."""
+        with self.session() as connection, self.exclusive(connection):
             yield connection
 
     @contextmanager
-    def exclusive(self, connection: Connection, *, dry_run: bool = False) -> Iterator[None]:
+    def exclusive(self, connection: Connection) -> Iterator[None]:
         """A `write` transaction on a connection of `session`."""
-        with self._begin_write(connection) as transaction:
+        with self._begin_write(connection):
             lock_head(connection)
             yield
             self._check_file()
-            if dry_run:
-                transaction.rollback()
 
     @contextmanager
     def read_on(self, connection: Connection) -> Iterator[None]:
@@ -203,8 +204,8 @@ class Database:
                             text("SELECT pg_advisory_unlock(:key)"), {"key": _TURN_LOCK}
                         )
             return
-        with _opened(self._path, "turn") as file:
-            while not _locks(file, fcntl.LOCK_EX):
+        with opened_beside(self._path, "turn") as file:
+            while not locks(file, fcntl.LOCK_EX):
                 check()
                 time.sleep(_TURN_STEP_S)
             yield
@@ -215,15 +216,15 @@ class Database:
         if self._path is None:
             yield
             return
-        with _opened(self._path, "waiting") as file:
+        with opened_beside(self._path, "waiting") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     def _writers_wait(self) -> bool:
         """Return whether any process waits for SQLite's lock."""
         assert self._path is not None  # noqa: S101 (for mypy: only called on SQLite)
-        with _opened(self._path, "waiting") as file:
-            return not _locks(file, fcntl.LOCK_EX)
+        with opened_beside(self._path, "waiting") as file:
+            return not locks(file, fcntl.LOCK_EX)
 
     def _check_file(self) -> None:
         """Raises Unavailable if the SQLite file was moved away or replaced.
@@ -233,13 +234,13 @@ class Database:
         """
         if self._path is None or not self._ready:
             return
-        current = _file_id(self._path)
+        current = file_id(self._path)
         if current == self._file:
             return
         if current is not None:
             self._engine.dispose()
             self._ready = False
-        raise _unavailable(f"{self._path.name} is gone or was replaced; try again once it is back")
+        raise unavailable(f"{self._path.name} is gone or was replaced; try again once it is back")
 
     def _check_schema(self, connection: Connection) -> None:
         """Raises Unavailable if the database was emptied, or has another schema than at first.
@@ -251,12 +252,12 @@ class Database:
         if revision == migrations.HEAD:
             return
         if revision > migrations.HEAD:
-            raise _unavailable(
+            raise unavailable(
                 f"a newer featsvc upgraded its schema to {revision}, this one knows up to "
                 f"{migrations.HEAD}; stop this one"
             )
         self._ready = False  # the next call upgrades it
-        raise _unavailable(f"a backup with the older schema {revision} was restored; try again")
+        raise unavailable(f"a backup with the older schema {revision} was restored; try again")
 
     @contextmanager
     def _connect(self, *, write: bool) -> Iterator[Connection]:
@@ -280,7 +281,7 @@ class Database:
                 return self._engine.connect()
             except sa.TimeoutError as exc:
                 if time.monotonic() > deadline:
-                    raise _unavailable("all connections are in use; try again") from exc
+                    raise unavailable("all connections are in use; try again") from exc
 
     def _ensure_schema(self) -> None:
         """Migrate to this build's schema, one process at a time; refuse a newer schema.
@@ -290,25 +291,25 @@ class Database:
         """
         if self._ready:
             return
-        with self._lock, _guarded():
+        with self._lock, guarded():
             if self._ready:
                 return
             if self._path is not None:
-                _make_folder(self._path.parent)
-                if self._was_ready and _size(self._path) < _HEADER_BYTES:
-                    raise _unavailable(_EMPTIED)
-                if _is_cut_off(self._path):
-                    raise _unavailable(
+                make_folder(self._path.parent)
+                if self._was_ready and is_empty(self._path):
+                    raise unavailable(EMPTIED)
+                if is_cut_off(self._path):
+                    raise unavailable(
                         f"{self._path.name} is shorter than its header says; finish copying it"
                     )
             with self._connect(write=False) as connection, connection.begin():
                 revision = migrations.current(connection)
             if self._was_ready and not revision:
-                raise _unavailable(_EMPTIED)
+                raise unavailable(EMPTIED)
             if revision != migrations.HEAD:
                 self._migrate()
             if self._path is not None:
-                self._file = _file_id(self._path)
+                self._file = file_id(self._path)
             self._ready = self._was_ready = True
 
     def _migrate(self) -> None:
@@ -329,97 +330,6 @@ class Database:
 def lock_head(connection: Connection) -> None:
     """Take the writers' lock. A transaction that writes on SQLite has it from its start."""
     connection.execute(select(schema.head).with_for_update())
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """Translate errors of the driver into `Unavailable` and `DataCorrupt`."""
-    try:
-        yield
-    except (sa.OperationalError, sa.InterfaceError, sa.InternalError, sa.TimeoutError) as exc:
-        if _lacks_table(exc):
-            raise _unavailable(_EMPTIED) from exc
-        raise _unavailable(f"the database did not answer ({_cause(exc)}); try again") from exc
-    except sa.DBAPIError as exc:
-        if exc.connection_invalidated:
-            raise _unavailable("the connection was lost; try again") from exc
-        if _lacks_table(exc):
-            raise _unavailable(_EMPTIED) from exc
-        if type(exc) is sa.DatabaseError:
-            raise DataCorrupt(f"bank store: {_cause(exc)}; restore the file from a backup") from exc
-        raise
-
-
-def _unavailable(message: str) -> Unavailable:
-    return Unavailable(f"bank store: {message}", reason="BANK_STORE_UNAVAILABLE")
-
-
-def _cause(exc: sa.SQLAlchemyError) -> str:
-    """Return the first line of the driver's message, without statement and parameters."""
-    original = exc.orig if isinstance(exc, sa.DBAPIError) else exc
-    return str(original).strip().partition("\n")[0][:200]
-
-
-def _lacks_table(exc: sa.SQLAlchemyError) -> bool:
-    original = getattr(exc, "orig", None)
-    state = getattr(original, "sqlstate", "")
-    return state == _UNDEFINED_TABLE or str(original).startswith("no such table")
-
-
-@contextmanager
-def _opened(path: Path, purpose: str) -> Iterator[int]:
-    """Open the file next to a database whose lock serves a purpose; its content is empty."""
-    file = os.open(path.with_name(f"{path.name}-{purpose}"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _locks(file: int, operation: int) -> bool:
-    """Take a lock of a file if nobody has one that forbids it."""
-    try:
-        fcntl.flock(file, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _is_cut_off(path: Path) -> bool:
-    """Return whether a copy of a file is not complete: SQLite would open it without its end.
-
-    Layout of the header: https://www.sqlite.org/fileformat2.html#the_database_header
-    """
-    size = _size(path)
-    log = path.with_name(f"{path.name}-wal")
-    # After a crash the end of the file may still be in the write-ahead log.
-    if size < _HEADER_BYTES or _size(log):
-        return False
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    page_bytes = int.from_bytes(header[16:18])
-    changes, pages = int.from_bytes(header[24:28]), int.from_bytes(header[28:32])
-    valid_for = int.from_bytes(header[92:96])
-    return changes == valid_for and size < pages * (65_536 if page_bytes == 1 else page_bytes)
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise _unavailable(f"cannot create its folder {folder}: {exc.strerror}") from exc
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
