@@ -251,7 +251,13 @@ class Played:
             model.put(name, rows[name], self.fresh)
         for name in gone:
             model.drop(name)
-        options = ImportOptions(source=SOURCE, replace=replace_all, dry_run=True)
+        options = ImportOptions(
+            source=SOURCE,
+            replace=replace_all,
+            dry_run=True,
+            allow_withdrawn=len(NAMES),
+            allow_replaced=True,
+        )
         planned = self.store.import_entries(self.bank, list_file(self.last), options).summary
         done = self.store.import_entries(
             self.bank, list_file(self.last), replace(options, dry_run=False)
@@ -290,7 +296,7 @@ class Played:
             said.note,
             said.expire_time,
         )
-        added = self.store.add_entries(self.bank, [row])
+        added = self.store.add_entries(self.bank, [row], allow_replaced=True)
         self.model.put(name, said, self.fresh)
         if "withdrawn" in self.model.decided.get(name, {}):
             self.model.decide(name, EntryEdit(reset=("withdrawn",)))
@@ -551,7 +557,7 @@ def test_decisions_hold_that_were_made_during_an_import(
     with monkeypatch.context() as patch:
         patch.setattr(merging.ImportPlan, "write", write_meanwhile)
         patch.setattr(importing, "apply_change", apply_later)
-        summary = import_all(store, Said(signals=(2,), note="other"))
+        summary = import_all(store, Said(signals=(2,), note="other"), allow_replaced=True)
     other.close()
     assert _counts(summary) == {"new": 0, "changed": 3, "unchanged": 0, "withdrawn": 0, "kept": 1}
     entries = {e.external_id: e.note for e in store.list_entries("b").entries}

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,8 +68,10 @@ def test_changed_fields_are_counted(
     first = store.import_entries("b", list_file(document(old)))
     expired = sum(values["expire_time"].startswith("2020") for values in old.values())
     assert (first.summary.changed_fields, first.summary.expired_entries) == ({}, expired)
-    preview = store.import_entries("b", list_file(document(new)), ImportOptions(dry_run=True))
-    done = store.import_entries("b", list_file(document(new)))
+    options = ImportOptions(allow_replaced=True)
+    dry = replace(options, dry_run=True)
+    preview = store.import_entries("b", list_file(document(new)), dry)
+    done = store.import_entries("b", list_file(document(new)), options)
     assert preview.summary == done.summary
     expected = Counter(field for name in {*old} & {*new} for field in differ(old[name], new[name]))
     assert dict(done.summary.changed_fields) == expected

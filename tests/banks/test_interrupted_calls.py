@@ -43,6 +43,12 @@ class Service:
     store: BankStore
     engine: sa.Engine
     banks: Any
+    withdrawn: int
+    """The id of an entry of the bank."""
+
+    def changes(self, entry: int) -> "dict[str, Call]":
+        """Calls that change the bank, by method; `entry` is the id of a live entry."""
+        return changes(f"{BANK}/entries/{entry}", f"{BANK}/entries/{self.withdrawn}")
 
     def state(self) -> object:
         return self.store.head(), self.store.list_banks(), self.store.list_entries("b")
@@ -76,6 +82,8 @@ def service(
     store.create_bank("b")
     store.import_entries("b", list_file(hex_list([1])))
     store.import_entries("b", list_file(hex_list([1, 2])))
+    withdrawn = store.list_entries("b").entries[-1].id
+    store.withdraw_entries("b", [withdrawn])
     store.create_bank("big")
     lines = hex_list(range(EXPORTED_ENTRIES))
     store.import_entries("big", list_file(lines, chunk_bytes=2**20))
@@ -92,7 +100,7 @@ def service(
     thread.start()
     until(lambda: address or not thread.is_alive())
     with grpc.insecure_channel(address[0]) as channel:
-        yield Service(store, engine, banks_pb2_grpc.BankServiceStub(channel))
+        yield Service(store, engine, banks_pb2_grpc.BankServiceStub(channel), withdrawn)
     stopping.set()
     thread.join()
     engine.dispose()
@@ -139,8 +147,8 @@ def unary(method: str, request: Any) -> Call:
 slow = f"banks/{ENDLESS}"
 
 
-def changes(entry: str) -> dict[str, Call]:
-    """By method; `entry` is one of the bank."""
+def changes(entry: str, withdrawn: str) -> dict[str, Call]:
+    """By method; `entry` is live."""
     return {
         "CreateBank": unary("CreateBank", pb.CreateBankRequest(bank_id="n", context=context())),
         "UpdateBank": unary(
@@ -180,7 +188,7 @@ def changes(entry: str) -> dict[str, Call]:
         ),
         "RestoreEntries": unary(
             "RestoreEntries",
-            pb.RestoreEntriesRequest(parent=BANK, names=[entry], context=context()),
+            pb.RestoreEntriesRequest(parent=BANK, names=[withdrawn], context=context()),
         ),
         "RollbackBank": unary(
             "RollbackBank", pb.RollbackBankRequest(name=BANK, revision=3, context=context())
@@ -218,7 +226,7 @@ READS: dict[str, Call] = {
 def leave(call: Any) -> None:
     """Cancel the call as soon as a statement runs."""
     until(lambda: endless.threads_in_statements() or call.done(), "no statement runs")
-    assert not call.done(), call.details()
+    assert not call.done(), (call.details(), call.result())
     call.cancel()
     assert call.code() is grpc.StatusCode.CANCELLED
 
@@ -233,12 +241,12 @@ def let_expire(banks: Any, starts: Iterable[Call]) -> None:
 
 def test_every_method_is_in_the_matrix() -> None:
     (methods,) = pb.DESCRIPTOR.services_by_name.values()
-    assert {method.name for method in methods.methods} == changes("").keys() | READS.keys()
+    assert {method.name for method in methods.methods} == changes("", "").keys() | READS.keys()
 
 
 def test_a_change_whose_caller_leaves_is_undone(service: Service) -> None:
     entry, *_ = service.store.list_entries("b").entries
-    for method, start in changes(f"{BANK}/entries/{entry.id}").items():
+    for method, start in service.changes(entry.id).items():
         if method == "ReleaseEntries":
             service.store.quarantine_entries("b", [entry.id])
         before = service.state()
@@ -258,7 +266,7 @@ def test_a_change_whose_deadline_passes_is_undone(service: Service) -> None:
     entry, *_ = service.store.list_entries("b").entries
     service.store.quarantine_entries("b", [entry.id])
     before = service.state()
-    let_expire(service.banks, changes(f"{BANK}/entries/{entry.id}").values())
+    let_expire(service.banks, service.changes(entry.id).values())
     service.check_idle()
     assert service.state() == before
     service.banks.GetBank(pb.GetBankRequest(name=BANK), timeout=PATIENCE_S)
@@ -283,7 +291,7 @@ def test_a_change_that_waits_for_others_ends(service: Service) -> None:
     """It does not wait until the other change ends, nor is it made then."""
     before = service.store.head()
     with endless.write_lock(service.engine):
-        starts = changes(f"{BANK}/entries/1").values()
+        starts = service.changes(1).values()
         calls = [start(service.banks, PATIENCE_S) for start in starts]
         until(lambda: len(endless.threads_in_store()) == len(calls))
         for call in calls:

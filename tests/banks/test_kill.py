@@ -118,9 +118,9 @@ def check(store: BankStore) -> bool:
     with store.view() as view:
         bank = view.bank("b")
         logged = view.revision_page("b", before=2**62, limit=10)
-        of_bank = entries.c.bank_key == view.bank_key("b")
+        of_bank = live_entries(view.bank_key("b"))
         counted = select(func.count()).select_from(entries).where(of_bank)
-        live = view.connection.scalar(counted.where(entries.c.removed_change.is_(None)))
+        live = view.connection.scalar(counted)
         signals = view.connection.scalar(counted.join(entry_signals))
     assert bank.entry_count in (0, ROWS)
     assert live == signals == bank.entry_count

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
 from operator import methodcaller
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, event, select, text
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import EntrySignal
 from featsvc.banks.results import ImportOptions
+from featsvc.banks.sql import large_changes
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from tests.banks.lists import hex_list, ids, list_file
@@ -216,3 +218,36 @@ def test_undoing_one_entry_walks_no_bank(large: BankStore) -> None:
         large.rollback_bank("b", before, dry_run=True)
         large.rollback_bank("b", before)
     assert not found, "\n\n".join(f"{s}\n{plan}" for s, plan in found.items())
+
+
+@pytest.mark.slow
+def test_the_work_of_large_changes_is_linear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite counts the instructions that it executes, whatever else the machine does."""
+    monkeypatch.setattr(large_changes, "LARGE_VERSIONS", 100)
+    few, many = (instructions(tmp_path / f"{n}.db", n) / n for n in (1_000, 4_000))
+    assert many < 1.4 * few
+
+
+def instructions(path: Path, size: int) -> int:
+    """Return how many thousand instructions `change_many` executes on a bank of so many entries."""
+    executed = 0
+
+    def count() -> None:
+        nonlocal executed
+        executed += 1
+
+    store = BankStore(f"sqlite:///{path}")
+    event.listen(
+        store._database._engine,
+        "connect",
+        lambda connection, _: connection.set_progress_handler(count, 1000),
+    )
+    store.create_bank("b")
+    content = hex_list(map(value, range(size)))
+    store.import_entries("b", list_file(content, chunk_bytes=1 << 16))
+    executed = 0
+    change_many(store, 0, size // 2)
+    store.close()
+    return executed

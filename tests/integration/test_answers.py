@@ -185,8 +185,10 @@ def fill_banks(client: Client, record: Record) -> None:
     read_list(client, record, "banks/known", HASHED, "hashes")
     expired = f"algorithm,signal,external_id,expire_time\nmd5,{9:032x},old,2020-01-01\n"
     read_list(client, record, "banks/known", expired)
-    unknown = f"algorithm,signal,withdrawn\nmd5,{8:032x},true\n"
+    unknown = f"algorithm,signal,external_id,withdrawn\nmd5,{8:032x},nobody,true\n"
     read_list(client, record, "banks/known", unknown)
+    other = LIST.replace(f"{1:064x}", f"{11:064x}")
+    read_list(client, record, "banks/known", other, dry_run=True)
     read_list(client, record, "banks/known", f"MD5 (a) = {3:032x}\nSHA512 (a) = {3:0128x}\n", "")
     columns = {"algorithm": "kind", "signal": "fp"}
     read_list(client, record, "banks/known", f"kind,fp,size\nmd5,{4:032x},1\n", "", columns)
@@ -201,9 +203,12 @@ def read_list(
     text: str,
     file_format: str = "csv",
     column_map: Mapping[str, str] | None = None,
+    *,
+    dry_run: bool = False,
 ) -> None:
     options = banks_pb2.ImportOptions(
         parent=parent, file_name="list", skip_bad=True, format=file_format, column_map=column_map,
+        dry_run=dry_run,
         context=banks_pb2.ChangeContext(actor="a", reason="r"),
     )  # fmt: skip
     requests = (
@@ -374,6 +379,10 @@ def curate(client: Client, record: Record) -> None:
         )
     )
     record.see(banks.GetEntry(banks_pb2.GetEntryRequest(name=names[0])))
+    record.see(
+        banks.RestoreEntries(banks_pb2.RestoreEntriesRequest(parent="banks/known", names=names[:1]))
+    )
+    edit_entries(client, record)
     record.see(client.matching.GetIndexStatus(matching_pb2.GetIndexStatusRequest()))
     record.see(
         banks.ListRevisions(banks_pb2.ListRevisionsRequest(parent="banks/known", page_size=1))
@@ -388,6 +397,28 @@ def curate(client: Client, record: Record) -> None:
     record.see(banks.RollbackBank(restore))
     gone = banks_pb2.DeleteBankRequest(name="banks/other", force=True)
     record.see(banks.DeleteBank(gone))
+
+
+def edit_entries(client: Client, record: Record) -> None:
+    """Decide about the entry that says most; its list has it once more, then withdraws it."""
+    banks = client.banks
+    coffee = banks_pb2.ListEntriesRequest(parent="banks/known", external_id="coffee")
+    (entry,) = banks.ListEntries(coffee).entries
+    edit = banks_pb2.EditEntriesRequest(
+        parent="banks/known", names=[entry.name], note="other", never_expires=True,
+        opinion=banks_pb2.OPINION_NEGATIVE, add_labels=["mine"],
+    )  # fmt: skip
+    record.see(banks.EditEntries(edit))
+    record.see(banks.GetEntry(banks_pb2.GetEntryRequest(name=entry.name)))
+    withdraw = banks_pb2.WithdrawEntriesRequest(parent="banks/known", names=[entry.name])
+    record.see(banks.WithdrawEntries(withdraw))
+    signal = entry.signals[0]
+    header = "algorithm,signal,external_id,source,withdrawn"
+    for withdrawn in ("", "true"):
+        row = f"{signal.algorithm},{signal.value},coffee,us,{withdrawn}"
+        read_list(client, record, "banks/known", f"{header}\n{row}\n")
+    restore = banks_pb2.RestoreEntriesRequest(parent="banks/known", names=[entry.name])
+    record.see(banks.RestoreEntries(restore))
 
 
 def evaluation(

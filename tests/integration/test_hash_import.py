@@ -96,6 +96,15 @@ def create(server: Running, *banks: str) -> None:
         assert featsvc("bank", "create", bank, server=server.address).returncode == 0
 
 
+def not_imported(server: Running, bank: str, *files: str) -> str:
+    """Pipe the hashes of files to an import that is refused; return the error."""
+    hashed = featsvc("hash", "--json", *files)
+    importing = ("bank", "import", "-", "--bank", bank)
+    result = featsvc(*importing, server=server.address, stdin=hashed.stdout)
+    assert result.returncode == 1
+    return result.stderr
+
+
 def piped(server: Running, bank: str, *hashing: str) -> list[dict[str, Any]]:
     hashed = featsvc("hash", "--json", *hashing)
     assert hashed.returncode == 0, hashed.stderr
@@ -161,8 +170,14 @@ def test_names_below_a_folder_are_kept_and_those_above_are_not(
     piped(server, "piped-names", str(top))
     names = {"1.jpg", "week 1/1.jpg", "week 2/1.jpg", "caf\\xe9.jpg"}
     assert entries(server, "piped-names").keys() == names
-    piped(server, "piped-names", str(top / "week 1" / "1.jpg"))
-    assert entries(server, "piped-names").keys() == names
+    held = entries(server, "piped-names")
+    other = str(top / "week 1" / "1.jpg")
+    assert "WOULD_REPLACE" in not_imported(server, "piped-names", other)
+    assert entries(server, "piped-names") == held
+    create(server, "piped-twice")
+    error = not_imported(server, "piped-twice", other, str(top / "week 2" / "1.jpg"))
+    assert "'1.jpg' names two different files" in error
+    assert entries(server, "piped-twice") == {}
 
 
 def test_failures_are_on_stderr_only(server: Running, tmp_path: Path) -> None:
@@ -195,7 +210,7 @@ def test_a_picture_that_does_not_decode_is_never_half_an_entry(
     assert {s["algorithm"]: s["signal"] for s in line["signals"]} == digests
     assert (line["outcome"], line["media_type"]) == ("CORRUPT_MEDIA", "image/jpeg")
     assert "Premature end" in line["outcome_reason"]
-    assert (hashed.returncode, "1 of 1 files did not decode" in hashed.stderr) == (1, True)
+    assert (hashed.returncode, "1 of 1 file did not decode" in hashed.stderr) == (1, True)
     importing = ("bank", "import", "-", "--bank", "piped-half")
     result = featsvc(*importing, server=server.address, stdin=hashed.stdout)
     assert (result.returncode, "-a md5 -a sha256" in result.stderr) == (1, True)

@@ -48,7 +48,7 @@ def withdrawal_refusals(summary: ImportSummary, options: ImportOptions) -> list[
             summary.kept_withdrawn,
         )
     )
-    if options.replace and not held and allowed is None:
+    if options.replace and withdrawn and not held and allowed is None:
         found.append(
             _refused(
                 "EMPTY_LIST",

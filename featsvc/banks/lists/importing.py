@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, update
 
-from featsvc.banks.lists import brakes, field_changes, joining, merging, staging, withdrawing
+from featsvc.banks.lists import (
+    brakes,
+    field_changes,
+    formats,
+    joining,
+    merging,
+    staging,
+    withdrawing,
+)
 from featsvc.banks.lists.formats.columns import check_map
 from featsvc.banks.lists.formats.reading import Reading
 from featsvc.banks.lists.formats.rows import listed_algorithm
@@ -62,7 +70,9 @@ def import_list(
                 raise _partial_list()
             if refused := summary.bad_rows > 0 and not options.skip_bad:
                 return _result(file, summary, 0, refused=refused)
-            duplicates = joining.join_same_entries(connection, staged)
+            duplicates = joining.join_same_entries(
+                connection, staged, one_file_a_row=formats.get_format(file.format).one_file_a_row
+            )
             summary = replace(summary, duplicate_rows=duplicates)
         importing = _Import(database, bank_id, file, options, call)
         with database.read_on(connection):
@@ -177,8 +187,8 @@ class _Import:
         if counts.withdrawn:
             versions = self.changes.withdrawn_versions()
             withdrawn = withdrawing.name_withdrawn(connection, bank, versions, by_rows=by_rows)
-        if unknown_count := withdrawing.count_unknown(connection, bank.key) if by_rows else 0:
-            unknown = withdrawing.name_unknown(connection, bank.key)
+        if unknown_count := withdrawing.count_unknown(connection) if by_rows else 0:
+            unknown = withdrawing.name_unknown(connection)
         self._summary = replace(
             summary,
             withdrawn=withdrawn,

@@ -24,10 +24,12 @@ from featsvc.errors import InvalidInput, shown
 _JOIN_BATCH = 1_000
 
 
-def join_same_entries(connection: Connection, staged: StagedRows) -> int:
+def join_same_entries(
+    connection: Connection, staged: StagedRows, *, one_file_a_row: bool = False
+) -> int:
     """Join the staged rows of each identity; return the number of duplicate rows.
 
-    Raises InvalidInput if a joined entry exceeds a limit.
+    Raises InvalidInput if a joined entry exceeds a limit, or is several files: see `Format`.
     """
     duplicates = _repeated(staged.stager.signals)
     if duplicates is None:
@@ -47,6 +49,8 @@ def join_same_entries(connection: Connection, staged: StagedRows) -> int:
     connection.execute(delete(import_rows).where(row_number.in_(repetitions)))
     last = ""
     while identities := _next_split_identities(connection, last):
+        if one_file_a_row:
+            _check_one_file(connection, identities)
         _join(connection, identities, staged.stager)
         last = identities[-1]
     return duplicates
@@ -128,6 +132,29 @@ def _join(connection: Connection, identities: list[str], stager: Stager) -> None
         _check_joined(parsed)
         batch += stager.rows(number, parsed)
     write(connection, stager, batch)
+
+
+def _check_one_file(connection: Connection, identities: list[str]) -> None:
+    """Raises InvalidInput if two rows of an identity have no signal in common."""
+    table = import_rows.c
+    rows = connection.execute(
+        select(table.identity, table.external_id, row_number.label("number"), table.value)
+        .where(table.identity.in_(identities))
+        .order_by(table.row)
+    )
+    files: dict[str, dict[int, set[bytes]]] = {}
+    names = {}
+    for row in rows:
+        names[row.identity] = row.external_id
+        files.setdefault(row.identity, {}).setdefault(row.number, set()).add(row.value)
+    for identity, signals in files.items():
+        first, *others = signals.values()
+        if any(first.isdisjoint(other) for other in others):
+            raise InvalidInput(
+                f"{shown(names[identity])!r} names two different files of the list; hash their "
+                "folder, so that names have the path below it, or rename one",
+                field="external_id",
+            )
 
 
 def _check_joined(row: ImportRow) -> None:

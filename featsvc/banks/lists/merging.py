@@ -111,7 +111,7 @@ class ImportPlan(ChangePlan):
         if conditions:
             self.revised = True
             self._counted.subtract(self._count_rows(_is_touched))
-            self._forget_touched()
+            self._forget_touched(*conditions)
         if self.any_decisions:
             self._find_withdrawn()
         if connection.scalar(select(exists().where(listed))):
@@ -137,7 +137,9 @@ class ImportPlan(ChangePlan):
         if self.by_rows:
             withdrawing.touch_hit_by_signal(self.connection, self.bank_key)
 
-    def _forget_touched(self) -> None:
+    def _forget_touched(self, *touched: ColumnElement[bool]) -> None:
+        if self.by_rows:
+            withdrawing.forget_touched(self.connection, and_(*touched))
         names = ("old_version", "old_id", "old_create_time", "decided_withdrawn")
         nothing = dict.fromkeys(names)
         self.connection.execute(
@@ -209,6 +211,7 @@ class ImportPlan(ChangePlan):
             # EXCEPT, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory for each row.
             self._remove_later(of_sources.except_(held))
         if self.by_rows:
+            withdrawing.find_hits(self.connection, self.bank_key, listed)
             hit = withdrawing.hit_versions(self.bank_key, listed)
             known = select(planned_removals.c.version)
             self._remove_later(hit.except_(held, known))

@@ -31,6 +31,7 @@ from featsvc.banks.sql.schema import (
     import_details,
     import_rows,
     import_withdrawals,
+    withdrawal_hits,
 )
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import ALGORITHMS
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 250
 _STATEMENT_ROWS = 50
 _HAMMING = frozenset(a.name for a in ALGORITHMS.values() if a.distance is HAMMING)
-_TABLES = (import_rows, import_details, import_withdrawals, cancelled_identities)
+_TABLES = (
+    import_rows,
+    import_details,
+    import_withdrawals,
+    cancelled_identities,
+    withdrawal_hits,
+)
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 

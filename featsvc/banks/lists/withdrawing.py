@@ -41,26 +41,38 @@ from featsvc.banks.sql.schema import (
     import_withdrawals,
     listed_entries,
     touched_identities,
+    withdrawal_hits,
 )
 from featsvc.banks.sql.stored import StoredRow
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import format_value
 
-_row = import_withdrawals.c
+_row, _hit = import_withdrawals.c, withdrawal_hits.c
 _number = type_coerce(_row.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
 
 
-def hit_versions(bank_key: int, condition: ColumnElement[bool] | None = None) -> Select[tuple[int]]:
-    """Select the live versions of a bank that withdrawn rows name and that meet the condition."""
+def find_hits(connection: Connection, bank_key: int, listed: ColumnElement[bool]) -> None:
+    """Write to `withdrawal_hits` which of the listed versions each withdrawn row names."""
+    named = (
+        select(_row.row, entries.c.version).select_from(pairs).where(listed)
+        for pairs in _named(bank_key)
+    )
+    connection.execute(insert(withdrawal_hits).from_select(["row", "version"], union(*named)))
+    analyze(connection, withdrawal_hits.name)
+
+
+def forget_touched(connection: Connection, touched: ColumnElement[bool]) -> None:
+    """Delete the hits of touched entries."""
+    versions = select(entries.c.version).where(touched)
+    connection.execute(delete(withdrawal_hits).where(_hit.version.in_(versions)))
+
+
+def hit_versions(bank_key: int, listed: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Select the listed versions that withdrawn rows name; those of `find_hits` are all there."""
     cancelled = entries.c.identity == cancelled_identities.c.identity
-    hits = [
-        *_named(bank_key),
-        cancelled_identities.join(entries, and_(cancelled, listed_entries(bank_key))),
-    ]
-    found = [select(entries.c.version).select_from(hit) for hit in hits]
-    if condition is not None:
-        found = [query.where(condition) for query in found]
-    return select(union(*found).subquery().c.version)
+    earlier = cancelled_identities.join(entries, and_(cancelled, listed_entries(bank_key)))
+    hits = union(select(_hit.version), select(entries.c.version).select_from(earlier).where(listed))
+    return select(hits.subquery().c.version)
 
 
 def touch_hit_by_signal(connection: Connection, bank_key: int) -> None:
@@ -73,15 +85,15 @@ def touch_hit_by_signal(connection: Connection, bank_key: int) -> None:
     )
 
 
-def count_unknown(connection: Connection, bank_key: int) -> int:
+def count_unknown(connection: Connection) -> int:
     """Count the withdrawn rows that name neither a live entry nor an earlier row of the file."""
-    unknown = _unknown_numbers(bank_key).subquery()
+    unknown = _unknown_numbers().subquery()
     return connection.scalar(select(func.count()).select_from(unknown)) or 0
 
 
-def name_unknown(connection: Connection, bank_key: int) -> tuple[UnknownWithdrawal, ...]:
+def name_unknown(connection: Connection) -> tuple[UnknownWithdrawal, ...]:
     """Return the first rows that `count_unknown` counts, by line."""
-    unknown = _unknown_numbers(bank_key).subquery()
+    unknown = _unknown_numbers().subquery()
     page = select(unknown.c.number).order_by(unknown.c.number).limit(MAX_NAMED)
     first = [number * ROW_ORDINALS for number in connection.scalars(page)]
     rows = select(import_withdrawals).where(_row.row.in_(first)).order_by(_row.row)
@@ -95,9 +107,9 @@ def _unknown_withdrawal(row: StoredRow) -> UnknownWithdrawal:
     return UnknownWithdrawal(row.line, row.external_id, row.algorithm, value)
 
 
-def _unknown_numbers(bank_key: int) -> CompoundSelect[int]:
+def _unknown_numbers() -> CompoundSelect[int]:
     return select(_number.label("number")).except_(
-        *(select(_number).select_from(hit) for hit in _named(bank_key)),
+        select(type_coerce(_hit.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)),
         select(_number).where(_row.cancels),
     )
 
@@ -106,7 +118,7 @@ def name_withdrawn(
     connection: Connection, bank: StoredRow, versions: SelectBase, *, by_rows: bool
 ) -> tuple[WithdrawnEntry, ...]:
     """Return the first of the withdrawn live versions: those that rows name, then the others."""
-    lines = _lines(connection, bank.key, versions) if by_rows else {}
+    lines = _lines(connection, versions) if by_rows else {}
     chosen = list(lines)
     if len(chosen) < MAX_NAMED:
         removed = versions.subquery().c.version
@@ -121,20 +133,17 @@ def name_withdrawn(
     return tuple(named[version] for version in chosen[:MAX_NAMED])
 
 
-def _lines(connection: Connection, bank_key: int, versions: SelectBase) -> dict[int, int]:
+def _lines(connection: Connection, versions: SelectBase) -> dict[int, int]:
     """Return the first of the versions that rows name, and the first line that names each."""
-    hits = union_all(
-        *(
-            select(entries.c.version, _row.line, _row.row)
-            .select_from(pairs)
-            .where(entries.c.version.in_(versions))
-            for pairs in _named(bank_key)
-        )
-    ).subquery()
-    first = func.min(hits.c.row)
-    page = select(hits.c.version, func.min(hits.c.line).label("line")).group_by(hits.c.version)
-    rows = connection.execute(page.order_by(first, hits.c.version).limit(MAX_NAMED))
-    return {row.version: row.line for row in rows}
+    first = func.min(_row.row)
+    page = (
+        select(_hit.version, func.min(_row.line).label("line"))
+        .join_from(withdrawal_hits, import_withdrawals, _row.row == _hit.row)
+        .where(_hit.version.in_(versions))
+        .group_by(_hit.version)
+        .order_by(first, _hit.version)
+    )
+    return {row.version: row.line for row in connection.execute(page.limit(MAX_NAMED))}
 
 
 def _named(bank_key: int) -> tuple[FromClause, ...]:
@@ -158,10 +167,17 @@ def _named(bank_key: int) -> tuple[FromClause, ...]:
 
 def _by_signal(bank_key: int, condition: ColumnElement[bool]) -> FromClause:
     same = has_signal(entry_signals, _row.algorithm, _row.algorithm_version, _row.value)
-    return import_withdrawals.join(entry_signals, and_(condition, same)).join(
+    # Materialized: PostgreSQL would first join all rows with all entries of their source.
+    alike = (
+        select(_row.row, entry_signals.c.version)
+        .join_from(import_withdrawals, entry_signals, and_(condition, same))
+        .cte()
+        .prefix_with("MATERIALIZED")
+    )
+    return import_withdrawals.join(alike, alike.c.row == _row.row).join(
         entries,
         and_(
-            entries.c.version == entry_signals.c.version,
+            entries.c.version == alike.c.version,
             entries.c.source == _row.source,
             listed_entries(bank_key),
         ),

@@ -387,6 +387,15 @@ cancelled_identities = Table(
     Column("row", _Key, nullable=False),
     prefixes=["TEMPORARY"],
 )
+# The versions that withdrawn rows name.
+withdrawal_hits = Table(
+    "withdrawal_hits",
+    _temporary,
+    Column("version", _Key, primary_key=True, autoincrement=False),
+    Column("row", _Key, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+    sqlite_with_rowid=False,
+)
 row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
 row_ordinal = type_coerce(import_rows.c.row.op("%")(literal_column(str(ROW_ORDINALS))), BigInteger)
 

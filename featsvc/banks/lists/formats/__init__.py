@@ -75,6 +75,8 @@ class Format:
     """One format. `opens` (see `FileHead`) and `detects` decide whether a file has this format.
 
     A format that heeds options of `Reading` names them, and has `read_as_told`, which gets them.
+    `one_file_a_row` says that a row is all that is known of one file: two rows of the same name
+    without a common signal are two files. Elsewhere the rows of an external id are one entry.
     A format that can be written has `write`, which follows `header`, and `drops`: the fields of an
     entry that the format cannot carry, in the terms of `exporting`.
     """
@@ -83,6 +85,7 @@ class Format:
     read: Reader
     read_as_told: ToldReader | None = None
     heeds: tuple[str, ...] = ()
+    one_file_a_row: bool = False
     detects: Callable[[FileHead], bool]
     opens: str = ""
     write: Writer | None = None
@@ -142,6 +145,7 @@ _TABLE = (
         name="hashes",
         read=hash_rows.read,
         opens="{",
+        one_file_a_row=True,
         # The line of a long text is longer than the head.
         detects=lambda head: head.text.startswith(hash_rows.START),
     ),
