@@ -13,7 +13,7 @@ from featsvc.banks.lists.formats.compression import decompressed
 from featsvc.banks.lists.formats.encoding import HEAD_BYTES, text_bytes
 from featsvc.banks.lists.formats.foreign import refuse_foreign
 from featsvc.banks.lists.formats.reading import Reading
-from featsvc.banks.lists.formats.rows import OTHER_KINDS, ImportRow, LeftOut, PageEnd
+from featsvc.banks.lists.formats.rows import OTHER_KINDS, ImportRow, LeftOut
 from featsvc.banks.results import BadRow
 from featsvc.errors import InvalidInput, shown
 
@@ -80,13 +80,13 @@ class ListFile:
             self.format = formats.detect(head[:HEAD_BYTES], self.reading)
         rows = formats.get_format(self.format).rows(chain((head,), chunks), self.reading)
         for row in rows:
-            if isinstance(row, LeftOut):
-                self._count(row)
-            elif isinstance(row, PageEnd):
-                self.has_more = row.has_more
-            else:
+            if isinstance(row, (ImportRow, BadRow)):
                 self.rows_read += 1
                 yield row
+            elif isinstance(row, LeftOut):
+                self._count(row)
+            else:
+                self.has_more = row.has_more
 
     def _count(self, left_out: LeftOut) -> None:
         """Count what is not kept. Names of kinds are the list's own, so they may be anything."""

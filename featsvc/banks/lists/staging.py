@@ -90,17 +90,21 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
     while chunk := list(islice(numbered, _BATCH_ROWS)):
         check()
         batch: list[StagedRow] = []
-        for number, read in chunk:
-            row: ImportRow | BadRow | list[StagedRow] = read
-            if isinstance(read, ImportRow) and (not bad_count or options.skip_bad):
-                row = _staged(stager, number, read)
-            if isinstance(row, BadRow):
-                bad_count += 1
-                bad.append(row)
-                file.reject(row)
-            elif isinstance(row, list):
-                batch += row
-                unstable += read.unstable_signals if isinstance(read, ImportRow) else 0
+        for number, row in chunk:
+            if isinstance(row, ImportRow):
+                if bad_count and not options.skip_bad:
+                    continue
+                try:
+                    batch += stager.rows(number, row)
+                    unstable += row.unstable_signals
+                    continue
+                except InvalidInput as exc:
+                    rejected = bad_row(row.line, exc.field, str(exc), "")
+            else:
+                rejected = row
+            bad_count += 1
+            bad.append(rejected)
+            file.reject(rejected)
         del bad[MAX_BAD_ROWS_KEPT:]
         stager.trim()
         good = (row for _, row in chunk if not isinstance(row, BadRow))
@@ -120,13 +124,6 @@ def stage(connection: Connection, file: ListFile, options: ImportOptions) -> Sta
         source_count=len(sources),
     )
     return StagedRows(summary, stager)
-
-
-def _staged(stager: Stager, number: int, row: ImportRow) -> list[StagedRow] | BadRow:
-    try:
-        return stager.rows(number, row)
-    except InvalidInput as exc:
-        return bad_row(row.line, exc.field, str(exc), "")
 
 
 def stage_rows(connection: Connection, rows: Iterable[ImportRow]) -> StagedRows:
