@@ -21,9 +21,9 @@ from bench.compare import Compare, Side, peer
 from bench.size import pick
 from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.times import from_us
+from featsvc.matching.building import build_part
 from featsvc.matching.engines import MultiIndexEngine, build_engine
 from featsvc.matching.layers import Layers
-from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import ALGORITHMS, get_algorithm

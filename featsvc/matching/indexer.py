@@ -24,7 +24,7 @@ from featsvc.banks.sql.times import to_us
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict, FeatsvcError
-from featsvc.matching.parts import build_part
+from featsvc.matching.building import build_part
 from featsvc.matching.segments import (
     collect,
     published,

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.stored import SignalRow
+from featsvc.matching.building import build_part
 from featsvc.matching.holdings import PartHoldings, groups_of_rows
 from featsvc.matching.part_search import PartView
-from featsvc.matching.parts import Part, build_part
+from featsvc.matching.parts import Part
 from featsvc.matching.segments import Segment
 from featsvc.matching.set_aside import SetAside, SetAsideColumns, summed
 from featsvc.matching.snapshot import AlgorithmStatus

@@ -20,9 +20,9 @@ from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict
 from featsvc.matching import follower as follower_module
 from featsvc.matching import indexer as indexer_module
+from featsvc.matching.building import build_part
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer, has_indexer
-from featsvc.matching.parts import build_part
 from featsvc.matching.segments import collect, newest_segment, published, write_segment
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from featsvc.errors import DataCorrupt
 from featsvc.matching import segments
+from featsvc.matching.building import build_part
 from featsvc.matching.engines import build_engine
 from featsvc.matching.hits import Arrays, Engine, RawHits
-from featsvc.matching.parts import Part, build_part
+from featsvc.matching.parts import Part
 from featsvc.matching.segments import (
     OtherFormatError,
     collect,

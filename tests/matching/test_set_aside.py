@@ -19,10 +19,10 @@ from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import EntrySignal
 from featsvc.banks.store import BankStore
 from featsvc.matching import follower as follower_module
+from featsvc.matching.building import build_part
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.matches import MatchOptions
-from featsvc.matching.parts import build_part
 from featsvc.matching.scope import ScopeQuery, SearchScope
 from featsvc.matching.set_aside import (
     BAD_VALUE,

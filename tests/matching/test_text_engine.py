@@ -14,12 +14,12 @@ from featsvc.banks.records import NO_CONTEXT
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.errors import TimedOut
+from featsvc.matching.building import build_part
 from featsvc.matching.engines import build_engine, open_engine
 from featsvc.matching.follower import Follower
 from featsvc.matching.hits import TooManyHits
 from featsvc.matching.indexer import Indexer
 from featsvc.matching.layers import Layers
-from featsvc.matching.parts import build_part
 from featsvc.matching.segments import open_segment, write_segment
 from featsvc.matching.text_engine import MinHashEngine
 from featsvc.matching.values import RaggedArray
