@@ -18,6 +18,7 @@ BEHAVIOURS = {
     "accounts/test_oracle.py": "all values against an independent implementation",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
+    "banks/test_concurrent.py": "many writers at once, on both databases",
     "banks/test_expired.py": "expired entries, from lists to exports",
     "banks/test_interrupted_calls.py": "callers that leave: every method of BankService",
     "banks/test_kill.py": "a large change is whole or absent after any kill",

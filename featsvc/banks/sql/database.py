@@ -36,6 +36,8 @@ MAX_CONNECTIONS = 22
 _BUSY_TIMEOUT_MS = 30_000
 _POOLED_CONNECTIONS = 5
 _POOL_TIMEOUT_S = 30
+_KEPT_WAL_BYTES = 64 * 2**20
+"""A longer log, that of a long transaction, is cut to this size when it begins anew."""
 # Waits for a lock or a connection are cut, to look whether the caller still waits.
 _SLICE_MS = 100
 _SQLITE_BUSY = 5
@@ -341,6 +343,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
         "synchronous=FULL",
         "foreign_keys=ON",
         "temp_store=FILE",
+        f"journal_size_limit={_KEPT_WAL_BYTES}",
     ):
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA {pragma}")
