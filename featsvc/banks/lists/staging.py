@@ -6,8 +6,8 @@ ends with the plan.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
@@ -26,6 +26,7 @@ from featsvc.banks.results import (
     ImportOptions,
     ImportSummary,
 )
+from featsvc.banks.sql.database import temporary_tables
 from featsvc.banks.sql.schema import (
     cancelled_identities,
     import_details,
@@ -55,21 +56,9 @@ _TABLES = (
 _NEVER_MATCHED = frozenset(a.name for a in ALGORITHMS.values() if not a.matched)
 
 
-@contextmanager
-def staging_table(connection: Connection) -> Iterator[None]:
+def staging_table(connection: Connection) -> AbstractContextManager[None]:
     """Create the temporary tables, and drop them at the end."""
-    with connection.begin():
-        for table in _TABLES:
-            table.drop(connection, checkfirst=True)
-            table.create(connection)
-    try:
-        yield
-    finally:
-        # A dead connection takes its temporary tables with it.
-        if not connection.invalidated and not connection.closed:
-            with connection.begin():
-                for table in _TABLES:
-                    table.drop(connection)
+    return temporary_tables(connection, _TABLES)
 
 
 @dataclass(frozen=True, slots=True)

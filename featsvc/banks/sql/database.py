@@ -7,11 +7,11 @@ This module hides most differences between the two. A database that does not ans
 import fcntl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, RootTransaction, create_engine, event, select, text
+from sqlalchemy import Connection, RootTransaction, Table, create_engine, event, select, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -327,6 +327,23 @@ class Database:
                 migrations.upgrade(connection)
             if self.is_sqlite:
                 _pragma(connection, "foreign_keys=ON")
+
+
+@contextmanager
+def temporary_tables(connection: Connection, tables: Sequence[Table]) -> Iterator[None]:
+    """Create temporary tables of a connection of `session`, and drop them at the end."""
+    with connection.begin():
+        for table in tables:
+            table.drop(connection, checkfirst=True)
+            table.create(connection)
+    try:
+        yield
+    finally:
+        # A dead connection takes its temporary tables with it.
+        if not connection.invalidated and not connection.closed:
+            with connection.begin():
+                for table in tables:
+                    table.drop(connection)
 
 
 def lock_head(connection: Connection) -> None:

@@ -14,8 +14,8 @@ before the next large change starts.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
-from featsvc.banks.sql.database import Database, lock_head
+from featsvc.banks.sql.database import Database, lock_head, temporary_tables
 from featsvc.banks.sql.decisions import has_decisions
 from featsvc.banks.sql.schema import (
     decisions,
@@ -276,21 +276,9 @@ class ChangePlan(ABC):
         _delete_versions(connection, list(connection.scalars(select(table.version).where(written))))
 
 
-@contextmanager
-def planning_tables(connection: Connection) -> Iterator[None]:
+def planning_tables(connection: Connection) -> AbstractContextManager[None]:
     """Create the temporary tables of a plan, and drop them at the end."""
-    with connection.begin():
-        for table in _TABLES:
-            table.drop(connection, checkfirst=True)
-            table.create(connection)
-    try:
-        yield
-    finally:
-        # A dead connection takes its temporary tables with it.
-        if not connection.invalidated and not connection.closed:
-            with connection.begin():
-                for table in _TABLES:
-                    table.drop(connection)
+    return temporary_tables(connection, _TABLES)
 
 
 def apply_change(
