@@ -42,7 +42,7 @@ lint: $(STAMP) ## spelling, style, stubs, contract, import rules, types, Dockerf
 	$(BIN)/hadolint Dockerfile
 
 test: lint ## lint, then all tests, with real stores and a real server
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## every package without its slow tests, for the daily loop: under a minute
 	$(BIN)/pytest -q -m 'not slow'

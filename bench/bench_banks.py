@@ -54,7 +54,13 @@ class Kind(NamedTuple):
         return f"{self.format}, held by another bank" if self.held else self.format
 
 
-KINDS = (Kind("csv", False), Kind("csv", True), Kind("pdq-text", False), Kind("pdq-text", True))
+KINDS = (
+    Kind("csv", False),
+    Kind("csv", True),
+    Kind("pdq-text", False),
+    Kind("pdq-text", True),
+    Kind("jsonl", False),
+)
 
 
 def write_lists(folder: Path, rows: int) -> dict[str, Path]:
@@ -236,13 +242,6 @@ def bench_banks_import(
             lambda: load_into_index(lists["pdq-text"])
         )
     measure(compare, kind.title, imports, lambda: imports.time(path, held=kind.held), peers)
-
-
-def bench_banks_import_jsonl(compare: Compare, tmp_path: Path, lists: dict[str, Path]) -> None:
-    """Import JSON Lines into an empty bank on SQLite."""
-    path, imports = lists["jsonl"], Imports(tmp_path)
-    bare = BareSQLite(tmp_path, imports, path, held=False)
-    measure(compare, "jsonl", imports, lambda: imports.time(path), {"bare": bare.time})
 
 
 def bench_banks_import_postgresql(

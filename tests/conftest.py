@@ -11,6 +11,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 INTEGRATION = Path(__file__).with_name("integration")
+LONG = (INTEGRATION, INTEGRATION.parent)
+"""Folders of tests that start services, or compile."""
 
 
 def pytest_sessionstart() -> None:
@@ -20,7 +22,11 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a service or PostgreSQL as slow; other tests are marked one by one."""
+    """Mark what starts a service or PostgreSQL as slow; other tests are marked one by one.
+
+    Files that take long come first: no worker of xdist is left with one at the end.
+    """
+    items.sort(key=lambda item: item.path.parent not in LONG)
     for item in items:
         names = {*getattr(item, "fixturenames", ())}
         if hasattr(item, "callspec"):

@@ -159,7 +159,7 @@ class Model:
             known.note,
             known.expire_time,
         )
-        self.store.add_entries("b", [row])
+        self.store.add_entries("b", [row], allow_replaced=True)
         known = replace(known, quarantined=bool(before and before.quarantined))
         self.note(replace(self.now, entries={**self.now.entries, name: known}))
 

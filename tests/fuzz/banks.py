@@ -161,10 +161,11 @@ class Banks:
 
     def _add(self) -> None:
         rows = [self._row() for _ in range(self.rng.randint(1, 8))]
-        self.store.add_entries(self._bank(), rows)
+        self.store.add_entries(self._bank(), rows, allow_replaced=True)
 
     def _add_many(self) -> None:
-        self.store.add_entries(self._bank(), [self._row() for _ in range(60)])
+        rows = [self._row() for _ in range(60)]
+        self.store.add_entries(self._bank(), rows, allow_replaced=True)
 
     def _entries_of(self, bank: str) -> list[int]:
         rows = [row for rows in self.newest.rows.values() for row in rows if row.bank_id == bank]

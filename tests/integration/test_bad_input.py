@@ -77,7 +77,8 @@ def test_random_bytes_are_an_outcome_and_matched_by_byte_hashes(client: Client) 
         response = client.screening.Screen(screen_request(bytes(range(256)) * 40))
     assert response.content_outcome == types_pb2.OUTCOME_UNSUPPORTED_MEDIA
     assert response.content_outcome_reason
-    assert {s.algorithm for s in response.signals} == {"md5", "sha256"}
+    # Other tests have banks in this service, which may hold more.
+    assert {s.algorithm for s in response.signals} >= {"md5", "sha256"}
 
 
 def test_content_over_the_limit_is_refused(client: Client) -> None:
