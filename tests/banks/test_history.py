@@ -47,10 +47,15 @@ class Known:
 
 @dataclass(frozen=True)
 class State:
-    """The bank after a revision; no settings: there is no bank yet."""
+    """The bank after a revision; no settings: there is no bank yet.
+
+    `withdrawn` and `quarantined` are what is decided, also about entries that are not there.
+    """
 
     settings: BankSettings | None = None
     entries: Mapping[str, Known] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
+    quarantined: frozenset[str] = frozenset()
 
 
 knowns = st.builds(
@@ -148,7 +153,6 @@ class Model:
         self.note(replace(self.now, settings=replace(self.now.settings, **given)))
 
     def add(self, name: str, known: Known) -> None:
-        before = self.now.entries.get(name)
         row = ImportRow(
             0,
             (pdq(known.number),),
@@ -160,8 +164,9 @@ class Model:
             known.expire_time,
         )
         self.store.add_entries("b", [row], allow_replaced=True)
-        known = replace(known, quarantined=bool(before and before.quarantined))
-        self.note(replace(self.now, entries={**self.now.entries, name: known}))
+        known = replace(known, quarantined=name in self.now.quarantined)
+        entries = {**self.now.entries, name: known}
+        self.note(replace(self.now, entries=entries, withdrawn=self.now.withdrawn - {name}))
 
     def withdraw(self, name: str) -> None:
         if name not in self.now.entries:
@@ -170,14 +175,18 @@ class Model:
             return
         self.store.withdraw_entries("b", (), [name])
         left = {n: known for n, known in self.now.entries.items() if n != name}
-        self.note(replace(self.now, entries=left))
+        self.note(replace(self.now, entries=left, withdrawn=self.now.withdrawn | {name}))
 
     def quarantine(self, name: str, release: bool) -> None:
         if name in self.now.entries:
             page = self.store.list_entries("b", EntryFilter(external_id=name))
             self.store.quarantine_entries("b", [page.entries[0].id], release=release)
             known = replace(self.now.entries[name], quarantined=not release)
-            self.note(replace(self.now, entries={**self.now.entries, name: known}))
+            entries = {**self.now.entries, name: known}
+            quarantined = self.now.quarantined | {name}
+            if release:
+                quarantined -= {name}
+            self.note(replace(self.now, entries=entries, quarantined=quarantined))
 
     def rollback(self, index: int) -> None:
         index %= len(self.states)
