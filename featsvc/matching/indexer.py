@@ -7,6 +7,7 @@ A lock ensures that each folder has one indexer, which may be killed and restart
 
 import argparse
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -96,7 +97,8 @@ class Indexer:
 
     def _build(self, view: StoreView) -> Path:
         started = time.perf_counter()
-        part = build_part(view.live_signals(), dimensions=view.vector_dimensions())
+        with _no_garbage_collection():
+            part = build_part(view.live_signals(), dimensions=view.vector_dimensions())
         committed = view.head.commit_time
         path = write_segment(
             self.folder, part, view.head.revision, to_us(committed) if committed else 0
@@ -117,6 +119,16 @@ class Indexer:
         log = view.revisions_since(newest)
         changed = sum(r.added_entries + r.changed_entries + r.withdrawn_entries for r in log)
         return changed >= max(self._compact_entries, entries // 16)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Rows form no cycles, and to look at them again and again takes as long as to read them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _commit_time_us(view: StoreView, revision: int) -> int | None:
