@@ -320,10 +320,14 @@ NO_CONTEXT = ChangeContext()
 
 @dataclass(frozen=True, slots=True)
 class StoreHead:
-    """The newest committed revision and its commit time; 0 and None for an empty store."""
+    """The newest committed revision and its commit time; 0 and None for an empty store.
+
+    `store_id` tells stores apart. A restored backup keeps it: its history has other times.
+    """
 
     revision: int
     commit_time: datetime | None
+    store_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The tables, the same on SQLite and PostgreSQL.
 
-    head            one row: newest revision, its commit time and change, next free version number.
-                    Every writer locks it first, so revisions are gapless and commit in order.
+    head            one row: newest revision, its commit time and change, next free version number,
+                    and the store's identity, a random number made with the tables. Every writer
+                    locks it first, so revisions are gapless and commit in order.
     pending_change  at most one row: the large change that is being written in pieces
     banks           settings and live counts; a deleted bank stays, with a removed_revision
     entries         one row per VERSION of an entry: live after change c where
@@ -75,8 +76,18 @@ _Key = BigInteger().with_variant(Integer(), "sqlite")
 # Longer for the ids of models. SQLite ignores lengths, and would copy the table to change one.
 _Algorithm = String(32).with_variant(String(80), "postgresql")
 
-# Ordered by bytes, as on SQLite: PostgreSQL's other collations have no ranges by prefix.
-_Identity = String().with_variant(String(collation="C"), "postgresql")
+
+
+def _key_text(length: int | None = None) -> String:
+    """Return the type of text that is a key.
+
+    Ordered by bytes, as on SQLite: PostgreSQL's other collations have no ranges by prefix, and
+    change with its operating system, which leaves indexes in another order.
+    """
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+_Identity = _key_text()
 
 
 def _partial(condition: str) -> dict[str, Any]:
@@ -95,6 +106,7 @@ head = Table(
     Column("commit_time", BigInteger, nullable=False),
     Column("next_version", BigInteger, nullable=False),
     Column("change", BigInteger, nullable=False, server_default=text("0")),
+    Column("store_id", String(32), nullable=False, server_default=text("''")),
 )
 
 pending_change = Table(
@@ -109,7 +121,7 @@ banks = Table(
     "banks",
     metadata,
     Column("key", _Key, primary_key=True, autoincrement=True),
-    Column("id", String(64), nullable=False),
+    Column("id", _key_text(64), nullable=False),
     Column("display_name", String, nullable=False),
     Column("description", String, nullable=False),
     Column("mode", String(16), nullable=False),
@@ -273,7 +285,7 @@ Index("entry_signals_value", value_prefix(entry_signals.c.value))
 vector_models = Table(
     "vector_models",
     metadata,
-    Column("model", String(80), primary_key=True),
+    Column("model", _key_text(80), primary_key=True),
     Column("dimensions", Integer, nullable=False),
 )
 
@@ -282,7 +294,7 @@ revisions = Table(
     metadata,
     Column("revision", _Key, primary_key=True, autoincrement=False),
     Column("commit_time", BigInteger, nullable=False),
-    Column("bank_id", String(64), nullable=False),
+    Column("bank_id", _key_text(64), nullable=False),
     Column("action", String(16), nullable=False),
     Column("actor", String, nullable=False),
     Column("reason", String, nullable=False),
@@ -301,7 +313,7 @@ revisions = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("id", String(128), primary_key=True),
+    Column("id", _key_text(128), primary_key=True),
     Column("method", String(32), nullable=False),
     Column("target", String, nullable=False),
     Column("answer", String, nullable=False),
@@ -315,7 +327,7 @@ match_counts = Table(
     metadata,
     Column("bank_key", _Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
     Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("mode", String(16), primary_key=True),
+    Column("mode", _key_text(16), primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("matches", BigInteger, nullable=False),
     sqlite_with_rowid=False,

@@ -332,7 +332,8 @@ def first_version_after(connection: Connection, revision: int) -> int:
 
 def read_head(connection: Connection) -> StoreHead:
     row = connection.execute(select(head)).one()
-    return StoreHead(row.revision, from_us(row.commit_time) if row.revision else None)
+    committed = from_us(row.commit_time) if row.revision else None
+    return StoreHead(row.revision, committed, row.store_id)
 
 
 def check_revision(revision: int, newest: int, field: str) -> int:
