@@ -30,7 +30,8 @@ from featsvc.banks.sql.stopping import interruptible
 from featsvc.errors import ConfigInvalid, InvalidInput
 
 MAX_CONNECTIONS = 22
-"""One for each thread of a worker: 12 calls, 8 imports and exports, the follower, the counts."""
+"""One for each thread of a worker: 6 reads, 6 changes, 8 imports and exports, the follower,
+the counts."""
 _POOLED_CONNECTIONS = 5
 _POOL_TIMEOUT_S = 30
 # The wait for a connection is cut, to look whether the caller still waits.
@@ -76,7 +77,8 @@ class Database:
             event.listen(self._engine, "connect", sqlite.prepare)
             event.listen(self._engine, "begin", sqlite.begin)
         else:
-            event.listen(self._engine, "connect", postgresql.Sessions().prepare)
+            # First of all: SQLAlchemy itself asks the first connection for what it needs to know.
+            event.listen(self._engine, "connect", postgresql.Sessions().prepare, insert=True)
         self._names_schema = "search_path" in str(parsed.query.get("options", ""))
         self._ready = False
         self._was_ready = False

@@ -84,6 +84,8 @@ class Sessions:
         """Set up the session of a new connection."""
         nonce = uuid.uuid4().hex
         record.info["session"] = nonce
+        # Without a transaction, in which the server may not let it be idle yet.
+        connection.autocommit = True
         cursor = connection.cursor()
         if not self._search_path:
             cursor.execute("SELECT quote_ident(current_schema())")
@@ -97,7 +99,7 @@ class Sessions:
         cursor.execute(_SET, (list(pinned), list(pinned.values())))
         cursor.execute(_SET_DURABLE)
         cursor.close()
-        connection.commit()
+        connection.autocommit = False
 
 
 def begin(connection: Connection, limits: Limits, *, also: str = "NULL") -> object:
@@ -136,7 +138,10 @@ def _check_pooler(engine: Engine, connection: Connection) -> None:
     """Raises Unavailable if the session of the connection goes to others between transactions."""
     with ExitStack() as others:
         for _ in range(_PROBES):
-            begin(others.enter_context(engine.connect()), READ)
+            # Each is new to the pooler, and ends its transaction: the pool may have one session.
+            other = others.enter_context(engine.connect())
+            with other.begin():
+                begin(other, READ)
             with connection.begin():
                 begin(connection, READ)
 
