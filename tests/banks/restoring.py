@@ -2,7 +2,7 @@
 
 import importlib
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +63,16 @@ class Loader:
                 connection.execute(sa.delete(_TABLES[name]))
                 if rows.get(name):
                     connection.execute(sa.insert(_TABLES[name]), rows[name])
+
+
+def subsets(names: Sequence[str]) -> list[frozenset[str]]:
+    """Return all subsets, each differing from the next in one name; the last has all."""
+    chosen = [
+        frozenset(name for bit, name in enumerate(names) if (n ^ n >> 1) >> bit & 1)
+        for n in range(1 << len(names))
+    ]
+    whole = chosen.index(frozenset(names)) + 1
+    return chosen[whole:] + chosen[:whole]
 
 
 class Live(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
@@ -29,7 +28,7 @@ from tests.banks.restoring import (
     restore,
     rows_of_store,
 )
-from tests.matching.rows import list_of, value
+from tests.matching.rows import list_of
 from tests.matching.test_restoring import Answer, add, answers, expected, head
 from tests.patience import until
 
