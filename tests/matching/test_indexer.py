@@ -127,6 +127,43 @@ def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Pat
         follower.stop()
 
 
+@pytest.mark.parametrize("store_id", ["", "0" * 32], ids=["older build", "another store"])
+def test_a_segment_without_the_identity_of_the_store_is_built_again(
+    bank: BankStore, folder: Path, store_id: str
+) -> None:
+    load(bank, range(20))
+    ours = bank.head()
+    part = build_part([row(1, 77)])
+    theirs = write_segment(folder, part, replaced(ours, store_id=store_id))
+    indexer = Indexer(bank, folder, compact_entries=10)
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(80)) == set(range(20))
+        (built,) = [p for _ in range(4) if (p := indexer.build_if_outdated())]
+        assert built != theirs
+        until(lambda: follower.status().algorithms[0].segment_revision == ours.revision)
+        assert held(follower.snapshot, range(80)) == set(range(20))
+        collect(folder)
+        assert published(folder) == [built]
+    finally:
+        follower.stop()
+
+
+def test_a_segment_that_lacks_entries_is_not_served(
+    bank: BankStore, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one that an older build made of a half-restored store."""
+    load(bank, range(5))
+    bad = write_segment(folder, build_part([row(1, 0)]), bank.head())
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(9)) == set(range(5))
+        assert follower.status().algorithms[0].segment_revision == 0
+        assert f"segment {bad.name} is not what the banks count" in caplog.text
+    finally:
+        follower.stop()
+
+
 @pytest.mark.parametrize("same_number", [False, True], ids=["older", "same revision"])
 def test_a_restored_backup_is_indexed_once(tmp_path: Path, folder: Path, same_number: bool) -> None:
     """A restored backup has fewer revisions, or other changes under the same number."""

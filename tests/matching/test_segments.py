@@ -265,3 +265,13 @@ def test_a_segment_with_another_version_of_an_algorithm_is_not_opened(tmp_path: 
     newest = newest_segment(published(tmp_path))
     assert newest is not None
     assert newest.path == path
+
+
+def test_a_segment_without_an_identity_opens(tmp_path: Path) -> None:
+    """As before identities were written; builds of that time skip what they do not know."""
+    path = write_segment(tmp_path, made(5), head_at(7, 1, "a store"))
+    assert open_segment(path).head.store_id == "a store"
+    relabel(path, ',"store_id":"a store"', "")
+    assert open_segment(path).head == head_at(7, 1)
+    relabel(path, '"revision":7', '"later":[1],"revision":7')
+    assert open_segment(path).head == head_at(7, 1)
