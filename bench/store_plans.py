@@ -75,7 +75,9 @@ def columns_of(server: PostgresServer, size: int) -> list[Column]:
             if state == "analysed":
                 run(url, "ANALYZE")
             columns.append(measure_all(store, other, state, size))
-            if state == "unanalysed" and run(url, "SELECT 1 FROM pg_stats WHERE tablename = 'entries'"):
+            if state == "unanalysed" and run(
+                url, "SELECT 1 FROM pg_stats WHERE tablename = 'entries'"
+            ):
                 raise SystemExit("the store was analysed meanwhile")
     store.close()
     return columns

@@ -63,9 +63,7 @@ class Operations:
     They belong together: make them in order.
     """
 
-    def __init__(
-        self, store: BankStore, bank: str, size: int, large: str, large_size: int
-    ) -> None:
+    def __init__(self, store: BankStore, bank: str, size: int, large: str, large_size: int) -> None:
         self._store, self._bank, self._size = store, bank, size
         self._large, self._large_size = large, large_size
         self._next = 0
@@ -134,7 +132,9 @@ class Operations:
         return [
             Operation("add one", add),
             Operation("withdraw by id", withdraw_for_restore),
-            Operation("withdraw by signal", lambda: store.withdraw_entries(bank, signals=signals())),
+            Operation(
+                "withdraw by signal", lambda: store.withdraw_entries(bank, signals=signals())
+            ),
             Operation(
                 "withdraw by external id",
                 lambda: store.withdraw_entries(bank, [], [f"{bank}-{number()}"]),
@@ -195,13 +195,17 @@ class Operations:
                 external_id=f"{bank}-300", show_withdrawn=True
             ),
         }
+
         def count() -> None:
             store.add_match_counts(
                 {MatchKey(bank, self._ids[i], BankMode.ENFORCE): 1 for i in range(200, 400)}
             )
 
         return [
-            *(Operation(f"find {name}", page(bank, chosen), start) for name, chosen in filters.items()),
+            *(
+                Operation(f"find {name}", page(bank, chosen), start)
+                for name, chosen in filters.items()
+            ),
             Operation(
                 "find at a revision",
                 lambda: store.list_entries(
@@ -212,10 +216,14 @@ class Operations:
             Operation("page, deep", page(large, EntryFilter()), deep(large, EntryFilter())),
             Operation("page with withdrawn", page(large, withdrawn), start),
             Operation("page with withdrawn, deep", page(large, withdrawn), deep(large, withdrawn)),
-            Operation("page of a source, deep", page(large, EntryFilter(source="s1")), deep(large, EntryFilter(source="s1"))),
+            Operation(
+                "page of a source, deep",
+                page(large, EntryFilter(source="s1")),
+                deep(large, EntryFilter(source="s1")),
+            ),
             Operation("entry", lambda: store.get_entry(bank, self._ids[500])),
             Operation("bank", lambda: store.get_bank(bank)),
-            Operation("banks", lambda: store.list_banks()),
+            Operation("banks", store.list_banks),
             Operation("log", lambda: store.list_revisions(page_size=PAGE)),
             Operation("log of the bank", lambda: store.list_revisions(bank, page_size=PAGE)),
             Operation("diff of one", lambda: store.diff_revisions(bank, store.head().revision - 1)),
@@ -224,7 +232,9 @@ class Operations:
             Operation("overlap of the large one", lambda: store.overlap(large, bank)),
             Operation("count matches", count),
             Operation("matches", lambda: store.match_counts(bank, days=7)),
-            Operation("page of matches", lambda: store.match_count_page(bank, days=7, page_size=50)),
+            Operation(
+                "page of matches", lambda: store.match_count_page(bank, days=7, page_size=50)
+            ),
             Operation("export", lambda: exported(store, bank, "csv")),
             Operation("follow", self._follow, self._remember),
         ]

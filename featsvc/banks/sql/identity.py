@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Select, String, and_, column, literal, or_, select, values
 
 from featsvc.banks.records import EntrySignal
-from featsvc.banks.sql.schema import entries, live_entries
+from featsvc.banks.sql.schema import entries, live_in
 
 _MAX_WHOLE_BYTES = 64
 """Longer values are identified by their digest."""
@@ -53,7 +53,7 @@ def external_identity(external_id: str, source: str) -> str:
 def has_external_id(external_id: str, source: str | None = None) -> ColumnElement[bool]:
     """Select entries by external id and source: "" for entries without a source, None for all.
 
-    Together with a bank and "not removed" this is one range of the index `entries_live`.
+    This is one range of the index `entries_identity`.
     """
     if source is not None:
         return entries.c.identity == external_identity(external_id, source)
@@ -64,7 +64,7 @@ def live_of_external_ids(
     bank_key: int, external_ids: Sequence[str], source: str | None
 ) -> Select[tuple[str, int]]:
     """Select external id and version of live entries; `source` as in `has_external_id`."""
-    query = select(entries.c.external_id, entries.c.version).where(live_entries(bank_key))
+    query = select(entries.c.external_id, entries.c.version).where(live_in(bank_key))
     if source is not None:
         identities = [external_identity(external_id, source) for external_id in external_ids]
         return query.where(entries.c.identity.in_(identities))

@@ -28,6 +28,7 @@ from sqlalchemy.types import NullType
 from featsvc.banks.interruption import check
 from featsvc.banks.records import Bank, Entry, Opinion, Revision, SettingsDifference, StoreHead
 from featsvc.banks.sql.bank_settings import difference, with_setting_changes
+from featsvc.banks.sql.lookups import Columns, look_up
 from featsvc.banks.sql.schema import (
     banks,
     entries,
@@ -171,14 +172,18 @@ class StoreView:
 
     def live_signals(self) -> Iterator[SignalRow]:
         """Stream every signal of every live entry of all banks, by version."""
-        return self._signals(is_live)
+        of_version = entry_signals.c.version == entries.c.version
+        source = entries.join(banks).join(entry_signals, of_version)
+        return self._signals(is_live, source, entry_signals.c)
 
     def signals_added_since(self, revision: int) -> Iterator[SignalRow]:
         """Stream the signals of live versions that were added after `revision`, by version."""
         first = first_version_after(self.connection, revision)
         # Those of a change that is being written are above; there may be a million.
         added = and_(entries.c.version >= first, entries.c.version < next_version)
-        return self._signals(and_(added, is_live))
+        of_version = entry_signals.c.version == entries.c.version
+        source, signal = look_up(self.connection, entries.join(banks), entry_signals, of_version)
+        return self._signals(and_(added, is_live), source, signal)
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
         """Return the versions that were live at `revision` and no longer are."""
@@ -226,9 +231,10 @@ class StoreView:
     ) -> Iterator[SignalBatch]:
         """Stream the signals of this build's version of an algorithm, of matching entries."""
         signals = entry_signals.c
-        query = select(entries.c.version, signals.value).join(entry_signals)
         comparable = signals.algorithm_version == get_algorithm(algorithm).version
-        query = query.where(condition, signals.algorithm == algorithm, comparable)
+        of_version = signals.version == entries.c.version, signals.algorithm == algorithm
+        source, signal = look_up(self.connection, entries, entry_signals, *of_version, comparable)
+        query = select(entries.c.version, signal.value).select_from(source).where(condition)
         for batch in self._batches(query):
             yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
@@ -243,20 +249,21 @@ class StoreView:
     ) -> Iterator[VersionedEntry]:
         """Stream the matching versions with their numbers, by version or by id."""
         order = (entries.c.id, entries.c.version) if by_id else (entries.c.version,)
+        of_version = entry_signals.c.version == entries.c.version
+        source, signal = look_up(self.connection, entries.join(banks), entry_signals, of_version)
         query: Select[tuple[object, ...]] = (
             select(
                 entries,
                 banks.c.id.label("bank_id"),
-                entry_signals.c.algorithm,
-                entry_signals.c.value,
-                entry_signals.c.variant,
-                entry_signals.c.quality,
-                entry_signals.c.algorithm_version,
+                signal.algorithm,
+                signal.value,
+                signal.variant,
+                signal.quality,
+                signal.algorithm_version,
             )
-            .join_from(entries, banks)
-            .join_from(entries, entry_signals)
+            .select_from(source)
             .where(condition)
-            .order_by(*order, entry_signals.c.ordinal)
+            .order_by(*order, signal.ordinal)
         )
         rows = chain.from_iterable(self._batches(query))
         for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
@@ -269,7 +276,9 @@ class StoreView:
             self._revisions[change] = self.connection.scalar(found) or 0
         return self._revisions[change]
 
-    def _signals(self, condition: ColumnElement[bool]) -> Iterator[SignalRow]:
+    def _signals(
+        self, condition: ColumnElement[bool], source: FromClause, signal: Columns
+    ) -> Iterator[SignalRow]:
         query = (
             select(
                 entries.c.version,
@@ -282,15 +291,14 @@ class StoreView:
                 # As the driver returns them: SQLAlchemy would convert each value.
                 type_coerce(entries.c.quarantined, Integer),
                 entries.c.expire_time,
-                entry_signals.c.algorithm,
-                type_coerce(entry_signals.c.value, NullType),
-                entry_signals.c.variant,
-                entry_signals.c.algorithm_version,
+                signal.algorithm,
+                type_coerce(signal.value, NullType),
+                signal.variant,
+                signal.algorithm_version,
             )
-            .join_from(entries, banks)
-            .join_from(entries, entry_signals)
+            .select_from(source)
             .where(condition)
-            .order_by(entries.c.version, entry_signals.c.ordinal)
+            .order_by(entries.c.version, signal.ordinal)
         )
         for batch in self._batches(query):
             yield from map(signal_row, batch)
