@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, true
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
 
 from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import NO_FILTER, EntryFilter, Overlap
@@ -88,30 +88,32 @@ class _Matching:
         self.bank_key = bank_key
         self._filter = entry_filter
         self._revision = check_revision(entry_filter.revision, view.head.revision, "revision")
-        self._meets = _condition(view, entry_filter)
+        self._meets = _conditions(view, entry_filter)
 
     def versions(self) -> Select[tuple[int, int]]:
         """Select the versions with the ids of their entries."""
         table = entries.c
         if self._filter.decided:
             return select(table.version, table.id).where(self.looked_up())
-        # An external id is found by the index of identities.
-        by_id = not self._filter.external_id
-        bank = table.bank_key == self.bank_key if by_id else in_bank(self.bank_key)
+        bank = table.bank_key == self.bank_key
+        if self._filter.external_id:
+            # Found by its identity, which all versions of an entry share.
+            named = has_external_id(self._filter.external_id, self._filter.source or None)
+            bank = and_(in_bank(self.bank_key), named)
         if not self._filter.show_withdrawn:
-            return select(table.version, table.id).where(bank, self._holds(), self._meets)
+            return select(table.version, table.id).where(bank, self._holds(), *self._meets)
         # The newest version of each entry decides, found without looking for each one's next.
         newest = func.max(table.version)
-        return (
-            select(newest.label("version"), table.id)
-            .where(bank, self._holds())
-            .group_by(table.id)
-            .having(newest == func.max(case((self._meets, table.version))))
+        versions = (
+            select(newest.label("version"), table.id).where(bank, self._holds()).group_by(table.id)
         )
+        if not self._meets:
+            return versions
+        return versions.having(newest == func.max(case((and_(*self._meets), table.version))))
 
     def looked_up(self) -> ColumnElement[bool]:
         """Select the matching ones of some versions."""
-        conditions = [in_bank(self.bank_key), self._holds(), self._meets]
+        conditions = [in_bank(self.bank_key), self._holds(), *self._meets]
         if self._filter.decided:
             conditions.append(_newest_decided(self.bank_key))
         elif self._filter.show_withdrawn:
@@ -133,9 +135,10 @@ class _Matching:
         return live_at(self._revision) if self._filter.revision else is_live
 
 
-def _condition(view: StoreView, entry_filter: EntryFilter) -> ColumnElement[bool]:
+def _conditions(view: StoreView, entry_filter: EntryFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter says of the fields of a version."""
     table = entries.c
-    conditions: list[ColumnElement[bool]] = [true()]
+    conditions: list[ColumnElement[bool]] = []
     if entry_filter.external_id:
         conditions.append(has_external_id(entry_filter.external_id, entry_filter.source or None))
     if entry_filter.expired is not None:
@@ -149,7 +152,7 @@ def _condition(view: StoreView, entry_filter: EntryFilter) -> ColumnElement[bool
         # LIKE ignores case on one of the two databases.
         position = func.instr if view.connection.dialect.name == "sqlite" else func.strpos
         conditions.append(position(framed, framed_label) > 0)
-    return and_(*conditions)
+    return conditions
 
 
 def _newest_decided(bank_key: int) -> ColumnElement[bool]:

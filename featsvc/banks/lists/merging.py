@@ -118,7 +118,9 @@ class ImportPlan(ChangePlan):
             self._forget_touched(*conditions)
         if self.any_decisions:
             self._find_withdrawn()
-        if connection.scalar(select(exists().where(listed))):
+        # By id: the first one is a step in an index, while a bitmap would be of the whole bank.
+        first = select(entries.c.id).where(listed).order_by(entries.c.id).limit(1)
+        if conditions or connection.scalar(first) is not None:
             self._find_listed_versions(rows)
             self._plan_removals(listed, rows, and_(listed_in(self.bank_key), *conditions))
         self._overlays = self._find_overlays() if self.any_decisions else []
@@ -379,11 +381,11 @@ def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
     equal = has_signal(entry_signals, details.algorithm, details.algorithm_version, staged.value)
     signals, signal = look_up(connection, rows, entry_signals, equal)
     live = entries.c.version == signal.version, is_live
-    source, entry = look_up(connection, signals, entries, *live)
+    found, entry = look_up(connection, signals, entries, *live)
+    source, bank = look_up(connection, found, banks, banks.c.key == entry.bank_key, others)
     shared = (
-        select(row_number, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
-        .select_from(source.join(banks, banks.c.key == entry.bank_key))
-        .where(others)
+        select(row_number, func.max(case((bank.safe, 1), else_=0)).label("safe"))
+        .select_from(source)
         .group_by(row_number)
         .subquery()
     )

@@ -356,8 +356,6 @@ def _apply_in_pieces(
                 plan.revise(pending)
                 answer = record(pending)
                 connection.execute(delete(pending_change))
-            with database.read_on(connection):
-                analyze(connection, entries.name, entry_signals.name)
             return answer
         except BaseException as exc:
             if committed:
