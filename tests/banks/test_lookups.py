@@ -1,4 +1,4 @@
-"""Every operation reads what it needs, whatever PostgreSQL knows about its tables.
+"""Look-ups find what joins find, and operations read what they need, whatever PostgreSQL knows.
 
 A store that was never analysed has no statistics; after ANALYZE a new bank is in none. The plan of
 each statement that an operation executes is judged, so that a new one need not be listed.
@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, event, text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, event, select, text
 
+from featsvc.banks.results import EntryFilter
 from featsvc.banks.sql import large_changes
+from featsvc.banks.sql.lookups import look_up
+from featsvc.banks.sql.schema import banks, entries, entry_signals
 from featsvc.banks.store import BankStore
 from tests.banks.databases import PostgresServer
-from tests.banks.operations import Operations, fill
+from tests.banks.operations import Operations, fill, import_lines
 
 LARGE, OTHER, NEW = 8_000, 3_000, 1_200
 REVISIONS = 20_000
@@ -73,7 +78,8 @@ class Scan(NamedTuple):
 
     kind: str
     table: str
-    index: str
+    by: str
+    """The index."""
     condition: str
     rows: int
     repeated: bool
@@ -81,7 +87,7 @@ class Scan(NamedTuple):
     @property
     def few(self) -> bool:
         """Whether an index finds the rows by more than their bank."""
-        return bool(self.index) and bool(re.search(FEW[self.index], self.condition))
+        return bool(self.by) and bool(re.search(FEW[self.by], self.condition))
 
 
 def scans(node: dict[str, Any], *, repeated: bool = False) -> Iterator[Scan]:
@@ -109,19 +115,19 @@ def _repeats(node: dict[str, Any]) -> bool:
     The numbers of staged rows are known: they were counted.
     """
     outer = node["Plans"][0]
-    counted = not any(scan.table in STORED or scan.index in FEW for scan in scans(outer))
+    counted = not any(scan.table in STORED or scan.by in FEW for scan in scans(outer))
     return node["Node Type"] == "Nested Loop" and not (counted and outer["Plan Rows"] <= 1)
 
 
 def wrong(found: Scan, *, reads_a_bank: bool) -> bool:
     """Return whether a scan reads more than its operation needs."""
-    if found.table in STORED and not found.index:
+    if found.table in STORED and not found.by:
         return True
-    if found.index.split("_")[0] not in {name.split("_")[0] for name in STORED}:
+    if found.by.split("_")[0] not in {name.split("_")[0] for name in STORED}:
         # A staged table, analysed: whole, but not for each row of another.
         small = found.table in SMALL or found.rows <= 1
         return found.kind == "Seq Scan" and found.repeated and not small
-    return found.index in FEW and not found.few and (found.repeated or not reads_a_bank)
+    return found.by in FEW and not found.few and (found.repeated or not reads_a_bank)
 
 
 def limited(statement: str, plan: dict[str, Any]) -> bool:
@@ -148,9 +154,9 @@ def plans(store: BankStore) -> Iterator[list[tuple[str, dict[str, Any]]]]:
             cursor = connection.connection.cursor()
             one = parameters[0] if isinstance(parameters, list) else parameters
             cursor.execute("EXPLAIN (FORMAT JSON) " + statement, one)
-            (plan,) = cursor.fetchone()
+            rows = cursor.fetchall()
             cursor.close()
-            found.append((statement, plan[0]["Plan"]))
+            found.append((statement, rows[0][0][0]["Plan"]))
 
     event.listen(engine, "before_cursor_execute", explain)
     yield found
@@ -219,3 +225,52 @@ def test_operations_read_what_they_need(
             assert connection.scalar(text(known)) == 0
     store.close()
     assert not report, "\n".join(report)
+
+
+def test_a_plain_join_is_noticed(filled: str) -> None:
+    """The signals of a page of entries: without statistics PostgreSQL expects many of each."""
+    store = BankStore(filled)
+    with store.view() as view:
+        versions = list(view.connection.scalars(select(entries.c.version).limit(500)))
+        of_page = entries.c.version.in_(versions)
+        plain = select(entries.c.id, entry_signals.c.value).join_from(entries, entry_signals)
+        of_version = entry_signals.c.version == entries.c.version
+        source, signal = look_up(view.connection, entries, entry_signals, of_version)
+        looked_up = select(entries.c.id, signal.value).select_from(source)
+        with plans(store) as found:
+            joined = view.connection.execute(plain.where(of_page)).all()
+            again = view.connection.execute(looked_up.where(of_page)).all()
+    store.close()
+    assert sorted(joined) == sorted(again)
+    judged = [any(wrong(s, reads_a_bank=False) for s in scans(plan)) for _, plan in found]
+    assert judged == [True, False]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_look_ups_find_what_joins_find(store: BankStore, optional: bool) -> None:
+    """Banks beside their entries of a source: each pair once, and with `optional` lone banks."""
+
+    @settings(
+        max_examples=10,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(st.lists(st.integers(0, 2), max_size=6))
+    def pairs_are_equal(sources: list[int]) -> None:
+        name = f"b{len(store.list_banks(page_size=1000).banks)}"
+        store.create_bank(name)
+        lines = (f"pdq,{n:064x},x{n},,s{source},,\n" for n, source in enumerate(sources, 1))
+        import_lines(store, name, lines)
+        with store.view() as view:
+            of_bank = entries.c.bank_key == banks.c.key, entries.c.source == "s1"
+            source, entry = look_up(view.connection, banks, entries, *of_bank, optional=optional)
+            pairs = select(banks.c.id, entry.external_id).select_from(source)
+            found = [tuple(row) for row in view.connection.execute(pairs)]
+        expected: list[tuple[str, str | None]] = []
+        for bank in store.list_banks(page_size=1000).banks:
+            listed = store.list_entries(bank.id, EntryFilter(source="s1")).entries
+            expected += [(bank.id, entry.external_id) for entry in listed]
+            expected += [(bank.id, None)] * (optional and not listed)
+        assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+    pairs_are_equal()
