@@ -231,7 +231,7 @@ def _versions_of(
     """Return the live versions with an external id. Raises NotFound."""
     if not external_ids:
         return set()
-    query = live_of_external_ids(bank_key, external_ids, source)
+    query = live_of_external_ids(connection, bank_key, external_ids, source)
     return _find(connection, query, external_ids, "external_ids", source)
 
 
