@@ -230,7 +230,11 @@ class Operations:
             Operation("banks", store.list_banks),
             Operation("log", lambda: store.list_revisions(page_size=50)),
             Operation("log of the bank", lambda: store.list_revisions(bank, page_size=50)),
-            Operation("diff of one", lambda: store.diff_revisions(bank, store.head().revision - 1)),
+            Operation(
+                "diff of one",
+                lambda: store.diff_revisions(bank, self._revision),
+                self._withdraw_one,
+            ),
             Operation("diff of all", lambda: store.diff_revisions(bank, self._empty)),
             Operation("overlap", lambda: store.overlap(bank, large)),
             Operation("overlap of the large one", lambda: store.overlap(large, bank)),
@@ -246,25 +250,27 @@ class Operations:
     def _undo(self) -> list[Operation]:
         store, bank = self._store, self._bank
 
-        def withdraw_one() -> None:
-            self._next += 1
-            self._remember()
-            store.withdraw_entries(bank, [self._ids[30 + self._next]], until_listed=True)
+        def roll_back() -> None:
+            store.rollback_bank(bank, self._revision)
 
         return [
+            Operation("roll back one", roll_back, self._withdraw_one),
             Operation(
-                "roll back one", lambda: store.rollback_bank(bank, self._revision), withdraw_one
-            ),
-            Operation(
-                "roll back all", lambda: store.rollback_bank(bank, self._empty), repeats=False
-            ),
-            Operation(
-                "roll back the rollback",
-                lambda: store.rollback_bank(bank, store.head().revision - 1),
+                "roll back all",
+                lambda: store.rollback_bank(bank, self._empty),
+                self._remember,
                 repeats=False,
             ),
+            # The revision before that rollback.
+            Operation("roll back the rollback", roll_back, repeats=False),
             Operation("delete", lambda: store.delete_bank(bank, force=True), repeats=False),
         ]
+
+    def _withdraw_one(self) -> None:
+        self._next += 1
+        self._remember()
+        named = [self._ids[30 + self._next]]
+        self._store.withdraw_entries(self._bank, named, until_listed=True)
 
     def _remember(self) -> None:
         self._revision = self._store.head().revision
