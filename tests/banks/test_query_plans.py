@@ -29,10 +29,12 @@ WALKS = re.compile(
     r"SCAN (entries|entry_signals|live)\b"  # SQLite
     r"|(entries|live) USING (COVERING )?INDEX \w+ \(bank_key=\?\)"
     r"|Seq Scan on (entries|entry_signals)"  # PostgreSQL
-    r"|Index Cond: \(bank_key = \d+\)"
+    r"|Index Cond: \(bank_key = '?\d+('::bigint)?\)"
 )
 
-FIRST = re.compile(r"^SELECT EXISTS|^SELECT entries\.id \n(?s:.*)ORDER BY entries\.id\n LIMIT")
+FIRST = re.compile(
+    r"^SELECT EXISTS|^SELECT (entries\.id|decisions\.identity) \n(?s:.*)ORDER BY \1 ?\n LIMIT"
+)
 
 
 ROWS_ONCE = re.compile(r"SCAN (?!head|VALUES|CONSTANT)")
