@@ -30,6 +30,10 @@ Key = tuple[int, datetime | None]
 HAMMING, BYTES, VECTOR, TLSH = ("pdq", "phash"), ("md5", "sha256"), "sscd@3", "tlsh"
 ALGORITHMS = (*HAMMING, "pdq", *BYTES, VECTOR, TLSH)
 BANKS = ("a", "b", "c", "ok", "z")
+FIRST_BANKS = {
+    "a": BankSettings(),
+    "ok": BankSettings(safe=True, thresholds={"pdq": 9, VECTOR: 0.01}),
+}
 LABELS = ("l", "m", "n")
 DIMENSIONS = 6
 QUERIED = ("original", "flip_x", "flip_y", "trimmed", "unframed")
@@ -75,8 +79,8 @@ class Banks:
 
     def create(self) -> None:
         """Create the first banks."""
-        self.store.create_bank("a")
-        self.store.create_bank("ok", BankSettings(safe=True, thresholds={"pdq": 9, VECTOR: 0.01}))
+        for bank, settings in FIRST_BANKS.items():
+            self.store.create_bank(bank, settings)
         self.record()
 
     @property
@@ -120,7 +124,7 @@ class Banks:
             number ^= rng.randrange(3)
         return number.to_bytes(bits // 8)
 
-    def weights(self) -> dict[Callable[[], None], float]:
+    def weights(self) -> dict[Callable[[], int], float]:
         """Return the kinds of changes, and how often each is made."""
         return {
             self._add: 10,
@@ -139,11 +143,15 @@ class Banks:
         (change,) = self.rng.choices(list(weights), list(weights.values()))
         name = change.__name__.strip("_")
         try:
-            change()
+            self.make(change)
         except FeatsvcError as exc:
             name = f"{name} refused ({type(exc).__name__})"
         self.record()
         return name
+
+    def make(self, change: Callable[[], int]) -> None:
+        """Make a change, which returns its revision, 0 where it is not known."""
+        change()
 
     def row(self) -> ImportRow:
         rng = self.rng
@@ -166,15 +174,23 @@ class Banks:
         )
 
     def bank(self) -> str:
-        return self.rng.choice(list(self.newest.banks))
+        return self.named(self.rng.choice(list(self.newest.banks)))
 
-    def _add(self) -> None:
+    def named(self, bank: str) -> str:
+        """Return the bank that a change names."""
+        return bank
+
+    def _add(self) -> int:
         rows = [self.row() for _ in range(self.rng.randint(1, 8))]
-        self.store.add_entries(self.bank(), rows, self.context, allow_replaced=True)
+        return self._added(rows)
 
-    def _add_many(self) -> None:
+    def _added(self, rows: Sequence[ImportRow]) -> int:
+        bank = self.bank()
+        return self.store.add_entries(bank, rows, self.context, allow_replaced=True).revision
+
+    def _add_many(self) -> int:
         rows = [self.row() for _ in range(60)]
-        self.store.add_entries(self.bank(), rows, self.context, allow_replaced=True)
+        return self._added(rows)
 
     def entries_of(self, bank: str) -> list[int]:
         rows = [row for rows in self.newest.rows.values() for row in rows if row.bank_id == bank]
@@ -186,14 +202,15 @@ class Banks:
         count = min(len(entries), self.rng.choice((1, 1, 3, 10)))
         return bank, self.rng.sample(entries, count)
 
-    def _withdraw(self) -> None:
+    def _withdraw(self) -> int:
         bank, entries = self.some_entries()
-        self.store.withdraw_entries(bank, entries, context=self.context)
+        return self.store.withdraw_entries(bank, entries, context=self.context).revision
 
-    def _quarantine(self) -> None:
+    def _quarantine(self) -> int:
         bank, entries = self.some_entries()
         release = self.rng.random() < 0.4
-        self.store.quarantine_entries(bank, entries, self.context, release=release)
+        edited = self.store.quarantine_entries(bank, entries, self.context, release=release)
+        return edited.revision
 
     def settings(self) -> dict[str, object]:
         rng = self.rng
@@ -219,22 +236,25 @@ class Banks:
                 made[name] = rng.choice(choices)
         return made
 
-    def _set(self) -> None:
+    def _set(self) -> int:
         made = self.settings()
         names = self.rng.sample(sorted(made), self.rng.randint(1, 3))
         self.store.update_bank(self.bank(), {name: made[name] for name in names}, self.context)
+        return 0  # It may have these settings already.
 
-    def _create(self) -> None:
+    def _create(self) -> int:
         settings = BankSettings(**self.settings())  # type: ignore[arg-type]
-        self.store.create_bank(self.rng.choice(BANKS), settings, self.context)
+        bank = self.named(self.rng.choice(BANKS))
+        return self.store.create_bank(bank, settings, self.context).revision
 
-    def _delete(self) -> None:
-        if len(self.newest.banks) > 1:
-            self.store.delete_bank(self.bank(), self.context, force=True)
+    def _delete(self) -> int:
+        if len(self.newest.banks) == 1:
+            return 0
+        return self.store.delete_bank(self.bank(), self.context, force=True).revision
 
-    def _roll_back(self) -> None:
+    def _roll_back(self) -> int:
         revision = self.rng.randint(1, self.newest.head.revision)
-        self.store.rollback_bank(self.bank(), revision, self.context)
+        return self.store.rollback_bank(self.bank(), revision, self.context).revision
 
     def options(self) -> MatchOptions:
         """Random options; half of the requests have none."""
@@ -286,16 +306,17 @@ class SqliteBanks(Banks):
         super().__init__(rng, f"sqlite:///{self._file}")
         self.create()
 
-    def weights(self) -> dict[Callable[[], None], float]:
+    def weights(self) -> dict[Callable[[], int], float]:
         return {**super().weights(), self._back_up: 0.7, self._restore: 0.7}
 
-    def _back_up(self) -> None:
+    def _back_up(self) -> int:
         """Copy what is committed, which a copy of the file alone does not have."""
         file, copy = sqlite3.connect(self._file), sqlite3.connect(self._backup)
         with closing(file), closing(copy):
             file.backup(copy)
+        return 0
 
-    def _restore(self) -> None:
+    def _restore(self) -> int:
         """Replace the store by the backup: later revisions are other changes."""
         if self._backup.exists():
             self.store.close()
@@ -305,3 +326,4 @@ class SqliteBanks(Banks):
             for suffix in ("-wal", "-shm"):
                 Path(f"{self._file}{suffix}").unlink(missing_ok=True)
             copy.rename(self._file)
+        return 0

@@ -12,8 +12,10 @@ import argparse
 import logging
 import sys
 
+from tests.banks.databases import postgres_server
 from tests.fuzz.in_process import fuzz
 from tests.fuzz.served import fuzz_served, one_service
+from tests.fuzz.shared import fuzz_shared, one_round
 from tests.fuzz.tally import Tally
 
 
@@ -23,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, help="only this round in this process")
     parser.add_argument("--service", type=int, help="only the service of this number")
+    parser.add_argument("--shared", type=int, help="only the round of this number on PostgreSQL")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     tally = Tally()
@@ -30,9 +33,12 @@ def main() -> int:
         fuzz(arguments.seed, float("inf"), tally, rounds=iter([arguments.round]))
     elif arguments.service is not None:
         one_service(arguments.seed, arguments.service, tally)
+    elif arguments.shared is not None:
+        with postgres_server() as server:
+            one_round(arguments.seed, arguments.shared, tally, server)
     else:
-        fuzz(arguments.seed, arguments.seconds / 2, tally)
-        fuzz_served(arguments.seed, arguments.seconds / 2, tally)
+        for part in (fuzz, fuzz_served, fuzz_shared):
+            part(arguments.seed, arguments.seconds / 3, tally)
     compared = sum(number for name, number in tally.answers.items() if not name.startswith(" "))
     for title, counted in (("changes", tally.changes), ("answers", tally.answers)):
         print(title)

@@ -67,7 +67,7 @@ class Question:
     ) -> None:
         if not self._is_about(place, state, tally):
             return
-        right = expected(state, [_as_sent(self._query)], self._options, self._now_us)
+        right = expected(state, [as_sent(self._query)], self._options, self._now_us)
         tally.count(right)
         same = [convert.match_message(match) for match in right.matches]
         got = list(answer.matches), answer.truncated
@@ -81,7 +81,7 @@ class Question:
             return
         distances = batch.fractional_distances or batch.distances
         for i, value in enumerate(self._values):
-            signal = _as_sent(Signal(self._kind, value))
+            signal = as_sent(Signal(self._kind, value))
             one = expected(state, [signal], self._options, self._now_us)
             found = range(batch.offsets[i], batch.offsets[i + 1])
             got = [(_fields(batch.entries[batch.entry_index[j]]), distances[j]) for j in found]
@@ -106,7 +106,7 @@ class Question:
         return types_pb2.OUTCOME_LOW_QUALITY if right.low_quality else types_pb2.OUTCOME_OK
 
 
-def _as_sent(signal: Signal) -> Signal:
+def as_sent(signal: Signal) -> Signal:
     """Return the signal as the service reads it: vectors are normalised again."""
     kind = signal.algorithm
     if kind.kind is not Kind.VECTOR:
