@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -212,9 +212,9 @@ class Banks:
         edited = self.store.quarantine_entries(bank, entries, self.context, release=release)
         return edited.revision
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         rng = self.rng
-        made: dict[str, object] = {
+        made: dict[str, Any] = {
             "mode": rng.choice((BankMode.ENFORCE, BankMode.ENFORCE, *BankMode)),
             "safe": rng.random() < 0.3,
             "thresholds": self._thresholds(),
@@ -243,7 +243,7 @@ class Banks:
         return 0  # It may have these settings already.
 
     def _create(self) -> int:
-        settings = BankSettings(**self.settings())  # type: ignore[arg-type]
+        settings = BankSettings(**self.settings())
         bank = self.named(self.rng.choice(BANKS))
         return self.store.create_bank(bank, settings, self.context).revision
 

@@ -4,24 +4,27 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import psutil
 
 from tests.fuzz.history import History
-from tests.fuzz.site import Service, Site
+from tests.fuzz.site import Service, Site, section
 
-SETTINGS = (
-    ("standard_conforming_strings", "off"),
-    ("bytea_output", "escape"),
-    ("TimeZone", "Asia/Kathmandu"),
-    ("default_transaction_isolation", "serializable"),
-    ("client_encoding", "LATIN1"),
-    ("search_path", "elsewhere"),
-    ("statement_timeout", "50ms"),
-    ("lock_timeout", "20ms"),
-    ("idle_in_transaction_session_timeout", "50ms"),
-)
+SETTINGS = {
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+    "TimeZone": "Asia/Kathmandu",
+    "default_transaction_isolation": "serializable",
+    "client_encoding": "LATIN1",
+    "search_path": "elsewhere",
+    "statement_timeout": "50ms",
+    "lock_timeout": "20ms",
+    "idle_in_transaction_session_timeout": "50ms",
+}
+RESTORES = ("restored_whole", "restored_in_pieces", "restored_slowly")
+"""While nobody writes."""
 _NEWER_SCHEMA = "9999"
 
 
@@ -36,7 +39,10 @@ class Faults:
         """When each began and ended, in seconds of `time.monotonic`."""
 
     def choose(self, kind: str = "") -> tuple[Callable[[], str], bool]:
-        """Return a fault, which returns its name, and whether curators may work meanwhile."""
+        """Return a fault, which returns its name, and whether curators may work meanwhile.
+
+        `kind` is the name of a method, or `setting_set:` and the name of a setting, or "" for any.
+        """
         weights: dict[Callable[[], str], float] = {
             self.nothing: 3,
             self.service_killed: 1,
@@ -52,13 +58,13 @@ class Faults:
             self.dumped: 2,
             self.schema_newer: 1,
             self.restored_whole: 1,
-            self.restored_in_pieces: 1.5,
+            self.restored_in_pieces: 1,
+            self.restored_slowly: 1.5,
         }
-        if kind:
-            fault = getattr(self, kind)
-        else:
-            (fault,) = self._rng.choices(list(weights), list(weights.values()))
-        return fault, fault not in (self.restored_whole, self.restored_in_pieces)
+        name, _, self._setting = kind.partition(":")
+        (fault,) = self._rng.choices(list(weights), list(weights.values()))
+        fault = getattr(self, name) if name else fault
+        return fault, fault.__name__ not in RESTORES
 
     def heal(self) -> None:
         """End what lasts, except settings of sessions."""
@@ -150,7 +156,9 @@ class Faults:
 
     def setting_set(self) -> str:
         """Set a setting for all new sessions, or none, and end some of the old ones."""
-        name, value = self._rng.choice(SETTINGS)
+        name, value = self._rng.choice(list(SETTINGS.items()))
+        if self._setting:
+            name, value = self._setting, SETTINGS[self._setting]
         database = self._site.name
         whose = self._rng.choice((f"DATABASE {database}", f"ROLE postgres IN DATABASE {database}"))
         with self._site.admin() as connection:
@@ -180,17 +188,36 @@ class Faults:
         return "newer schema"
 
     def restored_whole(self) -> str:
-        return self._restored("restored -j 1", "--single-transaction")
+        return self._restored(
+            "restored -j 1", lambda dump: self._site.restore(dump, "--single-transaction")
+        )
 
     def restored_in_pieces(self) -> str:
-        return self._restored("restored -j 4", "--jobs=4")
+        return self._restored("restored -j 4", lambda dump: self._site.restore(dump, "--jobs=4"))
 
-    def _restored(self, name: str, *options: str) -> str:
+    def restored_slowly(self) -> str:
+        """Restore as -j 4 does with large tables: any of them may be there before another."""
+
+        def restore(dump: Path) -> None:
+            self._site.restore(dump, "--section=pre-data")
+            lines = section(dump, "data")
+            self._rng.shuffle(lines)
+            while lines:
+                self._wait(0.6)
+                number = self._rng.randint(1, len(lines))
+                self._site.load(dump, lines[:number])
+                del lines[:number]
+            self._wait(0.6)
+            self._site.load(dump, section(dump, "post-data"))
+
+        return self._restored("restored -j 4, slowly", restore)
+
+    def _restored(self, name: str, restore: Callable[[Path], None]) -> str:
         if not self._site.dumps:
             self._site.dump()
             return "dumped"
         self._site.wait_for_writers()
         self._history.catch_up()
-        self._site.restore(self._rng.choice(self._site.dumps), *options)
+        restore(self._rng.choice(self._site.dumps))
         self._history.restored()
         return name

@@ -3,7 +3,7 @@
 import importlib
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,23 +163,42 @@ class Site:
 
     def dump(self) -> None:
         path = self.folder / f"{len(self.dumps)}.dump"
-        self._run("pg_dump", "--format=custom", f"--file={path}")
+        run("pg_dump", "--format=custom", f"--file={path}", self._uri)
         self.dumps.append(path)
 
     def restore(self, dump: Path, *options: str) -> None:
-        """Restore a dump under running services."""
-        self._run("pg_restore", "--clean", "--if-exists", *options, str(dump), to="--dbname=")
+        """Restore a dump, or a part of it, under running services."""
+        run("pg_restore", "--clean", "--if-exists", *options, f"--dbname={self._uri}", str(dump))
 
-    def _run(self, tool: str, *options: str, to: str = "") -> None:
-        uri = to + self.url.replace("+psycopg", "", 1)
-        done = subprocess.run(
-            [binary(tool), *options, uri],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, f"{tool}: {done.stderr}"
+    def load(self, dump: Path, lines: Sequence[str]) -> None:
+        """Restore what these lines of the dump's contents say into tables that are there."""
+        chosen = self.folder / "chosen"
+        chosen.write_text("\n".join(lines))
+        to = f"--dbname={self._uri}"
+        run("pg_restore", "--jobs=4", f"--use-list={chosen}", to, str(dump))
+
+    @property
+    def _uri(self) -> str:
+        return self.url.replace("+psycopg", "", 1)
+
+
+def section(dump: Path, name: str) -> list[str]:
+    """Return the lines of a section of a dump's contents: pre-data, data or post-data."""
+    lines = run("pg_restore", "--list", f"--section={name}", str(dump)).splitlines()
+    return [line for line in lines if line and not line.startswith(";")]
+
+
+def run(tool: str, *arguments: str) -> str:
+    """Run a tool of PostgreSQL; return what it prints."""
+    done = subprocess.run(
+        [binary(tool), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, f"{tool}: {done.stderr}"
+    return done.stdout
 
 
 def binary(tool: str) -> Path:

@@ -18,6 +18,7 @@ from featsvc.banks.sql.schema import LABEL_SEPARATOR
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
+from featsvc.signals.variants import DEFAULT_QUERY_VARIANTS
 from featsvc.signals.vectors import vector_of
 from tests.fuzz.banks import BANKS, FIRST_BANKS, VECTOR, Banks
 from tests.fuzz.expected import State
@@ -254,6 +255,8 @@ class Curator:
 
         def check(step: Step) -> bool:
             is_new = bank not in step.old.banks and not step.after
+            # A new bank that names no variants has the default ones.
+            settings["query_variants"] = settings["query_variants"] or DEFAULT_QUERY_VARIANTS
             return is_new and has_settings(step.new.banks[bank], settings)
 
         change = self._journal.ask("create", bank, check)
@@ -308,9 +311,12 @@ def holds_new(rows: Sequence[ImportRow]) -> Check:
     return check
 
 
-def has_settings(bank: Bank, settings: Mapping[str, object]) -> bool:
-    """Return whether a bank has these settings."""
-    return all(getattr(bank, name) == value for name, value in settings.items())
+def has_settings(bank: Bank, settings: Mapping[str, Any]) -> bool:
+    """Return whether a bank has these settings; the order of variants is the store's."""
+    made = {name: getattr(bank, name) for name in settings}
+    variants = made.pop("query_variants"), settings["query_variants"]
+    others = {name: value for name, value in settings.items() if name in made}
+    return made == others and sorted(variants[0]) == sorted(variants[1])
 
 
 def _content(row: ImportRow) -> Content:
