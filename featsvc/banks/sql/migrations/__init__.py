@@ -9,12 +9,12 @@ from featsvc.errors import DataCorrupt
 HEAD = "0009"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
-_REVISION = "SELECT version_num FROM alembic_version"
+REVISION = "SELECT version_num FROM alembic_version"
 
 
 def stored(connection: Connection) -> str:
     """Return the schema's revision. Raises the driver's error where there is no table of it."""
-    return str(connection.exec_driver_sql(_REVISION).scalar() or "")
+    return str(connection.exec_driver_sql(REVISION).scalar() or "")
 
 
 def current(connection: Connection) -> str:
