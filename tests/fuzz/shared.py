@@ -120,7 +120,7 @@ class _Round:
                 for writer in self._rng.sample(self._writers, self._rng.choice((2, 3)))
             ]
         answered = self._asked_during(jobs)
-        self._site.start()
+        self._site.restart()
         self._history.catch_up()
         while self._faults.newer_schemas:
             self._journal.check_refused(*self._faults.newer_schemas.pop())

@@ -117,6 +117,14 @@ class Site:
         for service in self.services:
             service.start()
 
+    def restart(self) -> None:
+        """Start what was killed. No service starts where the search path has no schema."""
+        if any(service.running is None for service in self.services):
+            with self.admin() as connection:
+                connection.execute(f"ALTER DATABASE {self.name} RESET search_path")
+                connection.execute(f"ALTER ROLE postgres IN DATABASE {self.name} RESET search_path")
+        self.start()
+
     def close(self) -> None:
         """Stop the services and drop the database."""
         self.relay.thaw()

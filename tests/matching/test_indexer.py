@@ -27,7 +27,7 @@ from featsvc.matching.segments import collect, newest_segment, published, write_
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
-from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
+from tests.matching.rows import EXACTLY, MODEL, head_at, held, list_of, list_of_both, row, vector
 from tests.patience import PATIENCE_S, until
 
 KILLS = int(os.environ.get("TEST_INDEXER_KILLS", "40"))
@@ -118,7 +118,7 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
 
 def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Path) -> None:
     revision = load(bank, range(5))
-    write_segment(folder, build_part([row(1, 77)]), revision, 12345)
+    write_segment(folder, build_part([row(1, 77)]), head_at(revision, 12345))
     follower = follow(bank, folder)
     try:
         assert held(follower.snapshot, range(80)) == set(range(5))
@@ -287,7 +287,7 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
         process.terminate()
         code = process.wait(PATIENCE_S)
     assert code == 0
-    newest = newest_segment(folder)
+    newest = newest_segment(published(folder))
     assert newest is not None
     assert newest.revision == 2
     store.close()

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.records import ChangeContext
+from featsvc.banks.sql.consistency import check_tables
 from featsvc.banks.sql.schema import (
     banks,
     entries,
@@ -85,7 +86,8 @@ class PendingRevision:
     def begin(
         cls, connection: Connection, bank_id: str, action: str, context: ChangeContext
     ) -> "PendingRevision":
-        row = connection.execute(select(head)).one()
+        """Raises Unavailable for a store that is half restored."""
+        row = check_tables(connection)
         # Never before the last revision, even if the clock was set back: readers order by time.
         now = max(now_us(), row.commit_time)
         return cls(

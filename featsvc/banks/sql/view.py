@@ -28,6 +28,8 @@ from sqlalchemy.types import NullType
 from featsvc.banks.interruption import check
 from featsvc.banks.records import Bank, Entry, Opinion, Revision, SettingsDifference, StoreHead
 from featsvc.banks.sql.bank_settings import difference, with_setting_changes
+from featsvc.banks.sql.consistency import check_tables
+from featsvc.banks.sql.failures import unavailable
 from featsvc.banks.sql.schema import (
     banks,
     entries,
@@ -72,6 +74,18 @@ class VersionedEntry(NamedTuple):
     entry: Entry
 
 
+class ChangedSince(NamedTuple):
+    """What changed after a revision, by the log.
+
+    `first_time` is the commit time of the first change, None where there is none. `read` counts
+    entries that a reader adds, `entries` those that it withdraws, too.
+    """
+
+    first_time: datetime | None
+    read: int
+    entries: int
+
+
 class StoreView:
     """A view of the store at one revision; valid inside the `with` of `BankStore.view` only."""
 
@@ -81,6 +95,15 @@ class StoreView:
         self.head = read_head(connection)
         self._revisions: dict[int, int] = {}
         """Change -> revision, 0 for none."""
+
+    def check_tables(self) -> None:
+        """Raises Unavailable for a store that is half restored."""
+        check_tables(self.connection)
+
+    def entry_count(self) -> int:
+        """Return the number of live entries of all banks, as the banks count them."""
+        counted = select(func.coalesce(func.sum(banks.c.entry_count), 0)).where(is_live_bank)
+        return int(self.connection.scalar(counted) or 0)
 
     def banks(self) -> tuple[Bank, ...]:
         """Return all banks, by id."""
@@ -201,6 +224,27 @@ class StoreView:
             select(revisions.c.commit_time).where(revisions.c.revision == revision)
         )
         return None if time_us is None else from_us(time_us)
+
+    def was_at(self, past: StoreHead) -> bool:
+        """Return whether the store has been at this head.
+
+        It has not if it is another store, or a restored backup with other changes since.
+        """
+        if past.store_id != self.head.store_id:
+            return False
+        return self.commit_time_of(past.revision) == past.commit_time
+
+    def changed_since(self, revision: int) -> ChangedSince:
+        """Return how much changed after `revision`: one row, whatever the length of the log."""
+        log = revisions.c
+        read = func.coalesce(func.sum(log.added_entries + log.changed_entries), 0)
+        withdrawn = func.coalesce(func.sum(log.withdrawn_entries), 0)
+        first_us, added, gone = self.connection.execute(
+            select(func.min(log.commit_time), read, withdrawn).where(log.revision > revision)
+        ).one()
+        # PostgreSQL sums integers to decimals.
+        first = None if first_us is None else from_us(first_us)
+        return ChangedSince(first, int(added), int(added) + int(gone))
 
     def revisions_since(self, revision: int) -> tuple[Revision, ...]:
         """Return the log after `revision`, oldest first."""
@@ -331,7 +375,10 @@ def first_version_after(connection: Connection, revision: int) -> int:
 
 
 def read_head(connection: Connection) -> StoreHead:
-    row = connection.execute(select(head)).one()
+    """Read the newest revision. Raises Unavailable where a restore has not loaded it yet."""
+    row = connection.execute(select(head)).first()
+    if row is None:
+        raise unavailable("half restored: head is empty; finish restoring")
     committed = from_us(row.commit_time) if row.revision else None
     return StoreHead(row.revision, committed, row.store_id)
 
