@@ -224,6 +224,7 @@ class Faults:
             return "dumped"
         self._site.wait_for_writers()
         self._history.catch_up()
-        restore(self._rng.choice(self._site.dumps))
-        self._history.restored()
+        dump, floor = self._rng.choice(self._site.dumps)
+        restore(dump)
+        self._history.restored(floor)
         return name

@@ -51,6 +51,12 @@ def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+def read_head(connection: psycopg.Connection[Any]) -> StoreHead:
+    row = connection.execute("SELECT revision, commit_time, store_id FROM head").fetchone()
+    assert row is not None, "no head"
+    return StoreHead(row.revision, from_us(row.commit_time), row.store_id)
+
+
 class History:
     """States by revision and commit time, of all histories that the store ever had."""
 
@@ -98,15 +104,18 @@ class History:
             counted = row.entry_count, Counter(json.loads(row.signal_counts))
             self._journal.require(f"counts of {row.id}", counted, right)
 
-    def restored(self) -> None:
-        """Begin again with the past of a backup: it must be that of the store."""
+    def restored(self, floor: StoreHead) -> None:
+        """Begin again with the past of a backup, which was begun when `floor` was the newest."""
         self._versions = {}
         with self._snapshot() as connection:
             states, reasons = self._read(connection, since=0)
-        self._journal.require("a restored history", states, self._present[: len(states)])
-        del self._present[len(states) :]
-        self._journal.forget(len(states) - 1)
-        self._journal.check_kept(reasons)
+        keys = [(state.head.revision, state.head.commit_time) for state in states]
+        known = [self.states.get(key) for key in keys]
+        self._journal.require("a restored history", states, known)
+        self._journal.require("a backup's floor", floor in (s.head for s in states), True)
+        self._present = states
+        self.states |= dict(zip(keys, states, strict=True))
+        self._journal.restored(reasons)
 
     @contextmanager
     def _snapshot(self) -> Iterator[psycopg.Connection[Any]]:
@@ -115,16 +124,11 @@ class History:
             connection.read_only = True
             yield connection
 
-    def _head(self, connection: psycopg.Connection[Any]) -> StoreHead:
-        row = connection.execute("SELECT revision, commit_time, store_id FROM head").fetchone()
-        assert row is not None, "no head"
-        return StoreHead(row.revision, from_us(row.commit_time), row.store_id)
-
     def _read(
         self, connection: psycopg.Connection[Any], since: int
     ) -> tuple[list[State], list[str]]:
         """Return the states from revision `since` on, and the reasons of their changes."""
-        head = self._head(connection)
+        head = read_head(connection)
         log = connection.execute(
             "SELECT revision, commit_time, change, reason FROM revisions WHERE revision >= %s "
             "ORDER BY revision",

@@ -65,6 +65,8 @@ class Change:
     revision: int = 0
     made: int = 0
     """The revision that it became."""
+    kept: bool = True
+    """Whether the present history has it: a backup from before it may have been restored."""
     asked_s: float = field(default_factory=time.monotonic)
     answered_s: float = 0.0
 
@@ -130,7 +132,7 @@ class Journal:
         for change in self._changes.values():
             if change.outcome is not Outcome.ACKNOWLEDGED or not change.revision:
                 continue
-            if reasons[change.revision : change.revision + 1] != [change.reason]:
+            if change.kept and reasons[change.revision : change.revision + 1] != [change.reason]:
                 self._fail(f"LOST: {change.reason}, acknowledged as revision {change.revision}")
 
     def check_refused(self, start_s: float, end_s: float) -> None:
@@ -140,11 +142,11 @@ class Journal:
             if change.revision and inside:
                 self._fail(f"{change.reason} was made on a newer schema")
 
-    def forget(self, revision: int) -> None:
-        """Forget the changes after a revision: a backup of it was restored."""
-        for change in list(self._changes.values()):
-            if max(change.made, change.revision) > revision:
-                del self._changes[change.reason]
+    def restored(self, reasons: Sequence[str]) -> None:
+        """Note which changes a restored backup has; `reasons` as in `check_kept`."""
+        for change in self._changes.values():
+            found = reasons[change.made : change.made + 1]
+            change.kept = not change.made or found == [change.reason]
 
     def require(self, what: str, found: object, right: object) -> None:
         """Note a finding if two things differ."""

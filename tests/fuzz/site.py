@@ -14,9 +14,10 @@ import psutil
 import psycopg
 from sqlalchemy import make_url
 
+from featsvc.banks.records import StoreHead
 from tests.banks.databases import PostgresServer
 from tests.banks.pooler import PGBOUNCER, pooler
-from tests.fuzz.history import connected
+from tests.fuzz.history import connected, read_head
 from tests.fuzz.relay import Relay
 from tests.integration.killed_workers import indexing
 from tests.integration.running import Running, running
@@ -111,7 +112,8 @@ class Site:
             Service("pooled", folder / "pooled", pooled),
             Service("relayed", folder / "relayed", self.relay.url),
         ]
-        self.dumps: list[Path] = []
+        self.dumps: list[tuple[Path, StoreHead]] = []
+        """Backups, and what was the newest revision before each of them began."""
 
     def start(self) -> None:
         for service in self.services:
@@ -171,8 +173,10 @@ class Site:
 
     def dump(self) -> None:
         path = self.folder / f"{len(self.dumps)}.dump"
+        with self.admin() as connection:
+            floor = read_head(connection)
         run("pg_dump", "--format=custom", f"--file={path}", self._uri)
-        self.dumps.append(path)
+        self.dumps.append((path, floor))
 
     def restore(self, dump: Path, *options: str) -> None:
         """Restore a dump, or a part of it, under running services."""
