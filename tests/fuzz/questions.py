@@ -72,7 +72,8 @@ class Question:
         same = [convert.match_message(match) for match in right.matches]
         got = list(answer.matches), answer.truncated
         tally.compare(place, "Match", got, (same, right.truncated))
-        tally.compare(place, "outcome", answer.outcome, self._outcome(right, state))
+        scoped = searched(state, self._kind, self._options, self._now_us)
+        tally.compare(place, "outcome", answer.outcome, _outcome(right, scoped))
 
     def check_batch(
         self, place: str, batch: matching_pb2.MatchBatchResponse, state: State, tally: Tally
@@ -80,6 +81,7 @@ class Question:
         if not self._is_about(place, state, tally):
             return
         distances = batch.fractional_distances or batch.distances
+        scoped = searched(state, self._kind, self._options, self._now_us)
         for i, value in enumerate(self._values):
             signal = as_sent(Signal(self._kind, value))
             one = expected(state, [signal], self._options, self._now_us)
@@ -91,7 +93,7 @@ class Question:
             ]
             cut = i in batch.truncated_queries
             tally.compare(place, "MatchBatch", (got, cut), (same, one.truncated))
-            tally.compare(place, "outcome", batch.outcomes[i], self._outcome(one, state))
+            tally.compare(place, "outcome", batch.outcomes[i], _outcome(one, scoped))
 
     def _is_about(self, place: str, state: State, tally: Tally) -> bool:
         """Return whether there are the named banks: else there must be no answer."""
@@ -100,10 +102,12 @@ class Question:
             tally.wrong.append(f"{place}: an answer about a bank that its revision does not have")
         return not missing
 
-    def _outcome(self, right: MatchResult, state: State) -> types_pb2.Outcome:
-        if not searched(state, self._kind, self._options, self._now_us):
-            return types_pb2.OUTCOME_NOT_SEARCHED
-        return types_pb2.OUTCOME_LOW_QUALITY if right.low_quality else types_pb2.OUTCOME_OK
+
+def _outcome(right: MatchResult, scoped: bool) -> types_pb2.Outcome:
+    """Return the outcome of an answer; `scoped`: there was something to search."""
+    if not scoped:
+        return types_pb2.OUTCOME_NOT_SEARCHED
+    return types_pb2.OUTCOME_LOW_QUALITY if right.low_quality else types_pb2.OUTCOME_OK
 
 
 def as_sent(signal: Signal) -> Signal:

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +117,10 @@ class Site:
         """Backups, and what was the newest revision before each of them began."""
 
     def start(self) -> None:
-        for service in self.services:
-            service.start()
+        """Start what does not run."""
+        with ThreadPoolExecutor() as threads:
+            for started in [threads.submit(service.start) for service in self.services]:
+                started.result()
 
     def restart(self) -> None:
         """Start what was killed. No service starts where the search path has no schema."""
