@@ -144,9 +144,8 @@ class History:
         for row in connection.execute(_VERSIONS, [max(self._versions, default=0)]):
             read[row.version].append(SignalRow(*row))
         spans = [span for span in connection.execute(_SPANS) if span.added_change <= newest_change]
-        self._versions |= {
-            span.version: tuple(read[span.version]) for span in spans if span.version in read
-        }
+        for span in spans:
+            self._versions.setdefault(span.version, tuple(read.get(span.version, ())))
         banks = _BankHistory(connection)
         states, reasons = [], []
         if not since:

@@ -34,7 +34,7 @@ from tests.fuzz.writers import Curator, SharedBanks
 from tests.integration.running import own_connection
 from tests.patience import PATIENCE_S, until
 
-STEPS = 40
+STEPS = 25
 _LOOKS = 6
 """Answers of a service that must be of the newest revision: it may have several workers."""
 Answered = tuple[Question, matching_pb2.MatchResponse | matching_pb2.MatchBatchResponse]
