@@ -63,7 +63,7 @@ from featsvc.banks.sql.pages import (
     decode_number,
     decode_token,
 )
-from featsvc.banks.sql.view import StoreView, check_revision, read_head
+from featsvc.banks.sql.view import StoreView, check_revision, read_checked_head
 
 QUARANTINE = EntryEdit(quarantined=True)
 RELEASE = EntryEdit(reset=("quarantined",))
@@ -90,9 +90,12 @@ class BankStore:
             yield StoreView(connection)
 
     def head(self) -> StoreHead:
-        """Return the newest committed revision."""
+        """Return the newest committed revision: a few rows, whatever the size of the store.
+
+        Raises Unavailable also where the store is half restored.
+        """
         with self._database.read() as connection:
-            return read_head(connection)
+            return read_checked_head(connection)
 
     def check_writable(self) -> None:
         """Try what a change needs, and change nothing. Raises Unavailable where that fails."""

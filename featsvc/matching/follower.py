@@ -88,6 +88,7 @@ class Follower:
         self._waiting_since: float | None = None
         self._same_history = True
         """Whether the store, when it was last read, had the history of the snapshot."""
+        self._failure = ""
         self._disagreement = ""
         self._pause_s = 0.0
         self._poll_interval_s = poll_interval_ms / 1000
@@ -166,30 +167,33 @@ class Follower:
         )
 
     def _run(self) -> None:
-        failure = ""
         while True:
             self._wake.wait(self._poll_interval_s + self._pause_s)
             self._wake.clear()
             if self._stopping.is_set():
                 return
             self._pause_s = 0.0
-            try:
-                self._poll()
-            except Exception as exc:
-                if self._stopping.is_set():
-                    return
-                # Even a bug must not end the thread: the next change may load.
-                last, failure = failure, str(exc) or type(exc).__name__
-                if self._store_state is not None:
-                    self._store_state = replace(self._store_state, failure=failure)
-                if failure != last:
-                    bug = not isinstance(exc, FeatsvcError)
-                    level = logging.ERROR if bug else logging.WARNING
-                    _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
-            else:
-                if failure:
-                    _log.info("following the bank store again")
-                failure = ""
+            self._try_poll()
+
+    def _try_poll(self) -> None:
+        """Poll; keep and log the failure, if it is another one."""
+        try:
+            self._poll()
+        except Exception as exc:
+            if self._stopping.is_set():
+                return
+            # Even a bug must not end the thread: the next change may load.
+            last, self._failure = self._failure, str(exc) or type(exc).__name__
+            if self._store_state is not None:
+                self._store_state = replace(self._store_state, failure=self._failure)
+            if self._failure != last:
+                bug = not isinstance(exc, FeatsvcError)
+                level = logging.ERROR if bug else logging.WARNING
+                _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
+        else:
+            if self._failure:
+                _log.info("following the bank store again")
+            self._failure = ""
 
     def _poll(self) -> None:
         served = self._snapshot

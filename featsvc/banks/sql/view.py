@@ -48,6 +48,7 @@ from featsvc.banks.sql.schema import (
 )
 from featsvc.banks.sql.stored import (
     SignalRow,
+    StoredRow,
     bank_of,
     bank_row,
     entry_of,
@@ -379,6 +380,15 @@ def read_head(connection: Connection) -> StoreHead:
     row = connection.execute(select(head)).first()
     if row is None:
         raise unavailable("half restored: head is empty; finish restoring")
+    return _head_of(row)
+
+
+def read_checked_head(connection: Connection) -> StoreHead:
+    """The same. Raises Unavailable where the store is half restored in any way."""
+    return _head_of(check_tables(connection))
+
+
+def _head_of(row: StoredRow) -> StoreHead:
     committed = from_us(row.commit_time) if row.revision else None
     return StoreHead(row.revision, committed, row.store_id)
 

@@ -35,7 +35,7 @@ def current(connection: Connection) -> str:
         return "0001"
     if present := sorted(tables & {_VERSION, *schema.metadata.tables}):
         raise unavailable(
-            f"half restored: it has tables ({', '.join(present)}), but no version of them; finish "
+            f"half restored: it has a table {present[0]}, but no version of its tables; finish "
             "restoring, or empty the database"
         )
     return ""
