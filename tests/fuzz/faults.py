@@ -2,8 +2,9 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,16 +24,19 @@ SETTINGS = {
     "lock_timeout": "20ms",
     "idle_in_transaction_session_timeout": "50ms",
 }
-RESTORES = ("restored_whole", "restored_in_pieces", "restored_slowly")
-"""While nobody writes."""
+RESTORES = ("restored_whole", "restored_in_pieces", "restored_slowly", "restored_while_written")
+"""While no curator of a step works."""
 _NEWER_SCHEMA = "9999"
 
 
 class Faults:
     """Kinds of faults, by name."""
 
-    def __init__(self, rng: Random, site: Site, history: History) -> None:
+    def __init__(
+        self, rng: Random, site: Site, history: History, writers: Sequence[Callable[[], str]]
+    ) -> None:
         self._rng = rng
+        self._writers = writers
         self._site = site
         self._history = history
         self.newer_schemas: list[tuple[float, float]] = []
@@ -60,6 +64,7 @@ class Faults:
             self.restored_whole: 1,
             self.restored_in_pieces: 1,
             self.restored_slowly: 1.5,
+            self.restored_while_written: 1,
         }
         name, _, self._setting = kind.partition(":")
         (fault,) = self._rng.choices(list(weights), list(weights.values()))
@@ -197,26 +202,37 @@ class Faults:
 
     def restored_slowly(self) -> str:
         """Restore as -j 4 does with large tables: any of them may be there before another."""
+        return self._restored("restored -j 4, slowly", partial(self._load, between=None))
 
-        def restore(dump: Path) -> None:
-            with self._site.admin() as connection:
-                connection.execute("DROP SCHEMA public CASCADE")
-                connection.execute("CREATE SCHEMA public")
-            self._site.load(dump, section(dump, "pre-data"))
-            lines = section(dump, "data")
-            self._rng.shuffle(lines)
-            if self._rng.random() < 0.5:
-                # The largest tables take longest.
-                lines.sort(key=lambda line: " entries " in line or " entry_signals " in line)
-            while lines:
-                self._wait(0.6)
-                number = self._rng.randint(1, len(lines))
-                self._site.load(dump, lines[:number])
-                del lines[:number]
+    def restored_while_written(self) -> str:
+        """The same while a curator tries to change banks: acknowledged changes must stay."""
+
+        def write() -> None:
+            self._rng.choice(self._writers)()
+
+        return self._restored("restored while written", partial(self._load, between=write))
+
+    def _load(self, dump: Path, between: Callable[[], None] | None) -> None:
+        with self._site.admin() as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        self._site.load(dump, section(dump, "pre-data"))
+        lines = section(dump, "data")
+        self._rng.shuffle(lines)
+        if self._rng.random() < 0.5:
+            # The largest tables take longest.
+            lines.sort(key=lambda line: " entries " in line or " entry_signals " in line)
+        while lines:
             self._wait(0.6)
-            self._site.load(dump, section(dump, "post-data"))
-
-        return self._restored("restored -j 4, slowly", restore)
+            if between is not None:
+                between()
+            number = self._rng.randint(1, len(lines))
+            self._site.load(dump, lines[:number])
+            del lines[:number]
+        self._wait(0.6)
+        if between is not None:
+            between()
+        self._site.load(dump, section(dump, "post-data"))
 
     def _restored(self, name: str, restore: Callable[[Path], None]) -> str:
         if not self._site.dumps:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import psycopg
@@ -105,17 +106,22 @@ class History:
             self._journal.require(f"counts of {row.id}", counted, right)
 
     def restored(self, floor: StoreHead) -> None:
-        """Begin again with the past of a backup, which was begun when `floor` was the newest."""
+        """Begin again with the past of a backup, which was begun when `floor` was the newest.
+
+        What was changed while it was restored is new.
+        """
         self._versions = {}
         with self._snapshot() as connection:
             states, reasons = self._read(connection, since=0)
         keys = [(state.head.revision, state.head.commit_time) for state in states]
-        known = [self.states.get(key) for key in keys]
-        self._journal.require("a restored history", states, known)
+        known = list(takewhile(lambda key: key in self.states, keys))
         self._journal.require("a backup's floor", floor in (s.head for s in states), True)
-        self._present = states
-        self.states |= dict(zip(keys, states, strict=True))
-        self._journal.restored(reasons)
+        self._present = states[: len(known)]
+        right = [self.states[key] for key in known]
+        self._journal.require("a restored history", self._present, right)
+        self._journal.restored(reasons[: len(known)])
+        self._versions = {}
+        self.catch_up()
 
     @contextmanager
     def _snapshot(self) -> Iterator[psycopg.Connection[Any]]:

@@ -5,8 +5,8 @@ change the banks at once, through services and through a store in this process, 
 meanwhile, and services are asked all the time. Every answer must be that of the brute force over
 the state that it names; every revision must be just what one curator asked for, and what was
 acknowledged must stay (`tests.fuzz.history`, `tests.fuzz.journal`). A backup is restored now and
-then, while nobody writes: what services answer meanwhile must be of a state that the store had. At
-the end all services must reach the newest revision by themselves.
+then: what services answer meanwhile must be of a state that the store had, and what is acknowledged
+meanwhile must stay, too. At the end all services must reach the newest revision by themselves.
 
 What comes in which order depends on the machine: a seed names the plan, not the outcome.
 """
@@ -89,7 +89,6 @@ class _Round:
         self._tally = tally
         self._journal = Journal(place, tally)
         self._history = History(site.url, self._journal)
-        self._faults = Faults(rng, site, self._history)
         seeds = rng.getrandbits(32)
         self._asking, *self._writing = (
             SharedBanks(
@@ -102,6 +101,7 @@ class _Round:
             for banks in self._writing[1:]
         ]
         self._writers.append(self._writing[0].change)
+        self._faults = Faults(rng, site, self._history, self._writers)
 
     def start(self) -> None:
         self._asking.store.head()

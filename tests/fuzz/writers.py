@@ -201,6 +201,8 @@ class Curator:
 
     def _withdraw(self) -> str:
         bank, entries = self._banks.some_entries()
+        if not entries:
+            return "not made"
         gone = set(entries)
 
         def check(step: Step) -> bool:
@@ -217,6 +219,8 @@ class Curator:
 
     def _quarantine(self) -> str:
         bank, entries = self._banks.some_entries()
+        if not entries:
+            return "not made"
 
         def check(step: Step) -> bool:
             put = {entry: step.before[entry]._replace(quarantined=True) for entry in entries}

@@ -35,13 +35,13 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
+from featsvc.banks.sql.consistency import check_tables
 from featsvc.banks.sql.database import Database, lock_head, temporary_tables
 from featsvc.banks.sql.decisions import has_decisions
 from featsvc.banks.sql.schema import (
     decisions,
     entries,
     entry_signals,
-    head,
     newest_change,
     next_version,
     pending_change,
@@ -191,7 +191,7 @@ class ChangePlan(ABC):
             self._add(written, 0, self.numbers, touched=True)
 
     def _compare_with_newest(self) -> None:
-        newest = self.connection.execute(select(head)).one()
+        newest = check_tables(self.connection)
         self._base, self._next_version = newest.change, newest.next_version
 
     def count_removals(self, *, withheld: bool) -> int:
