@@ -121,17 +121,16 @@ def _difference(held: BankCounts, banks: Sequence[Bank]) -> str:
     for bank_id, entries in held.entries.items():
         if entries and bank_id not in counted:
             return f"{entries} entries are of bank {bank_id!r}, which banks lacks"
-    matched: dict[str, bool] = {}
+    names = _names_in_parts(banks)
     for bank in banks:
         entries = held.entries[bank.id]
         if entries != bank.entry_count:
             return f"bank {bank.id!r} counts {bank.entry_count} entries, {entries} are there"
-        found, expected = signals.get(bank.id, {}), _expected(bank, matched)
+        found, expected = signals.get(bank.id, {}), _expected(bank, names)
         # The name of an algorithm may be damaged: such signals are set aside under another one.
-        surplus = any(
-            count > expected.get(name, 0) for name, count in found.items() if _is_known(name)
-        )
-        if found != expected and (surplus or sum(found.values()) != sum(expected.values())):
+        if found != expected and (
+            sum(found.values()) != sum(expected.values()) or _has_surplus(found, expected)
+        ):
             return (
                 f"bank {bank.id!r} counts {sum(expected.values())} signals, "
                 f"{sum(found.values())} are there"
@@ -139,21 +138,29 @@ def _difference(held: BankCounts, banks: Sequence[Bank]) -> str:
     return ""
 
 
-def _expected(bank: Bank, matched: dict[str, bool]) -> dict[str, int]:
+def _names_in_parts(banks: Iterable[Bank]) -> dict[str, str]:
+    """Return the name that parts have for each algorithm that banks count, if it is matched."""
+    names = {name for bank in banks for name in bank.signal_counts}
+    return {name: part_name(name) for name in names if _is_matched(name)}
+
+
+def _expected(bank: Bank, names: Mapping[str, str]) -> dict[str, int]:
     """Return the signals that a bank counts, by the names that parts have."""
-    expected: Counter[str] = Counter()
+    expected: dict[str, int] = {}
     for name, count in bank.signal_counts.items():
-        if name not in matched:
-            matched[name] = _is_matched(name)
-        if matched[name]:
-            expected[part_name(name)] += count
-    return dict(expected)
+        if (in_part := names.get(name)) is not None:
+            expected[in_part] = expected.get(in_part, 0) + count
+    return expected
+
+
+def _has_surplus(found: Mapping[str, int], expected: Mapping[str, int]) -> bool:
+    return any(
+        count > expected.get(name, 0)
+        for name, count in found.items()
+        if find_algorithm(name) is not None
+    )
 
 
 def _is_matched(algorithm: str) -> bool:
     kind = find_algorithm(algorithm)
     return kind is None or kind.matched
-
-
-def _is_known(algorithm: str) -> bool:
-    return find_algorithm(algorithm) is not None

