@@ -140,6 +140,7 @@ class _Round:
         self._history.audit()
 
     def close(self) -> None:
+        self._tally.changes["restore repeated after a deadlock"] += self._site.deadlocks
         for banks in (self._asking, *self._writing):
             banks.store.close()
         try:

@@ -113,6 +113,8 @@ class Site:
             Service("pooled", folder / "pooled", pooled),
             Service("relayed", folder / "relayed", self.relay.url),
         ]
+        self.deadlocks = 0
+        """Restores that were repeated."""
         self.dumps: list[tuple[Path, StoreHead]] = []
         """Backups, and what was the newest revision before each of them began."""
 
@@ -182,8 +184,23 @@ class Site:
         self.dumps.append((path, floor))
 
     def restore(self, dump: Path, *options: str) -> None:
-        """Restore a dump, or a part of it, under running services."""
-        run("pg_restore", "--clean", "--if-exists", *options, f"--dbname={self._uri}", str(dump))
+        """Restore a dump under running services.
+
+        PostgreSQL may end it where it and a service wait for each other; then it is repeated.
+        """
+        arguments = ("--clean", "--if-exists", *options, f"--dbname={self._uri}", str(dump))
+
+        def is_restored() -> bool:
+            try:
+                run("pg_restore", *arguments)
+            except AssertionError as exc:
+                if "deadlock detected" not in str(exc):
+                    raise
+                self.deadlocks += 1
+                return False
+            return True
+
+        until(is_restored, "deadlock after deadlock")
 
     def load(self, dump: Path, lines: Sequence[str]) -> None:
         """Restore what these lines of the dump's contents say into tables that are there."""

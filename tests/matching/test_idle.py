@@ -26,7 +26,7 @@ def statements(store: BankStore) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement != migrations._REVISION and not statement.startswith(("BEGIN", "PRAGMA")):
+        if statement != migrations.REVISION and not statement.startswith(("BEGIN", "PRAGMA")):
             seen.append(statement)
 
     engine = store._database._engine
