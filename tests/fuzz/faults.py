@@ -213,9 +213,7 @@ class Faults:
         return self._restored("restored while written", partial(self._load, between=write))
 
     def _load(self, dump: Path, between: Callable[[], None] | None) -> None:
-        with self._site.admin() as connection:
-            connection.execute("DROP SCHEMA public CASCADE")
-            connection.execute("CREATE SCHEMA public")
+        self._site.empty()
         self._site.load(dump, section(dump, "pre-data"))
         lines = section(dump, "data")
         self._rng.shuffle(lines)

@@ -3,7 +3,7 @@
 import importlib
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -184,23 +184,33 @@ class Site:
         self.dumps.append((path, floor))
 
     def restore(self, dump: Path, *options: str) -> None:
-        """Restore a dump under running services.
-
-        PostgreSQL may end it where it and a service wait for each other; then it is repeated.
-        """
+        """Restore a dump under running services."""
         arguments = ("--clean", "--if-exists", *options, f"--dbname={self._uri}", str(dump))
+        self._repeat(lambda: run("pg_restore", *arguments))
 
-        def is_restored() -> bool:
+    def empty(self) -> None:
+        """Drop all tables under running services."""
+
+        def drop() -> None:
+            with self.admin() as connection:
+                connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+        self._repeat(drop)
+
+    def _repeat(self, call: Callable[[], object]) -> None:
+        """Call again where PostgreSQL ends it because it and a service wait for each other."""
+
+        def is_done() -> bool:
             try:
-                run("pg_restore", *arguments)
-            except AssertionError as exc:
+                call()
+            except (AssertionError, psycopg.errors.DeadlockDetected) as exc:
                 if "deadlock detected" not in str(exc):
                     raise
                 self.deadlocks += 1
                 return False
             return True
 
-        until(is_restored, "deadlock after deadlock")
+        until(is_done, "deadlock after deadlock")
 
     def load(self, dump: Path, lines: Sequence[str]) -> None:
         """Restore what these lines of the dump's contents say into tables that are there."""
