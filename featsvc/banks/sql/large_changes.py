@@ -163,9 +163,11 @@ class ChangePlan(ABC):
 
     def catch_up(self) -> None:
         """Plan again what others have changed, without a lock, before anything is written."""
+        # Read first: what others commit meanwhile is planned again, rather than not at all.
+        newest = check_tables(self.connection)
         if self._find_touched():
             self.revise(None)
-        self._compare_with_newest()
+        self._base, self._next_version = newest.change, newest.next_version
 
     def revise(self, written: PendingRevision | None) -> None:
         """Plan again what others have changed since the plan, and write it if the plan is."""
