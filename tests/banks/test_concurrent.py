@@ -161,7 +161,7 @@ def test_what_others_change_while_a_plan_is_revised_is_planned_again(
     store.create_bank("b")
     revision = store.add_entries("b", rows[:2]).revision
     store.add_entries("b", rows[2:3])
-    meanwhile = [
+    meanwhile: list[Callable[[], object]] = [
         lambda: other.add_entries("b", rows[3:]),
         lambda: other.rollback_bank("b", revision),
     ]
