@@ -116,9 +116,8 @@ class History:
         keys = [(state.head.revision, state.head.commit_time) for state in states]
         known = list(takewhile(lambda key: key in self.states, keys))
         self._journal.require("a backup's floor", floor in (s.head for s in states), True)
-        self._present = states[: len(known)]
-        right = [self.states[key] for key in known]
-        self._journal.require("a restored history", self._present, right)
+        self._present = [self.states[key] for key in known]
+        self._journal.require("a restored history", states[: len(known)], self._present)
         self._journal.restored(reasons[: len(known)])
         self._versions = {}
         self.catch_up()
