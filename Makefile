@@ -74,7 +74,7 @@ robustness: $(STAMP) ## recall and false matches of hashes, variants and vectors
 fuzz: $(STAMP) ## decode and hash 20,000 mutated pictures
 	$(BIN)/python -m tests.fuzz.media 20000
 
-fuzz-matching: $(STAMP) ## compare 10 minutes of answers with a brute force; ARGS="--seconds 1800"
+fuzz-matching: $(STAMP) ## compare 10 minutes of answers with a brute force; ARGS="--seconds 1800 --part shared"
 	$(BIN)/python -m tests.fuzz.matching $(ARGS)
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
+from featsvc.banks.curating.rollback import RollbackPlan
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.records import EntrySignal
 from featsvc.banks.results import ImportOptions
@@ -149,3 +150,33 @@ def check_counts(store: BankStore) -> None:
         for bank in view.banks():
             assert bank.entry_count == counted[view.bank_key(bank.id)]
             assert bank.signal_count == bank.entry_count
+
+
+def test_what_others_change_while_a_plan_is_revised_is_planned_again(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is revised without the writers' lock, in statements that may see later changes."""
+    store, other = BankStore(store_url), BankStore(store_url)
+    rows = [ImportRow(i, (EntrySignal("md5", bytes([i] * 16)),), f"x{i}") for i in range(4)]
+    store.create_bank("b")
+    revision = store.add_entries("b", rows[:2]).revision
+    store.add_entries("b", rows[2:3])
+    meanwhile: list[Callable[[], object]] = [
+        lambda: other.add_entries("b", rows[3:]),
+        lambda: other.rollback_bank("b", revision),
+    ]
+    plan = RollbackPlan.plan
+
+    def planned(self: RollbackPlan, *conditions: ColumnElement[bool]) -> None:
+        plan(self, *conditions)
+        if meanwhile and self.connection.engine is store._database._engine:
+            meanwhile.pop(0)()
+
+    monkeypatch.setattr(RollbackPlan, "plan", planned)
+    store.rollback_bank("b", revision)
+    assert meanwhile == []
+    listed = store.list_entries("b").entries
+    assert [entry.external_id for entry in listed] == ["x0", "x1"]
+    assert store.get_bank("b").entry_count == 2
+    store.close()
+    other.close()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from featsvc.banks.lists.formats.rows import ImportRow
-from featsvc.banks.records import ENGINES, BankMode, BankSettings, EntrySignal, Opinion
+from featsvc.banks.records import ENGINES, NO_CONTEXT, BankMode, BankSettings, EntrySignal, Opinion
 from featsvc.banks.store import BankStore
 from featsvc.errors import FeatsvcError, Unavailable
 from featsvc.matching.matches import MatchOptions, Variants
@@ -30,6 +30,10 @@ Key = tuple[int, datetime | None]
 HAMMING, BYTES, VECTOR, TLSH = ("pdq", "phash"), ("md5", "sha256"), "sscd@3", "tlsh"
 ALGORITHMS = (*HAMMING, "pdq", *BYTES, VECTOR, TLSH)
 BANKS = ("a", "b", "c", "ok", "z")
+FIRST_BANKS = {
+    "a": BankSettings(),
+    "ok": BankSettings(safe=True, thresholds={"pdq": 9, VECTOR: 0.01}),
+}
 LABELS = ("l", "m", "n")
 DIMENSIONS = 6
 QUERIED = ("original", "flip_x", "flip_y", "trimmed", "unframed")
@@ -51,24 +55,32 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 class Banks:
-    """A store that one random generator changes, and its state at every revision so far."""
+    """A store that one random generator changes, and its state at every revision so far.
 
-    def __init__(self, rng: random.Random, folder: Path) -> None:
+    Values are near those that `seeds` makes: two that share them, share clusters.
+    """
+
+    context = NO_CONTEXT
+
+    def __init__(self, rng: random.Random, url: str, seeds: random.Random | None = None) -> None:
         self.rng = rng
-        self._file = folder / "banks.db"
-        self._backup = folder / "backup.db"
-        self.url = f"sqlite:///{self._file}"
-        self.store = BankStore(self.url)
+        self.url = url
+        self.store = BankStore(url)
         self.history: dict[Key, State] = {}
         self._made = 0
+        seeds = seeds or rng
         self._seeds = {
-            name: [rng.randbytes(get_algorithm(name).bytes) for _ in range(3)]
+            name: [seeds.randbytes(get_algorithm(name).bytes) for _ in range(3)]
             for name in (*HAMMING, *BYTES)
         }
-        self._vectors = np.random.default_rng(rng.getrandbits(32)).standard_normal((3, DIMENSIONS))
-        self._texts = [rng.randbytes(400) for _ in range(2)]
-        self.store.create_bank("a")
-        self.store.create_bank("ok", BankSettings(safe=True, thresholds={"pdq": 9, VECTOR: 0.01}))
+        noise = np.random.default_rng(seeds.getrandbits(32))
+        self._vectors = noise.standard_normal((3, DIMENSIONS))
+        self._texts = [seeds.randbytes(400) for _ in range(2)]
+
+    def create(self) -> None:
+        """Create the first banks."""
+        for bank, settings in FIRST_BANKS.items():
+            self.store.create_bank(bank, settings)
         self.record()
 
     @property
@@ -112,10 +124,9 @@ class Banks:
             number ^= rng.randrange(3)
         return number.to_bytes(bits // 8)
 
-    def change(self) -> str:
-        """Make one random change, record the state, and return its name."""
-        rng = self.rng
-        weights = {
+    def weights(self) -> dict[Callable[[], int], float]:
+        """Return the kinds of changes, and how often each is made."""
+        return {
             self._add: 10,
             self._add_many: 2,
             self._withdraw: 3,
@@ -124,19 +135,25 @@ class Banks:
             self._create: 1,
             self._delete: 0.4,
             self._roll_back: 1,
-            self._back_up: 0.7,
-            self._restore: 0.7,
         }
-        (change,) = rng.choices(list(weights), list(weights.values()))
+
+    def change(self) -> str:
+        """Make one random change, record the state, and return its name."""
+        weights = self.weights()
+        (change,) = self.rng.choices(list(weights), list(weights.values()))
         name = change.__name__.strip("_")
         try:
-            change()
+            self.make(change)
         except FeatsvcError as exc:
             name = f"{name} refused ({type(exc).__name__})"
         self.record()
         return name
 
-    def _row(self) -> ImportRow:
+    def make(self, change: Callable[[], int]) -> None:
+        """Make a change, which returns its revision, 0 where it is not known."""
+        change()
+
+    def row(self) -> ImportRow:
         rng = self.rng
         self._made += 1
         signals: list[EntrySignal] = []
@@ -156,36 +173,48 @@ class Banks:
             expire_time=None if expires is None else datetime.now(UTC) + timedelta(days=expires),
         )
 
-    def _bank(self) -> str:
-        return self.rng.choice(list(self.newest.banks))
+    def bank(self) -> str:
+        return self.named(self.rng.choice(list(self.newest.banks)))
 
-    def _add(self) -> None:
-        rows = [self._row() for _ in range(self.rng.randint(1, 8))]
-        self.store.add_entries(self._bank(), rows, allow_replaced=True)
+    def named(self, bank: str) -> str:
+        """Return the bank that a change names."""
+        return bank
 
-    def _add_many(self) -> None:
-        rows = [self._row() for _ in range(60)]
-        self.store.add_entries(self._bank(), rows, allow_replaced=True)
+    def _add(self) -> int:
+        rows = [self.row() for _ in range(self.rng.randint(1, 8))]
+        return self._added(rows)
 
-    def _entries_of(self, bank: str) -> list[int]:
+    def _added(self, rows: Sequence[ImportRow]) -> int:
+        bank = self.bank()
+        return self.store.add_entries(bank, rows, self.context, allow_replaced=True).revision
+
+    def _add_many(self) -> int:
+        rows = [self.row() for _ in range(60)]
+        return self._added(rows)
+
+    def entries_of(self, bank: str) -> list[int]:
         rows = [row for rows in self.newest.rows.values() for row in rows if row.bank_id == bank]
         return sorted({row.id for row in rows})
 
-    def _some_entries(self) -> tuple[str, list[int]]:
-        bank = self._bank()
-        entries = self._entries_of(bank)
+    def some_entries(self) -> tuple[str, list[int]]:
+        bank = self.bank()
+        entries = self.entries_of(bank)
         count = min(len(entries), self.rng.choice((1, 1, 3, 10)))
         return bank, self.rng.sample(entries, count)
 
-    def _withdraw(self) -> None:
-        self.store.withdraw_entries(*self._some_entries())
+    def _withdraw(self) -> int:
+        bank, entries = self.some_entries()
+        return self.store.withdraw_entries(bank, entries, context=self.context).revision
 
-    def _quarantine(self) -> None:
-        self.store.quarantine_entries(*self._some_entries(), release=self.rng.random() < 0.4)
+    def _quarantine(self) -> int:
+        bank, entries = self.some_entries()
+        release = self.rng.random() < 0.4
+        edited = self.store.quarantine_entries(bank, entries, self.context, release=release)
+        return edited.revision
 
-    def _settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         rng = self.rng
-        made: dict[str, object] = {
+        made: dict[str, Any] = {
             "mode": rng.choice((BankMode.ENFORCE, BankMode.ENFORCE, *BankMode)),
             "safe": rng.random() < 0.3,
             "thresholds": self._thresholds(),
@@ -207,38 +236,25 @@ class Banks:
                 made[name] = rng.choice(choices)
         return made
 
-    def _set(self) -> None:
-        made = self._settings()
+    def _set(self) -> int:
+        made = self.settings()
         names = self.rng.sample(sorted(made), self.rng.randint(1, 3))
-        self.store.update_bank(self._bank(), {name: made[name] for name in names})
+        self.store.update_bank(self.bank(), {name: made[name] for name in names}, self.context)
+        return 0  # It may have these settings already.
 
-    def _create(self) -> None:
-        self.store.create_bank(self.rng.choice(BANKS), BankSettings(**self._settings()))  # type: ignore[arg-type]
+    def _create(self) -> int:
+        settings = BankSettings(**self.settings())
+        bank = self.named(self.rng.choice(BANKS))
+        return self.store.create_bank(bank, settings, self.context).revision
 
-    def _delete(self) -> None:
-        if len(self.newest.banks) > 1:
-            self.store.delete_bank(self._bank(), force=True)
+    def _delete(self) -> int:
+        if len(self.newest.banks) == 1:
+            return 0
+        return self.store.delete_bank(self.bank(), self.context, force=True).revision
 
-    def _roll_back(self) -> None:
+    def _roll_back(self) -> int:
         revision = self.rng.randint(1, self.newest.head.revision)
-        self.store.rollback_bank(self._bank(), revision)
-
-    def _back_up(self) -> None:
-        """Copy what is committed, which a copy of the file alone does not have."""
-        file, copy = sqlite3.connect(self._file), sqlite3.connect(self._backup)
-        with closing(file), closing(copy):
-            file.backup(copy)
-
-    def _restore(self) -> None:
-        """Replace the store by the backup: later revisions are other changes."""
-        if self._backup.exists():
-            self.store.close()
-            copy = self._backup.with_suffix(".copy")
-            shutil.copy(self._backup, copy)
-            # Those of the file that is replaced, which SQLite would apply to the other one.
-            for suffix in ("-wal", "-shm"):
-                Path(f"{self._file}{suffix}").unlink(missing_ok=True)
-            copy.rename(self._file)
+        return self.store.rollback_bank(self.bank(), revision, self.context).revision
 
     def options(self) -> MatchOptions:
         """Random options; half of the requests have none."""
@@ -279,3 +295,35 @@ class Banks:
                     made.append(Signal(kind, self.query(name), quality, variant, frame))
         rng.shuffle(made)
         return made
+
+
+class SqliteBanks(Banks):
+    """The same in a file, which is backed up and restored now and then."""
+
+    def __init__(self, rng: random.Random, folder: Path) -> None:
+        self._file = folder / "banks.db"
+        self._backup = folder / "backup.db"
+        super().__init__(rng, f"sqlite:///{self._file}")
+        self.create()
+
+    def weights(self) -> dict[Callable[[], int], float]:
+        return {**super().weights(), self._back_up: 0.7, self._restore: 0.7}
+
+    def _back_up(self) -> int:
+        """Copy what is committed, which a copy of the file alone does not have."""
+        file, copy = sqlite3.connect(self._file), sqlite3.connect(self._backup)
+        with closing(file), closing(copy):
+            file.backup(copy)
+        return 0
+
+    def _restore(self) -> int:
+        """Replace the store by the backup: later revisions are other changes."""
+        if self._backup.exists():
+            self.store.close()
+            copy = self._backup.with_suffix(".copy")
+            shutil.copy(self._backup, copy)
+            # Those of the file that is replaced, which SQLite would apply to the other one.
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self._file}{suffix}").unlink(missing_ok=True)
+            copy.rename(self._file)
+        return 0

@@ -20,7 +20,7 @@ from featsvc.matching.segments import collect
 from featsvc.matching.snapshot import Snapshot
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
-from tests.fuzz.banks import ALGORITHMS, Banks, patiently
+from tests.fuzz.banks import ALGORITHMS, Banks, SqliteBanks, patiently
 from tests.fuzz.expected import State, expected, packed
 from tests.fuzz.tally import Tally
 from tests.patience import PATIENCE_S
@@ -86,7 +86,7 @@ def of_batch(batch: BatchResult, values: Sequence[bytes]) -> Iterator[MatchResul
 
 def in_process(place: str, rng: random.Random, folder: Path, tally: Tally) -> None:
     """One round: a store, an indexer, and followers that restart."""
-    banks = Banks(rng, folder)
+    banks = SqliteBanks(rng, folder)
     segments = rng.choice((None, folder / "segments"))
     indexer = Indexer(banks.store, folder / "segments", compact_entries=rng.choice((1, 40)))
     (folder / "segments").mkdir()

@@ -11,28 +11,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-import numpy as np
 import psutil
-from featsvc_client.v1 import matching_pb2, matching_pb2_grpc, types_pb2
+from featsvc_client.v1 import matching_pb2, matching_pb2_grpc
 
-from featsvc.matching.matches import MatchOptions, MatchResult, Variants
-from featsvc.service.conversions import signals as convert
-from featsvc.signals.algorithms import Kind, get_algorithm
-from featsvc.signals.signal import Signal
-from tests.fuzz.banks import ALGORITHMS, DIMENSIONS, Banks
-from tests.fuzz.expected import State, expected, packed, searched
+from tests.fuzz.banks import Banks, SqliteBanks
+from tests.fuzz.expected import State
+from tests.fuzz.questions import Question, state_at
 from tests.fuzz.tally import Tally
 from tests.integration.killed_workers import indexing
 from tests.integration.running import Running, own_connection, running
 from tests.patience import PATIENCE_S
 
 WORKERS = 2
-_VARIANTS = {
-    Variants.NONE: types_pb2.MatchOptions.VARIANTS_NONE,
-    Variants.DEFAULT: types_pb2.MatchOptions.VARIANTS_DEFAULT,
-    Variants.ALL: types_pb2.MatchOptions.VARIANTS_ALL,
-}
-
 T = TypeVar("T", matching_pb2.MatchResponse, matching_pb2.MatchBatchResponse)
 
 
@@ -60,7 +50,7 @@ def one_service(
 def _one_service(
     place: str, rng: random.Random, folder: Path, tally: Tally, steps: int, deadline: float
 ) -> None:
-    banks = Banks(rng, folder)
+    banks = SqliteBanks(rng, folder)
     options = ("--workers", str(WORKERS), "--redis", "unix:///nowhere")
     environ = {"FEATSVC_BANKS_INDEXER": "false"}
     with running(folder, *options, environ=environ) as service, contextlib.ExitStack() as stack:
@@ -87,53 +77,16 @@ def _one_service(
 
 def _ask(place: str, banks: Banks, service: Running, tally: Tally) -> None:
     """Send one query alone and some in a batch, each to any worker."""
-    options = banks.options()
     # A bank may be gone at the revision that is served: then nothing is compared.
-    message = _options_message(options)
-    now_us = time.time_ns() // 1000
-    kind = get_algorithm(banks.rng.choice(ALGORITHMS))
-    quality = banks.rng.choice((None, 100, 49)) if kind.quality_floor is not None else None
-    query = Signal(kind, banks.query(kind.name), quality)
-    signal_message = types_pb2.Signal(algorithm=kind.name, value=query.text, quality=quality)
-    request = matching_pb2.MatchRequest(signal=signal_message, options=message)
-    answer = _call(service, tally, lambda stub: stub.Match(request, timeout=PATIENCE_S))
+    question = Question(banks)
+    answer = _call(service, tally, question.match)
     state = _state(place, banks, answer, tally)
     if answer is not None and state is not None:
-        right = expected(state, [_as_sent(query)], options, now_us)
-        tally.count(right)
-        same = [convert.match_message(match) for match in right.matches]
-        got = list(answer.matches), answer.truncated
-        tally.compare(place, "Match", got, (same, right.truncated))
-        outcome = _outcome(right, searched(state, kind, options, now_us))
-        tally.compare(place, "outcome", answer.outcome, outcome)
-    values = [banks.query(kind.name) for _ in range(banks.rng.choice((1, 3, 20)))]
-    batch_request = matching_pb2.MatchBatchRequest(
-        algorithm=kind.name, dimensions=DIMENSIONS, signals=b"".join(values), options=message
-    )
-    batch = _call(service, tally, lambda stub: stub.MatchBatch(batch_request, timeout=PATIENCE_S))
+        question.check_match(place, answer, state, tally)
+    batch = _call(service, tally, question.match_batch)
     state = _state(place, banks, batch, tally)
-    if batch is None or state is None:
-        return
-    distances = batch.fractional_distances or batch.distances
-    scoped = searched(state, kind, options, now_us)
-    for i, value in enumerate(values):
-        one = expected(state, [_as_sent(Signal(kind, value))], options, now_us)
-        found = range(batch.offsets[i], batch.offsets[i + 1])
-        got_columns = [(_fields(batch.entries[batch.entry_index[j]]), distances[j]) for j in found]
-        same_columns = [
-            (_fields(convert.match_message(match)), float(np.float32(match.distance)))
-            for match in one.matches
-        ]
-        cut = i in batch.truncated_queries
-        tally.compare(place, "MatchBatch", (got_columns, cut), (same_columns, one.truncated))
-        tally.compare(place, "outcome", batch.outcomes[i], _outcome(one, scoped))
-
-
-def _outcome(right: MatchResult, scoped: bool) -> types_pb2.Outcome:
-    """Return the outcome of an answer; `scoped`: there was something to search."""
-    if not scoped:
-        return types_pb2.OUTCOME_NOT_SEARCHED
-    return types_pb2.OUTCOME_LOW_QUALITY if right.low_quality else types_pb2.OUTCOME_OK
+    if batch is not None and state is not None:
+        question.check_batch(place, batch, state, tally)
 
 
 def _call(
@@ -165,42 +118,7 @@ def _state(place: str, banks: Banks, answer: T | None, tally: Tally) -> State | 
     if answer is None:
         return None
     mark = answer.watermark
-    for (revision, commit_time), state in banks.history.items():
-        if revision == mark.revision and convert.timestamp(commit_time) == mark.commit_time:
-            return state
-    tally.wrong.append(f"{place}: an answer names revision {mark.revision}, which no store had")
-    return None
-
-
-def _as_sent(signal: Signal) -> Signal:
-    """Return the signal as the service reads it: vectors are normalised again."""
-    kind = signal.algorithm
-    if kind.kind is not Kind.VECTOR:
-        return signal
-    return Signal(kind, kind.distance.packed(kind, packed([signal.value]))[0].tobytes())
-
-
-def _fields(match: types_pb2.Match) -> types_pb2.Match:
-    """Return the fields that do not depend on the query."""
-    kept = types_pb2.Match()
-    kept.CopyFrom(match)
-    kept.ClearField("distance")
-    kept.ClearField("query_signal")
-    kept.ClearField("evidence")
-    return kept
-
-
-def _options_message(options: MatchOptions) -> types_pb2.MatchOptions:
-    return types_pb2.MatchOptions(
-        banks=options.banks,
-        labels=options.labels,
-        thresholds=[
-            types_pb2.ThresholdOverride(algorithm=name, threshold=threshold)
-            for name, threshold in options.thresholds.items()
-        ],
-        max_results=options.max_results,
-        match_low_quality=options.match_low_quality,
-        variants=_VARIANTS[options.variants],
-        top_k=options.top_k,
-        ignore_safe_lists=options.ignore_safe_lists,
-    )
+    state = state_at(banks.history, mark)
+    if state is None:
+        tally.wrong.append(f"{place}: an answer names revision {mark.revision}, which no store had")
+    return state

@@ -1,5 +1,6 @@
 """Counts of answers and changes, and what was wrong."""
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ class Tally:
     answers: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def compare(self, place: str, kind: str, answer: object, right: object) -> None:
         """Count one answer of a kind; note it where it is not right."""

@@ -39,6 +39,7 @@ from featsvc.banks.sql.changes import (
     count_signals,
     count_signals_between,
 )
+from featsvc.banks.sql.consistency import check_tables
 from featsvc.banks.sql.database import Database, lock_head, temporary_tables
 from featsvc.banks.sql.decisions import has_decisions
 from featsvc.banks.sql.lookups import look_up
@@ -46,7 +47,6 @@ from featsvc.banks.sql.schema import (
     decisions,
     entries,
     entry_signals,
-    head,
     in_bank,
     newest_change,
     next_version,
@@ -94,11 +94,13 @@ class ChangePlan(ABC):
     def __init__(self, connection: Connection, bank_key: int) -> None:
         self.connection = connection
         self.bank_key = bank_key
+        # Read before all else: what others commit meanwhile is planned again.
+        newest = check_tables(connection)
+        self._base, self._next_version = newest.change, newest.next_version
         self._grown: Counter[str] = Counter()
         self.any_decisions = has_decisions(connection, bank_key)
         """Whether versions of the bank may be withheld."""
         self._is_prepared = False
-        self._compare_with_newest()
 
     @property
     @abstractmethod
@@ -169,9 +171,11 @@ class ChangePlan(ABC):
 
     def catch_up(self) -> None:
         """Plan again what others have changed, without a lock, before anything is written."""
+        # Read first: what others commit meanwhile is planned again, rather than not at all.
+        newest = check_tables(self.connection)
         if self._find_touched():
             self.revise(None)
-        self._compare_with_newest()
+        self._base, self._next_version = newest.change, newest.next_version
 
     def revise(self, written: PendingRevision | None) -> None:
         """Plan again what others have changed since the plan, and write it if the plan is."""
@@ -195,10 +199,6 @@ class ChangePlan(ABC):
             self._uncount_removed(removed)
             written.remove(connection, removed)
             self._add(written, 0, self.numbers, touched=True)
-
-    def _compare_with_newest(self) -> None:
-        newest = self.connection.execute(select(head)).one()
-        self._base, self._next_version = newest.change, newest.next_version
 
     def count_removals(self, *, withheld: bool) -> int:
         """Count the planned removals that are withheld, or those that are not."""

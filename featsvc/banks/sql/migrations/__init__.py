@@ -11,8 +11,8 @@ from featsvc.errors import DataCorrupt
 
 HEAD = "0010"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
-# As the driver takes it: every transaction asks, and compiling costs more than the query.
 _VERSION = "alembic_version"
+# As the driver takes it: every transaction asks, and compiling costs more than the query.
 REVISION = f"SELECT version_num FROM {_VERSION}"
 
 
