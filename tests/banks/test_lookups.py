@@ -168,15 +168,14 @@ def filled(postgres: PostgresServer) -> Iterator[str]:
     """Return the URL of a store with three banks, decisions and a long log, never analysed."""
     url = postgres.create_database()
     store = BankStore(url)
-    store.head()
+    store.create_bank("old")
     with store._database.write() as connection:
         for table in sorted(STORED):
             connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
-        # Of a bank that was deleted.
         connection.execute(
             text(
-                "INSERT INTO revisions SELECT n, n, 'old', 'update', '', '', '', '', '', 0, 0, 0,"
-                f" 1, n FROM generate_series(1, {REVISIONS}) AS n"
+                "INSERT INTO revisions SELECT n, commit_time, 'old', 'update', '', '', '', '', '',"
+                f" 0, 0, 0, 1, n FROM head, generate_series(2, {REVISIONS}) AS n"
             )
         )
         connection.execute(text(f"UPDATE head SET revision = {REVISIONS}, change = {REVISIONS}"))
