@@ -4,17 +4,32 @@ import importlib
 
 from sqlalchemy import Connection, inspect
 
+from featsvc.banks.sql.failures import unavailable
 from featsvc.errors import DataCorrupt
 
 HEAD = "0009"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
+UNFINISHED_COPY = "unfinished copy"
+"""The revision of a store that is being copied into a database (`banks/moving`): no build serves it.
+
+Older builds take it for that of a newer schema, which they refuse too.
+"""
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
 _REVISION = "SELECT version_num FROM alembic_version"
 
 
 def stored(connection: Connection) -> str:
-    """Return the schema's revision. Raises the driver's error where there is no table of it."""
-    return str(connection.exec_driver_sql(_REVISION).scalar() or "")
+    """Return the schema's revision.
+
+    Raises the driver's error where there is no table of it, Unavailable for an unfinished copy.
+    """
+    revision = str(connection.exec_driver_sql(_REVISION).scalar() or "")
+    if revision == UNFINISHED_COPY:
+        raise unavailable(
+            "the database holds an unfinished copy of another store; run `featsvc bank copy-store` "
+            "with the same arguments again, which finishes it"
+        )
+    return revision
 
 
 def current(connection: Connection) -> str:
