@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT_S = 30
 # Statements are not prepared: a pooler may give each transaction another session.
 _POSTGRESQL = {"connect_timeout": 5, "prepare_threshold": None, "client_encoding": "utf8"}
-# A copy takes as long as it takes; the source's transaction is idle while the target writes.
-_NO_TIMEOUTS = """
-SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout',
-'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+# A copy takes as long as it takes; the source's transaction is idle while the target writes. Locks
+# are held for longer by another copy only.
+_TIMEOUTS = f"""
+SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '{_BUSY_TIMEOUT_S}s' ELSE '0' END, true)
+FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
+'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
 
@@ -92,7 +94,7 @@ class Endpoint:
         """A transaction: one snapshot of what is only read, otherwise a writer's."""
         with self.errors(), self.connection.begin():
             if not self.is_sqlite:
-                self.connection.exec_driver_sql(_NO_TIMEOUTS)
+                self.connection.exec_driver_sql(_TIMEOUTS)
             yield self.connection
 
     @contextmanager
@@ -102,7 +104,7 @@ class Endpoint:
             with guarded(), self._wrapped():
                 yield
         except (Unavailable, DataCorrupt) as exc:
-            if not isinstance(exc.__cause__, sa.SQLAlchemyError):
+            if str(exc).startswith("--"):  # it says where, perhaps in the other database
                 raise
             raise type(exc)(f"{self.label}: {exc}", reason=exc.reason) from exc
         except sa.DBAPIError as exc:

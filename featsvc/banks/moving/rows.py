@@ -31,7 +31,7 @@ TABLES: tuple[Table, ...] = tuple(
 UNSUMMED = "store_id"
 """The column of `head` that a copy does not share with its source."""
 CHUNK_ROWS = 1_000
-_POSTGRESQL = postgresql.dialect()
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 _UNDECODED = "surrogateescape"
 
 
@@ -80,7 +80,9 @@ class TableReader:
 
     def describe(self, key: Row) -> str:
         """Return `entry_signals, version 7, ordinal 0`."""
-        return ", ".join([self.table.name, *(f"{n} {v}" for n, v in zip(self.keys, key, strict=True))])
+        return ", ".join(
+            [self.table.name, *(f"{n} {v!r}" for n, v in zip(self.keys, key, strict=True))]
+        )
 
     def count(self) -> int:
         sql = f"SELECT count(*) FROM {self._from()}"

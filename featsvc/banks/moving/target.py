@@ -88,9 +88,7 @@ class Target:
         with self._endpoint.transaction() as connection:
             if not self._endpoint.is_sqlite:
                 # Nobody else makes tables meanwhile.
-                connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK}
-                )
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
                 self._check_encoding(connection)
             tables = {*inspect(connection).get_table_names()}
             goes_on = unfinished_copy.name in tables
@@ -193,10 +191,11 @@ class Target:
     def _piece(self) -> Iterator[Connection]:
         """A transaction of this run. Raises Conflict if another one has taken over."""
         with self._endpoint.transaction() as connection:
-            mine = unfinished_copy.c.run == self._run
-            if not connection.execute(
-                update(unfinished_copy).where(mine).values(run=self._run)
-            ).rowcount:
+            mine = update(unfinished_copy).where(unfinished_copy.c.run == self._run)
+            if not (
+                inspect(connection).has_table(unfinished_copy.name)
+                and connection.execute(mine.values(run=self._run)).rowcount
+            ):
                 raise Conflict(
                     f"{self._endpoint.label}: another `featsvc bank copy-store` copies into this "
                     "database; let it finish"
@@ -204,9 +203,7 @@ class Target:
             yield connection
 
     def _take_over(self, connection: Connection, identity: str) -> None:
-        taken = connection.execute(
-            select(unfinished_copy).with_for_update()
-        ).one()
+        taken = connection.execute(select(unfinished_copy).with_for_update()).one()
         if taken.source != identity:
             before, now = json.loads(taken.source), json.loads(identity)
             if before[0] != now[0]:

@@ -10,9 +10,9 @@ from featsvc.errors import DataCorrupt
 HEAD = "0009"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
 UNFINISHED_COPY = "unfinished copy"
-"""The revision of a store that is being copied into a database (`banks/moving`): no build serves it.
+"""The revision of a store that is being copied into a database by `banks/moving`; none serves it.
 
-Older builds take it for that of a newer schema, which they refuse too.
+Builds before this one take it for a newer schema, which they refuse too.
 """
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
 _REVISION = "SELECT version_num FROM alembic_version"
