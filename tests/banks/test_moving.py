@@ -35,6 +35,8 @@ from tests.banks.record_store import write
 from tests.banks.test_history import Model, bank_settings, steps
 from tests.patience import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("TEST_HISTORY_EXAMPLES", "3"))
 KILLS = int(os.environ.get("TEST_KILLS", "2"))
 RETRIED = ChangeContext("ann", "once", "request-1")
@@ -66,7 +68,6 @@ def copied(source: str, target: str, **options: Any) -> BankStore:
     return BankStore(target)
 
 
-@pytest.mark.slow
 def test_a_copy_has_and_goes_on_as_its_source(ends: Ends) -> None:
     @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
     @given(
@@ -225,7 +226,6 @@ def copy_in_small_pieces(source: str, target: str, begun: Event) -> None:
     copy_store(source, target)
 
 
-@pytest.mark.slow
 def test_a_killed_copy_goes_on(ends: Ends) -> None:
     rng = random.Random(17)
     context = multiprocessing.get_context("forkserver")

@@ -17,7 +17,7 @@ from tests.banks.moves import rows
 
 
 class Odd(NamedTuple):
-    """A value as SQL, where it is, what is said of it, and whether a store on SQLite may have it."""
+    """A value as SQL, where it is, what is said of it; whether a copy on SQLite may have it."""
 
     value: str
     table: str
@@ -44,6 +44,7 @@ VALUES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("odd", VALUES, ids=lambda odd: f"{odd.column} {odd.value}")
 def test_a_value_that_does_not_fit_is_named(

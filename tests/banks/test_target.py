@@ -22,7 +22,10 @@ from featsvc.errors import (
 from tests.banks.lists import hex_list, list_file
 from tests.banks.moves import CROSSINGS, Ends, rows, tables
 
-pytestmark = pytest.mark.parametrize("ends", CROSSINGS, ids="-to-".join, indirect=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("ends", CROSSINGS, ids="-to-".join, indirect=True),
+]
 
 
 def fill(url: str) -> None:

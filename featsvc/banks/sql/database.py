@@ -45,7 +45,7 @@ _POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
 # Any constants will do that no other program locks: they serialise migrations and large changes.
-SCHEMA_LOCK = 7_022_881_203
+_SCHEMA_LOCK = 7_022_881_203
 _TURN_LOCK = 7_022_881_204
 _TURN_STEP_S = 0.05
 _PAUSE_STEP_S = 0.002
@@ -322,7 +322,7 @@ class Database:
             with connection.begin():
                 if not self.is_sqlite:
                     connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK}
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
                     )
                 migrations.upgrade(connection)
             if self.is_sqlite:
