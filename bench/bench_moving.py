@@ -101,8 +101,8 @@ def bare(databases: Databases, kind: str) -> Callable[[], float]:
                 return time.perf_counter() - started
 
     else:
-        with psycopg.connect(driver_url(databases.stores[kind])) as source:
-            data = {table: copied_out(source, table) for table in TABLES}
+        with psycopg.connect(driver_url(databases.stores[kind])) as server:
+            data = {table: copied_out(server, table) for table in TABLES}
 
         def write(url: str) -> float:
             with psycopg.connect(driver_url(url)) as connection:

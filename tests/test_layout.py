@@ -39,6 +39,7 @@ BEHAVIOURS = {
     "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
     "media/test_cases.py": "inputs that once failed, and what each must give",
     "media/test_memory.py": "a decode takes no more memory than estimated, and returns it",
+    "banks/test_pooler.py": "a store behind pgbouncer, in each of its modes",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
@@ -51,7 +52,7 @@ TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
     "accounts/test_store.py": "accounts/ingest accounts/layout accounts/plan "
     "accounts/read accounts/table",
-    "banks/test_database.py": "banks/sql/failures banks/sql/sqlite_file",
+    "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",
     "banks/test_interrupted_calls.py": "service/store_calls",

@@ -55,6 +55,7 @@ from featsvc.banks.results import (
     WithdrawResult,
 )
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.large_changes import planning_tables
 from featsvc.banks.sql.pages import (
     check_page_size,
     cut_page,
@@ -92,6 +93,15 @@ class BankStore:
         """Return the newest committed revision."""
         with self._database.read() as connection:
             return read_head(connection)
+
+    def check_writable(self) -> None:
+        """Try what a change needs, and change nothing. Raises Unavailable where that fails."""
+        with (
+            self._database.session() as connection,
+            planning_tables(connection),
+            self._database.exclusive(connection),
+        ):
+            pass
 
     def create_bank(
         self,

@@ -136,6 +136,7 @@ class _Configured:
         store = BankStore(config.banks_url)
         try:
             holdings = read_holdings(store)
+            store.check_writable()
         finally:
             store.close()
         lines = [f"revision {holdings.revision}, {holdings.summary()}"]

@@ -30,8 +30,10 @@ from featsvc.signals.variants import ORIGINAL
 Context = aio.ServicerContext[Any, Any]
 
 DEFAULT_DAYS = 7
-MAX_CALLS = 12
-"""Calls of a worker's store at a time, besides imports and exports."""
+MAX_READS = 6
+MAX_CHANGES = 6
+"""Calls of a worker's store at a time, besides imports and exports. Reads never wait for writers,
+who may all wait for the lock of one."""
 
 
 class _Revised(Protocol):
@@ -51,12 +53,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     def __init__(self, runtime: Runtime, store: BankStore) -> None:
         self._runtime = runtime
         self._store = store
-        self._calls = StoreCalls(MAX_CALLS, "bank-call")
-        self._lists = ListStreams(store, runtime.follower, self._calls)
+        self._reads = StoreCalls(MAX_READS, "bank-read")
+        self._changes = StoreCalls(MAX_CHANGES, "bank-change")
+        self._lists = ListStreams(store, runtime.follower, self._reads)
 
     async def _change(self, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Make a change of the store, and wait until this worker serves its revision."""
-        result = await self._calls.run(change, *args, **kwargs)
+        result = await self._changes.run(change, *args, **kwargs)
         await serve(self._runtime.follower, result.revision)
         return result
 
@@ -70,13 +73,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         return convert.bank_message(bank)
 
     async def GetBank(self, request: pb.GetBankRequest, context: Context) -> pb.Bank:
-        bank = await self._calls.run(self._store.get_bank, convert.bank_id(request.name))
+        bank = await self._reads.run(self._store.get_bank, convert.bank_id(request.name))
         return convert.bank_message(bank)
 
     async def ListBanks(
         self, request: pb.ListBanksRequest, context: Context
     ) -> pb.ListBanksResponse:
-        page = await self._calls.run(
+        page = await self._reads.run(
             self._store.list_banks, page_size=request.page_size, page_token=request.page_token
         )
         return pb.ListBanksResponse(
@@ -233,13 +236,13 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         return pb.EditEntriesResponse(edited_entries=result.entries, revision=result.revision)
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Context) -> pb.Entry:
-        entry = await self._calls.run(self._store.get_entry, *convert.entry_id(request.name))
+        entry = await self._reads.run(self._store.get_entry, *convert.entry_id(request.name))
         return convert.entry_message(entry, whole=True)
 
     async def ListEntries(
         self, request: pb.ListEntriesRequest, context: Context
     ) -> pb.ListEntriesResponse:
-        page = await self._calls.run(
+        page = await self._reads.run(
             self._store.list_entries,
             convert.bank_id(request.parent, "parent"),
             convert.entry_filter(request),
@@ -257,7 +260,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
         self, request: pb.ListRevisionsRequest, context: Context
     ) -> pb.ListRevisionsResponse:
         bank_id = convert.bank_id(request.parent, "parent")
-        page = await self._calls.run(
+        page = await self._reads.run(
             self._store.list_revisions,
             "" if bank_id == "-" else bank_id,
             page_size=request.page_size,
@@ -271,7 +274,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def DiffRevisions(
         self, request: pb.DiffRevisionsRequest, context: Context
     ) -> pb.DiffRevisionsResponse:
-        page = await self._calls.run(
+        page = await self._reads.run(
             self._store.diff_revisions,
             convert.bank_id(request.parent, "parent"),
             request.from_revision,
@@ -323,12 +326,12 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     async def EvaluateBank(
         self, request_iterator: AsyncIterator[pb.EvaluateBankRequest], context: Context
     ) -> pb.EvaluateBankResponse:
-        return await evaluate_bank(self._runtime, self._store, self._calls, request_iterator)
+        return await evaluate_bank(self._runtime, self._store, self._reads, request_iterator)
 
     async def CompareBanks(
         self, request: pb.CompareBanksRequest, context: Context
     ) -> pb.CompareBanksResponse:
-        overlap = await self._calls.run(
+        overlap = await self._reads.run(
             self._store.overlap,
             convert.bank_id(request.name),
             convert.bank_id(request.other, "other"),
@@ -342,7 +345,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
     ) -> pb.ListMatchCountsResponse:
         bank, days = convert.bank_id(request.parent, "parent"), request.days or DEFAULT_DAYS
         if request.page_size or request.page_token:
-            counts = await self._calls.run(
+            counts = await self._reads.run(
                 self._store.match_count_page,
                 bank,
                 days=days,
@@ -350,7 +353,7 @@ class BankServicer(banks_pb2_grpc.BankServiceServicer):
                 page_token=request.page_token,
             )
         else:
-            counts = await self._calls.run(
+            counts = await self._reads.run(
                 self._store.match_counts, bank, days=days, max_entries=request.max_entries
             )
         return convert_lists.match_counts_message(counts)

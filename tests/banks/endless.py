@@ -78,6 +78,9 @@ def is_locked(engine: sa.Engine) -> bool:
         return True
 
 
+_THREADS = ("bank-call", "bank-change", "bank-list", "bank-read")
+
+
 def threads_in_statements() -> list[str]:
     """Names of the threads of calls that execute a statement now."""
     return _threads_in("sqlalchemy/engine/default.py", "sqlalchemy/engine/cursor.py")
@@ -94,7 +97,7 @@ def _threads_in(*paths: str) -> list[str]:
     for ident, frame in sys._current_frames().items():
         files = (called.f_code.co_filename for called, _ in traceback.walk_stack(frame))
         name = names.get(ident, "")
-        if name.startswith(("bank-call", "bank-list")) and any(f.endswith(paths) for f in files):
+        if name.startswith(_THREADS) and any(f.endswith(paths) for f in files):
             found.append(name)
     return found
 

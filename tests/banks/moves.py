@@ -82,10 +82,10 @@ def structure(url: str) -> dict[str, object]:
     return found
 
 
-def seen(store: BankStore, *, times: bool = True) -> dict[str, Any]:
+def seen(store: BankStore, *, times: bool = True) -> dict[object, Any]:
     """What the store says of every bank at every revision, its log, diffs, decisions and counts."""
     newest = store.head().revision
-    held: dict[str, Any] = {
+    held: dict[object, Any] = {
         "head": dataclasses.replace(store.head(), store_id=""),
         "banks": store.list_banks(page_size=1000).banks,
         "log": store.list_revisions(page_size=1000).revisions,

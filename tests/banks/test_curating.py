@@ -17,7 +17,7 @@ from featsvc.banks.results import (
     MatchKey,
     Overlap,
 )
-from featsvc.banks.sql import database
+from featsvc.banks.sql import sqlite
 from featsvc.banks.sql.schema import entries
 from featsvc.banks.store import BankStore
 from featsvc.errors import AlreadyExists, Conflict, InvalidInput, NotFound
@@ -347,7 +347,7 @@ def read(page_at: Callable[[str], P]) -> list[P]:
 def test_dry_runs_take_no_lock(
     bank: BankStore, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     revision = bank.head().revision
     first, *others = ids(bank)
     bank.withdraw_entries("b", [first])

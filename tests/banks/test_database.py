@@ -12,7 +12,7 @@ from alembic import command
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.sql import database, migrations
+from featsvc.banks.sql import migrations, sqlite
 from featsvc.banks.sql.database import Database
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt, Unavailable
@@ -169,7 +169,7 @@ def test_a_change_that_is_committed_waits_for_no_lock_again(tmp_path: Path) -> N
 def test_the_log_of_a_long_transaction_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_KEPT_WAL_BYTES", 2**19)
+    monkeypatch.setattr(sqlite, "_KEPT_WAL_BYTES", 2**19)
     store = BankStore(f"sqlite:///{tmp_path / 'banks.db'}")
     store.create_bank("b")
     store.import_entries("b", list_file(hex_list(range(20_000)), chunk_bytes=1 << 16))

@@ -15,13 +15,19 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from featsvc.banks.records import SAME_SETTINGS, BankMode, SettingChange, SettingsDifference
+from featsvc.banks.records import (
+    SAME_SETTINGS,
+    BankMode,
+    EntryEdit,
+    SettingChange,
+    SettingsDifference,
+)
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import migrations, schema
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
 from tests.banks.lists import HASH, SAMPLES, hex_list, list_file, live
-from tests.banks.record_store import LIST, read
+from tests.banks.record_store import LIST, read, write
 
 
 def config_of(connection: sa.Connection | None = None) -> Config:
@@ -32,6 +38,7 @@ def config_of(connection: sa.Connection | None = None) -> Config:
     return config
 
 
+HELD = EntryEdit(withdrawn=True)
 _COMPARED = {"compare_type": True, "compare_server_default": True}
 
 
@@ -325,3 +332,23 @@ def _make_banks_of_0004(url: str) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT setval('banks_key_seq', 3)"))
     engine.dispose()
+
+
+def test_what_banks_count_is_counted_again(store_url: str) -> None:
+    """A store of revision 0008 whose banks count something else."""
+    with closing(BankStore(store_url)) as store:
+        write(store)
+        store.edit_entries("a", [entry.id for entry in store.list_entries("a").entries][:1], HELD)
+        banks = store.list_banks().banks
+    engine = engine_of(store_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE head DROP COLUMN store_id"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0008'"))
+        connection.execute(
+            sa.text("UPDATE banks SET entry_count = entry_count + 7, signal_counts = :wrong"),
+            {"wrong": '{"pdq": 1}'},
+        )
+    engine.dispose()
+    with closing(BankStore(store_url)) as again:
+        assert again.list_banks().banks == banks
+        assert again.head().store_id

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from featsvc.banks.moving.rows import Checksum
+from featsvc.banks.moving.rows import Checksum, Row
 from featsvc.banks.moving.store_copy import copy_store
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt
@@ -85,9 +85,9 @@ def test_a_value_that_does_not_fit_is_named(
 
 
 def test_a_checksum_is_of_rows_in_order_however_they_are_cut() -> None:
-    held = [(1, "a", b"\x00", None), (2, "é", b"", 0), (2**63 - 1, "", b"a", -1)]
+    held: list[Row] = [(1, "a", b"\x00", None), (2, "é", b"", 0), (2**63 - 1, "", b"a", -1)]
 
-    def checksum(*chunks: list[tuple[int | str | bytes | None, ...]]) -> str:
+    def checksum(*chunks: list[Row]) -> str:
         sums = Checksum()
         for chunk in chunks:
             sums.add(chunk)

@@ -3,14 +3,17 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import psycopg
 import pytest
-from featsvc_client import Client, explain
+from featsvc_client import Client, ServiceError, explain
 from featsvc_client.v1 import banks_pb2, matching_pb2, types_pb2
 
 from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.store import BankStore
+from featsvc.service.banks import MAX_CHANGES
 from tests.banks.databases import PostgresServer, postgres_server
 from tests.banks.lists import follow
 from tests.integration.running import Running, running
@@ -109,6 +112,46 @@ def staleness_ms(client: Client) -> int:
         matching_pb2.GetIndexStatusRequest(), timeout=PATIENCE_S
     )
     return int(status.staleness.ToMilliseconds())
+
+
+def test_a_session_that_holds_the_head_stops_no_read(services: list[Running], url: str) -> None:
+    """More writers than threads wait for it. They fail clearly, or go on once it lets go."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    driver_url = url.replace("+psycopg", "", 1)
+
+    def change(client: Client, number: int) -> str:
+        try:
+            create(client, f"held-{number}")
+        except ServiceError as exc:
+            return f"{exc.code().name} {exc}"
+        return "OK"
+
+    writers = 3 * MAX_CHANGES
+    with (
+        services[0].client() as client,
+        psycopg.connect(driver_url) as psql,
+        psycopg.connect(driver_url, autocommit=True) as looking,
+        ThreadPoolExecutor(writers) as threads,
+    ):
+        create(client, "held")
+        import_rows(client, "held", range(5, 6))
+        psql.execute("SELECT * FROM head FOR UPDATE")
+        changes = [threads.submit(change, client, number) for number in range(writers)]
+        until(lambda: looking.execute(waiting).fetchone() == (MAX_CHANGES,), "no writer waits")
+        for _ in range(20):
+            listed = client.banks.ListEntries(banks_pb2.ListEntriesRequest(parent="banks/held"))
+            assert len(listed.entries) == 1
+            assert client.banks.GetBank(banks_pb2.GetBankRequest(name="banks/held")).entry_count
+            assert "banks/held" in matches(client, 5)
+        psql.rollback()
+        outcomes = [future.result() for future in changes]
+        held = [text for text in outcomes if text != "OK"]
+        assert all("UNAVAILABLE" in text and "holds a lock" in text for text in held)
+        created = client.banks.ListBanks(banks_pb2.ListBanksRequest(page_size=1000)).banks
+        assert sum(bank.name.startswith("banks/held-") for bank in created) == outcomes.count("OK")
 
 
 def test_a_database_that_goes_away_and_comes_back(

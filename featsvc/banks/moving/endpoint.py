@@ -15,6 +15,7 @@ from sqlalchemy import exc as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from featsvc.addresses import parse_database_url
+from featsvc.banks.sql import postgresql
 from featsvc.banks.sql.failures import guarded, unavailable
 from featsvc.banks.sql.sqlite_file import is_cut_off, is_empty, make_folder
 from featsvc.errors import ConfigInvalid, DataCorrupt, NotFound, Unavailable
@@ -23,15 +24,10 @@ if TYPE_CHECKING:
     import psycopg
 
 _BUSY_TIMEOUT_S = 30
-# Statements are not prepared: a pooler may give each transaction another session.
-_POSTGRESQL = {"connect_timeout": 5, "prepare_threshold": None, "client_encoding": "utf8"}
-# A copy takes as long as it takes; the source's transaction is idle while the target writes. Locks
-# are held for longer by another copy only.
-_TIMEOUTS = f"""
-SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '{_BUSY_TIMEOUT_S}s' ELSE '0' END, true)
-FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
-'idle_in_transaction_session_timeout', 'transaction_timeout')
-"""
+_POSTGRESQL = {"connect_timeout": 5}
+# A copy takes as long as it takes, and the source's transaction is idle while the target writes.
+# Locks are held for longer by another copy only.
+_LIMITS = postgresql.Limits(lock=30_000, statement=0, idle=0)
 
 
 class Endpoint:
@@ -47,6 +43,7 @@ class Endpoint:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.path = Path(parsed.database or "") if self.is_sqlite else None
         self._writes = writes
+        self._options: dict[str, object] = {}
         if self.is_sqlite:
             self._engine = create_engine("sqlite://", creator=self._open_sqlite, poolclass=NullPool)
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -55,13 +52,16 @@ class Endpoint:
             arguments = {k: v for k, v in _POSTGRESQL.items() if k not in parsed.query}
             level = "READ COMMITTED" if writes else "REPEATABLE READ"
             self._engine = create_engine(parsed, connect_args=arguments, poolclass=NullPool)
-            self._engine = self._engine.execution_options(
-                isolation_level=level, postgresql_readonly=not writes
-            )
+            event.listen(self._engine, "connect", postgresql.Sessions().prepare, insert=True)
+            self._options = {"isolation_level": level, "postgresql_readonly": not writes}
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Raises Unavailable, and NotFound for a file that is to be read and is not there."""
+        """Raises Unavailable, and NotFound for a file that is to be read and is not there.
+
+        Also Unavailable for a PostgreSQL database that cannot hold a store, and for a pooler that
+        gives transactions to other sessions.
+        """
         if self.path is not None and self._writes:
             make_folder(self.path.parent)
         elif self.path is not None and is_empty(self.path):
@@ -71,6 +71,10 @@ class Endpoint:
         with self.errors():
             self.connection: Connection = self._engine.connect()
         try:
+            if not self.is_sqlite:
+                with self.errors():
+                    postgresql.check_server(self._engine, self.connection)
+                    self.connection.execution_options(**self._options)
             yield
         finally:
             self.connection.close()
@@ -94,33 +98,23 @@ class Endpoint:
         """A transaction: one snapshot of what is only read, otherwise a writer's."""
         with self.errors(), self.connection.begin():
             if not self.is_sqlite:
-                self.connection.exec_driver_sql(_TIMEOUTS)
+                postgresql.begin(self.connection, _LIMITS)
             yield self.connection
 
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate errors of the driver and of SQLAlchemy. Raises Unavailable, DataCorrupt."""
         try:
-            with guarded(), self._wrapped():
+            with guarded():
                 yield
         except (Unavailable, DataCorrupt) as exc:
             if str(exc).startswith("--"):  # it says where, perhaps in the other database
                 raise
             raise type(exc)(f"{self.label}: {exc}", reason=exc.reason) from exc
-        except sa.DBAPIError as exc:
-            cause = str(exc.orig).strip().partition("\n")[0]
+        except (sa.DBAPIError, self._engine.dialect.loaded_dbapi.Error) as exc:
+            cause = str(getattr(exc, "orig", exc)).strip().partition("\n")[0]
             raise Unavailable(
                 f"{self.label}: the database refused ({cause})", reason="BANK_STORE_UNAVAILABLE"
-            ) from exc
-
-    @contextmanager
-    def _wrapped(self) -> Iterator[None]:
-        driver = self._engine.dialect.loaded_dbapi
-        try:
-            yield
-        except driver.Error as exc:
-            raise sa.DBAPIError.instance(
-                None, None, exc, driver.Error, dialect=self._engine.dialect
             ) from exc
 
     def quoted(self, name: str) -> str:

@@ -89,7 +89,6 @@ class Target:
             if not self._endpoint.is_sqlite:
                 # Nobody else makes tables meanwhile.
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
-                self._check_encoding(connection)
             tables = {*inspect(connection).get_table_names()}
             goes_on = unfinished_copy.name in tables
             if goes_on and restart:
@@ -245,14 +244,6 @@ class Target:
             f"{self._endpoint.label}: the database holds {held}, and nothing is overwritten; name "
             "a new one, or empty this one yourself"
         )
-
-    def _check_encoding(self, connection: Connection) -> None:
-        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-        if encoding != "UTF8":
-            raise Conflict(
-                f"{self._endpoint.label}: the encoding of the database is {encoding}, not UTF8; "
-                "create it with ENCODING 'UTF8'"
-            )
 
     def _remove(self, connection: Connection, tables: set[str]) -> None:
         cascade = "" if self._endpoint.is_sqlite else " CASCADE"

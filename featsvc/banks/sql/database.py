@@ -7,18 +7,16 @@ This module hides most differences between the two. A database that does not ans
 import fcntl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, RootTransaction, Table, create_engine, event, select, text
 from sqlalchemy import exc as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from featsvc.addresses import parse_database_url
 from featsvc.banks.interruption import check
-from featsvc.banks.sql import migrations, schema
+from featsvc.banks.sql import migrations, postgresql, schema, sqlite
 from featsvc.banks.sql.failures import EMPTIED, guarded, unavailable
 from featsvc.banks.sql.sqlite_file import (
     file_id,
@@ -29,23 +27,20 @@ from featsvc.banks.sql.sqlite_file import (
     opened_beside,
 )
 from featsvc.banks.sql.stopping import interruptible
-from featsvc.errors import ConfigInvalid
+from featsvc.errors import ConfigInvalid, InvalidInput
 
 MAX_CONNECTIONS = 22
-"""One for each thread of a worker: 12 calls, 8 imports and exports, the follower, the counts."""
-_BUSY_TIMEOUT_MS = 30_000
+"""One for each thread of a worker: 6 reads, 6 changes, 8 imports and exports, the follower,
+the counts."""
 _POOLED_CONNECTIONS = 5
 _POOL_TIMEOUT_S = 30
-_KEPT_WAL_BYTES = 64 * 2**20
-"""A longer log, that of a long transaction, is cut to this size when it begins anew."""
-# Waits for a lock or a connection are cut, to look whether the caller still waits.
+# The wait for a connection is cut, to look whether the caller still waits.
 _SLICE_MS = 100
-_SQLITE_BUSY = 5
 _POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
 # Any constants will do that no other program locks: they serialise migrations and large changes.
-_SCHEMA_LOCK = 7_022_881_203
+SCHEMA_LOCK = 7_022_881_203
 _TURN_LOCK = 7_022_881_204
 _TURN_STEP_S = 0.05
 _PAUSE_STEP_S = 0.002
@@ -64,7 +59,7 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._path = Path(parsed.database or "") if self.is_sqlite else None
         arguments: dict[str, object] = (
-            {"timeout": _BUSY_TIMEOUT_MS / 1000}
+            {"timeout": sqlite.BUSY_TIMEOUT_MS / 1000}
             if self.is_sqlite
             # A parameter of the URL overrides its default here.
             else {k: v for k, v in _POSTGRESQL_DEFAULTS.items() if k not in parsed.query}
@@ -79,8 +74,12 @@ class Database:
         )
         event.listen(self._engine, "before_cursor_execute", _check_call)
         if self.is_sqlite:
-            event.listen(self._engine, "connect", _prepare_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+            event.listen(self._engine, "connect", sqlite.prepare)
+            event.listen(self._engine, "begin", sqlite.begin)
+        else:
+            # First of all: SQLAlchemy itself asks the first connection for what it needs to know.
+            event.listen(self._engine, "connect", postgresql.Sessions().prepare, insert=True)
+        self._names_schema = "search_path" in str(parsed.query.get("options", ""))
         self._ready = False
         self._was_ready = False
         self._file: tuple[int, int] | None = None
@@ -94,7 +93,7 @@ class Database:
         """A transaction in which every statement sees the same committed state."""
         self._ensure_schema()
         with guarded(), self._connect(write=False) as connection, connection.begin():
-            self._check_schema(connection)
+            self._check_schema(connection, postgresql.READ)
             yield connection
 
     @contextmanager
@@ -110,13 +109,13 @@ class Database:
         """A session with a large page cache for bulk work, which is freed at the end."""
         with self.session() as connection:
             if self.is_sqlite:
-                _pragma(connection, f"cache_size=-{_BULK_CACHE_KIB}")
+                sqlite.pragma(connection, f"cache_size=-{_BULK_CACHE_KIB}")
             try:
                 yield connection
             finally:
                 if self.is_sqlite and not connection.closed:
-                    _pragma(connection, "cache_size=-2000")
-                    _pragma(connection, "shrink_memory")
+                    sqlite.pragma(connection, "cache_size=-2000")
+                    sqlite.pragma(connection, "shrink_memory")
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -136,7 +135,7 @@ class Database:
     def read_on(self, connection: Connection) -> Iterator[None]:
         """A transaction on a connection of `session` that writes temporary tables only."""
         with connection.execution_options(sqlite_begin="BEGIN").begin():
-            self._check_schema(connection)
+            self._check_schema(connection, postgresql.STAGE)
             yield
 
     def _begin_write(self, connection: Connection) -> RootTransaction:
@@ -149,7 +148,7 @@ class Database:
             # would wait for the lock again, and its change is committed.
             connection.execution_options(sqlite_begin="BEGIN")
         try:
-            self._check_schema(connection)
+            self._check_schema(connection, postgresql.WRITE)
         except BaseException:
             transaction.rollback()
             raise
@@ -195,6 +194,7 @@ class Database:
         """Wait for the turn to make a large change: one at a time, whatever process makes it."""
         if self._path is None:
             with connection.begin():
+                postgresql.begin(connection, postgresql.TURN)
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _TURN_LOCK})
             try:
                 yield
@@ -202,6 +202,7 @@ class Database:
                 # The end of a connection releases its locks too.
                 if not connection.invalidated and not connection.closed:
                     with connection.begin():
+                        postgresql.begin(connection, postgresql.STAGE)
                         connection.execute(
                             text("SELECT pg_advisory_unlock(:key)"), {"key": _TURN_LOCK}
                         )
@@ -244,13 +245,17 @@ class Database:
             self._ready = False
         raise unavailable(f"{self._path.name} is gone or was replaced; try again once it is back")
 
-    def _check_schema(self, connection: Connection) -> None:
+    def _check_schema(self, connection: Connection, limits: postgresql.Limits) -> None:
         """Raises Unavailable if the database was emptied, or has another schema than at first.
 
         Another process may have migrated it, or restored a backup. Rows of another schema must be
-        neither read as ours nor written.
+        neither read as ours nor written. On PostgreSQL it limits the waits of the transaction.
         """
-        revision = migrations.stored(connection)
+        if self.is_sqlite:
+            revision = migrations.stored(connection)
+        else:
+            found = postgresql.begin(connection, limits, also=f"({migrations.REVISION})")
+            revision = migrations.checked(str(found or ""))
         if revision == migrations.HEAD:
             return
         if revision > migrations.HEAD:
@@ -304,8 +309,7 @@ class Database:
                     raise unavailable(
                         f"{self._path.name} is shorter than its header says; finish copying it"
                     )
-            with self._connect(write=False) as connection, connection.begin():
-                revision = migrations.current(connection)
+            revision = self._current_revision()
             if self._was_ready and not revision:
                 raise unavailable(EMPTIED)
             if revision != migrations.HEAD:
@@ -314,25 +318,39 @@ class Database:
                 self._file = file_id(self._path)
             self._ready = self._was_ready = True
 
+    def _current_revision(self) -> str:
+        """Return the schema's revision, "" for none. Raises Unavailable for other databases."""
+        with self._connect(write=False) as connection:
+            if not self.is_sqlite:
+                postgresql.check_server(self._engine, connection)
+            with connection.begin():
+                revision = migrations.current(connection)
+                if not (revision or self.is_sqlite or self._names_schema):
+                    postgresql.check_other_schemas(connection)
+        return revision
+
     def _migrate(self) -> None:
         with self._connect(write=True) as connection:
             if self.is_sqlite:
                 # SQLite rebuilds a table that it cannot alter; references to it must survive that.
-                _pragma(connection, "foreign_keys=OFF")
+                sqlite.pragma(connection, "foreign_keys=OFF")
             with connection.begin():
                 if not self.is_sqlite:
+                    postgresql.begin(connection, postgresql.TURN)
                     connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK}
                     )
+                    postgresql.begin(connection, postgresql.MIGRATE)
                 migrations.upgrade(connection)
             if self.is_sqlite:
-                _pragma(connection, "foreign_keys=ON")
+                sqlite.pragma(connection, "foreign_keys=ON")
 
 
 @contextmanager
 def temporary_tables(connection: Connection, tables: Sequence[Table]) -> Iterator[None]:
     """Create temporary tables of a connection of `session`, and drop them at the end."""
     with connection.begin():
+        _limit_staging(connection)
         for table in tables:
             table.drop(connection, checkfirst=True)
             table.create(connection)
@@ -342,8 +360,14 @@ def temporary_tables(connection: Connection, tables: Sequence[Table]) -> Iterato
         # A dead connection takes its temporary tables with it.
         if not connection.invalidated and not connection.closed:
             with connection.begin():
+                _limit_staging(connection)
                 for table in tables:
                     table.drop(connection)
+
+
+def _limit_staging(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        postgresql.begin(connection, postgresql.STAGE)
 
 
 def lock_head(connection: Connection) -> None:
@@ -351,54 +375,14 @@ def lock_head(connection: Connection) -> None:
     connection.execute(select(schema.head).with_for_update())
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    # The driver would begin transactions late, and never with BEGIN IMMEDIATE.
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "temp_store=FILE",
-        f"journal_size_limit={_KEPT_WAL_BYTES}",
-    ):
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-
-def _pragma(connection: Connection, pragma: str) -> None:
-    """Set a pragma outside of SQLAlchemy's transaction, in which it would have no effect."""
-    cursor = connection.connection.cursor()
-    cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    begin = connection.get_execution_options()["sqlite_begin"]
-    if begin == "BEGIN":
-        connection.exec_driver_sql(begin)
-        return
-    # SQLite's own wait for the writers' lock cannot be interrupted.
-    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
-    _pragma(connection, f"busy_timeout={_SLICE_MS}")
-    try:
-        while not _begins(connection, begin, last_try=time.monotonic() > deadline):
-            pass
-    finally:
-        _pragma(connection, f"busy_timeout={_BUSY_TIMEOUT_MS}")
-
-
-def _begins(connection: Connection, begin: str, *, last_try: bool) -> bool:
-    """Begin a transaction; return False if another one holds the lock."""
-    try:
-        connection.exec_driver_sql(begin)
-    except sa.OperationalError as exc:
-        if last_try or getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF != _SQLITE_BUSY:
-            raise
-        return False
-    return True
-
-
-def _check_call(*_: object) -> None:
+def _check_call(
+    _connection: object, _cursor: object, _statement: str, parameters: object, *_: object
+) -> None:
+    """Raises TimedOut if nobody waits for the call, InvalidInput for NUL in the text of one row."""
     check()
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    if isinstance(values, Iterable):
+        for value in values:
+            # PostgreSQL stores none, and what no database stores is found in none.
+            if isinstance(value, str) and "\0" in value:
+                raise InvalidInput("text: must not contain NUL characters; remove them")

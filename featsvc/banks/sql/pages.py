@@ -40,9 +40,12 @@ def decode_token(token: str) -> str:
     """Return the key in a token. Raises InvalidInput."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        return raw.decode()
+        key = raw.decode()
     except (binascii.Error, UnicodeError):
         raise _bad_token() from None
+    if "\0" in key:
+        raise _bad_token()
+    return key
 
 
 def decode_number(token: str) -> int:

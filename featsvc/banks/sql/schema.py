@@ -77,7 +77,6 @@ _Key = BigInteger().with_variant(Integer(), "sqlite")
 _Algorithm = String(32).with_variant(String(80), "postgresql")
 
 
-
 def _key_text(length: int | None = None) -> String:
     """Return the type of text that is a key.
 

@@ -15,7 +15,7 @@ UNFINISHED_COPY = "unfinished copy"
 Builds before this one take it for a newer schema, which they refuse too.
 """
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
-_REVISION = "SELECT version_num FROM alembic_version"
+REVISION = "SELECT version_num FROM alembic_version"
 
 
 def stored(connection: Connection) -> str:
@@ -23,7 +23,11 @@ def stored(connection: Connection) -> str:
 
     Raises the driver's error where there is no table of it, Unavailable for an unfinished copy.
     """
-    revision = str(connection.exec_driver_sql(_REVISION).scalar() or "")
+    return checked(str(connection.exec_driver_sql(REVISION).scalar() or ""))
+
+
+def checked(revision: str) -> str:
+    """Return a stored revision. Raises Unavailable for that of an unfinished copy."""
     if revision == UNFINISHED_COPY:
         raise unavailable(
             "the database holds an unfinished copy of another store; run `featsvc bank copy-store` "
