@@ -233,10 +233,10 @@ def test_a_killed_copy_goes_on(ends: Ends) -> None:
     url = ends.source()
     with closing(BankStore(url)) as store:
         write_all(store)
-        store.create_bank("b")
+        store.create_bank("many")
         for numbers in (range(3000), range(1500, 4500)):
             options = ImportOptions(replace=True, allow_withdrawn=3000)
-            store.import_entries("b", list_file(hex_list(numbers), chunk_bytes=1 << 16), options)
+            store.import_entries("many", list_file(hex_list(numbers), chunk_bytes=1 << 16), options)
     held, duration, unfinished = rows(url), 0.0, 0
     for number in range(KILLS + 1):
         target, begun = ends.target(), context.Event()
