@@ -206,7 +206,7 @@ def bench_matching_restart(compare: Compare, tmp_path: Path) -> None:
     columns = [getattr(part.entries, name) for name in part.entries.__slots__]
     index = part.indexes["pdq"]
     metadata = sum(c.nbytes for c in columns) + index.entry.nbytes + index.variant.nbytes
-    path = write_segment(tmp_path, part, 1, 1)
+    path = write_segment(tmp_path, part, StoreHead(1, from_us(1)))
     query = Signal(PDQ, bytes(queries[0]))
 
     def restart() -> None:

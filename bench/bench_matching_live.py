@@ -33,8 +33,8 @@ PDQ = get_algorithm("pdq")
 _WORKER = """
 import sys, numpy as np
 from pathlib import Path
-from featsvc.matching.segments import newest_segment
-segment = newest_segment(Path(sys.argv[1]))
+from featsvc.matching.segments import newest_segment, published
+segment = newest_segment(published(Path(sys.argv[1])))
 engine = segment.part.indexes["pdq"].engine
 rng = np.random.default_rng(0)
 for _ in range(2000):

@@ -40,6 +40,9 @@ BEHAVIOURS = {
     "media/test_cases.py": "inputs that once failed, and what each must give",
     "media/test_memory.py": "a decode takes no more memory than estimated, and returns it",
     "banks/test_pooler.py": "a store behind pgbouncer, in each of its modes",
+    "matching/test_idle.py": "an idle poll reads a few rows, whatever the length of the log",
+    "matching/test_pg_restore.py": "pg_restore under running followers and indexers",
+    "matching/test_restoring.py": "half-restored stores are never served, at any subset of tables",
     "matching/test_every_way.py": "rules hold one by one, in columns, quick and in batches",
     "matching/test_batches.py": "the matches of a batch are those of its queries alone",
     "matching/test_families.py": "every engine of every distance against brute force",
@@ -60,7 +63,7 @@ TESTED_THROUGH = {
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
     "banks/sql/copying "
-    "banks/sql/pages banks/sql/schema banks/sql/stored banks/sql/times "
+    "banks/sql/schema banks/sql/stored banks/sql/times "
     "banks/sql/view",
     "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",

@@ -60,10 +60,11 @@ from featsvc.banks.sql.pages import (
     check_page_size,
     cut_page,
     decode_counted,
+    decode_listed,
     decode_number,
     decode_token,
 )
-from featsvc.banks.sql.view import StoreView, check_revision, read_head
+from featsvc.banks.sql.view import StoreView, check_revision, read_checked_head
 
 QUARANTINE = EntryEdit(quarantined=True)
 RELEASE = EntryEdit(reset=("quarantined",))
@@ -90,9 +91,12 @@ class BankStore:
             yield StoreView(connection)
 
     def head(self) -> StoreHead:
-        """Return the newest committed revision."""
+        """Return the newest committed revision: a few rows, whatever the size of the store.
+
+        Raises Unavailable also where the store is half restored.
+        """
         with self._database.read() as connection:
-            return read_head(connection)
+            return read_checked_head(connection)
 
     def check_writable(self) -> None:
         """Try what a change needs, and change nothing. Raises Unavailable where that fails."""
@@ -169,17 +173,17 @@ class BankStore:
         page_size: int = 0,
         page_token: str = "",
     ) -> EntryPage:
-        """List entries by id.
+        """List entries by id. They are counted for the first page; its tokens carry the number.
 
         Raises NotFound for the bank, InvalidInput for the page size, token or filter.
         """
         size = check_page_size(page_size)
-        after = decode_number(page_token)
+        counted, after = decode_listed(page_token)
         with self.view() as view:
             entries, distances, total = searching.find(
-                view, bank_id, entry_filter, after=after, limit=size + 1
+                view, bank_id, entry_filter, after=after, limit=size + 1, total=counted
             )
-        page, token = cut_page(entries, size, attrgetter("id"))
+        page, token = cut_page(entries, size, lambda entry: f"{total} {entry.id}")
         return EntryPage(page, token, total, tuple(distances[:size]))
 
     def export_entries(self, bank_id: str, format_name: str, revision: int = 0) -> exporting.Export:

@@ -133,6 +133,11 @@ class _EntryBuilder:
         )
 
 
+def part_name(algorithm: object) -> str:
+    """Return the name of an algorithm in parts: any name fits."""
+    return str(algorithm)[:MAX_NAME_CHARS].encode(errors="replace").decode()
+
+
 class _SignalColumns:
     """The columns of a SignalIndex while they grow.
 
@@ -143,7 +148,7 @@ class _SignalColumns:
 
     def __init__(self, name: object, dimensions: Mapping[str, int]) -> None:
         self.kind = find_algorithm(name) if isinstance(name, str) else None
-        self.name = str(name)[:MAX_NAME_CHARS].encode(errors="replace").decode()
+        self.name = part_name(name)
         self.matched = self.kind is None or self.kind.matched
         self.version = -1 if self.kind is None else self.kind.version
         self.unlike = set_aside.UNKNOWN_ALGORITHM if self.kind is None else set_aside.OTHER_VERSION
@@ -246,7 +251,7 @@ class _PartBuilder:
             self._last = row.version
             self._whole = self.entries.add(row)
         columns = self._columns_of(row.algorithm)
-        if not columns.matched:
+        if not columns.matched and self._whole:
             return
         if not self._whole:
             reason = set_aside.DAMAGED_ROW

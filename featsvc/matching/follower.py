@@ -3,26 +3,27 @@
 One thread polls the head of the store. When it moves, the thread reads the changes, adds them as a
 layer (`featsvc.matching.layers`), and swaps in the next snapshot by one assignment, so that a
 request sees either the old or the new one. A newer segment replaces the base. While the store is
-away, the last snapshot is served and its staleness grows; the thread recovers by itself.
+away or half restored, the last snapshot is served and its staleness grows; the thread recovers by
+itself. A snapshot is served only if it has all that the banks count (`featsvc.matching.agreement`).
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from featsvc.banks.interruption import Interruption
-from featsvc.banks.records import Revision, StoreHead
-from featsvc.banks.sql.times import to_us
+from featsvc.banks.records import Bank, StoreHead
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
+from featsvc.matching.agreement import check_counts
 from featsvc.matching.indexer import has_indexer
 from featsvc.matching.layers import Layers
-from featsvc.matching.segments import Segment, newest_segment
+from featsvc.matching.segments import Segment, newer_segments, newest_segment
 from featsvc.matching.set_aside import ChangeLog, SetAside
 from featsvc.matching.snapshot import AlgorithmStatus, Snapshot
 
@@ -30,6 +31,8 @@ COMPACT_SIGNALS = 20_000
 """Without an indexer, the base is rebuilt when the delta exceeds this and 1/8 of the base."""
 LEAVE_TO_INDEXER_ENTRIES = 50_000
 _MAX_WAIT_FOR_INDEXER_S = 60.0
+_PAUSE = 10
+"""After reading all of a store that is half restored: this many times as long as it took."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class FollowerStatus:
 
     `committed_revision` is that of the store at the last contact, None where the last attempt
     failed. `staleness_ms` is the age of the oldest committed change that is not served. While the
-    store is away it counts from the last contact, because later commits are unknown. `failure` says
+    store is away or half restored it counts from the last contact, because later commits are
+    unknown; a store of another history is no contact until it is served. `failure` says
     why the last attempt failed, "" where it did not. `set_aside` are signals that are not searched.
     """
 
@@ -79,9 +83,14 @@ class Follower:
         self._segments = segments
         self._segment_revision = 0
         self._refused: frozenset[str] = frozenset()
-        """Folders of segments that are not of this store's history."""
+        """Folders of segments that are not of this store's history, or lack some of its entries."""
         self._layers: Layers | None = None
         self._waiting_since: float | None = None
+        self._same_history = True
+        """Whether the store, when it was last read, had the history of the snapshot."""
+        self._failure = ""
+        self._disagreement = ""
+        self._pause_s = 0.0
         self._poll_interval_s = poll_interval_ms / 1000
         self._snapshot: Snapshot | None = None
         self._store_state: _StoreState | None = None
@@ -96,7 +105,10 @@ class Follower:
         )
 
     def start(self) -> None:
-        """Load the first snapshot and start the thread. Raises Unavailable if the store is away."""
+        """Load the first snapshot and start the thread.
+
+        Raises Unavailable if the store is away or half restored; then try again.
+        """
         self._interruption.run(self._poll)
         self._thread.start()
 
@@ -155,48 +167,55 @@ class Follower:
         )
 
     def _run(self) -> None:
-        failure = ""
         while True:
-            self._wake.wait(self._poll_interval_s)
+            self._wake.wait(self._poll_interval_s + self._pause_s)
             self._wake.clear()
             if self._stopping.is_set():
                 return
-            try:
-                self._poll()
-            except Exception as exc:
-                if self._stopping.is_set():
-                    return
-                # Even a bug must not end the thread: the next change may load.
-                last, failure = failure, str(exc) or type(exc).__name__
-                if self._store_state is not None:
-                    self._store_state = replace(self._store_state, failure=failure)
-                if failure != last:
-                    bug = not isinstance(exc, FeatsvcError)
-                    level = logging.ERROR if bug else logging.WARNING
-                    _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
-            else:
-                if failure:
-                    _log.info("following the bank store again")
-                failure = ""
+            self._pause_s = 0.0
+            self._try_poll()
+
+    def _try_poll(self) -> None:
+        """Poll; keep and log the failure, if it is another one."""
+        try:
+            self._poll()
+        except Exception as exc:
+            if self._stopping.is_set():
+                return
+            # Even a bug must not end the thread: the next change may load.
+            last, self._failure = self._failure, str(exc) or type(exc).__name__
+            if self._store_state is not None:
+                self._store_state = replace(self._store_state, failure=self._failure)
+            if self._failure != last:
+                bug = not isinstance(exc, FeatsvcError)
+                level = logging.ERROR if bug else logging.WARNING
+                _log.log(level, "serving the last bank snapshot: %s", exc, exc_info=bug)
+        else:
+            if self._failure:
+                _log.info("following the bank store again")
+            self._failure = ""
 
     def _poll(self) -> None:
         served = self._snapshot
         newest = self._store.head()
-        segment = self._newer_segment()
-        served_head = None if served is None else StoreHead(served.revision, served.commit_time)
-        if newest == served_head and segment is None:
+        if served is not None and newest == served.head and not self._newer_segments(newest):
             self._store_state = _StoreState(newest.revision, datetime.now(UTC))
             return
         started = time.perf_counter()
         with self._store.view() as view:
-            if served is not None:
-                log = view.revisions_since(served.revision)
-                oldest = log[0].commit_time if log else None
-                self._store_state = _StoreState(view.head.revision, datetime.now(UTC), oldest)
-                if segment is None and self._leave_to_indexer(log):
+            view.check_tables()
+            same_history = served is None or view.was_at(served.head)
+            if served is not None and same_history:
+                changed = view.changed_since(served.revision)
+                self._store_state = _StoreState(
+                    view.head.revision, datetime.now(UTC), changed.first_time
+                )
+                if not self._newer_segments(view.head) and self._leave_to_indexer(changed.read):
                     return
-            layers = self._layers_at(view, segment)
-            banks = view.banks()
+            if same_history != self._same_history:
+                self._change_history(same_history)
+            banks, dimensions = view.banks(), view.vector_dimensions()
+            layers = self._layers_at(view, banks, dimensions)
             set_aside = layers.set_aside()
             snapshot = Snapshot(
                 view.head, banks, layers.views(banks), layers.status(), set_aside=set_aside
@@ -206,53 +225,99 @@ class Follower:
             self._layers = layers
             self._set_aside = set_aside
             self._snapshot = snapshot
+            self._same_history = True
             self._store_state = _StoreState(snapshot.revision, datetime.now(UTC))
             self._swapped.notify_all()
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("serving banks at revision %d, built in %.0f ms", snapshot.revision, elapsed_ms)
 
-    def _layers_at(self, view: StoreView, segment: Segment | None) -> Layers:
-        """Return the layers at the view's revision, reading as little as possible."""
-        dimensions = view.vector_dimensions()
-        same_history = self._snapshot is None or _is_same_history(self._snapshot, view)
-        if not same_history:
-            # Segments of the restored history may have lower numbers, or the same.
-            self._segment_revision, self._refused = 0, frozenset()
-        if segment is not None and not _is_of_this_store(segment, view):
-            self._refused |= {segment.path.name}
-            based_on = self._layers.segment if self._layers and same_history else None
-            self._segment_revision = based_on.revision if based_on else 0
-            segment = None
-        if segment is not None:
-            self._segment_revision = segment.revision
-            layers, since = Layers.on_segment(segment), segment.revision
-        elif self._layers is not None and self._snapshot is not None and same_history:
-            layers, since = self._layers, self._snapshot.revision
-        else:
-            return Layers.on_rows(view.live_signals(), dimensions)
-        removed = view.versions_removed_since(since)
-        layers = layers.advance(view.signals_added_since(since), removed, dimensions)
-        if segment is None and layers.segment is None and _outgrown(layers):
-            return Layers.on_rows(view.live_signals(), dimensions)
+    def _change_history(self, served: bool) -> None:
+        """Begin anew: segments of another history may have lower numbers, or the same."""
+        what = "the history of" if served else "another history than"
+        _log.warning("the bank store has %s the served banks; reading all of it", what)
+        self._same_history = served
+        self._segment_revision, self._refused = 0, frozenset()
+        self._layers = None
+
+    def _layers_at(
+        self, view: StoreView, banks: Sequence[Bank], dimensions: Mapping[str, int]
+    ) -> Layers:
+        """Return the layers at the view's revision, reading as little as possible.
+
+        Layers that do not have all that the banks count are not served; all is then read anew.
+        Raises Unavailable where that does not have it either.
+        """
+        if (segment := self._newer_segment(view)) is not None:
+            layers = self._advanced(Layers.on_segment(segment), segment.revision, view, dimensions)
+            if self._agrees(layers, banks, dimensions, f"segment {segment.path.name}"):
+                return layers
+            self._refuse(segment)
+        if self._layers is not None and self._snapshot is not None:
+            layers = self._advanced(self._layers, self._snapshot.revision, view, dimensions)
+            outgrown = layers.segment is None and _outgrown(layers)
+            if not outgrown and self._agrees(layers, banks, dimensions, "what is served"):
+                return layers
+        started = time.monotonic()
+        layers = Layers.on_rows(view.live_signals(), dimensions)
+        try:
+            check_counts(layers.counts(), banks, dimensions)
+        except Unavailable:
+            self._pause_s = _PAUSE * (time.monotonic() - started)
+            raise
         return layers
 
-    def _newer_segment(self) -> Segment | None:
-        """Open a published segment newer than the last one that was opened."""
+    @staticmethod
+    def _advanced(
+        layers: Layers, since: int, view: StoreView, dimensions: Mapping[str, int]
+    ) -> Layers:
+        removed = view.versions_removed_since(since)
+        return layers.advance(view.signals_added_since(since), removed, dimensions)
+
+    def _agrees(
+        self, layers: Layers, banks: Sequence[Bank], dimensions: Mapping[str, int], name: str
+    ) -> bool:
+        """Return whether the layers have all that the banks count."""
+        try:
+            check_counts(layers.counts(), banks, dimensions)
+        except Unavailable as exc:
+            last, self._disagreement = self._disagreement, f"{name} is not what the banks count"
+            if self._disagreement != last:
+                _log.warning("%s; reading all: %s", self._disagreement, exc)
+            return False
+        return True
+
+    def _newer_segments(self, head: StoreHead) -> list[Path]:
+        """Return the published segments that may be of `head`, or before, and are not opened yet.
+
+        Those of later revisions are of another history, or another poll reads the store for them.
+        """
         if self._segments is None:
+            return []
+        since, to = self._segment_revision, head.revision
+        return newer_segments(self._segments, above=since, up_to=to, refused=self._refused)
+
+    def _newer_segment(self, view: StoreView) -> Segment | None:
+        """Open the newest of them, if it is of the store's history."""
+        segment = newest_segment(self._newer_segments(view.head))
+        if segment is None:
             return None
-        segment = newest_segment(
-            self._segments, above=self._segment_revision, refused=self._refused
-        )
-        if segment is not None:
-            self._segment_revision = segment.revision
+        if not view.was_at(segment.head):
+            _log.warning("segment %s is not of this store's history; ignored", segment.path.name)
+            self._refuse(segment)
+            return None
+        self._segment_revision = segment.revision
         return segment
 
-    def _leave_to_indexer(self, log: Sequence[Revision]) -> bool:
-        """Return whether so much has changed that it is better to wait for the indexer's segment.
+    def _refuse(self, segment: Segment) -> None:
+        self._refused |= {segment.path.name}
+        based_on = self._layers.segment if self._layers else None
+        self._segment_revision = based_on.revision if based_on else 0
+
+    def _leave_to_indexer(self, pending: int) -> bool:
+        """Return whether so many entries changed that it is better to wait for a segment.
 
         Reading the changes here would take as long, and request threads would wait for the GIL.
         """
-        pending = sum(line.added_entries + line.changed_entries for line in log)
         indexed = self._segments is not None and has_indexer(self._segments)
         if not indexed or pending < LEAVE_TO_INDEXER_ENTRIES:
             self._waiting_since = None
@@ -260,23 +325,6 @@ class Follower:
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         return now - self._waiting_since < _MAX_WAIT_FOR_INDEXER_S
-
-
-def _is_same_history(served: Snapshot, view: StoreView) -> bool:
-    """Return False after a restored backup, whose revisions are other changes."""
-    same = not served.revision or view.commit_time_of(served.revision) == served.commit_time
-    if not same:
-        _log.warning("the bank store has another history than the served banks; reading all of it")
-    return same
-
-
-def _is_of_this_store(segment: Segment, view: StoreView) -> bool:
-    """Return False for a segment of another history, for example after a restored backup."""
-    committed = view.commit_time_of(segment.revision)
-    ours = committed is not None and to_us(committed) == segment.commit_time_us
-    if not ours:
-        _log.warning("segment %s is not of this store's history; ignored", segment.path.name)
-    return ours
 
 
 def _outgrown(layers: Layers) -> bool:

@@ -18,14 +18,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from featsvc.banks.interruption import Interruption
-from featsvc.banks.sql.times import to_us
+from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict, FeatsvcError
+from featsvc.matching.agreement import BankCounts, check_counts
 from featsvc.matching.building import build_part
+from featsvc.matching.holdings import PartHoldings
 from featsvc.matching.segments import (
     collect,
     published,
@@ -50,6 +52,21 @@ _MAX_WAIT_FOR_LOCK_S = 0.5
 _log = logging.getLogger("featsvc.matching.indexer")
 
 
+class _Seen(NamedTuple):
+    """Store and folder when no segment had to be built."""
+
+    head: StoreHead
+    segments: tuple[Path, ...]
+
+
+class _Counted(NamedTuple):
+    """How many entries changed from a segment to `head`."""
+
+    segment: Path
+    head: StoreHead
+    changed: int
+
+
 class Indexer:
     """Builds a segment of `store` in `folder` whenever the newest one is outdated."""
 
@@ -60,6 +77,8 @@ class Indexer:
         self.folder = folder
         self._compact_entries = compact_entries
         self._set_aside_log = ChangeLog(_log.warning)
+        self._seen: _Seen | None = None
+        self._counted: _Counted | None = None
 
     def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
         """Run until `stopping` is set. Raises Conflict where another indexer has the folder."""
@@ -86,23 +105,36 @@ class Indexer:
                 stopping.wait(wait_s)
 
     def build_if_outdated(self) -> Path | None:
-        """Publish a segment, unless the newest one is recent enough. Raises as `build` does."""
+        """Publish a segment, unless the newest one is recent enough. Raises as `build` does.
+
+        While nothing has changed, in the store or the folder, it reads the head only.
+        """
+        segments = tuple(published(self.folder))
+        if self._seen == _Seen(self._store.head(), segments):
+            return None
         with self._store.view() as view:
-            return self._build(view) if self._is_outdated(view) else None
+            view.check_tables()
+            if self._is_outdated(view):
+                return self._build(view)
+        self._seen = _Seen(view.head, tuple(published(self.folder)))
+        return None
 
     def build(self) -> Path:
-        """Publish a segment of the newest revision. Raises OSError, Unavailable."""
+        """Publish a segment of the newest revision.
+
+        Raises OSError, and Unavailable also where the store is half restored.
+        """
         with self._store.view() as view:
+            view.check_tables()
             return self._build(view)
 
     def _build(self, view: StoreView) -> Path:
         started = time.perf_counter()
+        dimensions = view.vector_dimensions()
         with _no_garbage_collection():
-            part = build_part(view.live_signals(), dimensions=view.vector_dimensions())
-        committed = view.head.commit_time
-        path = write_segment(
-            self.folder, part, view.head.revision, to_us(committed) if committed else 0
-        )
+            part = build_part(view.live_signals(), dimensions=dimensions)
+        check_counts(BankCounts.of(part, PartHoldings.of(part)), view.banks(), dimensions)
+        path = write_segment(self.folder, part, view.head)
         elapsed_s = time.perf_counter() - started
         _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)
         strings = part.strings
@@ -110,15 +142,22 @@ class Indexer:
         return path
 
     def _is_outdated(self, view: StoreView) -> bool:
-        withdraw_other_histories(self.folder, partial(_commit_time_us, view))
+        withdraw_other_histories(self.folder, view.was_at)
         segments = published(self.folder)
-        entries = sum(bank.entry_count for bank in view.banks())
+        entries = view.entry_count()
         if not segments:
             return entries >= self._compact_entries
-        newest = revision_of(segments[-1])
-        log = view.revisions_since(newest)
-        changed = sum(r.added_entries + r.changed_entries + r.withdrawn_entries for r in log)
-        return changed >= max(self._compact_entries, entries // 16)
+        return self._changed_since(segments[-1], view) >= max(self._compact_entries, entries // 16)
+
+    def _changed_since(self, segment: Path, view: StoreView) -> int:
+        """Return how many entries changed since a segment, reading only the log since last time."""
+        last = self._counted
+        if last is None or last.segment != segment or not view.was_at(last.head):
+            built = StoreHead(revision_of(segment), None)
+            last = _Counted(segment, built, 0)
+        changed = last.changed + view.changed_since(last.head.revision).entries
+        self._counted = _Counted(segment, view.head, changed)
+        return changed
 
 
 @contextmanager
@@ -129,11 +168,6 @@ def _no_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _commit_time_us(view: StoreView, revision: int) -> int | None:
-    committed = view.commit_time_of(revision)
-    return None if committed is None else to_us(committed)
 
 
 @contextmanager

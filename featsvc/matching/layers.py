@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.stored import SignalRow
+from featsvc.matching.agreement import BankCounts
 from featsvc.matching.building import build_part
 from featsvc.matching.holdings import PartHoldings, groups_of_rows
 from featsvc.matching.part_search import PartView
@@ -35,6 +36,7 @@ class Layer:
 
     - `rows`: the rows it was built from, which joining needs; empty for the base.
     - `holdings`: what the part holds, withdrawn entries included.
+    - `counts`: its live entries and their signals.
     - `withdrawn`: rows of withdrawn entries, ascending.
     - `set_aside`: the signals of the part that are set aside, without those of withdrawn entries.
     """
@@ -42,20 +44,27 @@ class Layer:
     part: Part
     rows: tuple[SignalRow, ...]
     holdings: PartHoldings
+    counts: BankCounts
     withdrawn: NDArray[np.int64]
     set_aside: SetAsideColumns
 
     @classmethod
     def of(cls, part: Part, rows: tuple[SignalRow, ...] = ()) -> "Layer":
-        return cls(part, rows, PartHoldings.of(part), _NO_ROWS, part.set_aside)
+        holdings = PartHoldings.of(part)
+        counts = BankCounts.of(part, holdings)
+        return cls(part, rows, holdings, counts, _NO_ROWS, part.set_aside)
 
     def without(self, versions: Sequence[int]) -> "Layer":
         """Return the layer with those of `versions` withdrawn that it has."""
-        layer, rows = self, self.part.rows_of(versions)
+        layer = self
+        rows = np.setdiff1d(self.part.rows_of(versions), self.withdrawn)
+        set_aside, aside_rows = self.set_aside.split(versions)
+        if len(rows) or len(aside_rows):
+            gone_counts = BankCounts.of_rows(self.part, rows, aside_rows)
+            layer = replace(layer, counts=self.counts.without(gone_counts))
         if len(rows):
             layer = replace(layer, withdrawn=np.union1d(self.withdrawn, rows))
-        set_aside = self.set_aside.without(versions)
-        if len(set_aside) < len(self.set_aside):
+        if len(aside_rows):
             # The part has no row of a damaged entry, so `withdrawn` cannot name it.
             gone = frozenset(versions)
             kept = tuple(row for row in self.rows if row.version not in gone)
@@ -134,6 +143,10 @@ class Layers:
         return tuple(
             PartView.of(la.part, la.withdrawn, banks, la.holdings, la.set_aside) for la in layers
         )
+
+    def counts(self) -> BankCounts:
+        """Return the live entries and their signals, by bank."""
+        return BankCounts.total(layer.counts for layer in (self.base, *self.newer))
 
     def status(self) -> tuple[AlgorithmStatus, ...]:
         """Return the state of each algorithm, sorted by name."""

@@ -3,7 +3,8 @@
 A segment is a folder `segment-<revision, 20 digits>-<8 hex>` of
 
     manifest.json    {"checksum": <CRC-32 of the canonical text of "segment">, "segment": {
-                        "format": 3, "revision": r, "commit_time_us": t, "entries": n,
+                        "format": 3, "revision": r, "commit_time_us": t, "store_id": i,
+                        "entries": n,
                         "files": {<name>: {"dtype": d, "shape": [..], "crc32": c}},
                         "algorithms": {<name>: {"engine": e, "signals": k, "version": v}}}}
     tables.json      {"banks": [..], "sources": [..], "labels": [[..]], "variants": [..],
@@ -28,8 +29,9 @@ A segment is written as `building-...`, synced, and published by one rename, so 
 completely or not at all. It never changes afterwards. A process that maps a segment holds a shared
 lock on its `manifest.json`; the collector deletes older segments that it can lock exclusively. A
 segment that fails its checks is renamed to `corrupt-...` and logged. A segment of another format is
-left to the collector, and a new one is built; so is one of a history that the store no longer has
-since a backup was restored. No content of a segment is executed or unpickled.
+left to the collector, and a new one is built; so is one of another store, or of a history that the
+store no longer has since a backup was restored. Older builds wrote no `store_id`, and read segments
+that have one. No content of a segment is executed or unpickled.
 
 Format 2 added vectors and values of any length to format 1. Format 3 has 32-bit numbers of banks
 and variants, and the signals that are set aside.
@@ -42,7 +44,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import prod
@@ -53,7 +55,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.banks.records import initial_version
+from featsvc.banks.records import StoreHead, initial_version
+from featsvc.banks.sql.times import from_us, to_us
 from featsvc.errors import DataCorrupt, UnknownAlgorithm
 from featsvc.matching.engines import open_engine
 from featsvc.matching.parts import EntryColumns, Part, SharedStrings, SignalIndex
@@ -90,12 +93,20 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class _Manifest(msgspec.Struct, frozen=True):
+    """`store_id` is "" where featsvc did not write it yet."""
+
     format: int
     revision: int
     commit_time_us: int
     entries: int
     files: dict[str, _File]
     algorithms: dict[str, _Index]
+    store_id: str = ""
+
+    @property
+    def head(self) -> StoreHead:
+        committed = from_us(self.commit_time_us) if self.revision else None
+        return StoreHead(self.revision, committed, self.store_id)
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -107,21 +118,25 @@ class _Envelope(msgspec.Struct, frozen=True):
 class Segment:
     """An open segment. Its files stay mapped and its lock held until nothing refers to it.
 
+    `head` is that of the store when it was built.
     `bytes_mapped` has the mapped bytes of each algorithm and, under "", of the entries.
     """
 
     path: Path
-    revision: int
-    commit_time_us: int
+    head: StoreHead
     part: Part
     bytes_mapped: Mapping[str, int]
     lock: "_SharedLock"
 
+    @property
+    def revision(self) -> int:
+        return self.head.revision
 
-def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) -> Path:
-    """Write and publish `part`; return the path of the segment. Raises OSError."""
+
+def write_segment(folder: Path, part: Part, head: StoreHead) -> Path:
+    """Write and publish the `part` of a store at `head`; return the segment. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{revision:020d}-{uuid.uuid4().hex[:8]}"
+    name = f"{head.revision:020d}-{uuid.uuid4().hex[:8]}"
     building = folder / f"{_BUILDING}{os.getpid()}-{name}"
     building.mkdir()
     files = {file: _write_array(building / file, values) for file, values in _arrays(part)}
@@ -132,7 +147,10 @@ def write_segment(folder: Path, part: Part, revision: int, commit_time_us: int) 
         name: _Index(index.engine.name, len(index.entry), index.kind.version)
         for name, index in part.indexes.items()
     }
-    manifest = _Manifest(FORMAT, revision, commit_time_us, len(part), files, indexes)
+    committed_us = to_us(head.commit_time) if head.commit_time else 0
+    manifest = _Manifest(
+        FORMAT, head.revision, committed_us, len(part), files, indexes, head.store_id
+    )
     text = msgspec.json.encode(manifest, order="sorted")
     _write(building / MANIFEST, b'{"checksum":"%s","segment":%s}' % (_crc(text).encode(), text))
     _sync_folder(building)
@@ -170,38 +188,42 @@ def _open(path: Path, lock: "_SharedLock") -> Segment:
     for name, values in arrays.items():
         owner = name.partition(".")[0]
         mapped[owner if owner in manifest.algorithms else ""] += values.nbytes
-    return Segment(path, manifest.revision, manifest.commit_time_us, part, mapped, lock)
+    return Segment(path, manifest.head, part, mapped, lock)
 
 
-def newest_segment(
-    folder: Path, *, above: int = 0, refused: Collection[str] = ()
-) -> Segment | None:
-    """Open the newest published segment with a revision beyond `above` that passes its checks.
+def newer_segments(folder: Path, *, above: int, up_to: int, refused: Collection[str]) -> list[Path]:
+    """Return the published segments of revisions after `above` up to `up_to`, oldest first.
+
+    `refused` names folders to leave out.
+    """
+    return [
+        path
+        for path in published(folder)
+        if above < revision_of(path) <= up_to and path.name not in refused
+    ]
+
+
+def newest_segment(segments: Sequence[Path]) -> Segment | None:
+    """Open the newest of published segments, given oldest first, that passes its checks.
 
     A segment that fails is set aside and logged, one of another format is left to the collector;
-    then the next older one is tried. `refused` names folders to leave alone.
+    then the next older one is tried.
     """
-    for path in reversed(published(folder)):
-        if revision_of(path) <= above:
-            return None
-        if path.name in refused:
-            continue
+    for path in reversed(segments):
         with _withdrawing(path):
             return open_segment(path)
     return None
 
 
-def withdraw_other_histories(folder: Path, commit_time_us: Callable[[int], int | None]) -> None:
+def withdraw_other_histories(folder: Path, is_ours: Callable[[StoreHead], bool]) -> None:
     """Leave to the collector the published segments that are not of the store's history.
 
-    `commit_time_us` returns the commit time of a revision of the store, None where it has none. A
-    restored backup may have other changes under the same numbers. Those who mapped such a segment
-    keep it until they map another one. Only the indexer of the folder may call it.
+    Those who mapped such a segment keep it until they map another one. Only the indexer of the
+    folder may call it, and not while the store is half restored: all would be of another history.
     """
     for path in reversed(published(folder)):
         with _withdrawing(path):
-            manifest = _read_manifest(path)
-            if manifest.commit_time_us == commit_time_us(manifest.revision):
+            if is_ours(_read_manifest(path).head):
                 return
             _log.warning("segment %s is of another history; withdrawn", path.name)
             _rename(path, _BUILDING)

@@ -66,13 +66,17 @@ class SetAsideColumns:
     def __len__(self) -> int:
         return len(self.version)
 
-    def without(self, versions: Sequence[int]) -> "SetAsideColumns":
-        """Return the rows of entries that are not of these versions."""
+    def split(self, versions: Sequence[int]) -> tuple["SetAsideColumns", "SetAsideColumns"]:
+        """Return the rows of entries that are not of these versions, and of those that are."""
         gone = np.isin(self.version, np.array(versions, np.int64))
         if not gone.any():
-            return self
-        kept = ~gone
-        return SetAsideColumns(self.version[kept], self.id[kept], self.bank[kept], self.cause[kept])
+            return self, NONE
+        return self._rows(~gone), self._rows(gone)
+
+    def _rows(self, chosen: NDArray[np.bool_]) -> "SetAsideColumns":
+        return SetAsideColumns(
+            self.version[chosen], self.id[chosen], self.bank[chosen], self.cause[chosen]
+        )
 
 
 NONE = SetAsideColumns.of([])

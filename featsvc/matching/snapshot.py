@@ -122,7 +122,10 @@ class _BatchHits(NamedTuple):
 
 
 class Snapshot:
-    """Banks, entries and indexes at `revision`, which was committed at `commit_time`."""
+    """Banks, entries and indexes at `revision`, which was committed at `commit_time`.
+
+    `head` has both, and the identity of the store.
+    """
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class Snapshot:
         status: tuple[AlgorithmStatus, ...] = (),
         set_aside: Sequence[SetAside] = (),
     ) -> None:
+        self.head = head
         self.revision = head.revision
         self.commit_time = head.commit_time
         self.status = status

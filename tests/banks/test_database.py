@@ -17,7 +17,7 @@ from featsvc.banks.sql.database import Database
 from featsvc.banks.store import BankStore
 from featsvc.errors import DataCorrupt, Unavailable
 from tests.banks.lists import hex_list, list_file, live
-from tests.banks.test_migrations import config_of, engine_of, insert_bank
+from tests.banks.test_migrations import config_of, engine_of, insert, insert_bank
 
 NEWER = "9999"
 
@@ -106,7 +106,8 @@ def test_a_backup_of_an_older_schema_is_upgraded(store: BankStore, engine: sa.En
     empty(engine)
     with engine.begin() as connection:
         command.upgrade(config_of(connection), "0003")
-        connection.execute(sa.text("UPDATE head SET revision = 1"))
+        connection.execute(sa.text("UPDATE head SET revision = 1, commit_time = 4"))
+        insert(connection, "revisions", 1, 4, "old", "create", "", "", "", "", "", 0, 0, 0, 1)
         insert_bank(connection, "old", 1, 1, 1, 1, 0, "{}", None)
     with pytest.raises(Unavailable, match=r"older schema 0003|was replaced"):
         store.head()

@@ -256,8 +256,8 @@ def test_ids_are_looked_up_by_the_index(
     import_rows(bank, *(f"pdq,{n:064x},i{n},," for n in range(20_000)))
     with plans(bank, r"entries\.identity (>=|=|IN)") as collected:
         assert call(bank)
-    by_sqlite = r"SEARCH entries USING INDEX entries_identity \(bank_key=\? AND identity[>=]"
-    by_postgresql = r"Scan (using|on) entries_identity .*\n.*Index Cond: .*bank_key = .*identity"
+    by_sqlite = r"SEARCH entries USING INDEX entries_identity \(identity[>=]"
+    by_postgresql = r"Scan (using|on) entries_identity .*\n.*Index Cond: \(+identity.*"
     assert collected
     for plan in collected:
         assert "SCAN entries" not in plan

@@ -176,7 +176,8 @@ def test_identities_are_rewritten_in_all_versions(store_url: str) -> None:
     engine = engine_of(store_url)
     with engine.begin() as connection:
         command.upgrade(config_of(connection), "0003")
-        connection.execute(sa.text("UPDATE head SET revision = 3, next_version = 7"))
+        head = "revision = 3, commit_time = 3, next_version = 7"
+        connection.execute(sa.text(f"UPDATE head SET {head}"))
         insert_bank(connection, "b", 1, 3, 1, 1, 5, '{"pdq": 5}', None)
         for number in (1, 2, 3):
             first = 6 if number == 3 else 1
@@ -309,7 +310,8 @@ def _make_banks_of_0004(url: str) -> None:
     engine = engine_of(url)
     with engine.begin() as connection:
         command.upgrade(config_of(connection), "0004")
-        connection.execute(sa.text("UPDATE head SET revision = 6, next_version = 1"))
+        head = "revision = 6, commit_time = 6, next_version = 1"
+        connection.execute(sa.text(f"UPDATE head SET {head}"))
         for key, (bank_id, bank) in enumerate(BANKS_OF_0004.items(), 1):
             settings_revision, lines, mode, removed = bank
             settings = ("", "", mode, False, '{"pdq": 20}', "[]", "auto")

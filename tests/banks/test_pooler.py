@@ -9,7 +9,7 @@ from featsvc.banks.store import BankStore
 from featsvc.errors import Unavailable
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file, live
-from tests.banks.pooler import pooler, requires_pgbouncer
+from tests.banks.pooler import PoolMode, pooler, requires_pgbouncer
 from tests.banks.record_store import read, write
 
 pytestmark = requires_pgbouncer
@@ -48,7 +48,7 @@ def test_in_session_mode_every_change_is_in_its_own_bank(
 @pytest.mark.parametrize("settings", [{}, {"server_round_robin": 1}, {"default_pool_size": 1}])
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_other_modes_are_refused_at_the_start(
-    url: str, mode: str, settings: dict[str, object]
+    url: str, mode: PoolMode, settings: dict[str, object]
 ) -> None:
     with closing(BankStore(url)) as direct:
         write(direct)

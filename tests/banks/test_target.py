@@ -247,6 +247,13 @@ def test_a_source_that_is_no_store_of_this_schema_is_refused_unchanged(
         assert tables(urls[1]) == set()
 
 
+def test_a_source_that_is_half_restored_is_refused(urls: tuple[str, str]) -> None:
+    execute(urls[0], "DELETE FROM entry_signals")
+    with pytest.raises(Unavailable, match=r"^--from: .*half restored"):
+        copy_store(*urls)
+    assert everything(urls[1]) == {}
+
+
 def test_the_source_is_not_written_to(urls: tuple[str, str]) -> None:
     before = everything(urls[0])
     copy_store(*urls)

@@ -19,7 +19,7 @@ from featsvc.banks.store import BankStore
 from featsvc.matching import vector_engines
 from featsvc.matching.follower import Follower
 from featsvc.matching.indexer import Indexer
-from featsvc.matching.segments import newest_segment
+from featsvc.matching.segments import newest_segment, published
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
@@ -74,7 +74,7 @@ def main(folder: Path, kills: int) -> None:
         assert follower.snapshot.match([query], EXACTLY).matches, f"kill {kill}: no vectors"
         follower.stop()
         assert not list(segments.glob("corrupt-*")), "a published segment failed its checks"
-    newest = newest_segment(segments)
+    newest = newest_segment(published(segments))
     print("kills", kills, "segment", newest.revision if newest else 0)  # noqa: T201
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.stored import SignalRow
+from featsvc.banks.sql.times import from_us
 from featsvc.matching.hits import RawHits
 from featsvc.matching.matches import MatchOptions
 from featsvc.matching.snapshot import Snapshot
@@ -51,6 +53,11 @@ def row(version: int, number: int | None = None, *, bank: str = "b", **fields: A
         "algorithm_version": get_algorithm(fields.get("algorithm", "pdq")).version,
     }
     return SignalRow(**defaults | fields)
+
+
+def head_at(revision: int, time_us: int, store_id: str = "") -> StoreHead:
+    """Return a head, committed `time_us` microseconds after 1970."""
+    return StoreHead(revision, from_us(time_us), store_id)
 
 
 def held(snapshot: Snapshot, numbers: Iterable[int], options: MatchOptions = EXACTLY) -> set[int]:

@@ -27,7 +27,7 @@ from featsvc.matching.segments import collect, newest_segment, published, write_
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
-from tests.matching.rows import EXACTLY, MODEL, held, list_of, list_of_both, row, vector
+from tests.matching.rows import EXACTLY, MODEL, head_at, held, list_of, list_of_both, row, vector
 from tests.patience import PATIENCE_S, until
 
 KILLS = int(os.environ.get("TEST_INDEXER_KILLS", "40"))
@@ -118,11 +118,48 @@ def test_a_new_segment_takes_the_place_of_base_and_delta(bank: BankStore, folder
 
 def test_a_segment_of_another_history_is_not_served(bank: BankStore, folder: Path) -> None:
     revision = load(bank, range(5))
-    write_segment(folder, build_part([row(1, 77)]), revision, 12345)
+    write_segment(folder, build_part([row(1, 77)]), head_at(revision, 12345))
     follower = follow(bank, folder)
     try:
         assert held(follower.snapshot, range(80)) == set(range(5))
         assert follower.status().algorithms[0].segment_revision == 0
+    finally:
+        follower.stop()
+
+
+@pytest.mark.parametrize("store_id", ["", "0" * 32], ids=["older build", "another store"])
+def test_a_segment_without_the_identity_of_the_store_is_built_again(
+    bank: BankStore, folder: Path, store_id: str
+) -> None:
+    load(bank, range(20))
+    ours = bank.head()
+    part = build_part([row(1, 77)])
+    theirs = write_segment(folder, part, replaced(ours, store_id=store_id))
+    indexer = Indexer(bank, folder, compact_entries=10)
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(80)) == set(range(20))
+        (built,) = [p for _ in range(4) if (p := indexer.build_if_outdated())]
+        assert built != theirs
+        until(lambda: follower.status().algorithms[0].segment_revision == ours.revision)
+        assert held(follower.snapshot, range(80)) == set(range(20))
+        collect(folder)
+        assert published(folder) == [built]
+    finally:
+        follower.stop()
+
+
+def test_a_segment_that_lacks_entries_is_not_served(
+    bank: BankStore, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one that an older build made of a half-restored store."""
+    load(bank, range(5))
+    bad = write_segment(folder, build_part([row(1, 0)]), bank.head())
+    follower = follow(bank, folder)
+    try:
+        assert held(follower.snapshot, range(9)) == set(range(5))
+        assert follower.status().algorithms[0].segment_revision == 0
+        assert f"segment {bad.name} is not what the banks count" in caplog.text
     finally:
         follower.stop()
 
@@ -287,7 +324,7 @@ def test_the_process_builds_and_ends_on_sigterm(tmp_path: Path, folder: Path) ->
         process.terminate()
         code = process.wait(PATIENCE_S)
     assert code == 0
-    newest = newest_segment(folder)
+    newest = newest_segment(published(folder))
     assert newest is not None
     assert newest.revision == 2
     store.close()

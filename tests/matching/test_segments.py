@@ -18,6 +18,7 @@ from featsvc.matching.parts import Part
 from featsvc.matching.segments import (
     OtherFormatError,
     collect,
+    newer_segments,
     newest_segment,
     open_segment,
     published,
@@ -28,7 +29,7 @@ from featsvc.matching.values import RaggedArray, Values, as_rows, take
 from featsvc.matching.vector_engines import ProjectionEngine, as_vectors
 from featsvc.signals.algorithms import Algorithm, Kind
 from featsvc.signals.text_grams import stored_values
-from tests.matching.rows import row, value, vector
+from tests.matching.rows import head_at, row, value, vector
 from tests.matching.test_vector_engines import unit
 from tests.texts import ENTRIES
 
@@ -58,9 +59,10 @@ def same(one: Part, other: Part) -> bool:
 @pytest.mark.parametrize("count", [10, 6_000])
 def test_a_part_is_restored_from_its_segment(tmp_path: Path, count: int) -> None:
     part = made(count)
-    path = write_segment(tmp_path, part, 7, 123)
+    head = head_at(7, 123, "a store")
+    path = write_segment(tmp_path, part, head)
     opened = open_segment(path)
-    assert (opened.revision, opened.commit_time_us, opened.path) == (7, 123, path)
+    assert (opened.revision, opened.head, opened.path) == (7, head, path)
     assert same(part, opened.part)
     assert opened.part.entries.external_id(2) == "x3"
     assert sum(opened.bytes_mapped.values()) == sum(
@@ -71,7 +73,7 @@ def test_a_part_is_restored_from_its_segment(tmp_path: Path, count: int) -> None
 
 
 def test_an_empty_part_has_a_segment(tmp_path: Path) -> None:
-    assert len(open_segment(write_segment(tmp_path, build_part([]), 1, 1)).part) == 0
+    assert len(open_segment(write_segment(tmp_path, build_part([]), head_at(1, 1))).part) == 0
 
 
 def projected(kind: Algorithm, values: Values) -> Engine:
@@ -89,7 +91,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     part = build_part(rows, projected)
     assert part.indexes["sscd@3"].engine.name == "projection"
-    return write_segment(tmp_path_factory.mktemp("segments"), part, 7, 1)
+    return write_segment(tmp_path_factory.mktemp("segments"), part, head_at(7, 1))
 
 
 @settings(
@@ -115,7 +117,7 @@ def test_any_damaged_byte_is_detected(pristine: Path, data: st.DataObject) -> No
 
 
 def test_a_missing_file_is_detected(tmp_path: Path) -> None:
-    path = write_segment(tmp_path, made(5), 7, 1)
+    path = write_segment(tmp_path, made(5), head_at(7, 1))
     (path / "entries.id").unlink()
     with pytest.raises(DataCorrupt, match=r"entries\.id is missing"):
         open_segment(path)
@@ -144,28 +146,31 @@ def relabel(path: Path, old: str, new: str) -> None:
 )
 def test_a_wrong_manifest_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     """The checksum fits."""
-    path = write_segment(tmp_path, made(5), 7, 1)
+    path = write_segment(tmp_path, made(5), head_at(7, 1))
     relabel(path, old, new)
     with pytest.raises(DataCorrupt, match=message):
         open_segment(path)
 
 
 def test_a_damaged_segment_is_set_aside_and_an_older_one_opened(tmp_path: Path) -> None:
-    good = write_segment(tmp_path, made(5), 7, 1)
-    bad = write_segment(tmp_path, made(6), 8, 1)
+    good = write_segment(tmp_path, made(5), head_at(7, 1))
+    bad = write_segment(tmp_path, made(6), head_at(8, 1))
     (bad / "entries.id").write_bytes(b"")
-    newest = newest_segment(tmp_path)
+    newest = newest_segment(published(tmp_path))
     assert newest is not None
     assert newest.path == good
     assert [revision_of(p) for p in published(tmp_path)] == [7]
     assert len(list(tmp_path.glob("corrupt-*"))) == 1
-    assert newest_segment(tmp_path, above=7) is None
+    assert newer_segments(tmp_path, above=7, up_to=9, refused=()) == []
+    assert newer_segments(tmp_path, above=0, up_to=6, refused=()) == []
+    assert newer_segments(tmp_path, above=6, up_to=7, refused={good.name}) == []
+    assert newer_segments(tmp_path, above=6, up_to=7, refused=()) == [good]
 
 
 def test_only_segments_that_are_not_mapped_are_collected(tmp_path: Path) -> None:
-    first = write_segment(tmp_path, made(5), 7, 1)
+    first = write_segment(tmp_path, made(5), head_at(7, 1))
     mapped = open_segment(first)
-    write_segment(tmp_path, made(5), 8, 1)
+    write_segment(tmp_path, made(5), head_at(8, 1))
     (tmp_path / "building-123-x").mkdir()
     assert collect(tmp_path) == 1
     assert not list(tmp_path.glob("building-*"))
@@ -186,7 +191,7 @@ def test_vectors_are_restored_from_their_segment(tmp_path: Path) -> None:
         row(v, algorithm=kinds[v % 2], value=values[v].tobytes()) for v in range(1, len(values))
     ]
     part = build_part(rows)
-    restored = open_segment(write_segment(tmp_path, part, 7, 1)).part
+    restored = open_segment(write_segment(tmp_path, part, head_at(7, 1))).part
     for name in kinds:
         index, again = part.indexes[name], restored.indexes[name]
         np.testing.assert_array_equal(again.values, index.values)
@@ -207,7 +212,7 @@ def test_values_of_any_length_are_restored(tmp_path: Path, monkeypatch: pytest.M
         return Equal({"values": values.data, "ends": values.ends})
 
     part = build_part(rows, build)
-    index = open_segment(write_segment(tmp_path, part, 7, 1)).part.indexes["text"]
+    index = open_segment(write_segment(tmp_path, part, head_at(7, 1))).part.indexes["text"]
     assert isinstance(index.values, RaggedArray)
     assert [index.values[i].tobytes() for i in range(len(texts))] == texts
     assert index.engine.search(take(index.values, np.array([2, 1])), 0).rows.tolist() == [2, 1]
@@ -236,12 +241,12 @@ def test_wrong_ends_are_refused(ends: list[int]) -> None:
 
 
 def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) -> None:
-    path = write_segment(tmp_path, made(5), 7, 1)
-    older = write_segment(tmp_path, made(5), 8, 1)
+    path = write_segment(tmp_path, made(5), head_at(7, 1))
+    older = write_segment(tmp_path, made(5), head_at(8, 1))
     relabel(older, '"format":3', '"format":2')
     with pytest.raises(OtherFormatError, match="has format 2, not 3"):
         open_segment(older)
-    newest = newest_segment(tmp_path)
+    newest = newest_segment(published(tmp_path))
     assert newest is not None
     assert newest.path == path
     assert not list(tmp_path.glob("corrupt-*"))
@@ -250,13 +255,23 @@ def test_a_segment_of_another_format_is_left_to_the_collector(tmp_path: Path) ->
 
 
 def test_a_segment_with_another_version_of_an_algorithm_is_not_opened(tmp_path: Path) -> None:
-    path = write_segment(tmp_path, made(5), 7, 1)
+    path = write_segment(tmp_path, made(5), head_at(7, 1))
     relabel(path, ',"version":1', "")
     assert len(open_segment(path).part) == len(made(5)), "as before versions were written"
-    other = write_segment(tmp_path, made(5), 8, 1)
+    other = write_segment(tmp_path, made(5), head_at(8, 1))
     relabel(other, '"version":1', '"version":2')
     with pytest.raises(OtherFormatError, match="version 2, this build has 1"):
         open_segment(other)
-    newest = newest_segment(tmp_path)
+    newest = newest_segment(published(tmp_path))
     assert newest is not None
     assert newest.path == path
+
+
+def test_a_segment_without_an_identity_opens(tmp_path: Path) -> None:
+    """As before identities were written; builds of that time skip what they do not know."""
+    path = write_segment(tmp_path, made(5), head_at(7, 1, "a store"))
+    assert open_segment(path).head.store_id == "a store"
+    relabel(path, ',"store_id":"a store"', "")
+    assert open_segment(path).head == head_at(7, 1)
+    relabel(path, '"revision":7', '"later":[1],"revision":7')
+    assert open_segment(path).head == head_at(7, 1)

@@ -28,7 +28,7 @@ from featsvc.signals.signal import Signal
 from featsvc.signals.text import hash_text
 from featsvc.signals.tlsh import tlsh_distance
 from tests.banks.lists import list_file
-from tests.matching.rows import row
+from tests.matching.rows import head_at, row
 from tests.texts import EDITS, ENTRIES, negatives
 
 TEXT = get_algorithm("text")
@@ -136,7 +136,7 @@ def test_texts_and_tlsh_are_restored_from_their_segment(tmp_path: Path) -> None:
         for name in ("text", "tlsh")
         if hash_text(text, [name]).signals
     ]
-    indexes = open_segment(write_segment(tmp_path, build_part(rows), 7, 1)).part.indexes
+    indexes = open_segment(write_segment(tmp_path, build_part(rows), head_at(7, 1))).part.indexes
     texts, digests = indexes["text"], indexes["tlsh"]
     assert (texts.engine.name, digests.engine.name) == ("minhash", "tlsh-scan")
     hits = texts.engine.search(ragged(value_of(EDITED[4])), 0.4)

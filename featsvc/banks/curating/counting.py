@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from featsvc.banks.records import BankMode, Entry
 from featsvc.banks.results import BankMatches, MatchCount, MatchKey
 from featsvc.banks.sql.database import Database
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import banks, entries, is_live_bank, live_entries, match_counts
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import InvalidInput
@@ -77,10 +78,12 @@ def read_page(
 ) -> tuple[MatchCount, ...]:
     """Return the counts of at most `limit` live entries with an id above `after`, by id."""
     counted = _Counted(view, bank_id, days)
+    live = entries.c.id == match_counts.c.entry_id, live_entries(counted.bank_key)
+    source, _ = look_up(view.connection, match_counts, entries, *live)
     matched = (
         select(match_counts.c.entry_id)
-        .join(entries, entries.c.id == match_counts.c.entry_id)
-        .where(counted.condition, live_entries(counted.bank_key), match_counts.c.entry_id > after)
+        .select_from(source)
+        .where(counted.condition, match_counts.c.entry_id > after)
         .distinct()
         .order_by(match_counts.c.entry_id)
         .limit(limit)

@@ -10,7 +10,6 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     String,
-    and_,
     column,
     select,
     values,
@@ -41,12 +40,14 @@ from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.decisions import find_decisions, write_decisions
 from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     entries,
     entry_signals,
     has_signal,
     import_rows,
     live_entries,
+    live_in,
 )
 from featsvc.banks.sql.stored import bank_row
 from featsvc.banks.sql.vector_models import check_vectors
@@ -87,9 +88,8 @@ def add(
         if counts.total:
             _take_back_withdrawals(connection, pending, changes.bank_key)
             pending.record(connection, counts, changes.grown)
-        identities = select(import_rows.c.identity)
         added = StoreView(connection).entries_where(
-            and_(live_entries(changes.bank_key), entries.c.identity.in_(identities))
+            entries.c.version.in_(_live_staged(connection, changes.bank_key))
         )
         answer = AddResult(tuple(added), pending.number if counts.total else 0)
         keep_answer(connection, call, answer)
@@ -108,6 +108,13 @@ def add(
             changes = merging.ImportPlan(connection, key, restores=True)
             changes.plan()
         return apply_change(database, changes, begin, record)
+
+
+def _live_staged(connection: Connection, bank_key: int) -> list[int]:
+    """Return the live versions of the staged entries."""
+    same = entries.c.identity == import_rows.c.identity, live_in(bank_key)
+    source, entry = look_up(connection, import_rows, entries, *same)
+    return list(connection.scalars(select(entry.version).select_from(source).distinct()))
 
 
 def _take_back_withdrawals(connection: Connection, pending: PendingRevision, bank_key: int) -> None:
@@ -181,8 +188,7 @@ def withdraw(
             if answer := find_answer(connection, call, WithdrawResult):
                 return answer
             _, versions = find()
-            taken = entry_signals.c.version.in_(versions)
-            removed = count_signals(connection, entry_signals, taken)
+            removed = count_signals(connection, entries.c.version.in_(versions))
             withdrawn = _named(connection, bank_id, versions)
             return WithdrawResult(len(versions), sum(removed.values()), 0, withdrawn)
     with database.write() as connection:
@@ -225,7 +231,7 @@ def _versions_of(
     """Return the live versions with an external id. Raises NotFound."""
     if not external_ids:
         return set()
-    query = live_of_external_ids(bank_key, external_ids, source)
+    query = live_of_external_ids(connection, bank_key, external_ids, source)
     return _find(connection, query, external_ids, "external_ids", source)
 
 
@@ -249,14 +255,12 @@ def _versions_with(
     # A join: for a condition of many signals SQLite would rather read the whole bank.
     wanted = values(*columns, name="signals").data(named).cte("wanted")
     same = has_signal(entry_signals, wanted.c.algorithm, wanted.c.version, wanted.c.value)
-    query = (
-        select(*wanted.c, entries.c.version.label("entry"))
-        .join_from(wanted, entry_signals, same)
-        .join(entries, entries.c.version == entry_signals.c.version)
-        .where(live_entries(bank_key))
-    )
+    found_signals, signal = look_up(connection, wanted, entry_signals, same)
+    live = [entries.c.version == signal.version, live_in(bank_key)]
     if source is not None:
-        query = query.where(entries.c.source == source)
+        live.append(entries.c.source == source)
+    found_entries, entry = look_up(connection, found_signals, entries, *live)
+    query = select(*wanted.c, entry.version.label("entry")).select_from(found_entries)
     rows = connection.execute(query).all()
     found = {(row.algorithm, row.version, row.value) for row in rows}
     for algorithm, _, value in (signal for signal in named if signal not in found):

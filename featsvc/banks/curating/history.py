@@ -13,7 +13,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    literal_column,
     or_,
     select,
     true,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 
 from featsvc.banks.records import Entry
 from featsvc.banks.results import ChangeKind, EntryChange
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, next_version
+from featsvc.banks.sql.schema import LABEL_SEPARATOR, entries, in_bank, next_version
 from featsvc.banks.sql.view import StoreView, change_of, first_version_after, listed_at
 
 _PLAIN_FIELDS = ("source", "opinion", "note", "expire_time", "quarantined")
@@ -144,5 +143,4 @@ def _touched(connection: Connection, bank_key: int, older: int, newer: int) -> C
     removed = and_(
         table.added_change <= since, table.removed_change > since, table.removed_change <= until
     )
-    # Not by an index of the bank, which would read all of it.
-    return and_(table.bank_key + literal_column("0") == bank_key, or_(added, removed))
+    return and_(in_bank(bank_key), or_(added, removed))

@@ -24,8 +24,10 @@ from featsvc.banks.sql.changes import (
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.decisions import restore_decisions
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     entries,
+    in_bank,
     planned_copies,
     planned_removals,
     touched_identities,
@@ -89,8 +91,13 @@ class RollbackPlan(ChangePlan):
 
     def _count_unseen(self) -> None:
         """Count again what is seen: versions that are not withheld."""
-        copies, old, replaced = planned_copies.c, entries.alias("old"), entries.alias("replaced")
-        was_seen, is_seen = ~old.c.withheld, ~replaced.c.withheld
+        copies, connection = planned_copies.c, self.connection
+        older, newer = entries.alias("older"), entries.alias("newer")
+        source, old = look_up(connection, planned_copies, older, older.c.version == copies.old)
+        source, replaced = look_up(
+            connection, source, newer, newer.c.version == copies.replaced, optional=True
+        )
+        was_seen, is_seen = ~old.withheld, ~replaced.withheld
         seen = case((was_seen, 1), else_=0)
         changed = case((and_(was_seen, is_seen), 1), else_=0)
         copied, copied_seen, changed_seen = self.connection.execute(
@@ -98,11 +105,7 @@ class RollbackPlan(ChangePlan):
                 func.count(),
                 func.coalesce(func.sum(seen), 0),
                 func.coalesce(func.sum(changed), 0),
-            ).select_from(
-                planned_copies.join(old, old.c.version == copies.old).outerjoin(
-                    replaced, replaced.c.version == copies.replaced
-                )
-            )
+            ).select_from(source)
         ).one()
         self._counts = EntryCounts(
             copied_seen - changed_seen,
@@ -119,9 +122,7 @@ class RollbackPlan(ChangePlan):
         condition = and_(number >= first, number < last)
         if touched:
             identity = entries.c.identity.in_(select(touched_identities.c.identity))
-            of_touched = select(entries.c.version).where(
-                entries.c.bank_key == self.bank_key, identity
-            )
+            of_touched = select(entries.c.version).where(in_bank(self.bank_key), identity)
             condition = and_(condition, planned_copies.c.old.in_(of_touched))
         copying.copy_versions(self.connection, pending, condition)
 

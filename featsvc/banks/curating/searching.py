@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, and_, func, literal, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
 
 from featsvc.banks.records import Entry, EntrySignal, stored_version
 from featsvc.banks.results import NO_FILTER, EntryFilter, Overlap
 from featsvc.banks.sql.decisions import find_decisions
 from featsvc.banks.sql.identity import has_external_id
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     LABEL_SEPARATOR,
     decisions,
@@ -18,9 +19,11 @@ from featsvc.banks.sql.schema import (
     entry_signals,
     has_expired,
     has_signal,
+    in_bank,
     is_live,
     live_decisions,
     live_entries,
+    live_in,
     newest_change,
 )
 from featsvc.banks.sql.times import now_us
@@ -35,61 +38,107 @@ MAX_NEAR = 10_000
 
 
 def find(
-    view: StoreView, bank_id: str, entry_filter: EntryFilter, *, after: int, limit: int
+    view: StoreView,
+    bank_id: str,
+    entry_filter: EntryFilter,
+    *,
+    after: int,
+    limit: int,
+    total: int | None,
 ) -> tuple[list[Entry], list[float], int]:
     """Return at most `limit` entries with an id above `after`, by id; and the total number.
 
-    Between the two are the distances of the entries, if the filter has `near`. Raises NotFound for
-    the bank, InvalidInput for a future revision.
+    Between the two are the distances of the entries, if the filter has `near`. Entries are counted
+    only if `total` is None. Raises NotFound for the bank, InvalidInput for a future revision.
     """
     bank = view.bank(bank_id)
-    condition = _condition(view, view.bank_key(bank_id), entry_filter)
+    matching = _Matching(view, view.bank_key(bank_id), entry_filter)
     near = entry_filter.near
-    if near is not None and _is_equality(near, entry_filter.max_distance):
-        found, total = _equal(view, near, condition, after=after, limit=limit)
-        return found, [0.0] * len(found), total
     distances: dict[int, float] = {}
-    if near is not None:
-        distances = _near(view, near, entry_filter.max_distance, condition)
-        condition = entries.c.version.in_(distances)
-    elif entry_filter.external_id:
-        # A query before that of the page: ordered by id, the database would read the whole bank.
-        versions = list(view.connection.scalars(select(entries.c.version).where(condition)))
-        condition = entries.c.version.in_(versions)
-    page = view.version_page(condition, after=after, limit=limit)
+    if near is None:
+        chosen = matching.versions()
+    elif _is_equality(near, entry_filter.max_distance):
+        chosen = _equal(view, near, matching)
+    else:
+        distances = _near(view, near, entry_filter.max_distance, matching)
+        total = len(distances)
+        chosen = select(entries.c.version, entries.c.id).where(entries.c.version.in_(distances))
+    if entry_filter == NO_FILTER:
+        total = bank.entry_count
+    if total is None:
+        counted = select(func.count()).select_from(chosen.subquery())
+        total = view.connection.scalar(counted) or 0
+    first = chosen.where(entries.c.id > after).order_by(entries.c.id).limit(limit)
+    versions = list(view.connection.scalars(first))
+    page = list(view.versioned(entries.c.version.in_(versions), by_id=True))
     if entry_filter.decided:
         page = _with_decisions(view, view.bank_key(bank_id), page)
-    if near is not None:
-        total = len(distances)
-    elif entry_filter == NO_FILTER:
-        total = bank.entry_count
-    else:
-        counted = select(func.count()).select_from(entries).where(condition)
-        total = view.connection.scalar(counted) or 0
-    nearest = [distances[version] for version, _ in page if distances]
+    nearest = [distances.get(version, 0.0) for version, _ in page if near is not None]
     return [entry for _, entry in page], nearest, total
 
 
-def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> ColumnElement[bool]:
-    table = entries.c
-    revision = check_revision(entry_filter.revision, view.head.revision, "revision")
-    conditions = [table.bank_key == bank_key]
-    if entry_filter.decided:
-        conditions.append(_newest_decided(bank_key))
-    elif entry_filter.show_withdrawn:
-        until = change_of(revision)
-        newer = entries.alias("newer")
-        superseded = select(newer.c.version).where(
-            newer.c.bank_key == bank_key,
-            newer.c.id == table.id,
-            newer.c.version > table.version,
-            newer.c.added_change <= until,
+class _Matching:
+    """The versions that meet a filter: all but what it says of signals.
+
+    Those of a bank are read by id; those of an external id, a signal or a decision are looked up.
+    """
+
+    def __init__(self, view: StoreView, bank_key: int, entry_filter: EntryFilter) -> None:
+        """Raises InvalidInput for a future revision."""
+        self.bank_key = bank_key
+        self._filter = entry_filter
+        self._revision = check_revision(entry_filter.revision, view.head.revision, "revision")
+        self._meets = _conditions(view, entry_filter)
+
+    def versions(self) -> Select[tuple[int, int]]:
+        """Select the versions with the ids of their entries."""
+        table = entries.c
+        if self._filter.decided:
+            return select(table.version, table.id).where(self.looked_up())
+        bank = table.bank_key == self.bank_key
+        if self._filter.external_id:
+            # Found by its identity, which all versions of an entry share.
+            named = has_external_id(self._filter.external_id, self._filter.source or None)
+            bank = and_(in_bank(self.bank_key), named)
+        if not self._filter.show_withdrawn:
+            return select(table.version, table.id).where(bank, self._holds(), *self._meets)
+        # The newest version of each entry decides, found without looking for each one's next.
+        newest = func.max(table.version)
+        versions = (
+            select(newest.label("version"), table.id).where(bank, self._holds()).group_by(table.id)
         )
-        conditions += [table.added_change <= until, ~superseded.exists()]
-    elif entry_filter.revision:
-        conditions.append(live_at(revision))
-    else:
-        conditions.append(is_live)
+        if not self._meets:
+            return versions
+        return versions.having(newest == func.max(case((and_(*self._meets), table.version))))
+
+    def looked_up(self) -> ColumnElement[bool]:
+        """Select the matching ones of some versions."""
+        conditions = [in_bank(self.bank_key), self._holds(), *self._meets]
+        if self._filter.decided:
+            conditions.append(_newest_decided(self.bank_key))
+        elif self._filter.show_withdrawn:
+            newer = entries.alias("newer")
+            newest = select(func.max(newer.c.version)).where(
+                newer.c.bank_key == self.bank_key,
+                newer.c.id == entries.c.id,
+                newer.c.added_change <= change_of(self._revision),
+            )
+            conditions.append(entries.c.version == newest.scalar_subquery())
+        return and_(*conditions)
+
+    def _holds(self) -> ColumnElement[bool]:
+        """Select the versions of the filter's time, with `show_withdrawn` also earlier ones."""
+        if self._filter.decided:
+            return entries.c.added_change <= newest_change
+        if self._filter.show_withdrawn:
+            return entries.c.added_change <= change_of(self._revision)
+        return live_at(self._revision) if self._filter.revision else is_live
+
+
+def _conditions(view: StoreView, entry_filter: EntryFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter says of the fields of a version."""
+    table = entries.c
+    conditions: list[ColumnElement[bool]] = []
     if entry_filter.external_id:
         conditions.append(has_external_id(entry_filter.external_id, entry_filter.source or None))
     if entry_filter.expired is not None:
@@ -103,23 +152,19 @@ def _condition(view: StoreView, bank_key: int, entry_filter: EntryFilter) -> Col
         # LIKE ignores case on one of the two databases.
         position = func.instr if view.connection.dialect.name == "sqlite" else func.strpos
         conditions.append(position(framed, framed_label) > 0)
-    return and_(*conditions)
+    return conditions
 
 
 def _newest_decided(bank_key: int) -> ColumnElement[bool]:
     """Select the newest version, live or not, of each identity with a decision."""
-    table = entries.c
-    newest = (
-        select(func.max(table.version))
-        .join(decisions, decisions.c.identity == table.identity)
-        .where(
-            live_decisions(bank_key),
-            table.bank_key == bank_key,
-            table.added_change <= newest_change,
-        )
-        .group_by(table.identity)
+    other = entries.alias("newest")
+    newest = select(func.max(other.c.version)).where(
+        other.c.identity == decisions.c.identity,
+        in_bank(bank_key, other),
+        other.c.added_change <= newest_change,
     )
-    return table.version.in_(newest)
+    of_each = newest.correlate(decisions).scalar_subquery()
+    return entries.c.version.in_(select(of_each).where(live_decisions(bank_key)))
 
 
 def _with_decisions(
@@ -150,34 +195,23 @@ def _is_equality(signal: EntrySignal, max_distance: float) -> bool:
     )
 
 
-def _equal(
-    view: StoreView,
-    signal: EntrySignal,
-    condition: ColumnElement[bool],
-    *,
-    after: int,
-    limit: int,
-) -> tuple[list[Entry], int]:
-    """Return a page of the entries with an equal signal, of which there may be any number."""
+def _equal(view: StoreView, signal: EntrySignal, matching: _Matching) -> Select[tuple[int, int]]:
+    """Select the entries with an equal signal, of which there may be any number."""
     version = stored_version(signal.algorithm, signal.version, field="near.version")
     equal = has_signal(
         entry_signals, literal(signal.algorithm), literal(version), literal(signal.value)
     )
-    table = entries.c
-    matching = (
-        select(table.version)
-        .join(entry_signals)
-        .where(condition, equal)
-        .group_by(table.version, table.id)
+    found = select(entry_signals.c.version).where(equal).distinct()
+    signals = found.cte("equal").prefix_with("MATERIALIZED")
+    return (
+        select(entries.c.version, entries.c.id)
+        .join_from(signals, entries, entries.c.version == signals.c.version)
+        .where(matching.looked_up())
     )
-    total = view.connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
-    page = matching.where(table.id > after).order_by(table.id).limit(limit)
-    versions = list(view.connection.scalars(page))
-    return list(view.entries_where(table.version.in_(versions), by_id=True)), total
 
 
 def _near(
-    view: StoreView, signal: EntrySignal, max_distance: float, condition: ColumnElement[bool]
+    view: StoreView, signal: EntrySignal, max_distance: float, matching: _Matching
 ) -> dict[int, float]:
     """Return the versions within the distance, and the distance of each one's nearest signal."""
     algorithm = get_algorithm(signal.algorithm)
@@ -188,6 +222,7 @@ def _near(
     nearest: dict[int, float] = {}
     if not algorithm.bytes:
         check_dimensions(view.connection, algorithm.name, len(query), field="near.value")
+    condition = entries.c.version.in_(select(matching.versions().subquery().c.version))
     for batch in view.signals_where(signal.algorithm, condition):
         distances = distance.to_all(query, _stack(batch.values))
         for i in np.flatnonzero(distances <= max_distance).tolist():
@@ -214,30 +249,27 @@ def overlap(view: StoreView, bank_id: str, other_id: str, *, after: int, limit: 
     bank, other = view.bank(bank_id), view.bank(other_id)
     left, right = entries.alias("left_entries"), entries.alias("right_entries")
     left_signals, right_signals = entry_signals.alias("s"), entry_signals.alias("t")
-    equal = has_signal(
-        right_signals,
-        left_signals.c.algorithm,
-        left_signals.c.algorithm_version,
-        left_signals.c.value,
+    connection = view.connection
+    source, signal = look_up(
+        connection, left, left_signals, left_signals.c.version == left.c.version
     )
+    equal = has_signal(right_signals, signal.algorithm, signal.algorithm_version, signal.value)
+    source, other_signal = look_up(connection, source, right_signals, equal)
+    of_other = right.c.version == other_signal.version, live_in(view.bank_key(other_id), right)
+    source, other_entry = look_up(connection, source, right, *of_other)
     pairs = (
-        select(left.c.version, func.min(right.c.version).label("other"))
-        .select_from(left)
-        .join(left_signals, left_signals.c.version == left.c.version)
-        .join(right_signals, equal)
-        .join(right, right.c.version == right_signals.c.version)
-        .where(
-            live_entries(view.bank_key(bank_id), left),
-            live_entries(view.bank_key(other_id), right),
-        )
+        select(left.c.version, func.min(other_entry.version).label("other"))
+        .select_from(source)
+        .where(live_entries(view.bank_key(bank_id), left), left.c.id > after)
         .group_by(left.c.id, left.c.version)
+        .order_by(left.c.id)
     )
-    shared = 0
     if not after:
-        shared = view.connection.scalar(select(func.count()).select_from(pairs.subquery())) or 0
-    page = pairs.where(left.c.id > after).order_by(left.c.id).limit(limit)
-    first = view.connection.execute(page).all()
-    versions = [version for pair in first for version in pair]
+        # Counted as they are joined, not by joining them again.
+        pairs = pairs.add_columns(func.count().over().label("shared"))
+    first = connection.execute(pairs.limit(limit)).all()
+    shared = first[0].shared if first and not after else 0
+    versions = [version for row in first for version in (row.version, row.other)]
     by_version = dict(view.versioned(entries.c.version.in_(versions)))
     return Overlap(
         bank.entry_count,

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from featsvc.banks.results import ImportOptions, ImportSummary
 from featsvc.banks.sql.changes import EntryCounts
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     entry_signals,
     import_details,
@@ -103,20 +104,14 @@ def replacement_refusals(connection: Connection, field: str) -> list[Refused]:
     live = and_(staged.old_version.is_not(None), staged.decided_withdrawn.is_not(True))
     changed = and_(live, ~staged.unchanged)
     # By the primary key of `entry_signals`: linear in the changed rows.
-    common = (
-        select(row_number)
-        .select_from(import_rows)
-        .join(import_details, details.key == staged.details)
-        .join(
-            entry_signals,
-            and_(
-                entry_signals.c.version == staged.old_version,
-                entry_signals.c.algorithm == details.algorithm,
-                entry_signals.c.value == staged.value,
-            ),
-        )
-        .where(changed)
+    equal = (
+        entry_signals.c.version == staged.old_version,
+        entry_signals.c.algorithm == details.algorithm,
+        entry_signals.c.value == staged.value,
     )
+    rows = import_rows.join(import_details, details.key == staged.details)
+    source, _ = look_up(connection, rows, entry_signals, *equal)
+    common = select(row_number).select_from(source).where(changed)
     others = select(row_number.label("number")).where(row_ordinal == 0, changed).except_(common)
     replaced = others.subquery()
     count = connection.scalar(select(func.count()).select_from(replaced)) or 0

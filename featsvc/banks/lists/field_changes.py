@@ -15,6 +15,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from featsvc.banks.sql.lookups import Columns, look_up
 from featsvc.banks.sql.schema import (
     entries,
     entry_signals,
@@ -50,34 +51,35 @@ def count_changed_fields(connection: Connection) -> Mapping[str, int]:
 
 
 def _count_plain(connection: Connection) -> dict[str, int]:
+    pairs, entry = _pairs(connection)
     differ = [
-        func.coalesce(func.sum(case((_differs(name), 1), else_=0)), 0).label(name)
+        func.coalesce(func.sum(case((_differs(entry, name), 1), else_=0)), 0).label(name)
         for name in _PLAIN_FIELDS
     ]
-    row = connection.execute(_pairs(*differ)).one()
+    row = connection.execute(pairs.with_only_columns(*differ)).one()
     return {name: int(number) for name, number in row._mapping.items()}
 
 
-def _pairs(*columns: ColumnElement[Any]) -> Select[Any]:
-    """Select from the changed entries of the file, each beside its live version."""
-    return (
-        select(*columns)
-        .select_from(_listed)
-        .join(entries, entries.c.version == _staged.old_version)
-        .where(_changed, row_ordinal == 0)
-    )
+def _pairs(connection: Connection) -> tuple[Select[Any], Columns]:
+    """Select the changed entries of the file beside their live versions; their columns."""
+    of_version = entries.c.version == _staged.old_version
+    source, entry = look_up(connection, _listed, entries, of_version)
+    return select().select_from(source).where(_changed, row_ordinal == 0), entry
 
 
-def _differs(name: str) -> ColumnElement[bool]:
+def _differs(entry: Columns, name: str) -> ColumnElement[bool]:
     # In JSON a quote within a text is escaped: only a key looks like this.
-    decided = func.coalesce(entries.c.listed, "").contains(f'"{name}":', autoescape=True)
-    return and_(~decided, entries.c[name].is_distinct_from(_details[name]))
+    decided = func.coalesce(entry.listed, "").contains(f'"{name}":', autoescape=True)
+    return and_(~decided, entry[name].is_distinct_from(_details[name]))
 
 
 def _count_labels(connection: Connection) -> int:
     """Count entries whose labels differ, in whatever order they are stored."""
-    pairs = _pairs(entries.c.labels, _details.labels.label("listed"), func.count().label("number"))
-    pairs = pairs.where(_differs("labels")).group_by(entries.c.labels, _details.labels)
+    pairs, entry = _pairs(connection)
+    pairs = pairs.with_only_columns(
+        entry.labels, _details.labels.label("listed"), func.count().label("number")
+    )
+    pairs = pairs.where(_differs(entry, "labels")).group_by(entry.labels, _details.labels)
     return sum(
         row.number
         for row in connection.execute(pairs, execution_options={"yield_per": 5_000})
@@ -87,7 +89,8 @@ def _count_labels(connection: Connection) -> int:
 
 def _count_signals(connection: Connection) -> int:
     """Count entries that gain or lose a signal: equal ones of both sides cancel out."""
-    stored = entry_signals.c
+    of_version = entry_signals.c.version == _staged.old_version
+    source, stored = look_up(connection, _listed, entry_signals, of_version)
     staged_side = (
         select(_staged.old_version.label("version"), literal(1).label("side"), _staged.value)
         .add_columns(*(_details[name] for name in _SIGNAL_FIELDS))
@@ -97,8 +100,7 @@ def _count_signals(connection: Connection) -> int:
     stored_side = (
         select(stored.version, literal(-1), stored.value)
         .add_columns(*(stored[name] for name in _SIGNAL_FIELDS))
-        .select_from(_listed)
-        .join(entry_signals, stored.version == _staged.old_version)
+        .select_from(source)
         .where(_changed, row_ordinal == 0)
     )
     both = union_all(staged_side, stored_side).subquery()

@@ -29,6 +29,7 @@ from featsvc.banks.lists import withdrawing
 from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
 from featsvc.banks.sql.decisions import Values, decode
 from featsvc.banks.sql.large_changes import ChangePlan, analyze
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
     banks,
@@ -42,6 +43,7 @@ from featsvc.banks.sql.schema import (
     is_live,
     is_live_bank,
     listed_entries,
+    listed_in,
     live_decisions,
     planned_removals,
     row_number,
@@ -106,7 +108,9 @@ class ImportPlan(ChangePlan):
         connection = self.connection
         if not conditions:
             analyze(connection, import_rows.name, import_details.name)
-        listed = and_(listed_entries(self.bank_key), *conditions)
+        # Touched entries are found by their identity.
+        in_list = listed_in if conditions else listed_entries
+        listed = and_(in_list(self.bank_key), *conditions)
         rows = _is_touched if conditions else true()
         if conditions:
             self.revised = True
@@ -114,9 +118,11 @@ class ImportPlan(ChangePlan):
             self._forget_touched(*conditions)
         if self.any_decisions:
             self._find_withdrawn()
-        if connection.scalar(select(exists().where(listed))):
-            self._find_listed_versions(listed, rows)
-            self._plan_removals(listed, rows)
+        # By id: the first one is a step in an index, while a bitmap would be of the whole bank.
+        first = select(entries.c.id).where(listed).order_by(entries.c.id).limit(1)
+        if conditions or connection.scalar(first) is not None:
+            self._find_listed_versions(rows)
+            self._plan_removals(listed, rows, and_(listed_in(self.bank_key), *conditions))
         self._overlays = self._find_overlays() if self.any_decisions else []
         # What is decided of other rows may have changed, too.
         if self.any_decisions:
@@ -178,30 +184,36 @@ class ImportPlan(ChangePlan):
             overlays.append(_Overlay(number, decision.effective(Values(*listed))))
         return overlays
 
-    def _find_listed_versions(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
-        staged = import_rows.c
-        # A look-up for each row, whatever the database believes about the size of the bank.
-        same = select(entries.c.version).where(listed, entries.c.identity == staged.identity)
-        self.connection.execute(
-            update(import_rows)
-            .values(old_version=same.correlate(import_rows).scalar_subquery())
-            .where(rows)
-        )
+    def _find_listed_versions(self, rows: ColumnElement[bool]) -> None:
+        """Write beside each of the rows the listed version of its identity, if there is one."""
+        staged = import_rows.alias("staged")
+        same = entries.c.identity == staged.c.identity, listed_in(self.bank_key)
+        source, entry = look_up(self.connection, staged, entries, *same)
+        found = select(
+            staged.c.row, entry.version, entry.id, entry.create_time, entry.digest, entry.withheld
+        ).select_from(source)
+        pairs = found.subquery("listed")
+        unchanged = pairs.c.digest == import_rows.c.digest
+        if self._restores:
+            unchanged = and_(unchanged, ~pairs.c.withheld)
         self.connection.execute(
             update(import_rows)
             .values(
-                old_id=entries.c.id,
-                old_create_time=entries.c.create_time,
-                unchanged=self._is_unchanged(),
+                old_version=pairs.c.version,
+                old_id=pairs.c.id,
+                old_create_time=pairs.c.create_time,
+                unchanged=unchanged,
             )
-            .where(rows, staged.old_version.is_not(None), entries.c.version == staged.old_version)
+            .where(rows, import_rows.c.row == pairs.c.row)
         )
 
-    def _is_unchanged(self) -> ColumnElement[bool]:
-        same = entries.c.digest == import_rows.c.digest
-        return and_(same, ~entries.c.withheld) if self._restores else same
-
-    def _plan_removals(self, listed: ColumnElement[bool], rows: ColumnElement[bool]) -> None:
+    def _plan_removals(
+        self,
+        listed: ColumnElement[bool],
+        rows: ColumnElement[bool],
+        named: ColumnElement[bool],
+    ) -> None:
+        """`listed` selects all listed entries to look at, `named` those that rows name."""
         held = self._held.where(rows)
         self._remove_later(held.where(~import_rows.c.unchanged))
         if self._replaced:
@@ -211,8 +223,8 @@ class ImportPlan(ChangePlan):
             # EXCEPT, not NOT IN: PostgreSQL runs a NOT IN that exceeds its memory for each row.
             self._remove_later(of_sources.except_(held))
         if self.by_rows:
-            withdrawing.find_hits(self.connection, self.bank_key, listed)
-            hit = withdrawing.hit_versions(self.bank_key, listed)
+            withdrawing.find_hits(self.connection, self.bank_key, named)
+            hit = withdrawing.hit_versions(self.connection, named)
             known = select(planned_removals.c.version)
             self._remove_later(hit.except_(held, known))
 
@@ -291,8 +303,7 @@ class ImportPlan(ChangePlan):
             .group_by(details.algorithm)
         )
         grown = Counter(dict(map(tuple, self.connection.execute(added))))
-        removed = entry_signals.c.version.in_(select(planned_removals.c.version))
-        grown.subtract(count_signals(self.connection, entry_signals, removed))
+        grown.subtract(count_signals(self.connection, true(), planned_removals))
         return grown
 
     def add_versions(
@@ -365,23 +376,16 @@ def count_elsewhere(connection: Connection, bank_key: int) -> tuple[int, int]:
     others = and_(banks.c.key != bank_key, is_live_bank)
     if not connection.scalar(select(exists().where(others, banks.c.entry_count > 0))):
         return 0, 0
-    staged = import_rows.c
+    staged, details = import_rows.c, import_details.c
+    rows = import_rows.join(import_details, details.key == staged.details)
+    equal = has_signal(entry_signals, details.algorithm, details.algorithm_version, staged.value)
+    signals, signal = look_up(connection, rows, entry_signals, equal)
+    live = entries.c.version == signal.version, is_live
+    found, entry = look_up(connection, signals, entries, *live)
+    source, bank = look_up(connection, found, banks, banks.c.key == entry.bank_key, others)
     shared = (
-        select(row_number, func.max(case((banks.c.safe, 1), else_=0)).label("safe"))
-        .select_from(import_rows)
-        .join(import_details, import_details.c.key == staged.details)
-        .join(
-            entry_signals,
-            has_signal(
-                entry_signals,
-                import_details.c.algorithm,
-                import_details.c.algorithm_version,
-                staged.value,
-            ),
-        )
-        .join(entries, entries.c.version == entry_signals.c.version)
-        .join(banks, banks.c.key == entries.c.bank_key)
-        .where(others, is_live)
+        select(row_number, func.max(case((bank.safe, 1), else_=0)).label("safe"))
+        .select_from(source)
         .group_by(row_number)
         .subquery()
     )

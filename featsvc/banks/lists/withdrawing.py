@@ -16,7 +16,6 @@ from sqlalchemy import (
     SelectBase,
     and_,
     delete,
-    exists,
     func,
     insert,
     literal_column,
@@ -30,6 +29,7 @@ from sqlalchemy import (
 
 from featsvc.banks.results import MAX_NAMED, UnknownWithdrawal, WithdrawnEntry
 from featsvc.banks.sql.large_changes import analyze
+from featsvc.banks.sql.lookups import Columns, look_up
 from featsvc.banks.sql.schema import (
     ROW_ORDINALS,
     cancelled_identities,
@@ -39,7 +39,7 @@ from featsvc.banks.sql.schema import (
     import_details,
     import_rows,
     import_withdrawals,
-    listed_entries,
+    listed_in,
     touched_identities,
     withdrawal_hits,
 )
@@ -53,10 +53,12 @@ _number = type_coerce(_row.row.op("/")(literal_column(str(ROW_ORDINALS))), BigIn
 
 def find_hits(connection: Connection, bank_key: int, listed: ColumnElement[bool]) -> None:
     """Write to `withdrawal_hits` which of the listed versions each withdrawn row names."""
-    named = (
-        select(_row.row, entries.c.version).select_from(pairs).where(listed)
-        for pairs in _named(bank_key)
-    )
+    by_id = entries.c.identity == _row.identity
+    pairs, entry = look_up(connection, import_withdrawals, entries, by_id, listed)
+    named = [select(_row.row, entry.version).select_from(pairs).where(_row.identity != "")]
+    for condition in _name_by_signal(bank_key):
+        row, pairs, entry = _by_signal(connection, condition, listed)
+        named.append(select(row, entry.version).select_from(pairs))
     connection.execute(insert(withdrawal_hits).from_select(["row", "version"], union(*named)))
     analyze(connection, withdrawal_hits.name)
 
@@ -67,11 +69,11 @@ def forget_touched(connection: Connection, touched: ColumnElement[bool]) -> None
     connection.execute(delete(withdrawal_hits).where(_hit.version.in_(versions)))
 
 
-def hit_versions(bank_key: int, listed: ColumnElement[bool]) -> Select[tuple[int]]:
+def hit_versions(connection: Connection, listed: ColumnElement[bool]) -> Select[tuple[int]]:
     """Select the listed versions that withdrawn rows name; those of `find_hits` are all there."""
     cancelled = entries.c.identity == cancelled_identities.c.identity
-    earlier = cancelled_identities.join(entries, and_(cancelled, listed_entries(bank_key)))
-    hits = union(select(_hit.version), select(entries.c.version).select_from(earlier).where(listed))
+    earlier, entry = look_up(connection, cancelled_identities, entries, cancelled, listed)
+    hits = union(select(_hit.version), select(entry.version).select_from(earlier))
     return select(hits.subquery().c.version)
 
 
@@ -79,7 +81,8 @@ def touch_hit_by_signal(connection: Connection, bank_key: int) -> None:
     """Touch what rows hit by a signal whose id others have added or withdrawn."""
     touched = touched_identities.c.identity
     names_touched = and_(_row.algorithm != "", _row.identity.in_(select(touched)))
-    hit = select(entries.c.identity).select_from(_by_signal(bank_key, names_touched))
+    _, pairs, entry = _by_signal(connection, names_touched, listed_in(bank_key))
+    hit = select(entry.identity).select_from(pairs)
     connection.execute(
         insert(touched_identities).from_select(["identity"], hit.except_(select(touched)))
     )
@@ -146,42 +149,37 @@ def _lines(connection: Connection, versions: SelectBase) -> dict[int, int]:
     return {row.version: row.line for row in connection.execute(page.limit(MAX_NAMED))}
 
 
-def _named(bank_key: int) -> tuple[FromClause, ...]:
-    """Return the pairs of withdrawn rows and the live entries that they name.
+def _name_by_signal(bank_key: int) -> tuple[ColumnElement[bool], ...]:
+    """Select the withdrawn rows that name entries by a signal: without an id, or as it names none.
 
-    By id, by signal without an id, and by signal if the id names none. A join for each: for one
-    with an OR PostgreSQL reads whole tables.
+    One after the other: for both PostgreSQL would read whole tables.
     """
-    named = and_(_row.identity != "", entries.c.identity == _row.identity)
-    by_id = import_withdrawals.join(entries, and_(named, listed_entries(bank_key)))
     other = entries.alias("named")
-    is_named = exists().where(other.c.identity == _row.identity, listed_entries(bank_key, other))
-    names_none = and_(_row.identity != "", ~_row.cancels, ~is_named)
+    # A number, not an EXISTS, which PostgreSQL may answer by reading the whole table first.
+    named = select(func.count()).where(
+        other.c.identity == _row.identity, listed_in(bank_key, other)
+    )
+    names_none = named.correlate(import_withdrawals).scalar_subquery() == 0
     has_value = _row.algorithm != ""
     return (
-        by_id,
-        _by_signal(bank_key, and_(has_value, _row.identity == "")),
-        _by_signal(bank_key, and_(has_value, names_none)),
+        and_(has_value, _row.identity == ""),
+        and_(has_value, _row.identity != "", ~_row.cancels, names_none),
     )
 
 
-def _by_signal(bank_key: int, condition: ColumnElement[bool]) -> FromClause:
-    same = has_signal(entry_signals, _row.algorithm, _row.algorithm_version, _row.value)
-    # Materialized: PostgreSQL would first join all rows with all entries of their source.
-    alike = (
-        select(_row.row, entry_signals.c.version)
-        .join_from(import_withdrawals, entry_signals, and_(condition, same))
-        .cte()
-        .prefix_with("MATERIALIZED")
-    )
-    return import_withdrawals.join(alike, alike.c.row == _row.row).join(
-        entries,
-        and_(
-            entries.c.version == alike.c.version,
-            entries.c.source == _row.source,
-            listed_entries(bank_key),
-        ),
-    )
+def _by_signal(
+    connection: Connection, condition: ColumnElement[bool], listed: ColumnElement[bool]
+) -> tuple[ColumnElement[int], FromClause, Columns]:
+    """Join the withdrawn rows that meet a condition with the listed entries of their signal.
+
+    Returns the column of the rows' numbers, the join, and the columns of the entries.
+    """
+    rows = select(import_withdrawals).where(condition).cte().prefix_with("MATERIALIZED")
+    row = rows.c
+    same = has_signal(entry_signals, row.algorithm, row.algorithm_version, row.value)
+    alike, signal = look_up(connection, rows, entry_signals, same)
+    of_source = entries.c.version == signal.version, entries.c.source == row.source, listed
+    return row.row, *look_up(connection, alike, entries, *of_source)
 
 
 def cancel_earlier_rows(connection: Connection) -> None:

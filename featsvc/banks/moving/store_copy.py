@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table, text
 
 from featsvc.banks.moving.endpoint import Endpoint
 from featsvc.banks.moving.rows import TABLES, Checksum, CopiedHead, Row, TableReader
 from featsvc.banks.moving.target import Target
 from featsvc.banks.sql import migrations
+from featsvc.banks.sql.consistency import check_tables
 from featsvc.banks.sql.schema import entries, entry_signals, head, revisions
 from featsvc.errors import Conflict, NotFound
 
@@ -93,7 +94,10 @@ def copy_store(
 
 
 def _read_head(source: Endpoint) -> CopiedHead:
-    """Raises NotFound where there is no store, Conflict for one of another schema."""
+    """Raises NotFound where there is no store, Conflict for one of another schema.
+
+    Raises Unavailable for one that is half restored.
+    """
     connection, label = source.connection, source.label
     version = migrations.current(connection)
     if not version:
@@ -108,7 +112,7 @@ def _read_head(source: Endpoint) -> CopiedHead:
             f"{label}: the store has schema {version}, this featsvc copies {migrations.HEAD}, and "
             "the source is never written to; upgrade it first: start this version with it once"
         )
-    row = connection.execute(select(head)).one()
+    row = check_tables(connection)
     return CopiedHead(row.store_id, row.revision, row.commit_time, row.change, row.next_version)
 
 

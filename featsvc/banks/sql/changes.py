@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -22,11 +22,14 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.records import ChangeContext
+from featsvc.banks.sql.consistency import check_tables
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     banks,
     entries,
     entry_signals,
     head,
+    in_bank,
     is_listed,
     pending_change,
     requests,
@@ -85,7 +88,8 @@ class PendingRevision:
     def begin(
         cls, connection: Connection, bank_id: str, action: str, context: ChangeContext
     ) -> "PendingRevision":
-        row = connection.execute(select(head)).one()
+        """Raises Unavailable for a store that is half restored."""
+        row = check_tables(connection)
         # Never before the last revision, even if the clock was set back: readers order by time.
         now = max(now_us(), row.commit_time)
         return cls(
@@ -177,27 +181,45 @@ class PendingRevision:
         )
 
     def _signals_added(self, connection: Connection, versions: int) -> dict[str, int]:
-        version = entry_signals.c.version
-        added = and_(version >= self.first_version, version < self.first_version + versions)
-        return count_signals(connection, entry_signals, added)
+        return count_signals_between(connection, self.first_version, self.first_version + versions)
 
     def signals_removed(self, connection: Connection, bank_key: int) -> dict[str, int]:
         """Count the signals of the versions that this revision removed, by algorithm."""
         table = entries.c
-        of_bank = and_(table.bank_key == bank_key, ~table.withheld)
-        removed = and_(table.removed_change == self.change, of_bank)
-        return count_signals(connection, entry_signals.join(entries), removed)
+        of_bank = and_(in_bank(bank_key), ~table.withheld)
+        return count_signals(connection, and_(table.removed_change == self.change, of_bank))
 
 
 def count_signals(
-    connection: Connection, source: FromClause, condition: ColumnElement[bool]
+    connection: Connection, condition: ColumnElement[bool], versions: FromClause = entries
 ) -> dict[str, int]:
-    """Count the signals that meet the condition, by algorithm."""
+    """Count the signals of the versions that meet the condition, by algorithm.
+
+    `versions` has them in a column of that name.
+    """
+    of_version = entry_signals.c.version == versions.c.version
+    source, signal = look_up(connection, versions, entry_signals, of_version)
+    return _by_algorithm(connection, signal.algorithm, source, condition)
+
+
+def count_signals_between(connection: Connection, first: int, last: int) -> dict[str, int]:
+    """Count the signals of the versions from `first` up to, not including, `last`."""
+    signals = entry_signals.c
+    between = and_(signals.version >= first, signals.version < last)
+    return _by_algorithm(connection, signals.algorithm, entry_signals, between)
+
+
+def _by_algorithm(
+    connection: Connection,
+    algorithm: ColumnElement[Any],
+    source: FromClause,
+    condition: ColumnElement[bool],
+) -> dict[str, int]:
     rows = connection.execute(
-        select(entry_signals.c.algorithm, func.count().label("signals"))
+        select(algorithm, func.count().label("signals"))
         .select_from(source)
         .where(condition)
-        .group_by(entry_signals.c.algorithm)
+        .group_by(algorithm)
     )
     return {row.algorithm: row.signals for row in rows}
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
 
 from featsvc.banks.sql.changes import PendingRevision
 from featsvc.banks.sql.large_changes import COUNTED, analyze
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import entries, entry_signals, planned_copies
 
 _NOT_COPIED = frozenset({"version", "added_change", "removed_change"})
@@ -43,11 +44,12 @@ def copy_versions(
 ) -> None:
     """Copy the planned versions that meet the condition, as the change's first version + number."""
     version = literal(pending.first_version) + planned_copies.c.number
-    source = planned_copies.join(entries, entries.c.version == planned_copies.c.old)
+    of_old = entries.c.version == planned_copies.c.old
+    source, old = look_up(connection, planned_copies, entries, of_old)
     columns: dict[str, Any] = {
         "version": version,
         "added_change": literal(pending.change),
-        **{c.name: c for c in entries.c if c.name not in _NOT_COPIED},
+        **{name: column for name, column in old.items() if name not in _NOT_COPIED},
     }
     connection.execute(
         insert(entries).from_select(
@@ -58,15 +60,15 @@ def copy_versions(
             .order_by(planned_copies.c.number),
         )
     )
-    signals = {c.name: c for c in entry_signals.c if c.name != "version"}
+    of_old = entry_signals.c.version == planned_copies.c.old
+    source, found = look_up(connection, planned_copies, entry_signals, of_old)
+    signals = {name: column for name, column in found.items() if name != "version"}
     connection.execute(
         insert(entry_signals).from_select(
             ["version", *signals],
             select(version, *signals.values())
-            .select_from(
-                source.join(entry_signals, entry_signals.c.version == planned_copies.c.old)
-            )
+            .select_from(source)
             .where(condition)
-            .order_by(planned_copies.c.number, entry_signals.c.ordinal),
+            .order_by(planned_copies.c.number, found.ordinal),
         )
     )

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
-    exists,
     insert,
     or_,
     select,
@@ -30,7 +29,8 @@ from featsvc.banks.sql.schema import (
     decisions,
     entries,
     entry_signals,
-    listed_entries,
+    in_bank,
+    listed_in,
     live_decisions,
 )
 from featsvc.banks.sql.stored import split_stored_labels
@@ -142,8 +142,10 @@ def decode(stored: str) -> Decision:
 
 def has_decisions(connection: Connection, bank_key: int) -> bool:
     """Return whether the bank has, or ever had, a decision."""
-    found = exists().where(decisions.c.bank_key == bank_key)
-    return bool(connection.scalar(select(found)))
+    table = decisions.c
+    # In order: a step in an index, while a bitmap would be of the whole bank.
+    first = select(table.identity).where(table.bank_key == bank_key).order_by(table.identity)
+    return connection.scalar(first.limit(1)) is not None
 
 
 def find_decisions(
@@ -199,8 +201,7 @@ def changed_decisions(connection: Connection, bank_key: int, change: int) -> dic
     """Return the decisions that held after a change, NOTHING for none, where now others hold."""
     table = decisions.c
     since = or_(table.added_change > change, table.removed_change > change)
-    # Not by an index of the bank, which would read all of it.
-    rows = connection.execute(select(decisions).where(table.bank_key + 0 == bank_key, since)).all()
+    rows = connection.execute(select(decisions).where(in_bank(bank_key, decisions), since)).all()
     then = {row.identity: row.decided for row in rows if row.added_change <= change}
     now = find_decisions(connection, bank_key, {row.identity for row in rows})
     earlier = {i: decode(then[i]) if i in then else NOTHING for i in {r.identity for r in rows}}
@@ -224,7 +225,7 @@ def apply_decisions(
     counted: Counter[str] = Counter()
     for piece in _pieces(new):
         rows = connection.execute(
-            select(entries).where(listed_entries(bank_key), entries.c.identity.in_(piece))
+            select(entries).where(listed_in(bank_key), entries.c.identity.in_(piece))
         ).all()
         for row in rows:
             columns = new[row.identity].effective(listed_values(row))
@@ -267,11 +268,11 @@ def _write_copies(
     grown: Counter[str] = Counter()
     if not copies:
         return grown
-    table, with_entries = entries.c, entry_signals.join(entries)
-    seen = and_(table.bank_key == bank_key, ~table.withheld)
+    table = entries.c
+    seen = and_(in_bank(bank_key), ~table.withheld)
     for piece in _pieces(copy["old"] for copy in copies):
         olds = table.version.in_(piece)
-        grown.subtract(count_signals(connection, with_entries, and_(seen, olds)))
+        grown.subtract(count_signals(connection, and_(seen, olds)))
         pending.remove(connection, olds)
     names = entries.c.keys()
     connection.execute(insert(entries), [{name: copy[name] for name in names} for copy in copies])
@@ -285,7 +286,7 @@ def _write_copies(
     )
     first = pending.first_version
     written = table.version.between(first, first + len(copies) - 1)
-    grown.update(count_signals(connection, with_entries, and_(seen, written)))
+    grown.update(count_signals(connection, and_(seen, written)))
     return grown
 
 

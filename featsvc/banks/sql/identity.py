@@ -3,10 +3,23 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Select, String, and_, column, literal, or_, select, values
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    and_,
+    case,
+    column,
+    literal,
+    or_,
+    select,
+    values,
+)
 
 from featsvc.banks.records import EntrySignal
-from featsvc.banks.sql.schema import entries, live_entries
+from featsvc.banks.sql.lookups import look_up
+from featsvc.banks.sql.schema import entries, listed_in, live_in
 
 _MAX_WHOLE_BYTES = 64
 """Longer values are identified by their digest."""
@@ -53,7 +66,7 @@ def external_identity(external_id: str, source: str) -> str:
 def has_external_id(external_id: str, source: str | None = None) -> ColumnElement[bool]:
     """Select entries by external id and source: "" for entries without a source, None for all.
 
-    Together with a bank and "not removed" this is one range of the index `entries_live`.
+    This is one range of the index `entries_identity`.
     """
     if source is not None:
         return entries.c.identity == external_identity(external_id, source)
@@ -61,17 +74,21 @@ def has_external_id(external_id: str, source: str | None = None) -> ColumnElemen
 
 
 def live_of_external_ids(
-    bank_key: int, external_ids: Sequence[str], source: str | None
+    connection: Connection, bank_key: int, external_ids: Sequence[str], source: str | None
 ) -> Select[tuple[str, int]]:
     """Select external id and version of live entries; `source` as in `has_external_id`."""
-    query = select(entries.c.external_id, entries.c.version).where(live_entries(bank_key))
     if source is not None:
         identities = [external_identity(external_id, source) for external_id in external_ids]
-        return query.where(entries.c.identity.in_(identities))
+        query = select(entries.c.external_id, entries.c.version)
+        return query.where(live_in(bank_key), entries.c.identity.in_(identities))
     # A join: for a condition of many ranges SQLite would rather read the whole bank.
     columns = [column(name, String) for name in ("first", "sources", "past")]
     bounds = [_range(external_id) for external_id in external_ids]
-    return query.where(_between(*values(*columns, name="ranges").data(bounds).cte().c))
+    ranges = values(*columns, name="ranges").data(bounds).cte()
+    found, entry = look_up(connection, ranges, entries, _between(*ranges.c), listed_in(bank_key))
+    # Not as an equality, for which SQLite would make an index of the whole table.
+    is_live = case((entry.withheld, 0), else_=1) > 0
+    return select(entry.external_id, entry.version).select_from(found).where(is_live)
 
 
 def _range(external_id: str) -> tuple[str, str, str]:

@@ -27,21 +27,27 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal_column,
     select,
     text,
     union,
     update,
 )
 
-from featsvc.banks.sql.changes import EntryCounts, PendingRevision, count_signals
+from featsvc.banks.sql.changes import (
+    EntryCounts,
+    PendingRevision,
+    count_signals,
+    count_signals_between,
+)
 from featsvc.banks.sql.database import Database, lock_head, temporary_tables
 from featsvc.banks.sql.decisions import has_decisions
+from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
     decisions,
     entries,
     entry_signals,
     head,
+    in_bank,
     newest_change,
     next_version,
     pending_change,
@@ -196,9 +202,10 @@ class ChangePlan(ABC):
 
     def count_removals(self, *, withheld: bool) -> int:
         """Count the planned removals that are withheld, or those that are not."""
-        removed = planned_removals.join(entries, entries.c.version == planned_removals.c.version)
+        of_version = entries.c.version == planned_removals.c.version
+        removed, entry = look_up(self.connection, planned_removals, entries, of_version)
         # Not a condition, which PostgreSQL may look for in the whole table.
-        counted = case((entries.c.withheld == withheld, 1))
+        counted = case((entry.withheld == withheld, 1))
         return self.connection.scalar(select(func.count(counted)).select_from(removed)) or 0
 
     def _next_removals(self, last: int) -> list[int]:
@@ -208,29 +215,24 @@ class ChangePlan(ABC):
 
     def _uncount_removed(self, condition: ColumnElement[bool]) -> None:
         # Also of those that others have removed since the plan: `_take_back` counts alike.
-        signals = entry_signals.join(entries)
         seen = and_(condition, ~entries.c.withheld)
-        self._grown.subtract(count_signals(self.connection, signals, seen))
+        self._grown.subtract(count_signals(self.connection, seen))
 
     def _add(self, pending: PendingRevision, first: int, last: int, *, touched: bool) -> None:
         self.add_versions(pending, first, last, touched=touched)
-        version = entry_signals.c.version
-        added = and_(
-            version >= pending.first_version + first, version < pending.first_version + last
-        )
-        with_entries = touched or self.any_decisions
-        source = entry_signals.join(entries) if with_entries else entry_signals
-        if with_entries:
-            added = and_(added, ~entries.c.withheld)
+        first, last = pending.first_version + first, pending.first_version + last
+        if not touched and not self.any_decisions:
+            self._grown.update(count_signals_between(self.connection, first, last))
+            return
+        version = entries.c.version
+        added = and_(version >= first, version < last, ~entries.c.withheld)
         if touched:
             added = and_(added, self._is_touched())
-        self._grown.update(count_signals(self.connection, source, added))
+        self._grown.update(count_signals(self.connection, added))
 
     def _find_touched(self) -> int:
         """Collect the identities of the bank that others have changed; return their number."""
         table = entries.c
-        # Not by an index of the bank, which would read all of it.
-        of_bank = table.bank_key + literal_column("0") == self.bank_key
         added = and_(
             table.version >= self._next_version,
             # Those of a change that is being written are above; there may be a million.
@@ -240,12 +242,13 @@ class ChangePlan(ABC):
         )
         removed = and_(table.removed_change > self._base, table.removed_change <= newest_change)
         changed = [
-            select(table.identity).where(of_bank, condition) for condition in (added, removed)
+            select(table.identity).where(in_bank(self.bank_key), condition)
+            for condition in (added, removed)
         ]
         decided = decisions.c
         for changes in (decided.added_change, decided.removed_change):
             since = and_(changes > self._base, changes <= newest_change)
-            of_bank = decided.bank_key + literal_column("0") == self.bank_key
+            of_bank = in_bank(self.bank_key, decisions)
             changed.append(select(decided.identity).where(of_bank, since))
         connection = self.connection
         connection.execute(delete(touched_identities))
@@ -258,21 +261,20 @@ class ChangePlan(ABC):
 
     def _is_touched(self) -> ColumnElement[bool]:
         return and_(
-            entries.c.bank_key == self.bank_key,
+            in_bank(self.bank_key),
             entries.c.identity.in_(select(touched_identities.c.identity)),
         )
 
     def _take_back(self, pending: PendingRevision, touched: ColumnElement[bool]) -> None:
         """Undo what was written for the touched identities."""
         connection, table = self.connection, entries.c
-        signals = entry_signals.join(entries)
         planned = table.version.in_(select(planned_removals.c.version))
         seen = ~table.withheld
-        self._grown.update(count_signals(connection, signals, and_(touched, planned, seen)))
+        self._grown.update(count_signals(connection, and_(touched, planned, seen)))
         marked = and_(touched, table.removed_change == pending.change)
         connection.execute(update(entries).where(marked).values(removed_change=None))
         written = and_(touched, table.added_change == pending.change)
-        self._grown.subtract(count_signals(connection, signals, and_(written, seen)))
+        self._grown.subtract(count_signals(connection, and_(written, seen)))
         _delete_versions(connection, list(connection.scalars(select(table.version).where(written))))
 
 
@@ -354,8 +356,6 @@ def _apply_in_pieces(
                 plan.revise(pending)
                 answer = record(pending)
                 connection.execute(delete(pending_change))
-            with database.read_on(connection):
-                analyze(connection, entries.name, entry_signals.name)
             return answer
         except BaseException as exc:
             if committed:

@@ -69,5 +69,20 @@ def decode_counted(token: str) -> tuple[int | None, str]:
     return counted, text
 
 
+def decode_listed(token: str) -> tuple[int | None, int]:
+    """Return the two numbers of a key `COUNTED LAST`: None and 0 for an empty token.
+
+    Older tokens have the last one only: the list is counted again. Raises InvalidInput.
+    """
+    key = decode_token(token)
+    counted, separator, last = key.partition(" ")
+    if not separator:
+        return None, decode_number(token)
+    numbers = parse_number(counted), parse_number(last)
+    if numbers[0] is None or numbers[1] is None:
+        raise _bad_token()
+    return numbers[0], numbers[1]
+
+
 def _bad_token() -> InvalidInput:
     return InvalidInput.at("page_token", "not a token of this server; start again without one")

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
-    exists,
     func,
     literal,
     literal_column,
@@ -28,6 +27,9 @@ from sqlalchemy.types import NullType
 from featsvc.banks.interruption import check
 from featsvc.banks.records import Bank, Entry, Opinion, Revision, SettingsDifference, StoreHead
 from featsvc.banks.sql.bank_settings import difference, with_setting_changes
+from featsvc.banks.sql.consistency import check_tables
+from featsvc.banks.sql.failures import unavailable
+from featsvc.banks.sql.lookups import Columns, look_up
 from featsvc.banks.sql.schema import (
     banks,
     entries,
@@ -46,6 +48,7 @@ from featsvc.banks.sql.schema import (
 )
 from featsvc.banks.sql.stored import (
     SignalRow,
+    StoredRow,
     bank_of,
     bank_row,
     entry_of,
@@ -72,6 +75,18 @@ class VersionedEntry(NamedTuple):
     entry: Entry
 
 
+class ChangedSince(NamedTuple):
+    """What changed after a revision, by the log.
+
+    `first_time` is the commit time of the first change, None where there is none. `read` counts
+    entries that a reader adds, `entries` those that it withdraws, too.
+    """
+
+    first_time: datetime | None
+    read: int
+    entries: int
+
+
 class StoreView:
     """A view of the store at one revision; valid inside the `with` of `BankStore.view` only."""
 
@@ -81,6 +96,15 @@ class StoreView:
         self.head = read_head(connection)
         self._revisions: dict[int, int] = {}
         """Change -> revision, 0 for none."""
+
+    def check_tables(self) -> None:
+        """Raises Unavailable for a store that is half restored."""
+        check_tables(self.connection)
+
+    def entry_count(self) -> int:
+        """Return the number of live entries of all banks, as the banks count them."""
+        counted = select(func.coalesce(func.sum(banks.c.entry_count), 0)).where(is_live_bank)
+        return int(self.connection.scalar(counted) or 0)
 
     def banks(self) -> tuple[Bank, ...]:
         """Return all banks, by id."""
@@ -129,8 +153,10 @@ class StoreView:
 
     def holds_matchable(self, bank: Bank) -> bool:
         """Return whether a search of the bank can match any of its entries."""
-        found = exists().where(self.matchable_entries(bank), ~has_expired(now_us()))
-        return bool(self.connection.execute(select(found)).scalar())
+        matchable = and_(self.matchable_entries(bank), ~has_expired(now_us()))
+        # In order: a step in an index, while a bitmap would be of the whole bank.
+        first = select(entries.c.id).where(matchable).order_by(entries.c.id).limit(1)
+        return self.connection.scalar(first) is not None
 
     def bank_key(self, bank_id: str) -> int:
         """Raises NotFound."""
@@ -171,14 +197,18 @@ class StoreView:
 
     def live_signals(self) -> Iterator[SignalRow]:
         """Stream every signal of every live entry of all banks, by version."""
-        return self._signals(is_live)
+        of_version = entry_signals.c.version == entries.c.version
+        source = entries.join(banks).join(entry_signals, of_version)
+        return self._signals(is_live, source, entry_signals.c)
 
     def signals_added_since(self, revision: int) -> Iterator[SignalRow]:
         """Stream the signals of live versions that were added after `revision`, by version."""
         first = first_version_after(self.connection, revision)
         # Those of a change that is being written are above; there may be a million.
         added = and_(entries.c.version >= first, entries.c.version < next_version)
-        return self._signals(and_(added, is_live))
+        of_version = entry_signals.c.version == entries.c.version
+        source, signal = look_up(self.connection, entries.join(banks), entry_signals, of_version)
+        return self._signals(and_(added, is_live), source, signal)
 
     def versions_removed_since(self, revision: int) -> tuple[int, ...]:
         """Return the versions that were live at `revision` and no longer are."""
@@ -202,11 +232,33 @@ class StoreView:
         )
         return None if time_us is None else from_us(time_us)
 
+    def was_at(self, past: StoreHead) -> bool:
+        """Return whether the store has been at this head.
+
+        It has not if it is another store, or a restored backup with other changes since.
+        """
+        if past.store_id != self.head.store_id:
+            return False
+        return self.commit_time_of(past.revision) == past.commit_time
+
+    def changed_since(self, revision: int) -> ChangedSince:
+        """Return how much changed after `revision`: one row, whatever the length of the log."""
+        log = revisions.c
+        read = func.coalesce(func.sum(log.added_entries + log.changed_entries), 0)
+        withdrawn = func.coalesce(func.sum(log.withdrawn_entries), 0)
+        first_us, added, gone = self.connection.execute(
+            select(func.min(log.commit_time), read, withdrawn).where(log.revision > revision)
+        ).one()
+        # PostgreSQL sums integers to decimals.
+        first = None if first_us is None else from_us(first_us)
+        return ChangedSince(first, int(added), int(added) + int(gone))
+
     def revisions_since(self, revision: int) -> tuple[Revision, ...]:
         """Return the log after `revision`, oldest first."""
-        rows = self.connection.execute(
-            select(revisions).where(revisions.c.revision > revision).order_by(revisions.c.revision)
-        )
+        number = revisions.c.revision
+        # With both bounds, or PostgreSQL would expect a third of the log.
+        since = and_(number > revision, number <= self.head.revision)
+        rows = self.connection.execute(select(revisions).where(since).order_by(number))
         return tuple(revision_of(row) for row in rows)
 
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
@@ -226,9 +278,10 @@ class StoreView:
     ) -> Iterator[SignalBatch]:
         """Stream the signals of this build's version of an algorithm, of matching entries."""
         signals = entry_signals.c
-        query = select(entries.c.version, signals.value).join(entry_signals)
         comparable = signals.algorithm_version == get_algorithm(algorithm).version
-        query = query.where(condition, signals.algorithm == algorithm, comparable)
+        of_version = signals.version == entries.c.version, signals.algorithm == algorithm
+        source, signal = look_up(self.connection, entries, entry_signals, *of_version, comparable)
+        query = select(entries.c.version, signal.value).select_from(source).where(condition)
         for batch in self._batches(query):
             yield SignalBatch([row.version for row in batch], [row.value for row in batch])
 
@@ -243,20 +296,21 @@ class StoreView:
     ) -> Iterator[VersionedEntry]:
         """Stream the matching versions with their numbers, by version or by id."""
         order = (entries.c.id, entries.c.version) if by_id else (entries.c.version,)
+        of_version = entry_signals.c.version == entries.c.version
+        source, signal = look_up(self.connection, entries.join(banks), entry_signals, of_version)
         query: Select[tuple[object, ...]] = (
             select(
                 entries,
                 banks.c.id.label("bank_id"),
-                entry_signals.c.algorithm,
-                entry_signals.c.value,
-                entry_signals.c.variant,
-                entry_signals.c.quality,
-                entry_signals.c.algorithm_version,
+                signal.algorithm,
+                signal.value,
+                signal.variant,
+                signal.quality,
+                signal.algorithm_version,
             )
-            .join_from(entries, banks)
-            .join_from(entries, entry_signals)
+            .select_from(source)
             .where(condition)
-            .order_by(*order, entry_signals.c.ordinal)
+            .order_by(*order, signal.ordinal)
         )
         rows = chain.from_iterable(self._batches(query))
         for version, signals in groupby(map(entry_row, rows), key=attrgetter("version")):
@@ -269,7 +323,9 @@ class StoreView:
             self._revisions[change] = self.connection.scalar(found) or 0
         return self._revisions[change]
 
-    def _signals(self, condition: ColumnElement[bool]) -> Iterator[SignalRow]:
+    def _signals(
+        self, condition: ColumnElement[bool], source: FromClause, signal: Columns
+    ) -> Iterator[SignalRow]:
         query = (
             select(
                 entries.c.version,
@@ -282,15 +338,14 @@ class StoreView:
                 # As the driver returns them: SQLAlchemy would convert each value.
                 type_coerce(entries.c.quarantined, Integer),
                 entries.c.expire_time,
-                entry_signals.c.algorithm,
-                type_coerce(entry_signals.c.value, NullType),
-                entry_signals.c.variant,
-                entry_signals.c.algorithm_version,
+                signal.algorithm,
+                type_coerce(signal.value, NullType),
+                signal.variant,
+                signal.algorithm_version,
             )
-            .join_from(entries, banks)
-            .join_from(entries, entry_signals)
+            .select_from(source)
             .where(condition)
-            .order_by(entries.c.version, entry_signals.c.ordinal)
+            .order_by(entries.c.version, signal.ordinal)
         )
         for batch in self._batches(query):
             yield from map(signal_row, batch)
@@ -331,7 +386,19 @@ def first_version_after(connection: Connection, revision: int) -> int:
 
 
 def read_head(connection: Connection) -> StoreHead:
-    row = connection.execute(select(head)).one()
+    """Read the newest revision. Raises Unavailable where a restore has not loaded it yet."""
+    row = connection.execute(select(head)).first()
+    if row is None:
+        raise unavailable("half restored: head is empty; finish restoring")
+    return _head_of(row)
+
+
+def read_checked_head(connection: Connection) -> StoreHead:
+    """The same. Raises Unavailable where the store is half restored in any way."""
+    return _head_of(check_tables(connection))
+
+
+def _head_of(row: StoredRow) -> StoreHead:
     committed = from_us(row.commit_time) if row.revision else None
     return StoreHead(row.revision, committed, row.store_id)
 

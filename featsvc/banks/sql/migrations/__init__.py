@@ -4,10 +4,12 @@ import importlib
 
 from sqlalchemy import Connection, inspect
 
+from featsvc.banks.sql import schema
+from featsvc.banks.sql.consistency import check_older_tables
 from featsvc.banks.sql.failures import unavailable
 from featsvc.errors import DataCorrupt
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
 UNFINISHED_COPY = "unfinished copy"
 """The revision of a store that is being copied into a database by `banks/moving`; none serves it.
@@ -15,7 +17,8 @@ UNFINISHED_COPY = "unfinished copy"
 Builds before this one take it for a newer schema, which they refuse too.
 """
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
-REVISION = "SELECT version_num FROM alembic_version"
+_VERSION = "alembic_version"
+REVISION = f"SELECT version_num FROM {_VERSION}"
 
 
 def stored(connection: Connection) -> str:
@@ -37,18 +40,30 @@ def checked(revision: str) -> str:
 
 
 def current(connection: Connection) -> str:
-    """Return the schema's revision, "" for an empty database."""
+    """Return the schema's revision, "" for an empty database.
+
+    Raises Unavailable for tables without a revision: they are being restored.
+    """
     tables = set(inspect(connection).get_table_names())
-    if "alembic_version" in tables:
-        return stored(connection)
+    revision = stored(connection) if _VERSION in tables else ""
+    if revision:
+        return revision
     # Before Alembic the version was in this table, and its version 1 is revision 0001.
-    return "0001" if "schema_version" in tables else ""
+    if _VERSION not in tables and "schema_version" in tables:
+        return "0001"
+    if present := sorted(tables & {_VERSION, *schema.metadata.tables}):
+        raise unavailable(
+            f"half restored: it has a table {present[0]}, but no version of its tables; finish "
+            "restoring, or empty the database"
+        )
+    return ""
 
 
 def upgrade(connection: Connection) -> None:
     """Upgrade the schema to HEAD inside the caller's transaction.
 
-    Raises DataCorrupt for the schema of a newer featsvc.
+    Raises DataCorrupt for the schema of a newer featsvc, Unavailable for a store that is half
+    restored: rows that are loaded later would not be upgraded.
     """
     # Imported here: a start with a schema at HEAD saves 200 ms of imports.
     alembic = importlib.import_module("alembic.command")
@@ -58,6 +73,8 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     revision = current(connection)
+    if revision and revision <= HEAD:
+        check_older_tables(connection)
     try:
         if revision == "0001":
             alembic.stamp(config, revision)
