@@ -68,8 +68,8 @@ TESTED_THROUGH = {
     "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",
     "client/test_methods.py": "client/asynchronous client/blocking",
-    "cli/test_promises.py": "cli/bank cli/bank_decisions cli/bank_entries cli/bank_history "
-    "cli/import_report "
+    "cli/test_promises.py": "cli/bank cli/bank_decisions cli/bank_entries "
+    "cli/bank_history cli/import_report "
     "cli/bank_tuning cli/curating cli/hash cli/match cli/remote",
     "config/test_matrix.py": "config/keys",
     "embedding/test_learned.py": "embedding/onnx_outputs",

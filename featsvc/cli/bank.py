@@ -8,6 +8,7 @@ from featsvc_client.v1 import banks_pb2
 
 from featsvc.cli import output
 from featsvc.cli.bank_add import add
+from featsvc.cli.bank_copy import copy_store
 from featsvc.cli.bank_decisions import decisions, edit, restore
 from featsvc.cli.bank_entries import entries, find, quarantine, withdraw
 from featsvc.cli.bank_history import diff, log, rollback
@@ -208,6 +209,6 @@ def delete(
 
 for _command in (
     *(import_file, export, entries, find, add, withdraw, quarantine, log, diff, rollback),
-    *(overlap, evaluate, noisy, edit, restore, decisions),
+    *(overlap, evaluate, noisy, edit, restore, decisions, copy_store),
 ):
     bank.add_command(_command)

@@ -23,6 +23,7 @@ MARKS = {
     "restore postgresql": "pg_restore",
     "empty postgresql": "DROP SCHEMA",
     "look": "featsvc doctor",
+    "copy store": "copy-store",
     "no segments": "rm -rf data/segments",
     "uninstall": "rm -rf ~/.cache/featsvc",
     "uninstall postgresql": "DROP TABLE",

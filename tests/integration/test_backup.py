@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from featsvc_client import Client
 from featsvc_client.v1 import banks_pb2, features_pb2, matching_pb2, types_pb2
 from featsvc_kernels.compiling import find_cache
 
+from featsvc.banks.moving.store_copy import CopyProgress, copy_store
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.matching.segments import published
@@ -245,6 +247,65 @@ def test_a_service_is_backed_up_restored_and_uninstalled(
     assert {path.name for path in tmp_path.iterdir()} == kept
     assert [*(tmp_path / "home").rglob("*")] == [tmp_path / "home" / ".cache"]
     assert [*(tmp_path / "tmp").rglob("*")] == []
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_service_moves_to_another_database(
+    tmp_path: Path, postgres: PostgresServer, database: str
+) -> None:
+    old, new = f"sqlite:///{tmp_path}/old.db", postgres.create_database()
+    if database == "sqlite":
+        old, new = new, f"sqlite:///{tmp_path}/new.db"
+    with (
+        running(tmp_path / "old", environ={"FEATSVC_BANKS_URL": old}) as service,
+        service.client() as client,
+    ):
+        client.banks.CreateBank(banks_pb2.CreateBankRequest(bank_id="b"))
+        load(client, "b", range(1, 12_000))
+        saved = load(client, "b", range(20_000, 20_010))
+        until(lambda: is_found(client, 20_001))
+    printed = paste(block("copy store"), tmp_path, {"FROM": old, "TO": new})
+    assert max(map(len, printed.splitlines())) <= 80, printed
+    assert f"revision {saved}: " in printed
+    assert "all equal" in printed
+    # The folder of the old service, whose segment is that of another store now.
+    with (
+        running(tmp_path / "old", environ={"FEATSVC_BANKS_URL": new}) as service,
+        service.client() as client,
+    ):
+        assert served_revision(client) == saved
+        assert is_found(client, 1)
+        assert load(client, "b", range(50_000, 50_010)) == saved + 1
+        until(lambda: is_found(client, 50_001))
+
+
+def test_a_service_that_finds_an_unfinished_copy_waits_for_its_end(tmp_path: Path) -> None:
+    old, new = (f"sqlite:///{tmp_path}/{name}.db" for name in ("old", "new"))
+    with closing(BankStore(old)) as store:
+        store.create_bank("b")
+        store.import_entries("b", list_file(hex_list(range(1, 5000))))
+    with pytest.raises(InterruptedError):
+        copy_store(old, new, on_progress=interrupt)
+    refused = paste("! featsvc doctor", tmp_path, {"FEATSVC_BANKS_URL": new})
+    assert "unfinished copy of another store" in refused
+
+    def finish() -> None:
+        time.sleep(1)
+        assert copy_store(old, new).resumed
+
+    finisher = threading.Thread(target=finish)
+    finisher.start()
+    with (
+        running(tmp_path / "data", environ={"FEATSVC_BANKS_URL": new}) as service,
+        service.client() as client,
+    ):
+        finisher.join()
+        assert is_found(client, 1)
+
+
+def interrupt(progress: CopyProgress) -> None:
+    if progress.done > 3000:
+        raise InterruptedError
 
 
 def status(client: Client) -> matching_pb2.GetIndexStatusResponse:

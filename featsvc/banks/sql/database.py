@@ -40,7 +40,7 @@ _POSTGRESQL_DEFAULTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 # Random inserts into an index larger than the cache would write its pages many times.
 _BULK_CACHE_KIB = 128 * 1024
 # Any constants will do that no other program locks: they serialise migrations and large changes.
-_SCHEMA_LOCK = 7_022_881_203
+SCHEMA_LOCK = 7_022_881_203
 _TURN_LOCK = 7_022_881_204
 _TURN_STEP_S = 0.05
 _PAUSE_STEP_S = 0.002
@@ -255,7 +255,7 @@ class Database:
             revision = migrations.stored(connection)
         else:
             found = postgresql.begin(connection, limits, also=f"({migrations.REVISION})")
-            revision = str(found or "")
+            revision = migrations.checked(str(found or ""))
         if revision == migrations.HEAD:
             return
         if revision > migrations.HEAD:
@@ -338,7 +338,7 @@ class Database:
                 if not self.is_sqlite:
                     postgresql.begin(connection, postgresql.TURN)
                     connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK}
                     )
                     postgresql.begin(connection, postgresql.MIGRATE)
                 migrations.upgrade(connection)

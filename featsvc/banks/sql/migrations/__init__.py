@@ -11,14 +11,32 @@ from featsvc.errors import DataCorrupt
 
 HEAD = "0010"
 """The newest revision in `versions`, as a test checks. Later revisions are greater as text."""
+UNFINISHED_COPY = "unfinished copy"
+"""The revision of a store that is being copied into a database by `banks/moving`; none serves it.
+
+Builds before this one take it for a newer schema, which they refuse too.
+"""
 _VERSION = "alembic_version"
 # As the driver takes it: every transaction asks, and compiling costs more than the query.
 REVISION = f"SELECT version_num FROM {_VERSION}"
 
 
 def stored(connection: Connection) -> str:
-    """Return the schema's revision. Raises the driver's error where there is no table of it."""
-    return str(connection.exec_driver_sql(REVISION).scalar() or "")
+    """Return the schema's revision.
+
+    Raises the driver's error where there is no table of it, Unavailable for an unfinished copy.
+    """
+    return checked(str(connection.exec_driver_sql(REVISION).scalar() or ""))
+
+
+def checked(revision: str) -> str:
+    """Return a stored revision. Raises Unavailable for that of an unfinished copy."""
+    if revision == UNFINISHED_COPY:
+        raise unavailable(
+            "the database holds an unfinished copy of another store; run `featsvc bank copy-store` "
+            "with the same arguments again, which finishes it"
+        )
+    return revision
 
 
 def current(connection: Connection) -> str:
