@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from featsvc.banks.records import Bank
 from featsvc.banks.sql.failures import unavailable
+from featsvc.errors import Unavailable
 from featsvc.matching.building import part_name
 from featsvc.matching.holdings import Groups, PartHoldings, groups_of_rows
 from featsvc.matching.parts import Part
@@ -93,23 +94,26 @@ class BankCounts:
         self.entries.update(banks[bank] for bank in columns.bank[damaged].tolist())
 
 
-def check_counts(held: BankCounts, banks: Sequence[Bank], dimensions: Mapping[str, int]) -> None:
-    """Compare what is held with what the banks count; `dimensions` as in `build_part`.
+def check_counts(held: BankCounts, banks: Sequence[Bank]) -> None:
+    """Compare what is held with what the banks count. Raises Unavailable for a difference."""
+    if difference := _difference(held, banks):
+        raise _half_restored(difference)
 
-    Raises Unavailable for the first bank that differs, or where a model of vectors is missing.
+
+def check_models(banks: Iterable[Bank], dimensions: Mapping[str, int]) -> None:
+    """Raises Unavailable for vectors whose length the store does not know.
+
+    `dimensions` are those of the vectors of each model in the store.
     """
-    difference = _missing_model(banks, dimensions) or _difference(held, banks)
-    if difference:
-        raise unavailable(f"half restored: {difference}; finish restoring, or restore it again")
-
-
-def _missing_model(banks: Iterable[Bank], dimensions: Mapping[str, int]) -> str:
     names = {name for bank in banks for name, count in bank.signal_counts.items() if count > 0}
     for name in sorted(names - dimensions.keys()):
         kind = find_algorithm(name)
         if kind is not None and kind.kind is Kind.VECTOR:
-            return f"banks count vectors of {name}, vector_models lacks it"
-    return ""
+            raise _half_restored(f"banks count vectors of {name}, vector_models lacks it")
+
+
+def _half_restored(finding: str) -> Unavailable:
+    return unavailable(f"half restored: {finding}; finish restoring, or restore it again")
 
 
 def _difference(held: BankCounts, banks: Sequence[Bank]) -> str:

@@ -20,7 +20,7 @@ from featsvc.banks.records import Bank, StoreHead
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import FeatsvcError, TimedOut, Unavailable
-from featsvc.matching.agreement import check_counts
+from featsvc.matching.agreement import check_counts, check_models
 from featsvc.matching.indexer import has_indexer
 from featsvc.matching.layers import Layers
 from featsvc.matching.segments import Segment, newer_segments, newest_segment
@@ -247,20 +247,32 @@ class Follower:
         Layers that do not have all that the banks count are not served; all is then read anew.
         Raises Unavailable where that does not have it either.
         """
-        if (segment := self._newer_segment(view)) is not None:
+        check_models(banks, dimensions)
+        segment = self._newer_segment(view)
+        if segment is not None:
             layers = self._advanced(Layers.on_segment(segment), segment.revision, view, dimensions)
-            if self._agrees(layers, banks, dimensions, f"segment {segment.path.name}"):
+            if self._agrees(layers, banks, f"segment {segment.path.name}"):
+                self._segment_revision = segment.revision
                 return layers
+        layers = self._layers_of_rows(view, banks, dimensions)
+        if segment is not None:
+            # Where rows disagree, too, it is not the segment's fault.
             self._refuse(segment)
+        return layers
+
+    def _layers_of_rows(
+        self, view: StoreView, banks: Sequence[Bank], dimensions: Mapping[str, int]
+    ) -> Layers:
+        """Return the served layers with the later changes, or all rows read anew."""
         if self._layers is not None and self._snapshot is not None:
             layers = self._advanced(self._layers, self._snapshot.revision, view, dimensions)
             outgrown = layers.segment is None and _outgrown(layers)
-            if not outgrown and self._agrees(layers, banks, dimensions, "what is served"):
+            if not outgrown and self._agrees(layers, banks, "what is served"):
                 return layers
         started = time.monotonic()
         layers = Layers.on_rows(view.live_signals(), dimensions)
         try:
-            check_counts(layers.counts(), banks, dimensions)
+            check_counts(layers.counts(), banks)
         except Unavailable:
             self._pause_s = _PAUSE * (time.monotonic() - started)
             raise
@@ -273,12 +285,10 @@ class Follower:
         removed = view.versions_removed_since(since)
         return layers.advance(view.signals_added_since(since), removed, dimensions)
 
-    def _agrees(
-        self, layers: Layers, banks: Sequence[Bank], dimensions: Mapping[str, int], name: str
-    ) -> bool:
+    def _agrees(self, layers: Layers, banks: Sequence[Bank], name: str) -> bool:
         """Return whether the layers have all that the banks count."""
         try:
-            check_counts(layers.counts(), banks, dimensions)
+            check_counts(layers.counts(), banks)
         except Unavailable as exc:
             last, self._disagreement = self._disagreement, f"{name} is not what the banks count"
             if self._disagreement != last:
@@ -305,7 +315,6 @@ class Follower:
             _log.warning("segment %s is not of this store's history; ignored", segment.path.name)
             self._refuse(segment)
             return None
-        self._segment_revision = segment.revision
         return segment
 
     def _refuse(self, segment: Segment) -> None:

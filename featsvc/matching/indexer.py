@@ -25,7 +25,7 @@ from featsvc.banks.records import StoreHead
 from featsvc.banks.sql.view import StoreView
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict, FeatsvcError
-from featsvc.matching.agreement import BankCounts, check_counts
+from featsvc.matching.agreement import BankCounts, check_counts, check_models
 from featsvc.matching.building import build_part
 from featsvc.matching.holdings import PartHoldings
 from featsvc.matching.segments import (
@@ -130,10 +130,11 @@ class Indexer:
 
     def _build(self, view: StoreView) -> Path:
         started = time.perf_counter()
-        dimensions = view.vector_dimensions()
+        banks, dimensions = view.banks(), view.vector_dimensions()
+        check_models(banks, dimensions)
         with _no_garbage_collection():
             part = build_part(view.live_signals(), dimensions=dimensions)
-        check_counts(BankCounts.of(part, PartHoldings.of(part)), view.banks(), dimensions)
+        check_counts(BankCounts.of(part, PartHoldings.of(part)), banks)
         path = write_segment(self.folder, part, view.head)
         elapsed_s = time.perf_counter() - started
         _log.info("segment %s: %d entries in %.1f s", path.name, len(part), elapsed_s)

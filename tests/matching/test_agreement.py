@@ -147,7 +147,7 @@ def test_banks_count_what_is_live(
             assert +layers.counts().entries == entries
             matched = {k: n for k, n in signals.items() if k[1] != "colorhash"}
             assert +layers.counts().signals == matched
-            check_counts(layers.counts(), banks, dimensions)
+            check_counts(layers.counts(), banks)
             follower._poll()
             assert follower._disagreement == ""
             assert +follower._layers.counts().entries == entries  # type: ignore[union-attr]

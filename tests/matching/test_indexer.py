@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace as replaced
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
-from featsvc.errors import Conflict
+from featsvc.errors import Conflict, Unavailable
 from featsvc.matching import follower as follower_module
 from featsvc.matching import indexer as indexer_module
 from featsvc.matching.building import build_part
@@ -27,6 +27,7 @@ from featsvc.matching.segments import collect, newest_segment, published, write_
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.lists import list_file
+from tests.banks.restoring import Loader, rows_of_store
 from tests.matching.rows import EXACTLY, MODEL, head_at, held, list_of, list_of_both, row, vector
 from tests.patience import PATIENCE_S, until
 
@@ -162,6 +163,30 @@ def test_a_segment_that_lacks_entries_is_not_served(
         assert f"segment {bad.name} is not what the banks count" in caplog.text
     finally:
         follower.stop()
+
+
+@pytest.mark.parametrize("missing", ["vector_models", "counts"])
+def test_a_segment_is_kept_while_the_store_is_half_restored(
+    bank: BankStore, store_url: str, folder: Path, missing: str
+) -> None:
+    """What is missing is the store's fault: afterwards the segment is served."""
+    load(bank, range(5))
+    bank.import_entries("b", list_file(list_of_both([7]), name="b.jsonl"))
+    whole = rows_of_store(store_url)
+    Indexer(bank, folder).build()
+    follower = Follower(bank, segments=folder)
+    with closing(Loader(store_url)) as loader:
+        if missing == "counts":
+            damaged = {"banks": [row | {"entry_count": 99} for row in whole["banks"]]}
+            loader.load(damaged, ["banks"])
+        else:
+            loader.load({}, [missing])
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="half restored"):
+                follower._poll()
+        loader.load(whole, ["banks", "vector_models"])
+    follower._poll()
+    assert all(a.segment_revision == 3 for a in follower.status().algorithms)
 
 
 @pytest.mark.parametrize("same_number", [False, True], ids=["older", "same revision"])
