@@ -70,7 +70,7 @@ TESTED_THROUGH = {
     "client/test_methods.py": "client/asynchronous client/blocking",
     "cli/test_promises.py": "cli/bank cli/bank_decisions cli/bank_entries "
     "cli/bank_history cli/import_report "
-    "cli/bank_tuning cli/curating cli/hash cli/match cli/remote",
+    "cli/bank_recount cli/bank_tuning cli/curating cli/hash cli/match cli/remote",
     "config/test_matrix.py": "config/keys",
     "embedding/test_learned.py": "embedding/onnx_outputs",
     "hashing/test_content.py": "signals/hashes",

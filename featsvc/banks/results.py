@@ -238,6 +238,17 @@ NO_FILTER = EntryFilter()
 
 
 @dataclass(frozen=True, slots=True)
+class Recount:
+    """A bank whose counts are not those of its live entries: before, and counted again."""
+
+    bank_id: str
+    entries_before: int
+    signals_before: Mapping[str, int]
+    entries_now: int
+    signals_now: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionPage:
     """Lines of the log, newest first."""
 

@@ -16,6 +16,7 @@ from featsvc.banks.curating import (
     deciding,
     editing,
     history,
+    recounting,
     rollback,
     searching,
     settings,
@@ -49,6 +50,7 @@ from featsvc.banks.results import (
     ImportResult,
     MatchKey,
     Overlap,
+    Recount,
     RestoreResult,
     RevisionPage,
     RollbackResult,
@@ -106,6 +108,14 @@ class BankStore:
             self._database.exclusive(connection),
         ):
             pass
+
+    def recount(self, *, dry_run: bool = False) -> tuple[Recount, ...]:
+        """Count the entries and signals of all banks again, and correct what they count.
+
+        Returns the banks that counted something else. Raises Unavailable for a store that is half
+        restored.
+        """
+        return recounting.recount(self._database, dry_run=dry_run)
 
     def create_bank(
         self,

@@ -13,6 +13,7 @@ from featsvc.cli.bank_decisions import decisions, edit, restore
 from featsvc.cli.bank_entries import entries, find, quarantine, withdraw
 from featsvc.cli.bank_history import diff, log, rollback
 from featsvc.cli.bank_lists import export, import_file
+from featsvc.cli.bank_recount import recount
 from featsvc.cli.bank_tuning import evaluate, noisy, overlap
 from featsvc.cli.curating import (
     bank_argument,
@@ -209,6 +210,6 @@ def delete(
 
 for _command in (
     *(import_file, export, entries, find, add, withdraw, quarantine, log, diff, rollback),
-    *(overlap, evaluate, noisy, edit, restore, decisions, copy_store),
+    *(overlap, evaluate, noisy, edit, restore, decisions, copy_store, recount),
 ):
     bank.add_command(_command)

@@ -97,7 +97,10 @@ class BankCounts:
 def check_counts(held: BankCounts, banks: Sequence[Bank]) -> None:
     """Compare what is held with what the banks count. Raises Unavailable for a difference."""
     if difference := _difference(held, banks):
-        raise _half_restored(difference)
+        raise unavailable(
+            f"half restored: {difference}; finish restoring, or restore it again. If nothing was "
+            "restored, the bank counts wrong: stop the services and run featsvc bank recount"
+        )
 
 
 def check_models(banks: Iterable[Bank], dimensions: Mapping[str, int]) -> None:

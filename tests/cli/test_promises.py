@@ -39,6 +39,7 @@ LOCAL = {
     "compare, broken": "compare -a pdq -a md5 broken.gif broken.gif",
     "bank copy-store": "bank copy-store --from sqlite:///{folder}/banks.db --to "
     "sqlite:///{folder}/copy.db",
+    "bank recount": "bank recount --store sqlite:///{folder}/banks.db --dry-run",
     "features validate": "features validate wrong.toml",
 }
 REMOTE = {
