@@ -81,8 +81,9 @@ class _Counting(Indexer):
         self.builds: list[int] = []
 
     def _build(self, view: StoreView) -> Path:
+        path = super()._build(view)
         self.builds.append(view.head.revision)
-        return super()._build(view)
+        return path
 
 
 @contextmanager
