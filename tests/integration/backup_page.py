@@ -22,6 +22,7 @@ MARKS = {
     "restore valkey": "appendonlydir",
     "restore postgresql": "pg_restore",
     "empty postgresql": "DROP SCHEMA",
+    "count again": "bank recount",
     "look": "featsvc doctor",
     "copy store": "copy-store",
     "no segments": "rm -rf data/segments",

@@ -268,6 +268,7 @@ def test_a_service_moves_to_another_database(
     assert max(map(len, printed.splitlines())) <= 80, printed
     assert f"revision {saved}: " in printed
     assert "all equal" in printed
+    assert "all banks count right" in paste(block("count again"), tmp_path, {"STORE": new})
     # The folder of the old service, whose segment is that of another store now.
     with (
         running(tmp_path / "old", environ={"FEATSVC_BANKS_URL": new}) as service,
