@@ -96,6 +96,8 @@ class Follower:
         self._store_state: _StoreState | None = None
         self._set_aside: tuple[SetAside, ...] = ()
         self._set_aside_log = ChangeLog(_log.warning)
+        self._polls = self._served_poll = 0
+        """Polls that have begun, and the last one whose state of the store is served."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._swapped = threading.Condition()
@@ -134,13 +136,18 @@ class Follower:
 
         Raises TimedOut, or Unavailable where the follower stops. The write is committed anyway.
         """
+        asked = self._polls
+
+        def is_served() -> bool:
+            # A snapshot from before may be of a history that a restored backup has replaced.
+            return self._served_poll > asked and self.snapshot.revision >= revision
+
         self._wake.set()
         with self._swapped:
             in_time = self._swapped.wait_for(
-                lambda: self.snapshot.revision >= revision or self._stopping.is_set(),
-                timeout=timeout_s,
+                lambda: is_served() or self._stopping.is_set(), timeout=timeout_s
             )
-            if self.snapshot.revision >= revision:
+            if is_served():
                 return self.snapshot
         if in_time:
             raise Unavailable(f"stopping: revision {revision} is committed, but not served here")
@@ -196,10 +203,14 @@ class Follower:
             self._failure = ""
 
     def _poll(self) -> None:
+        self._polls += 1
         served = self._snapshot
         newest = self._store.head()
         if served is not None and newest == served.head and not self._newer_segments(newest):
-            self._store_state = _StoreState(newest.revision, datetime.now(UTC))
+            with self._swapped:
+                self._store_state = _StoreState(newest.revision, datetime.now(UTC))
+                self._served_poll = self._polls
+                self._swapped.notify_all()
             return
         started = time.perf_counter()
         with self._store.view() as view:
@@ -227,6 +238,7 @@ class Follower:
             self._snapshot = snapshot
             self._same_history = True
             self._store_state = _StoreState(snapshot.revision, datetime.now(UTC))
+            self._served_poll = self._polls
             self._swapped.notify_all()
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("serving banks at revision %d, built in %.0f ms", snapshot.revision, elapsed_ms)

@@ -20,7 +20,7 @@ from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import Signal
 from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file, live
-from tests.patience import PATIENCE_S, until
+from tests.patience import PATIENCE_MS, PATIENCE_S, until
 
 PDQ = get_algorithm("pdq")
 
@@ -187,6 +187,30 @@ def test_a_restored_backup_is_served_as_it_is(tmp_path: Path) -> None:
     assert store.import_entries("b", list_file(hex_list([15]))).revision == 3
     until(lambda: served(follower.snapshot, range(20)) == {*range(1, 6), 15})
     until(lambda: follower.status().staleness_ms == 0)
+    follower.stop()
+    store.close()
+
+
+def test_a_writer_to_a_restored_store_sees_its_own_write(tmp_path: Path) -> None:
+    """Also where the lost history, which is served still, has that revision."""
+    path, backup = tmp_path / "banks.db", tmp_path / "backup.db"
+    store = BankStore(f"sqlite:///{path}")
+    store.create_bank("b")
+    store.close()
+    shutil.copy(path, backup)
+    for number in range(1, 6):
+        store.import_entries("b", list_file(hex_list([number])))
+    # It looks at the store only when a writer waits.
+    follower = Follower(store, poll_interval_ms=PATIENCE_MS)
+    follower.start()
+    assert served(follower.snapshot, range(20)) == set(range(1, 6))
+    store.close()
+    backup.rename(path)
+    with pytest.raises(Unavailable):
+        store.head()  # it opens the other file
+    revision = store.import_entries("b", list_file(hex_list([9]))).revision
+    assert revision < follower.snapshot.revision
+    assert served(follower.wait_for(revision, PATIENCE_S), range(20)) == {9}
     follower.stop()
     store.close()
 
