@@ -7,7 +7,7 @@ import pytest
 
 from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.list_file import ListFile
-from featsvc.banks.records import Entry
+from featsvc.banks.records import Entry, Revision
 from featsvc.banks.results import BadRow
 from featsvc.banks.sql.schema import is_live
 from featsvc.banks.sql.stored import SignalRow
@@ -68,6 +68,12 @@ def ids(store: BankStore) -> list[int]:
 def live_in(view: StoreView) -> dict[tuple[str, int], Entry]:
     """Return every live entry of a view, by bank and id."""
     return {(entry.bank_id, entry.id): entry for entry in view.entries_where(is_live)}
+
+
+def log_since(view: StoreView, revision: int) -> list[Revision]:
+    """Return the log after a revision, oldest first."""
+    newest = view.revision_page("", before=2**62, limit=view.head.revision - revision)
+    return list(reversed(newest))
 
 
 def follow(view: StoreView, followed: dict[int, SignalRow], since: int) -> list[SignalRow]:

@@ -279,7 +279,7 @@ class Operations:
         with self._store.view() as view:
             list(view.signals_added_since(self._revision - 1))
             view.versions_removed_since(self._revision - 1)
-            view.revisions_since(self._revision - 1)
+            view.changed_since(self._revision - 1)
 
 
 def deeper(token: str, last: int) -> str:

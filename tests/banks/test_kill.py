@@ -25,7 +25,7 @@ from featsvc.banks.sql import large_changes
 from featsvc.banks.sql.schema import entries, entry_signals, live_entries, pending_change
 from featsvc.banks.store import BankStore
 from tests.banks.databases import DATABASES, PostgresServer
-from tests.banks.lists import hex_list, list_file
+from tests.banks.lists import hex_list, list_file, log_since
 from tests.patience import PATIENCE_S
 
 KILLS = int(os.environ.get("TEST_KILLS", "4"))
@@ -235,7 +235,7 @@ def test_a_killed_large_change_is_made_whole_or_not_at_all(store_url: str, actio
     assert held(store) == {*LISTS[1 - current]}
     with store.view() as view:
         assert view.connection.execute(select(pending_change)).first() is None
-        log = [line.revision for line in view.revisions_since(0)]
+        log = [line.revision for line in log_since(view, 0)]
         written = view.connection.scalars(select(entries.c.added_change).distinct())
         changes = {*written}
     assert log == [*range(1, len(log) + 1)]

@@ -22,7 +22,7 @@ from featsvc.banks.sql.schema import banks, entries, entry_signals, is_live, pen
 from featsvc.banks.sql.view import StoreView, live_at
 from featsvc.banks.store import BankStore
 from featsvc.errors import Conflict, NotFound
-from tests.banks.lists import exported, list_file
+from tests.banks.lists import exported, list_file, log_since
 from tests.banks.plain_store import (
     Identity,
     PlainBank,
@@ -255,7 +255,7 @@ class Stores:
         model = self.model
         revisions = range(model.base + 1, model.revision + 1)
         with self.store.view() as view:
-            log = view.revisions_since(model.base)
+            log = log_since(view, model.base)
             for revision in revisions:
                 state = model.states[revision - model.base]
                 assert self.found(view, live_at(revision)) == self.filled(state)

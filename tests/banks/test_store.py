@@ -18,7 +18,7 @@ from featsvc.errors import (
     NotFound,
     UnknownAlgorithm,
 )
-from tests.banks.lists import hex_list, list_file, live, sample
+from tests.banks.lists import hex_list, list_file, live, log_since, sample
 
 CSV = "algorithm,signal,external_id,labels,note\n"
 
@@ -51,7 +51,7 @@ def test_a_bank_is_read_as_it_was_created(store: BankStore) -> None:
     assert (created.thresholds, created.query_variants) == ({"pdq": 20}, ("flip_x",))
     assert (created.engine, created.revision, created.entry_count) == ("faiss", 1, 0)
     with store.view() as view:
-        (logged,) = view.revisions_since(0)
+        (logged,) = log_since(view, 0)
     assert (logged.action, logged.actor, logged.reason) == ("create", "ann", "because")
     assert logged.commit_time == created.create_time
 
@@ -120,7 +120,7 @@ def test_an_import_is_one_revision_with_file_and_counts(bank: BankStore) -> None
     assert (changed.entry_count, changed.signal_count, changed.revision) == (25, 25, 2)
     assert changed.signal_counts == {"pdq": 25}
     with bank.view() as view:
-        logged = view.revisions_since(1)[0]
+        logged = log_since(view, 1)[0]
     assert (logged.action, logged.actor, logged.bank_id) == ("import", "bob", "b")
     assert (logged.file_name, logged.file_sha256) == ("weekly.txt", result.sha256)
     assert logged.added_entries == 25

@@ -24,7 +24,7 @@ from featsvc.banks.results import ImportOptions
 from featsvc.banks.store import BankStore
 from featsvc.matching.segments import published
 from tests.banks.databases import PostgresServer, postgres_server
-from tests.banks.lists import exported, hex_list, list_file
+from tests.banks.lists import exported, hex_list, list_file, log_since
 from tests.integration.backup_page import MARKS, PAGE, ROUNDS, block
 from tests.integration.pages import blocks, kill, paste, shell
 from tests.integration.running import failure, running, served_revision
@@ -146,7 +146,7 @@ def restored(database: str, backup: Path, folder: Path, request: pytest.FixtureR
 
 def log(store: BankStore) -> list[tuple[int, str, int, int, int]]:
     with store.view() as view:
-        lines = view.revisions_since(0)
+        lines = log_since(view, 0)
     return sorted(
         (r.revision, r.action, r.added_entries, r.changed_entries, r.withdrawn_entries)
         for r in lines

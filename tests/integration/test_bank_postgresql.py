@@ -15,7 +15,7 @@ from featsvc.banks.sql.stored import SignalRow
 from featsvc.banks.store import BankStore
 from featsvc.service.banks import MAX_CHANGES
 from tests.banks.databases import PostgresServer, postgres_server
-from tests.banks.lists import follow
+from tests.banks.lists import follow, log_since
 from tests.integration.running import Running, running
 from tests.patience import PATIENCE_S, until
 
@@ -88,7 +88,7 @@ def test_two_curators_import_at_once_and_a_follower_misses_nothing(
     deadline = time.monotonic() + PATIENCE_S
     while seen < last and not failures and time.monotonic() < deadline:
         with store.view() as view:
-            log = view.revisions_since(seen)
+            log = log_since(view, seen)
             assert [line.revision for line in log] == list(range(seen + 1, view.head.revision + 1))
             follow(view, followed, seen)
             seen = view.head.revision

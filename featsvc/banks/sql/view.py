@@ -246,20 +246,14 @@ class StoreView:
         log = revisions.c
         read = func.coalesce(func.sum(log.added_entries + log.changed_entries), 0)
         withdrawn = func.coalesce(func.sum(log.withdrawn_entries), 0)
+        # With both bounds, or PostgreSQL would expect a third of the log.
+        since = and_(log.revision > revision, log.revision <= self.head.revision)
         first_us, added, gone = self.connection.execute(
-            select(func.min(log.commit_time), read, withdrawn).where(log.revision > revision)
+            select(func.min(log.commit_time), read, withdrawn).where(since)
         ).one()
         # PostgreSQL sums integers to decimals.
         first = None if first_us is None else from_us(first_us)
         return ChangedSince(first, int(added), int(added) + int(gone))
-
-    def revisions_since(self, revision: int) -> tuple[Revision, ...]:
-        """Return the log after `revision`, oldest first."""
-        number = revisions.c.revision
-        # With both bounds, or PostgreSQL would expect a third of the log.
-        since = and_(number > revision, number <= self.head.revision)
-        rows = self.connection.execute(select(revisions).where(since).order_by(number))
-        return tuple(revision_of(row) for row in rows)
 
     def revision_page(self, bank_id: str, *, before: int, limit: int) -> tuple[Revision, ...]:
         """Return at most `limit` lines of a bank's log below revision `before`, newest first.
