@@ -41,15 +41,9 @@ from featsvc.banks.sql.decisions import find_decisions, write_decisions
 from featsvc.banks.sql.identity import live_of_external_ids
 from featsvc.banks.sql.large_changes import apply_change, planning_tables
 from featsvc.banks.sql.lookups import look_up
-from featsvc.banks.sql.schema import (
-    entries,
-    entry_signals,
-    has_signal,
-    import_rows,
-    live_entries,
-    live_in,
-)
+from featsvc.banks.sql.schema import entries, entry_signals, has_signal, live_entries, live_in
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.temporary import import_rows
 from featsvc.banks.sql.vector_models import check_vectors
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import DataCorrupt, InvalidInput, NotFound, shown

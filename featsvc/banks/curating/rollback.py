@@ -25,14 +25,9 @@ from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.decisions import restore_decisions
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
 from featsvc.banks.sql.lookups import look_up
-from featsvc.banks.sql.schema import (
-    entries,
-    in_bank,
-    planned_copies,
-    planned_removals,
-    touched_identities,
-)
+from featsvc.banks.sql.schema import entries, in_bank
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.temporary import planned_copies, planned_removals, touched_identities
 from featsvc.banks.sql.view import change_of, check_revision, read_head
 from featsvc.errors import InvalidInput
 

@@ -32,8 +32,9 @@ from featsvc.banks.sql.changes import (
 )
 from featsvc.banks.sql.database import Database
 from featsvc.banks.sql.large_changes import ChangePlan, analyze, apply_change, planning_tables
-from featsvc.banks.sql.schema import banks, entries, is_live_bank, listed_entries, planned_removals
+from featsvc.banks.sql.schema import banks, entries, is_live_bank, listed_entries
 from featsvc.banks.sql.stored import StoredRow, bank_of, bank_row, settings_of
+from featsvc.banks.sql.temporary import planned_removals
 from featsvc.banks.sql.view import StoreView
 from featsvc.errors import AlreadyExists, InvalidInput
 

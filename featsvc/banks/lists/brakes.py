@@ -16,13 +16,8 @@ from sqlalchemy import Connection, and_, func, select
 from featsvc.banks.results import ImportOptions, ImportSummary
 from featsvc.banks.sql.changes import EntryCounts
 from featsvc.banks.sql.lookups import look_up
-from featsvc.banks.sql.schema import (
-    entry_signals,
-    import_details,
-    import_rows,
-    row_number,
-    row_ordinal,
-)
+from featsvc.banks.sql.schema import entry_signals
+from featsvc.banks.sql.temporary import import_details, import_rows, row_number, row_ordinal
 from featsvc.errors import Refused, shown
 
 MIN_ALLOWED = 100

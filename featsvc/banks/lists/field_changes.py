@@ -16,14 +16,9 @@ from sqlalchemy import (
 )
 
 from featsvc.banks.sql.lookups import Columns, look_up
-from featsvc.banks.sql.schema import (
-    entries,
-    entry_signals,
-    import_details,
-    import_rows,
-    row_ordinal,
-)
+from featsvc.banks.sql.schema import entries, entry_signals
 from featsvc.banks.sql.stored import split_stored_labels
+from featsvc.banks.sql.temporary import import_details, import_rows, row_ordinal
 from featsvc.banks.sql.times import now_us
 
 _staged, _details = import_rows.c, import_details.c

@@ -10,14 +10,14 @@ from featsvc.banks.lists.formats.rows import ImportRow
 from featsvc.banks.lists.stager import MAX_HASHES, StagedRow, Stager
 from featsvc.banks.lists.staging import StagedRows, write
 from featsvc.banks.records import MAX_ENTRY_SIGNALS, MAX_LABELS, EntrySignal, Opinion
-from featsvc.banks.sql.schema import (
+from featsvc.banks.sql.stored import split_stored_labels
+from featsvc.banks.sql.temporary import (
     ROW_ORDINALS,
     import_details,
     import_rows,
     row_number,
     row_ordinal,
 )
-from featsvc.banks.sql.stored import split_stored_labels
 from featsvc.banks.sql.times import from_us
 from featsvc.errors import InvalidInput, shown
 

@@ -31,20 +31,22 @@ from featsvc.banks.sql.decisions import Values, decode
 from featsvc.banks.sql.large_changes import ChangePlan, analyze
 from featsvc.banks.sql.lookups import look_up
 from featsvc.banks.sql.schema import (
-    ROW_ORDINALS,
     banks,
     decisions,
     entries,
     entry_signals,
     has_signal,
-    import_details,
-    import_rows,
-    import_withdrawals,
     is_live,
     is_live_bank,
     listed_entries,
     listed_in,
     live_decisions,
+)
+from featsvc.banks.sql.temporary import (
+    ROW_ORDINALS,
+    import_details,
+    import_rows,
+    import_withdrawals,
     planned_removals,
     row_number,
     row_ordinal,

@@ -14,7 +14,8 @@ from featsvc.banks.records import (
 )
 from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql.identity import external_identity, identity_of
-from featsvc.banks.sql.schema import LABEL_SEPARATOR, ROW_ORDINALS
+from featsvc.banks.sql.schema import LABEL_SEPARATOR
+from featsvc.banks.sql.temporary import ROW_ORDINALS
 from featsvc.banks.sql.times import to_us
 from featsvc.errors import InvalidInput
 from featsvc.signals.variants import VARIANTS

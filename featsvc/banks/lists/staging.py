@@ -27,7 +27,7 @@ from featsvc.banks.results import (
     ImportSummary,
 )
 from featsvc.banks.sql.database import temporary_tables
-from featsvc.banks.sql.schema import (
+from featsvc.banks.sql.temporary import (
     cancelled_identities,
     import_details,
     import_rows,

@@ -30,20 +30,17 @@ from sqlalchemy import (
 from featsvc.banks.results import MAX_NAMED, UnknownWithdrawal, WithdrawnEntry
 from featsvc.banks.sql.large_changes import analyze
 from featsvc.banks.sql.lookups import Columns, look_up
-from featsvc.banks.sql.schema import (
+from featsvc.banks.sql.schema import entries, entry_signals, has_signal, listed_in
+from featsvc.banks.sql.stored import StoredRow
+from featsvc.banks.sql.temporary import (
     ROW_ORDINALS,
     cancelled_identities,
-    entries,
-    entry_signals,
-    has_signal,
     import_details,
     import_rows,
     import_withdrawals,
-    listed_in,
     touched_identities,
     withdrawal_hits,
 )
-from featsvc.banks.sql.stored import StoredRow
 from featsvc.signals.algorithms import get_algorithm
 from featsvc.signals.signal import format_value
 

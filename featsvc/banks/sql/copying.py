@@ -15,7 +15,8 @@ from sqlalchemy import (
 from featsvc.banks.sql.changes import PendingRevision
 from featsvc.banks.sql.large_changes import COUNTED, analyze
 from featsvc.banks.sql.lookups import look_up
-from featsvc.banks.sql.schema import entries, entry_signals, planned_copies
+from featsvc.banks.sql.schema import entries, entry_signals
+from featsvc.banks.sql.temporary import planned_copies
 
 _NOT_COPIED = frozenset({"version", "added_change", "removed_change"})
 

@@ -51,11 +51,9 @@ from featsvc.banks.sql.schema import (
     newest_change,
     next_version,
     pending_change,
-    planned_copies,
-    planned_removals,
-    touched_identities,
 )
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.temporary import planned_copies, planned_removals, touched_identities
 from featsvc.errors import Conflict
 
 T = TypeVar("T")

@@ -65,16 +65,15 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    type_coerce,
 )
 
 LABEL_SEPARATOR = "\x1f"
 
 # SQLite makes a column the row id only if its type is spelled INTEGER.
-_Key = BigInteger().with_variant(Integer(), "sqlite")
+Key = BigInteger().with_variant(Integer(), "sqlite")
 
 # Longer for the ids of models. SQLite ignores lengths, and would copy the table to change one.
-_Algorithm = String(32).with_variant(String(80), "postgresql")
+AlgorithmName = String(32).with_variant(String(80), "postgresql")
 
 
 def _key_text(length: int | None = None) -> String:
@@ -86,7 +85,7 @@ def _key_text(length: int | None = None) -> String:
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
-_Identity = _key_text()
+IdentityText = _key_text()
 
 
 def _partial(condition: str) -> dict[str, Any]:
@@ -119,7 +118,7 @@ pending_change = Table(
 banks = Table(
     "banks",
     metadata,
-    Column("key", _Key, primary_key=True, autoincrement=True),
+    Column("key", Key, primary_key=True, autoincrement=True),
     Column("id", _key_text(64), nullable=False),
     Column("display_name", String, nullable=False),
     Column("description", String, nullable=False),
@@ -143,8 +142,8 @@ banks = Table(
 bank_settings = Table(
     "bank_settings",
     metadata,
-    Column("revision", _Key, primary_key=True, autoincrement=False),
-    Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
+    Column("revision", Key, primary_key=True, autoincrement=False),
+    Column("bank_key", Key, ForeignKey("banks.key"), nullable=False),
     Column("display_name", String, nullable=False),
     Column("description", String, nullable=False),
     Column("mode", String(16), nullable=False),
@@ -158,10 +157,10 @@ bank_settings = Table(
 entries = Table(
     "entries",
     metadata,
-    Column("version", _Key, primary_key=True, autoincrement=False),
+    Column("version", Key, primary_key=True, autoincrement=False),
     Column("id", BigInteger, nullable=False),
-    Column("bank_key", _Key, ForeignKey("banks.key"), nullable=False),
-    Column("identity", _Identity, nullable=False),
+    Column("bank_key", Key, ForeignKey("banks.key"), nullable=False),
+    Column("identity", IdentityText, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("external_id", String, nullable=False),
     Column("labels", String, nullable=False),
@@ -202,8 +201,8 @@ Index("entries_identity", entries.c.identity, _spelled_bank(entries))
 decisions = Table(
     "decisions",
     metadata,
-    Column("bank_key", _Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
-    Column("identity", _Identity, primary_key=True),
+    Column("bank_key", Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
+    Column("identity", IdentityText, primary_key=True),
     Column("added_change", BigInteger, primary_key=True, autoincrement=False),
     Column("removed_change", BigInteger, nullable=True),
     Column("withdrawn", Boolean, nullable=False),
@@ -268,9 +267,9 @@ def live_decisions(bank_key: int) -> ColumnElement[bool]:
 entry_signals = Table(
     "entry_signals",
     metadata,
-    Column("version", _Key, ForeignKey("entries.version"), primary_key=True),
+    Column("version", Key, ForeignKey("entries.version"), primary_key=True),
     Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
-    Column("algorithm", _Algorithm, nullable=False),
+    Column("algorithm", AlgorithmName, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("variant", String(32), nullable=False),
     Column("quality", SmallInteger, nullable=True),
@@ -315,7 +314,7 @@ vector_models = Table(
 revisions = Table(
     "revisions",
     metadata,
-    Column("revision", _Key, primary_key=True, autoincrement=False),
+    Column("revision", Key, primary_key=True, autoincrement=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("bank_id", _key_text(64), nullable=False),
     Column("action", String(16), nullable=False),
@@ -348,112 +347,10 @@ requests = Table(
 match_counts = Table(
     "match_counts",
     metadata,
-    Column("bank_key", _Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
+    Column("bank_key", Key, ForeignKey("banks.key"), primary_key=True, autoincrement=False),
     Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
     Column("mode", _key_text(16), primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("matches", BigInteger, nullable=False),
     sqlite_with_rowid=False,
-)
-
-# Temporary tables of a writing connection.
-#
-# `import_rows` has one row for each signal of the imported file. `row` is the entry's number in the
-# file times ROW_ORDINALS plus the signal's ordinal; an entry's fields are read from its first row
-# only. Fewer values in a row make imports faster, so values that most rows of a list share are in
-# `import_details`. The `old_` columns are filled from the live version of the same identity, if
-# there is one. `import_withdrawals` has one row for each signal, or the id, of a withdrawn row.
-ROW_ORDINALS = 256
-_temporary = MetaData()
-import_rows = Table(
-    "import_rows",
-    _temporary,
-    Column("row", _Key, primary_key=True, autoincrement=False),
-    Column("identity", _Identity, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-    Column("external_id", String, nullable=False),
-    Column("details", Integer, nullable=False),
-    Column("value", LargeBinary, nullable=False),
-    Column("old_version", BigInteger, nullable=True),
-    Column("old_id", BigInteger, nullable=True),
-    # Whether a curator decided that the entry is withdrawn.
-    Column("decided_withdrawn", Boolean, nullable=True),
-    Column("old_create_time", BigInteger, nullable=True),
-    Column("unchanged", Boolean, nullable=False, server_default=false()),
-    prefixes=["TEMPORARY"],
-)
-import_details = Table(
-    "import_details",
-    _temporary,
-    Column("key", Integer, primary_key=True, autoincrement=False),
-    Column("labels", String, nullable=False),
-    Column("source", String, nullable=False),
-    Column("opinion", String(16), nullable=False),
-    Column("note", String, nullable=False),
-    Column("expire_time", BigInteger, nullable=True),
-    Column("algorithm", _Algorithm, nullable=False),
-    Column("variant", String(32), nullable=False),
-    Column("quality", SmallInteger, nullable=True),
-    Column("algorithm_version", Integer, nullable=False),
-    prefixes=["TEMPORARY"],
-)
-import_withdrawals = Table(
-    "import_withdrawals",
-    _temporary,
-    Column("row", _Key, primary_key=True, autoincrement=False),
-    Column("line", BigInteger, nullable=False),
-    # Of the external id; "" for a row that names signals only.
-    Column("identity", _Identity, nullable=False),
-    Column("external_id", String, nullable=False),
-    Column("source", String, nullable=False),
-    # "" for a row that names an external id only.
-    Column("algorithm", _Algorithm, nullable=False),
-    Column("algorithm_version", Integer, nullable=False),
-    Column("value", LargeBinary, nullable=False),
-    # Whether an earlier row of the file is of such an entry.
-    Column("cancels", Boolean, nullable=False, server_default=false()),
-    prefixes=["TEMPORARY"],
-)
-# Entries of earlier rows that a withdrawn row of the file names, and the last such row.
-cancelled_identities = Table(
-    "cancelled_identities",
-    _temporary,
-    Column("identity", _Identity, primary_key=True),
-    Column("row", _Key, nullable=False),
-    prefixes=["TEMPORARY"],
-)
-# The versions that withdrawn rows name.
-withdrawal_hits = Table(
-    "withdrawal_hits",
-    _temporary,
-    Column("version", _Key, primary_key=True, autoincrement=False),
-    Column("row", _Key, primary_key=True, autoincrement=False),
-    prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
-)
-row_number = type_coerce(import_rows.c.row.op("/")(literal_column(str(ROW_ORDINALS))), BigInteger)
-row_ordinal = type_coerce(import_rows.c.row.op("%")(literal_column(str(ROW_ORDINALS))), BigInteger)
-
-# What a change is about to do: the versions that it removes, and those that it copies. The copy of
-# `old` gets the change's first version plus `number`, and replaces `replaced`, if it is not NULL.
-planned_removals = Table(
-    "planned_removals",
-    _temporary,
-    Column("version", _Key, primary_key=True, autoincrement=False),
-    prefixes=["TEMPORARY"],
-)
-planned_copies = Table(
-    "planned_copies",
-    _temporary,
-    Column("number", _Key, primary_key=True, autoincrement=False),
-    Column("old", BigInteger, nullable=False),
-    Column("replaced", BigInteger, nullable=True),
-    prefixes=["TEMPORARY"],
-)
-# Identities that others have changed since a change was planned.
-touched_identities = Table(
-    "touched_identities",
-    _temporary,
-    Column("identity", _Identity, primary_key=True),
-    prefixes=["TEMPORARY"],
 )

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, insert, select
 
-from featsvc.banks.sql.schema import import_details, import_rows, vector_models
+from featsvc.banks.sql.schema import vector_models
 from featsvc.banks.sql.stored import bank_row
+from featsvc.banks.sql.temporary import import_details, import_rows
 from featsvc.errors import InvalidInput
 from featsvc.signals.algorithms import Kind, get_algorithm
 
