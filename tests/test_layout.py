@@ -63,7 +63,7 @@ TESTED_THROUGH = {
     "banks/test_store.py": "banks/lists/importing banks/lists/joining banks/lists/merging "
     "banks/lists/stager banks/lists/staging banks/records banks/results banks/sql/changes "
     "banks/sql/copying "
-    "banks/sql/schema banks/sql/stored banks/sql/times "
+    "banks/sql/schema banks/sql/stored banks/sql/temporary banks/sql/times "
     "banks/sql/view",
     "banks/test_identity.py": "banks/lists/withdrawing",
     "banks/test_vectors.py": "banks/sql/vector_models",

@@ -59,10 +59,12 @@ _SET = (
     "SELECT set_config(name, value, false)"
     " FROM unnest(%s::text[], %s::text[]) AS pinned (name, value)"
 )
-# A commit that is acknowledged survives a crash of the server.
-_SET_DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', false)"
-    " WHERE current_setting('synchronous_commit') = 'off'"
+# A commit that is acknowledged survives a crash of the server. From version 17 on a server may limit
+# whole transactions, but a copy or an import takes as long as it takes.
+_SET_OTHERS = (
+    "SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' ELSE '0' END, false)"
+    " FROM pg_settings WHERE name = 'transaction_timeout'"
+    " OR (name = 'synchronous_commit' AND setting = 'off')"
 )
 _LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 _BEGIN = "SELECT current_setting('featsvc.session', true)" + "".join(
@@ -97,7 +99,7 @@ class Sessions:
         if self._search_path:
             pinned["search_path"] = self._search_path
         cursor.execute(_SET, (list(pinned), list(pinned.values())))
-        cursor.execute(_SET_DURABLE)
+        cursor.execute(_SET_OTHERS)
         cursor.close()
         connection.autocommit = False
 
