@@ -59,8 +59,8 @@ _SET = (
     "SELECT set_config(name, value, false)"
     " FROM unnest(%s::text[], %s::text[]) AS pinned (name, value)"
 )
-# A commit that is acknowledged survives a crash of the server. From version 17 on a server may limit
-# whole transactions, but a copy or an import takes as long as it takes.
+# A commit that is acknowledged survives a crash of the server. Servers may limit whole transactions
+# from version 17 on, but an import takes as long as its sender does.
 _SET_OTHERS = (
     "SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' ELSE '0' END, false)"
     " FROM pg_settings WHERE name = 'transaction_timeout'"
