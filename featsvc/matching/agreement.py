@@ -99,7 +99,7 @@ def check_counts(held: BankCounts, banks: Sequence[Bank]) -> None:
     if difference := _difference(held, banks):
         raise unavailable(
             f"half restored: {difference}; finish restoring, or restore it again. If nothing was "
-            "restored, the bank counts wrong: stop the services and run featsvc bank recount"
+            "restored, the counts of the bank are wrong: run featsvc bank recount"
         )
 
 
