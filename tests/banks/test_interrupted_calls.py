@@ -20,6 +20,7 @@ from featsvc_client.v1 import banks_pb2_grpc, types_pb2
 from featsvc.banks.store import BankStore
 from featsvc.config import Config
 from featsvc.config.keys import BanksConfig, ServerConfig
+from featsvc.service.banks import MAX_CHANGES
 from featsvc.worker import WorkerSpec, serving_worker
 from tests.banks import endless
 from tests.banks.databases import DATABASES
@@ -291,12 +292,15 @@ def test_a_change_that_waits_for_others_ends(service: Service) -> None:
     """It does not wait until the other change ends, nor is it made then."""
     before = service.store.head()
     with endless.write_lock(service.engine):
-        starts = service.changes(1).values()
-        calls = [start(service.banks, PATIENCE_S) for start in starts]
-        until(lambda: len(endless.threads_in_store()) == len(calls))
-        for call in calls:
-            call.cancel()
-        until(lambda: endless.threads_in_store() == [], "a thread waits on")
+        starts = list(service.changes(1).values())
+        # As many at once as there are threads.
+        for first in range(0, len(starts), MAX_CHANGES):
+            some = starts[first : first + MAX_CHANGES]
+            calls = [start(service.banks, PATIENCE_S) for start in some]
+            until(lambda: len(endless.threads_in_store()) == len(some))  # noqa: B023 (called at once)
+            for call in calls:
+                call.cancel()
+            until(lambda: endless.threads_in_store() == [], "a thread waits on")
     service.check_idle()
     assert service.store.head() == before
 
