@@ -91,7 +91,7 @@ def run(url: str, statement: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    command = Command("store_plans", __doc__ or "", takes="about 15 minutes")
+    command = Command("store_plans", __doc__ or "", takes="about 5 minutes")
     command.parser.add_argument("--entries", type=int, nargs="+", default=SIZES)
     sizes = command.begin(argv).entries
     columns: list[Column] = []
