@@ -77,11 +77,12 @@ class BankStore:
     """A store in the database of an SQLAlchemy URL.
 
     The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; any other raises
-    ConfigInvalid. The store connects, and migrates its tables, on first use.
+    ConfigInvalid. The store connects, and makes or migrates its tables, on first use; without
+    `creates` any use of a database that has none raises NotFound.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, *, creates: bool = True) -> None:
+        self._database = Database(url, creates=creates)
 
     def close(self) -> None:
         self._database.close()

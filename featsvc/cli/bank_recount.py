@@ -27,7 +27,7 @@ def recount(url: str, dry_run: bool, as_json: bool) -> None:
     from featsvc.banks.store import BankStore  # noqa: PLC0415
 
     try:
-        store = BankStore(url)
+        store = BankStore(url, creates=False)
     except ConfigInvalid as exc:
         raise click.BadParameter(str(exc), param_hint="--store") from None
     try:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from featsvc.banks.records import EntryEdit
 from featsvc.banks.sql.schema import banks
 from featsvc.banks.store import BankStore
-from featsvc.errors import Unavailable
+from featsvc.errors import NotFound, Unavailable
 from featsvc.matching.follower import Follower
 from tests.banks.record_store import write
 
@@ -80,3 +81,18 @@ def test_half_restored_stores_are_not_counted(store_url: str) -> None:
         with pytest.raises(Unavailable, match="half restored"):
             store.recount()
         assert store.list_banks().banks == before
+
+
+def test_no_store_is_begun_to_be_counted(store_url: str) -> None:
+    for _ in range(2):
+        with closing(BankStore(store_url, creates=False)) as store:
+            with pytest.raises(NotFound, match="check the URL"):
+                store.recount()
+            with pytest.raises(NotFound):
+                store.head()
+    path = sa.make_url(store_url).database
+    assert store_url.startswith("postgresql") or not Path(str(path)).exists()
+    with closing(BankStore(store_url)) as store:
+        store.create_bank("b")
+    with closing(BankStore(store_url, creates=False)) as store:
+        assert store.recount() == ()

@@ -27,7 +27,7 @@ from featsvc.banks.sql.sqlite_file import (
     opened_beside,
 )
 from featsvc.banks.sql.stopping import interruptible
-from featsvc.errors import ConfigInvalid, InvalidInput
+from featsvc.errors import ConfigInvalid, InvalidInput, NotFound
 
 MAX_CONNECTIONS = 22
 """One for each thread of a worker: 6 reads, 6 changes, 8 imports and exports, the follower,
@@ -50,8 +50,12 @@ _MAX_PAUSE_S = 1.0
 class Database:
     """Thread-safe. Connects on first use: it can be constructed while the database is away."""
 
-    def __init__(self, url: str) -> None:
-        """Raises ConfigInvalid for a URL that is malformed or of another database."""
+    def __init__(self, url: str, *, creates: bool = True) -> None:
+        """With `creates` it begins a store where there is none.
+
+        Raises ConfigInvalid for a URL that is malformed or of another database.
+        """
+        self._creates = creates
         try:
             parsed = parse_database_url(url)
         except ValueError as exc:
@@ -302,21 +306,30 @@ class Database:
             if self._ready:
                 return
             if self._path is not None:
-                make_folder(self._path.parent)
-                if self._was_ready and is_empty(self._path):
-                    raise unavailable(EMPTIED)
-                if is_cut_off(self._path):
-                    raise unavailable(
-                        f"{self._path.name} is shorter than its header says; finish copying it"
-                    )
+                self._check_path(self._path)
             revision = self._current_revision()
-            if self._was_ready and not revision:
-                raise unavailable(EMPTIED)
+            if not revision:
+                self._check_new()
             if revision != migrations.HEAD:
                 self._migrate()
             if self._path is not None:
                 self._file = file_id(self._path)
             self._ready = self._was_ready = True
+
+    def _check_path(self, path: Path) -> None:
+        """Make the folder of a new file. Raises Unavailable for a part of a file."""
+        if is_empty(path):
+            self._check_new()
+            make_folder(path.parent)
+        if is_cut_off(path):
+            raise unavailable(f"{path.name} is shorter than its header says; finish copying it")
+
+    def _check_new(self) -> None:
+        """Raises Unavailable, or NotFound, where no store may be begun."""
+        if self._was_ready:
+            raise unavailable(EMPTIED)
+        if not self._creates:
+            raise NotFound("bank store: the database holds none; check the URL")
 
     def _current_revision(self) -> str:
         """Return the schema's revision, "" for none. Raises Unavailable for other databases."""
