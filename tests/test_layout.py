@@ -39,6 +39,7 @@ BEHAVIOURS = {
     "hashing/test_undecoded.py": "pictures that do not decode keep their byte hashes",
     "media/test_cases.py": "inputs that once failed, and what each must give",
     "media/test_memory.py": "a decode takes no more memory than estimated, and returns it",
+    "banks/test_waits.py": "who holds a lock of PostgreSQL, or pauses, stops nobody for ever",
     "banks/test_pooler.py": "a store behind pgbouncer, in each of its modes",
     "matching/test_idle.py": "an idle poll reads a few rows, whatever the length of the log",
     "matching/test_pg_restore.py": "pg_restore under running followers and indexers",

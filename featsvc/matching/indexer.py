@@ -52,7 +52,7 @@ _MAX_WAIT_FOR_LOCK_S = 0.5
 _log = logging.getLogger("featsvc.matching.indexer")
 
 
-class _Seen(NamedTuple):
+class _UpToDate(NamedTuple):
     """Store and folder when no segment had to be built."""
 
     head: StoreHead
@@ -77,7 +77,7 @@ class Indexer:
         self.folder = folder
         self._compact_entries = compact_entries
         self._set_aside_log = ChangeLog(_log.warning)
-        self._seen: _Seen | None = None
+        self._up_to_date: _UpToDate | None = None
         self._counted: _Counted | None = None
 
     def run(self, stopping: threading.Event, *, poll_s: float = _POLL_S) -> None:
@@ -110,13 +110,13 @@ class Indexer:
         While nothing has changed, in the store or the folder, it reads the head only.
         """
         segments = tuple(published(self.folder))
-        if self._seen == _Seen(self._store.head(), segments):
+        if self._up_to_date == _UpToDate(self._store.head(), segments):
             return None
         with self._store.view() as view:
             view.check_tables()
             if self._is_outdated(view):
                 return self._build(view)
-        self._seen = _Seen(view.head, tuple(published(self.folder)))
+        self._up_to_date = _UpToDate(view.head, tuple(published(self.folder)))
         return None
 
     def build(self) -> Path:

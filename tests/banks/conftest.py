@@ -17,6 +17,12 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    """Return the URL of an empty database of PostgreSQL."""
+    return postgres.create_database()
+
+
 @pytest.fixture(params=DATABASES)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database."""

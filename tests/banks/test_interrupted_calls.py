@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,10 @@ def test_a_read_whose_deadline_passes_ends(service: Service) -> None:
         service.banks.GetBank(pb.GetBankRequest(name=BANK), timeout=PATIENCE_S)
 
 
+def _work_in_store(threads: int) -> bool:
+    return len(endless.threads_in_store()) == threads
+
+
 def test_a_change_that_waits_for_others_ends(service: Service) -> None:
     """It does not wait until the other change ends, nor is it made then."""
     before = service.store.head()
@@ -297,7 +302,7 @@ def test_a_change_that_waits_for_others_ends(service: Service) -> None:
         for first in range(0, len(starts), MAX_CHANGES):
             some = starts[first : first + MAX_CHANGES]
             calls = [start(service.banks, PATIENCE_S) for start in some]
-            until(lambda: len(endless.threads_in_store()) == len(some))  # noqa: B023 (called at once)
+            until(partial(_work_in_store, len(calls)))
             for call in calls:
                 call.cancel()
             until(lambda: endless.threads_in_store() == [], "a thread waits on")

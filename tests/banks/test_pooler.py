@@ -7,7 +7,6 @@ import pytest
 
 from featsvc.banks.store import BankStore
 from featsvc.errors import Unavailable
-from tests.banks.databases import PostgresServer
 from tests.banks.lists import hex_list, list_file, live
 from tests.banks.pooler import PoolMode, pooler, requires_pgbouncer
 from tests.banks.record_store import read, write
@@ -15,11 +14,6 @@ from tests.banks.record_store import read, write
 pytestmark = requires_pgbouncer
 
 WRITERS = 6
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
 
 
 def add_many(store: BankStore, writer: int) -> set[bytes]:

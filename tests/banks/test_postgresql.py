@@ -3,7 +3,6 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
@@ -13,12 +12,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from featsvc.banks.results import ImportOptions
 from featsvc.banks.sql import postgresql
 from featsvc.banks.store import BankStore
 from featsvc.errors import Unavailable
 from tests.banks.databases import PostgresServer
-from tests.banks.lists import hex_list, ids, list_file, live
+from tests.banks.lists import hex_list, list_file, live
 from tests.banks.record_store import read, write
 from tests.patience import until
 
@@ -55,12 +53,6 @@ ODD = {
 TRANSACTIONS = 8
 """Transactions of an import."""
 PLACES = ("database", "role", "url")
-_TIMES = ("create_time", "commit_time")
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
 
 
 def plain(url: str) -> str:
@@ -300,58 +292,6 @@ def refused(call: Callable[[], object]) -> bool:
     except Unavailable:
         return True
     return False
-
-
-def test_who_holds_the_head_keeps_writers_waiting_only(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An open psql: reads go on; writers fail, clearly, once they have waited long enough."""
-    monkeypatch.setattr(postgresql, "WRITE", postgresql.WRITE._replace(lock=200))
-    with stored(url) as store:
-        write(store)
-        before = answers(store)
-        revision = store.head().revision
-        with psycopg.connect(plain(url)) as psql:
-            psql.execute("SELECT * FROM head FOR UPDATE")
-            calls: list[Callable[[], object]] = [
-                lambda: store.create_bank("c"),
-                lambda: store.withdraw_entries("a", ids(store)[:1]),
-                lambda: store.import_entries("a", list_file(hex_list([77]))),
-                lambda: store.rollback_bank("a", 3),
-                lambda: store.delete_bank("b", force=True),
-                store.check_writable,
-            ]
-            with ThreadPoolExecutor(len(calls)) as threads:
-                waiting = [threads.submit(call) for call in calls]
-                assert answers(store) == before
-                for writer in waiting:
-                    with pytest.raises(Unavailable, match=r"holds a lock.*pg_stat_activity"):
-                        writer.result()
-            options = ImportOptions(dry_run=True)
-            assert store.import_entries("a", list_file(hex_list([77])), options).summary.new_entries
-            assert answers(store) == before
-        assert store.head().revision == revision
-        assert store.create_bank("c")
-
-
-def test_a_paused_writer_loses_the_lock_not_the_others(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgresql, "WRITE", postgresql.WRITE._replace(idle=200))
-    with stored(url) as store, stored(url) as other:
-        store.create_bank("b")
-
-        def pause() -> None:
-            with store._database.write() as connection:
-                connection.execute(sa.text("UPDATE banks SET display_name = 'lost'"))
-                other.create_bank("c")  # waits until the server has ended the paused session
-                connection.execute(sa.text("UPDATE head SET revision = 99"))
-
-        with pytest.raises(Unavailable):
-            pause()
-        banks = [(bank.id, bank.display_name) for bank in store.list_banks().banks]
-        assert banks == [("b", ""), ("c", "")]
-        assert store.head().revision == 2
 
 
 @pytest.mark.parametrize("lost_before", range(TRANSACTIONS + 1))

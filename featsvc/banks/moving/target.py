@@ -8,7 +8,7 @@ and the indexes and references that are still to be made, after all rows are the
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from sqlalchemy import (
@@ -69,6 +69,10 @@ WHERE contype = 'f' AND relnamespace = current_schema()::regnamespace
   AND relname = ANY(%(tables)s)
 ORDER BY relname, conname
 """
+
+
+class _DiffersError(Exception):
+    """The copy is not its source: its last transaction is rolled back."""
 
 
 class Target:
@@ -164,7 +168,7 @@ class Target:
 
         It begins with the newest revision, and gets an identity of its own.
         """
-        with self._piece() as connection:
+        with suppress(_DiffersError), self._piece() as connection:
             connection.execute(
                 insert(head).values(
                     id=1,
@@ -176,8 +180,7 @@ class Target:
                 )
             )
             if not verify():
-                connection.get_transaction().rollback()  # type: ignore[union-attr]
-                return
+                raise _DiffersError
             if not self._endpoint.is_sqlite:
                 self._set_sequences(connection)
             unfinished_copy.drop(connection)

@@ -7,7 +7,6 @@ temporary tables, locks and settings of others.
 """
 
 import uuid
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -37,7 +36,6 @@ WRITE = Limits(lock=30_000, statement=60_000, idle=10_000)
 """Every other writer waits for this one, which must not be paused for long."""
 MIGRATE = Limits(lock=10_000, statement=0, idle=60_000)
 """A change of a table waits for its readers, and new readers wait behind it."""
-
 TURN = Limits(lock=3_600_000, statement=0, idle=60_000)
 """A large change waits for the end of another one."""
 _PROBES = 3
@@ -138,14 +136,14 @@ def check_server(engine: Engine, connection: Connection) -> None:
 
 def _check_pooler(engine: Engine, connection: Connection) -> None:
     """Raises Unavailable if the session of the connection goes to others between transactions."""
-    with ExitStack() as others:
-        for _ in range(_PROBES):
-            # Each is new to the pooler, and ends its transaction: the pool may have one session.
-            other = others.enter_context(engine.connect())
+    for _ in range(_PROBES):
+        # Each is new to the pooler, and ends its transaction: the pool may have one session.
+        with engine.connect() as other:
             with other.begin():
                 begin(other, READ)
             with connection.begin():
                 begin(connection, READ)
+            other.invalidate()
 
 
 def check_other_schemas(connection: Connection) -> None:

@@ -16,6 +16,7 @@ _BUSY = 5
 
 
 def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    """Set up a new connection."""
     # The driver would begin transactions late, and never with BEGIN IMMEDIATE.
     connection.isolation_level = None
     for pragma in (
@@ -39,6 +40,7 @@ def pragma(connection: Connection, pragma: str) -> None:
 
 
 def begin(connection: Connection) -> None:
+    """Begin as the option `sqlite_begin` says. Raises TimedOut if the call is cancelled."""
     begin = connection.get_execution_options()["sqlite_begin"]
     if begin == "BEGIN":
         connection.exec_driver_sql(begin)

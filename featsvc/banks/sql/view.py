@@ -177,19 +177,6 @@ class StoreView:
             )
         return versions[0]
 
-    def version_page(
-        self, condition: ColumnElement[bool], *, after: int, limit: int
-    ) -> list[VersionedEntry]:
-        """Return at most `limit` matching versions of entries with an id above `after`, by id."""
-        versions = (
-            select(entries.c.version)
-            .where(condition, entries.c.id > after)
-            .order_by(entries.c.id)
-            .limit(limit)
-        )
-        page = self.versioned(entries.c.version.in_(versions))
-        return sorted(page, key=attrgetter("entry.id"))
-
     def vector_dimensions(self) -> Mapping[str, int]:
         """Return the number of dimensions of each model's vectors."""
         rows = self.connection.execute(select(vector_models))
