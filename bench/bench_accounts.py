@@ -38,8 +38,9 @@ from featsvc.accounts import (
     warm,
 )
 from featsvc.accounts.embedded import find_server
+from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.layout import StateKind
-from featsvc.accounts.plan import entity_key, read_plan
+from featsvc.accounts.read_plan import read_plan
 from featsvc.accounts.topology import connect
 
 NOW_MS = 1_767_268_803_123

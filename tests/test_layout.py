@@ -54,8 +54,8 @@ BEHAVIOURS = {
 # Modules without a test file of their own name: which tests go through them.
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
-    "accounts/test_store.py": "accounts/ingest accounts/layout accounts/plan "
-    "accounts/read accounts/table",
+    "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
+    "accounts/read accounts/read_plan accounts/table",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",

@@ -37,6 +37,7 @@ class EventStatus(IntEnum):
     REJECTED = 4
     IGNORED = 5
     INCOMPLETE = 6
+    BEYOND_HORIZON = 7
 
 
 @dataclass(frozen=True, slots=True)

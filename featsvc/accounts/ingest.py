@@ -9,9 +9,9 @@ from redis.exceptions import RedisError
 
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import Event, EventResult, EventStatus, check_event
+from featsvc.accounts.ingest_plan import IngestPlan, Update, entity_key
 from featsvc.accounts.layout import short_hash
 from featsvc.accounts.pipelining import Command, Reply
-from featsvc.accounts.plan import IngestPlan, Update, entity_key
 from featsvc.errors import InvalidInput
 
 EVENTS_PER_ROUND_TRIP = 500

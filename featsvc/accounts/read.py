@@ -13,7 +13,7 @@ from featsvc.accounts.definitions import Definitions, Feature
 from featsvc.accounts.events import EntityRef, check_id, too_many
 from featsvc.accounts.names import unknown
 from featsvc.accounts.pipelining import Command, Reply
-from featsvc.accounts.plan import ReadPlan, read_plan
+from featsvc.accounts.read_plan import ReadPlan, read_plan
 from featsvc.accounts.table import FeatureStatus, FeatureTable, Selection
 from featsvc.errors import DataCorrupt, InvalidInput
 

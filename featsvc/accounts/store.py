@@ -22,8 +22,8 @@ from featsvc.accounts.events import (
     too_many,
 )
 from featsvc.accounts.ingest import IngestBatch
+from featsvc.accounts.ingest_plan import IngestPlan, entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
-from featsvc.accounts.plan import IngestPlan, entity_key
 from featsvc.accounts.read import FeatureRead, ReadPlans, check_entities, unknown_entity
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect

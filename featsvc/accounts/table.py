@@ -19,7 +19,10 @@ class FeatureStatus(IntEnum):
     NOT_FOUND = codes.NOT_FOUND
     OUTSIDE_MAX_AGE = codes.OUTSIDE_MAX_AGE
     SATURATED = codes.SATURATED
-    DEGRADED = 6
+    DEGRADED = codes.DEGRADED
+    NOT_RETAINED = codes.NOT_RETAINED
+    WARMING = codes.WARMING
+    DAMAGED = codes.DAMAGED
 
 
 @dataclass(frozen=True, slots=True)

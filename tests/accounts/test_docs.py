@@ -10,7 +10,7 @@ import redis
 
 from featsvc.accounts import Definitions, parse_event_line
 from featsvc.accounts.layout import RINGS
-from featsvc.accounts.plan import read_plan
+from featsvc.accounts.read_plan import read_plan
 from featsvc.accounts.topology import open_client
 from tests.accounts.stores import define
 from tests.patience import PATIENCE_MS

@@ -21,6 +21,9 @@ class FeatureStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FEATURE_STATUS_OUTSIDE_MAX_AGE: _ClassVar[FeatureStatus]
     FEATURE_STATUS_SATURATED: _ClassVar[FeatureStatus]
     FEATURE_STATUS_DEGRADED: _ClassVar[FeatureStatus]
+    FEATURE_STATUS_NOT_RETAINED: _ClassVar[FeatureStatus]
+    FEATURE_STATUS_WARMING: _ClassVar[FeatureStatus]
+    FEATURE_STATUS_DAMAGED: _ClassVar[FeatureStatus]
 FEATURE_STATUS_UNSPECIFIED: FeatureStatus
 FEATURE_STATUS_PRESENT: FeatureStatus
 FEATURE_STATUS_NULL_VALUE: FeatureStatus
@@ -28,16 +31,21 @@ FEATURE_STATUS_NOT_FOUND: FeatureStatus
 FEATURE_STATUS_OUTSIDE_MAX_AGE: FeatureStatus
 FEATURE_STATUS_SATURATED: FeatureStatus
 FEATURE_STATUS_DEGRADED: FeatureStatus
+FEATURE_STATUS_NOT_RETAINED: FeatureStatus
+FEATURE_STATUS_WARMING: FeatureStatus
+FEATURE_STATUS_DAMAGED: FeatureStatus
 
 class AttributeValue(_message.Message):
-    __slots__ = ("number", "text", "flag")
+    __slots__ = ("number", "text", "flag", "integer")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FLAG_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
     number: float
     text: str
     flag: bool
-    def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ..., flag: _Optional[bool] = ...) -> None: ...
+    integer: int
+    def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("event_id", "type", "time", "entities", "attributes")
@@ -68,12 +76,22 @@ class Event(_message.Message):
     def __init__(self, event_id: _Optional[str] = ..., type: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., entities: _Optional[_Mapping[str, str]] = ..., attributes: _Optional[_Mapping[str, AttributeValue]] = ...) -> None: ...
 
 class IngestEventsRequest(_message.Message):
-    __slots__ = ("events", "tag")
+    __slots__ = ("events", "tag", "backfill")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
+    BACKFILL_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[Event]
     tag: str
-    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tag: _Optional[str] = ...) -> None: ...
+    backfill: Backfill
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tag: _Optional[str] = ..., backfill: _Optional[_Union[Backfill, _Mapping]] = ...) -> None: ...
+
+class Backfill(_message.Message):
+    __slots__ = ("source", "positions")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    positions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, source: _Optional[str] = ..., positions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class IngestEventsResponse(_message.Message):
     __slots__ = ("results", "tag")
@@ -94,6 +112,7 @@ class EventResult(_message.Message):
         STATUS_REJECTED: _ClassVar[EventResult.Status]
         STATUS_IGNORED: _ClassVar[EventResult.Status]
         STATUS_INCOMPLETE: _ClassVar[EventResult.Status]
+        STATUS_BEYOND_HORIZON: _ClassVar[EventResult.Status]
     STATUS_UNSPECIFIED: EventResult.Status
     STATUS_APPLIED: EventResult.Status
     STATUS_DUPLICATE: EventResult.Status
@@ -101,6 +120,7 @@ class EventResult(_message.Message):
     STATUS_REJECTED: EventResult.Status
     STATUS_IGNORED: EventResult.Status
     STATUS_INCOMPLETE: EventResult.Status
+    STATUS_BEYOND_HORIZON: EventResult.Status
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     status: EventResult.Status
@@ -168,7 +188,7 @@ class ListFeaturesResponse(_message.Message):
     def __init__(self, features: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class FeatureDefinition(_message.Message):
-    __slots__ = ("name", "entity", "aggregation", "window", "bucket", "event_type", "default", "version", "max_age", "expression", "description", "sets")
+    __slots__ = ("name", "entity", "aggregation", "window", "bucket", "event_type", "default", "version", "max_age", "expression", "description", "sets", "complete_since")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +201,7 @@ class FeatureDefinition(_message.Message):
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     SETS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_SINCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     entity: str
     aggregation: str
@@ -193,7 +214,8 @@ class FeatureDefinition(_message.Message):
     expression: str
     description: str
     sets: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., aggregation: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., bucket: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., event_type: _Optional[str] = ..., default: _Optional[float] = ..., version: _Optional[int] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expression: _Optional[str] = ..., description: _Optional[str] = ..., sets: _Optional[_Iterable[str]] = ...) -> None: ...
+    complete_since: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., aggregation: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., bucket: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., event_type: _Optional[str] = ..., default: _Optional[float] = ..., version: _Optional[int] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expression: _Optional[str] = ..., description: _Optional[str] = ..., sets: _Optional[_Iterable[str]] = ..., complete_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DeleteEntityRequest(_message.Message):
     __slots__ = ("entity",)

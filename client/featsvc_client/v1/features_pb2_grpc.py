@@ -60,8 +60,8 @@ class FeatureServiceServicer:
     def IngestEvents(self, request, context):
         """Applies a batch of events. Each event has its own result; a bad one does not fail the batch.
 
-        Retry: safe. An event id counts once per entity while the store remembers it: by default the
-        last 512 ids of each entity, and all ids of a batch.
+        Retry: safe. An event id counts once per entity: within the horizon (by default 24 h before the
+        entity's newest event) ids are remembered, and older events are STATUS_BEYOND_HORIZON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

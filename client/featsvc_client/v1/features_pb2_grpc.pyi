@@ -37,8 +37,8 @@ class FeatureServiceStub:
     IngestEvents: _grpc.UnaryUnaryMultiCallable[_features_pb2.IngestEventsRequest, _features_pb2.IngestEventsResponse]
     """Applies a batch of events. Each event has its own result; a bad one does not fail the batch.
 
-    Retry: safe. An event id counts once per entity while the store remembers it: by default the
-    last 512 ids of each entity, and all ids of a batch.
+    Retry: safe. An event id counts once per entity: within the horizon (by default 24 h before the
+    entity's newest event) ids are remembered, and older events are STATUS_BEYOND_HORIZON.
     """
     IngestEventStream: _grpc.StreamStreamMultiCallable[_features_pb2.IngestEventsRequest, _features_pb2.IngestEventsResponse]
     """Applies batches one after another: one response per request, in order, with the client's tag.
@@ -71,8 +71,8 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     IngestEvents: _aio.UnaryUnaryMultiCallable[_features_pb2.IngestEventsRequest, _features_pb2.IngestEventsResponse]  # type: ignore[assignment]
     """Applies a batch of events. Each event has its own result; a bad one does not fail the batch.
 
-    Retry: safe. An event id counts once per entity while the store remembers it: by default the
-    last 512 ids of each entity, and all ids of a batch.
+    Retry: safe. An event id counts once per entity: within the horizon (by default 24 h before the
+    entity's newest event) ids are remembered, and older events are STATUS_BEYOND_HORIZON.
     """
     IngestEventStream: _aio.StreamStreamMultiCallable[_features_pb2.IngestEventsRequest, _features_pb2.IngestEventsResponse]  # type: ignore[assignment]
     """Applies batches one after another: one response per request, in order, with the client's tag.
@@ -108,8 +108,8 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_features_pb2.IngestEventsResponse, _abc.Awaitable[_features_pb2.IngestEventsResponse]]:
         """Applies a batch of events. Each event has its own result; a bad one does not fail the batch.
 
-        Retry: safe. An event id counts once per entity while the store remembers it: by default the
-        last 512 ids of each entity, and all ids of a batch.
+        Retry: safe. An event id counts once per entity: within the horizon (by default 24 h before the
+        entity's newest event) ids are remembered, and older events are STATUS_BEYOND_HORIZON.
         """
 
     @_abc_1.abstractmethod

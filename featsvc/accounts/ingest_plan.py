@@ -1,34 +1,21 @@
-"""Definitions compiled for speed: which states an event updates, what a selection reads.
+"""Definitions compiled for writing: which states an event updates, and with which values."""
 
-Plans resolve names once, so that no call has to.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
-import numpy as np
-from featsvc_kernels import fold_codes as codes
-from numpy.typing import NDArray
 
-from featsvc.accounts.definitions import AGGREGATIONS, Definitions, Derived, Feature, State
+from featsvc.accounts.definitions import Definitions, Feature, State
 from featsvc.accounts.events import Attribute, Event
 from featsvc.accounts.layout import (
     KEY_SUFFIX,
     LIFETIME_MS,
-    META_FIELD,
     Ring,
     StateKind,
     encode_id,
     entity_key_prefix,
     short_hash,
 )
-from featsvc.accounts.pipelining import Command
 from featsvc.errors import InvalidInput
-
-_LIST_LETTER = "u"
-_FOREVER_MS = 2**53
 
 Update = int | float | bytes
 """Value that an event gives a state; bytes are the hash of a distinct member."""
@@ -46,7 +33,7 @@ class StateReader:
         self.state = state
         rings = {f.ring.letter: f.ring for f in features}
         self.rings: tuple[Ring, ...] = tuple(rings.values())
-        self.longest_ms = _longest_ms(features)
+        self.longest_ms = longest_ms(features)
         self._where = [
             (name, frozenset((isinstance(v, bool), v) for v in allowed))
             for name, allowed in state.where
@@ -98,7 +85,7 @@ class IngestPlan:
         self.entity = entity
         self.field = definitions.entities[entity]
         self._readers: dict[str, list[StateReader]] = {}
-        for state, features in _by_state(definitions).items():
+        for state, features in by_state(definitions).items():
             if state.entity == entity:
                 reader = StateReader(state, features, definitions)
                 self._readers.setdefault(state.event, []).append(reader)
@@ -130,7 +117,7 @@ class IngestPlan:
         return self._packed[types]
 
 
-def _by_state(definitions: Definitions) -> dict[State, list[Feature]]:
+def by_state(definitions: Definitions) -> dict[State, list[Feature]]:
     """Return the windowed features of each state."""
     by_state: dict[State, list[Feature]] = {}
     for feature in definitions.features.values():
@@ -138,7 +125,7 @@ def _by_state(definitions: Definitions) -> dict[State, list[Feature]]:
     return by_state
 
 
-def _longest_ms(features: Sequence[Feature]) -> int:
+def longest_ms(features: Sequence[Feature]) -> int:
     """Return the longest window of a state's features, 0 if one is `lifetime`."""
     windows = [feature.window_ms for feature in features]
     return 0 if LIFETIME_MS in windows else max(windows)
@@ -148,95 +135,3 @@ def _time_to_live_ms(readers: Sequence[StateReader]) -> int:
     """Return how long to keep state: until its last bucket expires; 0 (no limit) for `lifetime`."""
     spans = [ring.width_ms * (ring.buckets + 1) for reader in readers for ring in reader.rings]
     return 0 if not spans or 0 in spans else max(spans)
-
-
-class DerivePlan(NamedTuple):
-    """The first arguments of `derive`: the programs of the derived features and their defaults."""
-
-    ops: NDArray[np.int64]
-    arguments: NDArray[np.float64]
-    starts: NDArray[np.int64]
-    defaults: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPlan:
-    """The part of a selection that one kind of entity has.
-
-    The kernels compute W windowed features into rows 0 .. W - 1 and the derived ones into the rows
-    after them. `rows` (F,) holds the row of each feature of the selection; features of other kinds
-    of entity share the row after the last, which has no values. `fields` are the fields of the
-    HMGET, whose values are the parts that `folding` (W, PLAN_COLUMNS) refers to. `distinct` pairs
-    the row of each distinct feature with its definition.
-    """
-
-    entity: str
-    key_prefix: bytes
-    fields: tuple[bytes, ...]
-    rows: NDArray[np.intp]
-    folding: NDArray[np.int64]
-    defaults: NDArray[np.float64]
-    derived: DerivePlan
-    distinct: tuple[tuple[int, Feature], ...]
-
-    def command(self, entity_id: str) -> tuple[bytes, Command]:
-        """Return the key and the HMGET of one entity."""
-        key = self.key_prefix + encode_id(entity_id) + KEY_SUFFIX
-        return key, ("HMGET", key, *self.fields)
-
-
-def read_plan(definitions: Definitions, entity: str, names: Sequence[str]) -> ReadPlan:
-    """Plan the features in `names` that belong to `entity`; all names must be known."""
-    own = [name for name in names if definitions.entity_of(name) == entity]
-    derived = [definitions.derived[name] for name in own if name in definitions.derived]
-    needed = [name for name in own if name in definitions.features]
-    needed += [name for feature in derived for name in feature.expression.features]
-    windowed = {name: row for row, name in enumerate(dict.fromkeys(needed))}
-    features = [definitions.features[name] for name in windowed]
-    by_state = _by_state(definitions)
-    parts = {META_FIELD: codes.META_PART}
-    folding = np.zeros((len(features), codes.PLAN_COLUMNS), np.int64)
-    for row, feature in enumerate(features):
-        distinct = feature.aggregation == "distinct"
-        letter = _LIST_LETTER if distinct else feature.ring.letter
-        part = parts.setdefault((feature.state.digest + letter).encode(), len(parts))
-        width_ms, buckets = feature.ring.width_ms, feature.ring.buckets
-        if distinct and width_ms:  # a list of exact times that covers the state's longest window
-            kept_ms = _longest_ms(by_state[feature.state]) or _FOREVER_MS
-            width_ms, buckets = 1, kept_ms + 1
-        folding[row, codes.PART] = part
-        folding[row, codes.AGGREGATION] = AGGREGATIONS[feature.aggregation].code
-        folding[row, codes.WIDTH_MS] = width_ms
-        folding[row, codes.BUCKETS] = buckets
-        folding[row, codes.WINDOW_MS] = feature.window_ms
-        folding[row, codes.MAX_AGE_MS] = feature.max_age_ms
-    rows = {**windowed, **{d.name: row for row, d in enumerate(derived, len(windowed))}}
-    return ReadPlan(
-        entity=entity,
-        key_prefix=entity_key_prefix(definitions.namespace, entity),
-        fields=tuple(parts),
-        rows=np.array([rows.get(name, len(rows)) for name in names], np.intp),
-        folding=folding,
-        defaults=_defaults(features),
-        derived=_derive_plan(derived, windowed),
-        distinct=tuple((i, f) for i, f in enumerate(features) if f.aggregation == "distinct"),
-    )
-
-
-def _defaults(features: Sequence[Feature | Derived]) -> NDArray[np.float64]:
-    return np.array([np.nan if f.default is None else f.default for f in features], np.float64)
-
-
-def _derive_plan(derived: Sequence[Derived], windowed: Mapping[str, int]) -> DerivePlan:
-    """Concatenate the programs; the argument of FEATURE becomes the feature's row."""
-    arguments = [
-        windowed[d.expression.features[int(argument)]] if op == codes.Op.FEATURE else argument
-        for d in derived
-        for op, argument in zip(d.expression.ops, d.expression.arguments, strict=True)
-    ]
-    return DerivePlan(
-        np.array([op for d in derived for op in d.expression.ops], np.int64),
-        np.array(arguments, np.float64),
-        np.cumsum([0, *(len(d.expression.ops) for d in derived)], dtype=np.int64),
-        _defaults(derived),
-    )
