@@ -5,9 +5,11 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from typing import cast
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
+from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
 from featsvc.accounts.coalescing import ReadCoalescer
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
@@ -23,7 +25,8 @@ from featsvc.accounts.events import (
     too_many,
 )
 from featsvc.accounts.ingest import IngestBatch
-from featsvc.accounts.ingest_plan import IngestPlan, entity_key
+from featsvc.accounts.ingest_plan import IngestPlan, by_state, entity_key
+from featsvc.accounts.layout import StateKind
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
 from featsvc.accounts.read import FeatureRead, ReadPlans, check_entities, unknown_entity
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
@@ -60,6 +63,9 @@ class FeatureStore:
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._ingest_plans = {e: IngestPlan(definitions, e, {}) for e in definitions.entities}
+        self._distinct_digests = sorted(
+            {s.digest for s in by_state(definitions) if s.kind is StateKind.DISTINCT}
+        )
         self._read_plans = ReadPlans(definitions)
         self._coalescer = ReadCoalescer(self._read)
 
@@ -140,9 +146,15 @@ class FeatureStore:
             raise unknown_entity(entity, self.definitions.entities, "entity")
         check_id(entity.id, "entity.id")
         key = entity_key(self.definitions, entity.entity, entity.id)
-        replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)], writes=1)
+        (reply,) = replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)])
         _raise_errors(replies)
-        return replies[0] != 0
+        deleted, was_old, *digests = cast(list[int | bytes], reply)
+        if was_old:
+            # An old service has written last: it may have more than the hash.
+            known = {d.decode() for d in cast(list[bytes], digests)} | set(self._distinct_digests)
+            names = outside_keys(key, sorted(known), self._clock())
+            _raise_errors(await self._execute(names, [("DEL", name) for name in names]))
+        return bool(deleted)
 
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
@@ -219,7 +231,27 @@ class FeatureStore:
             replies = await self._topology.execute(keys, commands, writes=writes)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self._resend_with_script(keys, commands, replies, writes)
+        asking = [i for i in range(writes) if is_asked_for(replies[i])]
+        if asking:
+            await self._adopt(asking, keys, commands, replies, writes)
         return replies
+
+    async def _adopt(
+        self,
+        asking: Sequence[int],
+        keys: Sequence[bytes],
+        commands: Sequence[Command],
+        replies: list[Reply],
+        writes: int,
+    ) -> None:
+        """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
+        now_ms = self._clock()
+        for i in asking:
+            replies[i] = await adopt(
+                self._topology.execute, keys[i], commands[i], self._distinct_digests, now_ms
+            )
+        if len(commands) > writes:
+            replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
 
     async def _resend_with_script(
         self,
