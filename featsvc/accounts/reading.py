@@ -1,8 +1,9 @@
 """One read from end to end: cut into pieces, sent, folded as the replies arrive.
 
 A read of 1,000 entities takes Redis and the event loop many milliseconds. So a read is cut into
-pieces of bounded work, and at most two of them are in flight: one that Redis works on, while the
-other is folded. Between two pieces, both have time for the reads of others.
+pieces of bounded work, and at most two of them are in flight, of all such reads together: one that
+Redis works on, while the other is folded. Between two pieces, both have time for small reads. Large
+reads take turns.
 """
 
 import asyncio
@@ -25,8 +26,15 @@ PIECE_WORK = 1024
 _ENTITY_WORK = 8
 """Work of a command beside its fields."""
 
+_PIECES_IN_FLIGHT = 2
+
 Execute = Callable[[Sequence[bytes], Sequence[Command]], Awaitable[list[Reply]]]
 """Sends commands[i] to the server of keys[i], and returns one reply each."""
+
+
+def piece_gate() -> asyncio.Semaphore:
+    """Return what limits the pieces in flight, of all reads that have more than one."""
+    return asyncio.Semaphore(_PIECES_IN_FLIGHT)
 
 
 # Frozen dataclasses would take a microsecond more each, of the 200 of a small read.
@@ -64,8 +72,13 @@ class FeatureRead:
         as_of_ms: int,
         *,
         is_live: bool,
+        gate: asyncio.Semaphore,
     ) -> None:
-        """Plan the read. Raises InvalidInput for an unknown feature."""
+        """Plan the read. Raises InvalidInput for an unknown feature.
+
+        `gate`, from piece_gate(), is shared by all reads of a store.
+        """
+        self._gate = gate
         self._entities = entities
         self._as_of_ms = as_of_ms
         self._is_live = is_live
@@ -125,9 +138,11 @@ class FeatureRead:
         """Read all pieces, two at a time."""
 
         async def work(piece: Piece, replies: Sequence[Reply] | None = None) -> None:
-            await self._read(piece, execute, replies)
+            async with self._gate:
+                await self._read(piece, execute, replies)
             for other in self._pieces:
-                await self._read(other, execute)
+                async with self._gate:
+                    await self._read(other, execute)
 
         tasks = [asyncio.create_task(work(first, first_replies))]
         try:

@@ -29,7 +29,7 @@ from featsvc.accounts.ingest_plan import IngestPlan, by_state, entity_key
 from featsvc.accounts.layout import StateKind
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
 from featsvc.accounts.read import ReadPlans, check_entities, unknown_entity
-from featsvc.accounts.reading import FeatureRead
+from featsvc.accounts.reading import FeatureRead, piece_gate
 from featsvc.accounts.replies import raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
@@ -69,6 +69,7 @@ class FeatureStore:
             {s.digest for s in by_state(definitions) if s.kind is StateKind.DISTINCT}
         )
         self._read_plans = ReadPlans(definitions)
+        self._gate = piece_gate()
         self._coalescer = ReadCoalescer(self._read)
 
     async def ingest(
@@ -131,7 +132,9 @@ class FeatureStore:
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
-        read = FeatureRead(self._read_plans, entities, selection, as_of_ms, is_live=True)
+        read = FeatureRead(
+            self._read_plans, entities, selection, as_of_ms, is_live=True, gate=self._gate
+        )
         chunk = range(1)
         calls = batch.calls(chunk)
         replies = await self._execute(
@@ -206,7 +209,9 @@ class FeatureStore:
         """Perform one valid read."""
         is_live = as_of_ms is None
         now_ms = self._clock() if as_of_ms is None else as_of_ms
-        read = FeatureRead(self._read_plans, entities, selection, now_ms, is_live=is_live)
+        read = FeatureRead(
+            self._read_plans, entities, selection, now_ms, is_live=is_live, gate=self._gate
+        )
         return await read.run(self._execute)
 
     async def _execute(

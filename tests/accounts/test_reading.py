@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 from featsvc.accounts import Definitions, EntityRef, FeatureStatus, FeatureTable, Selection
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.read import ReadPlans
-from featsvc.accounts.reading import PIECE_WORK, FeatureRead
+from featsvc.accounts.reading import PIECE_WORK, FeatureRead, piece_gate
 from featsvc.accounts.topology import connect
 from featsvc.errors import Unavailable
 from tests.accounts.stores import NOW_MS, define
@@ -102,11 +102,13 @@ def read_of(
     as_of_ms: int = NOW_MS,
     is_live: bool = True,
     complete_since: dict[tuple[str, str], int] | None = None,
+    gate: asyncio.Semaphore | None = None,
 ) -> FeatureRead:
     plans = ReadPlans(definitions)
     plans.set_complete_since(complete_since or {})
     refs = [EntityRef(*id_.split(":")) if ":" in id_ else EntityRef("account", id_) for id_ in ids]
-    return FeatureRead(plans, refs, Selection(), as_of_ms, is_live=is_live)
+    gate = gate or piece_gate()
+    return FeatureRead(plans, refs, Selection(), as_of_ms, is_live=is_live, gate=gate)
 
 
 def read_one(url: str, definitions: Definitions, **options: Any) -> Rows:
@@ -302,6 +304,24 @@ def test_a_large_read_is_cut_into_pieces_of_bounded_work(
     assert table.values[acts, :400].tolist() == list(range(400))
     assert rows(table, 400)["ip_acts_1h"] == (5, FeatureStatus.PRESENT)
     assert rows(table, 400)["acts_1h"][1] is FeatureStatus.NOT_FOUND
+
+
+def test_large_reads_share_the_pieces_in_flight(
+    url: str, server: redis.Redis, definitions: Definitions
+) -> None:
+    for n in range(10):
+        put(server, definitions, f"a{n}", n)
+
+    async def body(recorder: Recorder) -> None:
+        gate = piece_gate()
+        ids = [f"a{n % 10}" for n in range(300)]
+        reads = [read_of(definitions, ids, gate=gate) for _ in range(4)]
+        tables = await asyncio.gather(*(read.run(recorder.execute) for read in reads))
+        assert recorder.most_in_flight == 2
+        for table in tables:
+            assert table.values[0].tolist() == [n % 10 for n in range(300)]
+
+    run_reads(url, body)
 
 
 def test_a_small_read_takes_one_round_trip_and_saturated_counts_one_more(
