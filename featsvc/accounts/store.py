@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from featsvc.accounts.coalescing import ReadCoalescer
+from featsvc.accounts.compiled import CompiledDefinitions
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
@@ -22,12 +22,12 @@ from featsvc.accounts.events import (
     too_many,
 )
 from featsvc.accounts.ingest import IngestBatch
-from featsvc.accounts.ingest_plan import IngestPlan, entity_key
+from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
-from featsvc.accounts.read import FeatureRead, ReadPlans, check_entities, unknown_entity
+from featsvc.accounts.read import FeatureRead, check_entities, unknown_entity
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
-from featsvc.errors import DataCorrupt, InvalidInput, Unavailable
+from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
 _RETRY_JITTER_S = 0.01
@@ -51,16 +51,36 @@ class FeatureStore:
         clock: Callable[[], int] = clock_ms,
     ) -> None:
         """Connects on first use. Raises ConfigInvalid for a wrong URL."""
-        self.definitions = definitions
         self._clock = clock
         self._script = _script("ingest.lua")
         self._erase_script = _script("erase.lua")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
-        self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
-        self._read_plans = ReadPlans(definitions)
-        self._coalescer = ReadCoalescer(self._read)
+        self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions in use, as their file has them."""
+        return self._active.definitions
+
+    async def replace_definitions(self, definitions: Definitions) -> None:
+        """Register other definitions of the same namespace, then use them.
+
+        Calls in flight finish with the old ones. Raises ConfigInvalid for another namespace and
+        Unavailable if they cannot be registered; the old ones stay in use then.
+        """
+        used = self.definitions.namespace
+        if definitions.namespace != used:
+            raise ConfigInvalid(
+                f"{definitions.source}: namespace: is {definitions.namespace!r}, but the store "
+                f"uses {used!r}; another namespace needs a new store",
+                field="namespace",
+            )
+        active = CompiledDefinitions(definitions, self._execute_one, self._read)
+        await active.ready(self._clock(), applies=True)
+        replaced, self._active = self._active, active
+        await replaced.register.close(cancel=False)
 
     async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
         """Apply up to 10,000 events; return one result each, in order.
@@ -68,7 +88,9 @@ class FeatureStore:
         A bad event is REJECTED without affecting the others. If Redis becomes unavailable midway,
         the remaining events are INCOMPLETE. Raises Unavailable only if no event was applied.
         """
-        batch = self._batch(events)
+        active = self._active
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, events)
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -92,13 +114,16 @@ class FeatureStore:
         as_of_ms: int | None = None,
     ) -> FeatureTable:
         """Read features of 1 to 1,000 entities; windows end at `as_of_ms`, None means now."""
-        self._check_read(entities, selection, as_of_ms)
-        return await self._coalescer.get(entities, selection, as_of_ms)
+        active = self._active
+        self._check_read(active, entities, selection, as_of_ms)
+        await active.ready(self._clock())
+        return await active.coalescer.get(entities, selection, as_of_ms)
 
     def degraded(self, entities: Sequence[EntityRef], selection: Selection = ALL) -> FeatureTable:
         """Return the table of `get` with every value DEGRADED, for use while `get` fails."""
-        self._check_read(entities, selection, None)
-        names = self._read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        names = active.read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
         return degraded_table(names, len(entities), self._clock())
 
     async def record_and_get(
@@ -107,13 +132,15 @@ class FeatureStore:
         """Apply an event and then read, in one round trip; the features include the event."""
         if event is None:
             return None, await self.get(entities, selection)
-        self._check_read(entities, selection, None)
-        batch = self._batch([event])
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, [event])
         now_ms = self._clock()
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
-        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
         chunk = range(1)
         calls = batch.calls(chunk)
         replies = await self._execute(
@@ -130,9 +157,7 @@ class FeatureStore:
             raise unknown_entity(entity, self.definitions.entities, "entity")
         check_id(entity.id, "entity.id")
         key = entity_key(self.definitions, entity.entity, entity.id)
-        replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)], writes=1)
-        _raise_errors(replies)
-        return replies[0] != 0
+        return await self._execute_one(key, ("EVAL", self._erase_script, 1, key)) != 0
 
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
@@ -140,6 +165,7 @@ class FeatureStore:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._active.register.close()
         await self._topology.close()
 
     async def _finish(self, read: FeatureRead, replies: Sequence[Reply]) -> FeatureTable:
@@ -153,23 +179,27 @@ class FeatureStore:
                 estimate.store(count)
         return read.table()
 
-    def _batch(self, events: Sequence[Event]) -> IngestBatch:
+    def _batch(self, active: CompiledDefinitions, events: Sequence[Event]) -> IngestBatch:
         if len(events) > MAX_EVENTS:
             raise too_many("events", len(events), MAX_EVENTS)
         return IngestBatch(
-            self.definitions,
-            self._ingest_plans,
+            active.definitions,
+            active.ingest_plans,
             events,
             now_ms=self._clock(),
             script_sha=self._script_sha,
         )
 
     def _check_read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> None:
         """Raise InvalidInput for a read that is not possible."""
-        check_entities(entities, self.definitions.entities)
-        self._read_plans.names(selection, ())
+        check_entities(entities, active.definitions.entities)
+        active.read_plans.names(selection, ())
         if as_of_ms is None:
             return
         if not EARLIEST_TIME_MS <= as_of_ms <= self._clock() + MAX_AS_OF_AHEAD_MS:
@@ -180,13 +210,23 @@ class FeatureStore:
             )
 
     async def _read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> FeatureTable:
         """Perform one valid read."""
         if as_of_ms is None:
             as_of_ms = self._clock()
-        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
         return await self._finish(read, await self._execute(read.keys, read.commands))
+
+    async def _execute_one(self, key: bytes, command: Command) -> Reply:
+        """Execute one write. Raises DataCorrupt or Unavailable, also for an error reply."""
+        replies = await self._execute([key], [command], writes=1)
+        _raise_errors(replies)
+        return replies[0]
 
     async def _execute(
         self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
