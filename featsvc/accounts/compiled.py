@@ -21,7 +21,7 @@ class CompiledDefinitions:
     """Definitions, their registration, and the plans for the digests that the register returned.
 
     `definitions` are those of the file. The plans are replaced if the register names a state
-    differently; a call keeps those that it began with.
+    differently or others need further rings of it; a call keeps those that it began with.
     """
 
     def __init__(self, definitions: Definitions, execute: Execute, read: Read) -> None:
@@ -29,21 +29,23 @@ class CompiledDefinitions:
         self.register = Register(definitions, execute)
         self.coalescer = ReadCoalescer(partial(read, self))
         self._names = self.register.names
+        self._others = self.register.others
         self._complete_since = self.register.complete_since
         self._compile()
 
     async def ready(self, now_ms: int, *, applies: bool = False) -> None:
         """Register where it is due, see Register.ready(). Raises Unavailable."""
         await self.register.ready(now_ms, applies=applies)
-        if self._names is not self.register.names:
-            self._names = self.register.names
+        register = self.register
+        if self._names is not register.names or self._others is not register.others:
+            self._names, self._others = register.names, register.others
             self._compile()
-        if self._complete_since is not self.register.complete_since:
-            self._complete_since = self.register.complete_since
+        if self._complete_since is not register.complete_since:
+            self._complete_since = register.complete_since
             self.read_plans.set_complete_since(self._complete_since)
 
     def _compile(self) -> None:
         used = self.definitions.with_digests(self._names)
-        self.ingest_plans = {e: IngestPlan(used, e) for e in used.entities}
+        self.ingest_plans = {e: IngestPlan(used, e, self._others.get(e, {})) for e in used.entities}
         self.read_plans = ReadPlans(used)
         self.read_plans.set_complete_since(self._complete_since)

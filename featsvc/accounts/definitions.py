@@ -148,7 +148,6 @@ class Definitions:
     features: Mapping[str, Feature]
     derived: Mapping[str, Derived]
     sets: Mapping[str, tuple[str, ...]]
-    kept_ids: int
     dedup_horizon_ms: int
 
     def entity_of(self, name: str) -> str:
@@ -244,7 +243,7 @@ class _Loader:
         self.version = top.integer("version", high=_MAX_VERSION, default=1)
         dedup = top.table("dedup", ("ring", "horizon"))
         # Of earlier versions, which remembered a number of ids: accepted, without effect.
-        kept_ids = dedup.integer("ring", high=_MAX_KEPT_IDS, default=512)
+        dedup.integer("ring", high=_MAX_KEPT_IDS, default=1)
         horizon_ms = dedup.duration("horizon") or DEFAULT_HORIZON_MS
         self._read_entities(top.table("entities"))
         self._read_events(top.table("events"))
@@ -261,7 +260,6 @@ class _Loader:
             features=MappingProxyType(self.features),
             derived=MappingProxyType(self.derived),
             sets=MappingProxyType(self._read_sets(top.table("sets"))),
-            kept_ids=kept_ids,
             dedup_horizon_ms=horizon_ms,
         )
 

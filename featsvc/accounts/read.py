@@ -30,8 +30,8 @@ class ReadPlans:
         self._names: dict[tuple[Selection, tuple[str, ...]], tuple[str, ...]] = {}
         self._plans: dict[tuple[tuple[str, ...], str], ReadPlan] = {}
 
-    def set_complete_since(self, complete_since: Mapping[tuple[str, str, str], int]) -> None:
-        """Set since when each ring (entity, digest of the state, letter) is complete."""
+    def set_complete_since(self, complete_since: Mapping[str, int]) -> None:
+        """Set the Unix ms since when each windowed feature is complete; 0 is for ever."""
         self._complete_since = complete_since
 
     def names(self, selection: Selection, kinds: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,15 +7,19 @@ share its state:
 
     fs:{<namespace>:definitions}
     leased_until                     ms; the latest end of any lease so far
-    =<canonical>                     digests in use for a meaning, 8 characters each; the first stays
-    <entity>:<digest><ring letter>   "<complete since ms> <held until ms>" of a ring
+    =<canonical>                     digests in use for a meaning, 8 characters each; oldest first
+    <entity>:<digest><ring>          "<complete since ms> <held until ms>"
+
+`<ring>` is the ring's letter; for a distinct state also the window in ms, because its list of
+members is pruned to the longest window and not to the ring.
 
 A service registers before its first event and its first read, and renews its lease of 2 minutes
 every 30 s. It applies no event after its lease has ended. register.lua keeps two laws:
 
 - A new ring is complete since the latest end of any lease or since now, whichever is later: nobody
   wrote it before. The first definitions of a namespace are complete since 0.
-- A ring that a registering service lacks is complete since the end of that service's lease.
+- A ring of a state that a registering service lacks is complete since the end of its lease. If it
+  has the state, but not the ring, it writes the ring from then on (`others`).
 
 So `complete_since` of a ring is max(the first time that a service had it, the last end of a lease
 without it), and it is stored per ring: nothing that is dropped later makes an incomplete ring
@@ -34,15 +38,16 @@ A running service learns of a ring's loss at its next renewal: for up to 30 s af
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from types import MappingProxyType
 from typing import cast
 
 import msgspec
 
-from featsvc.accounts.definitions import Definitions
+from featsvc.accounts.definitions import Definitions, Feature
 from featsvc.accounts.events import MAX_SKEW_MS
+from featsvc.accounts.layout import DIGEST_CHARS, RING_OF, Rings, StateKind
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.errors import FeatsvcError, Unavailable
 
@@ -55,32 +60,32 @@ _log = logging.getLogger(__name__)
 
 Execute = Callable[[bytes, Command], Awaitable[Reply]]
 """Sends one command that writes the given key. Raises Unavailable, also for an error reply."""
-RingKey = tuple[str, str, str]
-"""Entity, digest of a state, letter of a ring."""
 
 
 class Register:
     """The registration of one service's definitions.
 
-    `names` maps each digest as written to the one in use, `complete_since` each ring to Unix
-    milliseconds; both are replaced as a whole, and empty before the first refresh.
+    `names` maps each digest as written to the one in use, `complete_since` each windowed feature to
+    Unix milliseconds, `others` each entity to the rings that other definitions have of the same
+    states. All are replaced as a whole when they change, and empty before the first refresh.
     """
 
     def __init__(self, definitions: Definitions, execute: Execute) -> None:
         self._key = register_key(definitions.namespace)
-        self._script = files("featsvc.accounts").joinpath("register.lua").read_text("utf-8")
+        self._script = files("featsvc.accounts").joinpath("scripts/register.lua").read_text("utf-8")
         self._execute = execute
         states = {f.state.digest: f.state.canonical for f in definitions.features.values()}
         self._digests = list(states)
         self._states = [(canonical, digest) for digest, canonical in states.items()]
         numbers = {digest: number for number, digest in enumerate(states, 1)}
-        rings = {
-            (f.state.entity, numbers[f.state.digest], f.ring.letter): 0
+        self._rings = {
+            f.name: (f.state.entity, numbers[f.state.digest], _ring_name(f))
             for f in definitions.features.values()
         }
-        self._rings = list(rings)
+        self._different_rings = list(dict.fromkeys(self._rings.values()))
         self.names: Mapping[str, str] = MappingProxyType({})
-        self.complete_since: Mapping[RingKey, int] = MappingProxyType({})
+        self.complete_since: Mapping[str, int] = MappingProxyType({})
+        self.others: Mapping[str, Rings] = MappingProxyType({})
         self.leased_until_ms = 0
         self._registered_ms: int | None = None
         self._refreshing: asyncio.Task[FeatsvcError | None] | None = None
@@ -90,20 +95,20 @@ class Register:
         """Register, or renew the lease. Raises Unavailable and leaves everything as it was."""
         lease_end_ms = now_ms + LEASE_MS
         call = msgspec.msgpack.encode(
-            (now_ms, lease_end_ms, MAX_SKEW_MS, FORGET_MS, self._states, self._rings)
+            (now_ms, lease_end_ms, MAX_SKEW_MS, FORGET_MS, self._states, self._different_rings)
         )
         reply = await self._execute(self._key, ("EVAL", self._script, 1, self._key, call))
-        digests, since = cast(tuple[list[bytes], list[int]], reply)
-        used = [digest.decode() for digest in digests]
-        names = dict(zip(self._digests, used, strict=True))
+        digests, times, fields = cast(tuple[list[bytes], list[int], list[bytes]], reply)
+        names = dict(zip(self._digests, map(bytes.decode, digests), strict=True))
+        since = dict(zip(self._different_rings, times, strict=True))
+        complete_since = {name: since[ring] for name, ring in self._rings.items()}
+        others = _other_rings(fields)
         if names != self.names:
             self.names = MappingProxyType(names)
-        self.complete_since = MappingProxyType(
-            {
-                (entity, used[number - 1], letter): since_ms
-                for (entity, number, letter), since_ms in zip(self._rings, since, strict=True)
-            }
-        )
+        if complete_since != self.complete_since:
+            self.complete_since = MappingProxyType(complete_since)
+        if others != self.others:
+            self.others = MappingProxyType(others)
         self._registered_ms = now_ms
         self.leased_until_ms = lease_end_ms
 
@@ -161,6 +166,25 @@ class Register:
             return exc
         self._failed_ms = None
         return None
+
+
+def _ring_name(feature: Feature) -> str:
+    if feature.state.kind is StateKind.DISTINCT:
+        return f"{feature.ring.letter}{feature.window_ms}"
+    return feature.ring.letter
+
+
+def _other_rings(fields: Sequence[bytes]) -> dict[str, Rings]:
+    """Return the rings of fields `<entity>:<digest><ring>`, by entity and digest."""
+    others: dict[str, dict[str, list[tuple[str, int]]]] = {}
+    for field in sorted(fields):
+        entity, _, ring = field.decode().partition(":")
+        letter, window = ring[DIGEST_CHARS], ring[DIGEST_CHARS + 1 :]
+        window_ms = int(window) if window else RING_OF[letter].longest_window_ms
+        others.setdefault(entity, {}).setdefault(ring[:DIGEST_CHARS], []).append(
+            (letter, window_ms)
+        )
+    return dict(others)
 
 
 def register_key(namespace: str) -> bytes:

@@ -14,6 +14,7 @@ from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
     MAX_EVENTS,
     MAX_SKEW_MS,
+    Backfill,
     EntityRef,
     Event,
     EventResult,
@@ -52,8 +53,8 @@ class FeatureStore:
     ) -> None:
         """Connects on first use. Raises ConfigInvalid for a wrong URL."""
         self._clock = clock
-        self._script = _script("ingest.lua")
-        self._erase_script = _script("erase.lua")
+        self._script = script("entity", "ids", "rings", "distinct", "ingest")
+        self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
@@ -82,15 +83,24 @@ class FeatureStore:
         replaced, self._active = self._active, active
         await replaced.register.close(cancel=False)
 
-    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def ingest(
+        self,
+        events: Sequence[Event],
+        *,
+        backfill: Backfill | None = None,
+        unseen: bool = False,
+    ) -> list[EventResult]:
         """Apply up to 10,000 events; return one result each, in order.
 
         A bad event is REJECTED without affecting the others. If Redis becomes unavailable midway,
-        the remaining events are INCOMPLETE. Raises Unavailable only if no event was applied.
+        the remaining events are INCOMPLETE. An event beyond the horizon does not count, unless it
+        is part of a `backfill`, or `unseen`: the caller knows that none of the events was applied
+        more than a horizon ago. Raises Unavailable only if no event was applied, InvalidInput for
+        a back-fill whose positions do not fit.
         """
         active = self._active
         await active.ready(self._clock(), applies=True)
-        batch = self._batch(active, events)
+        batch = self._batch(active, events, backfill=backfill, unseen=unseen)
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -179,7 +189,14 @@ class FeatureStore:
                 estimate.store(count)
         return read.table()
 
-    def _batch(self, active: CompiledDefinitions, events: Sequence[Event]) -> IngestBatch:
+    def _batch(
+        self,
+        active: CompiledDefinitions,
+        events: Sequence[Event],
+        *,
+        backfill: Backfill | None = None,
+        unseen: bool = False,
+    ) -> IngestBatch:
         if len(events) > MAX_EVENTS:
             raise too_many("events", len(events), MAX_EVENTS)
         return IngestBatch(
@@ -188,6 +205,8 @@ class FeatureStore:
             events,
             now_ms=self._clock(),
             script_sha=self._script_sha,
+            backfill=backfill,
+            unseen=unseen,
         )
 
     def _check_read(
@@ -264,8 +283,10 @@ class FeatureStore:
             replies[i] = reply
 
 
-def _script(name: str) -> str:
-    return files("featsvc.accounts").joinpath(name).read_text("utf-8")
+def script(*names: str) -> str:
+    """Return the text of a script, which may have several files."""
+    folder = files("featsvc.accounts").joinpath("scripts")
+    return "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
 
 
 def _raise_errors(replies: Sequence[Reply]) -> None:

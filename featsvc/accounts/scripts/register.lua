@@ -3,8 +3,9 @@
 -- KEYS[1]  the register, a hash; layout in featsvc/accounts/register.py
 -- ARGV[1]  msgpack {now_ms, lease_end_ms, margin_ms, forget_ms, states, rings}: the caller's clock,
 --          the end of its lease, what an event may be ahead of that, and how long after its last
---          lease a ring is forgotten; state {canonical, digest}; ring {entity, state number, letter}
--- Returns {digest in use per state, complete-since ms per ring}.
+--          lease a ring is forgotten; state {canonical, digest}; ring {entity, state number, name}
+-- Returns {digest in use per state, complete-since ms per ring, fields of the rings that other
+-- definitions have of the caller's states}.
 
 local key = KEYS[1]
 local call = cmsgpack.unpack(ARGV[1])
@@ -41,10 +42,12 @@ local function digest_in_use(canonical, digest)
   return digest
 end
 
-local digests, complete_since, own = {}, {}, {}
+local digests, complete_since, others = {}, {}, {}
+local own, kept = {}, {}
 for i, state in ipairs(states) do digests[i] = digest_in_use(state[1], state[2]) end
 for i, ring in ipairs(rings) do
-  local field = ring[1] .. ':' .. digests[ring[2]] .. ring[3]
+  local state = ring[1] .. ':' .. digests[ring[2]]
+  local field = state .. ring[3]
   local since, held = ring_times(fields[field])
   if not since then
     since = first and 0 or (max(now, leased) + margin)
@@ -52,16 +55,20 @@ for i, ring in ipairs(rings) do
   elseif held + forget / 2 < lease_end then  -- seldom, to spare the append-only file
     changes[field] = ring_text(since, lease_end)
   end
-  own[field] = true
+  own[field], kept[state] = true, true
   complete_since[i] = since
 end
 
--- Rings of other definitions: the caller's events are missing in them until its lease ends.
+-- Rings of other definitions. The caller writes those of its own states too; its events are missing
+-- in all others until its lease ends.
 for field, text in pairs(fields) do
-  if string.find(field, ':', 1, true) and not own[field] then
+  local colon = string.find(field, ':', 1, true)
+  if colon and not own[field] then
     local since, held = ring_times(text)
     if not since or held + forget < now then
       redis.call('HDEL', key, field)
+    elseif kept[sub(field, 1, colon + DIGEST_CHARS)] then
+      others[#others + 1] = field
     elseif since < lease_end + margin then
       changes[field] = ring_text(lease_end + margin, held)
     end
@@ -77,4 +84,4 @@ for at = 1, #values, HSET_VALUES do
   redis.call('HSET', key, unpack(values, at, min(at + HSET_VALUES - 1, #values)))
 end
 redis.call('HSET', key, 'leased_until', string.format('%.0f', max(leased, lease_end)))
-return {digests, complete_since}
+return {digests, complete_since, others}
