@@ -136,7 +136,8 @@ class _Old:
 
     def deletions(self, now_ms: int) -> tuple[list[bytes], list[Command]]:
         """Return the commands that delete what was taken over, and their keys."""
-        keys, commands = [], []
+        keys: list[bytes] = []
+        commands: list[Command] = []
         names = [self.key + b":" + hyperloglog.suffix for hyperloglog in self.found]
         read = dict(zip(names, self.texts, strict=True))
         for name, text in read.items():

@@ -85,6 +85,7 @@ distinct list, sketches per ring, ids by the horizon.
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -128,6 +129,10 @@ RINGS = (
 )
 LIFETIME_RING = Ring("l", 0, 1)
 RING_OF = {ring.letter: ring for ring in (*RINGS, LIFETIME_RING)}
+DIGEST_CHARS = 8
+Rings = Mapping[str, Sequence[tuple[str, int]]]
+"""Digest of a state -> the letter of each ring that other definitions of the namespace have of it,
+and the longest window in ms that the ring serves (0: lifetime)."""
 SHORTEST_WINDOW_MS = 60_000
 LONGEST_WINDOW_MS = RINGS[-1].longest_window_ms
 
