@@ -90,7 +90,7 @@ TESTED_THROUGH = {
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_compiling.py": "kernels/machine_code",
-    "kernels/test_fold.py": "kernels/fold_codes",
+    "kernels/test_fold.py": "kernels/fold_codes kernels/fold_sums",
     "kernels/test_resample.py": "kernels/pictures",
     "kernels/test_search.py": "kernels/popcount",
     "matching/test_engines.py": "signals/bits",
