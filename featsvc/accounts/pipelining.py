@@ -202,10 +202,10 @@ class Pipeliner:
     def _late(self, trip: "_RoundTrip") -> Unavailable:
         """Return the failure of a round trip whose time is over."""
         if trip.is_sent:
-            failure = self._unavailable(f"no answer within {self._timeout_s * 1000:g} ms")
+            failure = self._unavailable(f"no answer within {self._timeout_s * 1000:.0f} ms")
             is_silent = trip.received_before == self._received.times
         else:
-            failure = self._unavailable(f"no connection within {self._connect_s * 1000:g} ms")
+            failure = self._unavailable(f"no connection within {self._connect_s * 1000:.0f} ms")
             is_silent = not self._is_connected()
         if is_silent:
             self._open_circuit(failure)

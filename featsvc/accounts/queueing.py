@@ -127,19 +127,16 @@ class CallQueue:
         """Take the next pipeline of the other calls; a call whose rest waits goes to the end."""
         pieces: list[Piece] = []
         work = 0
-        while self._large and work < PIPELINE_WORK:
+        while self._large:
             call = self._large[0]
             if call.future.done():
                 self._large.popleft()
                 continue
-            if call.work <= PIPELINE_WORK:
-                if pieces and work + call.work > PIPELINE_WORK:
-                    break
-                stop, taken = len(call.commands), call.work
-            else:
-                stop, taken = _cut(call.commands, call.sent, PIPELINE_WORK - work)
+            stop, more = _cut(call.commands, call.sent)
+            if pieces and work + more > PIPELINE_WORK:
+                break
             pieces.append(Piece(call, call.sent, stop))
-            work += taken
+            work += more
             call.sent, call.waits_since = stop, tick
             self._large.popleft()
             if stop < len(call.commands):
@@ -147,15 +144,15 @@ class CallQueue:
         return pieces
 
 
-def _cut(commands: Sequence[Command], start: int, most_work: int) -> tuple[int, int]:
-    """Return the end of a piece, which has at least one command, and its work.
+def _cut(commands: Sequence[Command], start: int) -> tuple[int, int]:
+    """Return the end of the next piece, which has at least one command, and its work.
 
     ASKING applies to the next command of its connection, so it is never the last one of a piece.
     """
     work = 0
     for stop in range(start, len(commands)):
         more = work_of(commands[stop])
-        if work + more > most_work and stop > start and commands[stop - 1] != ("ASKING",):
+        if work + more > PIPELINE_WORK and stop > start and commands[stop - 1] != ("ASKING",):
             return stop, work
         work += more
     return len(commands), work
