@@ -10,6 +10,7 @@ from featsvc.accounts.embedded import EmbeddedValkey
 from featsvc.accounts.events import (
     MAX_EVENTS,
     Attribute,
+    Backfill,
     EntityRef,
     Event,
     EventResult,
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_ENTITIES_READ",
     "MAX_EVENTS",
     "Attribute",
+    "Backfill",
     "Definitions",
     "Derived",
     "EmbeddedValkey",

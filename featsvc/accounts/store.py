@@ -14,6 +14,7 @@ from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
     MAX_EVENTS,
     MAX_SKEW_MS,
+    Backfill,
     EntityRef,
     Event,
     EventResult,
@@ -62,13 +63,17 @@ class FeatureStore:
         self._read_plans = ReadPlans(definitions)
         self._coalescer = ReadCoalescer(self._read)
 
-    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def ingest(
+        self, events: Sequence[Event], *, backfill: Backfill | None = None, unseen: bool = False
+    ) -> list[EventResult]:
         """Apply up to 10,000 events; return one result each, in order.
 
         A bad event is REJECTED without affecting the others. If Redis becomes unavailable midway,
         the remaining events are INCOMPLETE. Raises Unavailable only if no event was applied.
         """
         batch = self._batch(events)
+        if backfill is not None:
+            backfill.check(len(events))
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -123,6 +128,10 @@ class FeatureStore:
         )
         batch.merge_replies(chunk, calls, replies[: len(calls)])
         return batch.results[0], await self._finish(read, replies[len(calls) :])
+
+    def complete_since(self, feature: str) -> int | None:
+        """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
+        return None
 
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
