@@ -1,6 +1,5 @@
 """Events, entities and results as callers see them, and the checks of an event."""
 
-import itertools
 import math
 import time
 import unicodedata
@@ -8,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -63,33 +63,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Says that a batch is history: `positions[i]` is where event i stands in `source`.
+    """Where the events of a batch come from: a source, and one ascending position per event.
 
-    Events beyond the horizon count, and each position of a source counts once per entity.
+    An entity remembers the greatest position of a source that it has counted, and counts none up to
+    it again, whatever the age of the event.
     """
 
     source: str
     positions: Sequence[int]
-
-    def check(self, events: int) -> None:
-        """Raise InvalidInput, naming the field, unless it describes a batch of `events` events."""
-        check_id(self.source, "backfill.source", max_bytes=MAX_SOURCE_BYTES)
-        positions = self.positions
-        if len(positions) != events:
-            raise InvalidInput.at(
-                "backfill.positions", f"{len(positions)} given for {events} events; give one each"
-            )
-        for previous, position in itertools.pairwise(positions):
-            # An entity keeps only its greatest position: an equal one would be a duplicate.
-            if position <= previous:
-                raise InvalidInput.at(
-                    "backfill.positions", f"must ascend, but {position} follows {previous}"
-                )
-        if positions and not 0 <= positions[0] <= positions[-1] <= MAX_POSITION:
-            raise InvalidInput.at(
-                "backfill.positions",
-                f"must be 0 to 2^53, not {positions[0]} to {positions[-1]}",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +150,21 @@ def _wrong_time(time_ms: float, now_ms: int) -> InvalidInput:
             f"{MAX_SKEW_MS} are allowed; check the sender's clock",
         )
     return InvalidInput.at("time", f"{time_ms} ms is before 2000-01-01; give Unix milliseconds")
+
+
+def check_backfill(backfill: Backfill, events: int) -> None:
+    """Raise InvalidInput for positions that do not fit the events, or a bad source."""
+    check_id(backfill.source, "backfill.source", max_bytes=MAX_SOURCE_BYTES)
+    field = "backfill.positions"
+    positions = backfill.positions
+    if len(positions) != events:
+        raise InvalidInput(
+            f"{field}: {len(positions)} positions for {events} events; give one each", field=field
+        )
+    if any(a >= b for a, b in pairwise(positions)):
+        raise InvalidInput(f"{field}: must ascend", field=field)
+    if positions and not 0 <= positions[0] <= positions[-1] <= MAX_POSITION:
+        raise InvalidInput(f"{field}: must be 0 to 2^53", field=field)
 
 
 def _check_attribute(value: object, field: str) -> None:

@@ -17,6 +17,7 @@ from featsvc.accounts import (
     Feature,
     FeatureTable,
     Selection,
+    check_backfill,
 )
 from featsvc.errors import InvalidInput
 
@@ -72,7 +73,7 @@ def backfill(request: features_pb2.IngestEventsRequest) -> Backfill | None:
     if not request.HasField("backfill"):
         return None
     given = Backfill(request.backfill.source, request.backfill.positions)
-    given.check(len(request.events))
+    check_backfill(given, len(request.events))
     return given
 
 
