@@ -163,6 +163,10 @@ class FeatureStore:
         batch.merge_replies(chunk, calls, replies[: len(calls)])
         return batch.results[0], await self._finish(read, replies[len(calls) :])
 
+    def complete_since(self, feature: str) -> int | None:
+        """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
+        return None
+
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
         if entity.entity not in self.definitions.entities:
