@@ -134,7 +134,7 @@ def test_a_slow_reply_that_makes_progress_leaves_the_circuit_closed(
 
     async def main() -> None:
         path = tmp_path / "s"
-        async with relaying(valkey_socket, path, half) as relay, pipelining(path) as one:
+        async with relaying(valkey_socket, path, half), pipelining(path) as one:
             await one.execute([("PING",)])
             before = one._received.times
             call = asyncio.create_task(one.execute([GET]))
@@ -177,7 +177,7 @@ def test_replies_that_came_in_time_count(valkey_socket: Path, large: int, tmp_pa
 
     async def main() -> None:
         path = tmp_path / "s"
-        async with relaying(valkey_socket, path, first_reply) as relay, pipelining(path) as one:
+        async with relaying(valkey_socket, path, first_reply), pipelining(path) as one:
             await one.execute([("PING",)])
             before = one._received.times
             calls = [asyncio.create_task(one.execute([c])) for c in (("PING",), GET)]
