@@ -5,11 +5,12 @@ Failures must be 0. The rows beside bulk readers compare small reads with the sa
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,7 +36,7 @@ BULK_READERS = 4
 BULK = pick(1000, smoke=10)
 FIELDS = 100
 
-Read = Callable[[], Awaitable[object]]
+Read = Callable[[], Coroutine[None, None, object]]
 
 
 async def measure(name: str, read: Read, disturb: Callable[[], Awaitable[None]] | None) -> None:
@@ -111,12 +112,19 @@ async def delayed(socket: Path, path: Path) -> None:
 
 
 async def blocked(url: str) -> None:
-    async def block() -> None:
-        await asyncio.sleep(0.001)  # a read is in flight
-        time.sleep(0.3)
+    """Each tenth read finds the loop blocked as soon as it is sent."""
+    numbers = itertools.count()
+    async with small_read(url) as small:
 
-    async with small_read(url) as read:
-        await measure("the event loop is blocked for 300 ms", read, block)
+        async def read() -> None:
+            call = asyncio.create_task(small())
+            if next(numbers) % 10 == 0:
+                for _ in range(10):  # turns of the loop, in which the read is sent
+                    await asyncio.sleep(0)
+                time.sleep(0.3)
+            await call
+
+        await measure("the event loop is blocked for 300 ms", read, None)
 
 
 async def beside_bulk(url: str, socket: Path) -> None:
@@ -137,8 +145,8 @@ async def beside_bulk(url: str, socket: Path) -> None:
                 failed += 1
             await asyncio.sleep(0)
 
-    def read() -> Awaitable[object]:
-        return topology.execute([b"bulk"], [("HMGET", b"bulk", *fields[:10])])
+    async def read() -> None:
+        await topology.execute([b"bulk"], [("HMGET", b"bulk", *fields[:10])])
 
     await measure("10 fields alone", read, None)
     readers = [asyncio.create_task(bulk()) for _ in range(BULK_READERS)]
