@@ -6,7 +6,8 @@ from functools import partial
 from featsvc.accounts.coalescing import ReadCoalescer
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import EntityRef
-from featsvc.accounts.ingest_plan import IngestPlan
+from featsvc.accounts.ingest_plan import IngestPlan, by_state
+from featsvc.accounts.layout import StateKind
 from featsvc.accounts.read import ReadPlans
 from featsvc.accounts.register import Execute, Register
 from featsvc.accounts.table import FeatureTable, Selection
@@ -47,5 +48,8 @@ class CompiledDefinitions:
     def _compile(self) -> None:
         used = self.definitions.with_digests(self._names)
         self.ingest_plans = {e: IngestPlan(used, e, self._others.get(e, {})) for e in used.entities}
+        self.distinct_digests = sorted(
+            {s.digest for s in by_state(used) if s.kind is StateKind.DISTINCT}
+        )
         self.read_plans = ReadPlans(used)
         self.read_plans.set_complete_since(self._complete_since)

@@ -5,9 +5,11 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from typing import cast
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
+from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
 from featsvc.accounts.compiled import CompiledDefinitions
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
@@ -31,6 +33,8 @@ from featsvc.accounts.topology import connect
 from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
+SHARE_IDS_MS = 86_400_000
+"""How long services of the first layout are expected after one was noticed."""
 _RETRY_JITTER_S = 0.01
 
 
@@ -57,6 +61,7 @@ class FeatureStore:
         self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._shares_ids_until_ms = 0  # later once a service of the first layout was noticed
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
 
@@ -161,13 +166,26 @@ class FeatureStore:
         batch.merge_replies(chunk, calls, replies[: len(calls)])
         return batch.results[0], await self._finish(read, replies[len(calls) :])
 
+    def complete_since(self, feature: str) -> int | None:
+        """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
+        return self._active.register.complete_since.get(feature) or None
+
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
         if entity.entity not in self.definitions.entities:
             raise unknown_entity(entity, self.definitions.entities, "entity")
         check_id(entity.id, "entity.id")
         key = entity_key(self.definitions, entity.entity, entity.id)
-        return await self._execute_one(key, ("EVAL", self._erase_script, 1, key)) != 0
+        (reply,) = replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)])
+        _raise_errors(replies)
+        deleted, was_old, *digests = cast(list[int | bytes], reply)
+        if was_old:
+            # An old service has written last: it may have more than the hash.
+            found = map(bytes.decode, cast(list[bytes], digests))
+            known = sorted({*found, *self._active.distinct_digests})
+            names = outside_keys(key, known, self._clock())
+            _raise_errors(await self._execute(names, [("DEL", name) for name in names]))
+        return bool(deleted)
 
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
@@ -207,6 +225,7 @@ class FeatureStore:
             script_sha=self._script_sha,
             backfill=backfill,
             unseen=unseen,
+            shares_ids=self._clock() < self._shares_ids_until_ms,
         )
 
     def _check_read(
@@ -260,7 +279,28 @@ class FeatureStore:
             replies = await self._topology.execute(keys, commands, writes=writes)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self._resend_with_script(keys, commands, replies, writes)
+        asking = [i for i in range(writes) if is_asked_for(replies[i])]
+        if asking:
+            await self._adopt(asking, keys, commands, replies, writes)
         return replies
+
+    async def _adopt(
+        self,
+        asking: Sequence[int],
+        keys: Sequence[bytes],
+        commands: Sequence[Command],
+        replies: list[Reply],
+        writes: int,
+    ) -> None:
+        """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
+        now_ms = self._clock()
+        self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
+        for i in asking:
+            replies[i] = await adopt(
+                self._topology.execute, keys[i], commands[i], self._active.distinct_digests, now_ms
+            )
+        if len(commands) > writes:
+            replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
 
     async def _resend_with_script(
         self,

@@ -47,8 +47,10 @@ def defined(tmp_path: Path) -> Callable[..., Definitions]:
 @pytest.fixture
 def execute(server: redis.Redis) -> Execute:
     async def execute(key: bytes, command: Command) -> Reply:
-        assert command[2:4] == (1, key) == (1, b"fs:{t:definitions}")
-        reply: Reply = server.execute_command(*command)
+        name, script, keys, *rest = command
+        assert (name, keys, rest[0]) == ("EVAL", 1, key)
+        assert key == b"fs:{t:definitions}"
+        reply: Reply = server.eval(str(script), 1, *rest)
         return reply
 
     return execute
@@ -300,7 +302,10 @@ def test_a_longer_window_is_not_pruned_by_a_service_with_a_shorter_one(
 def test_definitions_are_replaced_in_a_running_store(
     defined: Defined, url: str, tmp_path: Path
 ) -> None:
-    old, new = defined(feature("n", "1h")), defined(feature("n", "1h"), feature("m", "24h"))
+    old, new = (
+        defined(feature("n", "1h")),
+        defined(feature("n", "1h"), feature("m", "24h", agg="max", more='value = "x"')),
+    )
     foreign = define(tmp_path, HEAD.replace('"t"', '"u"') + feature("n", "1h"))
 
     async def main() -> None:
@@ -313,8 +318,10 @@ def test_definitions_are_replaced_in_a_running_store(
             await store.replace_definitions(new)
             assert store.definitions is new
             assert await asyncio.gather(*reads) == [{"n_1h": 1}] * 5
-            await store.ingest([act(2)])
-            assert await values(store) == {"n_1h": 2, "m_24h": 1}
+            await store.ingest([act(2, x=2)])
+            assert await values(store) == {"n_1h": 2, "m_24h": 2}
+            assert store.complete_since("n_1h") is None
+            assert store.complete_since("m_24h") == NOW_MS + LEASE_MS + MAX_SKEW_MS
 
     asyncio.run(main())
 

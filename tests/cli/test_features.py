@@ -1,4 +1,4 @@
-"""`featsvc features validate` and `diff`; the commands that need a server are in tests/integration."""
+"""`featsvc features validate` and `diff`; commands with a server are in tests/integration."""
 
 import json
 from pathlib import Path
