@@ -370,7 +370,7 @@ def test_cluster_follows_slots_that_move(servers: Servers, cluster: list[int]) -
 
 def test_every_primary_is_asked_for_the_earlier_layout(cluster: list[int]) -> None:
     meta = struct.pack("<dd", 1.0, 2.0)
-    with redis.RedisCluster(port=cluster[0]) as connection:
+    with redis.RedisCluster("127.0.0.1", cluster[0]) as connection:
         for number in range(30):
             connection.hset(f"fs:{{ts:account:{number}}}:v1", "m", meta)
             connection.pfadd(f"fs:{{ts:account:{number}}}:v1:AAAAAAAAh1", b"x")
