@@ -139,7 +139,7 @@ def test_events_beyond_the_horizon_are_explained(capsys: pytest.CaptureFixture[s
     assert counts == {"BEYOND_HORIZON": 2, "DUPLICATE": 1, "TOO_LATE": 1, "APPLIED": 1}
     assert failure == "2 events were not applied; see the lines above"
     told = capsys.readouterr().err
-    assert "2 events are older than the horizon" in told
+    assert told.startswith("f:1: 2 events from here on are beyond the horizon")
     assert "--backfill" in told
 
 
