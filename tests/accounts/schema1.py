@@ -72,17 +72,20 @@ class State:
     value: str
     of_time: bool
     where: tuple[tuple[str, tuple[Any, ...]], ...]
+    version: int
     cap: int
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A windowed feature; `window_ms` 0 is `lifetime`."""
+    """A windowed feature; `window_ms` 0 is `lifetime`, `max_age_ms` 0 no maximum age."""
 
     name: str
     aggregation: str
     window_ms: int
+    max_age_ms: int
+    default: float
     state: State
 
     @property
@@ -116,11 +119,21 @@ def read_features(tree: Mapping[str, Any]) -> list[Feature]:
             value=value,
             of_time=of_time,
             where=where,
+            version=version,
             cap=table.get("cap", 128),
             digest=base64.urlsafe_b64encode(digest).decode(),
         )
         for window in table["windows"]:
-            features.append(Feature(f"{name}_{window}", aggregation, milliseconds(window), state))
+            features.append(
+                Feature(
+                    name=f"{name}_{window}",
+                    aggregation=aggregation,
+                    window_ms=milliseconds(window),
+                    max_age_ms=milliseconds(table.get("max_age", "lifetime")),
+                    default=table.get("default", math.nan),
+                    state=state,
+                )
+            )
     return features
 
 
