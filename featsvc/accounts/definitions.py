@@ -31,6 +31,7 @@ from featsvc.accounts.toml_table import Scalar, TomlTable
 DEFAULT_CAP = 128
 MAX_CAP = 1024
 DEFAULT_KEPT_IDS = 512
+DEFAULT_HORIZON_MS = 86_400_000
 
 _MAX_KEPT_IDS = 4096
 _MAX_VERSION = 2**31 - 1
@@ -186,7 +187,7 @@ class _Loader:
         self.version = top.integer("version", high=_MAX_VERSION, default=1)
         dedup = top.table("dedup", ("ring", "horizon"))
         kept_ids = dedup.integer("ring", high=_MAX_KEPT_IDS, default=DEFAULT_KEPT_IDS)
-        horizon_ms = dedup.duration("horizon")
+        horizon_ms = dedup.duration("horizon") or DEFAULT_HORIZON_MS
         self._read_entities(top.table("entities"))
         self._read_events(top.table("events"))
         for name, table in top.tables("features", _FEATURE_KEYS):

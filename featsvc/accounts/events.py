@@ -3,10 +3,11 @@
 import math
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -25,7 +26,11 @@ EARLIEST_TIME_MS = 946_684_800_000
 """2000-01-01: an earlier time is a wrong clock or a wrong unit (seconds for milliseconds)."""
 _MAX_TIME_DIGITS = 15
 
-Attribute = float | str | bool
+MAX_SOURCE_BYTES = 128
+MAX_POSITION = 2**53
+
+Attribute = int | float | str | bool
+"""An `int` is exact; a `float` that is whole and beyond 2^53 stands for several whole numbers."""
 
 
 class EventStatus(IntEnum):
@@ -52,6 +57,18 @@ class Event:
     time_ms: int
     entities: Mapping[str, str]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """Where the events of a batch come from: a source, and one ascending position per event.
+
+    An entity remembers the greatest position of a source that it has counted, and counts none up to
+    it again, whatever the age of the event.
+    """
+
+    source: str
+    positions: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +145,21 @@ def check_event(event: Event, *, now_ms: int) -> None:
         raise too_many("attributes", len(event.attributes), MAX_ATTRIBUTES)
     for name, value in event.attributes.items():
         _check_attribute(value, f"attributes.{shown(name)}")
+
+
+def check_backfill(backfill: Backfill, events: int) -> None:
+    """Raise InvalidInput for positions that do not fit the events, or a bad source."""
+    check_id(backfill.source, "backfill.source", max_bytes=MAX_SOURCE_BYTES)
+    field = "backfill.positions"
+    positions = backfill.positions
+    if len(positions) != events:
+        raise InvalidInput(
+            f"{field}: {len(positions)} positions for {events} events; give one each", field=field
+        )
+    if any(a >= b for a, b in pairwise(positions)):
+        raise InvalidInput(f"{field}: must ascend", field=field)
+    if positions and not 0 <= positions[0] <= positions[-1] <= MAX_POSITION:
+        raise InvalidInput(f"{field}: must be 0 to 2^53", field=field)
 
 
 def _check_attribute(value: object, field: str) -> None:

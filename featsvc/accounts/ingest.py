@@ -1,6 +1,5 @@
 """Batches of events: check them, group them by entity, pack script calls and merge the replies."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,14 @@ import msgspec
 from redis.exceptions import RedisError
 
 from featsvc.accounts.definitions import Definitions
-from featsvc.accounts.events import Event, EventResult, EventStatus, check_event
+from featsvc.accounts.events import (
+    Backfill,
+    Event,
+    EventResult,
+    EventStatus,
+    check_backfill,
+    check_event,
+)
 from featsvc.accounts.ingest_plan import IngestPlan, Update, entity_key
 from featsvc.accounts.layout import short_hash
 from featsvc.accounts.pipelining import Command, Reply
@@ -17,13 +23,17 @@ from featsvc.errors import InvalidInput
 EVENTS_PER_ROUND_TRIP = 500
 """Limits how long one round trip keeps Redis busy."""
 
-_FAILED = 4
-# Outcomes that ingest.lua returns. For an event of several entities the smallest number decides.
+# Outcomes of the script.
+_APPLIED, _DUPLICATE, _TOO_LATE, _BEYOND_HORIZON = 1, 2, 3, 4
+_FAILED = 5
+# For an event of several entities the smallest number decides.
 _RESULTS = {
-    1: EventResult(EventStatus.APPLIED),
-    2: EventResult(EventStatus.DUPLICATE),
-    3: EventResult(EventStatus.TOO_LATE),
+    _APPLIED: EventResult(EventStatus.APPLIED),
+    _DUPLICATE: EventResult(EventStatus.DUPLICATE),
+    _TOO_LATE: EventResult(EventStatus.TOO_LATE),
 }
+
+_NORMAL, _UNSEEN, _BACKFILL = 0, 1, 2
 
 Target = tuple[str, str]
 """Entity and id."""
@@ -33,6 +43,7 @@ Target = tuple[str, str]
 class IngestCall:
     """One script call: the key of an entity and the events of the batch that it applies."""
 
+    target: Target
     key: bytes
     command: Command
     events: list[int]
@@ -49,16 +60,27 @@ class IngestBatch:
         *,
         now_ms: int,
         script_sha: str,
+        backfill: Backfill | None = None,
+        unseen: bool = False,
     ) -> None:
-        """Check every event; a bad one becomes REJECTED without affecting the others."""
+        """Check every event; a bad one becomes REJECTED without affecting the others.
+
+        Raises InvalidInput for a back-fill whose positions do not fit the events.
+        """
+        if backfill:
+            check_backfill(backfill, len(events))
         self._definitions = definitions
         self._plans = plans
         self._events = events
         self._now_ms = now_ms
         self._script_sha = script_sha
+        self._mode = _BACKFILL if backfill else _UNSEEN if unseen else _NORMAL
+        self._positions = backfill.positions if backfill else ()
+        self._source = short_hash(backfill.source) if backfill else b""
         self.results: list[EventResult | None] = [None] * len(events)
         self._targets: list[list[Target]] = [[] for _ in events]
         self._updates: list[list[list[Update | None]]] = [[] for _ in events]
+        self._failed: set[Target] = set()
         for i, event in enumerate(events):
             try:
                 check_event(event, now_ms=now_ms)
@@ -66,7 +88,6 @@ class IngestBatch:
             except InvalidInput as exc:
                 self.results[i] = EventResult(EventStatus.REJECTED, str(exc))
                 self._targets[i] = []
-        self._per_target = Counter(target for targets in self._targets for target in targets)
 
     def _plan_event(self, i: int, event: Event) -> None:
         keys = self._definitions.events.get(event.type, ())
@@ -93,12 +114,20 @@ class IngestBatch:
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
     def calls(self, chunk: range) -> list[IngestCall]:
-        """Return one script call for each entity that the chunk's events are about."""
+        """Return one script call for each entity that the chunk's events are about.
+
+        An entity whose call has failed gets no later one: the position of a back-fill would pass
+        over the events that failed.
+        """
         by_target: dict[Target, list[tuple[int, int]]] = {}
         for i in chunk:
-            for position, target in enumerate(self._targets[i]):
-                by_target.setdefault(target, []).append((i, position))
-        return [self._call(target, events) for target, events in by_target.items()]
+            for number, target in enumerate(self._targets[i]):
+                by_target.setdefault(target, []).append((i, number))
+        return [
+            self._call(target, events)
+            for target, events in by_target.items()
+            if target not in self._failed
+        ]
 
     def _call(self, target: Target, events: list[tuple[int, int]]) -> IngestCall:
         entity, entity_id = target
@@ -108,53 +137,78 @@ class IngestBatch:
         packed: list[list[float]] = []
         ids: list[bytes] = []
         members: list[bytes] = []
-        for i, position in events:
+        for i, number in events:
             event = self._events[i]
             ids.append(short_hash(event.event_id))
             row: list[float] = [event.time_ms]
-            for number, value in enumerate(self._updates[i][position], first_state[event.type]):
+            for state, value in enumerate(self._updates[i][number], first_state[event.type]):
                 if isinstance(value, bytes):
                     members.append(value)
-                    row += (number, len(events) + len(members))
+                    row += (state, len(events) + len(members))
                 elif value is not None:
-                    row += (number, value)
+                    row += (state, value)
             packed.append(row)
         definitions = self._definitions
-        # Keeps the ids of the whole batch, so that a retry of the whole batch is recognised.
-        kept_ids = definitions.kept_ids + self._per_target[target]
+        positions = [self._positions[i] for i, _ in events] if self._positions else ()
         call = msgspec.msgpack.encode(
-            (self._now_ms, kept_ids, definitions.dedup_horizon_ms, packed)
+            (self._now_ms, definitions.dedup_horizon_ms, self._mode, packed, positions)
         )
         key = entity_key(definitions, entity, entity_id)
-        hashes = b"".join(ids + members)
+        hashes = b"".join((*ids, *members, self._source))
         command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
-        return IngestCall(key, command, [i for i, _ in events])
+        return IngestCall(target, key, command, [i for i, _ in events])
 
     def merge_replies(
         self, chunk: range, calls: Sequence[IngestCall], replies: Sequence[Reply]
     ) -> None:
         """Merge the replies to a chunk's calls into one result per event."""
-        outcomes: dict[int, list[int]] = {}
-        reason = ""
+        outcomes: dict[int, set[int]] = {i: set() for i in chunk}
+        reasons: dict[int, str] = {}
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, list):
-                numbers = [n if isinstance(n, int) else _FAILED for n in reply]
-            else:
-                numbers = [_FAILED] * len(call.events)
-                reason = str(reply) if isinstance(reply, RedisError) else "no answer"
-            for i, number in zip(call.events, numbers, strict=True):
-                outcomes.setdefault(i, []).append(number)
+                for i, number in zip(call.events, reply, strict=True):
+                    outcomes[i].add(number if isinstance(number, int) else _FAILED)
+                continue
+            self._failed.add(call.target)
+            for i in call.events:
+                outcomes[i].add(_FAILED)
+                reasons[i] = explain(reply, call.target[0])
         for i in chunk:
             if self.results[i] is None:
-                failed = _FAILED in outcomes[i]
+                failed = not self._failed.isdisjoint(self._targets[i])
                 self.results[i] = (
-                    _incomplete(f"Redis: {reason}") if failed else _RESULTS[min(outcomes[i])]
+                    _incomplete(reasons.get(i, "an event before it of the same entity failed"))
+                    if failed
+                    else _result(outcomes[i])
                 )
 
     def fail_rest(self, reason: str) -> None:
         """Set every result that is still missing to INCOMPLETE."""
         incomplete = _incomplete(reason)
         self.results = [result or incomplete for result in self.results]
+
+
+def explain(reply: Reply, entity: str) -> str:
+    """Return what an error of the ingest script means, without the entity's id."""
+    text = str(reply) if isinstance(reply, RedisError) else "no answer"
+    if "WRONGTYPE" in text or "DAMAGED" in text:
+        return (
+            f"Redis: the stored state of the {entity!r} was not written by featsvc ({text}); "
+            "delete the entity, and check that no other program uses the namespace"
+        )
+    return f"Redis: {text}"
+
+
+def _result(outcomes: set[int]) -> EventResult:
+    """Return the result of an event from the outcomes of its entities."""
+    if _BEYOND_HORIZON not in outcomes:
+        return _RESULTS[min(outcomes)]
+    others = " for an entity; it counted for the others" if _APPLIED in outcomes else ""
+    return EventResult(
+        EventStatus.BEYOND_HORIZON,
+        f"older than the newest event by more than the horizon{others}; send history as a "
+        "back-fill",
+    )
 
 
 def _incomplete(reason: str) -> EventResult:

@@ -4,16 +4,27 @@ Each entity is one hash. The braces make everything before them one cluster slot
 
     fs:{<namespace>:<entity>:<id>}:v1          "%", "{" and "}" in the id are percent-encoded
 
-Fields of the hash, all little-endian:
+Everything about an entity is in that one key, so that a slot that moves, an eviction and a deletion
+take all of it or nothing. Fields of the hash, all little-endian:
 
-    m             meta: f64 newest event ms, f64 reference ms (the rings are pruned against it)
-    e             ids of the last events: 8-byte BLAKE2b each, oldest first
+    m             meta: f64 newest event ms, f64 reference ms (the rings are pruned against it), and
+                  02 00 00 00. Services before 0.13 write 16 bytes: adopting.py takes over what
+                  they keep elsewhere.
+    n             f64 born ms (the clock at the first write), f64 forgotten ms (ids of events up to
+                  it may be gone), f64 adopted ms (the last write of an old service was before it),
+                  u32 shards, u32 ids, u32 the shard that was pruned last, u32 0
+    i<k>          shard k of the ids of the last events: 8-byte BLAKE2b, u32 stamp in seconds
+    b             back-fills: 8-byte BLAKE2b of a source, f64 its greatest position; at most 8
     <state><ring> one packed ring: records of non-empty buckets, oldest first
+    <state><RING> its companion: what the records of a sum or of moments cannot hold
     <state>u      one packed list of distinct members
+    <state><ring>#          u32 numbers of the buckets that have a sketch
+    <state><ring>#<bucket>  sketch of the members that were last seen in the bucket and have left
+                            the list
 
 `<state>` is 8 characters: the base64url of a 6-byte BLAKE2b of the state's meaning (event type,
 filter, kind, value, version). A changed definition therefore uses other fields, and an unchanged
-one keeps its values, lifetime ones included. `<ring>` is one letter:
+one keeps its values, lifetime ones included. `<ring>` is one letter, `<RING>` the capital:
 
     s  10 s x 37     windows up to 6 min      l  one bucket without end: `lifetime`
     m  5 min x 73    up to 6 h
@@ -30,29 +41,46 @@ A record is the bucket number (u32, milliseconds since 1970 divided by the width
     MIN MAX  f64 value                                12   of event times: age_of_first, age_of_last
     FIRST    f64 event ms, f64 value                  20   LAST the same
 
+A record of a companion has 20 bytes, the bucket and two numbers:
+
+    SUM      f64 low, f64 carry: sum = record's sum + low + carry * 2^1023
+    MOMENTS  f64 low: mean = record's mean + low; f64 root of the squared deviations, where these
+             are outside 1e-280 .. 1e290, else 0
+
+A bucket without one has zeros there. So whole numbers cost nothing, no sum overflows inside a
+bucket, and rounding errors do not add up.
+
 A distinct list begins with f64 evicted-at (the newest last-seen time of an evicted member) and
 holds 16 bytes a member: 8-byte BLAKE2b of the member, f64 last-seen ms, oldest first. It is exact
-for every window that begins after evicted-at. From the first eviction on, members also go into one
-HyperLogLog per bucket of each ring, stored under the keys `fs:{...}:v1:<state><ring><bucket>`. The
-hash field `<state><ring>` lists these buckets as COUNT records, so that an entity can be erased
-without its past definitions.
+for every window that begins after evicted-at. A member that the cap evicts moves to the sketch of
+the bucket in which it was last seen, in each ring. The count of a window is that of the union of
+its list and its sketches.
+
+A sketch is a HyperLogLog of 2,048 registers (standard error 1.04 / sqrt(2048) = 2.3 %) over
+MurmurHash64A, as PFADD has it: the register is the low 11 bits of the hash, the rank 1 + the zeros
+that the rest ends with. 1,536 bytes hold 6 bits a register, four in three bytes; a shorter sketch
+is a list of u16 register, u8 rank. (Redis' own HyperLogLogs would each be a key.)
+
+Event ids. An id is remembered with the counts, in one write. Its stamp is the time of the entity's
+newest event then; it is forgotten when that is a horizon ago. An event that is older than that
+against the newest one is refused, unless a back-fill knows its position. So an id counts once,
+whenever it comes again. The shards grow by linear hashing (Litwin 1980), one split at a time, to 48
+ids each, so that a busy account does not rewrite all its ids for each event.
 
 Semantics. For counts and sums `true(w) <= value <= true(w + g)`, where g is the width of a bucket
 and true(x) covers the events in (as_of - x, as_of]: a read adds up all buckets from that of
-`as_of - w` to that of `as_of`. (Events between `as_of` and the end of its bucket count as well,
-which matters only where `as_of` lies in the past.) A ring is pruned against the reference time:
-the time of the entity's newest event, never ahead of the clock, less a minute because clocks
-disagree. If `as_of` is so far back that the window begins before the oldest bucket kept, the status
-is NULL_VALUE; the value is never an undercount.
+`as_of - w` to that of `as_of`. (Where `as_of` lies in the past, events between it and the end of
+its bucket count as well.) A ring is pruned against the reference time: the time of the entity's
+newest event, never ahead of the clock, less a minute because clocks disagree. What can no longer be
+known of the past is NOT_RETAINED; the value is never an undercount.
 
 Worked example: uploads at 12:00:03 and 12:00:07 UTC on 2026-01-01 (1,767,268,803,000 ms) for the
 10 s ring: bucket 176,726,880 = 0x0A88A360, both in one record:
 
     60 a3 88 0a  02 00 00 00                           bucket 176726880, n = 2
 
-Measured with the shipped definitions and Valkey 8.1 (MEMORY USAGE of one account, events of seven
-types over 90 days, most of them recent): 20 events 1.3 kB, 200 events 4.6 kB, 20,000 events
-19.9 kB. Everything that grows has a limit: buckets per ring, members per distinct list, event ids.
+docs/features.md has the sizes. Everything that grows has a limit: buckets per ring, members per
+distinct list, sketches per ring, ids by the horizon.
 """
 
 import base64
@@ -66,7 +94,7 @@ LIFETIME_MS = 0
 
 
 class StateKind(IntEnum):
-    """What a state keeps per bucket. The numbers are shared with ingest.lua."""
+    """What a state keeps per bucket. The numbers are shared with scripts/."""
 
     COUNT = 0
     SUM = 1
@@ -99,6 +127,7 @@ RINGS = (
     Ring("d", 86_400_000, 91),
 )
 LIFETIME_RING = Ring("l", 0, 1)
+RING_OF = {ring.letter: ring for ring in (*RINGS, LIFETIME_RING)}
 SHORTEST_WINDOW_MS = 60_000
 LONGEST_WINDOW_MS = RINGS[-1].longest_window_ms
 

@@ -14,6 +14,7 @@ from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
     MAX_EVENTS,
     MAX_SKEW_MS,
+    Backfill,
     EntityRef,
     Event,
     EventResult,
@@ -53,22 +54,31 @@ class FeatureStore:
         """Connects on first use. Raises ConfigInvalid for a wrong URL."""
         self.definitions = definitions
         self._clock = clock
-        self._script = _script("ingest.lua")
-        self._erase_script = _script("erase.lua")
+        self._script = script("entity", "ids", "rings", "distinct", "ingest")
+        self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
-        self._ingest_plans = {e: IngestPlan(definitions, e) for e in definitions.entities}
+        self._ingest_plans = {e: IngestPlan(definitions, e, {}) for e in definitions.entities}
         self._read_plans = ReadPlans(definitions)
         self._coalescer = ReadCoalescer(self._read)
 
-    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def ingest(
+        self,
+        events: Sequence[Event],
+        *,
+        backfill: Backfill | None = None,
+        unseen: bool = False,
+    ) -> list[EventResult]:
         """Apply up to 10,000 events; return one result each, in order.
 
         A bad event is REJECTED without affecting the others. If Redis becomes unavailable midway,
-        the remaining events are INCOMPLETE. Raises Unavailable only if no event was applied.
+        the remaining events are INCOMPLETE. An event beyond the horizon does not count, unless it
+        is part of a `backfill`, or `unseen`: the caller knows that none of the events was applied
+        more than a horizon ago. Raises Unavailable only if no event was applied, InvalidInput for
+        a back-fill whose positions do not fit.
         """
-        batch = self._batch(events)
+        batch = self._batch(events, backfill=backfill, unseen=unseen)
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -153,7 +163,13 @@ class FeatureStore:
                 estimate.store(count)
         return read.table()
 
-    def _batch(self, events: Sequence[Event]) -> IngestBatch:
+    def _batch(
+        self,
+        events: Sequence[Event],
+        *,
+        backfill: Backfill | None = None,
+        unseen: bool = False,
+    ) -> IngestBatch:
         if len(events) > MAX_EVENTS:
             raise too_many("events", len(events), MAX_EVENTS)
         return IngestBatch(
@@ -162,6 +178,8 @@ class FeatureStore:
             events,
             now_ms=self._clock(),
             script_sha=self._script_sha,
+            backfill=backfill,
+            unseen=unseen,
         )
 
     def _check_read(
@@ -224,8 +242,10 @@ class FeatureStore:
             replies[i] = reply
 
 
-def _script(name: str) -> str:
-    return files("featsvc.accounts").joinpath(name).read_text("utf-8")
+def script(*names: str) -> str:
+    """Return the text of a script, which may have several files."""
+    folder = files("featsvc.accounts").joinpath("scripts")
+    return "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
 
 
 def _raise_errors(replies: Sequence[Reply]) -> None:
