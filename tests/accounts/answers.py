@@ -85,6 +85,10 @@ def answers(model: EntityModel, rules: Rules, feature: Feature, moment: Moment) 
             return [NOT_RETAINED]
     if feature.aggregation == "distinct":
         return _distinct(model, rules, feature, moment)
+    return _of_buckets(model, feature, moment)
+
+
+def _of_buckets(model: EntityModel, feature: Feature, moment: Moment) -> list[Range]:
     _, width_ms, _ = feature.ring
     if not width_ms:
         return _lifetime(model, feature, moment)

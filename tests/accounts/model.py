@@ -19,7 +19,7 @@ DEFAULT_HORIZON_MS = 86_400_000
 CLOCK_SLACK_MS = 60_000
 MOST_SOURCES = 8
 # For an event of several entities, the first of these that any of them has.
-OUTCOMES = ("APPLIED", "DUPLICATE", "TOO_LATE", "BEYOND_HORIZON")
+OUTCOMES = ("BEYOND_HORIZON", "APPLIED", "DUPLICATE", "TOO_LATE")
 
 Member = tuple[bool, float | str]
 Meaning = tuple[object, ...]
@@ -192,15 +192,21 @@ class EntityModel:
             self.newest_ms = max(self.newest_ms, event.time_ms)
             kept = frozenset(delivery.rules.kept)
             self.applied.append(Applied(event, kept, self.reference_ms))
-            counted_ms = max(self.newest_ms, delivery.now_ms if delivery.unseen else 0)
-            self.known_ids[event.event_id] = counted_ms
-            if delivery.source:
-                self.marks.pop(delivery.source, None)
-                self.marks[delivery.source] = delivery.position
-                for source in list(self.marks)[:-MOST_SOURCES]:
-                    del self.marks[source]
-        horizon_ms = delivery.rules.horizon_ms
-        self.forgotten_ms = max(self.forgotten_ms, self.newest_ms - horizon_ms)
+            self._remember(event, delivery)
+        passed_ms = self.newest_ms - delivery.rules.horizon_ms
+        self.forgotten_ms = max(self.forgotten_ms, passed_ms)
+        if delivery.source and self.applied:
+            position = max(delivery.position, self.marks.pop(delivery.source, -1))
+            self.marks[delivery.source] = position
+            for source in list(self.marks)[:-MOST_SOURCES]:
+                del self.marks[source]
+
+    def _remember(self, event: Event, delivery: Delivery) -> None:
+        """Keep an id; a back-fill knows events beyond the horizon by their positions."""
+        counted_ms = max(self.newest_ms, delivery.now_ms if delivery.unseen else 0)
+        if delivery.source and event.time_ms <= self.newest_ms - delivery.rules.horizon_ms:
+            counted_ms = 0
+        self.known_ids[event.event_id] = counted_ms
 
 
 def outcome_of(outcomes: Iterable[str]) -> str:

@@ -305,8 +305,8 @@ def fold(aggregation: str, records: Sequence[tuple[Any, ...]], after_ms: int, no
         return math.sqrt(m2 / n) if aggregation == "stddev" else mean
     if aggregation in ("first", "last"):
         return float(records[0 if aggregation == "first" else -1][1])
-    values = [value for (value,) in records]
+    values = [float(value) for (value,) in records]
     if aggregation.startswith("age_of_"):
         edge = min(values) if aggregation == "age_of_first" else max(values)
-        return float(max(now_ms - edge, 0) / 1000)
-    return float(min(values) if aggregation == "min" else max(values))
+        return max(now_ms - edge, 0) / 1000
+    return min(values) if aggregation == "min" else max(values)
