@@ -16,6 +16,7 @@ class Cutter:
         self._target = target
         self._left: int | None = None
         self.cuts = 0
+        self.connections: set[asyncio.Task[None]] = set()
 
     def arm(self, rng: Random) -> None:
         """Break a connection after this many more bytes of requests, or not at all."""
@@ -24,8 +25,11 @@ class Cutter:
     def disarm(self) -> None:
         self._left = None
 
-    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        self.connections.add(asyncio.create_task(self._relay(reader, writer)))
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._target)
         replies = asyncio.create_task(_pump(inner_reader, writer))
         with suppress(ConnectionError):
@@ -58,9 +62,10 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def cutting(target: Path, folder: Path) -> AsyncIterator[tuple[Cutter, str]]:
     """A relay to the socket `target`, and its URL."""
     cutter, path = Cutter(target), folder / "cut"
-    server = await asyncio.start_unix_server(cutter.relay, path)
+    server = await asyncio.start_unix_server(cutter.accept, path)
     try:
         yield cutter, f"unix://{path}"
     finally:
         server.close()
+        await asyncio.gather(*cutter.connections)
         path.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ EDGES_MS = (0, 10_000, MINUTE_MS, 5 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS, 90
 STEPS_MS = (1, 500, 9_999, MINUTE_MS, HOUR_MS, 6 * HOUR_MS, 25 * HOUR_MS, 8 * DAY_MS, 95 * DAY_MS)
 LARGE = (1e9 + 0.1, 1e9 + 0.3, 1e200, -1e200, 1e308, -1e308, 1.7e308, 1e-200, 0.1)
 BIG_IDS = tuple(2**60 + n for n in range(4))
+LEVELS: tuple[Attribute, ...] = (1, 1.0, 2, 3, "1", True)
 ACCOUNTS, ADDRESSES = ("a", "b"), ("i", "j")
 
 
@@ -139,12 +140,13 @@ def new_event(history: History, service: Service) -> Event:
     x = round(rng.uniform(-1e6, 1e6), 3)
     if history.large and rng.random() < 0.5:
         x = rng.choice(LARGE)
+    targets: tuple[Attribute, ...]
     targets = (f"t{rng.randrange(30)}", rng.randrange(6), float(rng.randrange(6)), *BIG_IDS)
     attributes: dict[str, Attribute] = {
         "x": x,
         "target": rng.choice(targets),
         "flag": rng.choice((True, False, 1)),
-        "level": rng.choice((1, 1.0, 2, 3, "1", True)),
+        "level": rng.choice(LEVELS),
     }
     return Event(f"e{number}", "act", time_ms, entities, attributes)
 

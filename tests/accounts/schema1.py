@@ -258,7 +258,7 @@ class OldService:
         (evicted_ms,) = struct.unpack_from("<d", text)
         seen_ms = [at for _, at in struct.iter_unpack("<8sd", text[8:])]
         assert seen_ms == sorted(seen_ms)
-        count = sum(at > after_ms for at in seen_ms)
+        count = float(sum(at > after_ms for at in seen_ms))
         if not evicted_ms > max(after_ms, 0):
             return count
         letter, width_ms, _ = feature.ring
@@ -266,7 +266,8 @@ class OldService:
         if width_ms:
             buckets = range(after_ms // width_ms, self.now_ms // width_ms + 1)
         stem = key + f":{feature.state.digest}{letter}".encode()
-        return max(count, self._server.pfcount(*(stem + b"%d" % bucket for bucket in buckets)))
+        estimate = self._server.pfcount(*(stem + b"%d" % bucket for bucket in buckets))
+        return max(count, float(estimate))
 
 
 def update(state: State, event: Event) -> float | bytes | None:
@@ -287,7 +288,9 @@ def update(state: State, event: Event) -> float | bytes | None:
     return short_hash(f"b{value}" if isinstance(value, bool) else f"n{float(value)!r}")
 
 
-def fold(aggregation: str, records: Sequence[tuple[Any, ...]], after_ms: int, now_ms: int) -> float:
+def fold(
+    aggregation: str, records: Sequence[tuple[float, ...]], after_ms: int, now_ms: int
+) -> float:
     """A value from the records of a window's buckets, without their numbers, oldest first."""
     if aggregation in ("count", "sum"):
         return float(sum(value for (value,) in records))
@@ -304,8 +307,8 @@ def fold(aggregation: str, records: Sequence[tuple[Any, ...]], after_ms: int, no
             mean += delta * k / n
         return math.sqrt(m2 / n) if aggregation == "stddev" else mean
     if aggregation in ("first", "last"):
-        return float(records[0 if aggregation == "first" else -1][1])
-    values = [float(value) for (value,) in records]
+        return records[0 if aggregation == "first" else -1][1]
+    values = [value for (value,) in records]
     if aggregation.startswith("age_of_"):
         edge = min(values) if aggregation == "age_of_first" else max(values)
         return max(now_ms - edge, 0) / 1000
