@@ -10,7 +10,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
+from typing import TypeVar
 
 from featsvc.accounts import (
     EntityRef,
@@ -41,6 +43,7 @@ STEPS_MS = (1, 500, 9_999, MINUTE_MS, HOUR_MS, 6 * HOUR_MS, 25 * HOUR_MS, 8 * DA
 LARGE = (1e9 + 0.1, 1e9 + 0.3, 1e200, -1e200, 1e308, -1e308, 1.7e308, 1e-200, 0.1)
 BIG_IDS = tuple(2**60 + n for n in range(4))
 LEVELS: tuple[Attribute, ...] = (1, 1.0, 2, 3, "1", True)
+T = TypeVar("T")
 ACCOUNTS, ADDRESSES = ("a", "b"), ("i", "j")
 
 
@@ -88,12 +91,14 @@ class Service:
 class History:
     """One namespace: its services, the model, and what was found.
 
-    `cutter` breaks connections while events are sent. `large` draws extreme numbers too.
+    `cutter` breaks connections while events are sent. `lossy`: so does something else; the store
+    may have to send events twice, and to be asked again. `large` draws extreme numbers too.
     """
 
     rng: Random
     services: list[Service] = field(default_factory=list)
     cutter: Cutter | None = None
+    lossy: bool = False
     large: bool = False
     now_ms: int = START_MS
     model: Model = field(default_factory=Model)
@@ -165,12 +170,17 @@ async def send(
     if history.cutter:
         history.cutter.arm(history.rng)
     now_ms = history.service_time_ms(service)
-    results, tries = await until_complete(
-        lambda: service.store.ingest(events, backfill=backfill, unseen=unseen)
-    )
+
+    async def ingest() -> list[EventResult]:
+        results = await service.store.ingest(events, backfill=backfill, unseen=unseen)
+        if any(result.status is EventStatus.INCOMPLETE for result in results):
+            raise Unavailable("incomplete")
+        return results
+
+    results, tries = await available(history, ingest)
     if history.cutter:
         history.cutter.disarm()
-    repeated = tries > 1 or history.cutter is not None
+    repeated = tries > 1 or history.lossy or history.cutter is not None
     for place, (event, result) in enumerate(zip(events, results, strict=True)):
         status = result.status.name
         history.counts[status] += 1
@@ -180,20 +190,18 @@ async def send(
         history.wrong += delivered(history.model, [event], delivery, [status], repeated=repeated)
 
 
-async def until_complete(
-    call: Callable[[], Awaitable[list[EventResult]]],
-) -> tuple[list[EventResult], int]:
-    """Repeat a batch while the store is unavailable; return the results and the tries."""
-    tries = 0
+async def available(history: History, call: Callable[[], Awaitable[T]]) -> tuple[T, int]:
+    """Repeat a call while the store is unavailable; return its result, and the number of tries."""
+    tries = 1
     while True:
-        tries += 1
         try:
-            results = await call()
+            return await call(), tries
         except Unavailable:
+            if not history.lossy and not history.cutter:
+                raise
+            history.counts["unavailable"] += 1
+            tries += 1
             await asyncio.sleep(0.01)
-            continue
-        if all(result.status is not EventStatus.INCOMPLETE for result in results):
-            return results, tries
 
 
 async def send_new(history: History, service: Service) -> None:
@@ -273,9 +281,8 @@ async def look(history: History, service: Service) -> None:
         jitter = rng.choice((-1, 0, 1, rng.randrange(-12_000, 12_000)))
         as_of_ms = history.service_time_ms(service) - max(age_ms + jitter, -HOUR_MS)
     refs = references(history)
-    await compare(
-        history, service, refs, await service.store.get(refs, as_of_ms=as_of_ms), as_of_ms
-    )
+    table, _ = await available(history, lambda: service.store.get(refs, as_of_ms=as_of_ms))
+    await compare(history, service, refs, table, as_of_ms)
 
 
 def references(history: History) -> list[EntityRef]:
@@ -322,10 +329,12 @@ async def record(history: History, service: Service) -> None:
     history.sent.append(event)
     now_ms = history.service_time_ms(service)
     refs = references(history)
-    result, table = await service.store.record_and_get(event, refs)
+    call = available(history, lambda: service.store.record_and_get(event, refs))
+    (result, table), tries = await call
     assert result is not None
     delivery = Delivery(service.rules, now_ms)
-    history.wrong += delivered(history.model, [event], delivery, [result.status.name])
+    statuses, repeated = [result.status.name], history.lossy or tries > 1
+    history.wrong += delivered(history.model, [event], delivery, statuses, repeated=repeated)
     await compare(history, service, refs, table, None)
 
 
@@ -333,8 +342,10 @@ async def delete(history: History, service: Service) -> None:
     rng = history.rng
     target = rng.choice((("account", rng.choice(ACCOUNTS)), ("ip", rng.choice(ADDRESSES))))
     unsure = target in history.model.unsure
-    was_known = await service.store.delete(EntityRef(*target))
-    if was_known != history.model.delete(target) and not unsure:
+    ref = EntityRef(*target)
+    was_known, tries = await available(history, lambda: service.store.delete(ref))
+    repeated = history.lossy or tries > 1
+    if was_known != history.model.delete(target) and not unsure and not repeated:
         history.wrong.append(f"{target}: delete returned {was_known}")
     history.counts["delete"] += 1
 
@@ -362,6 +373,7 @@ async def play(history: History, steps: int) -> None:
         await step(history, history.rng.choice(history.services))
         if history.wrong:
             return
+    refs = references(history)
     for service in history.services:
-        refs = references(history)
-        await compare(history, service, refs, await service.store.get(refs), None)
+        table, _ = await available(history, partial(service.store.get, refs))
+        await compare(history, service, refs, table, None)

@@ -209,6 +209,14 @@ class EntityModel:
         self.known_ids[event.event_id] = counted_ms
 
 
+def may_be(outcome: str, status: str, repeated: bool) -> bool:
+    """Whether the outcome of an event may have this status."""
+    if not repeated:
+        return status == outcome
+    counted = outcome == "APPLIED" or (outcome == "DUPLICATE" and status != "APPLIED")
+    return status == outcome or counted
+
+
 def outcome_of(outcomes: Iterable[str]) -> str:
     """The status of an event of several entities."""
     return min(outcomes, key=OUTCOMES.index)
@@ -240,11 +248,7 @@ class Model:
             frozenset(OUTCOMES) if target in self.unsure else model.outcomes(event, delivery)
             for target, model in zip(targets, models, strict=True)
         ]
-        possible = [
-            case
-            for case in product(*sets)
-            if outcome_of(case) == status or (repeated and outcome_of(case) == "APPLIED")
-        ]
+        possible = [case for case in product(*sets) if may_be(outcome_of(case), status, repeated)]
         if not possible:
             cases = sorted({outcome_of(case) for case in product(*sets)})
             return f"{event.event_id} at {event.time_ms} of {targets} is {status}, not {cases}"
