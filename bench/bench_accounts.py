@@ -344,7 +344,7 @@ def bench_fold_kernel(compare: Compare) -> None:
             row[codes.WINDOW_MS] = window
     values, statuses = np.empty((56, ENTITIES)), np.empty((56, ENTITIES), np.uint8)
     freshness = np.empty(ENTITIES, np.int64)
-    arguments = plan, np.zeros(56), NOW_MS, values, statuses, freshness
+    arguments = plan, np.zeros(56), NOW_MS, False, -1, values, statuses, freshness
     title = f"fold one of {ENTITIES:,} entities, 56 features"
     compare(title, lambda: fold(words, lengths, *arguments), operations=ENTITIES)
     assert (statuses == codes.PRESENT).all()

@@ -54,6 +54,7 @@ BEHAVIOURS = {
 # Modules without a test file of their own name: which tests go through them.
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
+    "accounts/test_pipelining.py": "accounts/connections",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
@@ -90,7 +91,7 @@ TESTED_THROUGH = {
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_compiling.py": "kernels/machine_code",
-    "kernels/test_fold.py": "kernels/fold_codes",
+    "kernels/test_fold.py": "kernels/fold_codes kernels/fold_sums",
     "kernels/test_resample.py": "kernels/pictures",
     "kernels/test_search.py": "kernels/popcount",
     "matching/test_engines.py": "signals/bits",

@@ -4,9 +4,13 @@
 
 Each entry holds one event, in the format of `featsvc features ingest`. The members of a consumer
 group share the stream. An entry is acknowledged after it was applied, so nothing is lost when a
-consumer dies: the entry is delivered again, and its event id makes it count once. An entry that
-cannot be parsed or is rejected, and one that was delivered `max_tries` times without being applied,
-moves to the dead letters in `<stream>:dead` with the reason.
+consumer dies: the entry is delivered again, and its event id makes it count once.
+
+A group may lag behind the horizon of event ids: an entry that is delivered for the first time
+counts whatever its age, and its id is remembered for a horizon from then on. Only of an entry that
+comes back after more than a horizon, and whose event is older than that too, nobody knows whether
+it counted. Such an entry, one that cannot be parsed or is rejected, and one that was delivered
+`max_tries` times without being applied move to the dead letters in `<stream>:dead` with the reason.
 """
 
 import asyncio
@@ -66,8 +70,11 @@ class StreamConsumer:
         try:
             while True:
                 try:
-                    if entries := await self._claim_stale() or await self._read_new():
-                        await self._apply(entries)
+                    claimed, returned_late = await self._claim_stale()
+                    if returned_late:
+                        await self._apply(returned_late, unseen=False)
+                    if entries := claimed or await self._read_new():
+                        await self._apply(entries, unseen=True)
                 except (FeatsvcError, RedisError, OSError) as exc:
                     _log.warning("stream %s: %s", self._stream, exc)
                     await asyncio.sleep(_PAUSE_S)
@@ -86,10 +93,11 @@ class StreamConsumer:
             return []
         return [_entry(entry) for _, entries in read for entry in entries]
 
-    async def _claim_stale(self) -> list[Entry]:
+    async def _claim_stale(self) -> tuple[list[Entry], list[Entry]]:
         """Claim entries that a member read and did not acknowledge in time.
 
-        Those delivered too often become dead letters.
+        Those delivered too often become dead letters. Returned apart are those last delivered more
+        than a horizon ago, which may have counted without leaving an id.
         """
         try:
             pending: Any = await self._client.xpending_range(
@@ -98,24 +106,26 @@ class StreamConsumer:
         except ResponseError as exc:
             if not str(exc).startswith("NOGROUP"):
                 raise
-            return []  # _read_new creates the group
+            return [], []  # _read_new creates the group
         if not pending:
-            return []
+            return [], []
         deliveries = {entry["message_id"]: entry["times_delivered"] for entry in pending}
         claimed: Any = await self._client.xclaim(
             self._stream, self._group, self._name, self._retry_after_ms, list(deliveries)
         )
-        entries = []
+        horizon_ms = self._store.definitions.dedup_horizon_ms
+        late = {e["message_id"] for e in pending if e["time_since_delivered"] >= horizon_ms}
+        entries: tuple[list[Entry], list[Entry]] = ([], [])
         for id_, text in map(_entry, claimed):
             if deliveries[id_] >= self._max_tries:
                 await self._move_to_dead_letters(
                     id_, text, f"not applied after {self._max_tries} deliveries"
                 )
             else:
-                entries.append((id_, text))
+                entries[id_ in late].append((id_, text))
         return entries
 
-    async def _apply(self, entries: Sequence[Entry]) -> None:
+    async def _apply(self, entries: Sequence[Entry], *, unseen: bool) -> None:
         events: list[Event] = []
         parsed: list[Entry] = []
         for id_, text in entries:
@@ -126,19 +136,25 @@ class StreamConsumer:
             else:
                 parsed.append((id_, text))
         done = []
-        for (id_, text), result in zip(parsed, await self._ingest(events), strict=True):
-            if result.status is EventStatus.REJECTED:
+        for (id_, text), result in zip(
+            parsed, await self._ingest(events, unseen=unseen), strict=True
+        ):
+            if result.status in (EventStatus.REJECTED, EventStatus.BEYOND_HORIZON):
                 await self._move_to_dead_letters(id_, text, result.reason)
             elif result.status is not EventStatus.INCOMPLETE:
                 done.append(id_)
         if done:
             await self._client.xack(self._stream, self._group, *done)
 
-    async def _ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def _ingest(self, events: Sequence[Event], *, unseen: bool) -> list[EventResult]:
         """Apply events; while the feature store is unavailable, retry without a limit."""
+        loop = asyncio.get_running_loop()
+        certain_until = loop.time() + self._store.definitions.dedup_horizon_ms / 1000
         while True:
             try:
-                return await self._store.ingest(events)
+                # An attempt that got no answer may have been applied.
+                unseen = unseen and loop.time() < certain_until
+                return await self._store.ingest(events, unseen=unseen)
             except Unavailable as exc:
                 _log.warning("stream %s: waiting for the feature store: %s", self._stream, exc)
                 await asyncio.sleep(_PAUSE_S)

@@ -1,6 +1,6 @@
 """Reads: resolve a selection into commands, and fold the replies into a table."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -29,6 +29,10 @@ class ReadPlans:
         self._definitions = definitions
         self._names: dict[tuple[Selection, tuple[str, ...]], tuple[str, ...]] = {}
         self._plans: dict[tuple[tuple[str, ...], str], ReadPlan] = {}
+
+    def set_complete_since(self, complete_since: Mapping[str, int]) -> None:
+        """Set the Unix ms since when each windowed feature is complete; 0 is for ever."""
+        self._complete_since = complete_since
 
     def names(self, selection: Selection, kinds: tuple[str, ...]) -> tuple[str, ...]:
         """Return the features of a selection; an empty one selects all of the `kinds` of entity.

@@ -5,10 +5,12 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from typing import cast
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from featsvc.accounts.coalescing import ReadCoalescer
+from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
+from featsvc.accounts.compiled import CompiledDefinitions
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
@@ -23,12 +25,12 @@ from featsvc.accounts.events import (
     too_many,
 )
 from featsvc.accounts.ingest import IngestBatch
-from featsvc.accounts.ingest_plan import IngestPlan, entity_key
+from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
-from featsvc.accounts.read import FeatureRead, ReadPlans, check_entities, unknown_entity
+from featsvc.accounts.read import FeatureRead, check_entities, unknown_entity
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
-from featsvc.errors import DataCorrupt, InvalidInput, Unavailable
+from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
 _RETRY_JITTER_S = 0.01
@@ -52,16 +54,36 @@ class FeatureStore:
         clock: Callable[[], int] = clock_ms,
     ) -> None:
         """Connects on first use. Raises ConfigInvalid for a wrong URL."""
-        self.definitions = definitions
         self._clock = clock
         self._script = script("entity", "ids", "rings", "distinct", "ingest")
         self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
-        self._ingest_plans = {e: IngestPlan(definitions, e, {}) for e in definitions.entities}
-        self._read_plans = ReadPlans(definitions)
-        self._coalescer = ReadCoalescer(self._read)
+        self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions in use, as their file has them."""
+        return self._active.definitions
+
+    async def replace_definitions(self, definitions: Definitions) -> None:
+        """Register other definitions of the same namespace, then use them.
+
+        Calls in flight finish with the old ones. Raises ConfigInvalid for another namespace and
+        Unavailable if they cannot be registered; the old ones stay in use then.
+        """
+        used = self.definitions.namespace
+        if definitions.namespace != used:
+            raise ConfigInvalid(
+                f"{definitions.source}: namespace: is {definitions.namespace!r}, but the store "
+                f"uses {used!r}; another namespace needs a new store",
+                field="namespace",
+            )
+        active = CompiledDefinitions(definitions, self._execute_one, self._read)
+        await active.ready(self._clock(), applies=True)
+        replaced, self._active = self._active, active
+        await replaced.register.close(cancel=False)
 
     async def ingest(
         self,
@@ -78,7 +100,9 @@ class FeatureStore:
         more than a horizon ago. Raises Unavailable only if no event was applied, InvalidInput for
         a back-fill whose positions do not fit.
         """
-        batch = self._batch(events, backfill=backfill, unseen=unseen)
+        active = self._active
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, events, backfill=backfill, unseen=unseen)
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -102,13 +126,16 @@ class FeatureStore:
         as_of_ms: int | None = None,
     ) -> FeatureTable:
         """Read features of 1 to 1,000 entities; windows end at `as_of_ms`, None means now."""
-        self._check_read(entities, selection, as_of_ms)
-        return await self._coalescer.get(entities, selection, as_of_ms)
+        active = self._active
+        self._check_read(active, entities, selection, as_of_ms)
+        await active.ready(self._clock())
+        return await active.coalescer.get(entities, selection, as_of_ms)
 
     def degraded(self, entities: Sequence[EntityRef], selection: Selection = ALL) -> FeatureTable:
         """Return the table of `get` with every value DEGRADED, for use while `get` fails."""
-        self._check_read(entities, selection, None)
-        names = self._read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        names = active.read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
         return degraded_table(names, len(entities), self._clock())
 
     async def record_and_get(
@@ -117,13 +144,15 @@ class FeatureStore:
         """Apply an event and then read, in one round trip; the features include the event."""
         if event is None:
             return None, await self.get(entities, selection)
-        self._check_read(entities, selection, None)
-        batch = self._batch([event])
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, [event])
         now_ms = self._clock()
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
-        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
         chunk = range(1)
         calls = batch.calls(chunk)
         replies = await self._execute(
@@ -134,15 +163,26 @@ class FeatureStore:
         batch.merge_replies(chunk, calls, replies[: len(calls)])
         return batch.results[0], await self._finish(read, replies[len(calls) :])
 
+    def complete_since(self, feature: str) -> int | None:
+        """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
+        return None
+
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
         if entity.entity not in self.definitions.entities:
             raise unknown_entity(entity, self.definitions.entities, "entity")
         check_id(entity.id, "entity.id")
         key = entity_key(self.definitions, entity.entity, entity.id)
-        replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)], writes=1)
+        (reply,) = replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)])
         _raise_errors(replies)
-        return replies[0] != 0
+        deleted, was_old, *digests = cast(list[int | bytes], reply)
+        if was_old:
+            # An old service has written last: it may have more than the hash.
+            found = map(bytes.decode, cast(list[bytes], digests))
+            known = sorted({*found, *self._active.distinct_digests})
+            names = outside_keys(key, known, self._clock())
+            _raise_errors(await self._execute(names, [("DEL", name) for name in names]))
+        return bool(deleted)
 
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
@@ -150,6 +190,7 @@ class FeatureStore:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._active.register.close()
         await self._topology.close()
 
     async def _finish(self, read: FeatureRead, replies: Sequence[Reply]) -> FeatureTable:
@@ -165,6 +206,7 @@ class FeatureStore:
 
     def _batch(
         self,
+        active: CompiledDefinitions,
         events: Sequence[Event],
         *,
         backfill: Backfill | None = None,
@@ -173,8 +215,8 @@ class FeatureStore:
         if len(events) > MAX_EVENTS:
             raise too_many("events", len(events), MAX_EVENTS)
         return IngestBatch(
-            self.definitions,
-            self._ingest_plans,
+            active.definitions,
+            active.ingest_plans,
             events,
             now_ms=self._clock(),
             script_sha=self._script_sha,
@@ -183,11 +225,15 @@ class FeatureStore:
         )
 
     def _check_read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> None:
         """Raise InvalidInput for a read that is not possible."""
-        check_entities(entities, self.definitions.entities)
-        self._read_plans.names(selection, ())
+        check_entities(entities, active.definitions.entities)
+        active.read_plans.names(selection, ())
         if as_of_ms is None:
             return
         if not EARLIEST_TIME_MS <= as_of_ms <= self._clock() + MAX_AS_OF_AHEAD_MS:
@@ -198,13 +244,23 @@ class FeatureStore:
             )
 
     async def _read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> FeatureTable:
         """Perform one valid read."""
         if as_of_ms is None:
             as_of_ms = self._clock()
-        read = FeatureRead(self._read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
         return await self._finish(read, await self._execute(read.keys, read.commands))
+
+    async def _execute_one(self, key: bytes, command: Command) -> Reply:
+        """Execute one write. Raises DataCorrupt or Unavailable, also for an error reply."""
+        replies = await self._execute([key], [command], writes=1)
+        _raise_errors(replies)
+        return replies[0]
 
     async def _execute(
         self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
@@ -219,7 +275,27 @@ class FeatureStore:
             replies = await self._topology.execute(keys, commands, writes=writes)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self._resend_with_script(keys, commands, replies, writes)
+        asking = [i for i in range(writes) if is_asked_for(replies[i])]
+        if asking:
+            await self._adopt(asking, keys, commands, replies, writes)
         return replies
+
+    async def _adopt(
+        self,
+        asking: Sequence[int],
+        keys: Sequence[bytes],
+        commands: Sequence[Command],
+        replies: list[Reply],
+        writes: int,
+    ) -> None:
+        """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
+        now_ms = self._clock()
+        for i in asking:
+            replies[i] = await adopt(
+                self._topology.execute, keys[i], commands[i], self._active.distinct_digests, now_ms
+            )
+        if len(commands) > writes:
+            replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
 
     async def _resend_with_script(
         self,

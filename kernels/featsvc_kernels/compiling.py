@@ -45,6 +45,7 @@ SECONDS: Mapping[str, float] = {
     "samples": 1.6,
     "search": 4.9,
     "segments": 2.2,
+    "sketch": 2.0,
     "tilting": 1.0,
     "tlsh": 2.9,
     "vp8l": 7.2,

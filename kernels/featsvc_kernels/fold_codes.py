@@ -12,6 +12,8 @@ DEGRADED = 6
 NOT_RETAINED = 7
 WARMING = 8
 DAMAGED = 9
+SATURATED_WARMING = 10
+"""Only between `fold` and its caller: SATURATED until it is estimated, then WARMING."""
 
 # Aggregations.
 COUNT = 0
@@ -39,7 +41,11 @@ BUCKETS = 3
 WINDOW_MS = 4
 MAX_AGE_MS = 5
 """0 for no limit."""
-PLAN_COLUMNS = 6
+COMPANION = 6
+"""Number of the part that holds the companion ring of a SUM or of MOMENTS; 0 for none."""
+COMPLETE_SINCE_MS = 7
+"""From when on the ring has every event, 0 for ever."""
+PLAN_COLUMNS = 8
 
 MAX_STACK = 32
 """Most values that a postfix program may have on its stack."""

@@ -2,7 +2,10 @@
 
 import math
 import operator
+import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +14,8 @@ from featsvc_kernels import fold_codes as codes
 from featsvc_kernels.fold_codes import Op
 
 Result = tuple[float, int]
-NOTHING: Result = (float("nan"), codes.NULL_VALUE)
+NOTHING: Result = (math.nan, codes.NULL_VALUE)
+LATER: Result = (math.nan, codes.NOT_RETAINED)
 
 _RECORDS = {
     codes.COUNT: [("bucket", "<u4"), ("n", "<u4")],
@@ -21,69 +25,165 @@ _RECORDS = {
 }
 _RECORDS[codes.STDDEV] = _RECORDS[codes.MEAN]
 _RECORDS[codes.LAST] = _RECORDS[codes.FIRST]
-for _code in (codes.MIN, codes.MAX, codes.AGE_OF_FIRST, codes.AGE_OF_LAST):
-    _RECORDS[_code] = _RECORDS[codes.SUM]
+_RECORDS[codes.MIN] = _RECORDS[codes.MAX] = _RECORDS[codes.SUM]
+_RECORDS[codes.AGE_OF_FIRST] = _RECORDS[codes.AGE_OF_LAST] = [("bucket", "<u4"), ("time", "<f8")]
+_RECORDS[codes.DISTINCT] = [("member", "<u8"), ("seen", "<f8")]
+_COMPANION = [("bucket", "<u4"), ("low", "<f8"), ("second", "<f8")]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an entity has stored, as far as one feature reads it."""
+
+    meta: bytes
+    part: bytes
+    companion: bytes = b""
+    born: bytes = b""
 
 
 def fold_one(
-    meta: bytes, part: bytes, plan: NDArray[np.int64], default: float, as_of_ms: int
+    stored: Stored, plan: NDArray[np.int64], default: float, as_of_ms: int, is_live: bool
 ) -> Result:
     """Return a feature of an entity; `plan` is a row of the plan of `fold`."""
-    if not meta:
+    if not stored.meta:
         return default, codes.NOT_FOUND
-    newest, reference = np.frombuffer(meta, "<f8")
+    if _is_damaged(stored, int(plan[codes.AGGREGATION])):
+        return math.nan, codes.DAMAGED
+    value, status = _known(stored, plan, as_of_ms, math.inf if is_live else as_of_ms)
+    since, window = int(plan[codes.COMPLETE_SINCE_MS]), int(plan[codes.WINDOW_MS])
+    born = struct.unpack_from("<d", stored.born)[0] if len(stored.born) >= 8 else 0.0
+    begins_earlier = plan[codes.WIDTH_MS] == 0 or as_of_ms - window < since
+    if since and begins_earlier and born <= since:
+        warming = {
+            codes.PRESENT: codes.WARMING,
+            codes.NULL_VALUE: codes.WARMING,
+            codes.SATURATED: codes.SATURATED_WARMING,
+        }
+        status = warming.get(status, status)
+    return value, status
+
+
+def _is_damaged(stored: Stored, aggregation: int) -> bool:
+    size, head = _dtype(aggregation).itemsize, 8 * (aggregation == codes.DISTINCT)
+    times = struct.unpack_from("<dd", stored.meta) if len(stored.meta) >= 16 else (math.nan,)
+    return (
+        not all(abs(time) <= 2**53 for time in times)
+        or bool(stored.part and (len(stored.part) < head or (len(stored.part) - head) % size))
+        or len(stored.companion) % 20 != 0
+    )
+
+
+def _dtype(aggregation: int) -> np.dtype[np.void]:
+    return np.dtype(_RECORDS[aggregation])
+
+
+def _known(stored: Stored, plan: NDArray[np.int64], as_of_ms: int, until: float) -> Result:
+    """Return a feature without regard to warming; what is later than `until` does not count."""
+    newest, reference = struct.unpack_from("<dd", stored.meta)
     aggregation, width = int(plan[codes.AGGREGATION]), int(plan[codes.WIDTH_MS])
-    buckets, window = int(plan[codes.BUCKETS]), int(plan[codes.WINDOW_MS])
-    max_age = int(plan[codes.MAX_AGE_MS])
-    if max_age and as_of_ms - newest > max_age:
-        return float("nan"), codes.OUTSIDE_MAX_AGE
-    after = as_of_ms - window if width else -1
+    if plan[codes.MAX_AGE_MS]:
+        if newest > until:
+            return LATER
+        if as_of_ms - newest > plan[codes.MAX_AGE_MS]:
+            return math.nan, codes.OUTSIDE_MAX_AGE
+    after = as_of_ms - int(plan[codes.WINDOW_MS]) if width else -1
     low, high = (after // width, as_of_ms // width) if width else (0, 0)
-    if width and low < int(reference) // width - buckets + 1:
-        return NOTHING
+    if width and low < int(reference) // width - int(plan[codes.BUCKETS]) + 1:
+        return LATER
     if aggregation == codes.DISTINCT:
-        return _distinct(part, after)
-    records = np.frombuffer(part, np.dtype(_RECORDS[aggregation]))
-    records = records[(records["bucket"] >= low) & (records["bucket"] <= high)]
-    return _aggregate(aggregation, records, after, as_of_ms)
+        return _distinct(stored.part, after, until, newest)
+    if not width and newest > until and aggregation <= codes.MAX:
+        return LATER
+    records = np.frombuffer(stored.part, _dtype(aggregation))
+    if until != math.inf:
+        records = records[records["bucket"] <= high]
+    records = records[records["bucket"] >= low]
+    companion = np.frombuffer(stored.companion, np.dtype(_COMPANION))
+    value, status = _aggregate(aggregation, records, companion, after, until)
+    if status == codes.PRESENT and aggregation in (codes.AGE_OF_FIRST, codes.AGE_OF_LAST):
+        value = max(as_of_ms - value, 0.0) / 1000.0
+    return (value, status) if math.isfinite(value) or status != codes.PRESENT else NOTHING
 
 
-def _distinct(part: bytes, after: int) -> Result:
+def _distinct(part: bytes, after: int, until: float, newest: float) -> Result:
     if not part:
         return 0.0, codes.PRESENT
-    evicted = float(np.frombuffer(part[:8], "<f8")[0])
-    members = np.frombuffer(part[8:], np.dtype([("member", "<u8"), ("seen", "<f8")]))
-    count = float((members["seen"] > after).sum())
-    return count, codes.SATURATED if evicted > max(after, 0) else codes.PRESENT
+    saturated = struct.unpack_from("<d", part)[0] > max(after, 0)
+    seen = np.frombuffer(part[8:], _dtype(codes.DISTINCT))["seen"]
+    if (len(seen) and seen[-1] > until) or (saturated and newest > until):
+        return LATER
+    return float((seen > after).sum()), codes.SATURATED if saturated else codes.PRESENT
 
 
-def _aggregate(  # noqa: PLR0911 - one per aggregation
-    aggregation: int, records: NDArray[np.void], after: int, as_of: int
+def _aggregate(
+    aggregation: int,
+    records: NDArray[np.void],
+    companion: NDArray[np.void],
+    after: int,
+    until: float,
 ) -> Result:
     if aggregation == codes.COUNT:
         return float(records["n"].sum(dtype=np.float64)), codes.PRESENT
-    if aggregation == codes.SUM:
-        return float(records["value"].sum()), codes.PRESENT
-    if aggregation == codes.LAST:
+    if aggregation in (codes.SUM, codes.MEAN, codes.STDDEV):
+        return _exactly(aggregation, records, companion)
+    if aggregation in (codes.FIRST, codes.AGE_OF_FIRST):
+        records = records[records["time"] <= until]
+    elif aggregation in (codes.LAST, codes.AGE_OF_LAST):
+        if len(records) and records["time"][-1] > until:
+            return LATER
         records = records[records["time"] > after]
     if not len(records):
         return NOTHING
-    if aggregation in (codes.MEAN, codes.STDDEV):
-        n = records["n"].astype(np.float64)
-        mean = float((records["mean"] * n).sum() / n.sum())
-        if aggregation == codes.MEAN:
-            return mean, codes.PRESENT
-        spread = records["m2"] + n * (records["mean"] - mean) ** 2
-        return float(np.sqrt(spread.sum() / n.sum())), codes.PRESENT
-    if aggregation in (codes.FIRST, codes.LAST):
-        return float(records["value"][0 if aggregation == codes.FIRST else -1]), codes.PRESENT
-    smallest = aggregation in (codes.MIN, codes.AGE_OF_FIRST)
-    value = float(records["value"].min() if smallest else records["value"].max())
-    if aggregation == codes.AGE_OF_LAST and value <= after:
+    if aggregation in (codes.MIN, codes.MAX):
+        values = records["value"]
+        return float(values.min() if aggregation == codes.MIN else values.max()), codes.PRESENT
+    column = "value" if aggregation in (codes.FIRST, codes.LAST) else "time"
+    at = 0 if aggregation in (codes.FIRST, codes.AGE_OF_FIRST) else -1
+    return float(records[column][at]), codes.PRESENT
+
+
+def _exactly(aggregation: int, records: NDArray[np.void], companion: NDArray[np.void]) -> Result:
+    """Return a sum, mean or standard deviation in exact arithmetic, rounded at the end."""
+    others = {int(r["bucket"]): r for r in companion}
+    if aggregation == codes.SUM:
+        total = Fraction(0)
+        for record in records:
+            total += _fraction(record["value"])
+            if other := others.get(int(record["bucket"])):
+                total += _fraction(other["low"]) + _fraction(other["second"]) * 2**1023
+        return _rounded(total)
+    n = sum(int(record["n"]) for record in records)
+    if not n:
         return NOTHING
-    if aggregation in (codes.AGE_OF_FIRST, codes.AGE_OF_LAST):
-        value = max(as_of - value, 0.0) / 1000.0
-    return value, codes.PRESENT
+    means, squares = [], Fraction(0)
+    for record in records:
+        mean, m2 = _fraction(record["mean"]), float(record["m2"])
+        square = _fraction(m2) if math.isfinite(m2) else Fraction(0)
+        if other := others.get(int(record["bucket"])):
+            mean += _fraction(other["low"])
+            if other["second"] > 0 and not 1e-280 <= m2 <= 1e290:
+                square = _fraction(other["second"]) ** 2
+        means.append((int(record["n"]), mean))
+        squares += square
+    center = sum((k * mean for k, mean in means), Fraction(0)) / n
+    if aggregation == codes.MEAN:
+        return _rounded(center)
+    variance = (squares + sum(k * (mean - center) ** 2 for k, mean in means)) / n
+    # The root of a fraction whose numerator and denominator have 400 bits is exact enough.
+    shift = max(0, 400 - variance.numerator.bit_length() + variance.denominator.bit_length()) & ~1
+    root = math.isqrt((variance.numerator << shift) // variance.denominator)
+    return _rounded(Fraction(root, 1 << shift // 2))
+
+
+def _fraction(value: float) -> Fraction:
+    return Fraction(float(value))
+
+
+def _rounded(value: Fraction) -> Result:
+    try:
+        return float(value), codes.PRESENT
+    except OverflowError:
+        return NOTHING
 
 
 _OPERATORS: dict[int, Callable[[float, float], float]] = {
@@ -100,13 +200,17 @@ _OPERATORS: dict[int, Callable[[float, float], float]] = {
     Op.MINIMUM: min,
     Op.MAXIMUM: max,
 }
-_MISSING = (codes.NULL_VALUE, codes.OUTSIDE_MAX_AGE, codes.NOT_FOUND)
 
 
 def derive_one(
-    program: Sequence[tuple[int, float]], values: Sequence[float], statuses: Sequence[int]
+    program: Sequence[tuple[int, float]],
+    values: Sequence[float],
+    statuses: Sequence[int],
+    default: float = math.nan,
 ) -> Result:
-    """Return a derived feature of a known entity; `program` pairs ops with arguments."""
+    """Return a derived feature; `program` pairs ops with arguments."""
+    if statuses[0] == codes.DAMAGED:
+        return math.nan, codes.DAMAGED
     stack: list[Result] = []
     for op, argument in program:
         if op == Op.CONSTANT:
@@ -120,19 +224,19 @@ def derive_one(
             right, left = stack.pop(), stack.pop()
             stack.append(_operate(op, left, right))
     value, status = stack.pop()
-    return (float("nan") if status in _MISSING else value), status
+    if math.isnan(value) and statuses[0] == codes.NOT_FOUND:
+        return default, codes.NOT_FOUND
+    return value, status
 
 
 def _operate(op: int, left: Result, right: Result) -> Result:
     if op == Op.COALESCE:
-        return right if left[1] in _MISSING else left
-    missing = [status for _, status in (left, right) if status in _MISSING]
+        return right if math.isnan(left[0]) else left
+    missing = [status for value, status in (left, right) if math.isnan(value)]
     if missing:
-        return float("nan"), max(missing)
+        return math.nan, max(missing)
     try:
         value = float(_OPERATORS[op](left[0], right[0]))
     except ZeroDivisionError:
-        value = float("nan")
-    if not math.isfinite(value):
-        return float("nan"), codes.NULL_VALUE
-    return value, max(left[1], right[1])
+        value = math.nan
+    return (value, max(left[1], right[1])) if math.isfinite(value) else NOTHING

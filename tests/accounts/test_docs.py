@@ -28,7 +28,7 @@ def test_the_definitions_compile(tmp_path: Path) -> None:
     definitions = define(tmp_path, blocks("toml")[0])
     assert {"uploads_1m", "strikes_lifetime"} <= set(definitions.features)
     assert list(definitions.derived) == ["upload_burst", "is_banned"]
-    assert definitions.kept_ids == 512
+    assert definitions.dedup_horizon_ms == 86_400_000
 
 
 def test_the_event_lines_are_parsed() -> None:

@@ -42,7 +42,7 @@ class SlowStore:
     def __init__(self) -> None:
         self.released = asyncio.Event()
 
-    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def ingest(self, events: Sequence[Event], *, backfill: object) -> list[EventResult]:
         await self.released.wait()
         return [EventResult(EventStatus.APPLIED)] * len(events)
 

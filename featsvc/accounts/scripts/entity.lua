@@ -13,8 +13,9 @@
 -- Returns one number per event: 1 applied, 2 duplicate, 3 too late for every ring, 4 beyond the
 -- horizon. Errors: ADOPT asks for ARGV[4]; DAMAGED names a field that featsvc has not written.
 --
--- Everything is read before the first write, and written by one HSET, so that ids and counts are
--- never apart.
+-- The script is entity.lua, ids.lua, rings.lua, distinct.lua and ingest.lua in a row. Everything is
+-- read before the first write, and written by one HSET, so that ids and counts are never apart.
+-- A function costs its creation in every call: what few calls need is created when it is needed.
 
 local key = KEYS[1]
 local plan = cmsgpack.unpack(ARGV[1])
@@ -24,23 +25,15 @@ local ttl_ms, states = plan[1], plan[2]
 local now, horizon_ms, mode, events, positions = call[1], call[2], call[3], call[4], call[5]
 
 local pack, unpack_at, sub, find = struct.pack, struct.unpack, string.sub, string.find
-local byte, char, upper, format = string.byte, string.char, string.upper, string.format
-local floor, ceil, min, max, sqrt, abs = math.floor, math.ceil, math.min, math.max, math.sqrt, math.abs
+local floor, min, max = math.floor, math.min, math.max
 
 local COUNT, SUM, MOMENTS, MIN, MAX, FIRST, LAST, DISTINCT = 0, 1, 2, 3, 4, 5, 6, 7
-local RECORD_BYTES = {[COUNT] = 8, [SUM] = 12, [MOMENTS] = 24, [MIN] = 12, [MAX] = 12,
-                      [FIRST] = 20, [LAST] = 20}
+local RECORD_BYTES = {[COUNT] = 8, 12, 24, 12, 12, 20, 20}  -- of the other kinds, in that order
 local COMPANION_BYTES = 20
 local UNSEEN, BACKFILL = 1, 2
 local U32_MAX = 4294967295
 local CLOCK_SLACK_MS = 60000  -- by how much the clocks of services may disagree
 local FIELDS_PER_COMMAND = 1000  -- of unpack(), whose arguments have to fit Lua's stack
-
-local rings = {
-  s = {width = 10000, buckets = 37}, m = {width = 300000, buckets = 73},
-  h = {width = 3600000, buckets = 169}, d = {width = 86400000, buckets = 91},
-  l = {width = 0, buckets = 1, index = 0, oldest = 0, bytes = '\0\0\0\0'},
-}
 
 local fields, dirty = {}, {}
 local _  -- for unused results of unpack
@@ -59,17 +52,6 @@ local function store(name, text)
   dirty[name] = true
 end
 
--- Load several fields at once.
-local function load_all(names)
-  for first = 1, #names, FIELDS_PER_COMMAND do
-    local last = min(first + FIELDS_PER_COMMAND - 1, #names)
-    local texts = redis.call('HMGET', key, unpack(names, first, last))
-    for i = first, last do fields[names[i]] = texts[i - first + 1] or '' end
-  end
-end
-
-local function hash_at(number) return sub(hashes, number * 8 - 7, number * 8) end
-
 -- Return the position of `needle` among records of `size` bytes, or nil.
 local function find_record(text, needle, size)
   local at = find(text, needle, 1, true)
@@ -77,29 +59,95 @@ local function find_record(text, needle, size)
   return at
 end
 
--- The entity ------------------------------------------------------------------------------------
+-- The fields that the events need, in one command -------------------------------------------------
+
+local rings = {}    -- letter -> ring, of those that the states use
+local limited = {}  -- the same rings, except that of `lifetime`
+local names, sizes = {'m', 'n', 'i0'}, {4, 8, 12}
+
+local function ring_of(letter)
+  local ring = rings[letter]
+  if not ring then
+    if letter == 'l' then
+      ring = {width = 0, index = 0, oldest = 0, bytes = '\0\0\0\0'}
+    else
+      if letter == 's' then
+        ring = {width = 10000, buckets = 37}
+      elseif letter == 'm' then
+        ring = {width = 300000, buckets = 73}
+      elseif letter == 'h' then
+        ring = {width = 3600000, buckets = 169}
+      else
+        ring = {width = 86400000, buckets = 91}
+      end
+      limited[#limited + 1] = ring
+    end
+    rings[letter] = ring
+  end
+  return ring
+end
+
+for i = 1, #events do
+  local event = events[i]
+  for j = 2, #event, 2 do
+    local state = states[event[j]]
+    local letters = state[3]
+    if not state.rings then
+      local base, kind, size = state[1], state[2], RECORD_BYTES[state[2]]
+      local own, own_names = {}, {}
+      state.rings, state.names = own, own_names
+      for k = 1, #letters do
+        local letter = sub(letters, k, k)
+        own[k] = ring_of(letter)
+        if kind ~= DISTINCT then
+          local name = base .. letter
+          own_names[k] = name
+          names[#names + 1], sizes[#sizes + 1] = name, size
+          if kind == MOMENTS then
+            names[#names + 1], sizes[#sizes + 1] = base .. string.upper(letter), COMPANION_BYTES
+          end
+        end
+      end
+      if kind == DISTINCT then names[#names + 1], sizes[#sizes + 1] = base .. 'u', 8 end
+    end
+  end
+end
+if mode == BACKFILL then names[#names + 1], sizes[#sizes + 1] = 'b', 16 end
+
+for first = 1, #names, FIELDS_PER_COMMAND do
+  local last = min(first + FIELDS_PER_COMMAND - 1, #names)
+  local texts = redis.call('HMGET', key, unpack(names, first, last))
+  for i = first, last do
+    local text = texts[i - first + 1] or ''
+    if #text % sizes[i] ~= 0 then return redis.error_reply('DAMAGED field ' .. names[i]) end
+    fields[names[i]] = text
+  end
+end
+
+-- The entity --------------------------------------------------------------------------------------
 
 local META_BYTES, OLD_META_BYTES, MARK = 20, 16, '\2\0\0\0'
 local NOTES, NOTES_BYTES = '<dddI4I4I4I4', 40
+local FOREVER = U32_MAX
 
-local known = redis.call('HMGET', key, 'm', 'n')
-local meta, notes = known[1] or '', known[2] or ''
+local meta, notes = fields.m, fields.n
 local newest, reference = 0, 0
-local born, forgotten, adopted, shards, remembered, cursor = 0, 0, 0, 1, 0, 0
+-- `kept` is FOREVER once the entity has lost its expiry.
+local born, forgotten, adopted, shards, remembered, cursor, kept = now, 0, 0, 1, 0, 0, 0
+local adoption
 if notes ~= '' then
   if #notes ~= NOTES_BYTES then return redis.error_reply('DAMAGED field n') end
-  born, forgotten, adopted, shards, remembered, cursor = unpack_at(NOTES, notes)
+  born, forgotten, adopted, shards, remembered, cursor, kept = unpack_at(NOTES, notes)
+elseif meta ~= '' then
+  born = 0
 end
-local adoption
-if meta == '' then
-  if notes == '' then born = now end
-elseif #meta == META_BYTES then
+if #meta == META_BYTES then
   newest, reference = unpack_at('<dd', meta)
 elseif #meta == OLD_META_BYTES then
   if not ARGV[4] then return redis.error_reply('ADOPT') end
   adoption = cmsgpack.unpack(ARGV[4])
   if adoption[1] ~= notes or adoption[2] ~= load('e') then return redis.error_reply('ADOPT') end
   newest, reference = unpack_at('<dd', meta)
-else
+elseif meta ~= '' then
   return redis.error_reply('DAMAGED field m')
 end

@@ -1,29 +1,16 @@
 -- Unit: one entity and all data stored about it, under past definitions too.
 --
 -- KEYS[1]  the entity's hash; layout in featsvc/accounts/layout.py
--- Returns the number of keys deleted.
+-- Returns the number of keys deleted, 1 if an old service has written last (then it may have keys
+-- besides the hash), and the digests of the entity's distinct states.
 
 local key = KEYS[1]
-local fields = redis.call('HGETALL', key)
-local obsolete = {key, key .. ':e'}
-local lists, rings = {}, {}
-for i = 1, #fields, 2 do
-  local state, letter = string.sub(fields[i], 1, -2), string.sub(fields[i], -1)
-  if letter == 'u' then
-    lists[state] = true
-  elseif state ~= '' then
-    rings[#rings + 1] = {state, letter, fields[i + 1]}
+if redis.call('TYPE', key).ok ~= 'hash' then return {redis.call('DEL', key), 0} end
+local reply = {0, redis.call('HSTRLEN', key, 'm') == 16 and 1 or 0}
+if reply[2] == 1 then
+  for _, name in ipairs(redis.call('HKEYS', key)) do
+    if #name == 9 and string.sub(name, -1) == 'u' then reply[#reply + 1] = string.sub(name, 1, 8) end
   end
 end
--- The rings of a distinct state list the buckets that have a HyperLogLog.
-for _, ring in ipairs(rings) do
-  if lists[ring[1]] then
-    for at = 1, #ring[3], 8 do
-      local bucket = struct.unpack('<I4', ring[3], at)
-      obsolete[#obsolete + 1] = string.format('%s:%s%s%d', key, ring[1], ring[2], bucket)
-    end
-  end
-end
-local deleted = 0
-for _, name in ipairs(obsolete) do deleted = deleted + redis.call('DEL', name) end
-return deleted
+reply[1] = redis.call('DEL', key)
+return reply

@@ -1,0 +1,209 @@
+"""Takes over what old services, of the first layout, keep of an entity in other places.
+
+They share rings, lists and meta with this version. They differ in these:
+
+    e                     field: the last event ids, 8 bytes each
+    <key>:e               sorted set of event ids, with `[dedup] horizon`
+    <state><ring>         field of a distinct state: COUNT records of the buckets that have a
+    <key>:<state><ring><bucket>   HyperLogLog of Redis
+
+An old service leaves 16 bytes in the field `m`. The ingest script then answers ADOPT, and changes
+nothing: it cannot read other keys, which in a Cluster may be on the move. So the client reads them,
+and repeats the call with what it found; the script takes that over in the same write, if nothing
+has changed meanwhile. While old services run beside new ones, an entity is adopted again after each
+of their writes. They go on knowing the ids of new ones (`e`), but not the sketches.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+import numpy as np
+from featsvc_kernels.sketch import REGISTERS, add_redis_hyperloglog, add_sketch, encode
+from numpy.typing import NDArray
+from redis.exceptions import RedisError
+
+from featsvc.accounts.layout import RING_OF
+from featsvc.accounts.pipelining import Command, Reply
+
+OLD_META_BYTES = 16
+ASKED = "ADOPT"
+"""How the script's error begins that asks for an adoption."""
+
+_MAX_TRIES = 5
+_COUNT_BYTES = 8
+_ID_BYTES = 8
+
+# Deletes a HyperLogLog unless it has changed since it was read.
+_DELETE_UNCHANGED = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
+
+Execute = Callable[[Sequence[bytes], Sequence[Command]], Awaitable[Sequence[Reply]]]
+
+
+def is_asked_for(reply: Reply) -> bool:
+    """Return whether the ingest script asks for an adoption."""
+    return isinstance(reply, RedisError) and str(reply).startswith(ASKED)
+
+
+@dataclass(frozen=True, slots=True)
+class _HyperLogLog:
+    """One of Redis' HyperLogLogs, and the field that its sketch gets."""
+
+    index: bytes  # <state><ring>
+    bucket: int
+
+    @property
+    def suffix(self) -> bytes:
+        return b"%b%d" % (self.index, self.bucket)
+
+    @property
+    def field(self) -> bytes:
+        return b"%b#%d" % (self.index, self.bucket)
+
+
+async def adopt(
+    execute: Execute, key: bytes, command: Command, digests: Sequence[str], now_ms: int
+) -> Reply:
+    """Repeat an ingest call that was answered with ADOPT; return its reply.
+
+    `digests` are those of the entity's distinct states. Raises what `execute` raises.
+    """
+    reply: Reply = None
+    for _ in range(_MAX_TRIES):
+        old = await _read(execute, key, digests)
+        if isinstance(old, RedisError):
+            return old
+        (reply,) = await execute([key], [(*command, old.payload())])
+        if not is_asked_for(reply):
+            if not isinstance(reply, RedisError):
+                await execute(*old.deletions(now_ms))
+            break
+    return reply
+
+
+def outside_keys(key: bytes, digests: Sequence[str], now_ms: int) -> list[bytes]:
+    """Return every key that an old service may have of an entity besides its hash."""
+    keys = [key + b":e"]
+    for digest in digests:
+        keys += _sketch_keys(key, digest.encode(), now_ms)
+    return keys
+
+
+def _sketch_keys(key: bytes, digest: bytes, now_ms: int) -> list[bytes]:
+    """Return the keys of all HyperLogLogs of a state that may not have expired yet."""
+    keys = []
+    for letter, ring in RING_OF.items():
+        newest = now_ms // ring.width_ms + 1 if ring.width_ms else 0
+        first = newest - ring.buckets - 2 if ring.width_ms else 0
+        stem = b"%b:%b%b" % (key, digest, letter.encode())
+        keys += [b"%b%d" % (stem, bucket) for bucket in range(first, newest + 1)]
+    return keys
+
+
+@dataclass(slots=True)
+class _Old:
+    """What an old service keeps of one entity."""
+
+    key: bytes
+    notes: bytes
+    ids: bytes
+    newest_ms: float
+    id_set: list[bytes]
+    found: list[_HyperLogLog]
+    texts: list[bytes]
+    sketches: list[bytes]
+    listed: dict[bytes, bytes]
+
+    def payload(self) -> bytes:
+        """Return ARGV[4] of the ingest script."""
+        stamp = int(-(-self.newest_ms // 1000)).to_bytes(4, "little")
+        ids = [self.ids[at : at + _ID_BYTES] for at in range(0, len(self.ids), _ID_BYTES)]
+        packed = b"".join(id_ + stamp for id_ in (*ids, *self.id_set))
+        sets: list[bytes] = []
+        buckets: dict[bytes, list[int]] = {}
+        for hyperloglog, text, sketch in zip(self.found, self.texts, self.sketches, strict=True):
+            if text:
+                sets += hyperloglog.field, _union(text, sketch)
+                buckets.setdefault(hyperloglog.index, []).append(hyperloglog.bucket)
+        for index, added in buckets.items():
+            listed = np.frombuffer(self.listed[index], "<u4")
+            sets += index + b"#", np.union1d(listed, np.array(added, "<u4")).astype("<u4").tobytes()
+        deletes = sorted({hyperloglog.index for hyperloglog in self.found})
+        return msgspec.msgpack.encode((self.notes, self.ids, packed, sets, deletes))
+
+    def deletions(self, now_ms: int) -> tuple[list[bytes], list[Command]]:
+        """Return the commands that delete what was taken over, and their keys."""
+        keys: list[bytes] = []
+        commands: list[Command] = []
+        names = [self.key + b":" + hyperloglog.suffix for hyperloglog in self.found]
+        read = dict(zip(names, self.texts, strict=True))
+        for name, text in read.items():
+            keys.append(name)
+            commands.append(("EVAL", _DELETE_UNCHANGED, 1, name, text))
+        for digest in {h.index[:-1] for h in self.found}:
+            for name in _sketch_keys(self.key, digest, now_ms):
+                if name not in read:
+                    keys.append(name)
+                    commands.append(("DEL", name))
+        if self.id_set:
+            keys.append(self.key + b":e")
+            commands.append(("ZREM", self.key + b":e", *self.id_set))
+        return keys, commands
+
+
+async def _read(execute: Execute, key: bytes, digests: Sequence[str]) -> _Old | RedisError:
+    """Read what an old service keeps of an entity, in two round trips; return Redis' error."""
+    indices = [f"{digest}{letter}".encode() for digest in digests for letter in RING_OF]
+    sketch_lists = [index + b"#" for index in indices]
+    fields, id_set = await execute(
+        [key, key + b":e"],
+        [
+            ("HMGET", key, "m", "n", "e", *indices, *sketch_lists),
+            ("ZRANGE", key + b":e", 0, -1),
+        ],
+    )
+    if isinstance(fields, RedisError):
+        return fields
+    meta, notes, ids, *rest = [part or b"" for part in cast(list[bytes | None], fields)]
+    counts = rest[: len(indices)]
+    found = [
+        _HyperLogLog(index, bucket)
+        for index, count in zip(indices, counts, strict=True)
+        for bucket in np.frombuffer(count[: len(count) // _COUNT_BYTES * _COUNT_BYTES], "<u4")[::2]
+    ]
+    texts, sketches = [], []
+    if found:
+        keys = [key + b":" + hyperloglog.suffix for hyperloglog in found]
+        *read, stored = await execute(
+            [*keys, key],
+            [
+                *(("GET", name) for name in keys),
+                ("HMGET", key, *(hyperloglog.field for hyperloglog in found)),
+            ],
+        )
+        texts = [text if isinstance(text, bytes) else b"" for text in read]
+        sketches = [part or b"" for part in cast(list[bytes | None], stored)]
+    return _Old(
+        key=key,
+        notes=notes,
+        ids=ids,
+        newest_ms=float(np.frombuffer(meta[:8], "<f8")[0]) if len(meta) >= _ID_BYTES else 0.0,
+        id_set=cast(list[bytes], id_set) if isinstance(id_set, list) else [],
+        found=found,
+        texts=texts,
+        sketches=sketches,
+        listed=dict(zip(indices, rest[len(indices) :], strict=True)),
+    )
+
+
+def _union(hyperloglog: bytes, sketch: bytes) -> bytes:
+    """Return the sketch of both; what is neither is left out."""
+    registers: NDArray[np.uint8] = np.zeros(REGISTERS, np.uint8)
+    if not add_redis_hyperloglog(np.frombuffer(hyperloglog, np.uint8), registers):
+        return sketch
+    both = registers.copy()
+    is_sketch = add_sketch(np.frombuffer(sketch, np.uint8), both)
+    return encode(both if is_sketch else registers)
