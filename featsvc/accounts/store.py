@@ -33,6 +33,8 @@ from featsvc.accounts.topology import connect
 from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
+SHARE_IDS_MS = 86_400_000
+"""How long services of the first layout are expected after one was noticed."""
 _RETRY_JITTER_S = 0.01
 
 
@@ -59,6 +61,7 @@ class FeatureStore:
         self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._shares_ids_until_ms = 0  # later once a service of the first layout was noticed
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
 
@@ -222,6 +225,7 @@ class FeatureStore:
             script_sha=self._script_sha,
             backfill=backfill,
             unseen=unseen,
+            shares_ids=self._clock() < self._shares_ids_until_ms,
         )
 
     def _check_read(
@@ -290,6 +294,7 @@ class FeatureStore:
     ) -> None:
         """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
         now_ms = self._clock()
+        self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
         for i in asking:
             replies[i] = await adopt(
                 self._topology.execute, keys[i], commands[i], self._active.distinct_digests, now_ms

@@ -3,7 +3,8 @@
 -- KEYS[1]  the entity's hash; layout in featsvc/accounts/layout.py
 -- ARGV[1]  msgpack plan {ttl_ms, states}; ttl_ms 0 never expires the entity
 --          state {base, kind, letters of its rings, cap, longest_ms}; longest_ms 0 is `lifetime`
--- ARGV[2]  msgpack call {now_ms, horizon_ms, mode, events, positions}
+-- ARGV[2]  msgpack call {now_ms, horizon_ms, mode, events, positions, shares_ids}; shares_ids where
+--          old services may run beside this one
 --          event {time_ms, state number, value, state number, value, ...}; positions of a back-fill
 -- ARGV[3]  8-byte hashes end to end: one event id per event, then the members of distinct states;
 --          the value of a distinct state is the number of its member, counted from the first id;
@@ -22,7 +23,8 @@ local plan = cmsgpack.unpack(ARGV[1])
 local call = cmsgpack.unpack(ARGV[2])
 local hashes = ARGV[3]
 local ttl_ms, states = plan[1], plan[2]
-local now, horizon_ms, mode, events, positions = call[1], call[2], call[3], call[4], call[5]
+local now, horizon_ms, mode, events = call[1], call[2], call[3], call[4]
+local positions, shares_ids = call[5], call[6]
 
 local pack, unpack_at, sub, find = struct.pack, struct.unpack, string.sub, string.find
 local floor, min, max = math.floor, math.min, math.max

@@ -92,14 +92,13 @@ if not is_changed then return outcomes end
 if mark ~= first_mark then
   store('b', sub(marks .. source .. pack('<d', mark), -MAX_MARKS * MARK_BYTES))
 end
-if adopted > 0 then
+if shares_ids then adopted = now end
+if adopted > 0 and now - adopted > horizon_ms then
+  store('e', '')
+  adopted = 0
+elseif adopted > 0 and #applied > 0 then
   -- Old services know the ids of new ones too, until none has written for a horizon.
-  local shared = load('e')
-  if shared ~= '' and now - adopted > horizon_ms then
-    store('e', '')
-  elseif shared ~= '' and #applied > 0 then
-    store('e', sub(shared .. table.concat(applied), -(512 + #applied) * 8))
-  end
+  store('e', sub(load('e') .. table.concat(applied), -(512 + #applied) * 8))
 end
 if shards > 1 then
   cursor = (cursor + 1) % shards
