@@ -117,7 +117,7 @@ def bench_ingest_wide(
     compare: Compare, loop: Loop, url: str, tmp_path: Path, accounts: int
 ) -> None:
     """Batches of events that update twenty states with five windows each."""
-    text = definitions_text(WIDE_STATES, namespace="wide")
+    text = definitions_text(WIDE_STATES, namespace=f"wide{accounts}")
     writer, first = Writer(loop, url, define(tmp_path, text)), count(0, BATCH)
 
     def batch() -> list[Event]:
