@@ -1,7 +1,6 @@
 """Sketches against their twin, and against a real server's HyperLogLogs."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
