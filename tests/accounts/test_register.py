@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from featsvc.accounts import Definitions, EntityRef, Event, FeatureStore
+from featsvc.accounts import Definitions, EntityRef, Event, FeatureStatus, FeatureStore
 from featsvc.accounts.events import MAX_SKEW_MS
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.register import (
@@ -339,5 +339,43 @@ def test_definitions_that_cannot_be_registered_are_not_used(
                 await store.replace_definitions(new)
             assert store.definitions is old
             assert await values(store) == {"n_1h": 1}
+
+    asyncio.run(main())
+
+
+def test_a_value_of_a_late_feature_is_warming_until_its_window_has_passed(
+    defined: Defined, url: str
+) -> None:
+    old = defined(feature("n", "1h"))
+    new = defined(feature("n", "1h"), feature("m", "1h", "lifetime", agg="age_of_last"))
+    now_ms = NOW_MS
+
+    async def statuses(store: FeatureStore, entity: EntityRef) -> dict[str, int]:
+        table = await store.get([entity])
+        return dict(zip(table.names, table.statuses[:, 0].tolist(), strict=True))
+
+    async def main() -> None:
+        nonlocal now_ms
+        async with open_store(url, old, clock=lambda: now_ms) as store:
+            await store.ingest([act(1)])
+            await store.replace_definitions(new)
+            await store.ingest([act(2)])
+            assert await statuses(store, ACCOUNT) == {
+                "n_1h": FeatureStatus.PRESENT,
+                "m_1h": FeatureStatus.WARMING,
+                "m_lifetime": FeatureStatus.WARMING,
+            }
+            now_ms += LEASE_MS + MAX_SKEW_MS + 1
+            await store.ingest([Event("e3", "act", now_ms, {"account": "b"})])
+            assert set((await statuses(store, EntityRef("account", "b"))).values()) == {
+                FeatureStatus.PRESENT
+            }
+            now_ms += 3_600_000
+            await store.ingest([Event("e4", "act", now_ms, {"account": "a"})])
+            assert await statuses(store, ACCOUNT) == {
+                "n_1h": FeatureStatus.PRESENT,
+                "m_1h": FeatureStatus.PRESENT,
+                "m_lifetime": FeatureStatus.WARMING,
+            }
 
     asyncio.run(main())

@@ -340,7 +340,7 @@ def test_a_changed_definition_does_not_misread_old_state(
 
     async def after(store: FeatureStore) -> None:
         table = await store.get([ACCOUNT])
-        assert value(table, "strikes_90d") == (0, FeatureStatus.PRESENT)
+        assert value(table, "strikes_90d") == (0, FeatureStatus.WARMING)
         assert value(table, "bytes_lifetime") == (5, FeatureStatus.PRESENT)
 
     run(url, definitions, before)
