@@ -36,7 +36,7 @@ class DerivePlan(NamedTuple):
 
 
 CompleteSince = Mapping[str, int]
-"""Name of a windowed feature -> since when, in ms, what it reads has every event."""
+"""Windowed feature -> since when, in Unix ms, every event counts for it; 0 where it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def read_plan(
     needed += [name for feature in derived for name in feature.expression.features]
     windowed = {name: row for row, name in enumerate(dict.fromkeys(needed))}
     features = [definitions.features[name] for name in windowed]
-    since_ms = [complete_since.get(f.name, 0) for f in features]
+    since_ms = [complete_since.get(feature.name, 0) for feature in features]
     parts = {META_FIELD: codes.META_PART}
     if any(since_ms):
         parts[_BORN_FIELD] = len(parts)

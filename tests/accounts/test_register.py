@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,12 +194,6 @@ def test_many_states_are_registered(defined: Defined, execute: Execute) -> None:
     register = registered(execute, many, NOW_MS)
     assert len(register.complete_since) == 1600
     assert registered(execute, many, NOW_MS + DAY_MS).complete_since == register.complete_since
-
-
-def ready(
-    execute: Execute, definitions: Definitions, body: Callable[[Register], Awaitable[None]]
-) -> None:
-    asyncio.run(body(Register(definitions, execute)))  # type: ignore[arg-type]
 
 
 def test_it_renews_beside_callers_and_refuses_events_without_a_lease(
