@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from featsvc.accounts import Definitions, EntityRef, Event, FeatureStatus, FeatureStore
 from featsvc.accounts.events import MAX_SKEW_MS
@@ -31,6 +33,7 @@ keys = ["account", "ip"]
 """
 ACCOUNT = EntityRef("account", "a")
 DAY_MS = 86_400_000
+FIXTURES_OUTLIVE_EXAMPLES = [HealthCheck.function_scoped_fixture]
 
 
 def feature(name: str, *windows: str, agg: str = "count", more: str = "") -> str:
@@ -158,6 +161,53 @@ def test_clocks_that_disagree_only_delay(defined: Defined, execute: Execute) -> 
     registered(execute, defined(n), NOW_MS + 50_000)
     behind = registered(execute, defined(n, m), NOW_MS)
     assert behind.complete_since["m_1h"] == NOW_MS + 50_000 + LEASE_MS + MAX_SKEW_MS
+
+
+PAUSES_MS = [0, 1, 20_000, LEASE_MS - 1, LEASE_MS, 3_600_000, FORGET_MS // 2, 2 * FORGET_MS]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=FIXTURES_OUTLIVE_EXAMPLES)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(PAUSES_MS),
+            st.sampled_from([0, -MAX_SKEW_MS, MAX_SKEW_MS]),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_no_later_event_was_applied_without_the_ring(
+    defined: Defined, execute: Execute, server: redis.Redis, steps: list[tuple[int, int, int]]
+) -> None:
+    """Services register at any time, in any order, with clocks that disagree by a minute or two."""
+    n, m = feature("n", "1h"), feature("m", "lifetime", agg="age_of_last")
+    files = [defined(n), defined(n, m), defined(m), defined(feature("n", "1h", "24h", "lifetime"))]
+    rings = {
+        f.name: (f.state.digest, f.ring.letter) for file in files for f in file.features.values()
+    }
+    services = [(Register(file, execute), set(file.features)) for file in files]
+    server.flushall()
+    time_ms = NOW_MS
+    latest_missing_ms: dict[str, int] = {}
+    for pause_ms, skew_ms, number in steps:
+        time_ms += pause_ms
+        register, own = services[number]
+        asyncio.run(register.refresh(time_ms + skew_ms))
+        for name, since_ms in register.complete_since.items():
+            assert since_ms >= latest_missing_ms.get(name, 0)
+            assert (since_ms == 0) == (name not in latest_missing_ms)
+        others = {
+            (digest, letter)
+            for digest, kept in register.others.get("account", {}).items()
+            for letter, _ in kept
+        }
+        latest_event_ms = register.leased_until_ms + MAX_SKEW_MS
+        for name, ring in rings.items():
+            if name not in own and ring not in others:
+                known_ms = latest_missing_ms.get(name, 0)
+                latest_missing_ms[name] = max(known_ms, latest_event_ms)
 
 
 def test_spellings_of_one_filter_share_the_digest_of_the_first(
