@@ -88,7 +88,7 @@ TESTED_THROUGH = {
     "integration/test_hash_import.py": "cli/local_hashes",
     "integration/test_match_batch.py": "requests/compare service/matching",
     "integration/test_screen.py": "requests/hash requests/plan "
-    "requests/report requests/runtime requests/screen requests/signals service/hashing",
+    "requests/report requests/runtime requests/signals service/hashing",
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_compiling.py": "kernels/machine_code",

@@ -140,9 +140,10 @@ def ingest(client: Client, file: BinaryIO, skip_bad: bool, backfill: bool, as_js
     is older than its account's newest one by more than the horizon (24 h by default) does not
     count, because the service no longer knows whether it did before.
 
-    --backfill counts such events too, each line of FILE once. It stops at the first batch that is
-    not wholly applied and names the line; run it again, and it continues there. It knows FILE by
-    its first line: leave that as it is, insert and delete no lines, and append what is new.
+    --backfill counts such events too, each line of FILE once: use it for events that were not sent
+    in another way. It stops at the first batch that is not wholly applied and names the line; run
+    it again, and it continues there. It knows FILE by its first line: leave that as it is, insert
+    and delete no lines, and append what is new.
 
     Exits with 1 if a line is bad, or an event REJECTED, INCOMPLETE or BEYOND_HORIZON. DUPLICATE,
     TOO_LATE and IGNORED are no failures.

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,6 +31,7 @@ from featsvc.accounts import (
 )
 from featsvc.accounts.embedded import find_server
 from featsvc.accounts.events import clock_ms
+from featsvc.accounts.legacy import LegacyCount, count_legacy
 from featsvc.errors import Unavailable
 from tests.accounts.stores import open_store
 from tests.patience import PATIENCE_MS, PATIENCE_S, until
@@ -228,6 +230,8 @@ def test_sentinel_follows_a_fail_over(servers: Servers, tmp_path: Path) -> None:
 
     hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
     run(body, f"redis+sentinel://{hosts}?service=ts")
+    url = f"redis+sentinel://{hosts}?service=ts"
+    assert asyncio.run(count_legacy(url, "ts")).total > 0
 
 
 def sees_all(sentinel: int) -> bool:
@@ -443,3 +447,15 @@ def test_a_reshard_under_traffic_loses_and_doubles_nothing(
         assert traffic.counted == traffic.sent
 
     run(body, f"redis+cluster://127.0.0.1:{cluster[0]},127.0.0.1:{cluster[1]}")
+
+
+def test_every_primary_is_asked_for_the_earlier_layout(cluster: list[int]) -> None:
+    meta = struct.pack("<dd", 1.0, 2.0)
+    with redis.RedisCluster("127.0.0.1", cluster[0]) as connection:
+        for number in range(30):
+            connection.hset(f"fs:{{ts:account:{number}}}:v1", "m", meta)
+            connection.pfadd(f"fs:{{ts:account:{number}}}:v1:AAAAAAAAh1", b"x")
+    with client(cluster[1]) as connection:
+        assert 0 < connection.dbsize() < 60
+    counted = asyncio.run(count_legacy(f"redis+cluster://127.0.0.1:{cluster[0]}", "ts"))
+    assert counted == LegacyCount(scanned=60, total=60, hashes=30, keys=30)
