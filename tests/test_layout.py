@@ -55,6 +55,7 @@ BEHAVIOURS = {
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
     "accounts/test_pipelining.py": "accounts/connections",
+    "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
