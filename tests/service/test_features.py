@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from featsvc_client import explain
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -284,5 +285,30 @@ def test_history_counts_by_position(tmp_path: Path) -> None:
         history.backfill.positions.extend([1, 2**53])
         assert names(await stub.IngestEvents(history)) == ["APPLIED"] * 2
         assert names(await stub.IngestEvents(history)) == ["DUPLICATE"] * 2
+
+    asyncio.run(with_a_store(tmp_path, body))
+
+
+def test_a_damaged_account_fails_alone(tmp_path: Path) -> None:
+    async def body(stub: Any) -> None:
+        accounts = ["damaged", "whole"]
+        batch = features_pb2.IngestEventsRequest(events=[upload("e", name) for name in accounts])
+        await stub.IngestEvents(batch)
+        with redis.Redis(unix_socket_path=str(tmp_path / "valkey" / "valkey.sock")) as other:
+            other.set("fs:{ts:account:damaged}:v1", "text")
+        read = features_pb2.GetFeaturesRequest(
+            entities=[types_pb2.EntityRef(entity="account", id=name) for name in accounts],
+            selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+        )
+        (column,) = (await stub.GetFeatures(read)).features.columns
+        assert list(column.statuses) == [
+            features_pb2.FEATURE_STATUS_DAMAGED,
+            features_pb2.FEATURE_STATUS_PRESENT,
+        ]
+        again = features_pb2.IngestEventsRequest(events=[upload("e2", name) for name in accounts])
+        assert names(await stub.IngestEvents(again)) == ["INCOMPLETE", "APPLIED"]
+        erase = features_pb2.DeleteEntityRequest(entity=read.entities[0])
+        assert (await stub.DeleteEntity(erase)).deleted
+        assert names(await stub.IngestEvents(again)) == ["APPLIED", "DUPLICATE"]
 
     asyncio.run(with_a_store(tmp_path, body))
