@@ -58,6 +58,7 @@ BEHAVIOURS = {
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
     "accounts/test_pipelining.py": "accounts/connections",
+    "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
@@ -90,7 +91,7 @@ TESTED_THROUGH = {
     "integration/test_hash_import.py": "cli/local_hashes",
     "integration/test_match_batch.py": "requests/compare service/matching",
     "integration/test_screen.py": "requests/hash requests/plan "
-    "requests/report requests/runtime requests/screen requests/signals service/hashing",
+    "requests/report requests/runtime requests/signals service/hashing",
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_compiling.py": "kernels/machine_code",

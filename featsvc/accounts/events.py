@@ -83,7 +83,7 @@ class EntityRef:
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """`reason` is empty unless the status is REJECTED or INCOMPLETE."""
+    """`reason` is empty unless the status is REJECTED, INCOMPLETE or BEYOND_HORIZON."""
 
     status: EventStatus
     reason: str = ""

@@ -2,10 +2,10 @@
 
 All small calls of one turn of the event loop leave as one pipeline; `featsvc.accounts.queueing`
 says which commands share one. Each pipeline in flight has a connection of its own. Those with
-large calls may hold only half of the connections, so a small call waits for a few pipelines of
+large calls may hold only a few of the connections, so a small call waits for a few pipelines of
 bounded work, however much is queued.
 
-A round trip may take `timeout_ms` from the moment when its bytes are sent, or up to a tenth more.
+A round trip may take `timeout_ms` from the moment when its bytes are sent, or up to a fifth more.
 The time is counted in ticks of a timer, at most one for each wake-up: while the event loop is
 blocked no time passes, because replies may lie unread in the sockets. A connection has
 `CONNECT_TIMEOUT_S` (or `timeout_ms`, if that is longer) to open and to log in. A call fails with
@@ -45,9 +45,9 @@ __all__ = ["CONNECT_TIMEOUT_S", "RETRY_AFTER_MS", "Command", "ConnectionLost", "
 
 _log = logging.getLogger(__name__)
 _MAX_PIPELINES = 8
-_MAX_LARGE_PIPELINES = 4
+_MAX_LARGE_PIPELINES = 3
 _MAX_UNANSWERED = 50_000
-_TICKS = 10  # of the timer in one timeout
+_TICKS = 5  # of the timer in one timeout
 _QUEUE_TIMEOUTS = 4
 _LONGEST_PAUSE_S = 0.4
 CONNECT_TIMEOUT_S = 1.0

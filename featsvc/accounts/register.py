@@ -79,7 +79,7 @@ class Register:
         self._states = [(canonical, digest) for digest, canonical in states.items()]
         numbers = {digest: number for number, digest in enumerate(states, 1)}
         self._rings = {
-            f.name: (f.state.entity, numbers[f.state.digest], _ring_name(f))
+            f.name: (f.state.entity, numbers[f.state.digest], ring_name(f))
             for f in definitions.features.values()
         }
         self._different_rings = list(dict.fromkeys(self._rings.values()))
@@ -168,7 +168,8 @@ class Register:
         return None
 
 
-def _ring_name(feature: Feature) -> str:
+def ring_name(feature: Feature) -> str:
+    """Return the name of the ring that a feature is complete with."""
     if feature.state.kind is StateKind.DISTINCT:
         return f"{feature.ring.letter}{feature.window_ms}"
     return feature.ring.letter

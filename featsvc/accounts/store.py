@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import cast
 
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
 from featsvc.accounts.compiled import CompiledDefinitions
@@ -27,10 +27,12 @@ from featsvc.accounts.events import (
 from featsvc.accounts.ingest import IngestBatch
 from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
-from featsvc.accounts.read import FeatureRead, check_entities, unknown_entity
+from featsvc.accounts.read import check_entities, unknown_entity
+from featsvc.accounts.reading import FeatureRead
+from featsvc.accounts.replies import raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
-from featsvc.errors import ConfigInvalid, DataCorrupt, InvalidInput, Unavailable
+from featsvc.errors import ConfigInvalid, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
 SHARE_IDS_MS = 86_400_000
@@ -118,7 +120,7 @@ class FeatureStore:
                 batch.fail_rest(str(exc))
                 break
             if all(isinstance(reply, RedisError) for reply in replies):
-                _raise_errors(replies)
+                raise_errors(replies)
             batch.merge_replies(chunk, calls, replies)
         return [result for result in batch.results if result is not None]
 
@@ -155,20 +157,20 @@ class FeatureStore:
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
-        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
+        read = FeatureRead(active.read_plans, entities, selection, as_of_ms, is_live=True)
         chunk = range(1)
         calls = batch.calls(chunk)
         replies = await self._execute(
-            [c.key for c in calls] + read.keys,
-            [c.command for c in calls] + read.commands,
+            [c.key for c in calls] + read.first.keys,
+            [c.command for c in calls] + read.first.commands,
             writes=len(calls),
         )
         batch.merge_replies(chunk, calls, replies[: len(calls)])
-        return batch.results[0], await self._finish(read, replies[len(calls) :])
+        return batch.results[0], await read.run(self._execute, replies[len(calls) :])
 
     def complete_since(self, feature: str) -> int | None:
         """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
-        return None
+        return self._active.register.complete_since.get(feature) or None
 
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
@@ -177,35 +179,24 @@ class FeatureStore:
         check_id(entity.id, "entity.id")
         key = entity_key(self.definitions, entity.entity, entity.id)
         (reply,) = replies = await self._execute([key], [("EVAL", self._erase_script, 1, key)])
-        _raise_errors(replies)
+        raise_errors(replies)
         deleted, was_old, *digests = cast(list[int | bytes], reply)
         if was_old:
             # An old service has written last: it may have more than the hash.
             found = map(bytes.decode, cast(list[bytes], digests))
             known = sorted({*found, *self._active.distinct_digests})
             names = outside_keys(key, known, self._clock())
-            _raise_errors(await self._execute(names, [("DEL", name) for name in names]))
+            raise_errors(await self._execute(names, [("DEL", name) for name in names]))
         return bool(deleted)
 
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
-        _raise_errors(await self._topology.execute([b""], [("PING",)]))
+        raise_errors(await self._topology.execute([b""], [("PING",)]))
 
     async def close(self) -> None:
         """Close every connection."""
         await self._active.register.close()
         await self._topology.close()
-
-    async def _finish(self, read: FeatureRead, replies: Sequence[Reply]) -> FeatureTable:
-        """Fold replies into a table; only saturated distinct counts take a second round trip."""
-        _raise_errors(replies)
-        read.fold(replies)
-        if estimates := read.estimates():
-            counts = await self._execute([e.key for e in estimates], [e.command for e in estimates])
-            _raise_errors(counts)
-            for estimate, count in zip(estimates, counts, strict=True):
-                estimate.store(count)
-        return read.table()
 
     def _batch(
         self,
@@ -255,15 +246,15 @@ class FeatureStore:
         as_of_ms: int | None,
     ) -> FeatureTable:
         """Perform one valid read."""
-        if as_of_ms is None:
-            as_of_ms = self._clock()
-        read = FeatureRead(active.read_plans, entities, selection, as_of_ms)
-        return await self._finish(read, await self._execute(read.keys, read.commands))
+        is_live = as_of_ms is None
+        now_ms = self._clock() if as_of_ms is None else as_of_ms
+        read = FeatureRead(active.read_plans, entities, selection, now_ms, is_live=is_live)
+        return await read.run(self._execute)
 
     async def _execute_one(self, key: bytes, command: Command) -> Reply:
         """Execute one write. Raises DataCorrupt or Unavailable, also for an error reply."""
         replies = await self._execute([key], [command], writes=1)
-        _raise_errors(replies)
+        raise_errors(replies)
         return replies[0]
 
     async def _execute(
@@ -327,15 +318,3 @@ def script(*names: str) -> str:
     """Return the text of a script, which may have several files."""
     folder = files("featsvc.accounts").joinpath("scripts")
     return "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
-
-
-def _raise_errors(replies: Sequence[Reply]) -> None:
-    """Raise the first error among the replies as DataCorrupt or Unavailable."""
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            message = f"Redis: {reply}"
-            if message.startswith("Redis: WRONGTYPE"):
-                raise DataCorrupt(f"{message}; check that no other program uses the namespace")
-            if isinstance(reply, NoPermissionError):
-                message += "; grant the ACL user the rights listed in docs/features.md"
-            raise Unavailable(message)

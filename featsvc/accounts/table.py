@@ -57,6 +57,12 @@ class FeatureTable:
     freshness_ms: NDArray[np.int64]
     as_of_ms: int
 
+    def set_damaged(self, column: int) -> None:
+        """Make the values of an entity DAMAGED."""
+        self.values[:, column] = np.nan
+        self.statuses[:, column] = FeatureStatus.DAMAGED
+        self.freshness_ms[column] = -1
+
     def columns(self, first: int, last: int) -> "FeatureTable":
         """Return the columns of entities first .. last - 1, as views."""
         part = slice(first, last)

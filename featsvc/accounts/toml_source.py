@@ -88,4 +88,15 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+    """Return the parts of a key; quoted ones may have dots and escapes."""
+    if '"' not in dotted and "'" not in dotted:
+        return tuple(part.strip() for part in dotted.split("."))
+    parts: list[str] = []
+    try:
+        tree = tomllib.loads(f"{dotted} = 0")
+    except tomllib.TOMLDecodeError:  # a line of a text that looks like a key
+        tree = {}
+    while isinstance(tree, dict) and tree:
+        part, tree = next(iter(tree.items()))
+        parts.append(part)
+    return tuple(parts)

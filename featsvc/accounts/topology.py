@@ -52,7 +52,7 @@ from featsvc.addresses import parse_redis_url
 from featsvc.errors import ConfigInvalid, Overloaded, Unavailable
 
 _READ_BYTES = 2**18  # many rings in one read
-_FEWEST_ROUNDS = 8  # even if the event loop was blocked for as long as the call may take
+_FEWEST_ROUNDS = 4  # even if the event loop was blocked for as long as the call may take
 _ROUND_PAUSE_S = 0.02
 _REFRESH_PAUSE_S = 0.1
 _RETRIED_ERRORS = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)

@@ -66,6 +66,58 @@ def validate(file: Path, as_json: bool) -> None:
 
 
 @features.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@json_option
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Say what replacing OLD definitions by NEW ones does to stored values, without a server.
+
+    Exits with 1 if a feature starts anew or is removed. With --json: {"old", "new", "loses_state",
+    "features": [{"feature", "change", "was", "reasons", "warming"}]}, where warming is how long
+    entities that exist already show the status WARMING: null, a window, or "lifetime".
+    """
+    prepare_kernels("features")
+    from featsvc.accounts.comparing import compare_definitions  # noqa: PLC0415
+    from featsvc.accounts.definitions import load_definitions  # noqa: PLC0415
+
+    changes = compare_definitions(load_definitions(old), load_definitions(new))
+    rows = [
+        {
+            "feature": change.name,
+            "change": change.change.value,
+            "was": change.was,
+            "reasons": list(change.reasons),
+            "warming": _window(change.warming_ms),
+        }
+        for change in changes
+    ]
+    lost = sum(change.loses_state for change in changes)
+    if as_json:
+        output.json_line(
+            {"old": str(old), "new": str(new), "loses_state": lost > 0, "features": rows}
+        )
+    else:
+        output.table(
+            ("feature", "change", "because of", "values of", "warming"),
+            (
+                (
+                    row["feature"],
+                    str(row["change"]).replace("_", " "),
+                    ", ".join(change.reasons),
+                    row["was"],
+                    row["warming"] or "",
+                )
+                for row, change in zip(rows, changes, strict=True)
+                if change.change is not change.change.KEPT or change.reasons or row["warming"]
+            ),
+        )
+        whole = sum(not c.loses_state and c.warming_ms is None for c in changes)
+        echo(f"complete at once: {counted(whole, 'feature')}; without their values: {lost:,}")
+    if lost:
+        sys.exit(1)
+
+
+@features.command()
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--skip-bad", is_flag=True, help="Report bad lines and rejected events, and continue."
@@ -88,9 +140,10 @@ def ingest(client: Client, file: BinaryIO, skip_bad: bool, backfill: bool, as_js
     is older than its account's newest one by more than the horizon (24 h by default) does not
     count, because the service no longer knows whether it did before.
 
-    --backfill counts such events too, each line of FILE once. It stops at the first batch that is
-    not wholly applied and names the line; run it again, and it continues there. It knows FILE by
-    its first line: leave that as it is, insert and delete no lines, and append what is new.
+    --backfill counts such events too, each line of FILE once: use it for events that were not sent
+    in another way. It stops at the first batch that is not wholly applied and names the line; run
+    it again, and it continues there. It knows FILE by its first line: leave that as it is, insert
+    and delete no lines, and append what is new.
 
     Exits with 1 if a line is bad, or an event REJECTED, INCOMPLETE or BEYOND_HORIZON. DUPLICATE,
     TOO_LATE and IGNORED are no failures.
@@ -196,6 +249,13 @@ def _short(seconds: int) -> str:
         if seconds % size == 0 and seconds >= (2 if unit == "d" else 1) * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def _window(window_ms: int | None) -> str | None:
+    """Return the window of a feature that is WARMING, `lifetime` for 0."""
+    if window_ms is None:
+        return None
+    return _short(window_ms // 1000) if window_ms else "lifetime"
 
 
 def _entity(text: str) -> types_pb2.EntityRef:

@@ -43,6 +43,7 @@ class Ingestion:
         self._skip_bad = skip_bad
         self._backfill = backfill
         self._source = ""
+        self._first_beyond = ""
         self._bad_line = ""  # what is wrong with the line at which reading ended
         self._unapplied = ""  # what became of the event at which a back-fill ended
 
@@ -68,9 +69,9 @@ class Ingestion:
         if beyond := self.counts["BEYOND_HORIZON"]:
             verb = "is" if beyond == 1 else "are"
             echo(
-                f"{counted(beyond, 'event')} {verb} older than the horizon: the service no longer "
-                "knows whether they counted before, so they did not count now; send history with "
-                "--backfill",
+                f"{self._first_beyond}: {counted(beyond, 'event')} from here on {verb} beyond the "
+                "horizon of an entity: the service no longer knows whether it counted them before, "
+                "so it did not count them now; send history with --backfill",
                 err=True,
             )
         if self._bad_line:
@@ -101,7 +102,10 @@ class Ingestion:
         for (number, _), result in zip(batch, results, strict=True):
             status = enum_name(result, "status")
             self.counts[status] += 1
-            if result.reason:
+            if status == "BEYOND_HORIZON":
+                # Said once: of a file of history that may be every line.
+                self._first_beyond = self._first_beyond or self._at(number)
+            elif result.reason:
                 echo(f"{self._at(number)}: {status}: {result.reason}", err=True)
             skipped = status == "REJECTED" and self._skip_bad
             if self._backfill and status not in _DONE and not skipped and not self._unapplied:
@@ -115,7 +119,7 @@ class Ingestion:
                 self._source = _source_of(line)
             try:
                 if len(line) > _MAX_LINE_BYTES:
-                    raise InvalidInput(f"not an event: longer than {_MAX_LINE_BYTES:,} bytes")
+                    raise InvalidInput("not an event: longer than 1 MiB")
                 event = parse_event_line(line)
                 if self._backfill:
                     # What the service would refuse is found before later lines count: then it can

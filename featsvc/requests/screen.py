@@ -77,7 +77,7 @@ async def screen(
     """
     started = time.perf_counter_ns()
     classifiers = select_classifiers(runtime, models)
-    trip = asyncio.ensure_future(_record_and_read(runtime, account))
+    trip = asyncio.ensure_future(record_and_read(runtime, account))
     try:
         report = await report_on(runtime, content, algorithms, decode, options, classifiers)
         table, event_result, degraded, features_us = await trip
@@ -87,9 +87,13 @@ async def screen(
     return ScreenResult(report, table, event_result, degraded, timings)
 
 
-async def _record_and_read(
+async def record_and_read(
     runtime: Runtime, account: AccountQuery
 ) -> tuple[FeatureTable | None, EventResult | None, str, int]:
+    """Return features, event result, why the features are DEGRADED or "", and microseconds.
+
+    Raises InvalidInput for undefined features.
+    """
     if account.empty:
         return None, None, "", 0
     started = time.perf_counter_ns()

@@ -134,7 +134,7 @@ def test_a_slow_reply_that_makes_progress_leaves_the_circuit_closed(
 
     async def main() -> None:
         path = tmp_path / "s"
-        async with relaying(valkey_socket, path, half) as relay, pipelining(path) as one:
+        async with relaying(valkey_socket, path, half), pipelining(path) as one:
             await one.execute([("PING",)])
             before = one._received.times
             call = asyncio.create_task(one.execute([GET]))
@@ -177,7 +177,7 @@ def test_replies_that_came_in_time_count(valkey_socket: Path, large: int, tmp_pa
 
     async def main() -> None:
         path = tmp_path / "s"
-        async with relaying(valkey_socket, path, first_reply) as relay, pipelining(path) as one:
+        async with relaying(valkey_socket, path, first_reply), pipelining(path) as one:
             await one.execute([("PING",)])
             before = one._received.times
             calls = [asyncio.create_task(one.execute([c])) for c in (("PING",), GET)]
@@ -238,7 +238,7 @@ def test_large_calls_leave_connections_for_small_ones(
         async with relaying(valkey_socket, path, small) as relay, pipelining(path) as one:
             lengths: list[Command] = [("STRLEN", b"large")] * 3000
             calls = [asyncio.create_task(one.execute(lengths)) for _ in range(3)]
-            await happens(lambda: sum(b"STRLEN" in commands for commands in relay.sent) == 4)
+            await happens(lambda: sum(b"STRLEN" in commands for commands in relay.sent) == 3)
             assert await one.execute([("PING",)]) == [b"PONG"]
             held.set()
             assert await asyncio.gather(*calls) == [[large] * 3000] * 3

@@ -1,12 +1,16 @@
-"""Redis URLs; tests/integration tests the topologies themselves."""
+"""Redis URLs, and one server; tests/integration tests the other topologies."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster, SentinelConnectionPool, SSLConnection
+from redis.exceptions import ResponseError
 
-from featsvc.accounts.topology import open_client
+from featsvc.accounts.connections import Command
+from featsvc.accounts.topology import connect, open_client
 from featsvc.errors import ConfigInvalid
+from tests.patience import PATIENCE_MS
 
 
 def settings(url: str) -> dict[str, Any]:
@@ -74,3 +78,31 @@ def test_errors_do_not_show_the_password(url: str, message: str) -> None:
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_call_of_several_pipelines_reads_what_it_wrote(url: str) -> None:
+    """The pieces of a large call are sent in any order, but its writes precede its reads."""
+    writes: list[Command] = [("SET", b"k%d" % n, bytes(2000)) for n in range(1000)]
+    reads: list[Command] = [("STRLEN", b"k%d" % n) for n in reversed(range(1000))]
+
+    async def main() -> None:
+        topology = connect(url, timeout_ms=PATIENCE_MS)
+        commands = writes + reads
+        replies = await topology.execute([b""] * len(commands), commands, writes=len(writes))
+        assert replies == [b"OK"] * 1000 + [2000] * 1000
+        await topology.close()
+
+    asyncio.run(main())
+
+
+def test_errors_of_commands_are_values(url: str) -> None:
+    async def main() -> None:
+        topology = connect(url, timeout_ms=PATIENCE_MS)
+        await topology.execute([b"k"], [("SET", b"k", b"text")])
+        commands: list[Command] = [("GET", b"k"), ("INCR", b"k"), ("GET", b"k")]
+        first, error, last = await topology.execute([b"k"] * 3, commands)
+        assert first == last == b"text"
+        assert isinstance(error, ResponseError)
+        await topology.close()
+
+    asyncio.run(main())

@@ -1,4 +1,4 @@
-"""`featsvc features validate`; the commands that need a server are in tests/integration."""
+"""`featsvc features validate` and `diff`; commands with a server are in tests/integration."""
 
 import json
 from pathlib import Path
@@ -63,3 +63,48 @@ def test_a_file_that_cannot_be_read_is_told_the_same_way(
     result = CliRunner().invoke(features, ["validate", str(path), "--json"])
     assert result.exit_code == 1
     assert json.loads(result.output)["line"] == line
+
+
+def test_diff_says_what_a_change_does_to_values(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    old.write_text(WRONG.replace("uplaod", "upload"))
+    new.write_text(old.read_text().replace('["1h"]', '["1h", "24h", "lifetime"]'))
+    result = CliRunner().invoke(features, ["diff", str(old), str(new)])
+    assert result.exit_code == 0
+    assert [line.split() for line in result.output.splitlines() if "uploads_" in line] == [
+        ["uploads_24h", "new", "window", "24h"],
+        ["uploads_lifetime", "new", "window", "lifetime"],
+    ]
+    assert result.output.endswith("complete at once: 1 feature; without their values: 0\n")
+    result = CliRunner().invoke(features, ["diff", str(new), str(old)])
+    assert result.exit_code == 1
+    assert "uploads_24h" in result.output
+    result = CliRunner().invoke(features, ["diff", str(old), str(new), "--json"])
+    assert json.loads(result.output) == {
+        "old": str(old),
+        "new": str(new),
+        "loses_state": False,
+        "features": [
+            {
+                "feature": f"uploads_{window}",
+                "change": change,
+                "was": "",
+                "reasons": [],
+                "warming": w,
+            }
+            for window, change, w in (
+                ("1h", "kept", None),
+                ("24h", "new_window", "24h"),
+                ("lifetime", "new_window", "lifetime"),
+            )
+        ],
+    }
+
+
+def test_diff_of_a_wrong_file_fails(tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(WRONG)
+    with pytest.raises(ConfigInvalid, match=r"features\.toml:7: "):
+        CliRunner().invoke(
+            features, ["diff", str(shipped_definitions()), str(path)], catch_exceptions=False
+        )
