@@ -15,7 +15,10 @@ SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_clien
 BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
     "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
+    "accounts/test_cases.py": "inputs that once gave wrong numbers, and what each must give",
+    "accounts/test_migration.py": "services of two versions on one namespace",
     "accounts/test_oracle.py": "all values against an independent implementation",
+    "accounts/test_shared_cases.py": "cases of stores that share a namespace, a cluster, a clock",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_concurrent.py": "many writers at once, on both databases",
