@@ -1,4 +1,4 @@
-"""Account features: reads, writes and the fold kernel, compared with redis-py.
+"""Account features: reads and the fold kernel, compared with redis-py.
 
     make bench ARGS="bench/bench_accounts.py"
 
@@ -6,119 +6,73 @@ redis-py asks the same server; `unix` and `tcp` are the two sockets of that serv
 """
 
 import asyncio
-import os
-import socket
 import struct
-import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
-from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pytest
 import redis
 import redis.asyncio
-import uvloop
 from featsvc_kernels import fold_codes as codes
 from featsvc_kernels.fold import fold
 
-from bench.compare import Compare, Side
+from bench.accounts import (
+    NOW_MS,
+    TIMEOUT_MS,
+    Loop,
+    act,
+    define,
+    definitions_text,
+    in_loop,
+    pinned_loop,
+    running_server,
+)
+from bench.compare import Compare
 from bench.size import pick
 from featsvc.accounts import (
     Definitions,
     EntityRef,
-    Event,
     FeatureStore,
     Selection,
     load_definitions,
     warm,
 )
-from featsvc.accounts.embedded import find_server
 from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.layout import StateKind
 from featsvc.accounts.read_plan import read_plan
 from featsvc.accounts.topology import connect
+from featsvc.errors import Unavailable
 
-NOW_MS = 1_767_268_803_123
-WINDOWS = ("1m", "1h", "24h", "7d", "90d")
-STATES = 10
 ACCOUNTS = pick(100, smoke=3)
 EVENTS_PER_ACCOUNT = pick(200, smoke=5)
 READS = pick(64, smoke=3)
-BATCH = pick(500, smoke=10)
 ENTITIES = pick(1000, smoke=3)
 REPEATS = pick(50, smoke=1)
-TIMEOUT_MS = 5000
-"""On a busy machine a pinned server may wait long for its core, which is not measured here."""
-
-Loop = asyncio.AbstractEventLoop
-
-
-def definitions_text() -> str:
-    """Ten states x five windows: 50 windowed features in 41 fields."""
-    lines = [
-        'namespace = "bench"\n[entities]\naccount = "account"\n[events.act]\nkeys = ["account"]'
-    ]
-    for n in range(STATES):
-        counted = f'agg = "count"\nwhere = {{ y{n} = 1 }}'
-        value = f'agg = "sum"\nvalue = "x{n}"' if n % 2 else counted
-        windows = ", ".join(f'"{w}"' for w in WINDOWS)
-        lines.append(f'[features.f{n}]\non = "act"\n{value}\nwindows = [{windows}]')
-    return "\n".join(lines)
+WIDE_STATES = 20
+EVENTS_OF_MANY = pick(10, smoke=2)
+SMALL_READS = pick(300, smoke=3)
+BULK_READERS = 4
+BESIDE_ROUNDS = pick(10, smoke=1)
 
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
-    path = tmp_path_factory.mktemp("bench") / "features.toml"
-    path.write_text(definitions_text())
-    return load_definitions(path)
+    return define(tmp_path_factory.mktemp("bench"), definitions_text())
 
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[Loop]:
-    """An event loop pinned to its own core.
-
-    The scheduler would sometimes run client and server on one core and sometimes on two. That is a
-    factor of two, as a wake-up across cores costs as much as the read.
-    """
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    loop = uvloop.new_event_loop()
-    yield loop
-    loop.close()
-    os.sched_setaffinity(0, cores)
+    with pinned_loop() as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")
 def endpoints() -> Iterator[dict[str, str]]:
-    other_core = (os.cpu_count() or 1) - 1
-    with TemporaryDirectory(prefix="featsvc-bench-") as folder:
-        path, port = Path(folder, "s"), free_port()
-        command = [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--unixsocket", path]
-        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, cwd=folder)
-        os.sched_setaffinity(process.pid, {other_core})
-        while not path.exists():
-            pass
-        yield {"unix": f"unix://{path}", "tcp": f"redis://127.0.0.1:{port}"}
-        process.terminate()
-        process.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def act(number: int, account: int, age_ms: int) -> Event:
-    attributes = {f"x{n}": 1.5 for n in range(1, STATES, 2)}
-    attributes |= {f"y{n}": float((number + n) % 3 == 0) for n in range(0, STATES, 2)}
-    return Event(f"e{number}", "act", NOW_MS - age_ms, {"account": f"a{account}"}, attributes)
+    with running_server() as urls:
+        yield urls
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +91,6 @@ def filled(loop: Loop, endpoints: dict[str, str], definitions: Definitions) -> d
 
     loop.run_until_complete(fill())
     return endpoints
-
-
-def in_loop(loop: Loop, once: Callable[[], Awaitable[object]], repeats: int) -> Side:
-    """`repeats` calls within one run of the loop, as in a service."""
-
-    async def many() -> None:
-        for _ in range(repeats):
-            await once()
-
-    return lambda: loop.run_until_complete(many())
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
@@ -265,57 +209,115 @@ def bench_read_hundred_accounts(
     loop.run_until_complete(client.aclose())
 
 
-@pytest.mark.parametrize("accounts", [1, BATCH])
-def bench_ingest(compare: Compare, loop: Loop, endpoints: dict[str, str], accounts: int) -> None:
-    """Batches of uploads with the built-in definitions: account, address and device."""
-    store = FeatureStore(
-        endpoints["unix"], load_definitions(), timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
+    """Twenty states: 100 features."""
+    text = definitions_text(WIDE_STATES, namespace="wide")
+    return define(tmp_path_factory.mktemp("wide"), text)
+
+
+@pytest.fixture(scope="module")
+def many(loop: Loop, endpoints: dict[str, str], wide: Definitions) -> dict[str, str]:
+    """A thousand accounts with 100 features and a few events each."""
+
+    async def fill() -> None:
+        store = FeatureStore(endpoints["unix"], wide, timeout_ms=TIMEOUT_MS, clock=lambda: NOW_MS)
+        for n in range(EVENTS_OF_MANY):
+            events = [act(n, a, n * n * 3_600_000, WIDE_STATES) for a in range(ENTITIES)]
+            await store.ingest(events)
+        await store.close()
+
+    loop.run_until_complete(fill())
+    return endpoints
+
+
+def bench_read_thousand_accounts(
+    compare: Compare, loop: Loop, many: dict[str, str], wide: Definitions
+) -> None:
+    """1,000 accounts x 100 features; the peers fetch the same fields and fold nothing."""
+    refs = [EntityRef("account", f"a{n}") for n in range(ENTITIES)]
+    commands = [("HMGET", entity_key(wide, "account", ref.id), *plan_fields(wide)) for ref in refs]
+    selection = Selection(names=tuple(wide.features))
+    store = FeatureStore(many["unix"], wide, timeout_ms=TIMEOUT_MS)
+    client = redis.asyncio.Redis.from_url(many["unix"])
+    connection = loop.run_until_complete(client.connection_pool.get_connection())
+
+    async def their_pipeline() -> None:
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            await pipeline.execute()
+
+    async def their_connection() -> None:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            await connection.read_response()
+
+    compare(
+        f"{ENTITIES:,} accounts x 100 features",
+        in_loop(loop, lambda: store.get(refs, selection), 1),
+        {
+            "HMGETs on a connection of redis-py": in_loop(loop, their_connection, 1),
+            "HMGETs in a pipeline of redis-py": in_loop(loop, their_pipeline, 1),
+        },
     )
-    client = redis.Redis.from_url(endpoints["unix"])
-    first = count(0, BATCH)
-    sent = 0
+    loop.run_until_complete(store.close())
+    loop.run_until_complete(client.connection_pool.release(connection))
+    loop.run_until_complete(client.aclose())
 
-    def batch_s() -> float:
-        nonlocal sent
-        events = uploads(accounts, next(first))
-        started = time.perf_counter()
-        loop.run_until_complete(store.ingest(events))
-        sent += len(events)
-        return time.perf_counter() - started
 
-    before_s = server_cpu_s(client)
+def bench_small_reads_beside_bulk(
+    compare: Compare, loop: Loop, many: dict[str, str], wide: Definitions
+) -> None:
+    """p99 of reads of one account and ten features, while four readers read 1,000 x 100 each."""
+    refs = [EntityRef("account", f"a{n}") for n in range(ENTITIES)]
+    everything = Selection(names=tuple(wide.features))
+    few = Selection(names=tuple(wide.features)[:10])
+    store = FeatureStore(many["unix"], wide)
+    failed = {"small": 0, "bulk": 0}
+    slow_reads = 0
+
+    async def read_in_bulk(stopped: asyncio.Event) -> None:
+        nonlocal slow_reads
+        while not stopped.is_set():
+            try:
+                await store.get(refs, everything)
+                slow_reads += 1
+            except Unavailable:
+                failed["bulk"] += 1
+            await asyncio.sleep(0)
+
+    async def small_reads() -> float:
+        spent_s = []
+        for n in range(SMALL_READS):
+            started = time.perf_counter()
+            try:
+                await store.get([refs[n % ENTITIES]], few)
+            except Unavailable:
+                failed["small"] += 1
+            spent_s.append(time.perf_counter() - started)
+            await asyncio.sleep(0.002)
+        return float(np.quantile(spent_s, 0.99))
+
+    async def beside() -> float:
+        stopped = asyncio.Event()
+        readers = [asyncio.create_task(read_in_bulk(stopped)) for _ in range(BULK_READERS)]
+        p99_s = await small_reads()
+        stopped.set()
+        await asyncio.gather(*readers)
+        return p99_s
+
     case = compare(
-        f"ingest one of {BATCH} events of {accounts} accounts",
-        batch_s,
-        operations=BATCH,
-        rounds=200,
+        f"p99 of small reads beside {BULK_READERS} readers of {ENTITIES:,} x 100",
+        lambda: loop.run_until_complete(beside()),
+        {"alone": lambda: loop.run_until_complete(small_reads())},
+        rounds=BESIDE_ROUNDS,
         own_clock=True,
     )
-    spent_us = (server_cpu_s(client) - before_s) / sent * 1e6
-    case.notes["CPU of Redis per event"] = f"{spent_us:.1f} µs"
-    case.notes["events per second"] = round(1 / case.median_s(case.ours))
+    case.notes["small reads that failed"] = failed["small"]
+    case.notes["reads in bulk"] = slow_reads
+    case.notes["reads in bulk that failed"] = failed["bulk"]
     loop.run_until_complete(store.close())
-    client.close()
-
-
-def uploads(accounts: int, first: int) -> list[Event]:
-    """A batch of uploads of as many accounts as there are, from 250 addresses."""
-    return [
-        Event(
-            f"i{accounts}-{n}",
-            "upload",
-            NOW_MS - n % 9000,
-            {"account": f"u{n % accounts}", "ip": f"192.0.2.{n % 250}"},
-            {"bytes": 9.0},
-        )
-        for n in range(first, first + BATCH)
-    ]
-
-
-def server_cpu_s(client: Any) -> float:
-    """CPU seconds that the server has used."""
-    info = client.info("cpu")
-    return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
 def bench_fold_kernel(compare: Compare) -> None:

@@ -42,10 +42,13 @@ def running_valkey() -> Iterator[str]:
         process.wait(10)
 
 
-def history(account: int, size: int) -> list[Event]:
-    """Events of seven types over 90 days, most of them recent, of the account only."""
+def history(account: int, size: int, days: int = 90) -> list[Event]:
+    """Events of seven types, oldest first, of the account only.
+
+    Most of those of 90 days are recent; those of one day are spread over it.
+    """
     rng = np.random.default_rng(account)
-    ages = 90 * DAY_MS * rng.random(size) ** 4
+    ages = np.sort(days * DAY_MS * rng.random(size) ** (4 if days > 1 else 1))[::-1]
     attributes: dict[str, float | str | bool] = {"bytes": 9.0, "success": False, "action": "strike"}
     return [
         Event(
@@ -65,11 +68,18 @@ def history(account: int, size: int) -> list[Event]:
     ]
 
 
-POPULATIONS = pick([(20_000, 20), (2_000, 200), (20, 20_000)], smoke=[(5, 4)])
+# Accounts, events of each, and days over which they are spread.
+POPULATIONS = pick(
+    [
+        *((20_000, 20, 90), (2_000, 200, 90), (20, 20_000, 90)),
+        *((20_000, 20, 1), (2_000, 200, 1), (20, 20_000, 1)),
+    ],
+    smoke=[(5, 4, 90), (5, 4, 1)],
+)
 
 
-@pytest.mark.parametrize(("accounts", "events"), POPULATIONS)
-def bench_accounts_memory(compare: Compare, accounts: int, events: int) -> None:
+@pytest.mark.parametrize(("accounts", "events", "days"), POPULATIONS)
+def bench_accounts_memory(compare: Compare, accounts: int, events: int, days: int) -> None:
     """Memory of one population; the time is that of writing it."""
     with running_valkey() as url:
         client: Any = redis.Redis.from_url(url)
@@ -82,14 +92,14 @@ def bench_accounts_memory(compare: Compare, accounts: int, events: int) -> None:
                 batch = [
                     e
                     for a in range(first, min(first + together, accounts))
-                    for e in history(a, events)
+                    for e in history(a, events, days)
                 ]
                 for at in range(0, len(batch), 10_000):
                     await store.ingest(batch[at : at + 10_000])
             await store.close()
 
         case = compare(
-            f"write one of {accounts:,} accounts x {events:,} events",
+            f"write one of {accounts:,} accounts x {events:,} events of {days} days",
             lambda: asyncio.run(fill()),
             operations=accounts,
             rounds=1,

@@ -15,7 +15,10 @@ SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_clien
 BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
     "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
+    "accounts/test_cases.py": "inputs that once gave wrong numbers, and what each must give",
+    "accounts/test_migration.py": "services of two versions on one namespace",
     "accounts/test_oracle.py": "all values against an independent implementation",
+    "accounts/test_shared_cases.py": "cases of stores that share a namespace, a cluster, a clock",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_concurrent.py": "many writers at once, on both databases",
@@ -54,6 +57,8 @@ BEHAVIOURS = {
 # Modules without a test file of their own name: which tests go through them.
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
+    "accounts/test_pipelining.py": "accounts/connections",
+    "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
     "accounts/test_reading.py": "accounts/estimating accounts/replies",
@@ -87,7 +92,7 @@ TESTED_THROUGH = {
     "integration/test_hash_import.py": "cli/local_hashes",
     "integration/test_match_batch.py": "requests/compare service/matching",
     "integration/test_screen.py": "requests/hash requests/plan "
-    "requests/report requests/runtime requests/screen requests/signals service/hashing",
+    "requests/report requests/runtime requests/signals service/hashing",
     "integration/test_variants.py": "requests/match",
     "integration/test_workers.py": "app processes worker",
     "kernels/test_compiling.py": "kernels/machine_code",

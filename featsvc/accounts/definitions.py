@@ -6,7 +6,7 @@ and key, and suggests the name that was probably meant.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -26,12 +26,14 @@ from featsvc.accounts.layout import (
 )
 from featsvc.accounts.names import unknown
 from featsvc.accounts.toml_source import TomlSource
-from featsvc.accounts.toml_table import Scalar, TomlTable
+from featsvc.accounts.toml_table import Filters, TomlTable
 
 DEFAULT_CAP = 128
 MAX_CAP = 1024
-DEFAULT_KEPT_IDS = 512
 DEFAULT_HORIZON_MS = 86_400_000
+MAX_RINGS_PER_EVENT = 4000
+"""Rings that one event may update in one entity. An event that updates more would keep Redis from
+other work for several milliseconds; before there was a limit, each such event failed."""
 
 _MAX_KEPT_IDS = 4096
 _MAX_VERSION = 2**31 - 1
@@ -79,7 +81,9 @@ class State:
 
     `where` holds the allowed values per attribute. `value` names an attribute or an entity field;
     it is empty if there is none. `of_time` uses the event's time as the value. `digest` names the
-    state in Redis and changes only when its meaning does.
+    state in Redis; it depends on how the filter is written. `canonical` is the same for every way
+    to write one meaning (order of attributes and values, repeated values, 1 for 1.0). Features that
+    share a digest share the state, with the largest of their caps.
     """
 
     entity: str
@@ -87,9 +91,10 @@ class State:
     kind: StateKind
     value: str
     of_time: bool
-    where: tuple[tuple[str, tuple[Scalar, ...]], ...]
+    where: Filters
     cap: int
     digest: str
+    canonical: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,8 @@ class Definitions:
 
     `entities` maps an entity to its field in events, `events` a type to the entities it affects,
     `features` and `derived` names to definitions (no name is in both), `sets` a name to feature
-    names. `version` is the file's own. Each entity keeps its last `kept_ids` event ids, or, if
-    `dedup_horizon_ms` is not 0, every id for that long.
+    names. `version` is the file's own. An event id counts once within `dedup_horizon_ms`, in event
+    time.
     """
 
     source: str
@@ -143,7 +148,6 @@ class Definitions:
     features: Mapping[str, Feature]
     derived: Mapping[str, Derived]
     sets: Mapping[str, tuple[str, ...]]
-    kept_ids: int
     dedup_horizon_ms: int
 
     def entity_of(self, name: str) -> str:
@@ -153,6 +157,41 @@ class Definitions:
     def sets_of(self, name: str) -> list[str]:
         """Return the names of the sets that contain a feature."""
         return [set_name for set_name, features in self.sets.items() if name in features]
+
+    def with_digests(self, names: Mapping[str, str]) -> "Definitions":
+        """Return the same definitions with other names of states.
+
+        `names` maps a digest as written to the one in use; a digest that it lacks stays. States
+        that then have one name become one.
+        """
+        features = {
+            name: replace(
+                feature,
+                state=replace(
+                    feature.state,
+                    digest=names.get(feature.state.digest, feature.state.digest),
+                ),
+            )
+            for name, feature in self.features.items()
+        }
+        return replace(self, features=MappingProxyType(_share_states(features)))
+
+
+def _share_states(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """Return the features with one State per entity and digest: the first, with the largest cap.
+
+    Two states of one name would apply each event twice to the same rings.
+    """
+    states: dict[tuple[str, str], State] = {}
+    for feature in features.values():
+        state = feature.state
+        first = states.setdefault((state.entity, state.digest), state)
+        if state.cap > first.cap:
+            states[state.entity, state.digest] = replace(first, cap=state.cap)
+    return {
+        name: replace(f, state=states[f.state.entity, f.state.digest])
+        for name, f in features.items()
+    }
 
 
 def shipped_definitions() -> Path:
@@ -165,6 +204,22 @@ def load_definitions(path: Path | None = None) -> Definitions:
     return _Loader(TomlSource(path or shipped_definitions())).load()
 
 
+def _normal(where: Filters) -> Filters:
+    """Return the filters with sorted, different values, whole numbers as integers.
+
+    1 equals 1.0, but neither equals true or "1": their JSON texts differ.
+    """
+    normal = []
+    for attribute, allowed in where:
+        values = {}
+        for value in allowed:
+            whole = isinstance(value, float) and value.is_integer()
+            same = int(value) if whole else value
+            values[json.dumps(same)] = same
+        normal.append((attribute, tuple(values[text] for text in sorted(values))))
+    return tuple(normal)
+
+
 class _Loader:
     """Loads a file in one pass, in the order in which the tables refer to each other."""
 
@@ -174,6 +229,7 @@ class _Loader:
         self.events: dict[str, tuple[str, ...]] = {}
         self.features: dict[str, Feature] = {}
         self.derived: dict[str, Derived] = {}
+        self.rings: dict[tuple[str, str], set[tuple[str, str]]] = {}
 
     def load(self) -> Definitions:
         top = TomlTable(
@@ -186,12 +242,14 @@ class _Loader:
         top.check_name(namespace, "namespace")
         self.version = top.integer("version", high=_MAX_VERSION, default=1)
         dedup = top.table("dedup", ("ring", "horizon"))
-        kept_ids = dedup.integer("ring", high=_MAX_KEPT_IDS, default=DEFAULT_KEPT_IDS)
+        # Of earlier versions, which remembered a number of ids: accepted, without effect.
+        dedup.integer("ring", high=_MAX_KEPT_IDS, default=1)
         horizon_ms = dedup.duration("horizon") or DEFAULT_HORIZON_MS
         self._read_entities(top.table("entities"))
         self._read_events(top.table("events"))
         for name, table in top.tables("features", _FEATURE_KEYS):
             self._read_feature(name, table)
+        self.features = _share_states(self.features)
         self._read_derived(top.table("derived"))
         return Definitions(
             source=self.source.name,
@@ -202,7 +260,6 @@ class _Loader:
             features=MappingProxyType(self.features),
             derived=MappingProxyType(self.derived),
             sets=MappingProxyType(self._read_sets(top.table("sets"))),
-            kept_ids=kept_ids,
             dedup_horizon_ms=horizon_ms,
         )
 
@@ -236,6 +293,7 @@ class _Loader:
             full_name = f"{name}_{window}"
             if full_name in self.features:
                 table.fail("windows", f"{full_name} is defined twice")
+            self._count_ring(state, ring_for(window_ms), table)
             self.features[full_name] = Feature(
                 name=full_name,
                 entity=state.entity,
@@ -268,10 +326,33 @@ class _Loader:
         cap = table.integer("cap", high=MAX_CAP, default=DEFAULT_CAP)
         where = table.filters("where")
         kind = aggregation.kind
+        if value in self.entities.values() and kind is not StateKind.DISTINCT:
+            table.fail(
+                "value",
+                f"{value!r} is the field of an entity, whose id is a text, and {name} takes "
+                "numbers; name a numeric attribute, or use distinct",
+            )
         of_time = name.startswith("age_of_")
         own_version = table.integer("version", high=_MAX_VERSION, default=0)
-        meaning = json.dumps([event, kind.name, value, of_time, where, own_version])
-        return State(entity, event, kind, value, of_time, where, cap, state_digest(meaning))
+
+        def digest(where: Filters) -> str:
+            return state_digest(json.dumps([event, kind.name, value, of_time, where, own_version]))
+
+        return State(
+            entity, event, kind, value, of_time, where, cap, digest(where), digest(_normal(where))
+        )
+
+    def _count_ring(self, state: State, ring: Ring, table: TomlTable) -> None:
+        """Count a ring among those that an event of the state's type updates."""
+        rings = self.rings.setdefault((state.event, state.entity), set())
+        rings.add((state.digest, ring.letter))
+        if len(rings) > MAX_RINGS_PER_EVENT:
+            table.fail(
+                "windows",
+                f"with this feature an event of type {state.event!r} would update more than "
+                f"{MAX_RINGS_PER_EVENT:,} rings of one {state.entity}; use fewer features or "
+                "windows (windows up to 6m, 6h, 7d and 90d share a ring)",
+            )
 
     def _read_window(self, text: str, table: TomlTable) -> int:
         if text == "lifetime":

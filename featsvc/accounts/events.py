@@ -24,13 +24,15 @@ MAX_SKEW_MS = 60_000
 """How far ahead of the server's clock an event may be."""
 EARLIEST_TIME_MS = 946_684_800_000
 """2000-01-01: an earlier time is a wrong clock or a wrong unit (seconds for milliseconds)."""
-_MAX_TIME_DIGITS = 15
-
 MAX_SOURCE_BYTES = 128
 MAX_POSITION = 2**53
+"""The store keeps positions as float64."""
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_MAX_TIME_MS = 253_402_300_799_999
+"""The end of the year 9999, where RFC 3339 and Timestamps end."""
 
 Attribute = int | float | str | bool
-"""An `int` is exact; a `float` that is whole and beyond 2^53 stands for several whole numbers."""
+"""An int is an exact whole number within int64; a float is as exact as IEEE 754 has it."""
 
 
 class EventStatus(IntEnum):
@@ -81,7 +83,7 @@ class EntityRef:
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """`reason` is empty unless the status is REJECTED or INCOMPLETE."""
+    """`reason` is empty unless the status is REJECTED, INCOMPLETE or BEYOND_HORIZON."""
 
     status: EventStatus
     reason: str = ""
@@ -127,16 +129,8 @@ def check_event(event: Event, *, now_ms: int) -> None:
     """Raise InvalidInput, naming the field, for a malformed event; its type may be unknown."""
     check_id(event.event_id, "event_id", max_bytes=MAX_EVENT_ID_BYTES)
     check_id(event.type, "type")
-    if event.time_ms < EARLIEST_TIME_MS:
-        raise InvalidInput(
-            f"time: {event.time_ms} ms is before 2000-01-01; give Unix milliseconds", field="time"
-        )
-    if event.time_ms > now_ms + MAX_SKEW_MS:
-        raise InvalidInput(
-            f"time: {event.time_ms} ms is {event.time_ms - now_ms} ms ahead of the server's "
-            f"clock, at most {MAX_SKEW_MS} are allowed; check the sender's clock",
-            field="time",
-        )
+    if not EARLIEST_TIME_MS <= event.time_ms <= now_ms + MAX_SKEW_MS:
+        raise _wrong_time(event.time_ms, now_ms)
     if len(event.entities) > MAX_ENTITIES:
         raise too_many("entities", len(event.entities), MAX_ENTITIES)
     for name, entity_id in event.entities.items():
@@ -145,6 +139,17 @@ def check_event(event: Event, *, now_ms: int) -> None:
         raise too_many("attributes", len(event.attributes), MAX_ATTRIBUTES)
     for name, value in event.attributes.items():
         _check_attribute(value, f"attributes.{shown(name)}")
+
+
+def _wrong_time(time_ms: float, now_ms: int) -> InvalidInput:
+    """Return the error for a time out of range; NaN, which the types do not allow, is one, too."""
+    if time_ms > now_ms:
+        return InvalidInput.at(
+            "time",
+            f"{time_ms} ms is {time_ms - now_ms} ms ahead of the server's clock, at most "
+            f"{MAX_SKEW_MS} are allowed; check the sender's clock",
+        )
+    return InvalidInput.at("time", f"{time_ms} ms is before 2000-01-01; give Unix milliseconds")
 
 
 def check_backfill(backfill: Backfill, events: int) -> None:
@@ -166,7 +171,14 @@ def _check_attribute(value: object, field: str) -> None:
     if isinstance(value, str):
         if len(value) > MAX_TEXT_BYTES or len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
             raise InvalidInput(f"{field}: has more than {MAX_TEXT_BYTES} bytes", field=field)
-    elif isinstance(value, int | float):
+    elif isinstance(value, int):
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise InvalidInput(
+                f"{field}: the integer is beyond 64 bits (-2^63 to 2^63 - 1); send larger ids as "
+                "text",
+                field=field,
+            )
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInput(f"{field}: {value} is not a finite number", field=field)
     else:
@@ -190,36 +202,44 @@ def parse_event_line(line: str | bytes) -> Event:
     """Parse one line of JSON Lines.
 
     `{"event_id", "type", "time", "entities": {...}, "attributes": {...}}`, `time` as RFC 3339
-    with an offset or Unix milliseconds. Raises InvalidInput, naming the key.
+    with an offset or Unix milliseconds. A number without point and exponent is an exact integer.
+    Raises InvalidInput, naming the key.
     """
     try:
         row = _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         message = str(exc).replace("`$.", "`").replace(" - at ", " at ")
         raise InvalidInput(f"not an event: {message}") from exc
+    for name, value in row.attributes.items():
+        if isinstance(value, int):
+            _check_attribute(value, f"attributes.{shown(name)}")
     return Event(row.event_id, row.type, parse_time(row.time), row.entities, row.attributes)
 
 
 def parse_time(value: int | float | str, *, field: str = "time") -> int:
     """Return Unix milliseconds for RFC 3339 text with an offset, or for Unix milliseconds.
 
-    Milliseconds may be text too. Raises InvalidInput.
+    Milliseconds may be text too. Raises InvalidInput, also for a time before 1970 or after 9999.
     """
     try:
-        if not isinstance(value, str):
-            return int(value)
-        text = value.strip()
-        if text.isascii() and text.isdigit() and len(text) <= _MAX_TIME_DIGITS:
-            return int(text)
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{field}: {shown(str(value))!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
-            "milliseconds",
-            field=field,
-        ) from None
-    if moment.tzinfo is None:
-        raise InvalidInput(
-            f"{field}: {value!r} has no offset; end it with Z or +HH:MM", field=field
+        time_ms = _parse_time_text(value, field) if isinstance(value, str) else int(value)
+    except (ValueError, OverflowError):  # not a time, NaN, infinity
+        time_ms = -1
+    if not 0 <= time_ms <= _MAX_TIME_MS:
+        raise InvalidInput.at(
+            field,
+            f"{shown(str(value))!r} is neither RFC 3339 (2026-01-31T12:00:00Z) nor Unix "
+            "milliseconds, of the years 1970 to 9999",
         )
+    return time_ms
+
+
+def _parse_time_text(text: str, field: str) -> int:
+    """Return milliseconds of any size. Raises ValueError, and InvalidInput without an offset."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return int(text)
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise InvalidInput.at(field, f"{text!r} has no offset; end it with Z or +HH:MM")
     return round(moment.timestamp() * 1000)

@@ -12,10 +12,14 @@ of nodes and turns the tree into a postfix program for a kernel.
 
 import ast
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, NoReturn
 
 from featsvc_kernels.fold_codes import MAX_STACK, Op
+
+from featsvc.accounts.names import quoted
 
 MAX_EXPRESSION_CHARS = 1000
 
@@ -60,12 +64,14 @@ def parse_expression(text: str, explain_unknown: Callable[[str], str | None]) ->
             f"has {len(text)} characters, at most {MAX_EXPRESSION_CHARS} are allowed"
         )
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():  # of doubtful Python, which is refused below
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
         column = f" at column {exc.offset}" if isinstance(exc, SyntaxError) and exc.offset else ""
-        raise ExpressionError(f"cannot be parsed{column}: {text!r}") from exc
+        raise ExpressionError(f"cannot be parsed{column}: {quoted(text)}") from exc
     compiler = _Compiler(text, explain_unknown)
-    compiler.visit(tree.body)
+    compiler.compile(tree.body)
     if compiler.deepest > MAX_STACK:
         raise ExpressionError(
             f"is nested too deeply: it needs a stack of {compiler.deepest}, at most {MAX_STACK}"
@@ -73,6 +79,13 @@ def parse_expression(text: str, explain_unknown: Callable[[str], str | None]) ->
     return Expression(
         text, tuple(compiler.ops), tuple(compiler.arguments), tuple(compiler.features)
     )
+
+
+class _Step(NamedTuple):
+    """An operation to emit after its operands; it takes `pops` values and leaves one."""
+
+    op: Op
+    pops: int
 
 
 class _Compiler:
@@ -85,34 +98,48 @@ class _Compiler:
         self.depth = 0
         self.deepest = 0
 
-    def visit(self, node: ast.expr) -> None:
+    def compile(self, body: ast.expr) -> None:
+        """Emit the program of a tree of any depth: a thousand signs are a thousand levels."""
+        pending: list[ast.expr | _Step] = [body]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, _Step):
+                self._emit(item.op, pops=item.pops)
+            else:
+                pending += reversed(self._steps(item))
+
+    def _steps(self, node: ast.expr) -> list["ast.expr | _Step"]:
+        """Return what is to be compiled for a node, in order; emit a leaf at once."""
         match node:
             case ast.Constant(value=bool()):
                 self._refuse(node)
-            case ast.Constant(value=int() | float() as number) if math.isfinite(number):
-                self._emit(Op.CONSTANT, float(number), pops=0)
+            case ast.Constant(value=int() | float() as number):
+                self._constant(node, number)
             case ast.Name(id=name):
                 self._feature(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                self.visit(operand)
-                self._emit(Op.NEGATE, pops=1)
+                return [operand, _Step(Op.NEGATE, 1)]
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                self.visit(left)
-                self.visit(right)
-                self._emit(_BINARY[type(op)], pops=2)
+                return [left, right, _Step(_BINARY[type(op)], 2)]
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-                self.visit(left)
-                self.visit(right)
-                self._emit(_COMPARE[type(op)], pops=2)
+                return [left, right, _Step(_COMPARE[type(op)], 2)]
             case ast.Call(func=ast.Name(id=name), args=[first, second, *rest], keywords=[]) if (
                 name in _FUNCTIONS
             ):
-                self.visit(first)
-                for argument in (second, *rest):
-                    self.visit(argument)
-                    self._emit(_FUNCTIONS[name], pops=2)
+                step = _Step(_FUNCTIONS[name], 2)
+                return [first, *(part for a in (second, *rest) for part in (a, step))]
             case _:
                 self._refuse(node)
+        return []
+
+    def _constant(self, node: ast.expr, number: float) -> None:
+        try:
+            value = float(number)
+        except OverflowError:  # an integer of more than 308 digits
+            value = math.inf
+        if not math.isfinite(value):
+            self._refuse(node)
+        self._emit(Op.CONSTANT, value, pops=0)
 
     def _feature(self, name: str) -> None:
         if problem := self.explain_unknown(name):
@@ -126,9 +153,9 @@ class _Compiler:
         self.depth += 1 - pops
         self.deepest = max(self.deepest, self.depth)
 
-    def _refuse(self, node: ast.expr) -> None:
+    def _refuse(self, node: ast.expr) -> NoReturn:
         part = ast.get_source_segment(self.text.strip(), node) or self.text
         raise ExpressionError(
-            f"{part!r} is not allowed; use + - * /, < <= > >= == !=, numbers, feature names, and "
-            "min(a, b), max(a, b), coalesce(a, b)"
+            f"{quoted(part)} is not allowed; use + - * /, < <= > >= == !=, numbers, feature "
+            "names, and min(a, b), max(a, b), coalesce(a, b)"
         )

@@ -62,8 +62,11 @@ class IngestBatch:
         script_sha: str,
         backfill: Backfill | None = None,
         unseen: bool = False,
+        shares_ids: bool = False,
     ) -> None:
         """Check every event; a bad one becomes REJECTED without affecting the others.
+
+        With `shares_ids`, ids are also written where services of the first layout look for them.
 
         Raises InvalidInput for a back-fill whose positions do not fit the events.
         """
@@ -75,6 +78,7 @@ class IngestBatch:
         self._now_ms = now_ms
         self._script_sha = script_sha
         self._mode = _BACKFILL if backfill else _UNSEEN if unseen else _NORMAL
+        self._shares_ids = shares_ids
         self._positions = backfill.positions if backfill else ()
         self._source = short_hash(backfill.source) if backfill else b""
         self.results: list[EventResult | None] = [None] * len(events)
@@ -151,7 +155,14 @@ class IngestBatch:
         definitions = self._definitions
         positions = [self._positions[i] for i, _ in events] if self._positions else ()
         call = msgspec.msgpack.encode(
-            (self._now_ms, definitions.dedup_horizon_ms, self._mode, packed, positions)
+            (
+                self._now_ms,
+                definitions.dedup_horizon_ms,
+                self._mode,
+                packed,
+                positions,
+                self._shares_ids,
+            )
         )
         key = entity_key(definitions, entity, entity_id)
         hashes = b"".join((*ids, *members, self._source))

@@ -1,6 +1,6 @@
 """Definitions compiled for writing: which states an event updates, and with which values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -11,6 +11,7 @@ from featsvc.accounts.layout import (
     KEY_SUFFIX,
     LIFETIME_MS,
     RING_OF,
+    Rings,
     StateKind,
     encode_id,
     entity_key_prefix,
@@ -20,9 +21,6 @@ from featsvc.errors import InvalidInput
 
 Update = int | float | bytes
 """Value that an event gives a state; bytes are the hash of a distinct member."""
-
-Rings = Mapping[str, str]
-"""Digest of a state -> letters of the rings that any leased set of definitions has of it."""
 
 MAX_EXACT = 2**53
 """Whole numbers from here on share one double with their neighbours."""
@@ -46,9 +44,10 @@ class StateReader:
     ) -> None:
         self.state = state
         own = {feature.ring.letter for feature in features}
-        foreign = set(rings.get(state.digest, "")) - own
-        self.letters = "".join(letter for letter in RING_OF if letter in own | foreign)
-        windows = [longest_ms(features), *(RING_OF[x].longest_window_ms for x in foreign)]
+        others = rings.get(state.digest, ())
+        letters = own.union(letter for letter, _ in others)
+        self.letters = "".join(letter for letter in RING_OF if letter in letters)
+        windows = [longest_ms(features), *(window_ms for _, window_ms in others)]
         self.longest_ms = LIFETIME_MS if LIFETIME_MS in windows else max(windows)
         self._where = [
             (name, frozenset((isinstance(v, bool), v) for v in allowed))

@@ -11,7 +11,7 @@ take all of it or nothing. Fields of the hash, all little-endian:
                   02 00 00 00. Old services, of the first layout, write 16 bytes: adopting.py takes
                   over what they keep elsewhere.
     n             f64 born ms (the clock at the first write), f64 forgotten ms (ids of events up to
-                  it may be gone), f64 adopted ms (the last write of an old service was before it),
+                  it may be gone), f64 adopted ms (when an old service was last about; 0 never),
                   u32 shards, u32 ids, u32 the shard that was pruned last, u32 0
     i<k>          shard k of the ids of the last events: 8-byte BLAKE2b, u32 stamp in seconds
     b             back-fills: 8-byte BLAKE2b of a source, f64 its greatest position; at most 8
@@ -85,6 +85,7 @@ distinct list, sketches per ring, ids by the horizon.
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -128,6 +129,10 @@ RINGS = (
 )
 LIFETIME_RING = Ring("l", 0, 1)
 RING_OF = {ring.letter: ring for ring in (*RINGS, LIFETIME_RING)}
+DIGEST_CHARS = 8
+Rings = Mapping[str, Sequence[tuple[str, int]]]
+"""Digest of a state -> the letter of each ring that other definitions of the namespace have of it,
+and the longest window in ms that the ring serves (0: lifetime)."""
 SHORTEST_WINDOW_MS = 60_000
 LONGEST_WINDOW_MS = RINGS[-1].longest_window_ms
 

@@ -1,10 +1,19 @@
-"""Messages about names that the definitions do not have."""
+"""Messages about names and values of definitions."""
 
 import difflib
 from collections.abc import Iterable
 
 _LISTED = 12
 _SHOWN_CHARS = 64
+
+
+def quoted(value: object) -> str:
+    """Return the repr of a value from a file, cut for a message."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, hundreds of nested lists
+        return f"this {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ class ReadPlans:
         self._complete_since: CompleteSince = {}
 
     def set_complete_since(self, complete_since: CompleteSince) -> None:
-        """Say since when each ring is complete, 0 where nothing is said: plans are made anew."""
+        """Say since when each feature is complete, 0 where nothing is said: plans are made anew."""
         if complete_since != self._complete_since:
             self._complete_since = dict(complete_since)
             self._plans.clear()

@@ -37,8 +37,8 @@ class DerivePlan(NamedTuple):
     defaults: NDArray[np.float64]
 
 
-CompleteSince = Mapping[tuple[str, str], int]
-"""(digest of a state, letter of a ring) -> since when, in ms, the ring has every event."""
+CompleteSince = Mapping[str, int]
+"""Windowed feature -> since when, in Unix ms, every event counts for it; 0 where it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def read_plan(
     needed += [name for feature in derived for name in feature.expression.features]
     windowed = {name: row for row, name in enumerate(dict.fromkeys(needed))}
     features = [definitions.features[name] for name in windowed]
-    since_ms = [complete_since.get((f.state.digest, f.ring.letter), 0) for f in features]
+    since_ms = [complete_since.get(feature.name, 0) for feature in features]
     parts = {META_FIELD: codes.META_PART}
     if any(since_ms):
         parts[_BORN_FIELD] = len(parts)

@@ -10,7 +10,7 @@ from typing import cast
 from redis.exceptions import NoScriptError, RedisError
 
 from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
-from featsvc.accounts.coalescing import ReadCoalescer
+from featsvc.accounts.compiled import CompiledDefinitions
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
     EARLIEST_TIME_MS,
@@ -25,17 +25,18 @@ from featsvc.accounts.events import (
     too_many,
 )
 from featsvc.accounts.ingest import IngestBatch
-from featsvc.accounts.ingest_plan import IngestPlan, by_state, entity_key
-from featsvc.accounts.layout import StateKind
+from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
-from featsvc.accounts.read import ReadPlans, check_entities, unknown_entity
+from featsvc.accounts.read import check_entities, unknown_entity
 from featsvc.accounts.reading import FeatureRead, piece_gate
 from featsvc.accounts.replies import raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
-from featsvc.errors import InvalidInput, Unavailable
+from featsvc.errors import ConfigInvalid, InvalidInput, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
+SHARE_IDS_MS = 86_400_000
+"""How long services of the first layout are expected after one was noticed."""
 _RETRY_JITTER_S = 0.01
 
 
@@ -57,20 +58,38 @@ class FeatureStore:
         clock: Callable[[], int] = clock_ms,
     ) -> None:
         """Connects on first use. Raises ConfigInvalid for a wrong URL."""
-        self.definitions = definitions
         self._clock = clock
         self._script = script("entity", "ids", "rings", "distinct", "ingest")
         self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._shares_ids_until_ms = 0  # later once a service of the first layout was noticed
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
-        self._ingest_plans = {e: IngestPlan(definitions, e, {}) for e in definitions.entities}
-        self._distinct_digests = sorted(
-            {s.digest for s in by_state(definitions) if s.kind is StateKind.DISTINCT}
-        )
-        self._read_plans = ReadPlans(definitions)
         self._gate = piece_gate()
-        self._coalescer = ReadCoalescer(self._read)
+        self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions in use, as their file has them."""
+        return self._active.definitions
+
+    async def replace_definitions(self, definitions: Definitions) -> None:
+        """Register other definitions of the same namespace, then use them.
+
+        Calls in flight finish with the old ones. Raises ConfigInvalid for another namespace and
+        Unavailable if they cannot be registered; the old ones stay in use then.
+        """
+        used = self.definitions.namespace
+        if definitions.namespace != used:
+            raise ConfigInvalid(
+                f"{definitions.source}: namespace: is {definitions.namespace!r}, but the store "
+                f"uses {used!r}; another namespace needs a new store",
+                field="namespace",
+            )
+        active = CompiledDefinitions(definitions, self._execute_one, self._read)
+        await active.ready(self._clock(), applies=True)
+        replaced, self._active = self._active, active
+        await replaced.register.close(cancel=False)
 
     async def ingest(
         self,
@@ -87,7 +106,9 @@ class FeatureStore:
         more than a horizon ago. Raises Unavailable only if no event was applied, InvalidInput for
         a back-fill whose positions do not fit.
         """
-        batch = self._batch(events, backfill=backfill, unseen=unseen)
+        active = self._active
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, events, backfill=backfill, unseen=unseen)
         for chunk in batch.chunks():
             calls = batch.calls(chunk)
             try:
@@ -111,13 +132,16 @@ class FeatureStore:
         as_of_ms: int | None = None,
     ) -> FeatureTable:
         """Read features of 1 to 1,000 entities; windows end at `as_of_ms`, None means now."""
-        self._check_read(entities, selection, as_of_ms)
-        return await self._coalescer.get(entities, selection, as_of_ms)
+        active = self._active
+        self._check_read(active, entities, selection, as_of_ms)
+        await active.ready(self._clock())
+        return await active.coalescer.get(entities, selection, as_of_ms)
 
     def degraded(self, entities: Sequence[EntityRef], selection: Selection = ALL) -> FeatureTable:
         """Return the table of `get` with every value DEGRADED, for use while `get` fails."""
-        self._check_read(entities, selection, None)
-        names = self._read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        names = active.read_plans.names(selection, tuple({ref.entity: 0 for ref in entities}))
         return degraded_table(names, len(entities), self._clock())
 
     async def record_and_get(
@@ -126,14 +150,16 @@ class FeatureStore:
         """Apply an event and then read, in one round trip; the features include the event."""
         if event is None:
             return None, await self.get(entities, selection)
-        self._check_read(entities, selection, None)
-        batch = self._batch([event])
+        active = self._active
+        self._check_read(active, entities, selection, None)
+        await active.ready(self._clock(), applies=True)
+        batch = self._batch(active, [event])
         now_ms = self._clock()
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
         read = FeatureRead(
-            self._read_plans, entities, selection, as_of_ms, is_live=True, gate=self._gate
+            active.read_plans, entities, selection, as_of_ms, is_live=True, gate=self._gate
         )
         chunk = range(1)
         calls = batch.calls(chunk)
@@ -144,6 +170,10 @@ class FeatureStore:
         )
         batch.merge_replies(chunk, calls, replies[: len(calls)])
         return batch.results[0], await read.run(self._execute, replies[len(calls) :])
+
+    def complete_since(self, feature: str) -> int | None:
+        """Return since when (Unix ms) every event counts for a windowed feature; None: always."""
+        return self._active.register.complete_since.get(feature) or None
 
     async def delete(self, entity: EntityRef) -> bool:
         """Erase all data about an entity; return whether there was any."""
@@ -156,8 +186,9 @@ class FeatureStore:
         deleted, was_old, *digests = cast(list[int | bytes], reply)
         if was_old:
             # An old service has written last: it may have more than the hash.
-            known = {d.decode() for d in cast(list[bytes], digests)} | set(self._distinct_digests)
-            names = outside_keys(key, sorted(known), self._clock())
+            found = map(bytes.decode, cast(list[bytes], digests))
+            known = sorted({*found, *self._active.distinct_digests})
+            names = outside_keys(key, known, self._clock())
             raise_errors(await self._execute(names, [("DEL", name) for name in names]))
         return bool(deleted)
 
@@ -167,10 +198,12 @@ class FeatureStore:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._active.register.close()
         await self._topology.close()
 
     def _batch(
         self,
+        active: CompiledDefinitions,
         events: Sequence[Event],
         *,
         backfill: Backfill | None = None,
@@ -179,21 +212,26 @@ class FeatureStore:
         if len(events) > MAX_EVENTS:
             raise too_many("events", len(events), MAX_EVENTS)
         return IngestBatch(
-            self.definitions,
-            self._ingest_plans,
+            active.definitions,
+            active.ingest_plans,
             events,
             now_ms=self._clock(),
             script_sha=self._script_sha,
             backfill=backfill,
             unseen=unseen,
+            shares_ids=self._clock() < self._shares_ids_until_ms,
         )
 
     def _check_read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> None:
         """Raise InvalidInput for a read that is not possible."""
-        check_entities(entities, self.definitions.entities)
-        self._read_plans.names(selection, ())
+        check_entities(entities, active.definitions.entities)
+        active.read_plans.names(selection, ())
         if as_of_ms is None:
             return
         if not EARLIEST_TIME_MS <= as_of_ms <= self._clock() + MAX_AS_OF_AHEAD_MS:
@@ -204,15 +242,25 @@ class FeatureStore:
             )
 
     async def _read(
-        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+        self,
+        active: CompiledDefinitions,
+        entities: Sequence[EntityRef],
+        selection: Selection,
+        as_of_ms: int | None,
     ) -> FeatureTable:
         """Perform one valid read."""
         is_live = as_of_ms is None
         now_ms = self._clock() if as_of_ms is None else as_of_ms
         read = FeatureRead(
-            self._read_plans, entities, selection, now_ms, is_live=is_live, gate=self._gate
+            active.read_plans, entities, selection, now_ms, is_live=is_live, gate=self._gate
         )
         return await read.run(self._execute)
+
+    async def _execute_one(self, key: bytes, command: Command) -> Reply:
+        """Execute one write. Raises DataCorrupt or Unavailable, also for an error reply."""
+        replies = await self._execute([key], [command], writes=1)
+        raise_errors(replies)
+        return replies[0]
 
     async def _execute(
         self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
@@ -242,9 +290,10 @@ class FeatureStore:
     ) -> None:
         """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
         now_ms = self._clock()
+        self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
         for i in asking:
             replies[i] = await adopt(
-                self._topology.execute, keys[i], commands[i], self._distinct_digests, now_ms
+                self._topology.execute, keys[i], commands[i], self._active.distinct_digests, now_ms
             )
         if len(commands) > writes:
             replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])

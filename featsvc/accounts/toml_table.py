@@ -5,14 +5,19 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from featsvc.accounts.names import unknown
+from featsvc.accounts.names import quoted, unknown
 from featsvc.accounts.toml_source import TomlSource
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
+_EXACT = 2**53
+_MOST_INTEGER, _LEAST_INTEGER = 2**64 - 1, -(2**63)
+
 Scalar = str | float | bool
+Filters = tuple[tuple[str, tuple[Scalar, ...]], ...]
+"""Allowed values by attribute; an integer is exact at any size."""
 
 
 class TomlTable:
@@ -54,7 +59,7 @@ class TomlTable:
         if not _NAME.fullmatch(name):
             self.fail(
                 key or name,
-                f"{name!r}: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter",
+                f"{quoted(name)}: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter",
             )
 
     def text(self, key: str, *, default: str | None = None) -> str:
@@ -63,7 +68,7 @@ class TomlTable:
         if value is None:
             self.fail(key, "is missing")
         if not isinstance(value, str) or (not value and default is None):
-            self.fail(key, f"must be a quoted string, not {value!r}")
+            self.fail(key, f"must be a quoted string, not {quoted(value)}")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -74,9 +79,9 @@ class TomlTable:
             self.fail(key, f"must be a list such as {example}")
         for value in values:
             if not isinstance(value, str):
-                self.fail(key, f"must contain quoted strings, not {value!r}")
+                self.fail(key, f"must contain quoted strings, not {quoted(value)}")
             if values.count(value) > 1:
-                self.fail(key, f"contains {value!r} twice")
+                self.fail(key, f"contains {quoted(value)} twice")
         return tuple(values)
 
     def integer(self, key: str, *, high: int, default: int) -> int:
@@ -85,7 +90,7 @@ class TomlTable:
             return default
         value = self.tree[key]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:
-            self.fail(key, f"must be a whole number from 1 to {high}, not {value!r}")
+            self.fail(key, f"must be a whole number from 1 to {high}, not {quoted(value)}")
         return value
 
     def number(self, key: str) -> float | None:
@@ -94,9 +99,13 @@ class TomlTable:
             return None
         value = self.tree[key]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
-            self.fail(key, f"must be a finite number, not {value!r}")
-        return float(value)
+        try:
+            number = float(value) if is_number else math.nan
+        except OverflowError:  # an integer of more than 308 digits
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(key, f"must be a finite number, not {quoted(value)}")
+        return number
 
     def duration(self, key: str) -> int:
         """Return a duration such as "24h" in milliseconds; 0 if absent."""
@@ -106,21 +115,36 @@ class TomlTable:
         """Return the milliseconds of a duration in the value of `key`."""
         match = _DURATION.fullmatch(text)
         if not match:
-            self.fail(key, f'{text!r} is not a duration; write for example "30s", "5m" or "90d"')
+            self.fail(
+                key, f'{quoted(text)} is not a duration; write for example "30s", "5m" or "90d"'
+            )
         return int(match[1]) * _UNIT_MS[match[2]]
 
-    def filters(self, key: str) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
+    def filters(self, key: str) -> Filters:
         """Return `{ attribute = value or [values] }`, sorted by attribute; empty if absent."""
         table = self.table(key)
         filters = []
         for attribute, value in sorted(table.tree.items()):
             allowed = value if isinstance(value, list) else [value]
             for scalar in allowed:
-                if not isinstance(scalar, str | int | float | bool):
-                    table.fail(
-                        attribute, f"must be a text, number or flag, or a list, not {scalar!r}"
-                    )
+                table.check_scalar(attribute, scalar)
             if not allowed:
                 table.fail(attribute, "an empty list matches no event; give at least one value")
             filters.append((attribute, tuple(allowed)))
         return tuple(filters)
+
+    def check_scalar(self, key: str, value: object) -> None:
+        """Check one value of a filter, which must be comparable with attributes exactly."""
+        if isinstance(value, bool | str):
+            return
+        if isinstance(value, int):
+            if not _LEAST_INTEGER <= value <= _MOST_INTEGER:
+                self.fail(key, f"{quoted(value)} does not fit into 64 bits")
+        elif not isinstance(value, float):
+            self.fail(key, f"must be a text, number or flag, or a list, not {quoted(value)}")
+        elif not math.isfinite(value):
+            self.fail(key, f"{value!r} matches no event; give a finite number")
+        elif abs(value) >= _EXACT:  # and so whole
+            self.fail(
+                key, f"{value!r} stands for several integers; write the integer, without . and e"
+            )

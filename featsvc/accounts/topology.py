@@ -12,6 +12,7 @@ rediss+sentinel and rediss+cluster use TLS. The parameters `sentinel_username` a
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, cast
@@ -39,13 +40,19 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from featsvc.accounts.pipelining import RETRY_AFTER_MS, Command, ConnectionLost, Pipeliner, Reply
+from featsvc.accounts.connections import Command, Received, Reply
+from featsvc.accounts.pipelining import (
+    CONNECT_TIMEOUT_S,
+    RETRY_AFTER_MS,
+    ConnectionLost,
+    Pipeliner,
+)
+from featsvc.accounts.queueing import fits_pipeline
 from featsvc.addresses import parse_redis_url
 from featsvc.errors import ConfigInvalid, Overloaded, Unavailable
 
-_CONNECT_TIMEOUT_S = 1.0
 _READ_BYTES = 2**18  # many rings in one read
-_MAX_ROUNDS = 4
+_FEWEST_ROUNDS = 4  # even if the event loop was blocked for as long as the call may take
 _ROUND_PAUSE_S = 0.02
 _REFRESH_PAUSE_S = 0.1
 _RETRIED_ERRORS = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
@@ -80,7 +87,7 @@ def connect(url: str, *, timeout_ms: int, replicas: int = 0) -> Topology:
     return Standalone(client, timeout_ms=timeout_ms, replicas=replicas)
 
 
-def open_client(url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Client:
+def open_client(url: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> Client:
     """Return redis-py's client for a URL; it connects on first use, `timeout_s` limits each reply.
 
     Raises ConfigInvalid, which never repeats any part of the URL.
@@ -93,7 +100,7 @@ def open_client(url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Client:
         "client_name": "featsvc",
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),  # the callers know which commands to repeat
-        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_read_size": _READ_BYTES,
         "socket_timeout": timeout_s,
         **parsed.servers[0],
@@ -156,14 +163,25 @@ class _Server:
     def __init__(
         self, name: str, acquire: Callable[[], AbstractConnection], timeout_ms: int, replicas: int
     ) -> None:
-        self._reads = self._writes = Pipeliner(name, acquire, timeout_ms=timeout_ms)
+        received = Received()
+        self._reads = self._writes = Pipeliner(
+            name, acquire, timeout_ms=timeout_ms, received=received
+        )
         if replicas:
-            self._writes = Pipeliner(name, acquire, timeout_ms=timeout_ms, replicas=replicas)
+            self._writes = Pipeliner(
+                name, acquire, timeout_ms=timeout_ms, replicas=replicas, received=received
+            )
+
+    @property
+    def is_idle(self) -> bool:
+        return self._reads.is_idle and self._writes.is_idle
 
     async def execute(self, commands: Sequence[Command], *, writes: int) -> list[Reply]:
         """Send commands, the first `writes` of which are writes; reads see those writes."""
-        if self._writes is self._reads or not writes:
+        if not writes:
             return await self._reads.execute(commands)
+        if self._writes is self._reads and (len(commands) == writes or fits_pipeline(commands)):
+            return await self._writes.execute(commands)
         replies = await self._writes.execute(commands[:writes])
         if len(commands) > writes:
             replies += await self._reads.execute(commands[writes:])
@@ -179,12 +197,16 @@ class Standalone:
     def __init__(self, client: Redis, *, timeout_ms: int, replicas: int) -> None:
         pool = client.connection_pool
         self._client = client
+        self._by_sentinel = isinstance(pool, SentinelConnectionPool)
         self._server = _Server(_name(pool), pool.get_available_connection, timeout_ms, replicas)
 
     async def execute(
         self, keys: Sequence[bytes], commands: Sequence[Command], *, writes: int = 0
     ) -> list[Reply]:
-        return await self._server.execute(commands, writes=writes)
+        replies = await self._server.execute(commands, writes=writes)
+        if self._by_sentinel and any(isinstance(reply, ReadOnlyError) for reply in replies):
+            raise ConnectionLost("Redis: the primary has become a replica")
+        return replies
 
     async def close(self) -> None:
         await self._server.close()
@@ -214,8 +236,8 @@ def _name(pool: ConnectionPool) -> str:
 class Cluster:
     """The nodes of a Redis Cluster; redis-py keeps the slot table.
 
-    One call follows MOVED, ASK, TRYAGAIN and a lost node for a limited number of rounds, and an
-    erring node triggers a refresh of the slot table. A node's failure becomes the error of its own
+    One call follows MOVED, ASK, TRYAGAIN and a lost node for `timeout_ms`, and an erring node
+    triggers a refresh of the slot table. A node's failure becomes the error of its own
     commands, so that the replies of the other shards are not lost. redis-py's own pipeline is not
     used: if one node is down, it closes the connections to all nodes and pauses for 250 ms.
     """
@@ -237,13 +259,15 @@ class Cluster:
         deadline = asyncio.get_running_loop().time() + timeout_s
         replies: list[Reply] = [None] * len(commands)
         pending: Sequence[int] = range(len(commands))
-        for round_ in range(_MAX_ROUNDS):
+        for round_ in itertools.count(1):
             await self._send_round(pending, keys, commands, replies, writes)
             pending = [i for i in pending if isinstance(replies[i], _RETRIED_ERRORS)]
-            if not pending or asyncio.get_running_loop().time() > deadline:
+            late = asyncio.get_running_loop().time() > deadline
+            if not pending or (late and round_ >= _FEWEST_ROUNDS):
                 break
             self._refresh_slots()
-            if round_ + 1 < _MAX_ROUNDS and not isinstance(replies[pending[0]], AskError):
+            # A redirection is followed at once, but nodes that disagree send to each other.
+            if round_ > 1 or not isinstance(replies[pending[0]], AskError):
                 await asyncio.sleep(_ROUND_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311
         return replies
 
@@ -284,13 +308,19 @@ class Cluster:
     async def _node(self, key: bytes, last_reply: Reply) -> ClusterNode:
         """Return the node to send to. Raises SlotNotCoveredError."""
         nodes = self._client.nodes_manager
+        slot = self._client.keyslot(key)
         if isinstance(last_reply, MovedError):
-            await nodes.move_slot(last_reply)
-        elif isinstance(last_reply, AskError) and (
-            node := nodes.get_node(host=last_reply.host, port=last_reply.port)
-        ):
-            return node
-        return nodes.get_node_from_slot(self._client.keyslot(key))
+            if slot in nodes.slots_cache:
+                await nodes.move_slot(last_reply)
+        elif isinstance(last_reply, AskError):
+            host, port = last_reply.host, last_reply.port
+            # A node that gets its first slot is not in the slot table yet.
+            return nodes.get_node(host=host, port=port) or ClusterNode(
+                host, port, **nodes.connection_kwargs
+            )
+        if slot not in nodes.slots_cache:
+            raise SlotNotCoveredError(f"slot {slot} is not covered by the cluster")
+        return nodes.get_node_from_slot(slot)
 
     async def _send(
         self,
@@ -331,6 +361,7 @@ class Cluster:
 
     async def _load_slots(self, timeout_s: float) -> None:
         try:
+            timeout_s += CONNECT_TIMEOUT_S  # the table is read over a new connection
             # Shielded: other callers wait for the same table if this one is cancelled.
             await asyncio.wait_for(asyncio.shield(self._refresh_slots()), timeout_s)
         except (RedisError, OSError) as exc:  # TimeoutError among them, whose text is empty
@@ -354,6 +385,7 @@ class Cluster:
         await nodes.initialize()
         self._refreshed_at = loop.time()
         known = set(nodes.nodes_cache.values())
+        # A node without slots is not in the table, but may be about to get or have just lost one.
         gone = [node for node in self._servers if node not in known]
-        for node in gone:
-            await self._servers.pop(node).close()
+        unused = [self._servers.pop(node) for node in gone if self._servers[node].is_idle]
+        await asyncio.gather(*(server.close() for server in unused))

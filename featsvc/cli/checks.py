@@ -16,12 +16,14 @@ from featsvc_kernels import compiling
 
 from featsvc.accounts import EmbeddedValkey, FeatureStore, load_definitions
 from featsvc.accounts import warm as warm_accounts
+from featsvc.accounts.legacy import LegacyCount, count_legacy
 from featsvc.addresses import shown_database_url
 from featsvc.banks.store import BankStore
 from featsvc.cli.doctor import CheckSkipped
 from featsvc.cli.start_report import read_holdings, served_models, shown_redis, warnings
 from featsvc.cli.words import counted
 from featsvc.config import DEFAULTS, Config, Configured, read_config
+from featsvc.errors import ConfigInvalid, Unavailable
 from featsvc.hashing.pdq import hash_pdq
 from featsvc.hashing.warm import warm as warm_hashing
 from featsvc.media.codecs import libtiff
@@ -128,6 +130,21 @@ class _Configured:
         asyncio.run(_ping(url))
         return f"{shown_redis(self._config)} answers"
 
+    def entities(self) -> str:
+        """Count entities of the layout before one key each. An embedded Valkey must be running."""
+        config = self._config
+        url, socket = config.redis.url, Path(config.data_dir, "valkey", "valkey.sock").resolve()
+        if url == "embedded":
+            if not socket.exists():
+                return "not counted: the embedded Valkey runs only with its service"
+            url = f"unix://{socket}"
+        file = config.features.file
+        try:
+            definitions = load_definitions(Path(file) if file else None)
+            return _shown_legacy(asyncio.run(count_legacy(url, definitions.namespace)))
+        except (ConfigInvalid, Unavailable) as exc:  # said by the checks of features and Redis
+            raise CheckSkipped(f"not counted: {exc}") from exc
+
     def banks(self) -> str:
         """Count what the bank store holds, if there is one, and warn as a start would."""
         config = self._config
@@ -149,6 +166,20 @@ def _shown(key: str, config: Config) -> object:
     if key == "banks.url":
         return shown_database_url(config.banks.url)
     return shown_redis(config) if key == "redis.url" else config.value(key)
+
+
+def _shown_legacy(count: LegacyCount) -> str:
+    keys = counted(count.total, "key")
+    looked = f"{keys} looked at"
+    if count.scanned < count.total:
+        looked = f"about {count.scanned:,} of the {keys} looked at"
+    if not count.hashes and not count.keys:
+        return f"none of the earlier layout; {looked}"
+    hashes, own = counted(count.hashes, "hash"), counted(count.keys, "key")
+    return (
+        f"{hashes} of the earlier layout and {own} beside them; {looked}\n  they are read as they "
+        "are, and an entity's next event moves its own; see docs/upgrading.md"
+    )
 
 
 async def _ping(url: str) -> None:
@@ -183,5 +214,6 @@ def checks(config_file: Path | None) -> Mapping[str, Callable[[], str]]:
         "features": configured.features,
         "models": configured.models,
         "redis": configured.redis,
+        "entities": configured.entities,
         "banks": configured.banks,
     }

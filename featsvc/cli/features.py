@@ -1,11 +1,10 @@
 """`featsvc features`: check and list definitions, send events, read features."""
 
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 from featsvc_client import Client
@@ -16,14 +15,11 @@ from featsvc.cli.inputs import split_names
 from featsvc.cli.kernels import prepare_kernels
 from featsvc.cli.listing import Listing, limit_option
 from featsvc.cli.match import print_features
-from featsvc.cli.messages import enum_name, feature_row, message_json
+from featsvc.cli.messages import feature_row, message_json
 from featsvc.cli.output import json_option
 from featsvc.cli.remote import remote_command
 from featsvc.cli.words import counted, echo
-from featsvc.errors import ConfigInvalid, InvalidInput
-
-_BATCH_EVENTS = 500
-_MAX_LINE_CHARS = 2**20
+from featsvc.errors import ConfigInvalid
 
 
 @click.group()
@@ -70,10 +66,69 @@ def validate(file: Path, as_json: bool) -> None:
 
 
 @features.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--skip-bad", is_flag=True, help="Report bad lines and continue.")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@json_option
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Say what replacing OLD definitions by NEW ones does to stored values, without a server.
+
+    Exits with 1 if a feature starts anew or is removed. With --json: {"old", "new", "loses_state",
+    "features": [{"feature", "change", "was", "reasons", "warming"}]}, where warming is how long
+    entities that exist already show the status WARMING: null, a window, or "lifetime".
+    """
+    prepare_kernels("features")
+    from featsvc.accounts.comparing import compare_definitions  # noqa: PLC0415
+    from featsvc.accounts.definitions import load_definitions  # noqa: PLC0415
+
+    changes = compare_definitions(load_definitions(old), load_definitions(new))
+    rows = [
+        {
+            "feature": change.name,
+            "change": change.change.value,
+            "was": change.was,
+            "reasons": list(change.reasons),
+            "warming": _window(change.warming_ms),
+        }
+        for change in changes
+    ]
+    lost = sum(change.loses_state for change in changes)
+    if as_json:
+        output.json_line(
+            {"old": str(old), "new": str(new), "loses_state": lost > 0, "features": rows}
+        )
+    else:
+        output.table(
+            ("feature", "change", "because of", "values of", "warming"),
+            (
+                (
+                    row["feature"],
+                    str(row["change"]).replace("_", " "),
+                    ", ".join(change.reasons),
+                    row["was"],
+                    row["warming"] or "",
+                )
+                for row, change in zip(rows, changes, strict=True)
+                if change.change is not change.change.KEPT or change.reasons or row["warming"]
+            ),
+        )
+        whole = sum(not c.loses_state and c.warming_ms is None for c in changes)
+        echo(f"complete at once: {counted(whole, 'feature')}; without their values: {lost:,}")
+    if lost:
+        sys.exit(1)
+
+
+@features.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--skip-bad", is_flag=True, help="Report bad lines and rejected events, and continue."
+)
+@click.option(
+    "--backfill",
+    is_flag=True,
+    help="FILE is history: count events beyond the horizon too, each line once.",
+)
 @remote_command
-def ingest(client: Client, file: TextIO, skip_bad: bool, as_json: bool) -> None:
+def ingest(client: Client, file: BinaryIO, skip_bad: bool, backfill: bool, as_json: bool) -> None:
     """Send events to the service.
 
     FILE has one JSON object per line; - reads standard input.
@@ -81,33 +136,32 @@ def ingest(client: Client, file: TextIO, skip_bad: bool, as_json: bool) -> None:
     {"event_id": "e1", "type": "upload", "time": "2026-11-23T12:00:00Z" or epoch milliseconds,
     "entities": {"account": "a1", "ip": "192.0.2.1"}, "attributes": {"bytes": 12}}
 
-    An event counts once, however often it is sent: repeat a run that was interrupted.
+    An event counts once, however often it is sent: repeat a run that was interrupted. An event that
+    is older than its account's newest one by more than the horizon (24 h by default) does not
+    count, because the service no longer knows whether it did before.
+
+    --backfill counts such events too, each line of FILE once: use it for events that were not sent
+    in another way. It stops at the first batch that is not wholly applied and names the line; run
+    it again, and it continues there. It knows FILE by its first line: leave that as it is, insert
+    and delete no lines, and append what is new.
+
+    Exits with 1 if a line is bad, or an event REJECTED, INCOMPLETE or BEYOND_HORIZON. DUPLICATE,
+    TOO_LATE and IGNORED are no failures.
     """
     prepare_kernels("features")
-    counts: Counter[str] = Counter()
-    with output.progress(count=True) as bar:
-        task = bar.add_task("ingesting", total=None, rate="")
-        lines = _events(file, skip_bad, counts)
-        while batch := list(islice(lines, _BATCH_EVENTS)):
-            request = features_pb2.IngestEventsRequest(events=[event for _, event in batch])
-            results = client.features.IngestEvents(request).results
-            for (line, _), result in zip(batch, results, strict=True):
-                status = enum_name(result, "status")
-                counts[status] += 1
-                if result.reason:
-                    echo(f"{file.name}:{line}: {status}: {result.reason}", err=True)
-            bar.update(task, advance=len(batch))
+    # Imported late: see `validate`.
+    from featsvc.cli.ingesting import Ingestion  # noqa: PLC0415
+
+    ingestion = Ingestion(client.features.IngestEvents, file, skip_bad=skip_bad, backfill=backfill)
+    ingestion.run()
+    counts = ingestion.counts
     if as_json:
         output.json_line({status.lower(): count for status, count in sorted(counts.items())})
     else:
         shown = ", ".join(f"{n:,} {status.lower()}" for status, n in sorted(counts.items()))
         echo(shown or "no events")
-    bad = sum(counts[status] for status in ("BAD", "REJECTED", "INCOMPLETE"))
-    if bad:
-        verb = "was" if bad == 1 else "were"
-        raise click.ClickException(
-            f"{counted(bad, 'event')} {verb} not applied; see the lines above"
-        )
+    if failure := ingestion.failure():
+        raise failure
 
 
 @features.command()
@@ -162,14 +216,16 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
     if as_json:
         listing.print_json(message_json)
         return
+    now_s = time.time()
     output.table(
-        ("feature", "of", "computed as", "within", "sets", "description"),
+        ("feature", "of", "computed as", "within", "complete since", "sets", "description"),
         (
             (
                 feature.name,
                 feature.entity,
                 feature.expression or f"{feature.aggregation} of {feature.event_type}",
                 _short(feature.window.ToSeconds()) if feature.HasField("window") else "",
+                complete_since(feature, now_s),
                 ", ".join(feature.sets),
                 feature.description,
             )
@@ -177,6 +233,13 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
         ),
     )
     listing.print_cut()
+
+
+def complete_since(feature: features_pb2.FeatureDefinition, now_s: float) -> str:
+    """Return the time while values may still be WARMING, else nothing."""
+    since = feature.complete_since
+    warm = feature.HasField("window") and since.seconds + feature.window.seconds < now_s
+    return since.ToJsonString() if since.seconds and not warm else ""
 
 
 def _short(seconds: int) -> str:
@@ -188,47 +251,16 @@ def _short(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def _window(window_ms: int | None) -> str | None:
+    """Return the window of a feature that is WARMING, `lifetime` for 0."""
+    if window_ms is None:
+        return None
+    return _short(window_ms // 1000) if window_ms else "lifetime"
+
+
 def _entity(text: str) -> types_pb2.EntityRef:
     """Parse KIND=ID. Raises BadParameter."""
     kind, equals, identity = text.partition("=")
     if not equals:
         raise click.BadParameter(f"{text!r} is not KIND=ID", param_hint="--entity")
     return types_pb2.EntityRef(entity=kind, id=identity)
-
-
-def _events(
-    file: TextIO, skip_bad: bool, counts: Counter[str]
-) -> Iterator[tuple[int, features_pb2.Event]]:
-    """Yield line number and event. Raises ClickException for a bad line, unless `skip_bad`."""
-    number = 0
-    while line := file.readline(_MAX_LINE_CHARS):
-        number += 1
-        if not line.strip():
-            continue
-        try:
-            yield number, _event(line)
-        except InvalidInput as exc:
-            if not skip_bad:
-                raise click.ClickException(
-                    f"{file.name}:{number}: {exc}; correct it and run again (earlier events may "
-                    "have been sent), or pass --skip-bad"
-                ) from exc
-            echo(f"{file.name}:{number}: {exc}", err=True)
-            counts["BAD"] += 1
-
-
-def _event(line: str) -> features_pb2.Event:
-    """Parse a line. Raises InvalidInput."""
-    from featsvc.accounts.events import parse_event_line  # noqa: PLC0415
-
-    parsed = parse_event_line(line)
-    event = features_pb2.Event(event_id=parsed.event_id, type=parsed.type, entities=parsed.entities)
-    event.time.FromMilliseconds(parsed.time_ms)
-    for name, value in parsed.attributes.items():
-        if isinstance(value, bool):
-            event.attributes[name].flag = value
-        elif isinstance(value, str):
-            event.attributes[name].text = value
-        else:
-            event.attributes[name].number = value
-    return event

@@ -232,14 +232,26 @@ def screen(
     _fail_if_broken(file, response.content_outcome)
 
 
+_EXPLAINED = {
+    "NOT_RETAINED": "what was true then is no longer known",
+    "WARMING": "counts only what happened since the feature was defined",
+    "DAMAGED": "something else has written to this entity's state: erase it with DeleteEntity",
+}
+"""Statuses that a reader of a table meets seldom, and what they mean."""
+
+
 def print_features(title: str, table: features_pb2.FeatureTable, row: int) -> None:
-    """Print the features of the entity in one row."""
+    """Print the features of the entity in one row, and what its rare statuses mean."""
     features = feature_row(message_json(table), row)["features"]
     output.table(
         ("feature", "value", "status"),
         ((name, feature["value"], feature["status"]) for name, feature in features.items()),
         title=title,
     )
+    statuses = {feature["status"] for feature in features.values()}
+    for status, meaning in _EXPLAINED.items():
+        if status in statuses:
+            echo(f"{status}: {meaning}")
 
 
 def variants_text(match: types_pb2.Match) -> str:

@@ -1,9 +1,9 @@
 """Screen: signals and matches of content, and features of its account, in one call.
 
 A request takes one bank snapshot and one hop to the pool. In parallel, one round trip to Redis
-records the event and reads the features. Without Redis the matches are still returned and the
-features are DEGRADED. A picture that cannot be decoded is matched by its byte hashes, and the
-outcome says so.
+records the event and reads the features. If Redis is down or overloaded, or holds what cannot be
+read, the matches are still returned and the features are DEGRADED. A picture that cannot be decoded
+is matched by its byte hashes, and the outcome says so.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featsvc.accounts import EntityRef, Event, EventResult, FeatureTable, Selection
-from featsvc.errors import Unavailable
+from featsvc.errors import DataCorrupt, Overloaded, Unavailable
 from featsvc.hashing.content import Content
 from featsvc.matching.matches import MatchOptions
 from featsvc.media import DecodeOptions
@@ -49,7 +49,7 @@ class Timings:
 class ScreenResult:
     """The report on the content, and features and event result of the account.
 
-    `features` is None for a request without entities. Where the store was unavailable,
+    `features` is None for a request without entities. Where the store failed,
     `features_degraded` says why, feature values are DEGRADED, and `event_result` is None: send the
     event again.
     """
@@ -77,7 +77,7 @@ async def screen(
     """
     started = time.perf_counter_ns()
     classifiers = select_classifiers(runtime, models)
-    trip = asyncio.ensure_future(_record_and_read(runtime, account))
+    trip = asyncio.ensure_future(record_and_read(runtime, account))
     try:
         report = await report_on(runtime, content, algorithms, decode, options, classifiers)
         table, event_result, degraded, features_us = await trip
@@ -87,9 +87,13 @@ async def screen(
     return ScreenResult(report, table, event_result, degraded, timings)
 
 
-async def _record_and_read(
+async def record_and_read(
     runtime: Runtime, account: AccountQuery
 ) -> tuple[FeatureTable | None, EventResult | None, str, int]:
+    """Return features, event result, why the features are DEGRADED or "", and microseconds.
+
+    Raises InvalidInput for undefined features.
+    """
     if account.empty:
         return None, None, "", 0
     started = time.perf_counter_ns()
@@ -102,7 +106,8 @@ async def _record_and_read(
             event_result, table = await store.record_and_get(record, entities, account.selection)
         elif record is not None:
             (event_result,) = await store.ingest([record])
-    except Unavailable as exc:
+    except (DataCorrupt, Overloaded, Unavailable) as exc:
+        # Whatever ails the store of features, the upload's matches are served.
         degraded = str(exc)
         table = store.degraded(entities, account.selection) if entities else None
     return table, event_result, degraded, (time.perf_counter_ns() - started) // 1000

@@ -27,7 +27,17 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     ) -> features_pb2.IngestEventsResponse:
         if len(request.events) > accounts.MAX_EVENTS:
             raise accounts.too_many("events", len(request.events), accounts.MAX_EVENTS)
-        results = await self._store.ingest([convert.event(e) for e in request.events])
+        backfill = convert.backfill(request)
+        converted = [convert.event(message) for message in request.events]
+        events = {i: e for i, e in enumerate(converted) if isinstance(e, accounts.Event)}
+        if backfill is not None:
+            positions = [backfill.positions[i] for i in events]
+            backfill = accounts.Backfill(backfill.source, positions)
+        results = await self._store.ingest([*events.values()], backfill=backfill)
+        applied = dict(zip(events, results, strict=True))
+        results = [
+            applied[i] if isinstance(e, accounts.Event) else e for i, e in enumerate(converted)
+        ]
         return features_pb2.IngestEventsResponse(
             results=[convert.event_result(r) for r in results], tag=request.tag
         )
@@ -72,7 +82,8 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         stop = int(token) + (request.page_size or DEFAULT_PAGE_SIZE)
         return features_pb2.ListFeaturesResponse(
             features=[
-                convert.definition(f, defined.sets_of(f.name)) for f in features[int(token) : stop]
+                convert.definition(f, defined.sets_of(f.name), self._complete_since(f))
+                for f in features[int(token) : stop]
             ],
             next_page_token=str(stop) if stop < len(features) else "",
         )
@@ -82,3 +93,8 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     ) -> features_pb2.DeleteEntityResponse:
         (entity,) = convert.entity_refs([request.entity])
         return features_pb2.DeleteEntityResponse(deleted=await self._store.delete(entity))
+
+    def _complete_since(self, feature: accounts.Feature | accounts.Derived) -> int | None:
+        if isinstance(feature, accounts.Derived):
+            return None
+        return self._store.complete_since(feature.name)

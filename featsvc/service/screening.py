@@ -8,6 +8,7 @@ from featsvc_client.v1 import screening_pb2, screening_pb2_grpc, types_pb2
 from grpc import aio
 
 from featsvc import errors
+from featsvc.accounts import Event, EventResult
 from featsvc.requests import AccountQuery, Runtime, screen
 from featsvc.service.conversions import features as convert_features
 from featsvc.service.conversions import signals as convert
@@ -70,6 +71,12 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
 
     async def _screen(self, request: screening_pb2.ScreenRequest) -> screening_pb2.ScreenResponse:
         _check(request)
+        record = (
+            convert_features.event(request.record_event)
+            if request.HasField("record_event")
+            else None
+        )
+        refused = record if isinstance(record, EventResult) else None
         result = await screen(
             self._runtime,
             convert.content(request.content),
@@ -79,15 +86,12 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             AccountQuery(
                 entities=convert_features.entity_refs(request.entities),
                 selection=convert_features.selection(request.selection),
-                record=(
-                    convert_features.event(request.record_event)
-                    if request.HasField("record_event")
-                    else None
-                ),
+                record=record if isinstance(record, Event) else None,
             ),
             request.models,
         )
         report = result.report
+        event_result = refused or result.event_result
         response = screening_pb2.ScreenResponse(
             request_id=request.request_id,
             content_outcome=convert.outcome(report.outcome),
@@ -111,12 +115,12 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
         )
         if result.features_degraded:
             response.features_outcome = types_pb2.OUTCOME_DEGRADED
-        elif result.features is not None or result.event_result is not None:
+        elif result.features is not None or event_result is not None:
             response.features_outcome = types_pb2.OUTCOME_OK
         if result.features is not None:
             response.features.CopyFrom(convert_features.feature_table(result.features))
-        if result.event_result is not None:
-            response.event_result.CopyFrom(convert_features.event_result(result.event_result))
+        if event_result is not None:
+            response.event_result.CopyFrom(convert_features.event_result(event_result))
         self._metrics.count_screen(response)
         return response
 

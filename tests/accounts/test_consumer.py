@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from featsvc.accounts import Definitions, EntityRef, FeatureStore, Selection
+from featsvc.accounts import (
+    Definitions,
+    EntityRef,
+    Event,
+    EventStatus,
+    FeatureStore,
+    Selection,
+)
 from featsvc.accounts.consumer import StreamConsumer
 from featsvc.accounts.events import clock_ms
 from tests.accounts.stores import open_store
@@ -125,3 +132,60 @@ def test_a_stream_created_later_is_found(url: str, server: Any, shipped: Definit
         assert await uploads(store) == 1
 
     consume(url, shipped, done, check)
+
+
+DAY_MS = 86_400_000
+MATCHES = Selection(names=("matches_lifetime",))
+
+
+async def matches(store: FeatureStore) -> float:
+    return float((await store.get([EntityRef("account", "a1")], MATCHES)).values[0, 0])
+
+
+def test_a_group_that_lags_behind_the_horizon_loses_nothing(
+    url: str, server: Any, shipped: Definitions
+) -> None:
+    """While live events of the same account come another way."""
+
+    async def live() -> None:
+        async with open_store(url, shipped) as store:
+            event = Event("live", "match", clock_ms(), {"account": "a1"})
+            (result,) = await store.ingest([event])
+            assert result.status is EventStatus.APPLIED
+
+    asyncio.run(live())
+    for number in range(30):
+        late = line(number % 15, type="match", time=clock_ms() - (20 - number % 15) * DAY_MS)
+        server.xadd(STREAM, late)
+
+    async def check(store: FeatureStore) -> None:
+        assert await matches(store) == 16
+        assert not server.exists(f"{STREAM}:dead")
+
+    consume(url, shipped, lambda: settled(server, 30), check)
+
+
+def test_an_entry_that_returns_after_the_horizon_is_not_guessed(
+    url: str, server: Any, shipped: Definitions
+) -> None:
+    """One that is older than the horizon may have counted, and has left no id."""
+    server.xgroup_create(STREAM, "featsvc", id="0", mkstream=True)
+    for number, age_ms in enumerate((0, 3 * DAY_MS, DAY_MS // 2)):
+        server.xadd(STREAM, line(number, type="match", time=clock_ms() - age_ms))
+    server.xreadgroup("featsvc", "gone", {STREAM: ">"})
+    _, old, young = (id_ for id_, _ in server.xrange(STREAM))
+    server.xclaim(STREAM, "featsvc", "gone", 0, [old, young], idle=2 * DAY_MS)
+
+    async def live() -> None:
+        async with open_store(url, shipped) as store:
+            await store.ingest([Event("live", "match", clock_ms(), {"account": "a1"})])
+
+    asyncio.run(live())
+
+    async def check(store: FeatureStore) -> None:
+        assert await matches(store) == 3
+        ((_, fields),) = server.xrange(f"{STREAM}:dead")
+        assert fields[b"id"] == old
+        assert b"older than the newest event by more than the horizon" in fields[b"reason"]
+
+    consume(url, shipped, lambda: settled(server, 3), check, retry_after_ms=50)

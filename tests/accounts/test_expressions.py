@@ -2,6 +2,8 @@
 
 import pytest
 from featsvc_kernels.fold_codes import MAX_STACK, Op
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featsvc.accounts.expressions import Expression, ExpressionError, parse_expression
 
@@ -25,6 +27,22 @@ def test_an_expression_becomes_a_postfix_program() -> None:
         (Op.MINIMUM, 0),
         (Op.ADD, 0),
     ]
+
+
+def test_a_thousand_terms_or_signs_are_compiled() -> None:
+    assert len(parse("+".join("a" * 400)).ops) == 799
+    assert len(parse("-" * 900 + "a").ops) == 901
+    assert len(parse(f"min({','.join('a' * 400)})").ops) == 799
+
+
+@given(st.text("ab1.e()+-*/<>=!,minaxcole \n\0'\\[]{}:@", max_size=60))
+def test_any_text_compiles_or_is_refused(text: str) -> None:
+    problem = ""
+    try:
+        parse(text)
+    except ExpressionError as exc:
+        problem = str(exc)
+    assert "\n" not in problem
 
 
 @pytest.mark.parametrize(
@@ -52,6 +70,13 @@ def test_an_expression_becomes_a_postfix_program() -> None:
         "1e999",
         "f'{a}'",
         "min(*a, b)",
+        "1" + "0" * 400,
+        "0x" + "f" * 900,
+        "a\0b",
+        "1j",
+        "1 is 1",
+        "a(1)",
+        "'\\d'",
     ],
 )
 def test_other_syntax_is_refused(text: str) -> None:
@@ -64,6 +89,8 @@ def test_unknown_names_long_and_deep_texts_are_refused() -> None:
         parse("a + d")
     with pytest.raises(ExpressionError, match="at most 1000 are allowed"):
         parse("a + " * 300 + "a")
+    with pytest.raises(ExpressionError, match="cannot be parsed"):
+        parse("(" * 400 + "a" + ")" * 400)
     deep = "(a + " * MAX_STACK + "a" + ")" * MAX_STACK
     with pytest.raises(ExpressionError, match="nested too deeply"):
         parse(deep)

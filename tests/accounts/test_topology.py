@@ -1,12 +1,20 @@
-"""Redis URLs; tests/integration tests the topologies themselves."""
+"""Redis URLs, and one server; tests/integration tests the other topologies."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import RedisCluster, SentinelConnectionPool, SSLConnection
+from redis.exceptions import ResponseError
 
-from featsvc.accounts.topology import open_client
+from featsvc.accounts.connections import Command
+from featsvc.accounts.topology import connect, open_client
 from featsvc.errors import ConfigInvalid
+from tests.accounts.relays import relaying
+from tests.patience import PATIENCE_MS, PATIENCE_S
 
 
 def settings(url: str) -> dict[str, Any]:
@@ -74,3 +82,49 @@ def test_errors_do_not_show_the_password(url: str, message: str) -> None:
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_reads_of_a_large_call_wait_for_its_writes(
+    valkey_socket: Path, server: redis.Redis, tmp_path: Path
+) -> None:
+    """The pieces of a large call are sent in any order, so its reads are a call of their own."""
+    writes: list[Command] = [("SET", b"k%d" % n, b"written") for n in range(100)]
+    reads: list[Command] = [("STRLEN", b"k%d" % (n % 100)) for n in range(1000)]
+
+    async def main() -> None:
+        held = asyncio.Event()
+
+        async def until_released(number: int, sent: bytes, data: bytes) -> AsyncIterator[bytes]:
+            if b"written" in sent:
+                await held.wait()
+            yield data
+
+        path = tmp_path / "s"
+        async with asyncio.timeout(PATIENCE_S), relaying(valkey_socket, path, until_released) as r:
+            topology = connect(f"unix://{path}", timeout_ms=PATIENCE_MS)
+            commands = writes + reads
+            call = asyncio.create_task(
+                topology.execute([b""] * len(commands), commands, writes=len(writes))
+            )
+            while not any(b"written" in sent for sent in r.sent):
+                await asyncio.sleep(0.001)
+            assert await topology.execute([b""], [("PING",)]) == [b"PONG"]
+            assert not any(b"STRLEN" in sent for sent in r.sent)
+            held.set()
+            assert await call == [b"OK"] * 100 + [7] * 1000
+            await topology.close()
+
+    asyncio.run(main())
+
+
+def test_errors_of_commands_are_values(url: str) -> None:
+    async def main() -> None:
+        topology = connect(url, timeout_ms=PATIENCE_MS)
+        await topology.execute([b"k"], [("SET", b"k", b"text")])
+        commands: list[Command] = [("GET", b"k"), ("INCR", b"k"), ("GET", b"k")]
+        first, error, last = await topology.execute([b"k"] * 3, commands)
+        assert first == last == b"text"
+        assert isinstance(error, ResponseError)
+        await topology.close()
+
+    asyncio.run(main())

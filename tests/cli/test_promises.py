@@ -22,12 +22,30 @@ from tests.cli.test_help import COMMANDS
 RECORDED = Path(__file__).with_name("promises.json")
 SIGNAL = "pdq:" + "0f" * 32
 EVENT = '{"event_id": "e1", "type": "upload", "time": 1700000000000, "entities": {"account": "a"}}'
+DEFINITIONS = """namespace = "t"
+[entities]
+account = "account"
+[events.upload]
+keys = ["account"]
+[features.uploads]
+on = "upload"
+agg = "count"
+where = { x = [1, 2] }
+windows = ["1h", "24h"]
+"""
+MORE = """[features.total]
+on = "upload"
+agg = "count"
+windows = ["lifetime"]
+"""
 FILES = {
     "text.txt": "A text that is long enough to have every hash of texts. " * 8,
     "list.csv": f"algorithm,signal\n{SIGNAL.replace(':', ',')}\n",
     "samples.txt": f"{SIGNAL}\n",
     "events.jsonl": f"{EVENT}\n{EVENT}\n",
     "wrong.toml": "namespace = 3\n",
+    "old.toml": DEFINITIONS,
+    "new.toml": DEFINITIONS.replace("1h", "2h").replace("x = [1, 2]", "x = [2.0, 1]") + MORE,
     "broken.gif": "GIF89a",
 }
 LOCAL = {
@@ -41,6 +59,7 @@ LOCAL = {
     "sqlite:///{folder}/copy.db",
     "bank recount": "bank recount --store sqlite:///{folder}/banks.db --dry-run",
     "features validate": "features validate wrong.toml",
+    "features diff": "features diff old.toml new.toml",
 }
 REMOTE = {
     "match": f"match --signal {SIGNAL}",

@@ -54,6 +54,18 @@ ELSEWHERE = {
     "RollbackBankResponse.settings_unknown",
 }  # fmt: skip
 
+EARLIER_FEATURES = """namespace = "ts"
+[entities]
+account = "account"
+[events.upload]
+keys = ["account"]
+[features.uploads]
+on = "upload"
+agg = "count"
+windows = ["1h"]
+"""
+"""Of a service before: what it lacks is complete only since then."""
+
 COFFEE = photograph("coffee.png").read_bytes()
 ROCKET = photograph("rocket.jpg").read_bytes()
 TEXT = "win a brand new phone today, just send your bank details to claim it before midnight"
@@ -125,6 +137,11 @@ def test_every_field_of_every_answer_is_filled(tmp_path: Path) -> None:
         "FEATSVC_FEATURES_FILE": str(features),
     }
     record = Record()
+    earlier = tmp_path / "earlier.toml"
+    earlier.write_text(EARLIER_FEATURES)
+    arguments = ("--features", str(earlier))
+    with running(tmp_path / "data", *arguments) as service, service.client() as client:
+        ingest_upload(client)
     with running(tmp_path / "data", environ=environ) as service, service.client() as client:
         fill_banks(client, record)
         hash_and_match(client, record)
@@ -321,6 +338,12 @@ def screen(client: Client, record: Record) -> None:
 def pdq_of(client: Client, data: bytes) -> str:
     hashed = client.hashing.Hash(hashing_pb2.HashRequest(content=picture(data), algorithms=["pdq"]))
     return str(hashed.signals[0].value)
+
+
+def ingest_upload(client: Client) -> None:
+    event = features_pb2.Event(event_id="e0", type="upload", entities={"account": "answers"})
+    event.time.GetCurrentTime()
+    client.features.IngestEvents(features_pb2.IngestEventsRequest(events=[event]))
 
 
 def read_features(client: Client, record: Record) -> None:

@@ -378,6 +378,27 @@ def test_events_in_features_out(server: Running, tmp_path: Path) -> None:
     assert unknown["features"]["uploads_1h"]["status"] == "NOT_FOUND"  # type: ignore[index]
 
 
+def test_history_is_sent_with_backfill(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    now_ms = int(time.time() * 1000)
+    event = {"type": "report", "entities": {"account": "command-history"}}
+    days = [0, 3, 2, 4]
+    events = [event | {"event_id": f"h{day}", "time": now_ms - 86_400_000 * day} for day in days]
+    file.write_text("".join(json.dumps(e) + "\r\n" for e in events))
+    ingest = ("features", "ingest", str(file))
+    result = featsvc(*ingest, server=server.address)
+    assert (result.returncode, result.stdout) == (1, "1 applied, 3 beyond_horizon\n")
+    assert f"{file}:2: 3 events from here on are beyond the horizon" in result.stderr
+    assert result.stderr.count("horizon") == 1
+    result = featsvc(*ingest, "--backfill", server=server.address)
+    assert (result.returncode, result.stdout) == (0, "3 applied, 1 duplicate\n")
+    result = featsvc(*ingest, "--backfill", "--json", server=server.address)
+    assert (result.returncode, lines(result)) == (0, [{"duplicate": 4}])
+    get = ("features", "get", "--entity", "account=command-history", "--json")
+    (read,) = lines(featsvc(*get, "--features", "reports_30d", server=server.address))
+    assert read["features"] == {"reports_30d": {"value": 4, "status": "PRESENT"}}
+
+
 def test_features_are_listed(server: Running) -> None:
     listed = lines(featsvc("features", "list", "--json", server=server.address))
     defined = load_definitions(shipped_definitions())
@@ -400,6 +421,10 @@ def test_a_bad_event_line_is_named(server: Running, tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "events.jsonl:1" in result.stderr
     assert "time" in result.stderr
+    file.write_bytes(b"\xff\n")
+    result = featsvc("features", "ingest", str(file), server=server.address)
+    assert result.returncode == 1
+    assert "events.jsonl:1: not an event" in result.stderr
 
 
 def test_screen_prints_everything(server: Running, tmp_path: Path) -> None:
@@ -481,3 +506,7 @@ def test_doctor(server: Running, tmp_path: Path) -> None:
     result = featsvc("doctor")
     assert result.returncode == 0, result.stdout
     assert all(line.startswith("ok") for line in result.stdout.splitlines())
+    assert "the embedded Valkey runs only with its service" in result.stdout
+    environ = {"FEATSVC_DATA_DIR": str(server.data_dir)}
+    # What it says of the running service's store; other checks may find the folder in use.
+    assert "none of the earlier layout; " in featsvc("doctor", environ=environ).stdout

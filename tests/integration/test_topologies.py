@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import re
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,8 +32,10 @@ from featsvc.accounts import (
 )
 from featsvc.accounts.embedded import find_server
 from featsvc.accounts.events import clock_ms
+from featsvc.accounts.legacy import LegacyCount, count_legacy
 from featsvc.errors import Unavailable
 from tests.accounts.stores import open_store
+from tests.accounts.test_docs import PAGE
 from tests.patience import PATIENCE_MS, PATIENCE_S, until
 
 CLUSTER_OPTIONS = (
@@ -137,12 +141,9 @@ def test_tcp_with_password_and_database(servers: Servers) -> None:
 
 
 def test_acl_user_with_the_documented_rights(servers: Servers) -> None:
-    rights = (
-        "user featsvc on >pw resetkeys ~fs:* resetchannels -@all +@connection +@scripting +wait "
-        "+hget +hmget +hset +hgetall +del +pexpire +persist +pfadd +pfcount +zadd +zscore "
-        "+zremrangebyscore"
-    )
-    port = servers.start("--user", *rights.split()[1:])
+    (rights,) = re.findall(r"^    (~fs:\* .*\n    .*)$", PAGE.read_text(), re.M)
+    user = f"featsvc on >pw resetchannels {rights}"
+    port = servers.start("--user", *user.split())
     run(round_trip, f"redis://featsvc:pw@127.0.0.1:{port}")
 
     async def refused(store: FeatureStore) -> None:
@@ -228,6 +229,8 @@ def test_sentinel_follows_a_fail_over(servers: Servers, tmp_path: Path) -> None:
 
     hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
     run(body, f"redis+sentinel://{hosts}?service=ts")
+    url = f"redis+sentinel://{hosts}?service=ts"
+    assert asyncio.run(count_legacy(url, "ts")).total > 0
 
 
 def sees_all(sentinel: int) -> bool:
@@ -362,3 +365,96 @@ def test_cluster_follows_slots_that_move(servers: Servers, cluster: list[int]) -
         assert (await store.get([ref], COUNT)).values[0, 0] == 4
 
     run(body, f"redis+cluster://127.0.0.1:{cluster[1]}")
+
+
+def move_slot(ports: list[int], slot: int, source: int, target: int) -> None:
+    """Move a slot between the nodes of these indices, as `redis-cli --cluster reshard` does."""
+    with contextlib.ExitStack() as stack:
+        nodes = [stack.enter_context(client(port)) for port in ports]
+        ids = [node.execute_command("CLUSTER MYID").decode() for node in nodes]
+        nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        nodes[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+        while keys := nodes[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
+            nodes[source].migrate("127.0.0.1", ports[target], keys, 0, PATIENCE_MS)
+        others = [node for n, node in enumerate(nodes) if n not in (source, target)]
+        for node in (nodes[target], nodes[source], *others):
+            node.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+
+
+class CountedTraffic:
+    """Sends every event until it counts, some twice; no read may show more or less than that."""
+
+    def __init__(self, store: FeatureStore, refs: list[EntityRef]) -> None:
+        self.store, self.refs = store, refs
+        self.numbers = itertools.count()
+        self.sent, self.counted = Counter[str](), Counter[str]()
+
+    async def write(self, refs: list[EntityRef]) -> None:
+        ids = [ref.id for ref in refs]
+        events = [upload(next(self.numbers), account) for account in ids]
+        self.sent.update(ids)
+        for uncounted in ([*events], events[::2]):
+            while uncounted:
+                results = zip([*uncounted], await self.store.ingest(uncounted), strict=True)
+                uncounted[:] = [e for e, r in results if r.status is EventStatus.INCOMPLETE]
+        self.counted.update(ids)
+
+    async def check(self) -> None:
+        for ref in self.refs:
+            counted = self.counted[ref.id]
+            table = await self.store.get([ref], COUNT)
+            assert counted <= table.values[0, 0] <= self.sent[ref.id]
+
+
+def test_a_reshard_under_traffic_loses_and_doubles_nothing(
+    servers: Servers, cluster: list[int]
+) -> None:
+    """Every slot with accounts moves twice, at last to a node without slots and scripts."""
+    added = servers.start(*CLUSTER_OPTIONS, port=next(p for p in iter(free_port, 0) if p < 55_000))
+    ports = [*cluster[:3], added]
+    with client(added) as node:
+        node.execute_command("CLUSTER MEET", "127.0.0.1", ports[0])
+        until(lambda: node.cluster("info")["cluster_state"] == "ok")
+        own_id = node.execute_command("CLUSTER MYID").decode()
+        for port in cluster:
+            with client(port) as other:
+                until(partial(knows, other, own_id))
+        refs = [EntityRef("account", f"r{n}") for n in range(40)]
+        slots = [node.cluster("keyslot", f"fs:{{ts:account:{ref.id}}}:v1") for ref in refs]
+    owners = {slot: (slot >= 5461) + (slot >= 10923) for slot in slots}
+
+    def reshard() -> None:
+        for slot, owner in owners.items():
+            move_slot(ports, slot, owner, (owner + 1) % 3)
+        for slot, owner in owners.items():
+            move_slot(ports, slot, (owner + 1) % 3, 3)
+
+    async def body(store: FeatureStore) -> None:
+        traffic = CountedTraffic(store, refs)
+        await traffic.write(refs)
+        resharding = asyncio.create_task(asyncio.to_thread(reshard))
+
+        async def repeat(call: Callable[[], Awaitable[None]]) -> None:
+            while not resharding.done():
+                await call()
+
+        writes = [partial(traffic.write, some) for some in (refs, refs[:1], refs[1:5])]
+        calls: list[Callable[[], Awaitable[None]]] = [*writes, traffic.check, traffic.check]
+        await asyncio.gather(*map(repeat, calls))
+        await resharding
+        await traffic.check()
+        assert traffic.counted == traffic.sent
+
+    run(body, f"redis+cluster://127.0.0.1:{cluster[0]},127.0.0.1:{cluster[1]}")
+
+
+def test_every_primary_is_asked_for_the_earlier_layout(cluster: list[int]) -> None:
+    meta = struct.pack("<dd", 1.0, 2.0)
+    with redis.RedisCluster("127.0.0.1", cluster[0]) as connection:
+        for number in range(30):
+            connection.hset(f"fs:{{ts:account:{number}}}:v1", "m", meta)
+            connection.pfadd(f"fs:{{ts:account:{number}}}:v1:AAAAAAAAh1", b"x")
+    with client(cluster[1]) as connection:
+        assert 0 < connection.dbsize() < 60
+    counted = asyncio.run(count_legacy(f"redis+cluster://127.0.0.1:{cluster[0]}", "ts"))
+    assert counted == LegacyCount(scanned=60, total=60, hashes=30, keys=30)

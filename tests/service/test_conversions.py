@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featsvc.accounts import EventStatus, FeatureStatus
+from featsvc.accounts import Event, EventStatus, FeatureStatus, load_definitions
 from featsvc.banks.records import BankMode, Opinion
 from featsvc.errors import InvalidInput, InvalidSignal
 from featsvc.service.conversions import banks, features, signals
@@ -33,6 +33,33 @@ def test_every_value_of_a_domain_enum_translates() -> None:
         assert types_pb2.Outcome.Name(signals.outcome(outcome)) == f"OUTCOME_{outcome.name}"
     assert set(signals.MODE) == set(BankMode)
     assert set(banks.OPINION) == set(Opinion)
+
+
+def test_attributes_keep_their_kinds() -> None:
+    message = features_pb2.Event(event_id="e")
+    message.attributes["number"].number = 2.0**53
+    message.attributes["text"].text = ""
+    message.attributes["flag"].flag = False
+    message.attributes["integer"].integer = 2**53 + 1
+    message.attributes["none"].SetInParent()
+    event = features.event(message)
+    assert isinstance(event, Event)
+    kinds = {name: (value, type(value)) for name, value in event.attributes.items()}
+    assert kinds == {
+        "number": (2.0**53, float),
+        "text": ("", str),
+        "flag": (False, bool),
+        "integer": (2**53 + 1, int),
+    }
+
+
+@pytest.mark.parametrize("since_ms", [None, 0, 1_767_268_800_001])
+def test_a_feature_says_since_when_it_is_complete(since_ms: int | None) -> None:
+    feature = load_definitions().features["uploads_1h"]
+    message = features.definition(feature, (), since_ms)
+    assert message.HasField("complete_since") == bool(since_ms)
+    if since_ms:
+        assert message.complete_since.ToMilliseconds() == since_ms
 
 
 @pytest.mark.parametrize("name", ["", "ncmec", "banks/", "banks/a/entries/1", "bank/a"])

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from featsvc_client import explain
 from featsvc_client.v1 import features_pb2, features_pb2_grpc, types_pb2
-from grpc import aio
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import RpcError, aio
 
 from featsvc.accounts import (
     EmbeddedValkey,
@@ -18,6 +21,8 @@ from featsvc.accounts import (
     load_definitions,
 )
 from featsvc.service.features import FeatureServicer
+from featsvc.service.interceptor import RequestInterceptor
+from featsvc.service.metrics import Metrics
 from tests.patience import PATIENCE_MS
 
 BATCH_BYTES = 2**19
@@ -27,7 +32,9 @@ ACCOUNT = types_pb2.EntityRef(entity="account", id="a1")
 
 async def serving(store: Any, body: Callable[[Any], Awaitable[None]]) -> None:
     """Run the body of a test with a stub of the service over `store`."""
-    server = aio.server()
+    interceptor = RequestInterceptor(Metrics())
+    interceptor.open = True
+    server = aio.server(interceptors=[interceptor])
     features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureServicer(store), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -42,7 +49,7 @@ class SlowStore:
     def __init__(self) -> None:
         self.released = asyncio.Event()
 
-    async def ingest(self, events: Sequence[Event]) -> list[EventResult]:
+    async def ingest(self, events: Sequence[Event], *, backfill: object) -> list[EventResult]:
         await self.released.wait()
         return [EventResult(EventStatus.APPLIED)] * len(events)
 
@@ -153,15 +160,155 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
         assert not (await stub.DeleteEntity(request)).deleted
         table = (await stub.GetFeatures(read)).features
         assert list(table.freshness_us) == [-1]
-        statuses = {status for column in table.columns for status in column.statuses}
+        windowed = load_definitions().features
+        columns = [column for column in table.columns if column.name in windowed]
+        statuses = {status for column in columns for status in column.statuses}
         assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
 
-    async def with_a_store() -> None:
-        valkey = EmbeddedValkey(tmp_path)
-        await valkey.start()
-        store = FeatureStore(valkey.url, load_definitions(), timeout_ms=PATIENCE_MS)
-        await serving(store, body)
-        await store.close()
-        await valkey.stop()
+    asyncio.run(with_a_store(tmp_path, body))
 
-    asyncio.run(with_a_store())
+
+async def with_a_store(folder: Path, body: Callable[[Any], Awaitable[None]]) -> None:
+    valkey = EmbeddedValkey(folder)
+    await valkey.start()
+    store = FeatureStore(valkey.url, load_definitions(), timeout_ms=PATIENCE_MS)
+    await serving(store, body)
+    await store.close()
+    await valkey.stop()
+
+
+def upload(event_id: str, account: str = "a1") -> features_pb2.Event:
+    event = features_pb2.Event(event_id=event_id, type="upload", entities={"account": account})
+    event.time.GetCurrentTime()
+    return event
+
+
+def names(answer: features_pb2.IngestEventsResponse) -> list[str]:
+    name = features_pb2.EventResult.Status.Name
+    return [name(result.status).removeprefix("STATUS_") for result in answer.results]
+
+
+MALFORMED = [
+    Timestamp(seconds=10**15),
+    Timestamp(seconds=-(10**15)),
+    Timestamp(seconds=1_700_000_000, nanos=-5),
+    Timestamp(seconds=1_700_000_000, nanos=10**9),
+]
+
+
+def test_an_event_of_a_malformed_time_is_rejected_alone(tmp_path: Path) -> None:
+    malformed = []
+    for number, time in enumerate(MALFORMED):
+        malformed.append(upload(f"bad{number}"))
+        malformed[-1].time.CopyFrom(time)
+
+    async def body(stub: Any) -> None:
+        events = [malformed[0], upload("e1"), *malformed[1:], upload("e2"), upload("e1")]
+        batch = features_pb2.IngestEventsRequest(events=events)
+        answer = await stub.IngestEvents(batch)
+        rejected = ["REJECTED"] * 3
+        assert names(answer) == ["REJECTED", "APPLIED", *rejected, "APPLIED", "DUPLICATE"]
+        reasons = [result.reason for result in answer.results if result.reason]
+        assert len(reasons) == len(MALFORMED)
+        assert all(reason.startswith("time: not a valid Timestamp: ") for reason in reasons)
+        assert reasons[2].endswith("not 1700000000 and -5")
+        # With positions, those of the valid events reach the store.
+        batch.backfill.source = "s"
+        batch.backfill.positions.extend(range(1, len(events) + 1))
+        again = await stub.IngestEvents(batch)
+        assert names(again) == ["REJECTED", "DUPLICATE", *rejected, "DUPLICATE", "DUPLICATE"]
+
+        async def batches() -> AsyncIterator[features_pb2.IngestEventsRequest]:
+            yield features_pb2.IngestEventsRequest(events=malformed[:1])
+            yield features_pb2.IngestEventsRequest(events=[upload("e3")], tag="t")
+
+        first, second = [each async for each in stub.IngestEventStream(batches())]
+        assert (names(first), names(second), second.tag) == (["REJECTED"], ["APPLIED"], "t")
+
+    asyncio.run(with_a_store(tmp_path, body))
+
+
+@pytest.mark.parametrize("time", MALFORMED, ids=lambda time: f"{time.seconds}.{time.nanos}")
+def test_a_read_as_of_a_malformed_time_is_refused(tmp_path: Path, time: Timestamp) -> None:
+    async def body(stub: Any) -> None:
+        with pytest.raises(RpcError) as caught:
+            await stub.GetFeatures(features_pb2.GetFeaturesRequest(entities=[ACCOUNT], as_of=time))
+        error = explain(caught.value)
+        assert (error.code().name, error.reason) == ("INVALID_ARGUMENT", "INVALID_INPUT")
+        assert error.path == "as_of"
+
+    asyncio.run(serving(FeatureStore(f"unix://{tmp_path}/nobody", load_definitions()), body))
+
+
+@pytest.mark.parametrize(
+    ("source", "positions", "field"),
+    [
+        ("", [1, 2], "backfill.source"),
+        ("x" * 129, [1, 2], "backfill.source"),
+        ("a\0", [1, 2], "backfill.source"),
+        ("s", [1], "backfill.positions"),
+        ("s", [1, 2, 3], "backfill.positions"),
+        ("s", [2, 1], "backfill.positions"),
+        ("s", [2, 2], "backfill.positions"),
+        ("s", [2, 2**53 + 1], "backfill.positions"),
+    ],
+)
+def test_a_wrong_backfill_is_refused(
+    tmp_path: Path, source: str, positions: list[int], field: str
+) -> None:
+    async def body(stub: Any) -> None:
+        batch = features_pb2.IngestEventsRequest(events=[upload("e1"), upload("e2")])
+        batch.backfill.source = source
+        batch.backfill.positions.extend(positions)
+        with pytest.raises(RpcError) as caught:
+            await stub.IngestEvents(batch)
+        error = explain(caught.value)
+        assert (error.code().name, error.path) == ("INVALID_ARGUMENT", field)
+
+    asyncio.run(serving(FeatureStore(f"unix://{tmp_path}/nobody", load_definitions()), body))
+
+
+def test_history_counts_by_position(tmp_path: Path) -> None:
+    def days_ago(event_id: str, days: int) -> features_pb2.Event:
+        event = upload(event_id)
+        event.time.seconds -= 86_400 * days
+        return event
+
+    async def body(stub: Any) -> None:
+        old = [days_ago("e2", 3), days_ago("e3", 2)]
+        ingest = features_pb2.IngestEventsRequest
+        assert names(await stub.IngestEvents(ingest(events=[upload("e1")]))) == ["APPLIED"]
+        beyond = await stub.IngestEvents(ingest(events=old))
+        assert names(beyond) == ["BEYOND_HORIZON"] * 2
+        history = ingest(events=old)
+        history.backfill.source = "s"
+        history.backfill.positions.extend([1, 2**53])
+        assert names(await stub.IngestEvents(history)) == ["APPLIED"] * 2
+        assert names(await stub.IngestEvents(history)) == ["DUPLICATE"] * 2
+
+    asyncio.run(with_a_store(tmp_path, body))
+
+
+def test_a_damaged_account_fails_alone(tmp_path: Path) -> None:
+    async def body(stub: Any) -> None:
+        accounts = ["damaged", "whole"]
+        batch = features_pb2.IngestEventsRequest(events=[upload("e", name) for name in accounts])
+        await stub.IngestEvents(batch)
+        with redis.Redis(unix_socket_path=str(tmp_path / "valkey" / "valkey.sock")) as other:
+            other.set("fs:{ts:account:damaged}:v1", "text")
+        read = features_pb2.GetFeaturesRequest(
+            entities=[types_pb2.EntityRef(entity="account", id=name) for name in accounts],
+            selection=features_pb2.FeatureSelection(features=["uploads_1h"]),
+        )
+        (column,) = (await stub.GetFeatures(read)).features.columns
+        assert list(column.statuses) == [
+            features_pb2.FEATURE_STATUS_DAMAGED,
+            features_pb2.FEATURE_STATUS_PRESENT,
+        ]
+        again = features_pb2.IngestEventsRequest(events=[upload("e2", name) for name in accounts])
+        assert names(await stub.IngestEvents(again)) == ["INCOMPLETE", "APPLIED"]
+        erase = features_pb2.DeleteEntityRequest(entity=read.entities[0])
+        assert (await stub.DeleteEntity(erase)).deleted
+        assert names(await stub.IngestEvents(again)) == ["APPLIED", "DUPLICATE"]
+
+    asyncio.run(with_a_store(tmp_path, body))

@@ -3,13 +3,15 @@
 -- KEYS[1]  the entity's hash; layout in featsvc/accounts/layout.py
 -- ARGV[1]  msgpack plan {ttl_ms, states}; ttl_ms 0 never expires the entity
 --          state {base, kind, letters of its rings, cap, longest_ms}; longest_ms 0 is `lifetime`
--- ARGV[2]  msgpack call {now_ms, horizon_ms, mode, events, positions}
+-- ARGV[2]  msgpack call {now_ms, horizon_ms, mode, events, positions, shares_ids}; shares_ids where
+--          old services may run beside this one
 --          event {time_ms, state number, value, state number, value, ...}; positions of a back-fill
 -- ARGV[3]  8-byte hashes end to end: one event id per event, then the members of distinct states;
 --          the value of a distinct state is the number of its member, counted from the first id;
 --          then the source of a back-fill
--- ARGV[4]  msgpack adoption {expected n, expected e, ids, fields to set, fields to delete}, where an
---          old service has written to the hash; see adopting.py
+-- ARGV[4]  and what follows are an adoption, where an old service has written to the hash: expected
+--          n, expected e, ids, the number of fields to set, these and their values, fields to
+--          delete; see adopting.py
 -- Returns one number per event: 1 applied, 2 duplicate, 3 too late for every ring, 4 beyond the
 -- horizon. Errors: ADOPT asks for ARGV[4]; DAMAGED names a field that featsvc has not written.
 --
@@ -22,7 +24,8 @@ local plan = cmsgpack.unpack(ARGV[1])
 local call = cmsgpack.unpack(ARGV[2])
 local hashes = ARGV[3]
 local ttl_ms, states = plan[1], plan[2]
-local now, horizon_ms, mode, events, positions = call[1], call[2], call[3], call[4], call[5]
+local now, horizon_ms, mode, events = call[1], call[2], call[3], call[4]
+local positions, shares_ids = call[5], call[6]
 
 local pack, unpack_at, sub, find = struct.pack, struct.unpack, string.sub, string.find
 local floor, min, max = math.floor, math.min, math.max
@@ -134,7 +137,7 @@ local meta, notes = fields.m, fields.n
 local newest, reference = 0, 0
 -- `kept` is FOREVER once the entity has lost its expiry.
 local born, forgotten, adopted, shards, remembered, cursor, kept = now, 0, 0, 1, 0, 0, 0
-local adoption
+local is_adoption = false
 if notes ~= '' then
   if #notes ~= NOTES_BYTES then return redis.error_reply('DAMAGED field n') end
   born, forgotten, adopted, shards, remembered, cursor, kept = unpack_at(NOTES, notes)
@@ -144,9 +147,8 @@ end
 if #meta == META_BYTES then
   newest, reference = unpack_at('<dd', meta)
 elseif #meta == OLD_META_BYTES then
-  if not ARGV[4] then return redis.error_reply('ADOPT') end
-  adoption = cmsgpack.unpack(ARGV[4])
-  if adoption[1] ~= notes or adoption[2] ~= load('e') then return redis.error_reply('ADOPT') end
+  is_adoption = ARGV[4] == notes and ARGV[5] == load('e')
+  if not is_adoption then return redis.error_reply('ADOPT') end
   newest, reference = unpack_at('<dd', meta)
 elseif meta ~= '' then
   return redis.error_reply('DAMAGED field m')

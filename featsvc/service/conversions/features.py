@@ -8,14 +8,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from featsvc.accounts import (
     ALL,
     Attribute,
+    Backfill,
     Derived,
     EntityRef,
     Event,
     EventResult,
+    EventStatus,
     Feature,
     FeatureTable,
     Selection,
+    check_backfill,
 )
+from featsvc.errors import InvalidInput
 
 
 def entity_refs(messages: Sequence[types_pb2.EntityRef]) -> list[EntityRef]:
@@ -30,19 +34,47 @@ def selection(message: features_pb2.FeatureSelection) -> Selection:
 
 
 def as_of_ms(request: features_pb2.GetFeaturesRequest) -> int | None:
-    return request.as_of.ToMilliseconds() if request.HasField("as_of") else None
+    """Raises InvalidInput for a malformed Timestamp."""
+    return _milliseconds(request.as_of, "as_of") if request.HasField("as_of") else None
 
 
-def event(message: features_pb2.Event) -> Event:
-    """Convert without checks: the store checks each event of a batch for itself."""
+def _milliseconds(time: Timestamp, field: str) -> int:
+    """Return Unix milliseconds. Raises InvalidInput for a Timestamp that the protocol forbids."""
+    try:
+        return time.ToMilliseconds()
+    except ValueError:
+        raise InvalidInput.at(
+            field,
+            "not a valid Timestamp: seconds must be within the years 1 to 9999 and nanos 0 to "
+            f"999,999,999, not {time.seconds} and {time.nanos}",
+        ) from None
+
+
+def event(message: features_pb2.Event) -> Event | EventResult:
+    """Return the event, or the REJECTED result of one whose time is malformed.
+
+    Further checks are the store's, which checks each event of a batch for itself.
+    """
     attributes: dict[str, Attribute] = {}
     for name, value in message.attributes.items():
         kind = value.WhichOneof("kind")
         if kind is not None:
             attributes[name] = getattr(value, kind)
-    # A missing time becomes 1970, which the store rejects.
-    time_ms = message.time.ToMilliseconds()
+    try:
+        # A missing time becomes 1970, which the store rejects.
+        time_ms = _milliseconds(message.time, "time")
+    except InvalidInput as exc:
+        return EventResult(EventStatus.REJECTED, str(exc))
     return Event(message.event_id, message.type, time_ms, dict(message.entities), attributes)
+
+
+def backfill(request: features_pb2.IngestEventsRequest) -> Backfill | None:
+    """Raises InvalidInput for positions that do not match the events."""
+    if not request.HasField("backfill"):
+        return None
+    given = Backfill(request.backfill.source, request.backfill.positions)
+    check_backfill(given, len(request.events))
+    return given
 
 
 def event_result(result: EventResult) -> features_pb2.EventResult:
@@ -66,7 +98,9 @@ def feature_table(table: FeatureTable) -> features_pb2.FeatureTable:
     return features_pb2.FeatureTable(columns=columns, freshness_us=freshness, as_of=as_of)
 
 
-def definition(feature: Feature | Derived, sets: Sequence[str]) -> features_pb2.FeatureDefinition:
+def definition(
+    feature: Feature | Derived, sets: Sequence[str], complete_since_ms: int | None
+) -> features_pb2.FeatureDefinition:
     message = features_pb2.FeatureDefinition(
         name=feature.name,
         entity=feature.entity,
@@ -88,4 +122,6 @@ def definition(feature: Feature | Derived, sets: Sequence[str]) -> features_pb2.
     ):
         if milliseconds:
             target.FromMilliseconds(milliseconds)
+    if complete_since_ms:
+        message.complete_since.FromMilliseconds(complete_since_ms)
     return message
