@@ -15,7 +15,10 @@ SOURCES = {"kernels": "kernels/featsvc_kernels", "client": "client/featsvc_clien
 BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
     "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
+    "accounts/test_cases.py": "inputs that once gave wrong numbers, and what each must give",
+    "accounts/test_migration.py": "services of two versions on one namespace",
     "accounts/test_oracle.py": "all values against an independent implementation",
+    "accounts/test_shared_cases.py": "cases of stores that share a namespace, a cluster, a clock",
     "accounts/test_values.py": "every operator and aggregation, from text to value",
     "banks/test_bounds.py": "limits of revisions, pages and counts, from both sides",
     "banks/test_concurrent.py": "many writers at once, on both databases",
@@ -58,6 +61,7 @@ TESTED_THROUGH = {
     "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
+    "accounts/test_reading.py": "accounts/estimating accounts/replies",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",

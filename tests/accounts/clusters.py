@@ -71,7 +71,7 @@ class Cluster:
                 return self.ports.index(port)
         raise LookupError(slot)
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         return [key for node in self.nodes for key in node.scan_iter()]
 
     def flush(self) -> None:

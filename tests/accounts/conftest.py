@@ -1,6 +1,8 @@
 """One real Valkey server per session, emptied before each test."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,7 +10,8 @@ import pytest
 import redis
 
 from featsvc.accounts.definitions import Definitions, load_definitions
-from tests.accounts.stores import running_valkey
+from tests.accounts.cases import Clock
+from tests.accounts.stores import open_store, running_valkey
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,28 @@ def url(valkey_socket: Path, server: redis.Redis) -> str:
 @pytest.fixture(scope="session")
 def shipped() -> Definitions:
     return load_definitions()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def play(url: str, tmp_path: Path, clock: Clock) -> Callable[..., None]:
+    """Run a body with one store for each definition file, on one emptied server."""
+
+    def run(body: Callable[..., Awaitable[None]], *tomls: str) -> None:
+        async def main() -> None:
+            async with AsyncExitStack() as stack:
+                stores = []
+                for n, text in enumerate(tomls):
+                    path = tmp_path / f"{n}.toml"
+                    path.write_text(text)
+                    store = open_store(url, load_definitions(path), clock=clock)
+                    stores.append(await stack.enter_async_context(store))
+                await body(*stores)
+
+        asyncio.run(main())
+
+    return run

@@ -189,7 +189,8 @@ async def send(
         history.counts[status] += 1
         source = backfill.source if backfill else ""
         position = backfill.positions[place] if backfill else 0
-        delivery = Delivery(service.rules, now_ms, source, position, unseen)
+        others = history.seen_rules
+        delivery = Delivery(service.rules, now_ms, source, position, unseen, others)
         history.wrong += delivered(history.model, [event], delivery, [status], repeated=repeated)
 
 
@@ -302,7 +303,8 @@ async def compare(
     as_of_ms: int | None,
 ) -> None:
     """Compare a table with the model."""
-    at_ms = history.service_time_ms(service) if as_of_ms is None else as_of_ms
+    # A read that records an event ahead of the clock is as of that event.
+    at_ms = table.as_of_ms if as_of_ms is None else as_of_ms
     moment = Moment(at_ms, as_of_ms is not None, history.warming)
     for column, ref in enumerate(refs):
         target = (ref.entity, ref.id)
@@ -335,7 +337,7 @@ async def record(history: History, service: Service) -> None:
     call = available(history, lambda: service.store.record_and_get(event, refs))
     (result, table), tries = await call
     assert result is not None
-    delivery = Delivery(service.rules, now_ms)
+    delivery = Delivery(service.rules, now_ms, others=history.seen_rules)
     statuses, repeated = [result.status.name], history.lossy or tries > 1
     history.wrong += delivered(history.model, [event], delivery, statuses, repeated=repeated)
     await compare(history, service, refs, table, None)

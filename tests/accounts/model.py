@@ -103,13 +103,9 @@ def covers(ring: Ring, time_ms: float, reference_ms: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An event that counted; `kept` are the states and rings of the definitions it came through.
-
-    `reference_ms` is that of the rings after the event.
-    """
+    """An event that counted, and the reference time of the rings after it."""
 
     event: Event
-    kept: frozenset[tuple[Meaning, str]]
     reference_ms: float
 
 
@@ -118,6 +114,7 @@ class Delivery:
     """How an event comes: through which definitions, at which time of the service's clock.
 
     `source` and `position` belong to a back-fill. `unseen`: it cannot have been applied before.
+    `others`: all definitions of the namespace; a service may keep for them what it does not read.
     """
 
     rules: Rules
@@ -125,6 +122,7 @@ class Delivery:
     source: str = ""
     position: int = 0
     unseen: bool = False
+    others: Sequence[Rules] = ()
 
 
 @dataclass(slots=True)
@@ -155,8 +153,14 @@ class EntityModel:
 
     def _of_new(self, event: Event, delivery: Delivery) -> Outcomes:
         """The outcomes of an event whose id is not remembered."""
-        if not self._is_covered(event, delivery):
-            return frozenset({"TOO_LATE"})
+        if self._is_covered(event, delivery, delivery.rules):
+            return self._of_covered(event, delivery)
+        if any(self._is_covered(event, delivery, rules) for rules in delivery.others):
+            return self._of_covered(event, delivery) | {"TOO_LATE"}
+        return frozenset({"TOO_LATE"})
+
+    def _of_covered(self, event: Event, delivery: Delivery) -> Outcomes:
+        """The outcomes of an event that some ring has a place for."""
         if delivery.source or delivery.unseen:
             return frozenset({"APPLIED"})
         if event.time_ms <= self.newest_ms - delivery.rules.horizon_ms:
@@ -169,10 +173,10 @@ class EntityModel:
         ahead = min(event.time_ms, delivery.now_ms) - CLOCK_SLACK_MS
         return max(self.reference_ms, ahead)
 
-    def _is_covered(self, event: Event, delivery: Delivery) -> bool:
+    def _is_covered(self, event: Event, delivery: Delivery, rules: Rules) -> bool:
         """Whether a ring or a list has a place for the event; if nothing needs one, it has."""
         reference_ms = self._reference_with(event, delivery)
-        updated = delivery.rules.updated(self.entity, event)
+        updated = rules.updated(self.entity, event)
         if not updated:
             return True
         for feature in updated:
@@ -180,7 +184,7 @@ class EntityModel:
                 if covers(feature.ring, event.time_ms, reference_ms):
                     return True
             else:
-                longest_ms = delivery.rules.longest_ms(feature.state)
+                longest_ms = rules.longest_ms(feature.state)
                 if not longest_ms or event.time_ms > reference_ms - longest_ms:
                     return True
         return False
@@ -190,8 +194,7 @@ class EntityModel:
         if outcome == "APPLIED":
             self.reference_ms = self._reference_with(event, delivery)
             self.newest_ms = max(self.newest_ms, event.time_ms)
-            kept = frozenset(delivery.rules.kept)
-            self.applied.append(Applied(event, kept, self.reference_ms))
+            self.applied.append(Applied(event, self.reference_ms))
             self._remember(event, delivery)
         passed_ms = self.newest_ms - delivery.rules.horizon_ms
         self.forgotten_ms = max(self.forgotten_ms, passed_ms)

@@ -88,7 +88,7 @@ def moving_slots(cluster: Cluster, counts: Counter[str]) -> Iterator[None]:
     def move() -> None:
         rng = Random(0)
         while not stopped.is_set():
-            keys = cluster.keys()
+            keys = cluster.all_keys()
             if not keys:
                 stopped.wait(0.001)
                 continue
