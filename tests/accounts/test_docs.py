@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -70,7 +71,8 @@ def test_the_rights_of_the_acl_are_enough(
 ) -> None:
     """For every call, and for what an earlier version has left."""
     (rights,) = re.findall(r"^    (~fs:\* .*\n    .*)$", PAGE.read_text(), re.M)
-    server.execute_command("ACL", "SETUSER", "featsvc", "on", ">secret", *rights.split())
+    commands: Any = server
+    commands.execute_command("ACL", "SETUSER", "featsvc", "on", ">secret", *rights.split())
     old = OldService(server, shipped_definitions().read_text(), now_ms=NOW_MS)
 
     async def body() -> None:

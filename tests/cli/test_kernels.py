@@ -56,7 +56,7 @@ def test_only_a_first_start_compiles_and_says_so(tmp_path: Path) -> None:
     assert json.loads(first.stdout)["valid"] is True
     said, *progress = first.stderr.splitlines()
     assert said.startswith("compiling kernels once, about ")
-    assert [line.split(" in ")[0] for line in progress] == ["compiled 100% of the kernels"]
+    assert progress[-1].split(" in ")[0] == "compiled 100% of the kernels"
     again = command("features", "validate", "--json", DEFINITIONS, **environ)
     assert (again.stdout, again.stderr) == (first.stdout, "")
 

@@ -183,7 +183,7 @@ def test_doctor_names_all_that_is_wrong(tmp_path: Path) -> None:
     marks = {line[1]: line[0] for line in lines}
     assert [name for name, mark in marks.items() if mark == "FAIL"] == ["configuration"]
     skipped = {name for name, mark in marks.items() if mark == "skip"}
-    assert skipped == {"disk", "features", "models", "redis", "banks"}
+    assert skipped == {"disk", "features", "models", "redis", "entities", "banks"}
 
 
 def test_a_probe_loads_nothing_heavy(server: Running) -> None:
