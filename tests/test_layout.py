@@ -61,6 +61,7 @@ TESTED_THROUGH = {
     "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "
     "accounts/read accounts/read_plan accounts/table",
+    "accounts/test_reading.py": "accounts/estimating accounts/replies",
     "banks/test_database.py": "banks/sql/failures banks/sql/sqlite banks/sql/sqlite_file",
     "banks/test_formats.py": "banks/lists/exporting",
     "banks/test_history.py": "banks/sql/bank_settings",

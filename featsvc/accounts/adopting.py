@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import msgspec
 import numpy as np
 from featsvc_kernels.sketch import REGISTERS, add_redis_hyperloglog, add_sketch, encode
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ async def adopt(
         old = await _read(execute, key, digests)
         if isinstance(old, RedisError):
             return old
-        (reply,) = await execute([key], [(*command, old.payload())])
+        (reply,) = await execute([key], [(*command, *old.arguments())])
         if not is_asked_for(reply):
             if not isinstance(reply, RedisError):
                 await execute(*old.deletions(now_ms))
@@ -117,8 +116,8 @@ class _Old:
     sketches: list[bytes]
     listed: dict[bytes, bytes]
 
-    def payload(self) -> bytes:
-        """Return ARGV[4] of the ingest script."""
+    def arguments(self) -> list[bytes | int]:
+        """Return the further arguments of the ingest script."""
         stamp = int(-(-self.newest_ms // 1000)).to_bytes(4, "little")
         ids = [self.ids[at : at + _ID_BYTES] for at in range(0, len(self.ids), _ID_BYTES)]
         packed = b"".join(id_ + stamp for id_ in (*ids, *self.id_set))
@@ -132,7 +131,7 @@ class _Old:
             listed = np.frombuffer(self.listed[index], "<u4")
             sets += index + b"#", np.union1d(listed, np.array(added, "<u4")).astype("<u4").tobytes()
         deletes = sorted({hyperloglog.index for hyperloglog in self.found})
-        return msgspec.msgpack.encode((self.notes, self.ids, packed, sets, deletes))
+        return [self.notes, self.ids, packed, len(sets) // 2, *sets, *deletes]
 
     def deletions(self, now_ms: int) -> tuple[list[bytes], list[Command]]:
         """Return the commands that delete what was taken over, and their keys."""

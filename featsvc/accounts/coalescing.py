@@ -1,9 +1,10 @@
 """Coalescing of concurrent reads into one.
 
-The first read leads. It waits while others keep joining, reads for all of them, and returns to each
-its columns. Redis gets one command per entity either way; coalescing saves the work around the
-commands, above all by one kernel call instead of many. A gRPC server starts about one request per
-turn of the event loop, so a leader that waited for a single turn would read alone even under load.
+A read that finds no other in flight starts at once. Else the first read leads: it waits while
+others keep joining, reads for all of them, and returns to each its columns. Redis gets one command
+per entity either way; coalescing saves the work around the commands, above all by one kernel call
+instead of many. A gRPC server starts about one request per turn of the event loop, so a leader that
+waited for a single turn would read alone even under load.
 """
 
 import asyncio
@@ -46,13 +47,16 @@ class ReadCoalescer:
         self._read = read
         self._open: dict[Key, _SharedRead] = {}
         self._busy = 0  # the number of next reads that still expect followers
+        self._in_flight = 0
 
     async def get(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
     ) -> FeatureTable:
         """Read alone, or together with concurrent reads of the same selection and time."""
         if len(entities) > _MAX_JOINING_ENTITIES:
-            return await self._read(entities, selection, as_of_ms)
+            return await self._count_read(entities, selection, as_of_ms)
+        if not (self._in_flight or self._busy or self._open):
+            return await self._count_read(entities, selection, as_of_ms)
         # Without names, the features depend on the kinds of entity in the request.
         kinds = () if selection.names or selection.set else tuple({r.entity: 0 for r in entities})
         key = (selection, as_of_ms, kinds)
@@ -78,7 +82,7 @@ class ReadCoalescer:
             finally:
                 if self._open.get(key) is shared:
                     del self._open[key]
-            table = await self._read(shared.entities, selection, as_of_ms)
+            table = await self._count_read(shared.entities, selection, as_of_ms)
         except BaseException as exc:
             for future in shared.followers:
                 if not future.done():
@@ -90,6 +94,15 @@ class ReadCoalescer:
             if not future.done():
                 future.set_result(table)
         return table.columns(0, len(entities)) if shared.followers else table
+
+    async def _count_read(
+        self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
+    ) -> FeatureTable:
+        self._in_flight += 1
+        try:
+            return await self._read(entities, selection, as_of_ms)
+        finally:
+            self._in_flight -= 1
 
     async def _wait_for_followers(self, shared: _SharedRead) -> None:
         deadline = time.perf_counter() + _LONGEST_WAIT_S

@@ -55,8 +55,7 @@ class DistinctEstimate:
         low, high = ring.buckets(self._rows[-1][1], self._as_of_ms)
         if is_live and ring.width_ms:  # clocks may disagree
             high = (self._as_of_ms + MAX_SKEW_MS) // ring.width_ms
-        index = reply[ring.index_part] or b""
-        known = np.frombuffer(index[: len(index) // _BUCKET_BYTES * _BUCKET_BYTES], "<u4")
+        known = np.frombuffer(reply[ring.index_part] or b"", "<u4")
         self.buckets = known[(known >= low) & (known <= high)].tolist()
         is_legacy = len(reply[codes.META_PART] or b"") == LEGACY_META_BYTES
         self.legacy_buckets = range(low, high + 1) if is_legacy else range(0)
@@ -125,16 +124,22 @@ def find_saturated(
     *,
     is_live: bool,
 ) -> list[DistinctEstimate]:
-    """Return what is to be estimated in a table of `plan` that was folded from `replies`."""
+    """Return what is to be estimated in a table of `plan` that was folded from `replies`.
+
+    An entity whose index of sketches is damaged becomes DAMAGED.
+    """
     found = []
     for ring in plan.distinct:
         statuses = table.statuses[[row for row, _ in ring.rows]]
         saturated = (statuses == codes.SATURATED) | (statuses == codes.SATURATED_WARMING)
         for column in np.flatnonzero(saturated.any(axis=0)).tolist():
             reply = cast(list[bytes | None], replies[column])
-            found.append(
-                DistinctEstimate(keys[column], ring, reply, table, column, is_live=is_live)
-            )
+            if len(reply[ring.index_part] or b"") % _BUCKET_BYTES:
+                table.set_damaged(column)
+            else:
+                found.append(
+                    DistinctEstimate(keys[column], ring, reply, table, column, is_live=is_live)
+                )
     return found
 
 

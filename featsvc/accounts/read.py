@@ -20,8 +20,6 @@ from featsvc.errors import InvalidInput
 MAX_ENTITIES_READ = 1000
 MAX_NAMES = 1024
 _MAX_CACHED_PLANS = 512
-_NO_META = b"\0"
-"""Too short to be a meta record, so that `fold` says DAMAGED."""
 
 
 class ReadPlans:
@@ -34,7 +32,7 @@ class ReadPlans:
         self._complete_since: CompleteSince = {}
 
     def set_complete_since(self, complete_since: CompleteSince) -> None:
-        """Say since when each ring is complete, 0 where nothing is said: plans are made anew."""
+        """Say since when each feature is complete, 0 where nothing is said: plans are made anew."""
         if complete_since != self._complete_since:
             self._complete_since = dict(complete_since)
             self._plans.clear()
@@ -109,22 +107,15 @@ def unknown_entity(ref: EntityRef, known: Collection[str], field: str) -> Invali
 
 
 def fold_replies(
-    plan: ReadPlan, replies: Sequence[Reply], as_of_ms: int, is_live: bool, table: FeatureTable
+    plan: ReadPlan, replies: Sequence[Reply], table: FeatureTable, *, is_live: bool
 ) -> None:
-    """Fold the replies to the HMGETs of E entities into the plan's W windowed rows, (W, E).
-
-    A reply that is an error makes its entity DAMAGED.
-    """
-    known = cast(Sequence[list[bytes | None]], replies)
-    if not all(type(reply) is list for reply in replies):
-        damaged = [_NO_META, *[None] * (len(plan.fields) - 1)]
-        known = [reply if type(reply) is list else damaged for reply in known]
+    """Fold the replies to the HMGETs of E entities into the plan's W windowed rows, (W, E)."""
     # Millions of parts a second: each step below is one call into C for all of them.
-    parts = list(chain.from_iterable(known))
+    parts = list(chain.from_iterable(cast(Sequence[list[bytes | None]], replies)))
     lengths = np.fromiter(map(length_hint, parts), np.int64, len(parts))  # 0 for None
     packed = b"".join(filter(None, parts))
     outputs = table.values, table.statuses, table.freshness_ms
-    settings = plan.folding, plan.defaults, as_of_ms, is_live, plan.born_part
+    settings = plan.folding, plan.defaults, table.as_of_ms, is_live, plan.born_part
     if len(packed) % 4 or not fold(np.frombuffer(packed, "<u4"), lengths, *settings, *outputs):
         # A part that is not whole words: that of a damaged entity.
         packed = b"".join([part + bytes(-len(part) % 4) for part in parts if part])

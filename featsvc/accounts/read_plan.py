@@ -19,11 +19,13 @@ from featsvc.accounts.layout import (
     encode_id,
     entity_key_prefix,
 )
-from featsvc.accounts.pipelining import Command
+from featsvc.accounts.pipelining import Command, Reply
 
 _BORN_FIELD = b"n"
 _LIST_LETTER = "u"
 _FOREVER_MS = 2**53
+_NO_META = b"\0"
+"""Too short to be a meta record."""
 
 
 class DerivePlan(NamedTuple):
@@ -80,6 +82,11 @@ class ReadPlan:
     defaults: NDArray[np.float64]
     derived: DerivePlan
     distinct: tuple[DistinctRing, ...]
+
+    @property
+    def damaged_reply(self) -> list[Reply]:
+        """What stands for the reply of an entity that has no hash: `fold` says DAMAGED."""
+        return [_NO_META, *[None] * (len(self.fields) - 1)]
 
     def command(self, entity_id: str) -> tuple[bytes, Command]:
         """Return the key and the HMGET of one entity."""

@@ -122,7 +122,7 @@ class Register:
 
         Waits for the first registration and for a lease that has ended, and renews beside the
         caller otherwise. Raises Unavailable before the first registration and, to a caller that
-        applies events, without a lease.
+        applies events, without a lease; reads go on with what was known last.
         """
         if not self.due(now_ms):
             return

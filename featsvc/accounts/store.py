@@ -28,7 +28,7 @@ from featsvc.accounts.ingest import IngestBatch
 from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
 from featsvc.accounts.read import check_entities, unknown_entity
-from featsvc.accounts.reading import FeatureRead
+from featsvc.accounts.reading import FeatureRead, piece_gate
 from featsvc.accounts.replies import raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
@@ -65,6 +65,7 @@ class FeatureStore:
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._shares_ids_until_ms = 0  # later once a service of the first layout was noticed
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
+        self._gate = piece_gate()
         self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
 
     @property
@@ -157,7 +158,9 @@ class FeatureStore:
         # The windows include an event that is ahead of the clock, unless it is REJECTED for that.
         ahead = now_ms < event.time_ms <= now_ms + MAX_SKEW_MS
         as_of_ms = event.time_ms if ahead else now_ms
-        read = FeatureRead(active.read_plans, entities, selection, as_of_ms, is_live=True)
+        read = FeatureRead(
+            active.read_plans, entities, selection, as_of_ms, is_live=True, gate=self._gate
+        )
         chunk = range(1)
         calls = batch.calls(chunk)
         replies = await self._execute(
@@ -248,7 +251,9 @@ class FeatureStore:
         """Perform one valid read."""
         is_live = as_of_ms is None
         now_ms = self._clock() if as_of_ms is None else as_of_ms
-        read = FeatureRead(active.read_plans, entities, selection, now_ms, is_live=is_live)
+        read = FeatureRead(
+            active.read_plans, entities, selection, now_ms, is_live=is_live, gate=self._gate
+        )
         return await read.run(self._execute)
 
     async def _execute_one(self, key: bytes, command: Command) -> Reply:

@@ -65,6 +65,8 @@ class FeatureTable:
 
     def columns(self, first: int, last: int) -> "FeatureTable":
         """Return the columns of entities first .. last - 1, as views."""
+        if last - first == len(self.freshness_ms):
+            return self
         part = slice(first, last)
         return FeatureTable(
             self.names,
@@ -72,6 +74,14 @@ class FeatureTable:
             self.statuses[:, part],
             self.freshness_ms[part],
             self.as_of_ms,
+        )
+
+    def first_rows(self, number: int) -> "FeatureTable":
+        """Return the first rows, as views; without names."""
+        if number == len(self.values):
+            return self
+        return FeatureTable(
+            (), self.values[:number], self.statuses[:number], self.freshness_ms, self.as_of_ms
         )
 
 

@@ -225,7 +225,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
                 feature.entity,
                 feature.expression or f"{feature.aggregation} of {feature.event_type}",
                 _short(feature.window.ToSeconds()) if feature.HasField("window") else "",
-                _complete_since(feature, now_s),
+                complete_since(feature, now_s),
                 ", ".join(feature.sets),
                 feature.description,
             )
@@ -235,7 +235,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
     listing.print_cut()
 
 
-def _complete_since(feature: features_pb2.FeatureDefinition, now_s: float) -> str:
+def complete_since(feature: features_pb2.FeatureDefinition, now_s: float) -> str:
     """Return the time while values may still be WARMING, else nothing."""
     since = feature.complete_since
     warm = feature.HasField("window") and since.seconds + feature.window.seconds < now_s

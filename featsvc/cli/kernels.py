@@ -13,7 +13,11 @@ _HASHING = (
     *("colour", "framing", "minhash", "near_copies", "pdq"),
     *("jarosz", "png", "resample", "samples", "segments", "tilting", "tlsh", "vp8l", "wavelet"),
 )
-NEEDED: Mapping[str, Collection[str]] = {"serve": (), "hash": _HASHING, "features": ("fold",)}
+NEEDED: Mapping[str, Collection[str]] = {
+    "serve": (),
+    "hash": _HASHING,
+    "features": ("fold", "sketch"),
+}
 """Command -> the modules of `featsvc_kernels` that it imports; empty for all."""
 _LINES = 4
 """How often a log that is no terminal says how far it is."""

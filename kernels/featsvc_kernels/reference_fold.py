@@ -14,6 +14,8 @@ from featsvc_kernels import fold_codes as codes
 from featsvc_kernels.fold_codes import Op
 
 Result = tuple[float, int]
+_F64_BYTES = 8
+_LEAST_M2, _GREATEST_M2 = 1e-280, 1e290
 NOTHING: Result = (math.nan, codes.NULL_VALUE)
 LATER: Result = (math.nan, codes.NOT_RETAINED)
 
@@ -51,7 +53,7 @@ def fold_one(
         return math.nan, codes.DAMAGED
     value, status = _known(stored, plan, as_of_ms, math.inf if is_live else as_of_ms)
     since, window = int(plan[codes.COMPLETE_SINCE_MS]), int(plan[codes.WINDOW_MS])
-    born = struct.unpack_from("<d", stored.born)[0] if len(stored.born) >= 8 else 0.0
+    born = struct.unpack_from("<d", stored.born)[0] if len(stored.born) >= _F64_BYTES else 0.0
     begins_earlier = plan[codes.WIDTH_MS] == 0 or as_of_ms - window < since
     if since and begins_earlier and born <= since:
         warming = {
@@ -65,7 +67,11 @@ def fold_one(
 
 def _is_damaged(stored: Stored, aggregation: int) -> bool:
     size, head = _dtype(aggregation).itemsize, 8 * (aggregation == codes.DISTINCT)
-    times = struct.unpack_from("<dd", stored.meta) if len(stored.meta) >= 16 else (math.nan,)
+    times = (
+        struct.unpack_from("<dd", stored.meta)
+        if len(stored.meta) >= 2 * _F64_BYTES
+        else (math.nan,)
+    )
     return (
         not all(abs(time) <= 2**53 for time in times)
         or bool(stored.part and (len(stored.part) < head or (len(stored.part) - head) % size))
@@ -161,7 +167,7 @@ def _exactly(aggregation: int, records: NDArray[np.void], companion: NDArray[np.
         square = _fraction(m2) if math.isfinite(m2) else Fraction(0)
         if other := others.get(int(record["bucket"])):
             mean += _fraction(other["low"])
-            if other["second"] > 0 and not 1e-280 <= m2 <= 1e290:
+            if other["second"] > 0 and not _LEAST_M2 <= m2 <= _GREATEST_M2:
                 square = _fraction(other["second"]) ** 2
         means.append((int(record["n"]), mean))
         squares += square

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MASK = 2**64 - 1
+_DENSE_BYTES = 1536
 _M = 0xC6A4A7935BD1E995
 
 
@@ -35,14 +36,14 @@ def encode(registers: NDArray[np.uint8]) -> bytes:
     used = np.flatnonzero(registers)
     sparse = b"".join(int(r).to_bytes(2, "little") + bytes([registers[r]]) for r in used)
     bits = sum(int(rank) << 6 * r for r, rank in enumerate(registers))
-    return sparse if len(sparse) < 1536 else bits.to_bytes(1536, "little")
+    return sparse if len(sparse) < _DENSE_BYTES else bits.to_bytes(_DENSE_BYTES, "little")
 
 
 def estimate(registers: NDArray[np.uint8]) -> float:
     """Return the estimate by the series of Ertl 2017, equations 25 and 26, over m, p and q."""
     m, q = 2048, 53
     counts = np.bincount(registers, minlength=q + 2)
-    x, y = counts[0] / m, 1 - counts[q + 1] / m
+    x, y = float(counts[0] / m), float(1 - counts[q + 1] / m)
     if x == 1:
         return 0.0
     sigma = x + math.fsum(x ** (2**k) * 2 ** (k - 1) for k in range(1, 64))

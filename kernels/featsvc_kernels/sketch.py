@@ -32,7 +32,9 @@ _MULTIPLIER = 0xC6A4A7935BD1E995
 _REDIS_REGISTERS = 16384
 _REDIS_HEADER_BYTES = 16
 _REDIS_DENSE_BYTES = 12288
+_REDIS_MAGIC = tuple(b"HYLL")
 _REDIS_DENSE, _REDIS_SPARSE = 0, 1
+_REDIS_GREATEST_RANK = 51
 
 _BYTES = "Array(uint8, 1, 'C', readonly=True)"
 _U64 = "Array(uint64, 1, 'C', readonly=True)"
@@ -69,7 +71,7 @@ def add_members(members: NDArray[np.uint64], registers: NDArray[np.uint8]) -> No
     for i in range(members.shape[0]):
         h = _hash(members[i])
         register = np.int64(h & np.uint64(REGISTERS - 1))
-        rest = np.int64(h >> np.uint64(11)) | (1 << (_GREATEST_RANK - 1))
+        rest = int(h >> np.uint64(11)) | (1 << (_GREATEST_RANK - 1))
         registers[register] = max(registers[register], 1 + _trailing_zeros(rest))
 
 
@@ -113,49 +115,44 @@ def _add_folded(register: int, rank: int, registers: NDArray[np.uint8]) -> None:
     registers[register] = max(registers[register], folded)
 
 
-@kernel(f"boolean({_BYTES}, uint8[::1])")
-def add_redis_hyperloglog(stored: NDArray[np.uint8], registers: NDArray[np.uint8]) -> bool:
-    """Add the string of a HyperLogLog of Redis to `registers` (2048,), without loss.
-
-    Returns False, with `registers` undefined, if `stored` is none.
-    """
+@kernel()
+def _add_dense(stored: NDArray[np.uint8], registers: NDArray[np.uint8]) -> bool:
+    """Add Redis' dense form: 6 bits a register, the lowest first."""
     n = stored.shape[0]
-    if n < _REDIS_HEADER_BYTES:
+    if n != _REDIS_HEADER_BYTES + _REDIS_DENSE_BYTES:
         return False
-    # "HYLL"
-    if stored[0] != 72 or stored[1] != 89 or stored[2] != 76 or stored[3] != 76:
-        return False
-    if stored[4] == _REDIS_DENSE:
-        if n != _REDIS_HEADER_BYTES + _REDIS_DENSE_BYTES:
+    for register in range(_REDIS_REGISTERS):
+        bit = 6 * register
+        at = _REDIS_HEADER_BYTES + bit // 8
+        v = int(stored[at])
+        if at + 1 < n:
+            v |= int(stored[at + 1]) << 8
+        rank = (v >> (bit % 8)) & 63
+        if rank > _REDIS_GREATEST_RANK:
             return False
-        for register in range(_REDIS_REGISTERS):
-            bit = 6 * register
-            at = _REDIS_HEADER_BYTES + bit // 8
-            v = np.int64(stored[at])
-            if at + 1 < n:
-                v |= np.int64(stored[at + 1]) << 8
-            rank = (v >> (bit % 8)) & 63
-            if rank > 51:
-                return False
-            if rank:
-                _add_folded(register, rank, registers)
-        return True
-    if stored[4] != _REDIS_SPARSE:
-        return False
+        if rank:
+            _add_folded(register, rank, registers)
+    return True
+
+
+@kernel()
+def _add_sparse(stored: NDArray[np.uint8], registers: NDArray[np.uint8]) -> bool:
+    """Add Redis' sparse form: runs of registers that are 0 (ZERO, XZERO), or equal (VAL)."""
+    n = stored.shape[0]
     register = 0
     at = _REDIS_HEADER_BYTES
     while at < n:
-        byte = np.int64(stored[at])
+        byte = int(stored[at])
         at += 1
-        run = (byte & 63) + 1
+        run = (byte & 63) + 1  # ZERO
         rank = 0
         if byte & 128:  # VAL
             run = (byte & 3) + 1
             rank = ((byte >> 2) & 31) + 1
-        elif byte & 64:  # XZERO, else ZERO
+        elif byte & 64:  # XZERO
             if at == n:
                 return False
-            run = ((byte & 63) << 8 | np.int64(stored[at])) + 1
+            run = ((byte & 63) << 8 | int(stored[at])) + 1
             at += 1
         if register + run > _REDIS_REGISTERS:
             return False
@@ -164,6 +161,22 @@ def add_redis_hyperloglog(stored: NDArray[np.uint8], registers: NDArray[np.uint8
                 _add_folded(i, rank, registers)
         register += run
     return register == _REDIS_REGISTERS
+
+
+@kernel(f"boolean({_BYTES}, uint8[::1])")
+def add_redis_hyperloglog(stored: NDArray[np.uint8], registers: NDArray[np.uint8]) -> bool:
+    """Add the string of a HyperLogLog of Redis to `registers` (2048,), without loss.
+
+    Returns False, with `registers` undefined, if `stored` is none.
+    """
+    if stored.shape[0] < _REDIS_HEADER_BYTES:
+        return False
+    for i in range(len(_REDIS_MAGIC)):
+        if stored[i] != _REDIS_MAGIC[i]:
+            return False
+    if stored[len(_REDIS_MAGIC)] == _REDIS_DENSE:
+        return _add_dense(stored, registers)
+    return stored[len(_REDIS_MAGIC)] == _REDIS_SPARSE and _add_sparse(stored, registers)
 
 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), uint8[::1])")
@@ -184,7 +197,7 @@ def encode_into(registers: NDArray[np.uint8], stored: NDArray[np.uint8]) -> int:
     for g in range(REGISTERS // 4):
         v = 0
         for i in range(4):
-            v |= np.int64(registers[4 * g + i]) << (6 * i)
+            v |= int(registers[4 * g + i]) << (6 * i)
         stored[3 * g] = v & 255
         stored[3 * g + 1] = (v >> 8) & 255
         stored[3 * g + 2] = v >> 16

@@ -100,12 +100,12 @@ def test_a_sketch_outlives_the_window_of_its_bucket(
         assert value(await store.get([ACCOUNT]), "targets_1h") == (4, FeatureStatus.SATURATED)
 
     run(url, definitions, body)
-    sketches = list(server.scan_iter(_type="string"))
-    assert sketches
+    (key,) = server.scan_iter()
+    assert any(b"#" in field for field in server.hkeys(key))
     # A bucket counts until a whole window after its end, in the longest window of its ring too.
     ring = ring_for(HOUR_MS)
     needed_ms = ring.longest_window_ms + ring.width_ms
-    assert all(server.pttl(key) > needed_ms for key in sketches)
+    assert server.pttl(key) > needed_ms
 
 
 def test_a_list_whose_evicted_member_left_the_window_is_exact_again(

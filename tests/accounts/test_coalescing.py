@@ -18,15 +18,15 @@ class Reader:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        self.failure: Exception | None = None
+        self.fails = False
 
     async def read(
         self, entities: Sequence[EntityRef], selection: Selection, as_of_ms: int | None
     ) -> FeatureTable:
         self.sizes.append(len(entities))
         await asyncio.sleep(0.01)
-        if self.failure:
-            raise self.failure
+        if self.fails:
+            raise Overloaded("away", retry_after_ms=7)
         values = np.array([[float(ref.id) for ref in entities]])
         return FeatureTable(
             ("n",), values, np.ones((1, len(entities)), np.uint8), np.zeros(len(entities), int), 0
@@ -37,7 +37,7 @@ def ref(number: int) -> EntityRef:
     return EntityRef("account", str(number))
 
 
-def test_concurrent_reads_become_one() -> None:
+def test_reads_that_come_during_another_become_one() -> None:
     async def main() -> None:
         reader = Reader()
         coalescer = ReadCoalescer(reader.read)
@@ -45,7 +45,7 @@ def test_concurrent_reads_become_one() -> None:
         tables = await asyncio.gather(*(coalescer.get(refs, ONE, None) for refs in requests))
         for refs, table in zip(requests, tables, strict=True):
             assert table.values.tolist() == [[float(r.id) for r in refs]]
-        assert reader.sizes == [sum(map(len, requests))]
+        assert reader.sizes == [len(requests[0]), sum(map(len, requests[1:]))]
 
     asyncio.run(main())
 
@@ -70,7 +70,7 @@ def test_different_reads_are_not_joined() -> None:
 def test_every_caller_gets_its_own_exception() -> None:
     async def main() -> None:
         reader = Reader()
-        reader.failure = Overloaded("away", retry_after_ms=7)
+        reader.fails = True
         coalescer = ReadCoalescer(reader.read)
         calls = (coalescer.get([ref(n)], ONE, None) for n in range(4))
         failures = await asyncio.gather(*calls, return_exceptions=True)

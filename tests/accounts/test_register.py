@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from featsvc.accounts import Definitions, EntityRef, Event, FeatureStore
+from featsvc.accounts import Definitions, EntityRef, Event, FeatureStatus, FeatureStore
 from featsvc.accounts.events import MAX_SKEW_MS
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.register import (
@@ -31,6 +33,7 @@ keys = ["account", "ip"]
 """
 ACCOUNT = EntityRef("account", "a")
 DAY_MS = 86_400_000
+FIXTURES_OUTLIVE_EXAMPLES = [HealthCheck.function_scoped_fixture]
 
 
 def feature(name: str, *windows: str, agg: str = "count", more: str = "") -> str:
@@ -160,6 +163,55 @@ def test_clocks_that_disagree_only_delay(defined: Defined, execute: Execute) -> 
     assert behind.complete_since["m_1h"] == NOW_MS + 50_000 + LEASE_MS + MAX_SKEW_MS
 
 
+PAUSES_MS = [0, 1, 20_000, LEASE_MS - 1, LEASE_MS, 3_600_000, FORGET_MS // 2, 2 * FORGET_MS]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=FIXTURES_OUTLIVE_EXAMPLES)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(PAUSES_MS),
+            st.sampled_from([0, -MAX_SKEW_MS, MAX_SKEW_MS]),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_no_later_event_was_applied_without_the_ring(
+    defined: Defined, execute: Execute, server: redis.Redis, steps: list[tuple[int, int, int]]
+) -> None:
+    """Services register at any time, in any order, with clocks that disagree by a minute or two."""
+    n, m = feature("n", "1h"), feature("m", "lifetime", agg="age_of_last")
+    files = [defined(n), defined(n, m), defined(m), defined(feature("n", "1h", "24h", "lifetime"))]
+    rings = {
+        f.name: (f.state.digest, f.ring.letter) for file in files for f in file.features.values()
+    }
+    services = [(Register(file, execute), set(file.features)) for file in files]
+    server.flushall()
+    time_ms = NOW_MS
+    latest_missing_ms: dict[str, int] = {}
+    for pause_ms, skew_ms, number in steps:
+        time_ms += pause_ms
+        register, own = services[number]
+        states = {rings[name][0] for name in own}
+        asyncio.run(register.refresh(time_ms + skew_ms))
+        for name, since_ms in register.complete_since.items():
+            assert since_ms >= latest_missing_ms.get(name, 0)
+            assert (since_ms == 0) == (name not in latest_missing_ms)
+        others = {
+            (digest, letter)
+            for digest, kept in register.others.get("account", {}).items()
+            for letter, _ in kept
+            if digest in states  # a service has no values of other states
+        }
+        latest_event_ms = register.leased_until_ms + MAX_SKEW_MS
+        for name, ring in rings.items():
+            if name not in own and ring not in others:
+                known_ms = latest_missing_ms.get(name, 0)
+                latest_missing_ms[name] = max(known_ms, latest_event_ms)
+
+
 def test_spellings_of_one_filter_share_the_digest_of_the_first(
     defined: Defined, execute: Execute
 ) -> None:
@@ -194,12 +246,6 @@ def test_many_states_are_registered(defined: Defined, execute: Execute) -> None:
     register = registered(execute, many, NOW_MS)
     assert len(register.complete_since) == 1600
     assert registered(execute, many, NOW_MS + DAY_MS).complete_since == register.complete_since
-
-
-def ready(
-    execute: Execute, definitions: Definitions, body: Callable[[Register], Awaitable[None]]
-) -> None:
-    asyncio.run(body(Register(definitions, execute)))  # type: ignore[arg-type]
 
 
 def test_it_renews_beside_callers_and_refuses_events_without_a_lease(
@@ -339,5 +385,43 @@ def test_definitions_that_cannot_be_registered_are_not_used(
                 await store.replace_definitions(new)
             assert store.definitions is old
             assert await values(store) == {"n_1h": 1}
+
+    asyncio.run(main())
+
+
+def test_a_value_of_a_late_feature_is_warming_until_its_window_has_passed(
+    defined: Defined, url: str
+) -> None:
+    old = defined(feature("n", "1h"))
+    new = defined(feature("n", "1h"), feature("m", "1h", "lifetime", agg="age_of_last"))
+    now_ms = NOW_MS
+
+    async def statuses(store: FeatureStore, entity: EntityRef) -> dict[str, int]:
+        table = await store.get([entity])
+        return dict(zip(table.names, table.statuses[:, 0].tolist(), strict=True))
+
+    async def main() -> None:
+        nonlocal now_ms
+        async with open_store(url, old, clock=lambda: now_ms) as store:
+            await store.ingest([act(1)])
+            await store.replace_definitions(new)
+            await store.ingest([act(2)])
+            assert await statuses(store, ACCOUNT) == {
+                "n_1h": FeatureStatus.PRESENT,
+                "m_1h": FeatureStatus.WARMING,
+                "m_lifetime": FeatureStatus.WARMING,
+            }
+            now_ms += LEASE_MS + MAX_SKEW_MS + 1
+            await store.ingest([Event("e3", "act", now_ms, {"account": "b"})])
+            assert set((await statuses(store, EntityRef("account", "b"))).values()) == {
+                FeatureStatus.PRESENT
+            }
+            now_ms += 3_600_000
+            await store.ingest([Event("e4", "act", now_ms, {"account": "a"})])
+            assert await statuses(store, ACCOUNT) == {
+                "n_1h": FeatureStatus.PRESENT,
+                "m_1h": FeatureStatus.PRESENT,
+                "m_lifetime": FeatureStatus.WARMING,
+            }
 
     asyncio.run(main())

@@ -298,13 +298,13 @@ def test_distinct_is_exact_to_the_cap_then_estimated(
         for name in ("ips_24h", "ips_lifetime"):
             count, status = value(table, name)
             assert status is FeatureStatus.SATURATED
-            assert count == pytest.approx(140, rel=0.03)
+            assert count == pytest.approx(140, rel=0.07)
         await store.ingest([login(n, recent, f"more{n}") for n in range(180, 5180)])
         table = await store.get([ACCOUNT])
         count, status = value(table, "twice")
         assert status is FeatureStatus.SATURATED
-        assert count == pytest.approx(2 * 5060, rel=0.05)
-        assert server.dbsize() > 1
+        assert count == pytest.approx(2 * 5060, rel=0.07)
+        assert server.dbsize() == 1
         assert await store.delete(ACCOUNT)
         assert not server.keys("*:v1*")
 
@@ -340,7 +340,7 @@ def test_a_changed_definition_does_not_misread_old_state(
 
     async def after(store: FeatureStore) -> None:
         table = await store.get([ACCOUNT])
-        assert value(table, "strikes_90d") == (0, FeatureStatus.PRESENT)
+        assert value(table, "strikes_90d") == (0, FeatureStatus.WARMING)
         assert value(table, "bytes_lifetime") == (5, FeatureStatus.PRESENT)
 
     run(url, definitions, before)

@@ -1,16 +1,20 @@
 """Redis URLs, and one server; tests/integration tests the other topologies."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import RedisCluster, SentinelConnectionPool, SSLConnection
 from redis.exceptions import ResponseError
 
 from featsvc.accounts.connections import Command
 from featsvc.accounts.topology import connect, open_client
 from featsvc.errors import ConfigInvalid
-from tests.patience import PATIENCE_MS
+from tests.accounts.relays import relaying
+from tests.patience import PATIENCE_MS, PATIENCE_S
 
 
 def settings(url: str) -> dict[str, Any]:
@@ -80,17 +84,35 @@ def test_errors_do_not_show_the_password(url: str, message: str) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_a_call_of_several_pipelines_reads_what_it_wrote(url: str) -> None:
-    """The pieces of a large call are sent in any order, but its writes precede its reads."""
-    writes: list[Command] = [("SET", b"k%d" % n, bytes(2000)) for n in range(1000)]
-    reads: list[Command] = [("STRLEN", b"k%d" % n) for n in reversed(range(1000))]
+def test_reads_of_a_large_call_wait_for_its_writes(
+    valkey_socket: Path, server: redis.Redis, tmp_path: Path
+) -> None:
+    """The pieces of a large call are sent in any order, so its reads are a call of their own."""
+    writes: list[Command] = [("SET", b"k%d" % n, b"written") for n in range(100)]
+    reads: list[Command] = [("STRLEN", b"k%d" % (n % 100)) for n in range(1000)]
 
     async def main() -> None:
-        topology = connect(url, timeout_ms=PATIENCE_MS)
-        commands = writes + reads
-        replies = await topology.execute([b""] * len(commands), commands, writes=len(writes))
-        assert replies == [b"OK"] * 1000 + [2000] * 1000
-        await topology.close()
+        held = asyncio.Event()
+
+        async def until_released(number: int, sent: bytes, data: bytes) -> AsyncIterator[bytes]:
+            if b"written" in sent:
+                await held.wait()
+            yield data
+
+        path = tmp_path / "s"
+        async with asyncio.timeout(PATIENCE_S), relaying(valkey_socket, path, until_released) as r:
+            topology = connect(f"unix://{path}", timeout_ms=PATIENCE_MS)
+            commands = writes + reads
+            call = asyncio.create_task(
+                topology.execute([b""] * len(commands), commands, writes=len(writes))
+            )
+            while not any(b"written" in sent for sent in r.sent):
+                await asyncio.sleep(0.001)
+            assert await topology.execute([b""], [("PING",)]) == [b"PONG"]
+            assert not any(b"STRLEN" in sent for sent in r.sent)
+            held.set()
+            assert await call == [b"OK"] * 100 + [7] * 1000
+            await topology.close()
 
     asyncio.run(main())
 

@@ -88,13 +88,23 @@ def expressions_toml(texts: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def check(
-    table: FeatureTable, texts: Sequence[str], expected: Sequence[Value], missing: int
+    table: FeatureTable,
+    texts: Sequence[str],
+    expected: Sequence[Value],
+    missing: int,
+    unknown: Sequence[Value],
 ) -> None:
-    """Compare a known account with `expected`, None having the status `missing`."""
-    for text, value, values, statuses in zip(
-        texts, expected, table.values.tolist(), table.statuses.tolist(), strict=True
+    """Compare a known account with `expected`, None having the status `missing`.
+
+    An unknown account has `unknown`, or where that is None the default.
+    """
+    for text, value, value_of_unknown, values, statuses in zip(
+        texts, expected, unknown, table.values.tolist(), table.statuses.tolist(), strict=True
     ):
-        assert (values[1], statuses[1]) == (-1, FeatureStatus.NOT_FOUND)
+        if value_of_unknown is None:
+            assert (values[1], statuses[1]) == (-1, FeatureStatus.NOT_FOUND), text
+        else:
+            assert (values[1], statuses[1]) == (value_of_unknown, FeatureStatus.PRESENT), text
         if value is None:
             assert math.isnan(values[0]), text
             assert statuses[0] in (missing, FeatureStatus.NULL_VALUE), text
@@ -119,7 +129,8 @@ def test_every_operator(
 ) -> None:
     toml, names = expressions_toml(list(CASES))
     table = read(url, tmp_path, toml, [act(age_ms, {**VALUES, **sent})], names)
-    check(table, list(CASES), list(CASES.values()), missing)
+    unknown = [1 if text == "coalesce(b, 1)" else None for text in CASES]
+    check(table, list(CASES), list(CASES.values()), missing, unknown)
 
 
 Evaluate = Callable[[dict[str, float]], Value]
@@ -218,7 +229,8 @@ def test_expressions_have_the_values_of_python(
     table = read(url, tmp_path, toml, [act(2 * HOUR_MS if old else 0, dict(sent))], names)
     known = {name: value for name, value in sent.items() if not (old and name == "d")}
     missing = FeatureStatus.OUTSIDE_MAX_AGE if old else FeatureStatus.NULL_VALUE
-    check(table, texts, [evaluate(known) for _, evaluate in some], missing)
+    expected, unknown = ([evaluate(of) for _, evaluate in some] for of in (known, {}))
+    check(table, texts, expected, missing, unknown)
 
 
 # Oldest first; every aggregation of the last four has a different value.

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from featsvc_client.v1 import features_pb2
 
 from featsvc.accounts.definitions import shipped_definitions
-from featsvc.cli.features import features
+from featsvc.cli.features import complete_since, features
+from featsvc.cli.match import print_features
 from featsvc.errors import ConfigInvalid
 
 WRONG = """namespace = "t"
@@ -108,3 +110,41 @@ def test_diff_of_a_wrong_file_fails(tmp_path: Path) -> None:
         CliRunner().invoke(
             features, ["diff", str(shipped_definitions()), str(path)], catch_exceptions=False
         )
+
+
+def test_rare_statuses_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    statuses = ["PRESENT", "WARMING", "NOT_RETAINED", "DAMAGED"]
+    columns = [
+        features_pb2.FeatureColumn(
+            name=f"f{number}",
+            values=[number, float("nan")],
+            statuses=[f"FEATURE_STATUS_{status}", "FEATURE_STATUS_PRESENT"],
+        )
+        for number, status in enumerate(statuses)
+    ]
+    table = features_pb2.FeatureTable(columns=columns, freshness_us=[1, 1])
+    print_features("account a", table, 0)
+    told = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.partition(":")[0] for line in told] == ["NOT_RETAINED", "WARMING", "DAMAGED"]
+    print_features("account b", table, 1)
+    assert ": " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("since_s", "window_s", "shown"),
+    [
+        (None, 3600, ""),
+        (7000, 3600, "1970-01-01T01:56:40Z"),
+        (6000, 3600, ""),
+        (6000, None, "1970-01-01T01:40:00Z"),
+    ],
+)
+def test_a_feature_is_complete_since_when_it_may_be_warming(
+    since_s: int | None, window_s: int | None, shown: str
+) -> None:
+    feature = features_pb2.FeatureDefinition()
+    if since_s is not None:
+        feature.complete_since.FromSeconds(since_s)
+    if window_s is not None:
+        feature.window.FromSeconds(window_s)
+    assert complete_since(feature, now_s=10_000) == shown

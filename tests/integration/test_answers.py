@@ -49,12 +49,22 @@ ELSEWHERE = {
     "SetAsideSignals.algorithm", "SetAsideSignals.reason", "SetAsideSignals.signals",
     "SetAsideSignals.entries", "GetIndexStatusResponse.failure",
     "SearchedAlgorithm.set_aside_signals",
-    # tests/service/test_conversions.py: of features that are newer than their store
-    "FeatureDefinition.complete_since",
     # tests/banks/test_migrations.py: of stores of older versions
     "Revision.settings_unknown", "DiffRevisionsResponse.settings_unknown",
     "RollbackBankResponse.settings_unknown",
 }  # fmt: skip
+
+EARLIER_FEATURES = """namespace = "ts"
+[entities]
+account = "account"
+[events.upload]
+keys = ["account"]
+[features.uploads]
+on = "upload"
+agg = "count"
+windows = ["1h"]
+"""
+"""Of a service before: what it lacks is complete only since then."""
 
 COFFEE = photograph("coffee.png").read_bytes()
 ROCKET = photograph("rocket.jpg").read_bytes()
@@ -127,6 +137,11 @@ def test_every_field_of_every_answer_is_filled(tmp_path: Path) -> None:
         "FEATSVC_FEATURES_FILE": str(features),
     }
     record = Record()
+    earlier = tmp_path / "earlier.toml"
+    earlier.write_text(EARLIER_FEATURES)
+    arguments = ("--features", str(earlier))
+    with running(tmp_path / "data", *arguments) as service, service.client() as client:
+        ingest_upload(client)
     with running(tmp_path / "data", environ=environ) as service, service.client() as client:
         fill_banks(client, record)
         hash_and_match(client, record)
@@ -323,6 +338,12 @@ def screen(client: Client, record: Record) -> None:
 def pdq_of(client: Client, data: bytes) -> str:
     hashed = client.hashing.Hash(hashing_pb2.HashRequest(content=picture(data), algorithms=["pdq"]))
     return str(hashed.signals[0].value)
+
+
+def ingest_upload(client: Client) -> None:
+    event = features_pb2.Event(event_id="e0", type="upload", entities={"account": "answers"})
+    event.time.GetCurrentTime()
+    client.features.IngestEvents(features_pb2.IngestEventsRequest(events=[event]))
 
 
 def read_features(client: Client, record: Record) -> None:

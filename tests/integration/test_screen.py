@@ -94,6 +94,19 @@ def test_an_unrelated_picture_matches_nothing(client: Client, bank: str) -> None
     assert statuses == {features_pb2.FEATURE_STATUS_NOT_FOUND}
 
 
+def test_an_event_of_a_malformed_time_is_rejected_alone(client: Client, bank: str) -> None:
+    sent = request("r", photograph("rocket.jpg").read_bytes(), "screen-time", event_id="t1")
+    sent.record_event.time.nanos = -5
+    response = client.screening.Screen(sent)
+    assert response.event_result.status == features_pb2.EventResult.STATUS_REJECTED
+    assert "not a valid Timestamp" in response.event_result.reason
+    assert response.features_outcome == types_pb2.OUTCOME_OK
+    assert [column.name for column in response.features.columns] == [
+        *("uploads_1h", "upload_bytes_1h")
+    ]
+    assert len(response.matches) == 1
+
+
 def test_a_stream_goes_on_after_a_bad_request(client: Client, bank: str) -> None:
     photo = photograph("astronaut.png").read_bytes()
     sent = {f"s{i}": photo for i in range(20)} | {"bad": b""}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import re
 import shutil
 import socket
 import ssl
@@ -34,6 +35,7 @@ from featsvc.accounts.events import clock_ms
 from featsvc.accounts.legacy import LegacyCount, count_legacy
 from featsvc.errors import Unavailable
 from tests.accounts.stores import open_store
+from tests.accounts.test_docs import PAGE
 from tests.patience import PATIENCE_MS, PATIENCE_S, until
 
 CLUSTER_OPTIONS = (
@@ -139,12 +141,9 @@ def test_tcp_with_password_and_database(servers: Servers) -> None:
 
 
 def test_acl_user_with_the_documented_rights(servers: Servers) -> None:
-    rights = (
-        "user featsvc on >pw resetkeys ~fs:* resetchannels -@all +@connection +@scripting +wait "
-        "+hget +hmget +hset +hgetall +del +pexpire +persist +pfadd +pfcount +zadd +zscore "
-        "+zremrangebyscore"
-    )
-    port = servers.start("--user", *rights.split()[1:])
+    (rights,) = re.findall(r"^    (~fs:\* .*\n    .*)$", PAGE.read_text(), re.M)
+    user = f"featsvc on >pw resetchannels {rights}"
+    port = servers.start("--user", *user.split())
     run(round_trip, f"redis://featsvc:pw@127.0.0.1:{port}")
 
     async def refused(store: FeatureStore) -> None:

@@ -1,7 +1,7 @@
 """Sketches against their twin, and against a real server's HyperLogLogs."""
 
 import struct
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_any_bytes_are_added_or_refused(data: bytes, prefix: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> redis.Redis:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     folder = tmp_path_factory.mktemp("valkey")
     with running_valkey(folder) as url, redis.Redis.from_url(url) as client:
         yield client
@@ -110,6 +110,7 @@ def test_the_servers_hyperloglog_folds_down_without_loss(server: redis.Redis, n:
     for part in np.array_split(members, -(-n // 1000)):
         server.pfadd("h", *as_bytes(part))
     stored = server.get("h")
+    assert isinstance(stored, bytes)
     folded = np.zeros(sketch.REGISTERS, np.uint8)
     assert sketch.add_redis_hyperloglog(read_only(stored), folded)
     np.testing.assert_array_equal(folded, sketch_of(members))
@@ -120,9 +121,8 @@ def test_the_servers_hyperloglog_folds_down_without_loss(server: redis.Redis, n:
 def test_small_numbers_are_nearly_exact(n: int) -> None:
     estimates = [sketch.estimate(sketch_of(draw(n, seed))) for seed in range(50)]
     assert abs(np.mean(estimates) - n) <= 0.02 * n
-    assert np.max(np.abs(np.array(estimates) - n)) <= max(
-        1.1, 0.06 * n
-    )  # members may share a register
+    # Members may share a register.
+    assert np.max(np.abs(np.array(estimates) - n)) <= max(1.1, 0.06 * n)
 
 
 @pytest.mark.parametrize("n", [1000, 3000, 5000, 10_000, 30_000, 100_000, 300_000, 1_000_000])

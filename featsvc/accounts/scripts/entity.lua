@@ -9,8 +9,9 @@
 -- ARGV[3]  8-byte hashes end to end: one event id per event, then the members of distinct states;
 --          the value of a distinct state is the number of its member, counted from the first id;
 --          then the source of a back-fill
--- ARGV[4]  msgpack adoption {expected n, expected e, ids, fields to set, fields to delete}, where an
---          old service has written to the hash; see adopting.py
+-- ARGV[4]  and what follows are an adoption, where an old service has written to the hash: expected
+--          n, expected e, ids, the number of fields to set, these and their values, fields to
+--          delete; see adopting.py
 -- Returns one number per event: 1 applied, 2 duplicate, 3 too late for every ring, 4 beyond the
 -- horizon. Errors: ADOPT asks for ARGV[4]; DAMAGED names a field that featsvc has not written.
 --
@@ -136,7 +137,7 @@ local meta, notes = fields.m, fields.n
 local newest, reference = 0, 0
 -- `kept` is FOREVER once the entity has lost its expiry.
 local born, forgotten, adopted, shards, remembered, cursor, kept = now, 0, 0, 1, 0, 0, 0
-local adoption
+local is_adoption = false
 if notes ~= '' then
   if #notes ~= NOTES_BYTES then return redis.error_reply('DAMAGED field n') end
   born, forgotten, adopted, shards, remembered, cursor, kept = unpack_at(NOTES, notes)
@@ -146,9 +147,8 @@ end
 if #meta == META_BYTES then
   newest, reference = unpack_at('<dd', meta)
 elseif #meta == OLD_META_BYTES then
-  if not ARGV[4] then return redis.error_reply('ADOPT') end
-  adoption = cmsgpack.unpack(ARGV[4])
-  if adoption[1] ~= notes or adoption[2] ~= load('e') then return redis.error_reply('ADOPT') end
+  is_adoption = ARGV[4] == notes and ARGV[5] == load('e')
+  if not is_adoption then return redis.error_reply('ADOPT') end
   newest, reference = unpack_at('<dd', meta)
 elseif meta ~= '' then
   return redis.error_reply('DAMAGED field m')

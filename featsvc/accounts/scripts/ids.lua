@@ -48,6 +48,8 @@ local function merge_shard()
   local last = shards - 1
   if level == shards then level = level / 2 end
   local name, other = shard_name(last), shard_name(last - level)
+  prune_ids(name)
+  prune_ids(other)
   store(other, load(other) .. load(name))
   store(name, '')
   shards = last

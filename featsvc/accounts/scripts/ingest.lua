@@ -49,10 +49,10 @@ local function apply(event, id)
 end
 
 -- Take over what an old service has written: ids, and sketches of its HyperLogLogs.
-if adoption then
-  local ids, sets, deletes = adoption[3], adoption[4], adoption[5]
-  for i = 1, #sets, 2 do store(sets[i], sets[i + 1]) end
-  for i = 1, #deletes do store(deletes[i], '') end
+if is_adoption then
+  local ids, last_set = ARGV[6], 7 + 2 * tonumber(ARGV[7])
+  for i = 8, last_set, 2 do store(ARGV[i], ARGV[i + 1]) end
+  for i = last_set + 1, #ARGV do store(ARGV[i], '') end
   for at = 1, #ids, ID_BYTES do
     local id = sub(ids, at, at + 7)
     if not seen(id) then remember(id, unpack_at('<I4', ids, at + 8)) end
@@ -86,7 +86,7 @@ for i = 1, #events do
 end
 
 -- A position is news too, except of an entity of which nothing counts.
-local is_changed = #applied > 0 or adoption or (mark ~= first_mark and meta ~= '')
+local is_changed = #applied > 0 or is_adoption or (mark ~= first_mark and meta ~= '')
 if not is_changed then return outcomes end
 
 if mark ~= first_mark then

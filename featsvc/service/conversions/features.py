@@ -45,8 +45,8 @@ def _milliseconds(time: Timestamp, field: str) -> int:
     except ValueError:
         raise InvalidInput.at(
             field,
-            f"not a valid Timestamp: seconds {time.seconds} must be within the years 1 to 9999, "
-            f"nanos {time.nanos} 0 to 999,999,999",
+            "not a valid Timestamp: seconds must be within the years 1 to 9999 and nanos 0 to "
+            f"999,999,999, not {time.seconds} and {time.nanos}",
         ) from None
 
 
