@@ -145,7 +145,7 @@ def near(exact: Fraction, values: Iterable[float]) -> list[Range]:
 
 
 def _stddev(values: Sequence[float]) -> list[Range]:
-    """A bucket keeps the root of the squared deviations; where no float has it, there is no value."""
+    """A bucket keeps the root of the squared deviations; without a float for it, no value."""
     exact = Fraction(float(pstdev(values)))
     tolerance = exact * Fraction(STDDEV_TOLERANCE)
     found = [Range("PRESENT", exact - tolerance, exact + tolerance)]
