@@ -101,7 +101,7 @@ def read_of(
     *,
     as_of_ms: int = NOW_MS,
     is_live: bool = True,
-    complete_since: dict[tuple[str, str], int] | None = None,
+    complete_since: dict[str, int] | None = None,
     gate: asyncio.Semaphore | None = None,
 ) -> FeatureRead:
     plans = ReadPlans(definitions)
@@ -214,7 +214,7 @@ def test_a_saturated_count_of_the_past_is_not_retained(url: str, saturated: Defi
 
 
 def test_a_saturated_count_that_is_warming_is_estimated(url: str, saturated: Definitions) -> None:
-    since = {(state(saturated, "targets_24h"), "h"): NOW_MS - 48 * HOUR_MS}
+    since = dict.fromkeys(("targets_24h", "targets_7d"), NOW_MS - 48 * HOUR_MS)
     read = read_one(url, saturated, complete_since=since)
     assert read["targets_24h"] == (near(1000), FeatureStatus.SATURATED)
     assert read["targets_7d"] == (near(1000), FeatureStatus.WARMING)
@@ -394,7 +394,8 @@ def test_a_window_longer_than_its_definition_is_warming(
     server.hset(key("a"), mapping={"m": meta(), "n": born} | rings)
     if not born:
         server.hdel(key("a"), "n")
-    since = {(base, letter): NOW_MS - 2 * HOUR_MS for letter in "mhl"}
+    acts = [name for name in definitions.features if name.startswith("acts_")]
+    since = dict.fromkeys(acts, NOW_MS - 2 * HOUR_MS)
     read = read_one(url, definitions, complete_since=since)
     assert read["acts_1h"] == (1, FeatureStatus.PRESENT)
     assert read["acts_6h"] == (1, status)
@@ -409,6 +410,6 @@ def test_plans_are_made_anew_only_for_other_times(definitions: Definitions) -> N
     plan = plans.plan(names, "account")
     plans.set_complete_since({})
     assert plans.plan(names, "account") is plan
-    plans.set_complete_since({(state(definitions, "acts_1h"), "m"): 5})
+    plans.set_complete_since({"acts_1h": 5})
     other = plans.plan(names, "account")
     assert (plan.born_part, other.born_part, other.fields[1]) == (-1, 1, b"n")
