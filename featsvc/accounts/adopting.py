@@ -96,7 +96,8 @@ def _sketch_keys(key: bytes, digest: bytes, now_ms: int) -> list[bytes]:
     keys = []
     for letter, ring in RING_OF.items():
         newest = now_ms // ring.width_ms + 1 if ring.width_ms else 0
-        first = newest - ring.buckets - 2 if ring.width_ms else 0
+        # An event may come as late as the ring allows, and its key stays for a ring from then on.
+        first = newest - 2 * ring.buckets - 2 if ring.width_ms else 0
         stem = b"%b:%b%b" % (key, digest, letter.encode())
         keys += [b"%b%d" % (stem, bucket) for bucket in range(first, newest + 1)]
     return keys

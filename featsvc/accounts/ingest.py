@@ -18,6 +18,7 @@ from featsvc.accounts.events import (
 from featsvc.accounts.ingest_plan import IngestPlan, Update, entity_key
 from featsvc.accounts.layout import short_hash
 from featsvc.accounts.pipelining import Command, Reply
+from featsvc.accounts.replies import is_damage
 from featsvc.errors import InvalidInput
 
 EVENTS_PER_ROUND_TRIP = 500
@@ -202,7 +203,7 @@ class IngestBatch:
 def explain(reply: Reply, entity: str) -> str:
     """Return what an error of the ingest script means, without the entity's id."""
     text = str(reply) if isinstance(reply, RedisError) else "no answer"
-    if "WRONGTYPE" in text or "DAMAGED" in text:
+    if is_damage(reply):
         return (
             f"Redis: the stored state of the {entity!r} was not written by featsvc ({text}); "
             "delete the entity, and check that no other program uses the namespace"

@@ -13,6 +13,13 @@ def is_wrong_type(reply: Reply) -> bool:
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
 
 
+def is_damage(reply: Reply) -> bool:
+    """Return whether the error concerns the state of one entity only."""
+    return is_wrong_type(reply) or (
+        isinstance(reply, RedisError) and str(reply).startswith("DAMAGED")
+    )
+
+
 def raise_errors(replies: Iterable[Reply]) -> None:
     """Raise the first error among the replies as DataCorrupt or Unavailable."""
     for reply in replies:

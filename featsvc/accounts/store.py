@@ -29,7 +29,7 @@ from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
 from featsvc.accounts.read import check_entities, unknown_entity
 from featsvc.accounts.reading import FeatureRead, piece_gate
-from featsvc.accounts.replies import raise_errors
+from featsvc.accounts.replies import is_damage, raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
 from featsvc.errors import ConfigInvalid, InvalidInput, Unavailable
@@ -120,7 +120,7 @@ class FeatureStore:
                     raise
                 batch.fail_rest(str(exc))
                 break
-            if all(isinstance(reply, RedisError) for reply in replies):
+            if not any(isinstance(reply, list) or is_damage(reply) for reply in replies):
                 raise_errors(replies)
             batch.merge_replies(chunk, calls, replies)
         return [result for result in batch.results if result is not None]

@@ -73,7 +73,7 @@ def check(found: Mapping[str, Answer], **wanted: float | str) -> None:
         if isinstance(right, str):
             assert (status, math.isnan(value)) == (right, True), (name, value, status)
         else:
-            assert status == "PRESENT", name
+            assert status == "PRESENT", (name, found)
             assert value == pytest.approx(right, rel=1e-12), name
     assert found.keys() == wanted.keys()
 

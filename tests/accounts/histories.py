@@ -374,7 +374,8 @@ STEPS = {
 
 async def play(history: History, steps: int) -> None:
     """Draw and take some steps, and read everything at the end."""
-    for step in history.rng.choices(list(STEPS), list(STEPS.values()), k=steps):
+    for _ in range(steps):  # drawn one by one, so that a shorter history is the beginning of this
+        (step,) = history.rng.choices(list(STEPS), list(STEPS.values()))
         await step(history, history.rng.choice(history.services))
         if history.wrong:
             return

@@ -188,7 +188,9 @@ class OldService:
         return statuses
 
     def _targets(self, event: Event) -> list[tuple[str, str]]:
-        fields = ((entity, self._entities[entity]) for entity in self._keys[event.type])
+        read = {s.entity for s in self._states if s.event == event.type}
+        keys = [entity for entity in self._keys[event.type] if entity in read]
+        fields = ((entity, self._entities[entity]) for entity in keys)
         return [(e, event.entities[field]) for e, field in fields if field in event.entities]
 
     def _apply(self, target: tuple[str, str], events: Sequence[Event], kept_ids: int) -> list[int]:

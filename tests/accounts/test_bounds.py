@@ -100,7 +100,7 @@ def test_a_sketch_outlives_the_window_of_its_bucket(
         assert value(await store.get([ACCOUNT]), "targets_1h") == (4, FeatureStatus.SATURATED)
 
     run(url, definitions, body)
-    (key,) = server.scan_iter("*:v1*")
+    (key,) = server.scan_iter("*:account:*")
     assert any(b"#" in field for field in server.hkeys(key))
     # A bucket counts until a whole window after its end, in the longest window of its ring too.
     ring = ring_for(HOUR_MS)

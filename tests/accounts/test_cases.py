@@ -121,15 +121,15 @@ def test_lifetime_values_of_the_past(play: Any) -> None:
         await store.ingest(
             [event("1", "up", NOW_MS - 3 * DAY_MS, v=1.0), event("2", "up", NOW_MS - 1000, v=2.0)]
         )
-        names = "c_7d", "c_lifetime", "l_7d", "l_lifetime", "f_7d", "f_lifetime", "g_lifetime"
+        names = "c_24h", "c_lifetime", "l_24h", "l_lifetime", "f_24h", "f_lifetime", "g_lifetime"
         check(
-            await show(store, *names, as_of_ms=NOW_MS - 2 * DAY_MS),
-            c_7d=1,
+            await show(store, *names, as_of_ms=NOW_MS - 5 * DAY_MS // 2),
+            c_24h=1,
             c_lifetime="NOT_RETAINED",
-            l_7d=1,
+            l_24h=1,
             l_lifetime="NOT_RETAINED",
-            f_7d=86_400,
-            f_lifetime=86_400,
+            f_24h=43_200,
+            f_lifetime=43_200,
             g_lifetime="NOT_RETAINED",
         )
         lifetime = "c_lifetime", "l_lifetime", "f_lifetime", "g_lifetime"
@@ -141,7 +141,7 @@ def test_lifetime_values_of_the_past(play: Any) -> None:
             g_lifetime="NOT_RETAINED",
         )
 
-    windows = ["7d", "lifetime"]
+    windows = ["24h", "lifetime"]
     play(
         body,
         toml(

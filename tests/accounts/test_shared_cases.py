@@ -76,10 +76,10 @@ def test_thousands_of_features_of_one_event(play: Any, dedup: str) -> None:
     async def body(store: FeatureStore) -> None:
         assert await statuses(store, [event("1", "up", NOW_MS - 1000)]) == ["APPLIED"]
         assert await statuses(store, [event("1", "up", NOW_MS - 1000)]) == ["DUPLICATE"]
-        check(await show(store, "c0_1m", "c899_lifetime"), c0_1m=1, c899_lifetime=1)
+        check(await show(store, "c0_1m", "c799_lifetime"), c0_1m=1, c799_lifetime=1)
 
     windows = ["1m", "1h", "24h", "30d", "lifetime"]
-    many = [feature(f"c{n}", "up", "count", windows, version=n + 1) for n in range(900)]
+    many = [feature(f"c{n}", "up", "count", windows, version=n + 1) for n in range(800)]
     play(body, toml(*many, dedup=dedup))
 
 
