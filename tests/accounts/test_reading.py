@@ -394,12 +394,8 @@ def test_a_window_longer_than_its_definition_is_warming(
     server.hset(key("a"), mapping={"m": meta(), "n": born} | rings)
     if not born:
         server.hdel(key("a"), "n")
-<<<<<<< HEAD
-    since = {f"acts_{w}": NOW_MS - 2 * HOUR_MS for w in ("1h", "6h", "24h", "lifetime")}
-=======
     acts = [name for name in definitions.features if name.startswith("acts_")]
     since = dict.fromkeys(acts, NOW_MS - 2 * HOUR_MS)
->>>>>>> main
     read = read_one(url, definitions, complete_since=since)
     assert read["acts_1h"] == (1, FeatureStatus.PRESENT)
     assert read["acts_6h"] == (1, status)
