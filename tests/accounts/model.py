@@ -213,11 +213,12 @@ class EntityModel:
 
 
 def may_be(outcome: str, status: str, repeated: bool) -> bool:
-    """Whether the outcome of an event may have this status."""
-    if not repeated:
-        return status == outcome
-    counted = outcome == "APPLIED" or (outcome == "DUPLICATE" and status != "APPLIED")
-    return status == outcome or counted
+    """Whether an event whose outcome was this may have this status.
+
+    If the batch was sent twice, the status tells how the second one found it: what counted has any
+    status then, and what did not count has any but APPLIED.
+    """
+    return status == outcome or (repeated and (outcome == "APPLIED" or status != "APPLIED"))
 
 
 def outcome_of(outcomes: Iterable[str]) -> str:
@@ -240,8 +241,7 @@ class Model:
     ) -> str | None:
         """Take note of the status of an event; return what is wrong with it, or None.
 
-        `repeated`: the connection broke, and the events were sent again; what counted the first
-        time is then DUPLICATE, or BEYOND_HORIZON if a later event of the batch made it that old.
+        `repeated`: the connection broke, and the batch may have been sent twice.
         """
         targets = delivery.rules.targets(event)
         if not targets:
