@@ -44,8 +44,8 @@ A record is the bucket number (u32, milliseconds since 1970 divided by the width
 A record of a companion has 20 bytes, the bucket and two numbers:
 
     SUM      f64 low, f64 carry: sum = record's sum + low + carry * 2^1023
-    MOMENTS  f64 low: mean = record's mean + low; f64 root of the squared deviations, where these
-             are outside 1e-280 .. 1e290, else 0
+    MOMENTS  f64 low: mean = record's mean + low; f64 root of the squared deviations * 2^-20,
+             where the squared deviations are outside 1e-280 .. 1e290, else 0
 
 A bucket without one has zeros there. So whole numbers cost nothing, no sum overflows inside a
 bucket, and rounding errors do not add up.

@@ -19,6 +19,8 @@ COMPANION_WORDS = 5
 _DOWN = 2.0**-64
 """Scale at which no sum of 2**60 doubles overflows. Doubles below 2**-958 lose digits at it, so it
 is used only where the sum at scale 1 is not finite."""
+_ROOT_SCALE = 2.0**20
+"""A root is stored divided by it, as it may exceed a double by the root of 2**32 values."""
 _SPLITTER = 2.0**27 + 1
 _LEAST_M2, _GREATEST_M2 = 1e-280, 1e290
 """Outside, squares overflow or lose digits, and `root` replaces them."""
@@ -253,14 +255,14 @@ def _scaled_roots(
         if word(words, at) <= high and k > 0.0:
             mean_low = 0.0
             m2 = double(words, at + 4)
-            root = np.sqrt(m2)
+            root = np.sqrt(m2) * factor
             other = _find(words, extra, other, word(words, at))
             if other >= extra and word(words, other) == word(words, at):
                 mean_low = double(words, other + 1) * factor
                 kept = double(words, other + 3)
                 if kept > 0.0 and not _LEAST_M2 <= m2 <= _GREATEST_M2:
-                    root = kept
-            scale, squares = _add_square(scale, squares, root * factor)
+                    root = kept * (_ROOT_SCALE * factor)
+            scale, squares = _add_square(scale, squares, root)
             bucket_mean = double(words, at + 2) * factor
             if n == 0.0:
                 pivot = bucket_mean

@@ -168,7 +168,7 @@ def _exactly(aggregation: int, records: NDArray[np.void], companion: NDArray[np.
         if other := others.get(int(record["bucket"])):
             mean += _fraction(other["low"])
             if other["second"] > 0 and not _LEAST_M2 <= m2 <= _GREATEST_M2:
-                square = _fraction(other["second"]) ** 2
+                square = (_fraction(other["second"]) * 2**20) ** 2
         means.append((int(record["n"]), mean))
         squares += square
     center = sum((k * mean for k, mean in means), Fraction(0)) / n

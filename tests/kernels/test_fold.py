@@ -219,11 +219,20 @@ def test_squares_that_overflow_or_underflow(exponent: int) -> None:
     """[x, tiny]: mean x / 2, standard deviation x / 2; the squares of x are no doubles."""
     half = 5 * 10.0 ** (exponent - 1)
     part = struct.pack("<IIdd", 0, 2, half, np.inf if exponent > 0 else 0.0)
-    extra = struct.pack("<Idd", 0, 0.0, half * 2**0.5)
+    extra = struct.pack("<Idd", 0, 0.0, half * 2**0.5 / 2**20)
     assert run_one(k.MEAN, part, extra) == (half, k.PRESENT)
     value, status = run_one(k.STDDEV, part, extra)
     assert status == k.PRESENT
     assert value == pytest.approx(half, rel=1e-15)
+
+
+def test_roots_may_leave_the_range_of_doubles() -> None:
+    """[1.7e308, -1.7e308]: the standard deviation is a double, the root of 2 * 1.7e308**2 not."""
+    part = struct.pack("<IIdd", 0, 2, 0.0, np.inf)
+    extra = struct.pack("<Idd", 0, 0.0, 1.7e308 / 2**20 * 2**0.5)
+    value, status = run_one(k.STDDEV, part, extra)
+    assert status == k.PRESENT
+    assert value == pytest.approx(1.7e308, rel=1e-15)
 
 
 def test_a_sum_may_leave_the_range_of_doubles_and_come_back() -> None:

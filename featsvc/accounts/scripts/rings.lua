@@ -70,10 +70,11 @@ local function new_compensated()
   local function is_normal(square) return square > 1e-280 and square < 1e290 end
 
   -- Welford's update with a compensated mean. The root of the squared deviations is kept where they
-  -- leave the range of a double. Quarters keep differences within it.
+  -- leave the range of a double, times 2^-20, as it may leave it too. Quarters keep differences
+  -- within it.
   local function add_to_moments(name, ring, n, mean, square, value)
     local low, root = companion(name, ring)
-    if is_normal(square) or root == 0 then root = sqrt(square) end
+    if is_normal(square) or root == 0 then root = 2 ^ -20 * sqrt(square) end
     n = min(n + 1, U32_MAX)
     local before = (value / 4 - mean / 4) - low / 4
     local lost
@@ -81,7 +82,7 @@ local function new_compensated()
     mean, low = two_sum(mean, low + lost)
     local after = (value / 4 - mean / 4) - low / 4
     square = square + 16 * before * after
-    local step = 4 * sqrt(abs(before)) * sqrt(abs(after))
+    local step = 2 ^ -18 * sqrt(abs(before)) * sqrt(abs(after))
     local big, small = max(root, step), min(root, step)
     if big > 0 then root = big * sqrt(1 + (small / big) ^ 2) end
     if is_normal(square) then root = 0 end
