@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,10 +146,12 @@ def bench_concurrent_reads(
 def fold_plainly(
     reply: list[bytes | None], definitions: Definitions, order: list[bytes]
 ) -> list[float]:
-    """Fold without kernels: unpack each ring once, add up the windows."""
+    """Fold without kernels: unpack each ring once, add up the windows, without companions."""
     kinds = kinds_of(definitions.source)
     rings = {}
-    for field, part in zip(order[1:], reply[1:], strict=True):
+    for field, part in zip(order, reply, strict=True):
+        if field not in kinds:
+            continue
         rings[field] = list(struct.iter_unpack(RECORDS[kinds[field]], part or b""))
     values = []
     for feature in definitions.features.values():
@@ -240,7 +243,8 @@ def bench_read_thousand_accounts(
     selection = Selection(names=tuple(wide.features))
     store = FeatureStore(many["unix"], wide, timeout_ms=TIMEOUT_MS)
     client = redis.asyncio.Redis.from_url(many["unix"])
-    connection = loop.run_until_complete(client.connection_pool.get_connection())
+    pool: Any = client.connection_pool
+    connection = loop.run_until_complete(pool.get_connection())
 
     async def their_pipeline() -> None:
         async with client.pipeline(transaction=False) as pipeline:
@@ -262,7 +266,7 @@ def bench_read_thousand_accounts(
         },
     )
     loop.run_until_complete(store.close())
-    loop.run_until_complete(client.connection_pool.release(connection))
+    loop.run_until_complete(pool.release(connection))
     loop.run_until_complete(client.aclose())
 
 

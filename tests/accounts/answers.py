@@ -145,11 +145,9 @@ def near(exact: Fraction, values: Iterable[float]) -> list[Range]:
 
 
 def _stddev(values: Sequence[float]) -> list[Range]:
-    """A bucket keeps the root of the squared deviations; without a float for it, no value."""
     exact = Fraction(float(pstdev(values)))
     tolerance = exact * Fraction(STDDEV_TOLERANCE)
-    found = [Range("PRESENT", exact - tolerance, exact + tolerance)]
-    return [*found, NULL] if exact**2 * len(values) > LARGEST**2 else found
+    return [Range("PRESENT", exact - tolerance, exact + tolerance)]
 
 
 def _edges(

@@ -27,15 +27,13 @@ from featsvc.accounts.events import Attribute, Backfill
 from featsvc.errors import Unavailable
 from tests.accounts.answers import Moment, mistake
 from tests.accounts.cutting import Cutter
-from tests.accounts.model import Delivery, Model, Rules, delivered
+from tests.accounts.model import AHEAD_MS, Delivery, Model, Rules, delivered
 
 START_MS = 1_767_268_803_123
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 WINDOWS = ("1m", "5m", "1h", "24h", "7d", "90d", "lifetime")
 AGGREGATIONS = ("count", "age_of_first", "age_of_last", "sum", "mean", "min", "max", "stddev")
 CAP = 8
-AHEAD_MS = 60_000
-"""How far ahead of the clock an event may be."""
 SKEW_MS = 30_000
 """How far the clock of a service may be off."""
 EDGES_MS = (0, 10_000, MINUTE_MS, 5 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS, 90 * DAY_MS)

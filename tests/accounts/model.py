@@ -17,6 +17,8 @@ from tests.accounts.schema1 import Feature, Ring, State, milliseconds, read_feat
 
 DEFAULT_HORIZON_MS = 86_400_000
 CLOCK_SLACK_MS = 60_000
+AHEAD_MS = 60_000
+"""How far ahead of the clock an event may be."""
 MOST_SOURCES = 8
 # For an event of several entities, the first of these that any of them has.
 OUTCOMES = ("BEYOND_HORIZON", "APPLIED", "DUPLICATE", "TOO_LATE")
@@ -213,11 +215,14 @@ class EntityModel:
 
 
 def may_be(outcome: str, status: str, repeated: bool) -> bool:
-    """Whether the outcome of an event may have this status."""
+    """Whether an event whose outcome was this may have this status.
+
+    If the batch was sent twice, the status tells how the second one found it: what counted has any
+    status then, and what did not count has any but APPLIED.
+    """
     if not repeated:
         return status == outcome
-    counted = outcome == "APPLIED" or (outcome == "DUPLICATE" and status != "APPLIED")
-    return status == outcome or counted
+    return status in OUTCOMES and (outcome == "APPLIED" or status != "APPLIED")
 
 
 def outcome_of(outcomes: Iterable[str]) -> str:
@@ -240,12 +245,13 @@ class Model:
     ) -> str | None:
         """Take note of the status of an event; return what is wrong with it, or None.
 
-        `repeated`: the connection broke, and the events were sent again; what counted the first
-        time is then DUPLICATE, or BEYOND_HORIZON if a later event of the batch made it that old.
+        `repeated`: the connection broke, and the batch may have been sent twice.
         """
         targets = delivery.rules.targets(event)
-        if not targets:
-            return None if status == "IGNORED" else f"{event} is {status}, not IGNORED"
+        ahead = event.time_ms > delivery.now_ms + AHEAD_MS
+        if ahead or not targets:
+            right = "REJECTED" if ahead else "IGNORED"
+            return None if status == right else f"{event} is {status}, not {right}"
         models = [self.entity(target) for target in targets]
         sets = [
             frozenset(OUTCOMES) if target in self.unsure else model.outcomes(event, delivery)

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.accounts import Definitions, EntityRef, Event, FeatureStatus, FeatureStore
-from featsvc.accounts.layout import RING_OF
 from tests.accounts.answers import Moment, answers, mistake
 from tests.accounts.histories import CAP, DAY_MS, HOUR_MS, START_MS, WIDE, History, Service
 from tests.accounts.histories import new_event as any_event

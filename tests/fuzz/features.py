@@ -45,6 +45,7 @@ from tests.fuzz.feature_writer import KilledStore
 from tests.patience import PATIENCE_MS, PATIENCE_S
 
 STEPS = 40
+REST_S = 0.3
 KINDS = {
     "one service": [WIDE],
     "extreme numbers": [BRIEF],
@@ -56,15 +57,17 @@ KINDS = {
 
 @dataclass(slots=True)
 class Place:
-    """Where histories are played: a server, or a cluster."""
+    """Where histories are played: a server, or a cluster. `moving` is held while a slot moves."""
 
     url: str
     folder: Path
     cluster: Cluster | None = None
+    moving: threading.Lock = field(default_factory=threading.Lock)
 
     def empty(self) -> None:
         if self.cluster:
-            self.cluster.flush()
+            with self.moving:  # a key that moves between nodes would be missed
+                self.cluster.flush()
         else:
             with redis.Redis.from_url(self.url) as client:
                 client.flushall()
@@ -81,27 +84,36 @@ class Found:
 
 
 @contextmanager
-def moving_slots(cluster: Cluster, counts: Counter[str]) -> Iterator[None]:
-    """Move the slots of all keys around until the context exits."""
+def moving_slots(place: Place, cluster: Cluster, counts: Counter[str]) -> Iterator[None]:
+    """Move the slots of all keys around until the context exits.
+
+    A slot rests for a while where it has come: a client that follows an old redirection to a node
+    which has the slot for the second time would find nothing there.
+    """
     stopped = threading.Event()
+    moved: dict[int, float] = {}
+    rng = Random(0)
 
-    def move() -> None:
-        rng = Random(0)
-        while not stopped.is_set():
-            keys = cluster.all_keys()
-            if not keys:
-                stopped.wait(0.001)
-                continue
-            slot = cluster.slot(rng.choice(keys))
-            move = cluster.begin(slot)
-            stopped.wait(rng.random() * 0.01)
-            while cluster.move_keys(move):
-                pass
-            stopped.wait(rng.random() * 0.01)
-            cluster.end(move)
-            counts["slots moved"] += 1
+    def move_one() -> bool:
+        keys = cluster.all_keys()
+        slot = cluster.slot(rng.choice(keys)) if keys else -1
+        if not keys or time.monotonic() < moved.get(slot, 0) + REST_S:
+            return False
+        move = cluster.begin(slot)
+        stopped.wait(rng.random() * 0.01)
+        while cluster.move_keys(move):
+            pass
+        stopped.wait(rng.random() * 0.01)
+        cluster.end(move)
+        moved[slot] = time.monotonic()
+        return True
 
-    thread = threading.Thread(target=move, daemon=True)
+    def move_all() -> None:
+        while not stopped.wait(0.001):
+            with place.moving:
+                counts["slots moved"] += move_one()
+
+    thread = threading.Thread(target=move_all, daemon=True)
     thread.start()
     try:
         yield
@@ -172,8 +184,8 @@ def main() -> int:
         folder = Path(name)
         if arguments.cluster:
             cluster = stack.enter_context(running_cluster(folder))
-            stack.enter_context(moving_slots(cluster, found.counts))
             place = Place(cluster.url, folder, cluster)
+            stack.enter_context(moving_slots(place, cluster, found.counts))
         else:
             place = Place(stack.enter_context(running_valkey(folder)), folder)
         until = time.monotonic() + arguments.seconds
