@@ -42,6 +42,12 @@ def meaning(state: State) -> Meaning:
     return (state.entity, state.event, state.value, where, *kind)
 
 
+def kept_for(feature: Feature) -> tuple[Meaning, str, int]:
+    """What a service keeps for a feature: a ring, or a list of members as long as its window."""
+    window_ms = feature.window_ms if feature.aggregation == "distinct" else 0
+    return meaning(feature.state), feature.ring[0], window_ms
+
+
 class Rules:
     """A definition file as the model reads it."""
 
@@ -58,7 +64,7 @@ class Rules:
         self._of: dict[tuple[str, str], list[Feature]] = {}
         for feature in self.features.values():
             self._of.setdefault((feature.state.entity, feature.state.event), []).append(feature)
-        self.kept = {(meaning(f.state), f.ring[0]) for f in self.features.values()}
+        self.kept = {kept_for(feature) for feature in self.features.values()}
 
     def targets(self, event: Event) -> list[Target]:
         """The entities that an event is about, and that have features of its type."""
