@@ -16,6 +16,7 @@ BEHAVIOURS = {
     "accounts/test_bounds.py": "limits of events, requests and streams, from both sides",
     "accounts/test_bursts.py": "the shipped burst features tell bursts from other histories",
     "accounts/test_cases.py": "inputs that once gave wrong numbers, and what each must give",
+    "accounts/test_ids.py": "an event id counts once within the horizon, and is forgotten after it",
     "accounts/test_migration.py": "services of two versions on one namespace",
     "accounts/test_oracle.py": "all values against an independent implementation",
     "accounts/test_shared_cases.py": "cases of stores that share a namespace, a cluster, a clock",
@@ -57,6 +58,7 @@ BEHAVIOURS = {
 # Modules without a test file of their own name: which tests go through them.
 TESTED_THROUGH = {
     "accounts/test_definitions.py": "accounts/names accounts/toml_source accounts/toml_table",
+    "accounts/test_migration.py": "accounts/adopting",
     "accounts/test_pipelining.py": "accounts/connections",
     "accounts/test_register.py": "accounts/compiled",
     "accounts/test_store.py": "accounts/ingest accounts/ingest_plan accounts/layout "

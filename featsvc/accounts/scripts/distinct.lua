@@ -128,6 +128,7 @@ local function merge_distinct(state, time, member)
   local text = load(name)
   if text == '' then text = pack('<d', 0) end
   local evicted = unpack_at('<d', text)
+  local was_saturated = evicted > max(oldest, 0)
   if evicted > 0 and evicted <= oldest then
     sketches = sketches or new_sketches()
     sketches.drop(state)
@@ -152,4 +153,15 @@ local function merge_distinct(state, time, member)
     text = sub(text, MEMBER_BYTES + 1)
   end
   store(name, pack('<d', evicted) .. text)
+  if adopted > 0 and evicted > max(oldest, 0) then
+    -- An old service takes it that the members of the list have been sketched, and evicts them.
+    sketches = sketches or new_sketches()
+    if was_saturated then
+      sketches.add(state, time, member)
+    else
+      for first = 1, #text, MEMBER_BYTES do
+        sketches.add(state, unpack_at('<d', text, first + 8), sub(text, first, first + 7))
+      end
+    end
+  end
 end

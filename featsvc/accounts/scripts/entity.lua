@@ -67,6 +67,7 @@ end
 local rings = {}    -- letter -> ring, of those that the states use
 local limited = {}  -- the same rings, except that of `lifetime`
 local names, sizes = {'m', 'n', 'i0'}, {4, 8, 12}
+local LIST = 0  -- for the size of a list of members: 8 bytes, and 16 each
 
 local function ring_of(letter)
   local ring = rings[letter]
@@ -111,7 +112,7 @@ for i = 1, #events do
           end
         end
       end
-      if kind == DISTINCT then names[#names + 1], sizes[#sizes + 1] = base .. 'u', 8 end
+      if kind == DISTINCT then names[#names + 1], sizes[#sizes + 1] = base .. 'u', LIST end
     end
   end
 end
@@ -122,7 +123,10 @@ for first = 1, #names, FIELDS_PER_COMMAND do
   local texts = redis.call('HMGET', key, unpack(names, first, last))
   for i = first, last do
     local text = texts[i - first + 1] or ''
-    if #text % sizes[i] ~= 0 then return redis.error_reply('DAMAGED field ' .. names[i]) end
+    local size = sizes[i]
+    if (size ~= LIST and #text % size ~= 0) or (size == LIST and text ~= '' and #text % 16 ~= 8) then
+      return redis.error_reply('DAMAGED field ' .. names[i])
+    end
     fields[names[i]] = text
   end
 end

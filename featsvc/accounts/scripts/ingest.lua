@@ -59,6 +59,7 @@ if is_adoption then
   end
   adopted = now
 end
+if shares_ids then adopted = now end
 
 -- How far the source of a back-fill has been counted.
 local SOURCE_BYTES, MARK_BYTES, MAX_MARKS = 8, 16, 8
@@ -92,7 +93,6 @@ if not is_changed then return outcomes end
 if mark ~= first_mark then
   store('b', sub(marks .. source .. pack('<d', mark), -MAX_MARKS * MARK_BYTES))
 end
-if shares_ids then adopted = now end
 if adopted > 0 and now - adopted > horizon_ms then
   store('e', '')
   adopted = 0
