@@ -201,13 +201,14 @@ async def send(
     if history.cutter:
         history.cutter.disarm()
     repeated = tries > 1 or history.lossy or history.cutter is not None
+    latest_ms = max(event.time_ms for event in events) if repeated else 0
     for place, (event, result) in enumerate(zip(events, results, strict=True)):
         status = result.status.name
         history.counts[status] += 1
         source = backfill.source if backfill else ""
         position = backfill.positions[place] if backfill else 0
         others = history.seen_rules
-        delivery = Delivery(service.rules, now_ms, source, position, unseen, others)
+        delivery = Delivery(service.rules, now_ms, source, position, unseen, others, latest_ms)
         history.wrong += delivered(history.model, [event], delivery, [status], repeated=repeated)
 
 

@@ -123,6 +123,8 @@ class Delivery:
 
     `source` and `position` belong to a back-fill. `unseen`: it cannot have been applied before.
     `others`: all definitions of the namespace; a service may keep for them what it does not read.
+    `latest_ms`: the latest time of a batch that may be sent twice. The second time, ids are
+    forgotten that the first time were not.
     """
 
     rules: Rules
@@ -131,6 +133,7 @@ class Delivery:
     position: int = 0
     unseen: bool = False
     others: Sequence[Rules] = ()
+    latest_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -155,7 +158,7 @@ class EntityModel:
         known_ms = self.known_ids.get(event.event_id)
         if known_ms is None:
             return self._of_new(event, delivery)
-        if known_ms > self.forgotten_ms:
+        if known_ms > max(self.forgotten_ms, delivery.latest_ms - delivery.rules.horizon_ms):
             return frozenset({"DUPLICATE"})
         return self._of_new(event, delivery) | {"DUPLICATE"}
 
