@@ -10,11 +10,12 @@ import tomllib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import TypeVar
 
 from featsvc.accounts import (
+    Definitions,
     EntityRef,
     Event,
     EventResult,
@@ -27,12 +28,16 @@ from featsvc.accounts.events import Attribute, Backfill
 from featsvc.errors import Unavailable
 from tests.accounts.answers import Moment, mistake
 from tests.accounts.cutting import Cutter
-from tests.accounts.model import AHEAD_MS, Delivery, Model, Rules, delivered
+from tests.accounts.model import AHEAD_MS, Delivery, Model, Rules, delivered, kept_for
+from tests.accounts.schema1 import Feature
 
 START_MS = 1_767_268_803_123
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 WINDOWS = ("1m", "5m", "1h", "24h", "7d", "90d", "lifetime")
-AGGREGATIONS = ("count", "age_of_first", "age_of_last", "sum", "mean", "min", "max", "stddev")
+AGGREGATIONS = (
+    *("count", "age_of_first", "age_of_last", "sum", "mean", "min", "max", "stddev"),
+    *("first", "last", "distinct"),
+)
 CAP = 8
 SKEW_MS = 30_000
 """How far the clock of a service may be off."""
@@ -45,35 +50,49 @@ T = TypeVar("T")
 ACCOUNTS, ADDRESSES = ("a", "b"), ("i", "j")
 
 
-def definitions_toml(windows: Sequence[str], *, namespace: str, where: str, rest: str = "") -> str:
-    """Every aggregation over some windows, for two kinds of entity."""
+def definitions_toml(
+    windows: Sequence[str], *, where: str, rest: str, aggregations: Sequence[str] = AGGREGATIONS
+) -> str:
+    """Aggregations over some windows, for two kinds of entity."""
     lines = [
-        f'namespace = "{namespace}"\n{rest}',
-        '[entities]\naccount = "account"\nip = "ip"',
+        'namespace = "history"\n[entities]\naccount = "account"\nip = "ip"',
         '[events.act]\nkeys = ["account", "ip"]\n[events.login]\nkeys = ["account"]',
     ]
     for entity in ("account", "ip"):
-        for name in (*AGGREGATIONS, "first", "last", "distinct"):
+        for name in aggregations:
             value = f'value = "target"\ncap = {CAP}' if name == "distinct" else 'value = "x"'
             value = "" if name == "count" or name.startswith("age_of") else value
             lines.append(
                 f'[features.{entity}_{name}]\nentity = "{entity}"\non = "act"\nagg = "{name}"\n'
                 f"{value}\nwindows = {list(windows)}"
             )
-    lines += [
-        f'[features.some]\non = "act"\nagg = "count"\nwhere = {{ {where} }}\nwindows = ["1h"]',
-        '[features.fresh]\non = "login"\nagg = "count"\nwindows = ["24h"]\nmax_age = "2h"\n'
-        "default = -1",
-    ]
-    return "\n".join(lines)
+    lines.append(
+        f'[features.some]\non = "act"\nagg = "count"\nwhere = {{ {where} }}\nwindows = ["1h"]'
+    )
+    return "\n".join([*lines, rest])
 
 
-WIDE = definitions_toml(WINDOWS, namespace="history", where="flag = true, level = [1, 2]")
-NARROW = definitions_toml(
-    ("5m", "24h"), namespace="history", where="level = [2.0, 1.0], flag = true"
+WIDE = definitions_toml(
+    WINDOWS,
+    where="flag = true, level = [1, 2]",
+    rest='[features.fresh]\non = "login"\nagg = "count"\nwindows = ["24h"]\nmax_age = "2h"\n'
+    "default = -1",
 )
+NARROW = definitions_toml(
+    ("5m", "24h"),
+    where="level = [2.0, 1.0], flag = true",
+    rest='[features.logins]\non = "login"\nagg = "count"\nwindows = ["1h", "lifetime"]\n'
+    "where = { ok = true }",
+    aggregations=[name for name in AGGREGATIONS if name not in ("first", "max", "stddev")],
+)
+"""Fewer windows and states, a filter written in another way, and a state of its own."""
 BRIEF = WIDE.replace("[entities]", '[dedup]\nhorizon = "2h"\n[entities]')
 """The same with a short horizon."""
+
+
+@cache
+def rules_of(toml: str) -> Rules:
+    return Rules(tomllib.loads(toml))
 
 
 @dataclass(slots=True)
@@ -89,12 +108,15 @@ class Service:
 class History:
     """One namespace: its services, the model, and what was found.
 
-    `cutter` breaks connections while events are sent. `lossy`: so does something else; the store
-    may have to send events twice, and to be asked again. `large` draws extreme numbers too.
+    `others` are definitions that services may change to, with the text of their files; they are
+    given where services differ. `cutter` breaks connections while events are sent. `lossy`: so
+    does something else; the store may have to send events twice, and to be asked again. `large`
+    draws extreme numbers too.
     """
 
     rng: Random
     services: list[Service] = field(default_factory=list)
+    others: Sequence[tuple[Definitions, str]] = ()
     cutter: Cutter | None = None
     lossy: bool = False
     large: bool = False
@@ -112,17 +134,14 @@ class History:
     def service_time_ms(self, service: Service) -> int:
         return self.now_ms + service.skew_ms
 
-    @property
-    def warming(self) -> bool:
-        """Whether a definition file has kept what another has not."""
-        return any(rules.kept != self.seen_rules[0].kept for rules in self.seen_rules)
+    def may_warm(self, feature: Feature) -> bool:
+        """Whether some definition file has not kept what a feature needs."""
+        return any(kept_for(feature) not in rules.kept for rules in self.seen_rules)
 
-    def add(self, store: FeatureStore, toml: str, *, skew_ms: int = 0) -> Service:
+    def add(self, store: FeatureStore, toml: str, *, skew_ms: int = 0) -> None:
         """Add a service; its store must use `clock(skew_ms)`."""
-        service = Service(store, Rules(tomllib.loads(toml)), skew_ms)
-        self.services.append(service)
-        self.seen_rules.append(service.rules)
-        return service
+        self.services.append(Service(store, rules_of(toml), skew_ms))
+        self.seen_rules.append(rules_of(toml))
 
 
 def new_event(history: History, service: Service) -> Event:
@@ -139,7 +158,7 @@ def new_event(history: History, service: Service) -> Event:
     if rng.random() < 0.3:
         entities["ip"] = rng.choice(ADDRESSES)
     if rng.random() < 0.1:
-        return Event(f"e{number}", "login", time_ms, entities)
+        return Event(f"e{number}", "login", time_ms, entities, {"ok": rng.random() < 0.5})
     x = round(rng.uniform(-1e6, 1e6), 3)
     if history.large and rng.random() < 0.5:
         x = rng.choice(LARGE)
@@ -182,13 +201,14 @@ async def send(
     if history.cutter:
         history.cutter.disarm()
     repeated = tries > 1 or history.lossy or history.cutter is not None
+    latest_ms = max(event.time_ms for event in events) if repeated else 0
     for place, (event, result) in enumerate(zip(events, results, strict=True)):
         status = result.status.name
         history.counts[status] += 1
         source = backfill.source if backfill else ""
         position = backfill.positions[place] if backfill else 0
         others = history.seen_rules
-        delivery = Delivery(service.rules, now_ms, source, position, unseen, others)
+        delivery = Delivery(service.rules, now_ms, source, position, unseen, others, latest_ms)
         history.wrong += delivered(history.model, [event], delivery, [status], repeated=repeated)
 
 
@@ -303,7 +323,7 @@ async def compare(
     """Compare a table with the model."""
     # A read that records an event ahead of the clock is as of that event.
     at_ms = table.as_of_ms if as_of_ms is None else as_of_ms
-    moment = Moment(at_ms, as_of_ms is not None, history.warming)
+    is_strict = as_of_ms is not None
     for column, ref in enumerate(refs):
         target = (ref.entity, ref.id)
         if target in history.model.unsure:
@@ -311,13 +331,14 @@ async def compare(
         model = history.model.entity(target)
         freshness_ms = int(table.freshness_ms[column])
         age_ms = at_ms - model.newest_ms
-        right = -1 if not model.applied or (moment.strict and age_ms < 0) else max(age_ms, 0)
+        right = -1 if not model.applied or (is_strict and age_ms < 0) else max(age_ms, 0)
         if freshness_ms != right:
             history.wrong.append(f"{target}: freshness {freshness_ms}, not {right}")
         for row, name in enumerate(table.names):
             feature = service.rules.features[name]
             if feature.state.entity != ref.entity:
                 continue
+            moment = Moment(at_ms, is_strict, history.may_warm(feature))
             value = float(table.values[row, column])
             status = FeatureStatus(table.statuses[row, column]).name
             history.counts[f"value {status}"] += 1
@@ -353,9 +374,34 @@ async def delete(history: History, service: Service) -> None:
     history.counts["delete"] += 1
 
 
+async def replace(history: History, service: Service) -> None:
+    """Change the definitions of a running service."""
+    if history.others:
+        definitions, toml = history.rng.choice(history.others)
+        call = partial(service.store.replace_definitions, definitions)
+        await available(history, call)
+        service.rules = rules_of(toml)
+        history.seen_rules.append(service.rules)
+        history.counts["definitions replaced"] += 1
+        await settle(history)
+
+
+async def settle(history: History) -> None:
+    """Let each service see the definitions of the others: it looks at them every 30 s.
+
+    A store that changes its definitions, here to the same, registers them before it goes on.
+    """
+    for service in 2 * history.services if history.others else []:
+        call = partial(service.store.replace_definitions, service.store.definitions)
+        await available(history, call)
+
+
 async def wait(history: History, service: Service) -> None:
-    """Move the clocks on."""
-    history.now_ms += history.rng.choice(STEPS_MS)
+    """Move the clocks on; after a long time, services have to register again."""
+    step_ms = history.rng.choice(STEPS_MS)
+    history.now_ms += step_ms
+    if step_ms >= MINUTE_MS:
+        await settle(history)
 
 
 STEPS = {
@@ -367,11 +413,13 @@ STEPS = {
     record: 2,
     wait: 6,
     delete: 1,
+    replace: 1,
 }
 
 
 async def play(history: History, steps: int) -> None:
     """Draw and take some steps, and read everything at the end."""
+    await settle(history)
     for _ in range(steps):  # drawn one by one, so that a shorter history is the beginning of this
         (step,) = history.rng.choices(list(STEPS), list(STEPS.values()))
         await step(history, history.rng.choice(history.services))

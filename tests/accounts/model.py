@@ -42,6 +42,12 @@ def meaning(state: State) -> Meaning:
     return (state.entity, state.event, state.value, where, *kind)
 
 
+def kept_for(feature: Feature) -> tuple[Meaning, str, int]:
+    """What a service keeps for a feature: a ring, or a list of members as long as its window."""
+    window_ms = feature.window_ms if feature.aggregation == "distinct" else 0
+    return meaning(feature.state), feature.ring[0], window_ms
+
+
 class Rules:
     """A definition file as the model reads it."""
 
@@ -58,7 +64,7 @@ class Rules:
         self._of: dict[tuple[str, str], list[Feature]] = {}
         for feature in self.features.values():
             self._of.setdefault((feature.state.entity, feature.state.event), []).append(feature)
-        self.kept = {(meaning(f.state), f.ring[0]) for f in self.features.values()}
+        self.kept = {kept_for(feature) for feature in self.features.values()}
 
     def targets(self, event: Event) -> list[Target]:
         """The entities that an event is about, and that have features of its type."""
@@ -117,6 +123,8 @@ class Delivery:
 
     `source` and `position` belong to a back-fill. `unseen`: it cannot have been applied before.
     `others`: all definitions of the namespace; a service may keep for them what it does not read.
+    `latest_ms`: the latest time of a batch that may be sent twice. The second time, ids are
+    forgotten that the first time were not.
     """
 
     rules: Rules
@@ -125,6 +133,7 @@ class Delivery:
     position: int = 0
     unseen: bool = False
     others: Sequence[Rules] = ()
+    latest_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -149,7 +158,7 @@ class EntityModel:
         known_ms = self.known_ids.get(event.event_id)
         if known_ms is None:
             return self._of_new(event, delivery)
-        if known_ms > self.forgotten_ms:
+        if known_ms > max(self.forgotten_ms, delivery.latest_ms - delivery.rules.horizon_ms):
             return frozenset({"DUPLICATE"})
         return self._of_new(event, delivery) | {"DUPLICATE"}
 

@@ -81,6 +81,7 @@ def test_distinct_counts_beyond_the_cap_need_no_pfcount(play: Any, server: Any) 
     """One read of an account was a PFCOUNT over 169 keys, which blocked Redis for all others."""
 
     async def body(store: FeatureStore) -> None:
+        server.config_resetstat()
         for first in range(0, 168, 84):
             logins = [
                 event(f"{hour}-{n}", "login", NOW_MS - (168 - hour) * HOUR_MS, ip=f"{hour}-{n}")

@@ -52,6 +52,8 @@ def run_history(
                 socket = Path(url.removeprefix("unix://"))
                 relay = cutting(socket, folder)
                 history.cutter, address = await stack.enter_async_context(relay)
+            if len(set(tomls)) > 1:
+                history.others = [(definitions(folder, toml), toml) for toml in tomls]
             for toml in tomls:
                 skew_ms = history.rng.randrange(-SKEW_MS, SKEW_MS)
                 store = open_store(address, definitions(folder, toml), clock=history.clock(skew_ms))

@@ -134,6 +134,8 @@ async def one_round(place: Place, seed: int, number: int, found: Found) -> None:
         if kind == "connections break":
             relay = cutting(Path(url.removeprefix("unix://")), place.folder)
             history.cutter, url = await stack.enter_async_context(relay)
+        if kind == "definitions differ":
+            history.others = [(define(place.folder, toml), toml) for toml in KINDS[kind]]
         for toml in KINDS[kind]:
             skew_ms = rng.randrange(-SKEW_MS, SKEW_MS)
             definitions, clock = define(place.folder, toml), history.clock(skew_ms)
@@ -160,7 +162,7 @@ async def tally(history: History, found: Found) -> None:
     store = history.services[0].store
     for account in ACCOUNTS:
         target = ("account", account)
-        if target in history.model.unsure or history.warming:
+        if target in history.model.unsure or history.others:
             continue
         applied = history.model.entity(target).applied
         ref, names = EntityRef(*target), Selection(names=("account_count_lifetime",))
