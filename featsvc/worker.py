@@ -106,6 +106,8 @@ async def serving_worker(
         async def prepare() -> None:
             starts = [start_redis()] if start_redis else []
             await asyncio.gather(asyncio.to_thread(_warm), _load_banks(follower), *starts)
+            with contextlib.suppress(Unavailable):  # then the first call registers
+                await features.register()
             if config.features.stream:
                 await stack.enter_async_context(_consuming(spec.redis_url, features, config))
             tally.start()

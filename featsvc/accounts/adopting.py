@@ -14,7 +14,7 @@ has changed meanwhile. While old services run beside new ones, an entity is adop
 of their writes. They go on knowing the ids of new ones (`e`), but not the sketches.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from featsvc.accounts.layout import RING_OF
 from featsvc.accounts.pipelining import Command, Reply
+from featsvc.accounts.topology import Topology
 
 OLD_META_BYTES = 16
 ASKED = "ADOPT"
@@ -38,8 +39,6 @@ _ID_BYTES = 8
 _DELETE_UNCHANGED = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
-
-Execute = Callable[[Sequence[bytes], Sequence[Command]], Awaitable[Sequence[Reply]]]
 
 
 def is_asked_for(reply: Reply) -> bool:
@@ -64,21 +63,22 @@ class _HyperLogLog:
 
 
 async def adopt(
-    execute: Execute, key: bytes, command: Command, digests: Sequence[str], now_ms: int
+    topology: Topology, key: bytes, command: Command, digests: Sequence[str], now_ms: int
 ) -> Reply:
     """Repeat an ingest call that was answered with ADOPT; return its reply.
 
-    `digests` are those of the entity's distinct states. Raises what `execute` raises.
+    `digests` are those of the entity's distinct states. Raises Unavailable.
     """
     reply: Reply = None
     for _ in range(_MAX_TRIES):
-        old = await _read(execute, key, digests)
+        old = await _read(topology, key, digests)
         if isinstance(old, RedisError):
             return old
-        (reply,) = await execute([key], [(*command, *old.arguments())])
+        (reply,) = await topology.execute([key], [(*command, *old.arguments())], writes=1)
         if not is_asked_for(reply):
             if not isinstance(reply, RedisError):
-                await execute(*old.deletions(now_ms))
+                keys, commands = old.deletions(now_ms)
+                await topology.execute(keys, commands, writes=len(commands))
             break
     return reply
 
@@ -154,11 +154,11 @@ class _Old:
         return keys, commands
 
 
-async def _read(execute: Execute, key: bytes, digests: Sequence[str]) -> _Old | RedisError:
+async def _read(topology: Topology, key: bytes, digests: Sequence[str]) -> _Old | RedisError:
     """Read what an old service keeps of an entity, in two round trips; return Redis' error."""
     indices = [f"{digest}{letter}".encode() for digest in digests for letter in RING_OF]
     sketch_lists = [index + b"#" for index in indices]
-    fields, id_set = await execute(
+    fields, id_set = await topology.execute(
         [key, key + b":e"],
         [
             ("HMGET", key, "m", "n", "e", *indices, *sketch_lists),
@@ -177,7 +177,7 @@ async def _read(execute: Execute, key: bytes, digests: Sequence[str]) -> _Old | 
     texts, sketches = [], []
     if found:
         keys = [key + b":" + hyperloglog.suffix for hyperloglog in found]
-        *read, stored = await execute(
+        *read, stored = await topology.execute(
             [*keys, key],
             [
                 *(("GET", name) for name in keys),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import cast
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
 from featsvc.accounts.compiled import CompiledDefinitions
@@ -41,11 +41,13 @@ _RETRY_JITTER_S = 0.01
 
 
 class FeatureStore:
-    """Account features in Redis. Every call takes one round trip and is safe to repeat.
+    """Account features in Redis. Every call is safe to repeat, and mostly takes one round trip.
 
-    `timeout_ms` limits a round trip; a call takes at most two. `replicas` is the number of replicas
-    that must have an event before it counts as applied. All calls raise Unavailable while the store
-    is unavailable, and do so at once while the circuit is open.
+    Further ones follow where a distinct count is estimated, a read is cut into pieces, a server
+    lacks the script, or an old service has written to the entity. `timeout_ms` limits each.
+    `replicas` is the number of replicas that must have an event before it counts as applied. All
+    calls raise Unavailable while the store is unavailable, and do so at once while the circuit is
+    open.
     """
 
     def __init__(
@@ -192,6 +194,10 @@ class FeatureStore:
             raise_errors(await self._execute(names, [("DEL", name) for name in names]))
         return bool(deleted)
 
+    async def register(self) -> None:
+        """Register the definitions, which the first call would do otherwise. Raises Unavailable."""
+        await self._active.ready(self._clock(), applies=True)
+
     async def ping(self) -> None:
         """Check that the store answers. Raises Unavailable."""
         raise_errors(await self._topology.execute([b""], [("PING",)]))
@@ -293,7 +299,7 @@ class FeatureStore:
         self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
         for i in asking:
             replies[i] = await adopt(
-                self._topology.execute, keys[i], commands[i], self._active.distinct_digests, now_ms
+                self._topology, keys[i], commands[i], self._active.distinct_digests, now_ms
             )
         if len(commands) > writes:
             replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
@@ -305,18 +311,25 @@ class FeatureStore:
         replies: list[Reply],
         writes: int,
     ) -> None:
-        """Send the text of the script to a server that does not have it, and repeat the reads."""
-        again = [
-            i for i, reply in enumerate(replies) if i >= writes or isinstance(reply, NoScriptError)
-        ]
-        whole = [
-            ("EVAL", self._script, *commands[i][2:]) if i < writes else commands[i] for i in again
-        ]
-        new_replies = await self._topology.execute(
-            [keys[i] for i in again], whole, writes=sum(i < writes for i in again)
-        )
-        for i, reply in zip(again, new_replies, strict=True):
-            replies[i] = reply
+        """Repeat calls whose server does not have the script, and then the reads.
+
+        One call takes the text to its server; the others of that server need it no more.
+        """
+        missing = [i for i in range(writes) if isinstance(replies[i], NoScriptError)]
+        while missing:
+            first, *others = missing
+            whole = ("EVAL", self._script, *commands[first][2:])
+            (replies[first],) = await self._topology.execute([keys[first]], [whole], writes=1)
+            if not others:
+                break
+            again = await self._topology.execute(
+                [keys[i] for i in others], [commands[i] for i in others], writes=len(others)
+            )
+            for i, reply in zip(others, again, strict=True):
+                replies[i] = reply
+            missing = [i for i in others if isinstance(replies[i], NoScriptError)]
+        if len(commands) > writes:
+            replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
 
 
 def script(*names: str) -> str:
