@@ -111,7 +111,7 @@ class History:
     `others` are definitions that services may change to, with the text of their files; they are
     given where services differ. `cutter` breaks connections while events are sent. `lossy`: so
     does something else; the store may have to send events twice, and to be asked again. `large`
-    draws extreme numbers too.
+    draws extreme numbers too, `many` batches of more than one round trip.
     """
 
     rng: Random
@@ -120,6 +120,7 @@ class History:
     cutter: Cutter | None = None
     lossy: bool = False
     large: bool = False
+    many: bool = False
     now_ms: int = START_MS
     model: Model = field(default_factory=Model)
     seen_rules: list[Rules] = field(default_factory=list)
@@ -229,7 +230,10 @@ async def available(history: History, call: Callable[[], Awaitable[T]]) -> tuple
 async def send_new(history: History, service: Service) -> None:
     """New events, some ids twice in a batch."""
     events: list[Event] = []
-    for _ in range(history.rng.randrange(1, 25)):
+    size = history.rng.randrange(1, 25)
+    if history.many and history.rng.random() < 0.3:
+        size = history.rng.randrange(400, 1200)
+    for _ in range(size):
         event = new_event(history, service)
         history.sent.append(event)
         events.append(event)

@@ -21,7 +21,7 @@ from tests.accounts.cutting import cutting
 from tests.accounts.histories import BRIEF, NARROW, SKEW_MS, WIDE, History, play
 from tests.accounts.stores import define, open_store
 
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "80"))
 oracle = settings(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from featsvc.accounts import EntityRef, Event, FeatureStore, Selection
+from featsvc.accounts.events import MAX_SKEW_MS
+from featsvc.accounts.register import LEASE_MS
 from featsvc.errors import ConfigInvalid
 from tests.accounts.cases import (
     DAY_MS,
@@ -55,6 +57,26 @@ def test_a_window_that_is_added_is_warming(play: Any, clock: Clock) -> None:
         toml(feature("s", "up", "count", ["24h", "7d", "30d", "lifetime", "1h"])),
         toml(counted, feature("z", "up", "sum", ["24h"], value="v")),
     )
+
+
+def test_warming_ends_a_window_after_the_last_lease_without_it(play: Any, clock: Clock) -> None:
+    async def body(old: FeatureStore, new: FeatureStore) -> None:
+        await old.ingest([event("1", "up", NOW_MS - HOUR_MS, v=1.0)])
+        assert (await show(new, "z_24h"))["z_24h"][1] == "WARMING"
+        clock.now_ms += HOUR_MS
+        await new.ingest([event("2", "up", clock.now_ms, v=2.0)])
+        found = await show(new, "s_24h", "z_24h", "z_lifetime")
+        assert found["s_24h"] == (2, "PRESENT")
+        assert found["z_24h"] == (2, "WARMING")
+        clock.now_ms += 23 * HOUR_MS + LEASE_MS + MAX_SKEW_MS - 1
+        assert (await show(new, "z_24h"))["z_24h"] == (2, "WARMING")
+        clock.now_ms += 1
+        assert (await show(new, "z_24h"))["z_24h"] == (2, "PRESENT")
+        assert (await show(new, "z_lifetime"))["z_lifetime"] == (2, "WARMING")
+
+    counted = feature("s", "up", "count", ["24h"])
+    summed = feature("z", "up", "sum", ["24h", "lifetime"], value="v")
+    play(body, toml(counted), toml(counted, summed))
 
 
 def test_other_definitions_do_not_shorten_an_expiry(play: Any, server: Any) -> None:

@@ -52,6 +52,7 @@ KINDS = {
     "definitions differ": [WIDE, NARROW, BRIEF],
     "connections break": [WIDE, WIDE],
     "services are killed": [WIDE, WIDE],
+    "large batches": [WIDE],
 }
 
 
@@ -128,7 +129,12 @@ async def one_round(place: Place, seed: int, number: int, found: Found) -> None:
     rng = Random(f"{seed} {number}")
     kinds = [kind for kind in KINDS if not (place.cluster and kind == "connections break")]
     kind = kinds[number % len(kinds)]
-    history = History(rng, large=kind == "extreme numbers", lossy=place.cluster is not None)
+    history = History(
+        rng,
+        large=kind == "extreme numbers",
+        many=kind == "large batches",
+        lossy=place.cluster is not None,
+    )
     async with AsyncExitStack() as stack:
         url = place.url
         if kind == "connections break":
@@ -149,7 +155,7 @@ async def one_round(place: Place, seed: int, number: int, found: Found) -> None:
             else:
                 store = open_store(url, definitions, clock=clock)
                 history.add(await stack.enter_async_context(store), toml, skew_ms=skew_ms)
-        await play(history, STEPS)
+        await play(history, STEPS // 4 if history.many else STEPS)
         await tally(history, found)
         found.counts["kills"] += sum(getattr(s.store, "kills", 0) for s in history.services)
     found.counts += history.counts
