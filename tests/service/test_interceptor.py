@@ -21,7 +21,7 @@ class BlockedStore:
         self.turns = asyncio.Semaphore(0)
         self.entered = 0
 
-    async def ingest(self, events: Any) -> list[Any]:
+    async def ingest(self, events: Any, *, backfill: Any = None) -> list[Any]:
         self.entered += 1
         await self.turns.acquire()
         return []
