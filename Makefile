@@ -11,7 +11,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-fast demo serve peers bench oracle robustness fuzz fuzz-matching protos contract lock dist clean
+.PHONY: help install lint test test-fast demo serve peers bench oracle robustness fuzz fuzz-matching fuzz-features protos contract lock dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -76,6 +76,9 @@ fuzz: $(STAMP) ## decode and hash 20,000 mutated pictures
 
 fuzz-matching: $(STAMP) ## compare 10 minutes of answers with a brute force; ARGS="--seconds 1800 --part shared"
 	$(BIN)/python -m tests.fuzz.matching $(ARGS)
+
+fuzz-features: $(STAMP) ## compare 10 minutes of account features with a list of events; ARGS="--seconds 1800 --cluster"
+	$(BIN)/python -m tests.fuzz.features $(ARGS)
 
 protos: $(STAMP) ## regenerate the client's stubs from proto/
 	$(BIN)/python -m tests.protos
