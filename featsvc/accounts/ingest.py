@@ -22,7 +22,8 @@ from featsvc.accounts.replies import is_damage
 from featsvc.errors import InvalidInput
 
 EVENTS_PER_ROUND_TRIP = 500
-"""Limits how long one round trip keeps Redis busy."""
+RINGS_PER_ROUND_TRIP = 4000
+"""Limits how long one script call keeps Redis busy: an update of a ring takes 1 to 2 us."""
 
 # Outcomes of the script.
 _APPLIED, _DUPLICATE, _TOO_LATE, _BEYOND_HORIZON = 1, 2, 3, 4
@@ -115,8 +116,17 @@ class IngestBatch:
 
     def chunks(self) -> list[range]:
         """Return slices of the batch, one for each round trip."""
-        n, size = len(self._events), EVENTS_PER_ROUND_TRIP
-        return [range(start, min(start + size, n)) for start in range(0, n, size)]
+        chunks, first, rings = [], 0, 0
+        for i, targets in enumerate(self._targets):
+            type_ = self._events[i].type
+            added = sum(self._plans[entity].rings(type_) for entity, _ in targets)
+            if i - first == EVENTS_PER_ROUND_TRIP or (
+                i > first and rings + added > RINGS_PER_ROUND_TRIP
+            ):
+                chunks.append(range(first, i))
+                first, rings = i, 0
+            rings += added
+        return [*chunks, range(first, len(self._events))] if self._events else []
 
     def calls(self, chunk: range) -> list[IngestCall]:
         """Return one script call for each entity that the chunk's events are about.

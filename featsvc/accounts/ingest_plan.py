@@ -139,12 +139,20 @@ class IngestPlan:
             if state.entity == entity:
                 reader = StateReader(state, features, definitions, rings)
                 self._readers.setdefault(state.event, []).append(reader)
+        self._rings = {
+            event_type: sum(len(reader.letters) for reader in readers)
+            for event_type, readers in self._readers.items()
+        }
         self._ttl_ms = _time_to_live_ms([r for rs in self._readers.values() for r in rs])
         self._packed: dict[frozenset[str], tuple[bytes, dict[str, int]]] = {}
 
     def reads(self, event_type: str) -> bool:
         """Return whether any feature of the entity reads this type of event."""
         return event_type in self._readers
+
+    def rings(self, event_type: str) -> int:
+        """Return how many rings an event of the type updates at most."""
+        return self._rings[event_type]
 
     def updates(self, event: Event) -> list[Update | None]:
         """Return one value per state that reads the event's type. Raises InvalidInput."""

@@ -16,6 +16,7 @@ from featsvc.accounts import (
 )
 from featsvc.accounts.coalescing import ReadCoalescer
 from featsvc.accounts.events import MAX_SKEW_MS, check_event
+from featsvc.accounts.ingest import RINGS_PER_ROUND_TRIP
 from featsvc.accounts.layout import ring_for
 from featsvc.errors import InvalidInput
 from tests.accounts.stores import NOW_MS, define, run
@@ -24,7 +25,7 @@ from tests.accounts.test_store import ACCOUNT, value
 
 HOUR_MS = 3_600_000
 SLACK_MS = 60_000
-"""How far a shard's reference time stays behind its newest event; CLOCK_SLACK_MS in ingest.lua."""
+"""How far an entity's reference time stays behind its newest event: the script's slack."""
 CAP = 3
 
 TOML = f"""
@@ -141,3 +142,26 @@ def test_a_shared_read_is_filled_to_its_last_place() -> None:
         assert sorted(reader.sizes) == [32, 256]
 
     asyncio.run(main())
+
+
+def test_a_script_call_updates_a_bounded_number_of_rings(
+    url: str, server: Any, tmp_path: Path
+) -> None:
+    """However many events of one account a batch has."""
+    wide = "".join(
+        f'[features.f{n}]\non = "visit"\nagg = "sum"\nvalue = "v{n}"\n'
+        'windows = ["1m", "1h", "24h", "30d", "lifetime"]\n'
+        for n in range(20)
+    )
+    head = TOML[: TOML.index("[features.targets]")]
+    rings = 20 * 5
+
+    async def body(store: FeatureStore) -> None:
+        server.config_resetstat()
+        events = [Event(f"e{n}", "visit", NOW_MS, {"account": "a"}) for n in range(401)]
+        results = await store.ingest(events)
+        assert {result.status for result in results} == {EventStatus.APPLIED}
+        calls = server.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert calls == 401 * rings // RINGS_PER_ROUND_TRIP + 1
+
+    run(url, define(tmp_path, head + wide), body)
