@@ -37,6 +37,7 @@ from featsvc.errors import ConfigInvalid, InvalidInput, Unavailable
 MAX_AS_OF_AHEAD_MS = 3_600_000
 SHARE_IDS_MS = 86_400_000
 """How long services of the first layout are expected after one was noticed."""
+_ADOPTIONS_AT_ONCE = 32
 _RETRY_JITTER_S = 0.01
 
 
@@ -294,13 +295,17 @@ class FeatureStore:
         replies: list[Reply],
         writes: int,
     ) -> None:
-        """Repeat calls with what an old service keeps elsewhere, one by one, then the reads."""
+        """Repeat calls with what an old service keeps elsewhere, then the reads."""
         now_ms = self._clock()
         self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
-        for i in asking:
-            replies[i] = await adopt(
-                self._topology, keys[i], commands[i], self._active.distinct_digests, now_ms
-            )
+        gate = asyncio.Semaphore(_ADOPTIONS_AT_ONCE)
+        digests = self._active.distinct_digests
+
+        async def repeat(i: int) -> None:
+            async with gate:
+                replies[i] = await adopt(self._topology, keys[i], commands[i], digests, now_ms)
+
+        await asyncio.gather(*map(repeat, asking))
         if len(commands) > writes:
             replies[writes:] = await self._topology.execute(keys[writes:], commands[writes:])
 
