@@ -112,7 +112,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
             ),
         )
         whole = sum(not c.loses_state and c.warming_ms is None for c in changes)
-        echo(f"complete at once: {counted(whole, 'feature')}; without their values: {lost:,}")
+        echo(f"{counted(whole, 'feature')} complete at once; {lost:,} without their values")
     if lost:
         sys.exit(1)
 

@@ -77,7 +77,7 @@ def test_diff_says_what_a_change_does_to_values(tmp_path: Path) -> None:
         ["uploads_24h", "new", "window", "24h"],
         ["uploads_lifetime", "new", "window", "lifetime"],
     ]
-    assert result.output.endswith("complete at once: 1 feature; without their values: 0\n")
+    assert result.output.endswith("1 feature complete at once; 0 without their values\n")
     result = CliRunner().invoke(features, ["diff", str(new), str(old)])
     assert result.exit_code == 1
     assert "uploads_24h" in result.output
