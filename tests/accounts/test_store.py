@@ -1,6 +1,7 @@
 """The feature store on a real server."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -261,7 +262,7 @@ def test_a_flushed_script_is_loaded_again(
 
 
 def test_what_counted_is_told_where_the_server_refuses_a_later_round_trip(
-    url: str, definitions: Definitions, server: redis.Redis
+    url: str, definitions: Definitions, server: Any
 ) -> None:
     events = [
         Event(f"d{n}", "decision", NOW_MS, {"account": account}, {"action": "ban"})
