@@ -72,6 +72,9 @@ class DistinctEstimate:
         """Store the counts from the replies to `commands`; may find that the entity is DAMAGED."""
         if self._table.statuses[0, self._column] == codes.DAMAGED:
             return  # another estimate has found it
+        if self.buckets and not isinstance(replies[0], list):
+            self._table.set_damaged(self._column)  # something else has replaced the hash since
+            return
         sources = self._sources(replies)
         registers = np.zeros(sketch.REGISTERS, np.uint8)
         at = 0

@@ -76,13 +76,14 @@ class Register:
         self._execute = execute
         states = {f.state.digest: f.state.canonical for f in definitions.features.values()}
         self._digests = list(states)
-        self._states = [(canonical, digest) for digest, canonical in states.items()]
+        self._states = states
         numbers = {digest: number for number, digest in enumerate(states, 1)}
         self._rings = {
             f.name: (f.state.entity, numbers[f.state.digest], ring_name(f))
             for f in definitions.features.values()
         }
         self._different_rings = list(dict.fromkeys(self._rings.values()))
+        self._since = dict.fromkeys(self._different_rings, 0)
         self.names: Mapping[str, str] = MappingProxyType({})
         self.complete_since: Mapping[str, int] = MappingProxyType({})
         self.others: Mapping[str, Rings] = MappingProxyType({})
@@ -92,16 +93,19 @@ class Register:
         self._failed_ms: int | None = None
 
     async def refresh(self, now_ms: int) -> None:
-        """Register, or renew the lease. Raises Unavailable and leaves everything as it was."""
+        """Register, or renew the lease. Raises Unavailable and leaves everything as it was.
+
+        A register that has been lost is begun anew with what this service knows of it.
+        """
         lease_end_ms = now_ms + LEASE_MS
-        call = msgspec.msgpack.encode(
-            (now_ms, lease_end_ms, MAX_SKEW_MS, FORGET_MS, self._states, self._different_rings)
-        )
+        states = [(meaning, self.names.get(own, own)) for own, meaning in self._states.items()]
+        rings = [(*ring, since) for ring, since in self._since.items()]
+        call = msgspec.msgpack.encode((now_ms, lease_end_ms, MAX_SKEW_MS, FORGET_MS, states, rings))
         reply = await self._execute(self._key, ("EVAL", self._script, 1, self._key, call))
         digests, times, fields = cast(tuple[list[bytes], list[int], list[bytes]], reply)
         names = dict(zip(self._digests, map(bytes.decode, digests), strict=True))
-        since = dict(zip(self._different_rings, times, strict=True))
-        complete_since = {name: since[ring] for name, ring in self._rings.items()}
+        self._since = dict(zip(self._different_rings, times, strict=True))
+        complete_since = {name: self._since[ring] for name, ring in self._rings.items()}
         others = _other_rings(fields)
         if names != self.names:
             self.names = MappingProxyType(names)

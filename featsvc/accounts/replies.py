@@ -13,10 +13,14 @@ def is_wrong_type(reply: Reply) -> bool:
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
 
 
+_DAMAGES = ("DAMAGED", "user_script:")
+"""How the script's own errors begin; the second is an error of Lua, for fields it cannot unpack."""
+
+
 def is_damage(reply: Reply) -> bool:
     """Return whether the error concerns the state of one entity only."""
     return is_wrong_type(reply) or (
-        isinstance(reply, RedisError) and str(reply).startswith("DAMAGED")
+        isinstance(reply, RedisError) and str(reply).startswith(_DAMAGES)
     )
 
 

@@ -32,7 +32,7 @@ from featsvc.accounts.reading import FeatureRead, piece_gate
 from featsvc.accounts.replies import is_damage, raise_errors
 from featsvc.accounts.table import ALL, FeatureTable, Selection, degraded_table
 from featsvc.accounts.topology import connect
-from featsvc.errors import ConfigInvalid, InvalidInput, Unavailable
+from featsvc.errors import ConfigInvalid, InvalidInput, Overloaded, Unavailable
 
 MAX_AS_OF_AHEAD_MS = 3_600_000
 SHARE_IDS_MS = 86_400_000
@@ -106,8 +106,8 @@ class FeatureStore:
         A bad event is REJECTED without affecting the others. If Redis becomes unavailable midway,
         the remaining events are INCOMPLETE. An event beyond the horizon does not count, unless it
         is part of a `backfill`, or `unseen`: the caller knows that none of the events was applied
-        more than a horizon ago. Raises Unavailable only if no event was applied, InvalidInput for
-        a back-fill whose positions do not fit.
+        more than a horizon ago. Raises Unavailable and Overloaded only if no event was applied,
+        InvalidInput for a back-fill whose positions do not fit.
         """
         active = self._active
         await active.ready(self._clock(), applies=True)
@@ -118,13 +118,13 @@ class FeatureStore:
                 replies = await self._execute(
                     [c.key for c in calls], [c.command for c in calls], writes=len(calls)
                 )
-            except Unavailable as exc:
+                if not any(isinstance(reply, list) or is_damage(reply) for reply in replies):
+                    raise_errors(replies)
+            except (Overloaded, Unavailable) as exc:
                 if chunk.start == 0:
                     raise
                 batch.fail_rest(str(exc))
                 break
-            if not any(isinstance(reply, list) or is_damage(reply) for reply in replies):
-                raise_errors(replies)
             batch.merge_replies(chunk, calls, replies)
         return [result for result in batch.results if result is not None]
 

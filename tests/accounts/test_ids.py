@@ -137,9 +137,13 @@ def test_ids_are_forgotten_after_the_horizon(
                 assert await statuses(store, ups([i], now_ms)) == {EventStatus.APPLIED: 1}
             assert sum(map(len, shards(server))) == 400 * ID_BYTES
             assert len(shards(server)) <= 2 * 400 / 12
+            now_ms += 50 * HOUR_MS
+            for i in range(6000, 6003):  # the shards of a burst go with the next few events
+                await store.ingest(ups([i], now_ms))
+            assert sum(map(len, shards(server))) == 3 * ID_BYTES
             # What was forgotten cannot be told any more, and does not count again.
             assert set(await statuses(store, ups(range(5000)))) == {EventStatus.BEYOND_HORIZON}
-            assert await lifetime(store) == 5400
+            assert await lifetime(store) == 5403
 
     asyncio.run(body())
 
@@ -159,6 +163,26 @@ def test_a_shorter_horizon_does_not_make_a_longer_one_forget(url: str, tmp_path:
             for store in (patient, hasty):
                 counted = await statuses(store, ups([1], NOW_MS - 2 * DAY_MS))
                 assert EventStatus.APPLIED not in counted
+            assert await lifetime(patient) == 2
+
+    asyncio.run(body())
+
+
+def test_a_longer_horizon_does_not_count_what_a_shorter_one_filled_in(
+    url: str, definitions: Definitions, tmp_path: Path
+) -> None:
+    """The back-fill of a service with a short horizon remembers no id of a few hours ago."""
+    short = define(tmp_path, TOML + '[dedup]\nhorizon = "2h"\n')
+
+    async def body() -> None:
+        async with (
+            open_store(url, definitions, clock=lambda: NOW_MS) as patient,
+            open_store(url, short, clock=lambda: NOW_MS) as hasty,
+        ):
+            await patient.ingest(ups([0]))
+            late = ups([1], NOW_MS - 5 * HOUR_MS)
+            await hasty.ingest(late, backfill=Backfill("file", [0]))
+            assert await statuses(patient, late) == {EventStatus.BEYOND_HORIZON: 1}
             assert await lifetime(patient) == 2
 
     asyncio.run(body())
@@ -256,6 +280,25 @@ def test_an_id_of_a_lagging_stream_is_kept_while_live_events_come(
     run(url, definitions, body)
 
 
+def test_an_id_of_a_lagging_stream_is_kept_for_a_horizon_of_the_clock(
+    url: str, tmp_path: Path
+) -> None:
+    """Also where live events are ahead of the clock."""
+    brief = define(tmp_path, TOML + '[dedup]\nhorizon = "10m"\n')
+
+    async def body() -> None:
+        now_ms = NOW_MS
+        async with open_store(url, brief, clock=lambda: now_ms) as store:
+            late = ups([1], NOW_MS - DAY_MS)
+            await store.ingest(late, unseen=True)
+            now_ms += 599_000
+            await store.ingest(ups([2, 3], now_ms + 60_000))
+            (result,) = await store.ingest(late, unseen=True)
+            assert result.status is EventStatus.DUPLICATE
+
+    asyncio.run(body())
+
+
 def test_an_expiry_is_never_shortened(
     url: str, server: redis.Redis, definitions: Definitions, tmp_path: Path
 ) -> None:
@@ -300,5 +343,22 @@ def test_a_damaged_entity_fails_alone(
             EventStatus.APPLIED,
         ]
         assert all("was not written by featsvc" in results[i].reason for i in (0, 2))
+
+    run(url, definitions, body)
+
+
+def test_damaged_ids_make_an_event_incomplete(
+    url: str, server: redis.Redis, definitions: Definitions
+) -> None:
+    """Also one that is alone in its call: a stream would wait for a store that is there."""
+
+    async def body(store: FeatureStore) -> None:
+        await store.ingest(ups(range(200)))
+        for name in ("i1", "i2", "i3"):
+            server.hset("fs:{ids:account:a}:v1", name, b"cut")
+        found = [(await store.ingest(ups([i])))[0] for i in range(200, 220)]
+        damaged = [result for result in found if result.status is EventStatus.INCOMPLETE]
+        assert damaged
+        assert all("was not written by featsvc" in result.reason for result in damaged)
 
     run(url, definitions, body)

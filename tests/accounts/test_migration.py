@@ -257,3 +257,21 @@ def test_a_deletion_leaves_nothing_of_an_old_service(
         assert not await account.store.delete(ACCOUNT)
 
     run(url, server, folder, body, MODES[dedup])
+
+
+def test_an_old_service_does_not_end_what_lasts_for_ever(
+    url: str, server: redis.Redis, folder: Path
+) -> None:
+    """Its definitions may have no `lifetime` feature: it sets an expiry at each event."""
+
+    async def body(account: Account) -> None:
+        key = account.old.key("account", "a")
+        for first in (0, 10):
+            await account.write_new(events(Random(first), 3, first=first))
+            assert server.ttl(key) == -1
+            account.write_old(events(Random(first), 3, first=first + 5))
+            server.expire(key, 3600)
+        await account.write_new(events(Random(3), 3, first=20))
+        assert server.ttl(key) == -1
+
+    run(url, server, folder, body)

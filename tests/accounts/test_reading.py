@@ -337,6 +337,22 @@ def test_a_small_read_takes_one_round_trip_and_saturated_counts_one_more(
     run_reads(url, body)
 
 
+def test_an_entity_that_is_replaced_before_its_sketches_are_read_is_damaged(
+    url: str, server: redis.Redis, saturated: Definitions
+) -> None:
+    async def body(recorder: Recorder) -> FeatureTable:
+        async def execute(keys: Sequence[bytes], commands: Sequence[Command]) -> list[Reply]:
+            replies = await recorder.execute(keys, commands)
+            server.set(key("a"), "of another program")
+            return replies
+
+        return await read_of(saturated, ["b", "a"]).run(execute)
+
+    table = run_reads(url, body)
+    assert {status for _, status in rows(table, 0).values()} == {FeatureStatus.NOT_FOUND}
+    assert {status for _, status in rows(table, 1).values()} == {FeatureStatus.DAMAGED}
+
+
 def test_the_caller_may_send_the_first_piece(
     url: str, server: redis.Redis, definitions: Definitions
 ) -> None:

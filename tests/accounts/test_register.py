@@ -241,6 +241,24 @@ def test_both_spellings_of_the_first_definitions_keep_their_values(
     assert shared["p_1h"].state is shared["q_1h"].state
 
 
+def test_a_lost_register_begins_with_what_a_running_service_knows(
+    defined: Defined, execute: Execute, server: redis.Redis
+) -> None:
+    """An eviction took it: names stay, and no late feature becomes complete."""
+
+    def filtered(levels: str) -> str:
+        return feature("n", "1h", more=f"where = {{ level = {levels} }}")
+
+    late = feature("m", "7d", agg="age_of_last")
+    registered(execute, defined(filtered("[1, 2]")), NOW_MS)
+    register = registered(execute, defined(filtered("[2, 1]"), late), NOW_MS + 1)
+    before = register.names, register.complete_since
+    assert set(register.complete_since.values()) == {0, NOW_MS + LEASE_MS + MAX_SKEW_MS}
+    server.delete(register_key("t"))
+    asyncio.run(register.refresh(NOW_MS + RENEW_MS))
+    assert (register.names, register.complete_since) == before
+
+
 def test_many_states_are_registered(defined: Defined, execute: Execute) -> None:
     many = defined(*(feature(f"n{i}", "1h", "24h", more=f"version = {i}") for i in range(1, 801)))
     register = registered(execute, many, NOW_MS)

@@ -1,6 +1,7 @@
 """The feature store on a real server."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from featsvc.accounts import (
     FeatureTable,
     Selection,
 )
-from featsvc.errors import InvalidInput
+from featsvc.errors import InvalidInput, Unavailable
 from tests.accounts.stores import NOW_MS, define, run
 
 ACCOUNT = EntityRef("account", "a1")
@@ -258,6 +259,27 @@ def test_a_flushed_script_is_loaded_again(
         assert value(table, "uploads_1h")[0] == 2
 
     run(url, definitions, body)
+
+
+def test_what_counted_is_told_where_the_server_refuses_a_later_round_trip(
+    url: str, definitions: Definitions, server: Any
+) -> None:
+    events = [
+        Event(f"d{n}", "decision", NOW_MS, {"account": account}, {"action": "ban"})
+        for n, account in enumerate(500 * ["a1"] + 700 * ["b1"])
+    ]
+
+    async def body(store: FeatureStore) -> None:
+        found = [result.status for result in await store.ingest(events)]
+        assert found == [EventStatus.APPLIED] * 500 + [EventStatus.INCOMPLETE] * 700
+        with pytest.raises(Unavailable):
+            await store.ingest(events[500:])
+
+    try:
+        server.execute_command("ACL SETUSER default resetkeys ~*:definitions* ~*:account:a*")
+        run(url, definitions, body)
+    finally:
+        server.execute_command("ACL SETUSER default allkeys")
 
 
 DISTINCT = """

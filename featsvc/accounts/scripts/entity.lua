@@ -154,6 +154,7 @@ elseif #meta == OLD_META_BYTES then
   is_adoption = ARGV[4] == notes and ARGV[5] == load('e')
   if not is_adoption then return redis.error_reply('ADOPT') end
   newest, reference = unpack_at('<dd', meta)
+  kept = 0  -- the old service has set its own expiry
 elseif meta ~= '' then
   return redis.error_reply('DAMAGED field m')
 end

@@ -2,6 +2,7 @@
 -- Event ids: linear hashing over the fields i0, i1, ... --------------------------------------------
 
 local ID_BYTES, IDS_PER_SHARD, IDS_TO_MERGE = 12, 48, 12
+local SHARDS_TO_PRUNE = 32  -- at most, in a call
 
 local level = 1  -- the largest power of two that is not above the number of shards
 while level * 2 <= shards do level = level * 2 end

@@ -41,9 +41,13 @@ local function apply(event, id)
     end
   end
   newest = max(newest, time)
-  -- A back-fill knows its old events by their positions.
-  if mode ~= BACKFILL or time > newest - horizon_ms then
-    remember(id, math.ceil(((mode == UNSEEN) and max(newest, now) or newest) / 1000))
+  if mode == BACKFILL and time <= newest - horizon_ms then
+    -- The back-fill knows it by its position; a service with a longer horizon must not count it.
+    forgotten = max(forgotten, time)
+  else
+    -- What was not seen may come again for a horizon of the clock, and events may be ahead of it.
+    local stamp_ms = (mode == UNSEEN) and max(newest, now + CLOCK_SLACK_MS) or newest
+    remember(id, math.ceil(stamp_ms / 1000))
   end
   return 1
 end
@@ -100,10 +104,15 @@ elseif adopted > 0 and #applied > 0 then
   -- Old services know the ids of new ones too, until none has written for a horizon.
   store('e', sub(load('e') .. table.concat(applied), -(512 + #applied) * 8))
 end
-if shards > 1 then
+-- One shard is pruned in a call, and more where nothing is left of it: a burst has passed.
+for _ = 1, SHARDS_TO_PRUNE do
+  if shards == 1 then break end
   cursor = (cursor + 1) % shards
-  prune_ids(shard_name(cursor))
+  local name = shard_name(cursor)
+  prune_ids(name)
+  local is_empty = fields[name] == ''
   if remembered < IDS_TO_MERGE * shards then merge_shard() end
+  if not is_empty then break end
 end
 
 -- An expiry is never shortened: other definitions may keep more.

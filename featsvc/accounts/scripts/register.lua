@@ -3,7 +3,8 @@
 -- KEYS[1]  the register, a hash; layout in featsvc/accounts/register.py
 -- ARGV[1]  msgpack {now_ms, lease_end_ms, margin_ms, forget_ms, states, rings}: the caller's clock,
 --          the end of its lease, what an event may be ahead of that, and how long after its last
---          lease a ring is forgotten; state {canonical, digest}; ring {entity, state number, name}
+--          lease a ring is forgotten; state {canonical, digest}; ring {entity, state number, name,
+--          complete-since ms as the caller knows it}, which begins a register that was lost
 -- Returns {digest in use per state, complete-since ms per ring, fields of the rings that other
 -- definitions have of the caller's states}.
 
@@ -50,7 +51,7 @@ for i, ring in ipairs(rings) do
   local field = state .. ring[3]
   local since, held = ring_times(fields[field])
   if not since then
-    since = first and 0 or (max(now, leased) + margin)
+    since = first and ring[4] or (max(now, leased) + margin)
     changes[field] = ring_text(since, lease_end)
   elseif held + forget / 2 < lease_end then  -- seldom, to spare the append-only file
     changes[field] = ring_text(since, lease_end)
