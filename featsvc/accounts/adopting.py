@@ -11,7 +11,9 @@ An old service leaves 16 bytes in the field `m`. The ingest script then answers 
 nothing: it cannot read other keys, which in a Cluster may be on the move. So the client reads them,
 and repeats the call with what it found; the script takes that over in the same write, if nothing
 has changed meanwhile. While old services run beside new ones, an entity is adopted again after each
-of their writes. They go on knowing the ids of new ones (`e`), but not the sketches.
+of their writes. They go on knowing the ids of new ones, but not the sketches: the script adds ids
+to the field `e`, and `share` to the id set, right after the call. The set expires with its last
+write.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from featsvc_kernels.sketch import REGISTERS, add_redis_hyperloglog, add_sketch,
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
+from featsvc.accounts.events import MAX_SKEW_MS
 from featsvc.accounts.layout import RING_OF
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.topology import Topology
@@ -34,6 +37,7 @@ ASKED = "ADOPT"
 _MAX_TRIES = 5
 _COUNT_BYTES = 8
 _ID_BYTES = 8
+_ADOPTED = slice(16, 24)  # of the field `n`
 
 # Deletes a HyperLogLog unless it has changed since it was read.
 _DELETE_UNCHANGED = (
@@ -62,30 +66,45 @@ class _HyperLogLog:
         return b"%b#%d" % (self.index, self.bucket)
 
 
+def id_set_key(key: bytes) -> bytes:
+    """Return the key of the id set that an old service with a horizon keeps of an entity."""
+    return key + b":e"
+
+
+def share(key: bytes, ids: Sequence[bytes], now_ms: int, horizon_ms: int) -> list[Command]:
+    """Return the commands that add applied ids to the id set of an entity."""
+    scored = [part for id_ in ids for part in (now_ms, id_)]
+    id_set = id_set_key(key)
+    return [("ZADD", id_set, *scored), ("PEXPIRE", id_set, horizon_ms)]
+
+
 async def adopt(
     topology: Topology, key: bytes, command: Command, digests: Sequence[str], now_ms: int
-) -> Reply:
+) -> tuple[Reply, bool]:
     """Repeat an ingest call that was answered with ADOPT; return its reply.
 
-    `digests` are those of the entity's distinct states. Raises Unavailable.
+    `digests` are those of the entity's distinct states. Also returns whether old services have id
+    sets. Raises Unavailable.
     """
     reply: Reply = None
+    has_id_set = False
     for _ in range(_MAX_TRIES):
         old = await _read(topology, key, digests)
         if isinstance(old, RedisError):
-            return old
+            return old, has_id_set
+        has_id_set = bool(old.id_set)
         (reply,) = await topology.execute([key], [(*command, *old.arguments())], writes=1)
         if not is_asked_for(reply):
             if not isinstance(reply, RedisError):
                 keys, commands = old.deletions(now_ms)
                 await topology.execute(keys, commands, writes=len(commands))
             break
-    return reply
+    return reply, has_id_set
 
 
 def outside_keys(key: bytes, digests: Sequence[str], now_ms: int) -> list[bytes]:
     """Return every key that an old service may have of an entity besides its hash."""
-    keys = [key + b":e"]
+    keys = [id_set_key(key)]
     for digest in digests:
         keys += _sketch_keys(key, digest.encode(), now_ms)
     return keys
@@ -148,22 +167,18 @@ class _Old:
                 if name not in read:
                     keys.append(name)
                     commands.append(("DEL", name))
-        if self.id_set:
-            keys.append(self.key + b":e")
-            commands.append(("ZREM", self.key + b":e", *self.id_set))
         return keys, commands
 
 
 async def _read(topology: Topology, key: bytes, digests: Sequence[str]) -> _Old | RedisError:
-    """Read what an old service keeps of an entity, in two round trips; return Redis' error."""
+    """Read what an old service keeps of an entity, in two round trips; return Redis' error.
+
+    Of its id set, the ids since the last adoption: their scores are the times of a clock.
+    """
     indices = [f"{digest}{letter}".encode() for digest in digests for letter in RING_OF]
     sketch_lists = [index + b"#" for index in indices]
-    fields, id_set = await topology.execute(
-        [key, key + b":e"],
-        [
-            ("HMGET", key, "m", "n", "e", *indices, *sketch_lists),
-            ("ZRANGE", key + b":e", 0, -1),
-        ],
+    (fields,) = await topology.execute(
+        [key], [("HMGET", key, "m", "n", "e", *indices, *sketch_lists)]
     )
     if isinstance(fields, RedisError):
         return fields
@@ -174,18 +189,22 @@ async def _read(topology: Topology, key: bytes, digests: Sequence[str]) -> _Old 
         for index, count in zip(indices, counts, strict=True)
         for bucket in np.frombuffer(count[: len(count) // _COUNT_BYTES * _COUNT_BYTES], "<u4")[::2]
     ]
-    texts, sketches = [], []
-    if found:
-        keys = [key + b":" + hyperloglog.suffix for hyperloglog in found]
-        *read, stored = await topology.execute(
-            [*keys, key],
-            [
-                *(("GET", name) for name in keys),
-                ("HMGET", key, *(hyperloglog.field for hyperloglog in found)),
-            ],
-        )
-        texts = [text if isinstance(text, bytes) else b"" for text in read]
-        sketches = [part or b"" for part in cast(list[bytes | None], stored)]
+    keys = [key + b":" + hyperloglog.suffix for hyperloglog in found]
+    stored_names = [hyperloglog.field for hyperloglog in found] or [b"m"]
+    adopted_ms = np.frombuffer(notes[_ADOPTED], "<f8").sum()
+    since_ms = int(max(adopted_ms - 2 * MAX_SKEW_MS, 0))
+    *read, stored, id_set = await topology.execute(
+        [*keys, key, id_set_key(key)],
+        [
+            *(("GET", name) for name in keys),
+            ("HMGET", key, *stored_names),
+            ("ZRANGEBYSCORE", id_set_key(key), since_ms, "+inf"),
+        ],
+    )
+    if isinstance(stored, RedisError):
+        return stored
+    texts = [text if isinstance(text, bytes) else b"" for text in read]
+    sketches = [part or b"" for part in cast(list[bytes | None], stored)][: len(found)]
     return _Old(
         key=key,
         notes=notes,

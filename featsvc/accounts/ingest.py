@@ -49,6 +49,13 @@ class IngestCall:
     key: bytes
     command: Command
     events: list[int]
+    ids: list[bytes]
+
+    def applied_ids(self, reply: Reply) -> list[bytes]:
+        """Return the ids of the events that the script has applied."""
+        if not isinstance(reply, list):
+            return []
+        return [id_ for id_, n in zip(self.ids, reply, strict=True) if n == _APPLIED]
 
 
 class IngestBatch:
@@ -178,7 +185,7 @@ class IngestBatch:
         key = entity_key(definitions, entity, entity_id)
         hashes = b"".join((*ids, *members, self._source))
         command = ("EVALSHA", self._script_sha, 1, key, plan, call, hashes)
-        return IngestCall(target, key, command, [i for i, _ in events])
+        return IngestCall(target, key, command, [i for i, _ in events], ids)
 
     def merge_replies(
         self, chunk: range, calls: Sequence[IngestCall], replies: Sequence[Reply]

@@ -1,6 +1,7 @@
 """The feature store: apply events, read features."""
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import cast
 
 from redis.exceptions import NoScriptError
 
-from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys
+from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys, share
 from featsvc.accounts.compiled import CompiledDefinitions
 from featsvc.accounts.definitions import Definitions
 from featsvc.accounts.events import (
@@ -24,7 +25,7 @@ from featsvc.accounts.events import (
     clock_ms,
     too_many,
 )
-from featsvc.accounts.ingest import IngestBatch
+from featsvc.accounts.ingest import IngestBatch, IngestCall
 from featsvc.accounts.ingest_plan import entity_key
 from featsvc.accounts.pipelining import Command, ConnectionLost, Reply
 from featsvc.accounts.read import check_entities, unknown_entity
@@ -66,7 +67,8 @@ class FeatureStore:
         self._erase_script = script("erase")
         # Redis names scripts by their SHA-1; it secures nothing.
         self._script_sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-        self._shares_ids_until_ms = 0  # later once a service of the first layout was noticed
+        # Later once a service of the first layout was noticed, and one that has id sets.
+        self._shares_ids_until_ms = self._shares_id_sets_until_ms = 0
         self._topology = connect(url, timeout_ms=timeout_ms, replicas=replicas)
         self._gate = piece_gate()
         self._active = CompiledDefinitions(definitions, self._execute_one, self._read)
@@ -126,6 +128,7 @@ class FeatureStore:
                 batch.fail_rest(str(exc))
                 break
             batch.merge_replies(chunk, calls, replies)
+            await self._share_ids(active, calls, replies)
         return [result for result in batch.results if result is not None]
 
     async def get(
@@ -172,6 +175,7 @@ class FeatureStore:
             writes=len(calls),
         )
         batch.merge_replies(chunk, calls, replies[: len(calls)])
+        await self._share_ids(active, calls, replies[: len(calls)])
         return batch.results[0], await read.run(self._execute, replies[len(calls) :])
 
     def complete_since(self, feature: str) -> int | None:
@@ -287,6 +291,24 @@ class FeatureStore:
             await self._adopt(asking, keys, commands, replies, writes)
         return replies
 
+    async def _share_ids(
+        self, active: CompiledDefinitions, calls: Sequence[IngestCall], replies: Sequence[Reply]
+    ) -> None:
+        """Add applied ids to the id sets of services of the first layout, where these run."""
+        now_ms = self._clock()
+        if now_ms >= self._shares_id_sets_until_ms:
+            return
+        horizon_ms = active.definitions.dedup_horizon_ms
+        commands = [
+            command
+            for call, reply in zip(calls, replies, strict=True)
+            if (ids := call.applied_ids(reply))
+            for command in share(call.key, ids, now_ms, horizon_ms)
+        ]
+        keys = [cast(bytes, command[1]) for command in commands]
+        with contextlib.suppress(Unavailable, Overloaded):  # the events have counted
+            await self._execute(keys, commands, writes=len(commands))
+
     async def _adopt(
         self,
         asking: Sequence[int],
@@ -303,7 +325,10 @@ class FeatureStore:
 
         async def repeat(i: int) -> None:
             async with gate:
-                replies[i] = await adopt(self._topology, keys[i], commands[i], digests, now_ms)
+                adopted = await adopt(self._topology, keys[i], commands[i], digests, now_ms)
+            replies[i], has_id_set = adopted
+            if has_id_set:
+                self._shares_id_sets_until_ms = self._shares_ids_until_ms
 
         await asyncio.gather(*map(repeat, asking))
         if len(commands) > writes:

@@ -36,7 +36,7 @@ def test_concurrent_reads_share_round_trips(
         before = server.info("stats")["total_reads_processed"]
         await asyncio.gather(*(store.get([EntityRef("account", f"a{n}")], few) for n in range(64)))
         after = server.info("stats")["total_reads_processed"]
-        assert after - before <= 4  # including our INFO
+        assert after - before < 64 / 4  # including our INFO
 
     run(url, shipped, body)
 
