@@ -141,13 +141,20 @@ local function merge_rings(state, time, value)
         local payload
         if kind == COUNT then
           payload = pack('<I4', min(unpack_at('<I4', text, at + 4) + 1, U32_MAX))
-        else
-          payload = merged_payload(kind, text, at, time, value, state, k, ring)
+        elseif kind == SUM then
+          -- Mostly the sum is exact, which two_sum below would find out more slowly.
+          local high = unpack_at('<d', text, at + 4)
+          local total = high + value
+          local part = total - high
+          local is_exact = (high - (total - part)) + (value - part) == 0
+          payload = is_exact and pack('<d', total)
         end
+        payload = payload or merged_payload(kind, text, at, time, value, state, k, ring)
         local rest = at + size
         -- Mostly it is the newest record: nothing follows, and no copy of nothing is made.
-        store(name, (rest > #text) and sub(text, 1, at + 3) .. payload or
-                    sub(text, 1, at + 3) .. payload .. sub(text, rest))
+        dirty[name] = true
+        fields[name] = (rest > #text) and sub(text, 1, at + 3) .. payload or
+                       sub(text, 1, at + 3) .. payload .. sub(text, rest)
       end
     end
   end
