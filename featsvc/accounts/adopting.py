@@ -30,7 +30,6 @@ from featsvc.accounts.layout import RING_OF
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.topology import Topology
 
-OLD_META_BYTES = 16
 ASKED = "ADOPT"
 """How the script's error begins that asks for an adoption."""
 

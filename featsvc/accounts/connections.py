@@ -28,9 +28,11 @@ class ReplyParser(DefaultParser):  # type: ignore[misc,valid-type]  # a variable
     def __init__(self, socket_read_size: int, received: Received) -> None:
         super().__init__(socket_read_size=socket_read_size)
         self._received = received
+        self._is_attached = False
 
     def on_connect(self, connection: AbstractConnection) -> None:
         super().on_connect(connection)
+        self._is_attached = True
         self._incomplete = self._reader.gets()  # what the empty reader returns
 
     async def read_from_socket(self) -> bool:
@@ -53,9 +55,14 @@ class ReplyParser(DefaultParser):  # type: ignore[misc,valid-type]  # a variable
                 number -= 1
 
     def is_quiet(self) -> bool:
-        """Return whether the connection is open and has no unread bytes."""
-        return self._connected and not (
-            self._reader.has_data() or self._stream.at_eof() or self._stream._buffer
+        """Return whether the connection is open and has no unread bytes.
+
+        One that redis-py had opened before it got this parser is not: it has to connect anew.
+        """
+        return (
+            self._is_attached
+            and self._connected
+            and not (self._reader.has_data() or self._stream.at_eof() or self._stream._buffer)
         )
 
 

@@ -78,6 +78,10 @@ class StreamConsumer:
                 except (FeatsvcError, RedisError, OSError) as exc:
                     _log.warning("stream %s: %s", self._stream, exc)
                     await asyncio.sleep(_PAUSE_S)
+                except Exception:
+                    # A fault of the program must not end the stream in silence.
+                    _log.exception("stream %s: entries stay pending", self._stream)
+                    await asyncio.sleep(_PAUSE_S)
         finally:
             await close_client(self._client)
 

@@ -14,11 +14,11 @@ from featsvc_kernels import sketch
 from numpy.typing import NDArray
 
 from featsvc.accounts.events import MAX_SKEW_MS
+from featsvc.accounts.layout import OLD_META_BYTES
 from featsvc.accounts.pipelining import Command, Reply
 from featsvc.accounts.read_plan import DistinctRing, ReadPlan
 from featsvc.accounts.table import FeatureTable
 
-LEGACY_META_BYTES = 16
 _SKETCH_WORK = 8
 """Work of a sketch, of 1.5 kB or less: fields of an HMGET that take as long."""
 _LEGACY_WORK = 32
@@ -57,7 +57,7 @@ class DistinctEstimate:
             high = (self._as_of_ms + MAX_SKEW_MS) // ring.width_ms
         known = np.frombuffer(reply[ring.index_part] or b"", "<u4")
         self.buckets = known[(known >= low) & (known <= high)].tolist()
-        is_legacy = len(reply[codes.META_PART] or b"") == LEGACY_META_BYTES
+        is_legacy = len(reply[codes.META_PART] or b"") == OLD_META_BYTES
         self.legacy_buckets = range(low, high + 1) if is_legacy else range(0)
         self.work = _SKETCH_WORK * len(self.buckets) + _LEGACY_WORK * len(self.legacy_buckets)
         self.commands: list[Command] = []

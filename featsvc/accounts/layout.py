@@ -90,6 +90,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 META_FIELD = b"m"
+OLD_META_BYTES = 16
+"""Length of the meta record that an old service writes."""
 LIFETIME_MS = 0
 """Window of `lifetime` features."""
 

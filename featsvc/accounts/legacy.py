@@ -1,7 +1,8 @@
 """Counts what is left of the layout of keys before entities had one key each.
 
 Such an entity's hash has a field `m` of 16 bytes, and HyperLogLogs and an id set under keys of
-their own, `fs:{<namespace>:<entity>:<id>}:v1:<name>`. Its next event moves all of it into the hash.
+their own, `fs:{<namespace>:<entity>:<id>}:v1:<name>`. Its next event takes all of it into the hash;
+the id set expires, since old services look there.
 """
 
 import asyncio
@@ -13,12 +14,11 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from featsvc.accounts.layout import KEY_SUFFIX, META_FIELD
+from featsvc.accounts.layout import KEY_SUFFIX, META_FIELD, OLD_META_BYTES
 from featsvc.accounts.topology import close_client, open_client
 from featsvc.errors import Unavailable
 
 _KEYS_PER_SCAN = 1000
-_LEGACY_META_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ async def _count_on_primary(
             keys += sum(KEY_SUFFIX + b":" in key for key in found)
             entities = [key for key in found if key.endswith(KEY_SUFFIX)]
             sizes = await _execute(connection, [("HSTRLEN", key, META_FIELD) for key in entities])
-            hashes += sum(size == _LEGACY_META_BYTES for size in sizes)
+            hashes += sum(size == OLD_META_BYTES for size in sizes)
             if cursor == b"0":
                 return LegacyCount(total, total, hashes, keys)
             if scanned >= max_keys or loop.time() > deadline:
