@@ -170,6 +170,11 @@ def test_restored_under_running_services(
             assert (answers(snapshot), signals(snapshot)) == contents[head(snapshot)]
 
 
+def has_built(service: Service) -> bool:
+    """Whether the first segment of a service is published."""
+    return bool(service.builds and published(service.folder))
+
+
 def settle(services: list[Service], at: Any) -> None:
     for service in services:
         until(partial(service.has_settled, at), f"{service.folder.name} did not settle")
@@ -198,6 +203,8 @@ def test_a_failed_restore_builds_nothing(store_url: str, tmp_path: Path, old: st
         newer = rows_of_store(store_url)
         services = [Service(store_url, tmp_path / f"segments-{n}", stack) for n in range(2)]
         settle(services, head_of(newer))
+        for service in services:
+            until(partial(has_built, service))
         loader = stack.enter_context(closing(Loader(store_url)))
         builds = [list(service.builds) for service in services]
         loader.load(older, [name for name in TABLES if name != old])
