@@ -67,8 +67,10 @@ class StreamConsumer:
 
     async def run(self) -> None:
         """Consume until cancelled. Waits out outages; entries in progress are delivered again."""
+        task = asyncio.current_task()
         try:
-            while True:
+            # A call of redis-py may swallow a cancellation that meets the end of its own timeout.
+            while not (task and task.cancelling()):
                 try:
                     claimed, returned_late = await self._claim_stale()
                     if returned_late:
