@@ -104,10 +104,11 @@ async def serving_worker(
             stack.callback(_serve_metrics(spec, metrics, follower, pool))
 
         async def prepare() -> None:
-            starts = [start_redis()] if start_redis else []
-            await asyncio.gather(asyncio.to_thread(_warm), _load_banks(follower), *starts)
-            with contextlib.suppress(Unavailable):  # then the first call registers
-                await features.register()
+            await asyncio.gather(
+                asyncio.to_thread(_warm),
+                _load_banks(follower),
+                _prepare_features(features, start_redis),
+            )
             if config.features.stream:
                 await stack.enter_async_context(_consuming(spec.redis_url, features, config))
             tally.start()
@@ -162,6 +163,16 @@ async def _load_banks(follower: Follower) -> None:
                 log.warning("not serving until the banks are loaded: %s", exc)
             warned = True
             await asyncio.sleep(_STORE_RETRY_S)
+
+
+async def _prepare_features(
+    features: FeatureStore, start_redis: Callable[[], Awaitable[object]] | None
+) -> None:
+    """Start Redis if it is the worker's own, and register the definitions."""
+    if start_redis:
+        await start_redis()
+    with contextlib.suppress(Unavailable):  # then the first call registers
+        await features.register()
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 from redis.exceptions import RedisError
@@ -27,7 +28,6 @@ RINGS_PER_ROUND_TRIP = 4000
 
 # Outcomes of the script.
 _APPLIED, _DUPLICATE, _TOO_LATE, _BEYOND_HORIZON = 1, 2, 3, 4
-_FAILED = 5
 # For an event of several entities the smallest number decides.
 _RESULTS = {
     _APPLIED: EventResult(EventStatus.APPLIED),
@@ -196,12 +196,10 @@ class IngestBatch:
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, list):
                 for i, number in zip(call.events, reply, strict=True):
-                    outcomes[i].add(number if isinstance(number, int) else _FAILED)
+                    outcomes[i].add(cast(int, number))
                 continue
             self._failed.add(call.target)
-            for i in call.events:
-                outcomes[i].add(_FAILED)
-                reasons[i] = explain(reply, call.target[0])
+            reasons |= dict.fromkeys(call.events, explain(reply, call.target[0]))
         for i in chunk:
             if self.results[i] is None:
                 failed = not self._failed.isdisjoint(self._targets[i])

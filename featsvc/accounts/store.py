@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import cast
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from featsvc.accounts.adopting import adopt, is_asked_for, outside_keys, share
 from featsvc.accounts.compiled import CompiledDefinitions
@@ -192,7 +192,7 @@ class FeatureStore:
         raise_errors(replies)
         deleted, was_old, *digests = cast(list[int | bytes], reply)
         if was_old:
-            # An old service has written last: it may have more than the hash.
+            # An old service was about: it may have more than the hash.
             found = map(bytes.decode, cast(list[bytes], digests))
             known = sorted({*found, *self._active.distinct_digests})
             names = outside_keys(key, known, self._clock())
@@ -317,15 +317,21 @@ class FeatureStore:
         replies: list[Reply],
         writes: int,
     ) -> None:
-        """Repeat calls with what an old service keeps elsewhere, then the reads."""
+        """Repeat calls with what an old service keeps elsewhere, then the reads.
+
+        Where that fails, the reply becomes an error: the other calls have been applied.
+        """
         now_ms = self._clock()
         self._shares_ids_until_ms = now_ms + SHARE_IDS_MS
         gate = asyncio.Semaphore(_ADOPTIONS_AT_ONCE)
         digests = self._active.distinct_digests
 
         async def repeat(i: int) -> None:
-            async with gate:
-                adopted = await adopt(self._topology, keys[i], commands[i], digests, now_ms)
+            try:
+                async with gate:
+                    adopted = await adopt(self._topology, keys[i], commands[i], digests, now_ms)
+            except (Overloaded, Unavailable) as exc:
+                adopted = ResponseError(str(exc)), False
             replies[i], has_id_set = adopted
             if has_id_set:
                 self._shares_id_sets_until_ms = self._shares_ids_until_ms
